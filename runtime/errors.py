@@ -1,0 +1,46 @@
+"""Errors that a user can mend: each says what was found, where, what was expected, what to do."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class SalaError(Exception):
+    """A user's mistake or a damaged input.
+
+    `found` is one sentence on what is wrong, `where` names the file, key, layer or tensor,
+    `expected` what would have been right, `fix` what to do about it.
+    """
+
+    found: str
+    where: str | None = None
+    expected: str | None = None
+    fix: str | None = None
+
+    def __str__(self) -> str:
+        """Render the message, one labelled line for each part that is known."""
+        labelled = (("in", self.where), ("expected", self.expected), ("fix", self.fix))
+        return "\n".join([self.found, *(f"  {name:<8} {text}" for name, text in labelled if text)])
+
+
+class ConfigError(SalaError):
+    """A model configuration that is missing, contradictory or not supported."""
+
+
+class CheckpointError(SalaError):
+    """A checkpoint whose files or tensors are missing, damaged or of the wrong shape."""
+
+
+class ArtifactError(SalaError):
+    """An artifact that is damaged, of another format version, or not for this machine."""
+
+
+class MemoryBudgetError(SalaError):
+    """A request that does not fit the planned memory."""
+
+
+class RequestError(SalaError):
+    """A prompt or option that cannot be served."""
+
+
+class CompileError(SalaError):
+    """A module that cannot be compiled for the asked target."""
