@@ -1,0 +1,50 @@
+"""What every part of the format shares: frozen models, canonical JSON, element types."""
+
+import json
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+ALIGNMENT = 64
+"""Bytes to which every buffer and every stored tensor is aligned."""
+
+
+class Frozen(BaseModel):
+    """A record of the format: immutable, and without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ElementType(StrEnum):
+    """Element type of a buffer as the kernels see it; bfloat16 travels as `uint16` or `uint32`."""
+
+    FLOAT32 = "float32"
+    INT32 = "int32"
+    INT64 = "int64"
+    UINT32 = "uint32"
+    UINT16 = "uint16"
+    UINT8 = "uint8"
+    INT8 = "int8"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return np.dtype(self.value).itemsize
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The NumPy type of one element."""
+        return np.dtype(self.value)
+
+
+def align(size: int) -> int:
+    """`size` rounded up to a multiple of `ALIGNMENT`."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def canonical_json(record: BaseModel) -> bytes:
+    """The one byte string that stands for `record`: sorted keys, no defaults left out."""
+    data = record.model_dump(mode="json")
+    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,60 @@
+"""Sizes as polynomials of what is only known at load."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from math import prod
+
+from pydantic import Field
+
+from runtime.artifact.base import Frozen
+
+
+class Symbol(StrEnum):
+    """A size that is chosen when a model is loaded."""
+
+    TOKENS = "tokens"
+    """New tokens of one step."""
+    SEQUENCES = "sequences"
+    """Sequences of one step."""
+    SLOTS = "slots"
+    """Sequences that live at the same time: rows of the page tables and recurrent states."""
+    LOGIT_ROWS = "logit_rows"
+    """Rows of one run of the logits phase."""
+    PAGES = "pages"
+    """Pages of the KV pool."""
+    COMPRESSED_PAGES = "compressed_pages"
+    """Pages of the pool of compressed keys."""
+    SEQUENCE_PAGES = "sequence_pages"
+    """Pages of the longest sequence: columns of the page table."""
+    SEQUENCE_COMPRESSED_PAGES = "sequence_compressed_pages"
+    """Compressed pages of the longest sequence."""
+    WORKERS = "workers"
+    """Threads that share the items of a kernel."""
+
+
+Symbols = Mapping[Symbol, int]
+"""A value for every symbol."""
+
+
+class Polynomial(Frozen):
+    """A sum of `coefficient * symbol * symbol ...`; a term without symbols is a constant."""
+
+    terms: tuple[tuple[int, tuple[Symbol, ...]], ...] = Field(min_length=1)
+
+    def evaluate(self, symbols: Symbols) -> int:
+        """The value for the given sizes."""
+        return sum(factor * prod(symbols[name] for name in names) for factor, names in self.terms)
+
+
+Dim = int | Polynomial
+
+
+def evaluate(dim: Dim, symbols: Symbols) -> int:
+    """The value of a dim for the given sizes."""
+    return dim if isinstance(dim, int) else dim.evaluate(symbols)
+
+
+def dim_of(symbol: Symbol, factor: int = 1, constant: int = 0) -> Polynomial:
+    """The affine dim `factor * symbol + constant`."""
+    terms: tuple[tuple[int, tuple[Symbol, ...]], ...] = ((factor, (symbol,)),)
+    return Polynomial(terms=(*terms, (constant, ())) if constant else terms)

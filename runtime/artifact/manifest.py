@@ -1,0 +1,116 @@
+"""`manifest.json`: what an artifact is, what it needs, and every file with its hash."""
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from runtime.artifact.base import Frozen
+
+MAJOR = 1
+MINOR = 0
+
+
+class FormatVersion(Frozen):
+    """An artifact is read by a runtime of the same major version."""
+
+    major: int = MAJOR
+    minor: int = MINOR
+
+    def __str__(self) -> str:
+        """As `major.minor`."""
+        return f"{self.major}.{self.minor}"
+
+
+class ModelInfo(Frozen):
+    """The model: `sizes` are named integers of its configuration, for people and tools."""
+
+    family: str
+    config_digest: str
+    vocabulary: PositiveInt
+    sizes: dict[str, int] = Field(default_factory=dict)
+    eos_token_ids: tuple[int, ...] = ()
+    bos_token_id: int | None = None
+
+
+class TargetInfo(Frozen):
+    """A library, the processor it is for and the instructions that it needs.
+
+    `library` and `runtime` are paths in the artifact; `runtime` is the kernel runtime that the
+    library is linked against (None where it needs none). `instructions` are spelt as in
+    /proc/cpuinfo or as LLVM does, both are understood.
+    """
+
+    library: str
+    runtime: str | None = None
+    architecture: str = "x86_64"
+    mcpu: str
+    instructions: tuple[str, ...] = ()
+
+
+class TensorInfo(Frozen):
+    """How a stored weight encodes its logical tensor."""
+
+    encoding: str
+    dtype: str
+    shape: tuple[int, ...]
+    layout: str
+
+
+class FileInfo(Frozen):
+    """Size in bytes and SHA-256 (lower-case hexadecimal) of a file."""
+
+    size: NonNegativeInt
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class PassInfo(Frozen):
+    """A pass and the operations before and after it."""
+
+    name: str
+    before: int
+    after: int
+
+
+class Rejection(Frozen):
+    """A rule that was asked before the chosen one, and why it refused."""
+
+    rule: str
+    reason: str
+
+
+class KernelInfo(Frozen):
+    """A kernel, the rule that chose it and the rules that refused."""
+
+    symbol: str
+    family: str
+    rule: str
+    target: str = "cpu"
+    rejected: tuple[Rejection, ...] = ()
+
+
+class GoldenKind(Frozen):
+    """Where the golden logits come from: `reference` or the compiling `machine`."""
+
+    kind: str = Field(pattern="^(reference|machine)$")
+
+
+class Manifest(Frozen):
+    """The first file to be read. `files` and `digest` are filled in by the writer.
+
+    `context` and `chunk` are the defaults at load, in tokens. `versions` are those of the
+    packages that made the artifact; the runtime checks `apache-tvm-ffi`.
+    """
+
+    format: FormatVersion = FormatVersion()
+    model: ModelInfo
+    attention: str
+    dtype: str
+    context: PositiveInt
+    chunk: PositiveInt
+    targets: dict[str, TargetInfo]
+    versions: dict[str, str]
+    tensors: dict[str, TensorInfo] = Field(default_factory=dict)
+    weight_files: tuple[str, ...] = ()
+    golden: GoldenKind | None = None
+    passes: tuple[PassInfo, ...] = ()
+    kernels: tuple[KernelInfo, ...] = ()
+    files: dict[str, FileInfo] = Field(default_factory=dict)
+    digest: str = ""

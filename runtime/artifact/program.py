@@ -1,0 +1,158 @@
+"""`program.json`: what runs, over which values, and how large they are."""
+
+from enum import StrEnum
+
+from pydantic import Field, model_validator
+
+from runtime.artifact.base import ElementType, Frozen
+from runtime.artifact.dims import Dim, Polynomial, Symbol
+
+
+class ValueKind(StrEnum):
+    """Where a value lives."""
+
+    INPUT = "input"
+    """Written by the runtime before each step: `control`, batch fields."""
+    ACTIVATION = "activation"
+    """In the arena, over its live interval."""
+    WORKSPACE = "workspace"
+    """In the arena, for one step."""
+    WEIGHT = "weight"
+    """A tensor of the weight files, mapped."""
+    POOL = "pool"
+    """State of the sequences, for as long as the model is loaded."""
+
+
+class PhaseName(StrEnum):
+    """A specialisation of the step; also the order of the timeline on which memory is packed."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+    LOGITS = "logits"
+
+
+class Value(Frozen):
+    """A buffer: its kind, element type and shape. Rows beyond the live ones are never touched."""
+
+    kind: ValueKind
+    dtype: ElementType
+    shape: tuple[Dim, ...]
+
+
+class Step(Frozen):
+    """One kernel call; `arguments` are names of values in the kernel's order."""
+
+    kernel: str
+    family: str
+    layer: int | None = None
+    arguments: tuple[str, ...]
+
+
+class Phase(Frozen):
+    """A list of steps.
+
+    `live` gives the first and the last step (inclusive, counted from the phase's own first step)
+    of every activation and workspace that the phase touches. On the timeline
+    prefill ++ decode ++ logits a value of several phases is live from its first to its last
+    mention. `alias` names for a value the one whose storage it shares, offset 0.
+    """
+
+    steps: tuple[Step, ...]
+    live: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    alias: dict[str, str] = Field(default_factory=dict)
+
+
+class TargetProgram(Frozen):
+    """The phases for one target, whose kernels lie in `library` (a path in the artifact)."""
+
+    library: str
+    phases: dict[PhaseName, Phase]
+
+
+class Observation(Frozen):
+    """Values that may be read as soon as all of them are live: `values` role -> value name.
+
+    Roles of `selected_blocks` are `blocks` and `counts`, of the others `value`.
+    """
+
+    layer: int | None = None
+    phase: PhaseName
+    values: dict[str, str]
+
+
+class Paging(Frozen):
+    """Tokens that one page covers: of the KV pools, and of the compressed keys."""
+
+    page_tokens: int = Field(gt=0)
+    compressed_page_tokens: int = Field(gt=0)
+
+
+class Program(Frozen):
+    """All values, and what each target runs over them."""
+
+    paging: Paging
+    values: dict[str, Value]
+    targets: dict[str, TargetProgram]
+    observable: dict[str, tuple[Observation, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "Program":
+        for target, program in self.targets.items():
+            for name, phase in program.phases.items():
+                self._check_phase(f"targets.{target}.{name.value}", phase)
+        for kind, observations in self.observable.items():
+            for observation in observations:
+                self._check_known(f"observable.{kind}", observation.values.values())
+        for name, value in self.values.items():
+            _check_value(name, value)
+        return self
+
+    def _check_known(self, where: str, names) -> None:
+        unknown = [name for name in names if name not in self.values]
+        if unknown:
+            raise ValueError(f"{where} names unknown values: {', '.join(unknown)}")
+
+    def _check_phase(self, where: str, phase: Phase) -> None:
+        self._check_known(f"{where}.live", phase.live)
+        self._check_known(f"{where}.alias", [*phase.alias, *phase.alias.values()])
+        for index, step in enumerate(phase.steps):
+            place = f"{where}.steps.{index} ({step.kernel})"
+            self._check_known(place, step.arguments)
+            for name in step.arguments:
+                self._check_live(place, phase, index, name)
+        for name, (first, last) in phase.live.items():
+            if not 0 <= first <= last < max(1, len(phase.steps)):
+                raise ValueError(f"{where}.live.{name}: [{first}, {last}] is not an interval")
+
+    def _check_live(self, where: str, phase: Phase, index: int, name: str) -> None:
+        if self.values[name].kind not in (ValueKind.ACTIVATION, ValueKind.WORKSPACE):
+            return
+        first, last = phase.live.get(name, (1, 0))
+        if not first <= index <= last:
+            raise ValueError(f"{where} uses {name} outside of its live interval")
+
+
+POOL_SYMBOLS = (Symbol.PAGES, Symbol.COMPRESSED_PAGES, Symbol.SLOTS)
+
+
+def pool_symbol(value: Value) -> Symbol:
+    """What the rows of a pool are: KV pages, compressed pages or recurrent slots."""
+    lead = value.shape[0] if value.shape else 0
+    if isinstance(lead, Polynomial):
+        for symbol in POOL_SYMBOLS:
+            if lead.terms == ((1, (symbol,)),):
+                return symbol
+    raise ValueError("the first dim of a pool is pages, compressed_pages or slots")
+
+
+def _check_value(name: str, value: Value) -> None:
+    if any(isinstance(dim, int) and dim < 0 for dim in value.shape):
+        raise ValueError(f"values.{name}: negative dim")
+    if value.kind is ValueKind.POOL:
+        try:
+            pool_symbol(value)
+        except ValueError as error:
+            raise ValueError(f"values.{name}: {error}") from None
+    fixed = not any(isinstance(dim, Polynomial) for dim in value.shape)
+    if value.kind is ValueKind.WEIGHT and not fixed:
+        raise ValueError(f"values.{name}: a weight has a fixed shape")
