@@ -1,5 +1,8 @@
 """Errors that a user can mend: each says what was found, where, what was expected, what to do."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -44,3 +47,13 @@ class RequestError(SalaError):
 
 class CompileError(SalaError):
     """A module that cannot be compiled for the asked target."""
+
+
+@contextmanager
+def reported_as(program: str) -> Iterator[None]:
+    """End the process with exit code 2 and one message for a user's mistake made inside."""
+    try:
+        yield
+    except SalaError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,1 @@
+"""Command lines of the runtime: sala-run and sala-inspect."""
