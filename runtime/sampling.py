@@ -1,0 +1,118 @@
+"""Chooses the next token from one row of logits."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.errors import ArtifactError, RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How the next token is chosen.
+
+    `temperature` 0 takes the most likely token. Otherwise the logits are divided by it, all but the
+    `top_k` best are dropped (0 keeps all), then all but the smallest set of tokens whose
+    probabilities reach `top_p`. `repetition_penalty` divides the positive and multiplies the
+    negative logits of every token seen so far, the prompt's included. Equal options and seed give
+    equal tokens on every machine that gives equal logits.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        _require(math.isfinite(self.temperature) and self.temperature >= 0, self, "temperature", "0 or more")
+        _require(0 < self.top_p <= 1, self, "top_p", "above 0, at most 1")
+        _require(_is_whole(self.top_k) and self.top_k >= 0, self, "top_k", "a whole number, 0 keeps all tokens")
+        _require(
+            math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0,
+            self, "repetition_penalty", "above 0, 1 changes nothing",
+        )
+        _require(_is_whole(self.seed) and self.seed >= 0, self, "seed", "a whole number, 0 or more")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _require(holds: bool, options: SamplingOptions, name: str, expected: str) -> None:
+    if not holds:
+        raise RequestError(f"{name} is {getattr(options, name)!r}", where=f"option {name}", expected=expected)
+
+
+class Sampler:
+    """Chooses tokens for one sequence: owns its random stream and the set of tokens seen."""
+
+    def __init__(self, options: SamplingOptions, vocabulary: int) -> None:
+        """Begin a random stream at the seed; no token of the `vocabulary` was seen yet."""
+        self.options = options
+        self._random = np.random.Generator(np.random.PCG64(options.seed))
+        self._seen = np.zeros(vocabulary, dtype=bool)
+
+    def observe(self, token_ids: "np.ndarray | list[int]") -> None:
+        """Count `token_ids` as seen."""
+        self._seen[np.asarray(token_ids, dtype=np.int64)] = True
+
+    def choose(self, logits: np.ndarray) -> int:
+        """The next token for float32 `logits` [vocabulary]; it counts as seen afterwards.
+
+        Of equal logits the lowest id wins. Raises ArtifactError where a logit is not a number.
+        """
+        if np.isnan(logits).any():
+            raise ArtifactError(
+                "the model computed a logit that is not a number",
+                fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+            )
+        logits = self._penalised(logits)
+        token = int(np.argmax(logits)) if self.options.temperature == 0 else self._draw(logits)
+        self._seen[token] = True
+        return token
+
+    def _penalised(self, logits: np.ndarray) -> np.ndarray:
+        penalty = self.options.repetition_penalty
+        if penalty == 1:
+            return logits
+        changed = np.where(logits > 0, logits / penalty, logits * penalty)
+        return np.where(self._seen, changed, logits)
+
+    def _draw(self, logits: np.ndarray) -> int:
+        """Invert the cumulative distribution of the kept tokens at one uniform number."""
+        kept = _top_k(logits, self.options.top_k)
+        scaled = logits[kept].astype(np.float64)
+        weights = np.exp((scaled - scaled.max()) / self.options.temperature)
+        kept, weights = _top_p(kept, weights, self.options.top_p)
+        cumulative = np.cumsum(weights)
+        place = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
+        return int(kept[min(place, len(kept) - 1)])
+
+
+def _top_k(logits: np.ndarray, count: int) -> np.ndarray:
+    """Ids of the `count` largest logits in ascending order; of equal ones the lowest ids."""
+    if count == 0 or count >= len(logits):
+        return np.arange(len(logits))
+    threshold = np.partition(logits, -count)[-count]
+    above = np.flatnonzero(logits > threshold)
+    level = np.flatnonzero(logits == threshold)[: count - len(above)]
+    return np.sort(np.concatenate([above, level]))
+
+
+def _top_p(ids: np.ndarray, weights: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest set of heaviest tokens that holds `share` of all weight, heaviest first.
+
+    Tokens lighter than (1 - share) / n of the total can never belong to it, since all of them
+    together weigh less than what may be dropped; only the others are sorted.
+    """
+    if share == 1:
+        return ids, weights
+    total = weights.sum()
+    possible = np.flatnonzero(weights >= total * (1 - share) / len(weights))
+    order = possible[np.argsort(-weights[possible], kind="stable")]
+    before = np.cumsum(weights[order]) - weights[order]
+    order = order[before < share * total]
+    return ids[order], weights[order]

@@ -1,0 +1,48 @@
+"""Finds stop strings in text that arrives in pieces."""
+
+from collections.abc import Sequence
+
+from runtime.errors import RequestError
+
+
+class StopStrings:
+    """Passes text on until a stop string appears, which is never passed on, not even in part."""
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        """Watch for `strings`, none of them empty."""
+        if isinstance(strings, str):
+            strings = (strings,)
+        if not all(strings):
+            raise RequestError(
+                "a stop string is empty", where="option stop", expected="at least one character"
+            )
+        self._strings = tuple(strings)
+        self._held = ""
+        self.stopped_by: str | None = None
+
+    def push(self, piece: str) -> str:
+        """The text that is certain after `piece`; sets `stopped_by` once a stop string is whole."""
+        if self.stopped_by is not None:
+            return ""
+        text = self._held + piece
+        places = [(text.find(stop), -len(stop), stop) for stop in self._strings if stop in text]
+        if places:
+            place, _, self.stopped_by = min(places)
+            self._held = ""
+            return text[:place]
+        kept = self._beginning(text)
+        self._held = text[len(text) - kept :]
+        return text[: len(text) - kept]
+
+    def flush(self) -> str:
+        """The text held back that turned out to begin no stop string."""
+        held, self._held = self._held, ""
+        return held
+
+    def _beginning(self, text: str) -> int:
+        """Length of the longest end of `text` that begins a stop string."""
+        longest = max((len(stop) for stop in self._strings), default=1) - 1
+        for length in range(min(longest, len(text)), 0, -1):
+            if any(stop.startswith(text[-length:]) for stop in self._strings):
+                return length
+        return 0
