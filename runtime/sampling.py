@@ -27,12 +27,24 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        _require(math.isfinite(self.temperature) and self.temperature >= 0, self, "temperature", "0 or more")
+        _require(
+            math.isfinite(self.temperature) and self.temperature >= 0,
+            self,
+            "temperature",
+            "0 or more",
+        )
         _require(0 < self.top_p <= 1, self, "top_p", "above 0, at most 1")
-        _require(_is_whole(self.top_k) and self.top_k >= 0, self, "top_k", "a whole number, 0 keeps all tokens")
+        _require(
+            _is_whole(self.top_k) and self.top_k >= 0,
+            self,
+            "top_k",
+            "a whole number, 0 keeps all tokens",
+        )
         _require(
             math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0,
-            self, "repetition_penalty", "above 0, 1 changes nothing",
+            self,
+            "repetition_penalty",
+            "above 0, 1 changes nothing",
         )
         _require(_is_whole(self.seed) and self.seed >= 0, self, "seed", "a whole number, 0 or more")
 
@@ -43,7 +55,9 @@ def _is_whole(value: object) -> bool:
 
 def _require(holds: bool, options: SamplingOptions, name: str, expected: str) -> None:
     if not holds:
-        raise RequestError(f"{name} is {getattr(options, name)!r}", where=f"option {name}", expected=expected)
+        raise RequestError(
+            f"{name} is {getattr(options, name)!r}", where=f"option {name}", expected=expected
+        )
 
 
 class Sampler:

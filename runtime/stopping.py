@@ -6,7 +6,10 @@ from runtime.errors import RequestError
 
 
 class StopStrings:
-    """Passes text on until a stop string appears, which is never passed on, not even in part."""
+    """Passes text on until a stop string appears, which is never passed on, not even in part.
+
+    The string that is whole first stops, so that the cut does not depend on how the text was split.
+    """
 
     def __init__(self, strings: Sequence[str]) -> None:
         """Watch for `strings`, none of them empty."""
@@ -25,9 +28,11 @@ class StopStrings:
         if self.stopped_by is not None:
             return ""
         text = self._held + piece
-        places = [(text.find(stop), -len(stop), stop) for stop in self._strings if stop in text]
-        if places:
-            place, _, self.stopped_by = min(places)
+        whole = [(text.find(stop), stop) for stop in self._strings if stop in text]
+        if whole:
+            place, self.stopped_by = min(
+                whole, key=lambda found: (found[0] + len(found[1]), found[0])
+            )
             self._held = ""
             return text[:place]
         kept = self._beginning(text)

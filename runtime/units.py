@@ -25,7 +25,9 @@ def parse_bytes(text: str | int) -> int:
     units = _BYTE_UNITS | _DECIMAL_UNITS
     value = _scaled(str(text), units, lambda unit: unit.upper().replace("IB", ""))
     if value is None or value < 1:
-        raise RequestError(f"{text!r} is not an amount of memory", expected="for example 512MiB or 8GiB")
+        raise RequestError(
+            f"{text!r} is not an amount of memory", expected="for example 512MiB or 8GiB"
+        )
     return value
 
 
