@@ -1,0 +1,1 @@
+"""One folder for each kernel family: its mathematics, its CPU kernel, later its GPU kernel."""

@@ -1,0 +1,51 @@
+"""Which kernel rules serve which operation, in the order in which they are asked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "sala.embedding": ("embedding",),
+    "sala.linear": ("linear",),
+    "sala.rms_norm": ("rms_norm",),
+    "sala.norm_gate": ("norm_gate",),
+    "sala.rope_table": ("rope_table",),
+    "sala.rope": ("rope",),
+    "sala.lightning_attention": ("lightning_attention",),
+    "sala.append_kv": ("append_kv",),
+    "sala.compress_keys": ("compress_keys",),
+    "sala.select_blocks": ("select_blocks",),
+    "sala.attend_blocks": ("attend_blocks",),
+}
+"""Operation name -> kernel folders, the preferred one first and the most general one last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kernel folder seen from outside: how it is chosen and how it is built for a target kind."""
+
+    name: str
+    module: ModuleType
+
+    @property
+    def rule(self) -> Callable[..., Any]:
+        """`rule(op, target)`: a KernelChoice, or the reason of the refusal."""
+        return self.module.rule
+
+    def build(self, spec: dict[str, Any], target: Any) -> Any:
+        """The TIR function for `spec`, whose global symbol is the spec's symbol."""
+        return self.module.build(self.module.Spec(**spec), target)
+
+
+@cache
+def family(name: str, kind: str = "cpu") -> Family:
+    """The kernel folder `name` for targets of `kind`; imported when first asked for."""
+    return Family(name, import_module(f"codegen.kernels.{name}.{kind}"))
+
+
+def families(op_name: str, kind: str = "cpu") -> tuple[Family, ...]:
+    """The families that may serve an operation, in order; none for an unknown operation."""
+    return tuple(family(name, kind) for name in FAMILIES.get(op_name, ()))
