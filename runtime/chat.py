@@ -110,7 +110,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 def _to_json(value: Any, **options: Any) -> str:
     """JSON without the HTML escapes of jinja2's own filter."""
-    return json.dumps(value, **({"ensure_ascii": False} | options))
+    options.setdefault("ensure_ascii", False)
+    return json.dumps(value, **options)
 
 
 def _raise_exception(message: str) -> None:

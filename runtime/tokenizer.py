@@ -86,19 +86,19 @@ class Tokenizer:
         if not llama and all(flag is None for flag in flags.values()):
             return None
         template = self.core.encode("", add_special_tokens=True).ids
-        found = {name: self._special_id(f"{name}_token") for name in flags}
-        default = {name: found[name] in template for name in flags}
+        ids = {name: self._special_ids(f"{name}_token") for name in flags}
+        usual = {name: bool(ids[name]) and ids[name][0] in template for name in flags}
         if llama:
-            default = {"bos": True, "eos": False}
-        chosen = {n: default[n] if flag is None else bool(flag) for n, flag in flags.items()}
-        before, after = (
-            [found[name]] if chosen[name] and found[name] is not None else [] for name in flags
-        )
+            usual = {"bos": True, "eos": False}
+        wanted = {name: usual[name] if flag is None else flag for name, flag in flags.items()}
+        before, after = (ids[name] if wanted[name] else [] for name in flags)
         return before, after
 
-    def _special_id(self, name: str) -> int | None:
+    def _special_ids(self, name: str) -> list[int]:
+        """The id of the special token `name` as a list, empty where there is none."""
         text = self.special_text(name)
-        return None if text is None else self.core.token_to_id(text)
+        token = None if text is None else self.core.token_to_id(text)
+        return [] if token is None else [token]
 
 
 def read_config(directory: Path) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+# make demo     set up, write a small checkpoint, compile it, run it
+# make test     set up with the test dependencies, run every check
+# Variables: PYTHON (3.11 or 3.12), VENV, TORCH_INDEX (a package index with CPU builds of torch,
+# for example https://download.pytorch.org/whl/cpu), WORKERS (parallel test processes).
+
+VENV ?= .venv
+TORCH_INDEX ?=
+WORKERS ?= 2
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for name in python3 python3.12 python3.11; do \
+	$$name -c '$(SUPPORTED)' 2>/dev/null && echo $$name && break; done)
+
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# NumPy and TVM each start a thread per core; the test processes share the cores instead.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 TVM_NUM_THREADS=1
+
+.PHONY: install demo test lint format benchmark clean
+
+install: $(VENV)/.installed
+
+demo: install
+	$(VENV)/bin/python examples/demo.py
+
+# Both halves always run, so that one report shows everything; pytest speaks last.
+test: $(VENV)/.test-installed
+	@status=0; \
+	$(MAKE) --no-print-directory lint || status=1; \
+	$(ONE_THREAD) $(VENV)/bin/python -m pytest -n $(WORKERS) || status=1; \
+	exit $$status
+
+lint: $(VENV)/.test-installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+format: $(VENV)/.test-installed
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+benchmark: $(VENV)/.test-installed
+	$(VENV)/bin/python benchmarks/cpu_model.py
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 found; name one with PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "make: $(PYTHON) is not Python 3.11 or 3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml
+	@echo "Installing runtime and compiler into $(VENV) (about 160 MiB)"
+	$(PIP) --editable '.[compile]'
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed
+	@echo "Installing the test dependencies, torch among them, into $(VENV)"
+	$(PIP) $(INDEX) --editable '.[compile,dev,train]'
+	@touch $@
