@@ -76,9 +76,11 @@ class WeightReader:
         return padded
 
     def _stored(self, op: Any, start: int, stop: int) -> np.ndarray:
-        return self._source.rows(op.parameters["tensor"], start, stop)
+        return self._source.rows(op.parameters["tensor_name"], start, stop)
 
-    def _concatenated(self, op: Operation, start: int, stop: int) -> np.ndarray:
+    def _concatenated(self, op: Any, start: int, stop: int) -> np.ndarray:
+        if op.parameters["axis"] == 1:
+            return np.concatenate([self.rows(part, start, stop) for part in op.operands], axis=1)
         pieces, first = [], 0
         for part in op.operands:
             low, high = max(start, first), min(stop, first + row_count(part))

@@ -1,0 +1,115 @@
+"""Weights in the kernels' own layouts, packed a few rows at a time.
+
+Panel layout of a weight [N, K]: [Np/rows][Kp/p][rows][p], N padded with zero rows to whole
+panels, K with zeros to a multiple of 16, p elements that share 32 bits. Row-major: the last
+dimension padded with zeros to a multiple of 16.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.dialects.builtin import BFloat16Type
+from xdsl.ir import Operation, SSAValue
+
+from codegen.weights import WeightReader, numpy_element, row_count, weight_type
+from runtime.artifact import ElementType
+from runtime.artifact.tensors import TensorSpec
+from sala_ir.dialect.attributes import LayoutKind
+from sala_ir.dialect.types import WeightType
+
+PITCH = 16
+"""Elements to which the last dimension of every buffer is padded."""
+PIECE_BYTES = 16 << 20
+"""About as much of a weight as is in memory at a time."""
+
+
+def padded(size: int, multiple: int = PITCH) -> int:
+    """`size` rounded up to a multiple."""
+    return -(-size // multiple) * multiple
+
+
+@dataclass(frozen=True, slots=True)
+class PackedWeight:
+    """One stored weight: its name, the expression that gives its rows, and its layout's type."""
+
+    name: str
+    rows: SSAValue
+    type: WeightType
+
+    @property
+    def panel_rows(self) -> int:
+        """Rows of a panel; 0 for row-major."""
+        return self.type.layout.panel_rows.data
+
+    @property
+    def pair(self) -> int:
+        """Elements that share 32 bits."""
+        return 2 if isinstance(self.type.element_type, BFloat16Type) else 1
+
+    @property
+    def element(self) -> ElementType:
+        """Element type as the kernels see it."""
+        return ElementType.UINT16 if self.pair == 2 else ElementType.FLOAT32
+
+    @property
+    def layout(self) -> str:
+        """The layout as the manifest names it."""
+        kind = self.type.layout.kind.data
+        return f"{kind}{self.panel_rows}" if self.panel_rows else kind
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The stored shape, padding included."""
+        shape = self.type.get_shape()
+        if self.type.layout.kind.data != LayoutKind.PANEL:
+            return (*shape[:-1], padded(shape[-1]))
+        rows, columns = padded(shape[0], self.panel_rows), padded(shape[1])
+        return (rows // self.panel_rows, columns // self.pair, self.panel_rows, self.pair)
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The tensor as the weight file's header names it."""
+        return TensorSpec(self.name, "BF16" if self.pair == 2 else "F32", self.shape)
+
+
+def packed_weight(name: str, value: SSAValue) -> PackedWeight:
+    """The stored form of a weight operand of a kernel call, a `pack_weight` or taken as it is."""
+    owner = value.owner
+    is_packed = isinstance(owner, Operation) and owner.name == "sala.pack_weight"
+    rows = owner.operands[0] if isinstance(owner, Operation) and is_packed else value
+    return PackedWeight(name, rows, weight_type(value))
+
+
+def pieces(weight: PackedWeight, reader: WeightReader) -> Iterator[np.ndarray]:
+    """The stored bytes of a weight in order, about `PIECE_BYTES` at a time."""
+    step = _rows_per_piece(weight)
+    last = padded(row_count(weight.rows), weight.panel_rows or 1)
+    for start in range(0, last, step):
+        rows = reader.rows(weight.rows, start, min(start + step, last))
+        yield (
+            _panels(rows, weight)
+            if weight.panel_rows
+            else _padded_rows(rows, weight, weight.shape[-1])
+        )
+
+
+def _rows_per_piece(weight: PackedWeight) -> int:
+    shape = weight.type.get_shape()
+    if len(shape) == 1:
+        return shape[0]
+    row_bytes = padded(shape[1]) * numpy_element(weight.type.element_type).itemsize
+    unit = weight.panel_rows or 1
+    return max(1, PIECE_BYTES // (row_bytes * unit)) * unit
+
+
+def _padded_rows(rows: np.ndarray, weight: PackedWeight, columns: int) -> np.ndarray:
+    bits = np.ascontiguousarray(rows).view(weight.element.numpy)
+    missing = columns - bits.shape[-1]
+    return np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, missing)]) if missing else bits
+
+
+def _panels(rows: np.ndarray, weight: PackedWeight) -> np.ndarray:
+    _, pairs, height, pair = weight.shape
+    grouped = _padded_rows(rows, weight, pairs * pair).reshape(-1, height, pairs, pair)
+    return np.ascontiguousarray(grouped.transpose(0, 2, 1, 3))
