@@ -1,0 +1,82 @@
+"""The meaning of the dialect: one function per operation, over the Python array API.
+
+With NumPy float64 arrays the functions define what the operations compute; with the tensors of a
+namespace that differentiates, they differentiate. Section numbers in the docstrings are those of
+the description of MiniCPM-SALA that the project follows.
+"""
+
+from sala_ir.reference.attention import (
+    SparseAttention,
+    attend_blocks,
+    block_sparse_attention,
+    softmax_attention,
+)
+from sala_ir.reference.batch import Batch, SequenceRows, make_batch
+from sala_ir.reference.cache import CompressedKeys, KVCache, append_kv, compress_keys
+from sala_ir.reference.embedding import embedding
+from sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
+from sala_ir.reference.lightning import (
+    LightningForm,
+    RecurrentState,
+    decay_slopes,
+    lightning_attention,
+    lightning_chunked,
+    lightning_recurrence,
+)
+from sala_ir.reference.linear import linear, logits
+from sala_ir.reference.norms import norm_gate, rms_norm
+from sala_ir.reference.rope import inverse_frequencies, rope, rope_table
+from sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
+from sala_ir.reference.selection import BlockSelection, block_scores, select_blocks
+from sala_ir.reference.weights import (
+    cast_weight,
+    concat_weights,
+    interleave_weights,
+    pack_weight,
+    scale_weight,
+)
+
+__all__ = [
+    "Batch",
+    "BlockSelection",
+    "CompressedKeys",
+    "KVCache",
+    "LightningForm",
+    "RecurrentState",
+    "Round",
+    "Rounding",
+    "SequenceRows",
+    "SparseAttention",
+    "append_kv",
+    "attend_blocks",
+    "block_scores",
+    "block_sparse_attention",
+    "cast_weight",
+    "compress_keys",
+    "concat_weights",
+    "decay_slopes",
+    "embedding",
+    "exact",
+    "interleave_weights",
+    "inverse_frequencies",
+    "lightning_attention",
+    "lightning_chunked",
+    "lightning_recurrence",
+    "linear",
+    "logits",
+    "make_batch",
+    "norm_gate",
+    "output_gate",
+    "pack_weight",
+    "residual_add",
+    "rms_norm",
+    "rope",
+    "rope_table",
+    "scale_weight",
+    "select_blocks",
+    "slice_columns",
+    "softmax_attention",
+    "swiglu",
+    "to_bfloat16",
+    "to_float32",
+]

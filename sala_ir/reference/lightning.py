@@ -1,0 +1,164 @@
+"""Lightning attention (section 7): a decayed outer-product state per head.
+
+The recurrence is the meaning. The chunked form computes the same values with matrix products and
+is what training and long inputs use.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from sala_ir.reference.arrays import (
+    Array,
+    device_of,
+    heads_first,
+    merge_heads,
+    repeat_heads,
+    split_heads,
+    to_like,
+)
+from sala_ir.reference.batch import Batch
+from sala_ir.reference.norms import rms_norm
+from sala_ir.reference.rope import rope
+from sala_ir.reference.rounding import Round, exact
+
+RecurrentState = Mapping[int, Array]
+"""Slot -> state [heads, key dim, value dim]."""
+
+CHUNK = 64
+"""Tokens of one chunk of the chunked form."""
+
+
+class LightningForm(Enum):
+    """Which of the two equal forms computes the recurrence."""
+
+    RECURRENT = "recurrent"
+    CHUNKED = "chunked"
+
+
+def decay_slopes(heads: int) -> np.ndarray:
+    """Return the slopes of section 7, float32 [heads]: lambda_h = exp(-slope_h)."""
+    power = 1 << (heads.bit_length() - 1)
+    first = [2.0 ** (-8.0 * (h + 1) / power) for h in range(power)]
+    rest = [2.0 ** (-8.0 * (2 * i + 1) / (2 * power)) for i in range(heads - power)]
+    return np.asarray(first + rest, np.float64).astype(np.float32)
+
+
+def lightning_attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    state: RecurrentState,
+    batch: Batch,
+    q_norm: Array | None = None,
+    k_norm: Array | None = None,
+    rope_table: Array | None = None,
+    *,
+    num_heads: int,
+    kv_heads: int,
+    head_dim: int,
+    scale: float,
+    eps: float,
+    slopes: Sequence[float] | np.ndarray,
+    form: LightningForm = LightningForm.CHUNKED,
+    state_rounding: Round = exact,
+) -> tuple[Array, RecurrentState]:
+    """Norm, rotate and run the recurrence of every sequence: section 7 up to the output norm.
+
+    q [tokens, num_heads * head_dim], k and v [tokens, kv_heads * head_dim] -> out like q, and the
+    new states. Norm weights [head_dim] and the rotary table apply where given. A sequence without
+    history starts from zero.
+    """
+    xp = array_namespace(q, k, v)
+    q = _prepare(q, q_norm, rope_table, eps=eps, head_dim=head_dim)
+    k = _prepare(k, k_norm, rope_table, eps=eps, head_dim=head_dim)
+    repeats = num_heads // kv_heads
+    queries = split_heads(q, num_heads) * scale
+    keys, values = (repeat_heads(split_heads(x, kv_heads), repeats) for x in (k, v))
+    run = _FORMS[form]
+    outs, updated = [queries[:0, ...]], dict(state)
+    for part in batch:
+        start = state[part.slot] if part.history else _zero_state(keys, values)
+        rows = part.rows
+        out, final = run(
+            queries[rows, ...], keys[rows, ...], values[rows, ...], slopes=slopes, state=start
+        )
+        outs.append(out)
+        updated[part.slot] = state_rounding(final)
+    return merge_heads(xp.concat(outs, axis=0)), updated
+
+
+def lightning_recurrence(
+    q: Array, k: Array, v: Array, *, slopes: Sequence[float] | np.ndarray, state: Array
+) -> tuple[Array, Array]:
+    """Return o_t = q_t S_t and the last state, S_t = lambda S_(t-1) + k_t (outer) v_t.
+
+    q, k, v [tokens, heads, head_dim] with the scale in q, state [heads, head_dim, head_dim].
+    """
+    xp = array_namespace(q, k, v)
+    decay = xp.exp(-to_like(slopes, q))[:, None, None]
+    outs = [q[:0, ...]]
+    for t in range(q.shape[0]):
+        state = decay * state + k[t, :, :, None] * v[t, :, None, :]
+        outs.append(xp.matmul(q[t, :, None, :], state)[None, :, 0, :])
+    return xp.concat(outs, axis=0), state
+
+
+def lightning_chunked(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    slopes: Sequence[float] | np.ndarray,
+    state: Array,
+    chunk: int = CHUNK,
+) -> tuple[Array, Array]:
+    """Return what `lightning_recurrence` returns, `chunk` tokens at a time."""
+    xp = array_namespace(q, k, v)
+    rates = to_like(slopes, q)
+    outs = [q[:0, ...]]
+    for start in range(0, q.shape[0], chunk):
+        rows = slice(start, start + chunk)
+        queries, keys, values = (heads_first(x[rows, ...]) for x in (q, k, v))
+        out, state = _one_chunk(queries, keys, values, rates, state)
+        outs.append(xp.permute_dims(out, (1, 0, 2)))
+    return xp.concat(outs, axis=0), state
+
+
+_FORMS: dict[LightningForm, Callable[..., tuple[Array, Array]]] = {
+    LightningForm.RECURRENT: lightning_recurrence,
+    LightningForm.CHUNKED: lightning_chunked,
+}
+
+
+def _one_chunk(q: Array, k: Array, v: Array, rates: Array, state: Array) -> tuple[Array, Array]:
+    """Run one chunk of q, k, v [heads, tokens, head_dim] from `state`."""
+    xp = array_namespace(q, k, v)
+    tokens = q.shape[1]
+    step = to_like(np.arange(tokens), q)
+    rates = rates[:, None]
+    since_start = xp.exp(-rates * (step + 1))[:, :, None]
+    to_end = xp.exp(-rates * (tokens - 1 - step))[:, :, None]
+    distance = step[:, None] - step[None, :]
+    causal = distance >= 0
+    between = xp.exp(-rates[:, :, None] * xp.where(causal, distance, 0.0))
+    between = xp.where(causal, between, 0.0)
+    inside = xp.matmul(xp.matmul(q, xp.matrix_transpose(k)) * between, v)
+    out = since_start * xp.matmul(q, state) + inside
+    added = xp.matmul(xp.matrix_transpose(k * to_end), v)
+    return out, xp.exp(-rates * tokens)[:, :, None] * state + added
+
+
+def _prepare(
+    x: Array, norm: Array | None, table: Array | None, *, eps: float, head_dim: int
+) -> Array:
+    x = x if norm is None else rms_norm(x, norm, eps=eps, group=head_dim)
+    return x if table is None else rope(x, table, head_dim=head_dim)
+
+
+def _zero_state(keys: Array, values: Array) -> Array:
+    xp = array_namespace(keys, values)
+    shape = (keys.shape[1], keys.shape[2], values.shape[2])
+    return xp.zeros(shape, dtype=keys.dtype, device=device_of(keys))
