@@ -1,0 +1,145 @@
+"""The `sala` dialect: a hybrid sparse and linear attention model as a graph."""
+
+from xdsl.ir import Dialect
+
+from sala_ir.dialect.attributes import (
+    EncodingAttr,
+    EncodingKind,
+    Epilogue,
+    Extent,
+    LayoutAttr,
+    LayoutKind,
+    attribute_of,
+    plain,
+)
+from sala_ir.dialect.base import SalaOp, columns_of, element_of, weight_shape, written_states
+from sala_ir.dialect.batch import MakeBatchOp
+from sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
+from sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
+from sala_ir.dialect.kernel_call import BATCH_FIELDS, KernelCallOp
+from sala_ir.dialect.linear import SWIGLU_GROUP, LinearOp, SliceOp
+from sala_ir.dialect.mixers import (
+    BlockSparseAttentionOp,
+    LightningAttentionOp,
+    SoftmaxAttentionOp,
+)
+from sala_ir.dialect.norm import NormGateOp, RmsNormOp
+from sala_ir.dialect.rope import RopeOp, RopeTableOp
+from sala_ir.dialect.stages import AppendKvOp, AttendBlocksOp, CompressKeysOp, SelectBlocksOp
+from sala_ir.dialect.state import verify_state_order
+from sala_ir.dialect.types import (
+    BatchType,
+    CompressedKeysType,
+    KvCacheType,
+    RecurrentStateType,
+    StateType,
+    WeightType,
+    activation_type,
+    ids_type,
+)
+from sala_ir.dialect.weights import (
+    CastWeightOp,
+    ConcatWeightsOp,
+    InterleaveWeightsOp,
+    PackWeightOp,
+    ScaleWeightOp,
+    WeightOp,
+    round_up,
+)
+
+Sala = Dialect(
+    "sala",
+    [
+        WeightOp,
+        ConcatWeightsOp,
+        InterleaveWeightsOp,
+        ScaleWeightOp,
+        CastWeightOp,
+        PackWeightOp,
+        MakeBatchOp,
+        EmbeddingOp,
+        LogitsOp,
+        RmsNormOp,
+        NormGateOp,
+        LinearOp,
+        SliceOp,
+        OutputGateOp,
+        SwigluOp,
+        ResidualAddOp,
+        RopeTableOp,
+        RopeOp,
+        BlockSparseAttentionOp,
+        SoftmaxAttentionOp,
+        LightningAttentionOp,
+        AppendKvOp,
+        CompressKeysOp,
+        SelectBlocksOp,
+        AttendBlocksOp,
+        KernelCallOp,
+    ],
+    [
+        BatchType,
+        KvCacheType,
+        CompressedKeysType,
+        RecurrentStateType,
+        WeightType,
+        EncodingAttr,
+        LayoutAttr,
+    ],
+)
+"""The dialect, for an xDSL `Context`."""
+
+__all__ = [
+    "BATCH_FIELDS",
+    "SWIGLU_GROUP",
+    "AppendKvOp",
+    "AttendBlocksOp",
+    "BatchType",
+    "BlockSparseAttentionOp",
+    "CastWeightOp",
+    "CompressKeysOp",
+    "CompressedKeysType",
+    "ConcatWeightsOp",
+    "EmbeddingOp",
+    "EncodingAttr",
+    "EncodingKind",
+    "Epilogue",
+    "Extent",
+    "InterleaveWeightsOp",
+    "KernelCallOp",
+    "KvCacheType",
+    "LayoutAttr",
+    "LayoutKind",
+    "LightningAttentionOp",
+    "LinearOp",
+    "LogitsOp",
+    "MakeBatchOp",
+    "NormGateOp",
+    "OutputGateOp",
+    "PackWeightOp",
+    "RecurrentStateType",
+    "ResidualAddOp",
+    "RmsNormOp",
+    "RopeOp",
+    "RopeTableOp",
+    "Sala",
+    "SalaOp",
+    "ScaleWeightOp",
+    "SelectBlocksOp",
+    "SliceOp",
+    "SoftmaxAttentionOp",
+    "StateType",
+    "SwigluOp",
+    "WeightOp",
+    "WeightType",
+    "activation_type",
+    "attribute_of",
+    "columns_of",
+    "element_of",
+    "ids_type",
+    "plain",
+    "round_up",
+    "verify_state_order",
+    "weight_shape",
+    "written_states",
+]

@@ -1,0 +1,184 @@
+"""Attributes and keywords of the `sala` dialect; plain values to attributes and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    BoolAttr,
+    DenseIntOrFPElementsAttr,
+    DictionaryAttr,
+    FloatAttr,
+    IntAttr,
+    IntegerAttr,
+    StringAttr,
+    TensorType,
+    UnitAttr,
+    f32,
+    f64,
+    i64,
+)
+from xdsl.ir import Attribute, ParametrizedAttribute
+from xdsl.irdl import irdl_attr_definition
+from xdsl.parser import AttrParser
+from xdsl.printer import Printer
+from xdsl.utils.exceptions import VerifyException
+
+
+class EncodingKind(StrEnum):
+    """How the values of a weight are stored."""
+
+    PLAIN = "plain"
+
+
+class LayoutKind(StrEnum):
+    """How the elements of a weight are arranged in memory."""
+
+    ROW_MAJOR = "row_major"
+    PANEL = "panel"
+
+
+class Epilogue(StrEnum):
+    """What a linear does with its accumulators before scale and residual."""
+
+    NONE = "none"
+    SWIGLU = "swiglu"
+
+
+class Extent(StrEnum):
+    """Which live count of the control tensor gives the rows of a linear."""
+
+    TOKENS = "tokens"
+    LOGIT_ROWS = "logit_rows"
+
+
+IntegerProperty = IntegerAttr.constr(i64)
+"""Constraint of a whole-number property."""
+
+FloatProperty = FloatAttr.constr(f64)
+"""Constraint of a real-number property."""
+
+
+@irdl_attr_definition
+class EncodingAttr(ParametrizedAttribute):
+    """`#sala.encoding<"plain">`: every element is stored as a value of the element type."""
+
+    name = "sala.encoding"
+
+    kind: StringAttr
+
+    def __init__(self, kind: StringAttr | str = EncodingKind.PLAIN):
+        super().__init__(kind if isinstance(kind, StringAttr) else StringAttr(str(kind)))
+
+    def verify(self) -> None:
+        """Refuse a kind that is not an `EncodingKind`."""
+        if self.kind.data not in tuple(EncodingKind):
+            raise VerifyException(f'unknown weight encoding "{self.kind.data}"')
+
+
+@irdl_attr_definition
+class LayoutAttr(ParametrizedAttribute):
+    """`#sala.layout<"row_major">`, or `#sala.layout<"panel", 64>` for panels of 64 weight rows."""
+
+    name = "sala.layout"
+
+    kind: StringAttr
+    panel_rows: IntAttr
+
+    def __init__(
+        self, kind: StringAttr | str = LayoutKind.ROW_MAJOR, panel_rows: IntAttr | int = 0
+    ):
+        super().__init__(
+            kind if isinstance(kind, StringAttr) else StringAttr(str(kind)),
+            panel_rows if isinstance(panel_rows, IntAttr) else IntAttr(panel_rows),
+        )
+
+    @classmethod
+    def panel(cls, rows: int) -> LayoutAttr:
+        """The panel layout [Np/rows][Kp/p][rows][p]."""
+        return cls(LayoutKind.PANEL, rows)
+
+    @classmethod
+    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """Parse `<"kind">` or `<"kind", rows>`."""
+        with parser.in_angle_brackets():
+            kind = parser.parse_str_literal()
+            rows = parser.parse_integer() if parser.parse_optional_punctuation(",") else 0
+        return StringAttr(kind), IntAttr(rows)
+
+    def print_parameters(self, printer: Printer) -> None:
+        """Print `<"kind">` or `<"kind", rows>`."""
+        with printer.in_angle_brackets():
+            printer.print_string_literal(self.kind.data)
+            if self.panel_rows.data:
+                printer.print_string(f", {self.panel_rows.data}")
+
+    def verify(self) -> None:
+        """Refuse an unknown kind, and a panel without a positive number of rows."""
+        if self.kind.data not in tuple(LayoutKind):
+            raise VerifyException(f'unknown weight layout "{self.kind.data}"')
+        if (self.kind.data == LayoutKind.PANEL) != (self.panel_rows.data > 0):
+            raise VerifyException("a panel layout, and no other, has a positive number of rows")
+
+
+def integer(value: int | IntegerAttr) -> IntegerAttr:
+    """An i64 attribute."""
+    return value if isinstance(value, IntegerAttr) else IntegerAttr(value, i64)
+
+
+def floating(value: float | FloatAttr) -> FloatAttr:
+    """An f64 attribute."""
+    return value if isinstance(value, FloatAttr) else FloatAttr(float(value), f64)
+
+
+def dense_f32(values: Sequence[float]) -> DenseIntOrFPElementsAttr:
+    """A dense attribute `tensor<Nxf32>`."""
+    return DenseIntOrFPElementsAttr.from_list(
+        TensorType(f32, [len(values)]), [float(value) for value in values]
+    )
+
+
+def attribute_of(value: Any) -> Attribute:
+    """The attribute of a plain value: bool i1, int i64, float f64, str, sequence, mapping."""
+    match value:
+        case Attribute():
+            return value
+        case None:
+            return UnitAttr()
+        case bool():
+            return BoolAttr.from_bool(value)
+        case int():
+            return integer(value)
+        case float():
+            return floating(value)
+        case str():
+            return StringAttr(str(value))
+        case Mapping():
+            return DictionaryAttr({str(key): attribute_of(item) for key, item in value.items()})
+        case Sequence():
+            return ArrayAttr([attribute_of(item) for item in value])
+    raise TypeError(f"no attribute represents a value of type {type(value).__name__}")
+
+
+def plain(attribute: Attribute) -> Any:
+    """The plain value of an attribute, the inverse of `attribute_of`; sequences become tuples."""
+    match attribute:
+        case IntegerAttr():
+            is_boolean = attribute.type == BoolAttr.from_bool(True).type
+            return bool(attribute.value.data) if is_boolean else attribute.value.data
+        case FloatAttr():
+            return attribute.value.data
+        case StringAttr() | IntAttr():
+            return attribute.data
+        case DenseIntOrFPElementsAttr():
+            return tuple(attribute.get_values())
+        case ArrayAttr():
+            return tuple(plain(item) for item in attribute.data)
+        case DictionaryAttr():
+            return {key: plain(item) for key, item in attribute.data.items()}
+        case UnitAttr():
+            return None
+    raise TypeError(f"no plain value for {attribute}")

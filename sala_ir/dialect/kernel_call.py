@@ -1,0 +1,123 @@
+"""The call of a compiled kernel, one per program step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr, SymbolNameConstraint
+from xdsl.ir import Attribute, SSAValue
+from xdsl.irdl import (
+    ParsePropInAttrDict,
+    irdl_op_definition,
+    opt_prop_def,
+    prop_def,
+    var_operand_def,
+    var_result_def,
+)
+
+from sala_ir.dialect.attributes import attribute_of
+from sala_ir.dialect.base import SalaOp, layer_mark, require
+from sala_ir.dialect.types import CompressedKeysType, KvCacheType
+
+BATCH_FIELDS = (
+    "tokens",
+    "token_sequence",
+    "token_position",
+    "offsets",
+    "history",
+    "call_lengths",
+    "slots",
+    "page_table",
+    "compressed_table",
+    "logit_rows",
+)
+"""The int32 tensors of a step that a kernel may ask for as `batch:<field>`."""
+
+_POSITION = re.compile(r"(in|out|workspace):(\d+)(?:\.(\w+))?")
+
+
+def _parts_of(kind: Attribute) -> tuple[str | None, ...]:
+    """Names of the tensors that a value of the type consists of; (None,) for a single one."""
+    match kind:
+        case KvCacheType():
+            return ("k", "v")
+        case CompressedKeysType():
+            return ("fine", "coarse")
+    return (None,)
+
+
+@irdl_op_definition
+class KernelCallOp(SalaOp):
+    """Run a kernel by destination passing.
+
+    `arguments` gives the order of the kernel's parameters: "control", "batch:<field>", "in:<i>",
+    "out:<i>", "workspace:<i>"; a kv cache is two tensors, "in:<i>.k" and "in:<i>.v", compressed
+    keys are "in:<i>.fine" and "in:<i>.coarse". Updated states are results of the call and are
+    written in place. `workspaces` has one dictionary per workspace, `spec` what the kernel was built for.
+    """
+
+    name = "sala.kernel_call"
+
+    symbol = prop_def(SymbolNameConstraint())
+    inputs = var_operand_def()
+    family = prop_def(StringAttr)
+    arguments = prop_def(ArrayAttr[StringAttr])
+    workspaces = opt_prop_def(ArrayAttr[DictionaryAttr], default_value=ArrayAttr([]))
+    spec = opt_prop_def(DictionaryAttr, default_value=DictionaryAttr({}))
+    outputs = var_result_def()
+
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$symbol `(` $inputs `)` attr-dict `:` functional-type($inputs, $outputs)"
+
+    def __init__(
+        self,
+        symbol: str,
+        inputs: Sequence[SSAValue],
+        result_types: Sequence[Attribute],
+        *,
+        family: str,
+        arguments: Sequence[str],
+        workspaces: Sequence[Mapping[str, Any]] | ArrayAttr = (),
+        spec: Mapping[str, Any] | DictionaryAttr | None = None,
+        layer: int | None = None,
+    ):
+        super().__init__(
+            operands=[list(inputs)],
+            properties={
+                "symbol": StringAttr(symbol),
+                "family": StringAttr(family),
+                "arguments": attribute_of(tuple(arguments)),
+                "workspaces": attribute_of(workspaces),
+                "spec": attribute_of(spec or {}),
+            },
+            attributes=layer_mark(layer),
+            result_types=[list(result_types)],
+        )
+
+    def verify_(self) -> None:
+        """Every argument names something that the call has."""
+        for argument in self.arguments.data:
+            self._verify_argument(argument.data)
+
+    def _verify_argument(self, argument: str) -> None:
+        if argument == "control":
+            return
+        if argument.startswith("batch:"):
+            known = argument.removeprefix("batch:") in BATCH_FIELDS
+            require(known, f'kernel argument "{argument}" names no field of the batch')
+            return
+        found = _POSITION.fullmatch(argument)
+        if found is None:
+            require(False, f'kernel argument "{argument}" is not understood')
+            return
+        kind, index, part = found[1], int(found[2]), found[3]
+        if kind == "workspace":
+            present = index < len(self.workspaces.data) and part is None
+            require(present, f'kernel argument "{argument}" names no workspace')
+            return
+        values = self.inputs if kind == "in" else self.outputs
+        require(index < len(values), f'kernel argument "{argument}" names no value of the call')
+        parts = _parts_of(values[index].type)
+        require(part in parts, f'kernel argument "{argument}" names no tensor of the value')

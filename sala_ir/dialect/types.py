@@ -1,0 +1,233 @@
+"""Types of the `sala` dialect: the ragged batch, the three kinds of state, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from xdsl.dialects.builtin import (
+    DYNAMIC_INDEX,
+    ArrayAttr,
+    BFloat16Type,
+    Float32Type,
+    IntAttr,
+    TensorType,
+    i32,
+)
+from xdsl.ir import Attribute, ParametrizedAttribute, TypeAttribute
+from xdsl.irdl import irdl_attr_definition
+from xdsl.parser import AttrParser
+from xdsl.printer import Printer
+from xdsl.utils.exceptions import VerifyException
+
+from sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
+
+DYNAMIC = DYNAMIC_INDEX
+"""The extent of a tensor dimension that is known only at run time."""
+
+
+def activation_type(columns: int, element: Attribute) -> TensorType:
+    """`tensor<?xCxE>`: one row for each token (or logit row)."""
+    return TensorType(element, [DYNAMIC, columns])
+
+
+def ids_type(rank: int = 1) -> TensorType:
+    """`tensor<?xi32>` or `tensor<?x?xi32>`."""
+    return TensorType(i32, [DYNAMIC] * rank)
+
+
+def check_element(element: Attribute) -> None:
+    """Refuse an element type that is neither f32 nor bf16."""
+    if not isinstance(element, Float32Type | BFloat16Type):
+        raise VerifyException(f"element type must be f32 or bf16, not {element}")
+
+
+@irdl_attr_definition
+class BatchType(ParametrizedAttribute, TypeAttribute):
+    """`!sala.batch`: offsets, histories, call lengths, slots, page tables of a ragged batch."""
+
+    name = "sala.batch"
+
+
+class StateType(ParametrizedAttribute, TypeAttribute):
+    """Base of the pools that outlive a step: positive sizes, then the element type.
+
+    A value of such a type has at most one writer, and every reader stands before that writer.
+    """
+
+    element_type: Attribute
+
+    @classmethod
+    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """Parse `<size, ..., element>`."""
+        sizes: list[Attribute] = []
+        with parser.in_angle_brackets():
+            for _ in cls.get_irdl_definition().parameters[1:]:
+                sizes.append(IntAttr(parser.parse_integer(allow_boolean=False)))
+                parser.parse_punctuation(",")
+            return [parser.parse_type(), *sizes]
+
+    def print_parameters(self, printer: Printer) -> None:
+        """Print `<size, ..., element>`."""
+        with printer.in_angle_brackets():
+            for size in self.sizes:
+                printer.print_string(f"{size}, ")
+            printer.print_attribute(self.element_type)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes in the order of the text form."""
+        return tuple(p.data for p in self.parameters if isinstance(p, IntAttr))
+
+    def with_element(self, element: Attribute) -> Self:
+        """The same pool with another element type."""
+        return type(self)(*self.sizes, element)
+
+    def verify(self) -> None:
+        """Refuse sizes that are not positive, and element types other than f32 and bf16."""
+        if any(size <= 0 for size in self.sizes):
+            raise VerifyException(f"sizes of {self.name} must be positive, not {self.sizes}")
+        check_element(self.element_type)
+
+
+@irdl_attr_definition
+class KvCacheType(StateType):
+    """`!sala.kv_cache<kv_heads, block_size, head_dim, element>`: the pages of keys and values."""
+
+    name = "sala.kv_cache"
+
+    kv_heads: IntAttr
+    block_size: IntAttr
+    head_dim: IntAttr
+
+    def __init__(self, kv_heads: int, block_size: int, head_dim: int, element_type: Attribute):
+        super().__init__(element_type, IntAttr(kv_heads), IntAttr(block_size), IntAttr(head_dim))
+
+
+@irdl_attr_definition
+class CompressedKeysType(StateType):
+    """`!sala.compressed_keys<kv_heads, kernel_size, kernel_stride, block_size, head_dim, element>`.
+
+    Both levels: means of `kernel_size` keys every `kernel_stride` (fine), and of 4 times as many
+    every 4 times the stride (coarse).
+    """
+
+    name = "sala.compressed_keys"
+
+    kv_heads: IntAttr
+    kernel_size: IntAttr
+    kernel_stride: IntAttr
+    block_size: IntAttr
+    head_dim: IntAttr
+
+    def __init__(
+        self,
+        kv_heads: int,
+        kernel_size: int,
+        kernel_stride: int,
+        block_size: int,
+        head_dim: int,
+        element_type: Attribute,
+    ):
+        sizes = (kv_heads, kernel_size, kernel_stride, block_size, head_dim)
+        super().__init__(element_type, *map(IntAttr, sizes))
+
+    def verify(self) -> None:
+        """Also refuse windows that do not overlap blocks in the way that pooling assumes."""
+        super().verify()
+        if self.kernel_size.data != 2 * self.kernel_stride.data:
+            raise VerifyException("kernel_size must be 2 * kernel_stride")
+        if self.block_size.data % self.kernel_stride.data:
+            raise VerifyException("block_size must be a multiple of kernel_stride")
+
+
+@irdl_attr_definition
+class RecurrentStateType(StateType):
+    """`!sala.recurrent_state<heads, key_dim, value_dim, element>`: one matrix per head and slot."""
+
+    name = "sala.recurrent_state"
+
+    heads: IntAttr
+    key_dim: IntAttr
+    value_dim: IntAttr
+
+    def __init__(self, heads: int, key_dim: int, value_dim: int, element_type: Attribute):
+        super().__init__(element_type, IntAttr(heads), IntAttr(key_dim), IntAttr(value_dim))
+
+
+@irdl_attr_definition
+class WeightType(ParametrizedAttribute, TypeAttribute):
+    """`!sala.weight<[d0, d1], element, encoding, layout>`; plain and row-major are not printed."""
+
+    name = "sala.weight"
+
+    shape: ArrayAttr[IntAttr]
+    element_type: Attribute
+    encoding: EncodingAttr
+    layout: LayoutAttr
+
+    def __init__(
+        self,
+        shape: Sequence[int] | ArrayAttr[IntAttr],
+        element_type: Attribute,
+        encoding: EncodingAttr | None = None,
+        layout: LayoutAttr | None = None,
+    ):
+        if not isinstance(shape, ArrayAttr):
+            shape = ArrayAttr([IntAttr(size) for size in shape])
+        super().__init__(shape, element_type, encoding or EncodingAttr(), layout or LayoutAttr())
+
+    def get_shape(self) -> tuple[int, ...]:
+        """The shape in elements, before any padding by the layout."""
+        return tuple(size.data for size in self.shape.data)
+
+    def with_shape(self, shape: Sequence[int]) -> WeightType:
+        """The same element type, encoding and layout with another shape."""
+        return WeightType(shape, self.element_type, self.encoding, self.layout)
+
+    def with_element(self, element: Attribute) -> WeightType:
+        """The same weight with another element type."""
+        return WeightType(self.shape, element, self.encoding, self.layout)
+
+    def with_layout(self, layout: LayoutAttr) -> WeightType:
+        """The same weight in another layout."""
+        return WeightType(self.shape, self.element_type, self.encoding, layout)
+
+    @classmethod
+    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """Parse `<[d0, ...], element (, #sala.encoding<...>)? (, #sala.layout<...>)?>`."""
+        encoding, layout = EncodingAttr(), LayoutAttr()
+        with parser.in_angle_brackets():
+            shape = parser.parse_comma_separated_list(
+                parser.Delimiter.SQUARE, lambda: IntAttr(parser.parse_integer())
+            )
+            parser.parse_punctuation(",")
+            element = parser.parse_type()
+            while parser.parse_optional_punctuation(","):
+                match parser.parse_attribute():
+                    case EncodingAttr() as encoding:
+                        pass
+                    case LayoutAttr() as layout:
+                        pass
+                    case other:
+                        parser.raise_error(f"expected a weight encoding or layout, found {other}")
+        return ArrayAttr(shape), element, encoding, layout
+
+    def print_parameters(self, printer: Printer) -> None:
+        """Print the shape, the element type, and what differs from plain and row-major."""
+        with printer.in_angle_brackets():
+            printer.print_string(f"{list(self.get_shape())}, ")
+            printer.print_attribute(self.element_type)
+            if self.encoding != EncodingAttr():
+                printer.print_string(", ")
+                printer.print_attribute(self.encoding)
+            if self.layout != LayoutAttr():
+                printer.print_string(", ")
+                printer.print_attribute(self.layout)
+
+    def verify(self) -> None:
+        """Refuse a rank other than 1 or 2, empty dimensions, and foreign element types."""
+        shape = self.get_shape()
+        if len(shape) not in (1, 2) or any(size <= 0 for size in shape):
+            raise VerifyException(f"a weight has one or two positive dimensions, not {list(shape)}")
+        check_element(self.element_type)
