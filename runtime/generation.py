@@ -1,0 +1,135 @@
+"""One answer in the making: prefill, then a token at a time, until something ends it."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from runtime.errors import RequestError
+from runtime.sampling import Sampler, SamplingOptions
+from runtime.stopping import StopStrings
+from runtime.tokenizer import Tokenizer
+
+Progress = Callable[[int], None]
+"""Called during prefill with the number of prompt tokens that are done."""
+
+
+class Source(Protocol):
+    """What generation needs of a sequence: next-token logits, and how much room is left."""
+
+    @property
+    def remaining(self) -> int:
+        """How many more tokens the sequence can take."""
+        ...
+
+    def prefill(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
+        """Append `token_ids`; the logits [vocabulary] float32 behind the last of them."""
+        ...
+
+    def decode(self, token: int) -> np.ndarray:
+        """Append `token`; the logits [vocabulary] float32 behind it."""
+        ...
+
+
+class Finish(StrEnum):
+    """What ended an answer."""
+
+    END_OF_SEQUENCE = "eos"
+    STOP_STRING = "stop"
+    MAX_TOKENS = "length"
+    CONTEXT = "context"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOptions:
+    """When an answer ends, and how its tokens are chosen.
+
+    `eos` are the ids that end a sequence, which `ignore_eos` treats as ordinary tokens.
+    """
+
+    max_new_tokens: int = 256
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    stop: tuple[str, ...] = ()
+    eos: tuple[int, ...] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an answer of no tokens."""
+        if self.max_new_tokens < 1:
+            raise RequestError(
+                f"max_new_tokens is {self.max_new_tokens}",
+                where="option max_new_tokens",
+                expected="1 or more",
+            )
+
+
+@dataclass(slots=True)
+class Generation:
+    """An answer to `prompt`: iterate `tokens` or `text` once; the other fields tell how it goes.
+
+    `token_ids` holds every chosen token, one that ends the sequence included.
+    """
+
+    source: Source
+    prompt: Sequence[int]
+    vocabulary: int
+    options: GenerationOptions
+    progress: Progress | None = None
+    token_ids: list[int] = field(default_factory=list, init=False)
+    finish: Finish | None = field(default=None, init=False)
+    prefill_seconds: float = field(default=0.0, init=False)
+    decode_seconds: float = field(default=0.0, init=False)
+
+    def tokens(self) -> Iterator[int]:
+        """New tokens one by one. The time that the consumer takes between them is not counted."""
+        sampler = Sampler(self.options.sampling, self.vocabulary)
+        sampler.observe(np.asarray(self.prompt))
+        began = time.perf_counter()
+        logits = self.source.prefill(self.prompt, self.progress)
+        self.prefill_seconds = time.perf_counter() - began
+        while self.finish is None:
+            began = time.perf_counter()
+            if self.token_ids:
+                logits = self.source.decode(self.token_ids[-1])
+            token = sampler.choose(logits)
+            self.token_ids.append(token)
+            self.decode_seconds += time.perf_counter() - began
+            self.finish = self._ending(token)
+            yield token
+
+    def text(self, tokenizer: Tokenizer) -> Iterator[str]:
+        """New text in pieces, none of them empty, without the stop string that ended it."""
+        decoder = tokenizer.stream(self.prompt)
+        watcher = StopStrings(self.options.stop)
+        for token in self.tokens():
+            if piece := watcher.push(decoder.push(token)):
+                yield piece
+            if watcher.stopped_by is not None:
+                self.finish = Finish.STOP_STRING
+                return
+        rest = watcher.push(decoder.flush()) + watcher.flush()
+        if watcher.stopped_by is not None:
+            self.finish = Finish.STOP_STRING
+        if rest:
+            yield rest
+
+    @property
+    def prefill_rate(self) -> float:
+        """Prompt tokens per second."""
+        return len(self.prompt) / self.prefill_seconds if self.prefill_seconds else 0.0
+
+    @property
+    def decode_rate(self) -> float:
+        """New tokens per second after the first, which prefill computes."""
+        steps = len(self.token_ids) - 1
+        return steps / self.decode_seconds if steps > 0 else 0.0
+
+    def _ending(self, token: int) -> Finish | None:
+        if token in self.options.eos and not self.options.ignore_eos:
+            return Finish.END_OF_SEQUENCE
+        if len(self.token_ids) == self.options.max_new_tokens:
+            return Finish.MAX_TOKENS
+        return Finish.CONTEXT if self.source.remaining == 0 else None
