@@ -29,6 +29,7 @@ from runtime.artifact.manifest import (
     TensorInfo,
 )
 from runtime.artifact.program import (
+    InputName,
     Observation,
     Paging,
     Phase,
@@ -40,19 +41,37 @@ from runtime.artifact.program import (
     ValueKind,
     pool_symbol,
 )
+from runtime.artifact.reader import Artifact, open_artifact
+from runtime.artifact.tensors import MappedTensors, StoredTensor, TensorSpec, TensorWriter
+from runtime.artifact.writer import (
+    GOLDEN_NAME,
+    GOLDEN_TENSORS_NAME,
+    MANIFEST_NAME,
+    PROGRAM_NAME,
+    ArtifactWriter,
+    write_artifact,
+)
 
 __all__ = [
     "ALIGNMENT",
+    "GOLDEN_NAME",
+    "GOLDEN_TENSORS_NAME",
+    "MANIFEST_NAME",
+    "PROGRAM_NAME",
+    "Artifact",
+    "ArtifactWriter",
     "Dim",
     "ElementType",
     "FileInfo",
     "FormatVersion",
     "Golden",
     "GoldenKind",
+    "InputName",
     "KernelInfo",
     "KernelVector",
     "LiteralArgument",
     "Manifest",
+    "MappedTensors",
     "ModelInfo",
     "ModelVector",
     "Observation",
@@ -68,11 +87,14 @@ __all__ = [
     "ScratchArgument",
     "Step",
     "StoredArgument",
+    "StoredTensor",
     "Symbol",
     "Symbols",
     "TargetInfo",
     "TargetProgram",
     "TensorInfo",
+    "TensorSpec",
+    "TensorWriter",
     "ThreadsArgument",
     "Value",
     "ValueKind",
@@ -81,7 +103,9 @@ __all__ = [
     "dim_of",
     "evaluate",
     "narrow_bfloat16",
+    "open_artifact",
     "pool_symbol",
     "seeded_values",
     "widen_bfloat16",
+    "write_artifact",
 ]

@@ -49,7 +49,7 @@ class ThreadsArgument(Frozen):
 
 
 class ScratchArgument(Frozen):
-    """A workspace: poisoned, read by nobody; the first dim is `rows` for each thread."""
+    """A workspace [threads, columns]: poisoned before the call, not compared after it."""
 
     source: Literal["scratch"] = "scratch"
     dtype: GoldenType

@@ -31,6 +31,39 @@ class PhaseName(StrEnum):
     LOGITS = "logits"
 
 
+class InputName(StrEnum):
+    """The inputs, all int32, that the runtime writes before each step (live part only).
+
+    Values of kind `input` carry these names.
+    """
+
+    CONTROL = "control"
+    """[16]: tokens, sequences, logit rows, workers, zeros."""
+    TOKENS = "tokens"
+    """[tokens]: token ids."""
+    TOKEN_SEQUENCE = "token_sequence"
+    """[tokens]: index of the token's sequence in the step."""
+    TOKEN_POSITION = "token_position"
+    """[tokens]: position of the token in its sequence."""
+    OFFSETS = "offsets"
+    """[sequences + 1]: first token of each sequence, and the number of tokens."""
+    HISTORY = "history"
+    """[sequences]: tokens of the sequence before the step."""
+    CALL_LENGTHS = "call_lengths"
+    """[sequences]: length when the whole call is done; decides dense or sparse."""
+    SLOTS = "slots"
+    """[sequences]: the sequence's row in page tables and recurrent pools."""
+    PAGE_TABLE = "page_table"
+    """[slots, sequence_pages]."""
+    COMPRESSED_TABLE = "compressed_table"
+    """[slots, sequence_compressed_pages]."""
+    LOGIT_ROWS = "logit_rows"
+    """[logit_rows]: the step's tokens whose logits are wanted."""
+
+
+INPUT_NAMES = frozenset(name.value for name in InputName)
+
+
 class Value(Frozen):
     """A buffer: its kind, element type and shape. Rows beyond the live ones are never touched."""
 
@@ -88,15 +121,20 @@ class Paging(Frozen):
 
 
 class Program(Frozen):
-    """All values, and what each target runs over them."""
+    """All values, and what each target runs over them.
+
+    `logits` names the float32 value [logit_rows, >= vocabulary] that the logits phase writes.
+    """
 
     paging: Paging
+    logits: str
     values: dict[str, Value]
     targets: dict[str, TargetProgram]
     observable: dict[str, tuple[Observation, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Program":
+        self._check_known("logits", [self.logits])
         for target, program in self.targets.items():
             for name, phase in program.phases.items():
                 self._check_phase(f"targets.{target}.{name.value}", phase)
@@ -148,6 +186,8 @@ def pool_symbol(value: Value) -> Symbol:
 def _check_value(name: str, value: Value) -> None:
     if any(isinstance(dim, int) and dim < 0 for dim in value.shape):
         raise ValueError(f"values.{name}: negative dim")
+    if (value.kind is ValueKind.INPUT) != (name in INPUT_NAMES):
+        raise ValueError(f"values.{name}: kind {value.kind.value} does not go with this name")
     if value.kind is ValueKind.POOL:
         try:
             pool_symbol(value)

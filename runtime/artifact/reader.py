@@ -1,0 +1,234 @@
+"""Opening an artifact: nothing in it is used before it has been checked."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from runtime.artifact.base import Frozen
+from runtime.artifact.golden import Golden
+from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
+from runtime.artifact.paths import regular_file
+from runtime.artifact.processor import architecture, missing_instructions, processor_flags
+from runtime.artifact.program import Program, Value, ValueKind
+from runtime.artifact.tensors import STORED_TYPES, StoredTensor, read_header
+from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME, sign
+from runtime.errors import ArtifactError
+
+Record = TypeVar("Record", bound=Frozen)
+MAX_JSON = 256 << 20
+_FIX = "copy the whole artifact again, or compile again"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A checked artifact. `weights` tells for every weight of the program its file and place."""
+
+    directory: Path
+    manifest: Manifest
+    program: Program
+    weights: Mapping[str, tuple[str, StoredTensor]]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weight files, which are mapped whole."""
+        return sum(self.manifest.files[path].size for path in self.manifest.weight_files)
+
+    def has(self, path: str) -> bool:
+        """True if the artifact has this file."""
+        return path in self.manifest.files
+
+    def path(self, path: str) -> Path:
+        """The file system path of a file of the artifact; its hash is not checked here."""
+        if path not in self.manifest.files:
+            raise _damaged(self.directory / path, "the file is not listed in manifest.json")
+        return regular_file(self.directory, path)
+
+    def read_bytes(self, path: str) -> bytes:
+        """The bytes of a file, their hash checked."""
+        data = self.path(path).read_bytes()
+        self._check_hash(path, hashlib.sha256(data).hexdigest())
+        return data
+
+    def read_text(self, path: str) -> str:
+        """The text of a UTF-8 file, its hash checked."""
+        return self.read_bytes(path).decode()
+
+    def golden(self) -> Golden:
+        """The golden vectors; none if the artifact has none."""
+        if not self.has(GOLDEN_NAME):
+            return Golden()
+        return _parse(Golden, self.read_bytes(GOLDEN_NAME), self.directory / GOLDEN_NAME)
+
+    def check_hashes(self, paths: Iterable[str] | None = None) -> None:
+        """Compare the SHA-256 of the files (all unless told) with the manifest's."""
+        for path in self.manifest.files if paths is None else paths:
+            with self.path(path).open("rb") as file:
+                self._check_hash(path, hashlib.file_digest(file, "sha256").hexdigest())
+
+    def target(self, name: str) -> TargetInfo:
+        """A target of the artifact whose library this machine can execute."""
+        info = self.manifest.targets.get(name)
+        if info is None or name not in self.program.targets:
+            raise ArtifactError(
+                f"the artifact has nothing for the target {name!r}",
+                where=str(self.directory),
+                expected=f"one of {', '.join(sorted(self.program.targets))}",
+                fix=f"compile again with --target {name}",
+            )
+        self._check_processor(info)
+        return info
+
+    def _check_processor(self, info: TargetInfo) -> None:
+        where = str(self.directory / info.library)
+        if info.architecture != architecture():
+            raise ArtifactError(
+                f"the library is for {info.architecture} processors, this one is {architecture()}",
+                where=where,
+                fix="compile for this machine",
+            )
+        missing = missing_instructions(info.instructions, processor_flags())
+        if missing:
+            raise ArtifactError(
+                f"this processor lacks instructions that the library needs: {', '.join(missing)}",
+                where=where,
+                expected=f"a processor like {info.mcpu}",
+                fix="compile with a --target that this machine can run, such as cpu:x86-64-v3",
+            )
+
+    def _check_hash(self, path: str, found: str) -> None:
+        if found != self.manifest.files[path].sha256:
+            raise _damaged(
+                self.directory / path,
+                f"the file is damaged: its SHA-256 is {found[:16]}...",
+                f"{self.manifest.files[path].sha256[:16]}...",
+            )
+
+
+def open_artifact(path: str | Path, *, hash_weights: bool = False) -> Artifact:
+    """Read and check the artifact in the directory `path`.
+
+    Checked are the format version, every path, the presence and size of every file, the SHA-256
+    of everything but the weights (these too with `hash_weights`; the libraries always), the
+    headers of the weight files, and that program, weights and files agree. Raises ArtifactError.
+    """
+    directory = Path(path)
+    manifest = _read_manifest(directory)
+    for name, info in manifest.files.items():
+        size = regular_file(directory, name).stat().st_size
+        if size != info.size:
+            raise _damaged(directory / name, f"the file has {size} bytes", f"{info.size} bytes")
+    program = _read_program(directory, manifest)
+    weights = _read_weights(directory, manifest)
+    artifact = Artifact(directory, manifest, program, weights)
+    skipped = frozenset() if hash_weights else frozenset(manifest.weight_files)
+    artifact.check_hashes(name for name in manifest.files if name not in skipped)
+    _check_agreement(artifact)
+    return artifact
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    where = directory / MANIFEST_NAME
+    if not directory.is_dir():
+        raise ArtifactError(
+            "there is no artifact here",
+            where=str(directory),
+            expected="a directory NAME.sala that sala-compile wrote",
+        )
+    data = _read_limited(regular_file(directory, MANIFEST_NAME))
+    newer = _check_version(where, data)
+    manifest = _parse(Manifest, data, where, lenient=newer)
+    if not newer and sign(manifest).digest != manifest.digest:
+        raise _damaged(where, "the manifest is damaged: its digest does not match")
+    return manifest
+
+
+def _check_version(where: Path, data: bytes) -> bool:
+    """Refuse another major version; True if the minor version is newer than this runtime's."""
+    try:
+        found = FormatVersion.model_validate(json.loads(data)["format"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(where, "the manifest cannot be read") from error
+    if found.major != MAJOR:
+        raise ArtifactError(
+            f"the artifact has format {found}, this runtime reads format {MAJOR}.{MINOR}",
+            where=str(where),
+            expected=f"format {MAJOR}.x",
+            fix="update the runtime" if found.major > MAJOR else "compile again",
+        )
+    return found.minor > MINOR
+
+
+def _read_program(directory: Path, manifest: Manifest) -> Program:
+    if PROGRAM_NAME not in manifest.files:
+        raise _damaged(directory / PROGRAM_NAME, "the file is not listed in manifest.json")
+    path = regular_file(directory, PROGRAM_NAME)
+    data = _read_limited(path)
+    if hashlib.sha256(data).hexdigest() != manifest.files[PROGRAM_NAME].sha256:
+        raise _damaged(path, "the file is damaged: its SHA-256 does not match")
+    return _parse(Program, data, path, lenient=manifest.format.minor > MINOR)
+
+
+def _read_weights(directory: Path, manifest: Manifest) -> dict[str, tuple[str, StoredTensor]]:
+    weights: dict[str, tuple[str, StoredTensor]] = {}
+    for name in manifest.weight_files:
+        if name not in manifest.files:
+            raise _damaged(directory / name, "the file is not listed among the files")
+        for tensor, stored in read_header(regular_file(directory, name)).items():
+            if tensor in weights:
+                raise _damaged(directory / name, f"{tensor} is in two weight files")
+            weights[tensor] = (name, stored)
+    return weights
+
+
+def _check_agreement(artifact: Artifact) -> None:
+    manifest, program = artifact.manifest, artifact.program
+    for name, target in program.targets.items():
+        info = manifest.targets.get(name)
+        if info is None or info.library != target.library:
+            raise _damaged(
+                artifact.directory / PROGRAM_NAME,
+                f"program and manifest disagree about the library of target {name}",
+            )
+        for path in filter(None, (info.library, info.runtime)):
+            artifact.path(path)
+    for name, value in program.values.items():
+        if value.kind is ValueKind.WEIGHT:
+            _check_weight(artifact, name, value)
+
+
+def _check_weight(artifact: Artifact, name: str, value: Value) -> None:
+    if name not in artifact.weights:
+        raise _damaged(artifact.directory, f"the weight {name} is in none of the weight files")
+    file, stored = artifact.weights[name]
+    fits = STORED_TYPES[stored.spec.dtype].itemsize == value.dtype.itemsize
+    if stored.spec.shape != value.shape or not fits:
+        raise _damaged(
+            artifact.directory / file,
+            f"{name} is {stored.spec.dtype}{list(stored.spec.shape)}",
+            f"{value.dtype.value}{list(value.shape)}",
+        )
+
+
+def _read_limited(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > MAX_JSON:
+        raise _damaged(path, f"the file has {size} bytes", f"at most {MAX_JSON}")
+    return path.read_bytes()
+
+
+def _parse(model: type[Record], data: bytes, where: Path, *, lenient: bool = False) -> Record:
+    try:
+        return model.model_validate_json(data, extra="ignore" if lenient else None)
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise _damaged(where, f"{place or 'the document'}: {first['msg']}") from error
+
+
+def _damaged(where: Path, found: str, expected: str | None = None) -> ArtifactError:
+    return ArtifactError(found, where=str(where), expected=expected, fix=_FIX)

@@ -1,0 +1,134 @@
+"""Writing an artifact so that a reader sees the old one or the new one, never a part of either."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runtime.artifact.base import canonical_json
+from runtime.artifact.manifest import FileInfo, Manifest
+from runtime.artifact.paths import checked_relative
+from runtime.artifact.replace import exchange_directories, sync_directory
+from runtime.artifact.tensors import TensorSpec, TensorWriter
+from runtime.errors import ArtifactError
+
+MANIFEST_NAME = "manifest.json"
+PROGRAM_NAME = "program.json"
+GOLDEN_NAME = "golden.json"
+GOLDEN_TENSORS_NAME = "golden.safetensors"
+
+
+class ArtifactWriter:
+    """Receives the files of an artifact; every path is relative, with forward slashes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._files: dict[str, FileInfo] = {}
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Write one whole file."""
+        with self._create(path).open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self._files[path] = FileInfo(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    def copy_file(self, path: str, source: Path) -> None:
+        """Copy `source`, byte for byte."""
+        digest = hashlib.sha256()
+        size = 0
+        with source.open("rb") as origin, self._create(path).open("xb") as file:
+            while piece := origin.read(1 << 20):
+                file.write(piece)
+                digest.update(piece)
+                size += len(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        self._files[path] = FileInfo(size=size, sha256=digest.hexdigest())
+
+    @contextmanager
+    def tensors(self, path: str, specs: Iterable[TensorSpec]) -> Iterator[TensorWriter]:
+        """Stream tensors into a padded safetensors file, in the order of `specs`."""
+        with TensorWriter(self._create(path), specs) as writer:
+            yield writer
+        self._files[path] = FileInfo(size=writer.size, sha256=writer.sha256)
+
+    def finish(self, manifest: Manifest) -> None:
+        """Write the manifest, completed with the files and its own digest."""
+        files = dict(sorted(self._files.items()))
+        complete = sign(manifest.model_copy(update={"files": files, "digest": ""}))
+        self.write_bytes(MANIFEST_NAME, canonical_json(complete))
+        for directory in {self._root, *(path for path in self._root.rglob("*") if path.is_dir())}:
+            sync_directory(directory)
+
+    def _create(self, path: str) -> Path:
+        target = self._root / checked_relative(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+
+def sign(manifest: Manifest) -> Manifest:
+    """The manifest with the SHA-256 of all its other fields."""
+    blank = manifest.model_copy(update={"digest": ""})
+    digest = hashlib.sha256(canonical_json(blank)).hexdigest()
+    return manifest.model_copy(update={"digest": digest})
+
+
+def write_artifact(directory: Path, fill: Callable[[ArtifactWriter], Manifest]) -> None:
+    """Make `directory` hold exactly what `fill` writes, or leave everything as it was.
+
+    `fill` returns the manifest without `files` and `digest`. The files are made in a temporary
+    directory beside the target, made durable, and exchanged with the earlier artifact. Whatever
+    goes wrong, the temporary directory goes and the earlier artifact stays.
+    Raises ArtifactError if the target is something else than an artifact or cannot be written.
+    """
+    directory = Path(os.path.abspath(directory))
+    _check_target(directory)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    try:
+        staged = temporary / "new"
+        staged.mkdir()
+        writer = ArtifactWriter(staged)
+        writer.finish(fill(writer))
+        exchange_directories(staged, directory)
+    except OSError as error:
+        if error.filename is not None and not _inside(temporary, directory, error.filename):
+            raise
+        raise _unwritable(directory, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_target(directory: Path) -> None:
+    occupied = directory.is_symlink() or directory.exists()
+    replaceable = directory.is_dir() and (
+        (directory / MANIFEST_NAME).is_file() or not any(directory.iterdir())
+    )
+    if occupied and (directory.is_symlink() or not replaceable):
+        raise ArtifactError(
+            "the output exists and is not an artifact",
+            where=str(directory),
+            expected="a new path, an empty directory or an earlier artifact",
+            fix="choose another output path",
+        )
+
+
+def _inside(temporary: Path, directory: Path, filename: object) -> bool:
+    name = os.path.abspath(os.fsdecode(filename)) if isinstance(filename, (str, bytes)) else ""
+    return name.startswith((str(temporary), str(directory)))
+
+
+def _unwritable(directory: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        f"the artifact cannot be written: {error.strerror or error}",
+        where=str(directory),
+        expected="a writable directory with enough free space",
+        fix="free space or choose another output path; an earlier artifact is left as it was",
+    )
