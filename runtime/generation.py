@@ -89,15 +89,13 @@ class Generation:
         sampler.observe(np.asarray(self.prompt))
         began = time.perf_counter()
         logits = self.source.prefill(self.prompt, self.progress)
+        token = self._choose(sampler, logits)
         self.prefill_seconds = time.perf_counter() - began
+        yield token
         while self.finish is None:
             began = time.perf_counter()
-            if self.token_ids:
-                logits = self.source.decode(self.token_ids[-1])
-            token = sampler.choose(logits)
-            self.token_ids.append(token)
+            token = self._choose(sampler, self.source.decode(token))
             self.decode_seconds += time.perf_counter() - began
-            self.finish = self._ending(token)
             yield token
 
     def text(self, tokenizer: Tokenizer) -> Iterator[str]:
@@ -126,6 +124,12 @@ class Generation:
         """New tokens per second after the first, which prefill computes."""
         steps = len(self.token_ids) - 1
         return steps / self.decode_seconds if steps > 0 else 0.0
+
+    def _choose(self, sampler: Sampler, logits: np.ndarray) -> int:
+        token = sampler.choose(logits)
+        self.token_ids.append(token)
+        self.finish = self._ending(token)
+        return token
 
     def _ending(self, token: int) -> Finish | None:
         if token in self.options.eos and not self.options.ignore_eos:

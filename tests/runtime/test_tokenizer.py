@@ -7,44 +7,11 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import decoders, models, pre_tokenizers, processors
+from tokenizers import processors
 
 from runtime.errors import ArtifactError, RequestError
 from runtime.tokenizer import Tokenizer
-
-BOS, EOS = "<s>", "</s>"
-
-
-def _byte_level(merges: list[tuple[str, str]] | None = None) -> tokenizers.Tokenizer:
-    """One token a byte (and the merges), the way byte-level vocabularies spell them."""
-    merges = merges or []
-    vocabulary = {char: i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    for pair in merges:
-        vocabulary["".join(pair)] = len(vocabulary)
-    core = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.add_special_tokens([BOS, EOS])
-    return core
-
-
-def _llama() -> tokenizers.Tokenizer:
-    """Words with a leading space mark and bytes for the rest; the decoder drops a first space."""
-    words = ["<unk>", BOS, EOS, "\u2581", "\u2581Hi", "\u2581there", "!", "\u2581\u2581", "x"]
-    vocabulary = {word: i for i, word in enumerate(words)}
-    for byte in range(256):
-        vocabulary[f"<0x{byte:02X}>"] = len(vocabulary)
-    core = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))
-    core.decoder = decoders.Sequence(
-        [
-            decoders.Replace("\u2581", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
-    core.add_special_tokens([BOS, EOS])
-    return core
+from tests.support.tokenizers import BOS, EOS, byte_level, llama
 
 
 def _load(directory: Path, core: tokenizers.Tokenizer, config: dict | None = None) -> Tokenizer:
@@ -73,7 +40,7 @@ def test_a_broken_file_is_one_clear_error(tmp_path: Path, content: str):
 
 
 def test_a_broken_configuration_is_one_clear_error(tmp_path: Path):
-    _load(tmp_path, _byte_level())
+    _load(tmp_path, byte_level())
     (tmp_path / "tokenizer_config.json").write_text("[1")
     with pytest.raises(ArtifactError, match=r"tokenizer_config\.json"):
         Tokenizer.from_files(tmp_path)
@@ -101,7 +68,7 @@ def _with_template(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 def test_special_tokens_follow_the_configuration(
     tmp_path: Path, config: dict | None, before: bool, after: bool
 ):
-    tokenizer = _load(tmp_path, _with_template(_byte_level()), config)
+    tokenizer = _load(tmp_path, _with_template(byte_level()), config)
     bos, eos = (tokenizer.core.token_to_id(name) for name in (BOS, EOS))
     plain = tokenizer.encode("ab", special=False)
     assert tokenizer.encode("ab") == [bos] * before + plain + [eos] * after
@@ -110,18 +77,18 @@ def test_special_tokens_follow_the_configuration(
 
 def test_llama_class_adds_bos_without_a_post_processor(tmp_path: Path):
     config = {"bos_token": BOS, "tokenizer_class": "LlamaTokenizerFast"}
-    tokenizer = _load(tmp_path, _byte_level(), config)
+    tokenizer = _load(tmp_path, byte_level(), config)
     assert tokenizer.encode("a")[0] == tokenizer.core.token_to_id(BOS)
 
 
 def test_truncation_in_the_file_is_ignored(tmp_path: Path):
-    core = _byte_level()
+    core = byte_level()
     core.enable_truncation(4)
     assert len(_load(tmp_path, core).encode("longer than four")) == 16
 
 
 def test_no_half_character_is_shown(tmp_path: Path):
-    tokenizer = _load(tmp_path, _byte_level())
+    tokenizer = _load(tmp_path, byte_level())
     text = "a\u00e9\u4f60\U0001f600z"
     pieces = _streamed(tokenizer, tokenizer.encode(text))
     assert "".join(pieces) == text
@@ -130,14 +97,14 @@ def test_no_half_character_is_shown(tmp_path: Path):
 
 
 def test_invalid_bytes_do_not_spoil_the_next_character(tmp_path: Path):
-    tokenizer = _load(tmp_path, _byte_level())
+    tokenizer = _load(tmp_path, byte_level())
     invalid = tokenizer.encode("\u4f60")[:1] * 5
     text = "".join(_streamed(tokenizer, invalid + tokenizer.encode("\u4f60!")))
     assert text == "\ufffd" * 5 + "\u4f60!"
 
 
 def test_an_unfinished_character_comes_at_the_end(tmp_path: Path):
-    tokenizer = _load(tmp_path, _byte_level())
+    tokenizer = _load(tmp_path, byte_level())
     assert _streamed(tokenizer, tokenizer.encode("a\u4f60")[:3]) == ["a", "", "", "\ufffd"]
 
 
@@ -152,20 +119,20 @@ def test_an_unfinished_character_comes_at_the_end(tmp_path: Path):
     ],
 )
 def test_spaces_survive_the_seams(tmp_path: Path, words: list[str], expected: list[str]):
-    tokenizer = _load(tmp_path, _llama())
+    tokenizer = _load(tmp_path, llama())
     ids = [tokenizer.core.token_to_id(word) for word in words]
     assert _streamed(tokenizer, ids) == expected
 
 
 def test_a_context_keeps_the_first_space(tmp_path: Path):
-    tokenizer = _load(tmp_path, _llama())
+    tokenizer = _load(tmp_path, llama())
     hi, there = (tokenizer.core.token_to_id(word) for word in ("\u2581Hi", "\u2581there"))
     assert _streamed(tokenizer, [there], context=(1, hi)) == [" there", ""]
 
 
 @given(text=st.text(max_size=30), cut=st.integers(0, 30))
 def test_streaming_equals_decoding(text: str, cut: int):
-    tokenizer = Tokenizer(_byte_level([("a", "b"), ("ab", "c")]), {})
+    tokenizer = Tokenizer(byte_level([("a", "b"), ("ab", "c")]), {})
     ids = tokenizer.encode(text)
     assert "".join(_streamed(tokenizer, ids)) == tokenizer.decode(ids) == text
     if cut <= len(ids):  # a prompt that ends anywhere, inside a character too
