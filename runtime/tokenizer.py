@@ -125,7 +125,7 @@ class StreamDecoder:
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
         """Begin behind the tokens `context`."""
         self._tokenizer = tokenizer
-        self._before = [int(token) for token in context[-_CONTEXT_TOKENS:]]
+        self._before = _clean_end(tokenizer, context)
         self._window: list[int] = []
         # Characters of the decoded `_before + _window` that need no more printing.
         self._printed = len(tokenizer.decode(self._before).rstrip(_REPLACEMENT))
@@ -155,6 +155,16 @@ class StreamDecoder:
         self._before = self._window if printed else self._before + self._window
         self._window = []
         self._printed = len(self._text())
+
+
+def _clean_end(tokenizer: Tokenizer, context: Sequence[int]) -> list[int]:
+    """The last tokens of `context`, a few more where they would begin inside a character."""
+    end: list[int] = []
+    for count in range(_CONTEXT_TOKENS, _CONTEXT_TOKENS + _MISSING_BYTES + 1):
+        end = [int(token) for token in context[-count:]]
+        if not tokenizer.decode(end).startswith(_REPLACEMENT):
+            break
+    return end
 
 
 def _incomplete(text: str) -> int:
