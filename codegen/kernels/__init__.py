@@ -1,1 +1,1 @@
-"""One folder for each kernel family: its mathematics, its CPU kernel, later its GPU kernel."""
+"""Kernels, one folder per operation: the mathematics in README.md, the CPU form in cpu.py."""

@@ -1,0 +1,1 @@
+"""How CPU kernels are written: a thin layer over TVM's IR builder, vector functions, elements."""

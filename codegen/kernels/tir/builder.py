@@ -1,0 +1,254 @@
+"""Building a PrimFunc in plain Python: tensors, registers, loops and branches that emit TIR.
+
+Everything here works inside `kernel(...)`: Python runs once and leaves TIR behind. A Python `for`
+therefore unrolls, `loop` makes a loop in the kernel; a Python function that emits statements is a
+macro. README.md beside this file shows the pattern.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T
+
+from codegen.kernels.tir.shims import shims
+from codegen.targets.cpu import CpuTarget
+
+LANES = 16
+"""Floats in a vector."""
+
+CONTROL_WORDS = 16
+ALIGNMENT = 64
+
+Expr = Any
+"""A TIR expression, or a Python number where one is expected."""
+
+
+@dataclass(slots=True)
+class KernelBuilder:
+    """A PrimFunc under construction: declares the parameters in the order of the calls."""
+
+    symbol: str
+    target: CpuTarget
+    noalias: bool = True
+    function: Any = None
+    _capacities: dict[str, Any] = field(default_factory=dict)
+
+    def capacity(self, name: str) -> Expr:
+        """Return the symbolic extent `name` (int64), bound by the first tensor that has it."""
+        return self._capacities.setdefault(name, tirx.Var(name, "int64"))
+
+    def tensor(self, name: str, shape: Sequence[Expr | str], dtype: str) -> "Tensor":
+        """Declare the next parameter; a dimension that is a string is a symbolic capacity."""
+        handle = T.arg(f"{name}_handle", T.handle())
+        extents = [self.capacity(d) if isinstance(d, str) else long(d) for d in shape]
+        buffer = T.match_buffer(handle, extents, dtype, align=ALIGNMENT)
+        IRBuilder.name(name, buffer)
+        return Tensor(buffer)
+
+    def control(self) -> "Control":
+        """Declare the control tensor as the next parameter."""
+        return Control(self.tensor("control", (CONTROL_WORDS,), "int32"))
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A buffer that reads with `t[i, lanes(j)]` and writes with `t[i, lanes(j)] = value`."""
+
+    buffer: Any
+
+    def __getitem__(self, indices: Any) -> Expr:
+        """Return the element, or the vector where the last index is `lanes(...)`."""
+        return self.buffer[_indices(indices)]
+
+    def __setitem__(self, indices: Any, value: Expr) -> None:
+        """Emit a store."""
+        T.buffer_store(self.buffer, value, _indices(indices))
+
+    def address(self, *indices: Expr) -> Expr:
+        """Return the address of an element, for shims that take a pointer."""
+        return T.address_of(self.buffer[_indices(indices)])
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The live sizes of a step."""
+
+    tensor: Tensor
+
+    @property
+    def tokens(self) -> Expr:
+        """New tokens in the step (int32)."""
+        return self.tensor[0]
+
+    @property
+    def sequences(self) -> Expr:
+        """Sequences in the step (int32)."""
+        return self.tensor[1]
+
+    @property
+    def logit_rows(self) -> Expr:
+        """Rows whose logits are wanted (int32)."""
+        return self.tensor[2]
+
+    @property
+    def workers(self) -> Expr:
+        """Threads that a kernel may use (int32)."""
+        return self.tensor[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """Vectors of 16 that LLVM keeps in registers: `r[i]` reads, `r[i] = value` writes.
+
+    Indices are Python integers; an index known only at run time would force them to memory.
+    """
+
+    buffer: Any
+
+    def __getitem__(self, index: int) -> Expr:
+        """Return vector `index`."""
+        return self.buffer[T.ramp(index * LANES, 1, LANES)]
+
+    def __setitem__(self, index: int, value: Expr) -> None:
+        """Emit an assignment to vector `index`."""
+        T.buffer_store(self.buffer, value, [T.ramp(index * LANES, 1, LANES)])
+
+    def fill(self, count: int, value: float = 0.0) -> "Registers":
+        """Emit assignments of one constant to the first `count` vectors; return self."""
+        for index in range(count):
+            self[index] = splat(value)
+        return self
+
+
+@contextmanager
+def kernel(symbol: str, target: CpuTarget, *, noalias: bool = True) -> Iterator[KernelBuilder]:
+    """Build one PrimFunc; after the block it is the builder's `function`.
+
+    `noalias=False` allows two parameters to be the same memory (an output that is updated in
+    place).
+    """
+    builder = KernelBuilder(symbol, target, noalias)
+    with IRBuilder() as ir:
+        with T.prim_func(s_tir=True):
+            T.func_name(symbol)
+            T.func_attr({"global_symbol": symbol, "tirx.noalias": noalias})
+            yield builder
+    builder.function = ir.get()
+
+
+def registers(count: int, dtype: str = "float32") -> Registers:
+    """Return `count` vectors of 16, uninitialised."""
+    return Registers(T.alloc_buffer((count * LANES,), dtype, scope="local"))
+
+
+def scratch(shape: Sequence[int], dtype: str = "float32") -> Tensor:
+    """Return a small buffer on the worker's stack; keep it below a few KiB."""
+    return Tensor(T.alloc_buffer(tuple(shape), dtype, scope="local", align=ALIGNMENT))
+
+
+def scalar(value: Expr, dtype: str = "float32") -> Tensor:
+    """Return a mutable scalar: read and write it as `s[0]`."""
+    cell = Tensor(T.alloc_buffer((1,), dtype, scope="local"))
+    cell[0] = value
+    return cell
+
+
+def let(value: Expr) -> Expr:
+    """Name a value: it is computed once, here."""
+    return T.Bind(value)
+
+
+def long(value: Expr) -> Expr:
+    """Return an index as int64, the type of all index arithmetic."""
+    if isinstance(value, int):
+        return tirx.IntImm("int64", value)
+    return value if str(value.ty.dtype) == "int64" else T.Cast("int64", value)
+
+
+def lanes(start: Expr, count: int = LANES) -> Expr:
+    """Return the indices start .. start + count - 1 of a vector access."""
+    return T.ramp(long(start), 1, count)
+
+
+def splat(value: Expr, count: int = LANES) -> Expr:
+    """Return a vector of one value; a Python float becomes float32."""
+    if isinstance(value, (int, float)):
+        value = T.float32(value)
+    return T.broadcast(value, count)
+
+
+@contextmanager
+def loop(extent: Expr, start: Expr = 0) -> Iterator[Expr]:
+    """Emit a serial loop over start .. extent - 1 and yield its variable."""
+    with T.serial(start, extent) as variable:
+        yield variable
+
+
+@contextmanager
+def when(condition: Expr) -> Iterator[None]:
+    """Emit a branch without an alternative."""
+    with T.If(condition), T.Then():
+        yield
+
+
+def choose(condition: Expr, yes: Callable[[], None], no: Callable[[], None]) -> None:
+    """Emit a branch whose two sides are emitted by the two functions."""
+    with T.If(condition):
+        with T.Then():
+            yes()
+        with T.Else():
+            no()
+
+
+def workers(
+    builder: KernelBuilder,
+    control: Control,
+    body: Callable[[Expr, Expr], None],
+    *,
+    alone: Expr | None = None,
+) -> None:
+    """Emit `body(worker, workers)` for every worker, in parallel.
+
+    Where the condition `alone` holds, one call does all the work without waking the other
+    threads: for steps too small to share.
+    """
+
+    def parallel() -> None:
+        with T.parallel(control.workers) as worker, _imports(builder):
+            body(worker, control.workers)
+
+    def serial() -> None:
+        with _imports(builder):
+            body(T.int32(0), T.int32(1))
+
+    if alone is None:
+        parallel()
+    else:
+        choose(alone, serial, parallel)
+
+
+def shared(extent: Expr, worker: Expr, count: Expr, body: Callable[[Expr], None]) -> None:
+    """Emit `body(item)` for this worker's items of 0 .. extent - 1: every `count`-th."""
+    with loop((extent - worker + count - 1) // count) as turn:
+        body(let(turn * count + worker))
+
+
+def prefetch(tensor: Tensor, *indices: Expr) -> None:
+    """Emit a prefetch of the line that holds an element; the address may lie outside."""
+    T.evaluate(T.call_extern("void", "sala_prefetch", tensor.address(*indices)))
+
+
+@contextmanager
+def _imports(builder: KernelBuilder) -> Iterator[None]:
+    with T.attr(0, "pragma_import_llvm", shims(builder.target)):
+        yield
+
+
+def _indices(indices: Any) -> list[Expr]:
+    if not isinstance(indices, tuple):
+        indices = (indices,)
+    return [index if isinstance(index, tirx.Ramp) else long(index) for index in indices]

@@ -1,0 +1,92 @@
+"""Functions of vectors: each is one call of a shim (shims.py), computed in float32."""
+
+from typing import Any
+
+from tvm.tirx.script import builder as T
+
+from codegen.kernels.tir.builder import LANES, Expr, Tensor
+
+FLOATS = f"float32x{LANES}"
+HALVES = f"uint16x{LANES}"
+
+
+def _call(name: str, *arguments: Any, result: str = FLOATS) -> Expr:
+    return T.call_pure_extern(result, f"sala_{name}", *arguments)
+
+
+def fma(a: Expr, b: Expr, c: Expr) -> Expr:
+    """Return a * b + c, rounded once where the target can."""
+    return _call("fma", a, b, c)
+
+
+def maximum(a: Expr, b: Expr) -> Expr:
+    """Return the larger of each pair; `b` where one is NaN."""
+    return _call("max", a, b)
+
+
+def exp(x: Expr) -> Expr:
+    """Return e^x to 2 ulp: exactly 0 below -87.33, exactly 1 at 0, constant above 88.37."""
+    return _call("exp", x)
+
+
+def sigmoid(x: Expr) -> Expr:
+    """Return 1 / (1 + e^-x)."""
+    return _call("sigmoid", x)
+
+
+def silu(x: Expr) -> Expr:
+    """Return x / (1 + e^-x)."""
+    return _call("silu", x)
+
+
+def total(x: Expr) -> Expr:
+    """Return the sum of the 16 lanes (a scalar), folding halves: one fixed order."""
+    return _call("sum", x, result="float32")
+
+
+def largest(x: Expr) -> Expr:
+    """Return the largest of the 16 lanes (a scalar)."""
+    return _call("largest", x, result="float32")
+
+
+def to_bf16(x: Expr) -> Expr:
+    """Round to the nearest bf16, ties to even; denormals become zeros (as AVX512_BF16 does)."""
+    return _call("to_bf16", x, result=HALVES)
+
+
+def from_bf16(x: Expr) -> Expr:
+    """Widen 16 bf16 values."""
+    return _call("from_bf16", x)
+
+
+def first_lanes(x: Expr, count: Expr, other: Expr) -> Expr:
+    """Return the first `count` lanes of `x` and the rest of `other`."""
+    if isinstance(count, int) and count >= LANES:
+        return x
+    return _call("first_lanes", x, _int32(count), other)
+
+
+def load(tensor: Tensor, *indices: Expr, count: Expr = LANES) -> Expr:
+    """Read `count` floats from an element on; the other lanes are 0 and are not touched."""
+    return T.call_extern(FLOATS, "sala_load_f32", tensor.address(*indices), _int32(count))
+
+
+def load_u16(tensor: Tensor, *indices: Expr, count: Expr = LANES) -> Expr:
+    """Read `count` 16-bit values; the other lanes are 0 and are not touched."""
+    return T.call_extern(HALVES, "sala_load_u16", tensor.address(*indices), _int32(count))
+
+
+def store(tensor: Tensor, *indices: Expr, value: Expr, count: Expr = LANES) -> None:
+    """Write the first `count` floats of a vector; nothing beyond is touched."""
+    address = tensor.address(*indices)
+    T.evaluate(T.call_extern("void", "sala_store_f32", address, _int32(count), value))
+
+
+def store_u16(tensor: Tensor, *indices: Expr, value: Expr, count: Expr = LANES) -> None:
+    """Write the first `count` 16-bit values of a vector; nothing beyond is touched."""
+    address = tensor.address(*indices)
+    T.evaluate(T.call_extern("void", "sala_store_u16", address, _int32(count), value))
+
+
+def _int32(value: Expr) -> Expr:
+    return T.int32(value) if isinstance(value, int) else T.Cast("int32", value)

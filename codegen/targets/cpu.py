@@ -1,0 +1,165 @@
+"""The CPU as a target: `cpu`, `cpu:x86-64-v3`, `cpu:znver5`; and writing kernels into a library."""
+
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codegen.targets import x86
+from runtime.errors import CompileError
+
+LINK_OPTIONS = ("-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-s")
+
+_libraries: dict[str, bytes] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTarget:
+    """An x86-64 processor that kernels are compiled for; `processor` is LLVM's name of it."""
+
+    processor: str
+
+    @classmethod
+    def parse(cls, text: str) -> "CpuTarget":
+        """Read `cpu` (this machine) or `cpu:NAME`; raise `CompileError` for an unknown name."""
+        kind, _, name = text.partition(":")
+        if kind != "cpu":
+            raise CompileError(f"unknown target {text!r}", expected="cpu or cpu:PROCESSOR")
+        if not name:
+            return cls.host()
+        if name not in x86.known_processors():
+            raise CompileError(
+                f"unknown processor {name!r} in target {text!r}",
+                expected="x86-64, x86-64-v2, -v3, -v4, or an x86-64 processor that LLVM knows, "
+                "such as skylake, sapphirerapids, znver3, znver5",
+                fix="give --target cpu for this machine, or cpu:x86-64-v3 for most machines",
+            )
+        return cls(name)
+
+    @classmethod
+    def host(cls) -> "CpuTarget":
+        """Return this machine; raise `CompileError` where it is not an x86-64."""
+        if platform.machine() not in ("x86_64", "AMD64"):
+            raise CompileError(
+                f"this machine is a {platform.machine()}",
+                expected="an x86-64 processor",
+                fix="name a processor to compile for, such as --target cpu:x86-64-v3",
+            )
+        return cls(x86.host_processor())
+
+    @property
+    def name(self) -> str:
+        """The target as a user writes it."""
+        return f"cpu:{self.processor}"
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """Flags of /proc/cpuinfo that a machine must have to run code for this target, sorted."""
+        return tuple(sorted(x86.required_flags(self.processor)))
+
+    @property
+    def has_avx512(self) -> bool:
+        """Whether a vector register holds 16 floats and there are 32 of them."""
+        return "avx512bw" in x86.required_flags(self.processor)
+
+    @property
+    def has_avx512_bf16(self) -> bool:
+        """Whether dot products of bf16 pairs and roundings to bf16 are instructions."""
+        return self.has_avx512 and "avx512_bf16" in x86.required_flags(self.processor)
+
+    @property
+    def has_fma(self) -> bool:
+        """Whether a multiply-add rounds once."""
+        return "fma" in x86.required_flags(self.processor)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this machine has every instruction of the target."""
+        return set(self.instructions) <= x86.host_flags()
+
+    def llvm(self) -> Any:
+        """Return the TVM target."""
+        from tvm.target import Target
+
+        return Target(
+            {
+                "kind": "llvm",
+                "mtriple": x86.TRIPLE,
+                "mcpu": self.processor,
+                "opt-level": 3,
+                "num-cores": 1,
+            }
+        )
+
+
+def find_linker() -> str:
+    """Return the C++ compiler that links libraries: `$CXX`, g++, clang++ or c++."""
+    asked = os.environ.get("CXX")
+    for name in [asked] if asked else ["g++", "clang++", "c++"]:
+        path = shutil.which(name)
+        if path:
+            return path
+    raise CompileError(
+        f"the C++ compiler {asked!r} named by CXX is not there" if asked else "no C++ linker found",
+        expected="g++ or clang++ on the PATH, or the variable CXX (needed for compiling only)",
+        fix="install one, for instance: apt-get install g++",
+    )
+
+
+def compile_library(functions: Mapping[str, Any], target: CpuTarget, path: Path | str) -> None:
+    """Compile PrimFuncs (by symbol) into one shared library at `path`.
+
+    The bytes depend on the functions, the target and the compiler versions only. A library that
+    this process has compiled before is written again without compiling. A library that is
+    already at `path` is replaced, not overwritten, since it may be loaded.
+    """
+    linker = find_linker()
+    path = Path(path)
+    key = _content_key(functions, target, linker)
+    library = _libraries.get(key)
+    if library is None:
+        library = _libraries[key] = _link(functions, target, linker)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_bytes(library)
+    fresh.chmod(0o755)
+    fresh.replace(path)
+
+
+def _content_key(functions: Mapping[str, Any], target: CpuTarget, linker: str) -> str:
+    """Return a digest of everything that a library depends on."""
+    import tvm
+
+    digest = hashlib.sha256(f"{target.name}\n{linker}\n{LINK_OPTIONS}\n".encode())
+    for symbol in sorted(functions):
+        digest.update(f"\n{symbol}\n{tvm.ir.save_json(functions[symbol])}".encode())
+    return digest.hexdigest()
+
+
+def _link(functions: Mapping[str, Any], target: CpuTarget, linker: str) -> bytes:
+    """Compile to an object and link it; the temporary names do not reach the library."""
+    import tvm
+    from tvm.support import cc
+
+    module = tvm.IRModule(
+        {name: functions[name].with_attr("global_symbol", name) for name in sorted(functions)}
+    )
+    executable = tvm.compile(module, target=target.llvm())
+    with tempfile.TemporaryDirectory(prefix="sala-link-") as folder:
+        output = Path(folder, "kernels.so")
+
+        def create(name: str, objects: list[str], **_: Any) -> None:
+            cc.create_shared(name, objects, options=list(LINK_OPTIONS), cc=linker)
+
+        create.output_format = "so"  # pyright: ignore[reportFunctionMemberAccess]
+        try:
+            executable.export_library(str(output), fcompile=create, workspace_dir=folder)
+        except RuntimeError as error:
+            raise CompileError(
+                "linking the kernels failed", where=linker, fix=str(error)[-2000:]
+            ) from error
+        return output.read_bytes()
