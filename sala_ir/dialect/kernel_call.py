@@ -55,7 +55,8 @@ class KernelCallOp(SalaOp):
     `arguments` gives the order of the kernel's parameters: "control", "batch:<field>", "in:<i>",
     "out:<i>", "workspace:<i>"; a kv cache is two tensors, "in:<i>.k" and "in:<i>.v", compressed
     keys are "in:<i>.fine" and "in:<i>.coarse". Updated states are results of the call and are
-    written in place. `workspaces` has one dictionary per workspace, `spec` what the kernel was built for.
+    written in place. `workspaces` has one dictionary per workspace, `spec` what the
+    kernel was built for.
     """
 
     name = "sala.kernel_call"

@@ -1,0 +1,65 @@
+"""Errors about single fields of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from runtime.errors import ConfigError
+
+_EXPECTED: Mapping[str, str] = {
+    "missing": "a value",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "extra_forbidden": "no such field",
+}
+
+_MISSING_FIX = "add the value that the model was trained with: it is not guessed"
+
+
+def config_error(
+    file: str, field: str, found: Any, expected: str, fix: str | None = None
+) -> ConfigError:
+    """A `ConfigError` on one field; `found` None means that the field is missing."""
+    text = f"{field} is missing" if found is None else f"{field} is {found!r}"
+    return ConfigError(text, where=f"{file}: {field}", expected=expected, fix=fix)
+
+
+def from_validation(error: ValidationError, file: str) -> ConfigError:
+    """The first problem that pydantic found, as a `ConfigError`."""
+    first = error.errors(include_url=False)[0]
+    field = _path(first["loc"])
+    if first["type"] == "missing":
+        return config_error(file, field, None, "a value", _MISSING_FIX)
+    if first["type"] == "extra_forbidden":
+        return config_error(
+            file, field, first["input"], "no such field", "its meaning is unknown: remove it"
+        )
+    return config_error(file, field, first["input"], _expected(first), "correct the field")
+
+
+def _expected(detail: ErrorDetails) -> str:
+    found = _EXPECTED.get(detail["type"])
+    if found is not None:
+        return found
+    return detail["msg"].removeprefix("Input should be ")
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """`a.b[2]` from ("a", "b", 2)."""
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if text else part
+    return text
