@@ -1,0 +1,119 @@
+"""Which buffers an SSA value consists of, and how large they are.
+
+Activations are [rows, pitch], the pitch of floats rounded up to 16 elements. Pools follow the
+kernel convention: K [pages, kv heads, D/p, Tp, p], V [pages, kv heads, Tp/p, Dp, p], p elements in
+32 bits, Tp and Dp rounded up to 16; compressed keys like K, a page covering 64 blocks.
+"""
+
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import BFloat16Type, IntegerType, TensorType
+from xdsl.ir import Attribute
+
+from codegen.packing import padded
+from passes.kernel_choice import Workspace
+from runtime.artifact import Dim, ElementType, Polynomial, Symbol, Value, ValueKind, dim_of
+from sala_ir.dialect.types import CompressedKeysType, KvCacheType, RecurrentStateType, StateType
+
+COMPRESSED_PAGE_BLOCKS = 64
+"""Blocks that one page of compressed keys covers."""
+COARSE_FACTOR = 4
+"""Coarse keys are as many times fewer than fine ones."""
+CONTROL_WORDS = 16
+
+INPUT_SHAPES: dict[str, tuple[Dim, ...]] = {
+    "control": (CONTROL_WORDS,),
+    "tokens": (dim_of(Symbol.TOKENS),),
+    "token_sequence": (dim_of(Symbol.TOKENS),),
+    "token_position": (dim_of(Symbol.TOKENS),),
+    "offsets": (dim_of(Symbol.SEQUENCES, 1, 1),),
+    "history": (dim_of(Symbol.SEQUENCES),),
+    "call_lengths": (dim_of(Symbol.SEQUENCES),),
+    "slots": (dim_of(Symbol.SEQUENCES),),
+    "page_table": (dim_of(Symbol.SLOTS), dim_of(Symbol.SEQUENCE_PAGES)),
+    "compressed_table": (dim_of(Symbol.SLOTS), dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),
+    "logit_rows": (dim_of(Symbol.LOGIT_ROWS),),
+}
+"""What the runtime writes before a step, all int32."""
+
+
+def element_type(element: Attribute) -> ElementType:
+    """The element type that kernels see."""
+    if isinstance(element, BFloat16Type):
+        return ElementType.UINT16
+    return ElementType.INT32 if isinstance(element, IntegerType) else ElementType.FLOAT32
+
+
+def input_value(name: str) -> Value:
+    """`control` or a field of the batch."""
+    return Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=INPUT_SHAPES[name])
+
+
+def activation(kind: TensorType, rows: Dim) -> Value:
+    """A tensor with one row for each of `rows`."""
+    columns = tuple(kind.get_shape()[1:])
+    dtype = element_type(kind.element_type)
+    if dtype is not ElementType.INT32:
+        columns = (*columns[:-1], padded(columns[-1]))
+    return Value(kind=ValueKind.ACTIVATION, dtype=dtype, shape=(rows, *columns))
+
+
+def workspace(scratch: Workspace) -> Value:
+    """Scratch memory of one step, one row for each worker."""
+    terms: list[tuple[int, tuple[Symbol, ...]]] = []
+    if scratch.elements_per_page:
+        terms.append((scratch.elements_per_page, (Symbol.SEQUENCE_PAGES,)))
+    if scratch.elements or not terms:
+        terms.append((scratch.elements, ()))
+    shape = (dim_of(Symbol.WORKERS), Polynomial(terms=tuple(terms)))
+    return Value(kind=ValueKind.WORKSPACE, dtype=ElementType(scratch.dtype), shape=shape)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPart:
+    """One tensor of a state: its suffix in names and kernel arguments ("" where it is alone)."""
+
+    suffix: str
+    value: Value
+
+
+def pool_parts(kind: StateType) -> tuple[PoolPart, ...]:
+    """The tensors of a state."""
+    match kind:
+        case KvCacheType():
+            return _kv_parts(kind)
+        case CompressedKeysType():
+            return _compressed_parts(kind)
+        case RecurrentStateType():
+            return (PoolPart("", _pool(kind, Symbol.SLOTS, kind.sizes)),)
+    raise TypeError(f"{kind} has no buffers")
+
+
+def _pool(kind: StateType, rows: Symbol, shape: tuple[int, ...]) -> Value:
+    dtype = element_type(kind.element_type)
+    return Value(kind=ValueKind.POOL, dtype=dtype, shape=(dim_of(rows), *shape))
+
+
+def pair_of(kind: StateType) -> int:
+    """Elements of a pool that share 32 bits."""
+    return 2 if isinstance(kind.element_type, BFloat16Type) else 1
+
+
+def _kv_parts(kind: KvCacheType) -> tuple[PoolPart, ...]:
+    heads, block, size = kind.sizes
+    pair, tokens = pair_of(kind), padded(block)
+    keys = (heads, size // pair, tokens, pair)
+    values = (heads, tokens // pair, padded(size), pair)
+    return (
+        PoolPart("k", _pool(kind, Symbol.PAGES, keys)),
+        PoolPart("v", _pool(kind, Symbol.PAGES, values)),
+    )
+
+
+def _compressed_parts(kind: CompressedKeysType) -> tuple[PoolPart, ...]:
+    heads, pair, size = kind.kv_heads.data, pair_of(kind), kind.head_dim.data
+    fine = COMPRESSED_PAGE_BLOCKS * kind.block_size.data // kind.kernel_stride.data
+    return tuple(
+        PoolPart(name, _pool(kind, Symbol.COMPRESSED_PAGES, (heads, size // pair, count, pair)))
+        for name, count in (("fine", fine), ("coarse", fine // COARSE_FACTOR))
+    )
