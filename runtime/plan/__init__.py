@@ -1,0 +1,31 @@
+"""Memory planning: sizes, packing, and what fits a budget. A leaf that everybody may import."""
+
+from runtime.plan.memory import (
+    MemoryPlan,
+    Part,
+    Placed,
+    arena_buffers,
+    largest_batch,
+    largest_context,
+    measure,
+    plan_memory,
+    require_fit,
+)
+from runtime.plan.packing import Buffer, Packing, pack
+from runtime.plan.sizes import Sizes
+
+__all__ = [
+    "Buffer",
+    "MemoryPlan",
+    "Packing",
+    "Part",
+    "Placed",
+    "Sizes",
+    "arena_buffers",
+    "largest_batch",
+    "largest_context",
+    "measure",
+    "pack",
+    "plan_memory",
+    "require_fit",
+]

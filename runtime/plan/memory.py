@@ -1,0 +1,229 @@
+"""The memory of a program for given sizes: every byte, before anything is allocated."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import prod
+
+from runtime.artifact.base import align
+from runtime.artifact.dims import Symbol, Symbols, evaluate
+from runtime.artifact.program import (
+    PhaseName,
+    Program,
+    TargetProgram,
+    Value,
+    ValueKind,
+    pool_symbol,
+)
+from runtime.errors import ArtifactError, MemoryBudgetError
+from runtime.plan.packing import Buffer, Packing, largest, pack
+from runtime.plan.sizes import MAX_CONTEXT, Sizes
+from runtime.units import format_bytes, format_tokens
+
+MAX_BYTES = 1 << 47
+"""No buffer of an honest program is larger than the address space."""
+
+
+class Part(StrEnum):
+    """What memory is for."""
+
+    WEIGHTS = "weights"
+    ARENA = "arena"
+    KV_PAGES = "kv_pages"
+    COMPRESSED_KEYS = "compressed_keys"
+    RECURRENT_STATE = "recurrent_state"
+    INPUTS = "inputs"
+
+
+POOL_PARTS = {
+    Symbol.PAGES: Part.KV_PAGES,
+    Symbol.COMPRESSED_PAGES: Part.COMPRESSED_KEYS,
+    Symbol.SLOTS: Part.RECURRENT_STATE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A buffer in the one mapping: `offset` and `size` in bytes, its evaluated shape."""
+
+    value: Value
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Places of all buffers but the weights in one mapping of `mapping_bytes`.
+
+    `parts` adds up to `total_bytes`; `token_bytes` is what one more token of context of one
+    sequence costs in pools.
+    """
+
+    sizes: Sizes
+    symbols: Symbols
+    packing: Packing
+    places: dict[str, Placed]
+    parts: dict[Part, int]
+    token_bytes: float
+
+    @property
+    def mapping_bytes(self) -> int:
+        """Anonymous memory: everything but the weights."""
+        return self.total_bytes - self.parts[Part.WEIGHTS]
+
+    @property
+    def total_bytes(self) -> int:
+        """All memory, mapped weight files included."""
+        return sum(self.parts.values())
+
+
+def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> MemoryPlan:
+    """The exact plan. Raises ArtifactError where a size of the program makes no sense."""
+    symbols = sizes.symbols(program.paging)
+    packing = pack(arena_buffers(program, program.targets[target], symbols))
+    parts = dict.fromkeys(Part, 0)
+    parts[Part.WEIGHTS] = weight_bytes
+    parts[Part.ARENA] = packing.total
+    places: dict[str, Placed] = {}
+    offset = packing.total
+    for name, value in program.values.items():
+        if value.kind in (ValueKind.INPUT, ValueKind.POOL):
+            shape, size = measure(name, value, symbols)
+            places[name] = Placed(value, shape, offset, size)
+            parts[_part(value)] += align(size)
+            offset += align(size)
+    aliases = _aliases(program.targets[target])
+    for name in _arena_names(program.targets[target]):
+        shape, size = measure(name, program.values[name], symbols)
+        root = packing.offsets[_root(aliases, name)]
+        places[name] = Placed(program.values[name], shape, root, size)
+    return MemoryPlan(sizes, symbols, packing, places, parts, _token_bytes(program, symbols))
+
+
+def arena_buffers(program: Program, target: TargetProgram, symbols: Symbols) -> list[Buffer]:
+    """The buffers of the arena on the timeline prefill ++ decode ++ logits.
+
+    Values that share storage are one buffer, as large as the largest and alive as long as any.
+    """
+    aliases = _aliases(target)
+    groups: dict[str, Buffer] = {}
+    start = 0
+    for phase_name in PhaseName:
+        phase = target.phases.get(phase_name)
+        if phase is None:
+            continue
+        for name, (first, last) in phase.live.items():
+            root = _root(aliases, name)
+            size = measure(name, program.values[name], symbols)[1]
+            known = groups.get(root, Buffer(root, size, start + first, start + last))
+            groups[root] = Buffer(
+                root,
+                max(size, known.size),
+                min(start + first, known.first),
+                max(start + last, known.last),
+            )
+        start += len(phase.steps)
+    return list(groups.values())
+
+
+def measure(name: str, value: Value, symbols: Symbols) -> tuple[tuple[int, ...], int]:
+    """Shape and bytes of a value for the given sizes."""
+    shape = tuple(evaluate(dim, symbols) for dim in value.shape)
+    size = prod(shape) * value.dtype.itemsize
+    if min(shape, default=0) < 0 or size > MAX_BYTES:
+        raise ArtifactError(
+            f"the value {name} has the shape {list(shape)}",
+            where="program.json: values",
+            expected="dims of at least 0 and a size that fits an address space",
+            fix="compile again",
+        )
+    return shape, size
+
+
+def largest_context(
+    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
+) -> int:
+    """The longest context in tokens, whole pages, that fits `budget` with the given batch."""
+    page = program.paging.page_tokens
+
+    def fits(pages: int) -> bool:
+        wanted = sizes.with_context(pages * page)
+        return plan_memory(program, target, wanted, weight_bytes).total_bytes <= budget
+
+    return largest(fits, MAX_CONTEXT // page) * page
+
+
+def largest_batch(
+    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
+) -> int:
+    """The most sequences of the given context that fit `budget`."""
+
+    def fits(batch: int) -> bool:
+        wanted = replace(sizes.with_batch(batch), sequences=batch)
+        return plan_memory(program, target, wanted, weight_bytes).total_bytes <= budget
+
+    return largest(fits, 1 << 16)
+
+
+def require_fit(
+    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
+) -> MemoryPlan:
+    """The plan; MemoryBudgetError naming the largest context and batch if it exceeds `budget`."""
+    plan = plan_memory(program, target, sizes, weight_bytes)
+    if plan.total_bytes <= budget:
+        return plan
+    context = largest_context(program, target, sizes, weight_bytes, budget)
+    batch = largest_batch(program, target, sizes, weight_bytes, budget)
+    options = []
+    if context:
+        options.append(f"context={context} ({format_tokens(context)}) with batch={sizes.batch}")
+    if batch:
+        options.append(f"batch={batch} with context={sizes.context}")
+    raise MemoryBudgetError(
+        f"context {sizes.context} with batch {sizes.batch} needs {plan.total_bytes} bytes "
+        f"({format_bytes(plan.total_bytes)}) of memory",
+        where=", ".join(f"{part.value} {format_bytes(size)}" for part, size in plan.parts.items()),
+        expected=f"at most {budget} bytes ({format_bytes(budget)})",
+        fix="; ".join(options) + " would fit" if options else "give more memory",
+    )
+
+
+def _part(value: Value) -> Part:
+    return POOL_PARTS[pool_symbol(value)] if value.kind is ValueKind.POOL else Part.INPUTS
+
+
+def _token_bytes(program: Program, symbols: Symbols) -> float:
+    tokens = {
+        Symbol.PAGES: program.paging.page_tokens,
+        Symbol.COMPRESSED_PAGES: program.paging.compressed_page_tokens,
+    }
+    total = 0.0
+    for name, value in program.values.items():
+        if value.kind is ValueKind.POOL and (symbol := pool_symbol(value)) in tokens:
+            total += measure(name, value, {**symbols, symbol: 1})[1] / tokens[symbol]
+    return total
+
+
+def _aliases(target: TargetProgram) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for phase in target.phases.values():
+        merged |= phase.alias
+    return merged
+
+
+def _arena_names(target: TargetProgram) -> list[str]:
+    return list(dict.fromkeys(name for phase in target.phases.values() for name in phase.live))
+
+
+def _root(aliases: dict[str, str], name: str) -> str:
+    seen = {name}
+    while name in aliases:
+        name = aliases[name]
+        if name in seen:
+            raise ArtifactError(
+                f"the value {name} shares storage with itself",
+                where="program.json: alias",
+                fix="compile again",
+            )
+        seen.add(name)
+    return name

@@ -1,0 +1,138 @@
+"""Packing of buffers that live for a while into one arena."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.artifact.base import align
+
+ROUNDS = 24
+"""Attempts at a smaller total once the plain orders are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """`size` bytes, needed from step `first` to step `last`, both included."""
+
+    name: str
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Where each buffer begins, in bytes from the start of the arena.
+
+    `total` is the size of the arena; `lower_bound` the largest sum of buffers alive at one step,
+    which no packing can beat.
+    """
+
+    buffers: tuple[Buffer, ...]
+    offsets: dict[str, int]
+    total: int
+    lower_bound: int
+
+
+def pack(buffers: Sequence[Buffer]) -> Packing:
+    """Place the buffers at multiples of 64 bytes so that those alive together do not overlap.
+
+    The same buffers always get the same places. Several orders are tried, each placing a buffer
+    into the tightest gap that it fits; then the buffers that stick out are moved to the front.
+    """
+    buffers = sorted(buffers, key=lambda buffer: buffer.name)
+    packer = _Packer(buffers)
+    bound = packer.lower_bound()
+    best_order = min(packer.orders(), key=packer.total_of)
+    best, order = packer.total_of(best_order), best_order
+    for _ in range(ROUNDS):
+        if best <= bound:
+            break
+        order = packer.promote(order)
+        total = packer.total_of(order)
+        if total < best:
+            best, best_order = total, order
+    offsets = packer.place(best_order)
+    return Packing(
+        tuple(buffers),
+        {buffer.name: int(offsets[index]) for index, buffer in enumerate(buffers)},
+        best,
+        bound,
+    )
+
+
+class _Packer:
+    """The buffers as arrays; an order is an array of their indices."""
+
+    def __init__(self, buffers: Sequence[Buffer]) -> None:
+        self.size = np.array([align(buffer.size) for buffer in buffers], np.int64)
+        self.first = np.array([buffer.first for buffer in buffers], np.int64)
+        self.last = np.array([buffer.last for buffer in buffers], np.int64)
+
+    def lower_bound(self) -> int:
+        """The largest sum of sizes alive at one step."""
+        steps = np.unique(self.first)
+        alive = (self.first <= steps[:, None]) & (steps[:, None] <= self.last)
+        return int((alive * self.size).sum(axis=1).max(initial=0))
+
+    def orders(self) -> list[np.ndarray]:
+        """Plain orders: by size, by area, by time, by length."""
+        length = self.last - self.first + 1
+        keys: list[tuple[np.ndarray, ...]] = [
+            (self.first, -self.size),
+            (self.first, -self.size * length),
+            (-self.size, self.first),
+            (-self.last, self.first),
+            (-self.size, -length),
+        ]
+        return [np.lexsort(key) for key in keys]
+
+    def total_of(self, order: np.ndarray) -> int:
+        """Bytes of the arena when the buffers are placed in this order."""
+        return int((self.place(order) + self.size).max(initial=0))
+
+    def place(self, order: np.ndarray) -> np.ndarray:
+        """The offset of every buffer when they are placed in this order."""
+        offsets = np.zeros(len(self.size), np.int64)
+        placed = np.zeros(len(self.size), bool)
+        for index in order:
+            together = placed & (self.first <= self.last[index]) & (self.last >= self.first[index])
+            offsets[index] = _tightest_gap(
+                offsets[together], offsets[together] + self.size[together], int(self.size[index])
+            )
+            placed[index] = True
+        return offsets
+
+    def promote(self, order: np.ndarray) -> np.ndarray:
+        """The order with the buffers that end highest placed first."""
+        ends = self.place(order) + self.size
+        highest = ends[order] == ends.max()
+        return np.concatenate([order[highest], order[~highest]])
+
+
+def _tightest_gap(begins: np.ndarray, ends: np.ndarray, size: int) -> int:
+    """The start of the smallest gap of at least `size`, else the end of everything."""
+    by_begin = np.argsort(begins, kind="stable")
+    begins, ends = begins[by_begin], ends[by_begin]
+    covered = np.concatenate([[0], np.maximum.accumulate(ends)])
+    gaps = begins - covered[:-1]
+    fitting = np.flatnonzero(gaps >= size)
+    if size == 0 or not len(fitting):
+        return int(covered[-1]) if size else 0
+    return int(covered[fitting[np.argmin(gaps[fitting])]])
+
+
+def largest(fits: Callable[[int], bool], limit: int) -> int:
+    """The largest n in 0..limit for which `fits` holds, if it holds below some n and not above.
+
+    The answer is 0 or a number for which `fits` was seen to hold.
+    """
+    low, high = 0, 1
+    while high <= limit and fits(high):
+        low, high = high, high * 2
+    high = min(high, limit + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
