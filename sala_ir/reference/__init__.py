@@ -18,7 +18,6 @@ from sala_ir.reference.gates import output_gate, residual_add, slice_columns, sw
 from sala_ir.reference.lightning import (
     LightningForm,
     RecurrentState,
-    decay_slopes,
     lightning_attention,
     lightning_chunked,
     lightning_recurrence,
@@ -54,7 +53,6 @@ __all__ = [
     "cast_weight",
     "compress_keys",
     "concat_weights",
-    "decay_slopes",
     "embedding",
     "exact",
     "interleave_weights",

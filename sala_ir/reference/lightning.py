@@ -38,14 +38,6 @@ class LightningForm(Enum):
     CHUNKED = "chunked"
 
 
-def decay_slopes(heads: int) -> np.ndarray:
-    """Return the slopes of section 7, float32 [heads]: lambda_h = exp(-slope_h)."""
-    power = 1 << (heads.bit_length() - 1)
-    first = [2.0 ** (-8.0 * (h + 1) / power) for h in range(power)]
-    rest = [2.0 ** (-8.0 * (2 * i + 1) / (2 * power)) for i in range(heads - power)]
-    return np.asarray(first + rest, np.float64).astype(np.float32)
-
-
 def lightning_attention(
     q: Array,
     k: Array,

@@ -1,9 +1,10 @@
-"""Lightning attention: recurrence, chunked form, continuation and slopes."""
+"""Lightning attention: recurrence, chunked form, continuation."""
 
 import numpy as np
 import pytest
 
 from sala_ir import reference
+from sala_ir.frontends.minicpm_sala import lightning_slopes
 from sala_ir.reference import LightningForm
 
 
@@ -14,7 +15,7 @@ def _attend(q, k, v, state, batch, **options):
         "head_dim": 6,
         "scale": 6**-0.5,
         "eps": 1e-6,
-        "slopes": reference.decay_slopes(4),
+        "slopes": lightning_slopes(4),
     }
     return reference.lightning_attention(q, k, v, state, batch, **(settings | options))
 
@@ -24,18 +25,9 @@ def _inputs(tokens, seed=0):
     return [rng.standard_normal((tokens, 24)) for _ in range(3)]
 
 
-def test_slopes_of_section_7():
-    released = reference.decay_slopes(32)
-    np.testing.assert_allclose(released, [2 ** (-(h + 1) / 4) for h in range(32)], rtol=1e-7)
-    twelve = reference.decay_slopes(12)
-    np.testing.assert_array_equal(twelve[:8], reference.decay_slopes(8))
-    np.testing.assert_allclose(twelve[8:], [2 ** -(i + 0.5) for i in range(4)], rtol=1e-7)
-    assert twelve.dtype == np.float32
-
-
 def test_recurrence_is_the_closed_form():
     q, k, v = (x.reshape(9, 4, 6) for x in _inputs(9))
-    slopes = reference.decay_slopes(4)
+    slopes = lightning_slopes(4)
     out, state = reference.lightning_recurrence(q, k, v, slopes=slopes, state=np.zeros((4, 6, 6)))
     decay = np.exp(-slopes.astype(np.float64))
     for head in range(4):
@@ -49,7 +41,7 @@ def test_recurrence_is_the_closed_form():
 @pytest.mark.parametrize("tokens", [1, 63, 64, 65, 130])
 def test_chunked_equals_recurrence(tokens):
     q, k, v = (x.reshape(tokens, 4, 6) for x in _inputs(tokens))
-    options = {"slopes": reference.decay_slopes(4), "state": np.full((4, 6, 6), 0.25)}
+    options = {"slopes": lightning_slopes(4), "state": np.full((4, 6, 6), 0.25)}
     expected = reference.lightning_recurrence(q, k, v, **options)
     for result, want in zip(reference.lightning_chunked(q, k, v, **options), expected, strict=True):
         np.testing.assert_allclose(result, want, atol=1e-11)

@@ -1,0 +1,19 @@
+"""Runs modules of the dialect on the reference functions."""
+
+from sala_ir.interpreter.functions import SalaFunctions
+from sala_ir.interpreter.model import OBSERVABLE, NewTokens, Observed, ReferenceModel
+from sala_ir.interpreter.numerics import Numerics
+from sala_ir.interpreter.weights import RowSource, Weights, WeightValue, row_source
+
+__all__ = [
+    "OBSERVABLE",
+    "NewTokens",
+    "Numerics",
+    "Observed",
+    "ReferenceModel",
+    "RowSource",
+    "SalaFunctions",
+    "WeightValue",
+    "Weights",
+    "row_source",
+]

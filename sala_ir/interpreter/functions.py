@@ -1,0 +1,302 @@
+"""The dialect's operations for xDSL's interpreter: each calls its reference function."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from array_api_compat import array_namespace
+from xdsl.interpreter import Interpreter, InterpreterFunctions, PythonValues, impl, register_impls
+from xdsl.ir import Operation, SSAValue
+
+from sala_ir import dialect, reference
+from sala_ir.interpreter.numerics import Numerics
+from sala_ir.interpreter.weights import (
+    RowSource,
+    WeightValue,
+    concatenated,
+    interleaved,
+    stored_weight,
+)
+from sala_ir.reference.arrays import Array
+from sala_ir.reference.linear import linear_epilogue
+from sala_ir.reference.selection import BlockSelection
+
+Notice = Callable[[str, int | None, Any], None]
+"""Told the kind of an inner value, its layer (None before the first) and the value."""
+
+
+class _Operands:
+    """The Python values of an operation's operands, by SSA value."""
+
+    def __init__(self, op: Operation, args: PythonValues):
+        self._values = dict(zip(op.operands, args, strict=True))
+
+    def __call__(self, operand: SSAValue | None) -> Any:
+        """The value of an operand, None for an absent one; a weight whole."""
+        value = None if operand is None else self._values[operand]
+        return value.whole() if isinstance(value, WeightValue) else value
+
+    def weight(self, operand: SSAValue) -> WeightValue:
+        """The value of a weight operand, still to be read."""
+        return self._values[operand]
+
+
+@register_impls
+class SalaFunctions(InterpreterFunctions):
+    """Runs every operation but `kernel_call`, on weights from `source`.
+
+    States are the functional values of `sala_ir.reference.cache` and `.lightning`; a batch is a
+    `reference.Batch`; a weight is a `WeightValue`. `notice` is told "selected_blocks" (blocks and
+    counts), "blocks_read" and "hidden" (the residual stream) as they come.
+    """
+
+    def __init__(self, source: RowSource, numerics: Numerics, notice: Notice | None = None):
+        self._source = source
+        self._numerics = numerics
+        self.notice: Notice = notice or (lambda kind, layer, value: None)
+
+    @impl(dialect.WeightOp)
+    def _weight(self, _: Interpreter, op: dialect.WeightOp, args: PythonValues) -> PythonValues:
+        kind = cast(dialect.WeightType, op.result.type)
+        name = op.parameters["tensor_name"]
+        stored = stored_weight(self._source, name, kind.get_shape(), self._numerics.array)
+        return (stored.map(self._numerics.rounder(kind.element_type)),)
+
+    @impl(dialect.ConcatWeightsOp)
+    def _concat(
+        self, _: Interpreter, op: dialect.ConcatWeightsOp, args: PythonValues
+    ) -> PythonValues:
+        return (concatenated(args, op.parameters["axis"]),)
+
+    @impl(dialect.InterleaveWeightsOp)
+    def _interleave(
+        self, _: Interpreter, op: dialect.InterleaveWeightsOp, args: PythonValues
+    ) -> PythonValues:
+        gate, up = args
+        return (interleaved(gate, up, op.parameters["group"]),)
+
+    @impl(dialect.ScaleWeightOp)
+    def _scale(self, _: Interpreter, op: dialect.ScaleWeightOp, args: PythonValues) -> PythonValues:
+        factor = op.parameters["factor"]
+        scaled = args[0].map(lambda rows: reference.scale_weight(rows, factor=factor))
+        return (scaled.map(self._weight_rounder(op.result)),)
+
+    @impl(dialect.CastWeightOp)
+    def _cast(self, _: Interpreter, op: dialect.CastWeightOp, args: PythonValues) -> PythonValues:
+        rounding = self._weight_rounder(op.result)
+        return (args[0].map(lambda rows: reference.cast_weight(rows, rounding=rounding)),)
+
+    @impl(dialect.PackWeightOp)
+    def _pack(self, _: Interpreter, op: dialect.PackWeightOp, args: PythonValues) -> PythonValues:
+        return (args[0].map(reference.pack_weight),)
+
+    @impl(dialect.MakeBatchOp)
+    def _make_batch(
+        self, _: Interpreter, op: dialect.MakeBatchOp, args: PythonValues
+    ) -> PythonValues:
+        return (reference.make_batch(*args[:4]),)
+
+    @impl(dialect.EmbeddingOp)
+    def _embedding(
+        self, _: Interpreter, op: dialect.EmbeddingOp, args: PythonValues
+    ) -> PythonValues:
+        tokens, weight = args
+        rows = weight.take(tokens)
+        hidden = reference.embedding(np.arange(len(tokens)), rows, **op.parameters)
+        return self._stream(op, hidden)
+
+    @impl(dialect.LogitsOp)
+    def _logits(self, _: Interpreter, op: dialect.LogitsOp, args: PythonValues) -> PythonValues:
+        hidden, rows, weight = args
+        blocks = [
+            reference.logits(hidden, rows, block, **op.parameters) for block in weight.blocks()
+        ]
+        return self._results(op, array_namespace(*blocks).concat(blocks, axis=1))
+
+    @impl(dialect.RmsNormOp)
+    def _rms_norm(self, _: Interpreter, op: dialect.RmsNormOp, args: PythonValues) -> PythonValues:
+        value = _Operands(op, args)
+        normed = reference.rms_norm(value(op.x), value(op.weight), value(op.rows), **op.parameters)
+        return self._results(op, normed)
+
+    @impl(dialect.NormGateOp)
+    def _norm_gate(
+        self, _: Interpreter, op: dialect.NormGateOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args)
+        y = reference.norm_gate(value(op.x), value(op.weight), value(op.gate), **op.parameters)
+        return self._results(op, y)
+
+    @impl(dialect.LinearOp)
+    def _linear(self, _: Interpreter, op: dialect.LinearOp, args: PythonValues) -> PythonValues:
+        value = _Operands(op, args)
+        columns = dialect.columns_of(op.result)
+        is_swiglu = op.parameters["epilogue"] == dialect.Epilogue.SWIGLU
+        x, residual = value(op.x), value(op.residual)
+        blocks = [reference.linear(x, block) for block in value.weight(op.weight).blocks()]
+        y = linear_epilogue(
+            array_namespace(x).concat(blocks, axis=1),
+            value(op.bias),
+            residual,
+            scale=op.parameters["scale"],
+            swiglu_columns=columns if is_swiglu else None,
+        )
+        return self._results(op, y) if residual is None else self._stream(op, y)
+
+    @impl(dialect.SliceOp)
+    def _slice(self, _: Interpreter, op: dialect.SliceOp, args: PythonValues) -> PythonValues:
+        return self._results(op, reference.slice_columns(args[0], **op.parameters))
+
+    @impl(dialect.OutputGateOp)
+    def _output_gate(
+        self, _: Interpreter, op: dialect.OutputGateOp, args: PythonValues
+    ) -> PythonValues:
+        return self._results(op, reference.output_gate(*args))
+
+    @impl(dialect.SwigluOp)
+    def _swiglu(self, _: Interpreter, op: dialect.SwigluOp, args: PythonValues) -> PythonValues:
+        return self._results(op, reference.swiglu(*args))
+
+    @impl(dialect.ResidualAddOp)
+    def _residual_add(
+        self, _: Interpreter, op: dialect.ResidualAddOp, args: PythonValues
+    ) -> PythonValues:
+        return self._stream(op, reference.residual_add(*args, **op.parameters))
+
+    @impl(dialect.RopeTableOp)
+    def _rope_table(
+        self, _: Interpreter, op: dialect.RopeTableOp, args: PythonValues
+    ) -> PythonValues:
+        table = reference.rope_table(args[0], **op.parameters)
+        return self._results(op, self._numerics.array(table))
+
+    @impl(dialect.RopeOp)
+    def _rope(self, _: Interpreter, op: dialect.RopeOp, args: PythonValues) -> PythonValues:
+        return self._results(op, reference.rope(*args, **op.parameters))
+
+    @impl(dialect.LightningAttentionOp)
+    def _lightning_attention(
+        self, _: Interpreter, op: dialect.LightningAttentionOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args)
+        required, fused = (op.q, op.k, op.v, op.state, op.batch), (op.q_norm, op.k_norm, op.rope)
+        out, state = reference.lightning_attention(
+            *(value(operand) for operand in (*required, *fused)),
+            **op.parameters,
+            form=self._numerics.lightning,
+            state_rounding=self._state_rounder(op.state),
+        )
+        return self._results(op, out, state)
+
+    @impl(dialect.SoftmaxAttentionOp)
+    def _softmax_attention(
+        self, _: Interpreter, op: dialect.SoftmaxAttentionOp, args: PythonValues
+    ) -> PythonValues:
+        out, kv = reference.softmax_attention(
+            *args,
+            **_pick(op, "num_heads", "kv_heads", "scale"),
+            block_size=_cache(op.kv).block_size.data,
+            cache_rounding=self._state_rounder(op.kv),
+            operand_rounding=self._operand_rounder(op.kv),
+        )
+        return self._results(op, out, kv)
+
+    @impl(dialect.BlockSparseAttentionOp)
+    def _block_sparse_attention(
+        self, _: Interpreter, op: dialect.BlockSparseAttentionOp, args: PythonValues
+    ) -> PythonValues:
+        sizes = ("kernel_size", "kernel_stride", "block_size", "init_blocks", "window_blocks")
+        result = reference.block_sparse_attention(
+            *args,
+            **_pick(op, "num_heads", "kv_heads", "scale"),
+            selection=BlockSelection(**_pick(op, *sizes, "topk", "dense_len")),
+            cache_rounding=self._state_rounder(op.kv),
+            compressed_rounding=self._state_rounder(op.ck),
+            operand_rounding=self._operand_rounder(op.kv),
+        )
+        self.notice("selected_blocks", op.layer, (result.blocks, result.counts))
+        self.notice("blocks_read", op.layer, result.blocks_read)
+        return self._results(op, result.out, result.kv, result.compressed)
+
+    @impl(dialect.AppendKvOp)
+    def _append_kv(
+        self, _: Interpreter, op: dialect.AppendKvOp, args: PythonValues
+    ) -> PythonValues:
+        kv_heads = _cache(op.kv).kv_heads.data
+        rounding = self._state_rounder(op.kv)
+        return (reference.append_kv(*args, kv_heads=kv_heads, rounding=rounding),)
+
+    @impl(dialect.CompressKeysOp)
+    def _compress_keys(
+        self, _: Interpreter, op: dialect.CompressKeysOp, args: PythonValues
+    ) -> PythonValues:
+        kind = cast(dialect.CompressedKeysType, op.ck.type)
+        compressed = reference.compress_keys(
+            *args,
+            kernel_size=kind.kernel_size.data,
+            kernel_stride=kind.kernel_stride.data,
+            rounding=self._state_rounder(op.ck),
+        )
+        return (compressed,)
+
+    @impl(dialect.SelectBlocksOp)
+    def _select_blocks(
+        self, _: Interpreter, op: dialect.SelectBlocksOp, args: PythonValues
+    ) -> PythonValues:
+        kind = cast(dialect.CompressedKeysType, op.ck.type)
+        sizes = ("block_size", "init_blocks", "window_blocks", "topk", "dense_len")
+        blocks, counts = reference.select_blocks(
+            *args,
+            **_pick(op, "num_heads", "kv_heads", "scale"),
+            selection=BlockSelection(
+                kernel_size=kind.kernel_size.data,
+                kernel_stride=kind.kernel_stride.data,
+                **_pick(op, *sizes),
+            ),
+            operand_rounding=self._operand_rounder(op.ck),
+        )
+        self.notice("selected_blocks", op.layer, (blocks, counts))
+        return blocks, counts
+
+    @impl(dialect.AttendBlocksOp)
+    def _attend_blocks(
+        self, _: Interpreter, op: dialect.AttendBlocksOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args)
+        out, blocks_read = reference.attend_blocks(
+            *(value(x) for x in (op.q, op.kv, op.batch, op.blocks, op.counts, op.gate)),
+            **_pick(op, "num_heads", "kv_heads", "scale"),
+            block_size=_cache(op.kv).block_size.data,
+            operand_rounding=self._operand_rounder(op.kv),
+        )
+        self.notice("blocks_read", op.layer, blocks_read)
+        return self._results(op, out, blocks_read)
+
+    def _results(self, op: Operation, *values: Any) -> PythonValues:
+        """Round every result as its type says."""
+        pairs = zip(op.results, values, strict=True)
+        return tuple(self._numerics.rounded(result.type, value) for result, value in pairs)
+
+    def _stream(self, op: dialect.SalaOp, hidden: Array) -> PythonValues:
+        """Round the residual stream and tell it."""
+        results = self._results(op, hidden)
+        self.notice("hidden", op.layer, results[0])
+        return results
+
+    def _weight_rounder(self, weight: SSAValue) -> reference.Round:
+        return self._numerics.rounder(cast(dialect.WeightType, weight.type).element_type)
+
+    def _state_rounder(self, state: SSAValue) -> reference.Round:
+        return self._numerics.rounder(cast(dialect.StateType, state.type).element_type)
+
+    def _operand_rounder(self, state: SSAValue) -> reference.Round:
+        return self._numerics.operand_rounder(cast(dialect.StateType, state.type).element_type)
+
+
+def _cache(state: SSAValue) -> dialect.KvCacheType:
+    return cast(dialect.KvCacheType, state.type)
+
+
+def _pick(op: dialect.SalaOp, *names: str) -> dict[str, Any]:
+    parameters = op.parameters
+    return {name: parameters[name] for name in names}

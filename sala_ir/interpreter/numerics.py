@@ -1,0 +1,61 @@
+"""In which arrays the interpreter computes, and where it rounds."""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import array_api_compat.numpy
+import numpy as np
+from array_api_compat import is_numpy_array
+from xdsl.dialects.builtin import BFloat16Type, TensorType
+from xdsl.ir import Attribute
+
+from sala_ir.reference import LightningForm, Round, Rounding, exact, to_bfloat16, to_float32
+from sala_ir.reference.arrays import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Numerics:
+    """The namespace, element type and device of all values, and what the graph's types round.
+
+    `namespace` is one of array-api-compat's, or any that follows the standard; `dtype` one of its
+    element types, float64 by default.
+    """
+
+    rounding: Rounding = Rounding.EXACT
+    namespace: ModuleType = array_api_compat.numpy
+    dtype: Any = None
+    device: Any = None
+    lightning: LightningForm = LightningForm.CHUNKED
+
+    @property
+    def element(self) -> Any:
+        """The element type that values are computed in."""
+        return self.namespace.float64 if self.dtype is None else self.dtype
+
+    def array(self, values: Any) -> Array:
+        """Bring real values, a bfloat16 NumPy array included, to the computation's arrays."""
+        if is_numpy_array(values) and values.dtype.kind not in "fiub":
+            values = values.astype(np.float32)
+        found = self.namespace.asarray(values, device=self.device)
+        return self.namespace.astype(found, self.element, copy=False)
+
+    def rounder(self, element: Attribute) -> Round:
+        """What rounds values to `element`; nothing does where the computation is exact."""
+        if self.rounding is Rounding.EXACT:
+            return exact
+        return to_bfloat16 if isinstance(element, BFloat16Type) else to_float32
+
+    def operand_rounder(self, element: Attribute) -> Round:
+        """What rounds q and the probabilities beside a cache of `element`: bfloat16 or nothing."""
+        return self.rounder(element) if isinstance(element, BFloat16Type) else exact
+
+    def rounded(self, kind: Attribute, value: Any) -> Any:
+        """Round a result to its type, if that is a tensor of real numbers."""
+        if isinstance(kind, TensorType) and _is_real(kind.element_type):
+            return self.rounder(kind.element_type)(value)
+        return value
+
+
+def _is_real(element: Attribute) -> bool:
+    return getattr(element, "name", "") in ("f32", "bf16")
