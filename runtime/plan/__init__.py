@@ -12,9 +12,11 @@ from runtime.plan.memory import (
     require_fit,
 )
 from runtime.plan.packing import Buffer, Packing, pack
+from runtime.plan.report import PART_NAMES, memory_document, memory_sentence
 from runtime.plan.sizes import Sizes
 
 __all__ = [
+    "PART_NAMES",
     "Buffer",
     "MemoryPlan",
     "Packing",
@@ -25,6 +27,8 @@ __all__ = [
     "largest_batch",
     "largest_context",
     "measure",
+    "memory_document",
+    "memory_sentence",
     "pack",
     "plan_memory",
     "require_fit",

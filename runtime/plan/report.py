@@ -1,0 +1,37 @@
+"""How a memory plan is told to people and programs, the same in every command."""
+
+from typing import Any
+
+from runtime.plan.memory import MemoryPlan, Part
+from runtime.units import format_bytes, format_tokens
+
+PART_NAMES = {
+    Part.WEIGHTS: "weights",
+    Part.KV_PAGES: "KV pages",
+    Part.COMPRESSED_KEYS: "compressed keys",
+    Part.RECURRENT_STATE: "recurrent state",
+    Part.ARENA: "arena",
+    Part.INPUTS: "inputs",
+}
+
+
+def memory_document(plan: MemoryPlan) -> dict[str, Any]:
+    """The plan as JSON: what it is for, the total and its parts in bytes."""
+    return {
+        "context": plan.sizes.context,
+        "batch": plan.sizes.batch,
+        "chunk": plan.sizes.chunk,
+        "threads": plan.sizes.workers,
+        "total_bytes": plan.total_bytes,
+        **{f"{part.value}_bytes": plan.parts[part] for part in PART_NAMES},
+        "arena_lower_bound_bytes": plan.packing.lower_bound,
+    }
+
+
+def memory_sentence(plan: MemoryPlan) -> str:
+    """The plan in a line: the total, what it is for, and its parts."""
+    parts = ", ".join(
+        f"{name} {format_bytes(plan.parts[part])}" for part, name in PART_NAMES.items()
+    )
+    context, batch = format_tokens(plan.sizes.context), plan.sizes.batch
+    return f"{format_bytes(plan.total_bytes)} for context {context}, batch {batch}: {parts}"
