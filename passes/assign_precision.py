@@ -1,0 +1,88 @@
+"""Decide where values are rounded to bfloat16."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import Float32Type, ModuleOp, TensorType, bf16, f32
+from xdsl.ir import Attribute, Operation, OpResult, SSAValue, Use
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import (
+    PatternRewriter,
+    PatternRewriteWalker,
+    RewritePattern,
+    TypeConversionPattern,
+    attr_type_rewrite_pattern,
+)
+
+from passes.rewriting import apply_patterns
+from sala_ir.dialect import CompressedKeysType, KvCacheType, LinearOp, LogitsOp
+
+
+class Precision(StrEnum):
+    """Element type of the weights of linears, and of what they read."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+@dataclass
+class _RoundCaches(TypeConversionPattern):
+    """Pools of keys and values, and of compressed keys, hold bf16."""
+
+    recursive: bool = True
+
+    @attr_type_rewrite_pattern
+    def convert_type(self, typ: KvCacheType | CompressedKeysType, /) -> Attribute | None:
+        return typ.with_element(bf16) if typ.element_type == f32 else None
+
+
+class _RoundLinearInputs(RewritePattern):
+    """A value that only linears read as their input is rounded where it is defined."""
+
+    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
+        for result in op.results:
+            if _feeds_linears_only(result):
+                rewriter.replace_value_with_new_type(result, _rounded(result.type))
+
+
+def _feeds_linears_only(value: OpResult) -> bool:
+    return (
+        isinstance(value.type, TensorType)
+        and isinstance(value.type.element_type, Float32Type)
+        and value.first_use is not None
+        and all(_is_linear_input(value, use) for use in value.uses)
+    )
+
+
+def _is_linear_input(value: SSAValue, use: Use) -> bool:
+    user = use.operation
+    if isinstance(user, LinearOp):
+        return user.x is value and user.residual is not value
+    return isinstance(user, LogitsOp) and user.h is value
+
+
+def _rounded(kind: Attribute) -> TensorType:
+    assert isinstance(kind, TensorType)
+    return TensorType(bf16, kind.get_shape())
+
+
+@dataclass(frozen=True)
+class AssignPrecision(ModulePass):
+    """Give every value its element type, which is where it is rounded.
+
+    `float32` leaves the captured module as it is. `bfloat16`: what linears read, keys, values and
+    compressed keys become bf16; the residual stream, the results of linears, norms' weights,
+    recurrent states and all scores stay f32. Weights follow in `encode-weights`.
+    """
+
+    name: ClassVar[str] = "assign-precision"
+    dtype: Precision = Precision.BFLOAT16
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Retype the module in place."""
+        if self.dtype is Precision.FLOAT32:
+            return
+        PatternRewriteWalker(_RoundCaches()).rewrite_module(op)
+        apply_patterns(op, _RoundLinearInputs())

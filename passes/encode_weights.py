@@ -1,0 +1,54 @@
+"""Give the weights of linears and embeddings the element type that is stored."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, bf16, f32
+from xdsl.ir import SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.rewriter import InsertPoint
+
+from passes.assign_precision import Precision
+from passes.rewriting import apply_patterns
+from sala_ir.dialect import CastWeightOp, EmbeddingOp, LinearOp, LogitsOp, SalaOp, element_of
+
+
+class _CastWeight(RewritePattern):
+    """op(W) -> op(cast(W)), with one cast for all users of W."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(
+        self, op: LinearOp | EmbeddingOp | LogitsOp, rewriter: PatternRewriter
+    ) -> None:
+        if element_of(op.weight) != f32:
+            return
+        index = next(i for i, operand in enumerate(op.operands) if operand is op.weight)
+        op.operands[index] = _cast(op.weight, rewriter)
+        rewriter.notify_op_modified(op)
+
+
+def _cast(weight: SSAValue, rewriter: PatternRewriter) -> SSAValue:
+    for use in weight.uses:
+        if isinstance(use.operation, CastWeightOp) and element_of(use.operation.result) == bf16:
+            return use.operation.result
+    owner = weight.owner
+    assert isinstance(owner, SalaOp), "weights are results of weight-side operations"
+    cast = CastWeightOp(weight, bf16, layer=owner.layer)
+    cast.result.name_hint = weight.name_hint
+    rewriter.insert_op(cast, InsertPoint.after(owner))
+    return cast.result
+
+
+@dataclass(frozen=True)
+class EncodeWeights(ModulePass):
+    """`bfloat16` rounds the weights of linears and embeddings; norms and biases stay f32."""
+
+    name: ClassVar[str] = "encode-weights"
+    dtype: Precision = Precision.BFLOAT16
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module in place."""
+        if self.dtype is Precision.BFLOAT16:
+            apply_patterns(op, _CastWeight())

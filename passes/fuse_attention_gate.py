@@ -1,0 +1,53 @@
+"""Take the output gate of a sparse layer into its attention."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.rewriter import InsertPoint
+
+from passes.rewriting import apply_patterns, sole_unrounded, stands_before
+from sala_ir.dialect import AttendBlocksOp, OutputGateOp, element_of
+
+
+class _FuseGate(RewritePattern):
+    """attend(q) * sigmoid(gate) -> attend(q, gate)."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: OutputGateOp, rewriter: PatternRewriter) -> None:
+        attend = sole_unrounded(op.x, AttendBlocksOp)
+        if attend is None or attend.gate is not None or not stands_before(op.gate, attend):
+            return
+        fused = AttendBlocksOp(
+            attend.q,
+            attend.kv,
+            attend.batch,
+            num_heads=attend.num_heads.value.data,
+            kv_heads=attend.kv_heads.value.data,
+            head_dim=attend.head_dim.value.data,
+            scale=attend.scale.value.data,
+            blocks=attend.blocks,
+            counts=attend.counts,
+            gate=op.gate,
+            element=element_of(op.result),
+            layer=attend.layer,
+        )
+        fused.blocks_read.name_hint = attend.blocks_read.name_hint
+        rewriter.insert_op(fused, InsertPoint.before(attend))
+        rewriter.replace(op, [], [fused.out])
+        rewriter.replace_all_uses_with(attend.blocks_read, fused.blocks_read)
+        rewriter.erase(attend)
+
+
+@dataclass(frozen=True)
+class FuseAttentionGate(ModulePass):
+    """Attention multiplies its result by the sigmoid of the gate before it is rounded."""
+
+    name: ClassVar[str] = "fuse-attention-gate"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module in place."""
+        apply_patterns(op, _FuseGate())

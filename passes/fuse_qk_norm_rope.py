@@ -1,0 +1,85 @@
+"""Take the norm and the rotation of queries and keys into Lightning attention."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+
+from passes.rewriting import apply_patterns, sole_unrounded
+from sala_ir.dialect import LightningAttentionOp, RmsNormOp, RopeOp, element_of
+
+
+class _FuseRope(RewritePattern):
+    """lightning(rope(q, table), rope(k, table)) -> lightning(q, k, rope = table)."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: LightningAttentionOp, rewriter: PatternRewriter) -> None:
+        q, k = sole_unrounded(op.q, RopeOp), sole_unrounded(op.k, RopeOp)
+        if q is None or k is None or op.rope is not None or op.q_norm is not None:
+            return
+        if q.table is not k.table or not q.head_dim == k.head_dim == op.head_dim:
+            return
+        _replace(op, rewriter, q=q.x, k=k.x, rope=q.table)
+
+
+class _FuseNorm(RewritePattern):
+    """lightning(rms_norm(q), rms_norm(k)) -> lightning(q, k, q_norm, k_norm); both per head."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: LightningAttentionOp, rewriter: PatternRewriter) -> None:
+        q, k = sole_unrounded(op.q, RmsNormOp), sole_unrounded(op.k, RmsNormOp)
+        if q is None or k is None or op.q_norm is not None:
+            return
+        if q.rows is not None or k.rows is not None or q.eps != k.eps:
+            return
+        if not q.group == k.group == op.head_dim:
+            return
+        norms = (q.weight, k.weight)
+        _replace(op, rewriter, q=q.x, k=k.x, rope=op.rope, norms=norms, eps=q.eps.value.data)
+
+
+def _replace(
+    op: LightningAttentionOp,
+    rewriter: PatternRewriter,
+    *,
+    q: SSAValue,
+    k: SSAValue,
+    rope: SSAValue | None,
+    norms: tuple[SSAValue, SSAValue] | None = None,
+    eps: float | None = None,
+) -> None:
+    q_norm, k_norm = norms or (None, None)
+    fused = LightningAttentionOp(
+        q,
+        k,
+        op.v,
+        op.state,
+        op.batch,
+        num_heads=op.num_heads.value.data,
+        kv_heads=op.kv_heads.value.data,
+        head_dim=op.head_dim.value.data,
+        scale=op.scale.value.data,
+        eps=op.eps.value.data if eps is None else eps,
+        slopes=op.slopes,
+        q_norm=q_norm,
+        k_norm=k_norm,
+        rope=rope,
+        element=element_of(op.out),
+        layer=op.layer,
+    )
+    rewriter.replace(op, fused)
+
+
+@dataclass(frozen=True)
+class FuseQkNormRope(ModulePass):
+    """Lightning attention normalises each head of q and k and rotates it while it reads them."""
+
+    name: ClassVar[str] = "fuse-qk-norm-rope"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module in place: the rotation first, which stands behind the norm."""
+        apply_patterns(op, _FuseRope(), _FuseNorm())

@@ -1,0 +1,51 @@
+"""Take the residual sum into the product that computes the branch."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+
+from passes.rewriting import apply_patterns, sole_unrounded, stands_before
+from sala_ir.dialect import LinearOp, ResidualAddOp, columns_of, element_of
+
+
+class _FuseResidual(RewritePattern):
+    """h + linear(x) -> linear(x, residual = h)."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ResidualAddOp, rewriter: PatternRewriter) -> None:
+        linear = sole_unrounded(op.x, LinearOp)
+        if linear is None or linear.residual is not None or op.scale.value.data != 1.0:
+            return
+        if op.h is op.x or not stands_before(op.h, op):
+            return
+        fused = LinearOp(
+            linear.x,
+            linear.weight,
+            bias=linear.bias,
+            residual=op.h,
+            scale=linear.scale.value.data,
+            epilogue=linear.epilogue.data,
+            extent=linear.extent.data,
+            columns=columns_of(linear.result),
+            element=element_of(op.result),
+            layer=op.layer,
+        )
+        rewriter.replace(op, fused)
+
+
+@dataclass(frozen=True)
+class FuseResidual(ModulePass):
+    """A linear at the end of a residual branch adds its result to the stream.
+
+    The scale of the branch must be folded before.
+    """
+
+    name: ClassVar[str] = "fuse-residual"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module in place."""
+        apply_patterns(op, _FuseResidual())

@@ -1,0 +1,99 @@
+"""Open the attention mixers into the stages that kernels compute."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+
+from passes.rewriting import apply_patterns
+from sala_ir.dialect import (
+    AppendKvOp,
+    AttendBlocksOp,
+    BlockSparseAttentionOp,
+    CompressKeysOp,
+    SelectBlocksOp,
+    SoftmaxAttentionOp,
+    element_of,
+)
+
+
+class _OpenBlockSparse(RewritePattern):
+    """append, compress, select, attend; select answers -1 blocks where the call is dense."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: BlockSparseAttentionOp, rewriter: PatternRewriter) -> None:
+        append = AppendKvOp(op.k, op.v, op.kv, op.batch, layer=op.layer)
+        compress = CompressKeysOp(append.kv_out, op.ck, op.batch, layer=op.layer)
+        select = SelectBlocksOp(
+            op.q,
+            compress.ck_out,
+            op.batch,
+            num_heads=op.num_heads.value.data,
+            kv_heads=op.kv_heads.value.data,
+            head_dim=op.head_dim.value.data,
+            scale=op.scale.value.data,
+            init_blocks=op.init_blocks.value.data,
+            window_blocks=op.window_blocks.value.data,
+            topk=op.topk.value.data,
+            dense_len=op.dense_len.value.data,
+            block_size=op.block_size.value.data,
+            layer=op.layer,
+        )
+        attend = AttendBlocksOp(
+            op.q,
+            append.kv_out,
+            op.batch,
+            num_heads=op.num_heads.value.data,
+            kv_heads=op.kv_heads.value.data,
+            head_dim=op.head_dim.value.data,
+            scale=op.scale.value.data,
+            blocks=select.blocks,
+            counts=select.counts,
+            element=element_of(op.out),
+            layer=op.layer,
+        )
+        _name_stages(attend, select)
+        results = [attend.out, append.kv_out, compress.ck_out]
+        rewriter.replace(op, [append, compress, select, attend], results)
+
+
+class _OpenSoftmax(RewritePattern):
+    """append, attend to everything."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: SoftmaxAttentionOp, rewriter: PatternRewriter) -> None:
+        append = AppendKvOp(op.k, op.v, op.kv, op.batch, layer=op.layer)
+        attend = AttendBlocksOp(
+            op.q,
+            append.kv_out,
+            op.batch,
+            num_heads=op.num_heads.value.data,
+            kv_heads=op.kv_heads.value.data,
+            head_dim=op.head_dim.value.data,
+            scale=op.scale.value.data,
+            element=element_of(op.out),
+            layer=op.layer,
+        )
+        _name_stages(attend)
+        rewriter.replace(op, [append, attend], [attend.out, append.kv_out])
+
+
+def _name_stages(attend: AttendBlocksOp, select: SelectBlocksOp | None = None) -> None:
+    attend.blocks_read.name_hint = "blocks_read"
+    if select is not None:
+        select.blocks.name_hint = "blocks"
+        select.counts.name_hint = "counts"
+
+
+@dataclass(frozen=True)
+class OpenAttention(ModulePass):
+    """Block-sparse and softmax attention become append, compress, select and attend."""
+
+    name: ClassVar[str] = "open-attention"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module in place."""
+        apply_patterns(op, _OpenBlockSparse(), _OpenSoftmax())

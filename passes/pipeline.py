@@ -1,0 +1,83 @@
+"""From the captured step to kernel calls: the passes in order, and how they are run."""
+
+from collections.abc import Callable, Sequence
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+
+from passes.assign_precision import AssignPrecision, Precision
+from passes.encode_weights import EncodeWeights
+from passes.fold_scales import FoldScales
+from passes.fuse_attention_gate import FuseAttentionGate
+from passes.fuse_norm_gate import FuseNormGate
+from passes.fuse_qk_norm_rope import FuseQkNormRope
+from passes.fuse_residual import FuseResidual
+from passes.fuse_swiglu import FuseSwiglu
+from passes.merge_projections import MergeProjections
+from passes.open_attention import OpenAttention
+from passes.plan_intervals import PlanIntervals
+from passes.select_kernels import SelectKernels, Selector
+from passes.sink_row_selection import SinkRowSelection
+from passes.specialise_phases import SpecialisePhases
+from runtime.errors import CompileError
+from sala_ir.context import make_context
+
+Callback = Callable[[ModulePass | None, ModuleOp, ModulePass | None], None]
+"""Called before, between and after the passes with (previous, module, next)."""
+
+
+def sala_pipeline(dtype: Precision, selector: Selector) -> tuple[ModulePass, ...]:
+    """All passes, in order."""
+    return (
+        AssignPrecision(dtype),  # where values are rounded to bf16
+        MergeProjections(),  # q | k | v | gate of one input: one linear and slices
+        FoldScales(),  # the scale of a residual branch into the linear at its end
+        OpenAttention(),  # attention mixers into append, compress, select, attend
+        FuseQkNormRope(),  # norm and rotation of q and k into Lightning attention
+        FuseAttentionGate(),  # output gate into attention
+        FuseNormGate(),  # output norm and gate into one op
+        FuseSwiglu(),  # gate and up: one linear over interleaved rows, SwiGLU as its epilogue
+        FuseResidual(),  # residual sum into the linear at the end of the branch
+        SinkRowSelection(),  # only the wanted rows reach the last norm and the head
+        SpecialisePhases(),  # @step into @prefill, @decode and @logits
+        EncodeWeights(dtype),  # weights of linears and embedding in the stored element type
+        SelectKernels(selector),  # a kernel call for every op, weights in the kernels' layouts
+        PlanIntervals(),  # live interval of every value; residual streams in place
+    )
+
+
+def run_pipeline(
+    module: ModuleOp,
+    passes: Sequence[ModulePass],
+    callbacks: Sequence[Callback] = (),
+    *,
+    stop_after: str | None = None,
+) -> ModuleOp:
+    """Run the passes on `module` in place, calling every callback around each; returns `module`.
+
+    `stop_after` names the last pass to run. Raises `CompileError` for a name that no pass has.
+    """
+    chosen = up_to(passes, stop_after)
+    context = make_context()
+    previous: ModulePass | None = None
+    for following in (*chosen, None):
+        for callback in callbacks:
+            callback(previous, module, following)
+        if following is not None:
+            following.apply(context, module)
+        previous = following
+    return module
+
+
+def up_to(passes: Sequence[ModulePass], stop_after: str | None) -> Sequence[ModulePass]:
+    """The passes up to and with the one of that name; all of them for None."""
+    if stop_after is None:
+        return passes
+    names = [item.name for item in passes]
+    if stop_after not in names:
+        raise CompileError(
+            f'there is no pass "{stop_after}"',
+            expected=f"one of {', '.join(names)}",
+            fix="give the name of a pass",
+        )
+    return passes[: names.index(stop_after) + 1]
