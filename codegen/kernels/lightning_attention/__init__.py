@@ -1,0 +1,1 @@
+"""Lightning attention: a decayed outer-product state per head."""

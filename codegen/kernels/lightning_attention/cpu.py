@@ -1,0 +1,74 @@
+"""Lightning attention on the CPU: one (sequence, head) at a time, chunks of 64 or a single step."""
+
+from typing import Any
+
+from codegen.kernels.lightning_attention.body import CHUNK, Lightning, decay_values
+from codegen.kernels.lightning_attention.spec import Schedule, Spec
+from codegen.kernels.operands import (
+    column_views,
+    element,
+    indices_of,
+    refuse_unless_float32,
+    spec_values,
+)
+from codegen.kernels.tir.builder import kernel, shared, workers
+from codegen.kernels.tir.table import constant_table
+from codegen.targets.cpu import CpuTarget
+from passes.kernel_choice import KernelChoice, Workspace
+from sala_ir.dialect.mixers import LightningAttentionOp
+
+__all__ = ["CHUNK", "Schedule", "Spec", "build", "default_schedule", "rule"]
+
+
+def default_schedule(target: CpuTarget) -> Schedule:
+    """The tiles that fill the registers of the target."""
+    return Schedule() if target.has_avx512 else Schedule(6, 1, 2)
+
+
+def rule(op: LightningAttentionOp, target: CpuTarget) -> KernelChoice | str:
+    """Take every float32 lightning op whose state is float32."""
+    refusal = refuse_unless_float32(q=op.q, k=op.k, v=op.v, state=op.state, rope=op.rope)
+    if refusal:
+        return refusal
+    spec = Spec(
+        **op.parameters,
+        **column_views(q=op.q, k=op.k, v=op.v),
+        norm=op.q_norm is not None,
+        rope=op.rope is not None,
+        out_element=element(op.out),
+    )
+    inputs = [op.q, op.k, op.v, op.state, op.q_norm, op.k_norm, op.rope]
+    operands = indices_of(op.operands, *inputs)
+    size = default_schedule(target).workspace(spec.head_dim)
+    return KernelChoice(
+        symbol=spec.symbol,
+        family="lightning_attention",
+        spec=spec_values(spec),
+        operands=operands,
+        arguments=(
+            "control",
+            "batch:offsets",
+            "batch:history",
+            "batch:slots",
+            *(f"in:{i}" for i in range(len(operands))),
+            "out:0",
+            "workspace:0",
+        ),
+        workspaces=(Workspace("chunk", "float32", size),),
+    )
+
+
+def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
+    """The PrimFunc (control, offsets, history, slots, q, k, v, state, norms, rope, out, chunk)."""
+    schedule = schedule or default_schedule(target)
+    with kernel(spec.symbol, target) as builder:
+        control = builder.control()
+        body = Lightning.declare(builder, spec, schedule)
+
+        def work(worker: Any, count: Any) -> None:
+            with constant_table(f"decay_{spec.symbol}", decay_values(spec)) as decay:
+                items = control.sequences * spec.num_heads
+                shared(items, worker, count, lambda item: body.item(worker, item, decay))
+
+        workers(builder, control, work)
+    return builder.function
