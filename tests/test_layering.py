@@ -22,7 +22,7 @@ RUNTIME_LIBRARIES = {
     *("numpy", "tvm_ffi", "safetensors", "tokenizers", "pydantic", "click", "rich", "jinja2"),
 }
 SALA_IR_LIBRARIES = {
-    *("xdsl", "numpy", "array_api_compat", "pydantic", "safetensors", "ml_dtypes"),
+    *("xdsl", "numpy", "array_api_compat", "safetensors", "ml_dtypes", "pydantic", "pydantic_core"),
 }
 
 
