@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xdsl.ir import SSAValue
 
-from sala_ir.dialect.base import columns_of, require, require_columns
+from sala_ir.dialect.base import require, require_columns
 from sala_ir.dialect.types import CompressedKeysType, KvCacheType
 
 
@@ -63,8 +63,3 @@ def require_selection(*, init_blocks: int, window_blocks: int, topk: int, dense_
     """A budget that holds the forced blocks: init blocks, own block and the window before it."""
     require(min(init_blocks, window_blocks, dense_len) >= 0, "selection sizes must not be negative")
     require(topk >= init_blocks + 1, f"topk {topk} must be at least init_blocks + 1")
-
-
-def head_count(value: SSAValue, head_dim: int) -> int:
-    """Heads in the columns of an activation."""
-    return columns_of(value) // head_dim

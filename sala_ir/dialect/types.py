@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 from xdsl.dialects.builtin import (
@@ -49,6 +50,7 @@ class BatchType(ParametrizedAttribute, TypeAttribute):
     name = "sala.batch"
 
 
+@dataclass(frozen=True, init=False)
 class StateType(ParametrizedAttribute, TypeAttribute):
     """Base of the pools that outlive a step: positive sizes, then the element type.
 

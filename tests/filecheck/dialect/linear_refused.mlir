@@ -1,0 +1,59 @@
+// REFUSE: weight must have shape [48, 31], not [48, 32]
+func.func @f(%x: tensor<?x31xf32>, %w: !sala.weight<[48, 32], f32>) {
+  %y = sala.linear %x, %w : tensor<?x31xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  return
+}
+// -----
+// REFUSE: bias must have shape [48], not [47]
+func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>, %b: !sala.weight<[47], f32>) {
+  %y = sala.linear %x, %w bias(%b : !sala.weight<[47], f32>) : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  return
+}
+// -----
+// REFUSE: residual must have 48 columns, not 32
+func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
+  %y = sala.linear %x, %w residual(%x : tensor<?x32xf32>) : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  return
+}
+// -----
+// REFUSE: weight must have shape [96, 32], not [64, 32]
+func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[64, 32], f32>) {
+  %y = sala.linear %x, %w {epilogue = "swiglu"} : tensor<?x32xf32>, !sala.weight<[64, 32], f32> -> tensor<?x33xf32>
+  return
+}
+// -----
+// REFUSE: unknown epilogue "gelu"
+func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
+  %y = sala.linear %x, %w {epilogue = "gelu"} : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  return
+}
+// -----
+// REFUSE: unknown extent "all"
+func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
+  %y = sala.linear %x, %w {extent = "all"} : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  return
+}
+// -----
+// REFUSE: columns 16 .. 49 lie outside 0 .. 48
+func.func @f(%x: tensor<?x48xf32>) {
+  %y = sala.slice %x {start = 16 : i64, size = 33 : i64} : tensor<?x48xf32> -> tensor<?x33xf32>
+  return
+}
+// -----
+// REFUSE: columns -1 .. 15 lie outside
+func.func @f(%x: tensor<?x48xf32>) {
+  %y = sala.slice %x {start = -1 : i64, size = 16 : i64} : tensor<?x48xf32> -> tensor<?x16xf32>
+  return
+}
+// -----
+// REFUSE: result must have 16 columns, not 17
+func.func @f(%x: tensor<?x48xf32>) {
+  %y = sala.slice %x {start = 0 : i64, size = 16 : i64} : tensor<?x48xf32> -> tensor<?x17xf32>
+  return
+}
+// -----
+// REFUSE: a slice keeps the element type
+func.func @f(%x: tensor<?x48xf32>) {
+  %y = sala.slice %x {start = 0 : i64, size = 16 : i64} : tensor<?x48xf32> -> tensor<?x16xbf16>
+  return
+}

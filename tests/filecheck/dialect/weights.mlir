@@ -1,0 +1,17 @@
+func.func @weights() {
+  %q = sala.weight @model.layers.0.self_attn.q_proj.weight {layer = 0 : i64} : !sala.weight<[64, 32], f32>
+  %k = sala.weight @model.layers.0.self_attn.k_proj.weight {layer = 0 : i64} : !sala.weight<[16, 32], f32>
+  %qk = sala.concat_weights %q, %k {layer = 0 : i64} : (!sala.weight<[64, 32], f32>, !sala.weight<[16, 32], f32>) -> !sala.weight<[80, 32], f32>
+  %wide = sala.concat_weights %q, %q {axis = 1 : i64} : (!sala.weight<[64, 32], f32>, !sala.weight<[64, 32], f32>) -> !sala.weight<[64, 64], f32>
+  %scaled = sala.scale_weight %qk {factor = 1.250000e-01 : f64} : !sala.weight<[80, 32], f32> -> !sala.weight<[80, 32], f32>
+  %cast = sala.cast_weight %scaled : !sala.weight<[80, 32], f32> -> !sala.weight<[80, 32], bf16>
+  %packed = sala.pack_weight %cast : !sala.weight<[80, 32], bf16> -> !sala.weight<[80, 32], bf16, #sala.layout<"panel", 64>>
+  return
+}
+// -----
+// 24 rows of gate and of up, each padded to 32 and taken 16 by 16.
+func.func @interleaved(%gate: !sala.weight<[24, 8], f32>, %up: !sala.weight<[24, 8], f32>) {
+  %w = sala.interleave_weights %gate, %up : !sala.weight<[24, 8], f32>, !sala.weight<[24, 8], f32> -> !sala.weight<[64, 8], f32>
+  %odd = sala.interleave_weights %gate, %up {group = 5 : i64} : !sala.weight<[24, 8], f32>, !sala.weight<[24, 8], f32> -> !sala.weight<[50, 8], f32>
+  return
+}

@@ -1,0 +1,77 @@
+// REFUSE: parts have 80 along the axis, result 81
+func.func @f(%a: !sala.weight<[64, 32], f32>, %b: !sala.weight<[16, 32], f32>) {
+  %w = sala.concat_weights %a, %b : (!sala.weight<[64, 32], f32>, !sala.weight<[16, 32], f32>) -> !sala.weight<[81, 32], f32>
+  return
+}
+// -----
+// REFUSE: part [16, 31] does not fit result [80, 32]
+func.func @f(%a: !sala.weight<[64, 32], f32>, %b: !sala.weight<[16, 31], f32>) {
+  %w = sala.concat_weights %a, %b : (!sala.weight<[64, 32], f32>, !sala.weight<[16, 31], f32>) -> !sala.weight<[80, 32], f32>
+  return
+}
+// -----
+// REFUSE: parts and result must have one element type
+func.func @f(%a: !sala.weight<[64, 32], f32>, %b: !sala.weight<[16, 32], bf16>) {
+  %w = sala.concat_weights %a, %b : (!sala.weight<[64, 32], f32>, !sala.weight<[16, 32], bf16>) -> !sala.weight<[80, 32], f32>
+  return
+}
+// -----
+// REFUSE: axis 2 is outside a weight of rank 2
+func.func @f(%a: !sala.weight<[64, 32], f32>) {
+  %w = sala.concat_weights %a {axis = 2 : i64} : (!sala.weight<[64, 32], f32>) -> !sala.weight<[64, 32], f32>
+  return
+}
+// -----
+// REFUSE: concat_weights needs at least one part
+func.func @f() {
+  %w = sala.concat_weights : () -> !sala.weight<[64, 32], f32>
+  return
+}
+// -----
+// REFUSE: weight is already packed
+func.func @f(%a: !sala.weight<[64, 32], f32, #sala.layout<"panel", 64>>) {
+  %w = sala.concat_weights %a : (!sala.weight<[64, 32], f32, #sala.layout<"panel", 64>>) -> !sala.weight<[64, 32], f32>
+  return
+}
+// -----
+// REFUSE: gate and up must have one type
+func.func @f(%a: !sala.weight<[24, 8], f32>, %b: !sala.weight<[25, 8], f32>) {
+  %w = sala.interleave_weights %a, %b : !sala.weight<[24, 8], f32>, !sala.weight<[25, 8], f32> -> !sala.weight<[64, 8], f32>
+  return
+}
+// -----
+// REFUSE: result must be !sala.weight<[64, 8], f32>
+func.func @f(%a: !sala.weight<[24, 8], f32>, %b: !sala.weight<[24, 8], f32>) {
+  %w = sala.interleave_weights %a, %b : !sala.weight<[24, 8], f32>, !sala.weight<[24, 8], f32> -> !sala.weight<[48, 8], f32>
+  return
+}
+// -----
+// REFUSE: group must be positive
+func.func @f(%a: !sala.weight<[24, 8], f32>, %b: !sala.weight<[24, 8], f32>) {
+  %w = sala.interleave_weights %a, %b {group = 0 : i64} : !sala.weight<[24, 8], f32>, !sala.weight<[24, 8], f32> -> !sala.weight<[48, 8], f32>
+  return
+}
+// -----
+// REFUSE: scale_weight must keep the type
+func.func @f(%a: !sala.weight<[24, 8], f32>) {
+  %w = sala.scale_weight %a {factor = 2.000000e+00 : f64} : !sala.weight<[24, 8], f32> -> !sala.weight<[24, 8], bf16>
+  return
+}
+// -----
+// REFUSE: cast_weight may change the element type only
+func.func @f(%a: !sala.weight<[24, 8], f32>) {
+  %w = sala.cast_weight %a : !sala.weight<[24, 8], f32> -> !sala.weight<[8, 24], bf16>
+  return
+}
+// -----
+// REFUSE: pack_weight may change the layout only
+func.func @f(%a: !sala.weight<[24, 8], f32>) {
+  %w = sala.pack_weight %a : !sala.weight<[24, 8], f32> -> !sala.weight<[24, 8], bf16, #sala.layout<"panel", 64>>
+  return
+}
+// -----
+// REFUSE: weight is already packed
+func.func @f(%a: !sala.weight<[24, 8], f32, #sala.layout<"panel", 64>>) {
+  %w = sala.pack_weight %a : !sala.weight<[24, 8], f32, #sala.layout<"panel", 64>> -> !sala.weight<[24, 8], f32, #sala.layout<"panel", 32>>
+  return
+}
