@@ -145,8 +145,6 @@ class BlockSparseAttentionOp(SalaOp):
             topk=self.topk.value.data,
             dense_len=self.dense_len.value.data,
         )
-        require(self.kv_out.type == self.kv.type, "kv and its update must have one type")
-        require(self.ck_out.type == self.ck.type, "ck and its update must have one type")
 
 
 @irdl_op_definition
@@ -206,7 +204,6 @@ class SoftmaxAttentionOp(SalaOp):
         require_qkv(self.q, self.k, self.v, num_heads=heads, kv_heads=kv_heads, head_dim=head_dim)
         require_columns(self.out, heads * head_dim, "out")
         require_cache(self.kv, kv_heads=kv_heads, head_dim=head_dim)
-        require(self.kv_out.type == self.kv.type, "kv and its update must have one type")
 
 
 @irdl_op_definition
@@ -292,7 +289,6 @@ class LightningAttentionOp(SalaOp):
         state = self.state.type
         assert isinstance(state, RecurrentStateType)
         require(state.sizes == (heads, head_dim, head_dim), f"{state} does not fit the heads")
-        require(self.state_out.type == state, "state and its update must have one type")
         require(self.slopes.get_element_type() == f32, "slopes must be f32")
         require(self.slopes.get_shape() == (heads,), f"there must be {heads} slopes")
         self._verify_fused(head_dim)

@@ -4,7 +4,7 @@ func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x30xf32>, %kv: !sala.kv_cache<2, 
   return
 }
 // -----
-// REFUSE: kv and its update must have one type
+// REFUSE: is not among the operands
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
   %kv_1 = sala.append_kv %k, %k, %kv, %batch : (tensor<?x32xf32>, tensor<?x32xf32>, !sala.kv_cache<2, 16, 16, f32>, !sala.batch) -> !sala.kv_cache<2, 16, 16, bf16>
   return
@@ -16,7 +16,7 @@ func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 
   return
 }
 // -----
-// REFUSE: ck and its update must have one type
+// REFUSE: is not among the operands
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
   %ck_1 = sala.compress_keys %kv, %ck, %batch : (!sala.kv_cache<2, 16, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> !sala.compressed_keys<2, 8, 4, 16, 16, bf16>
   return
