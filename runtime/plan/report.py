@@ -16,14 +16,14 @@ PART_NAMES = {
 
 
 def memory_document(plan: MemoryPlan) -> dict[str, Any]:
-    """The plan as JSON: what it is for, the total and its parts in bytes."""
+    """The plan as JSON: what it is for, the total and its `parts` in bytes."""
     return {
         "context": plan.sizes.context,
         "batch": plan.sizes.batch,
         "chunk": plan.sizes.chunk,
         "threads": plan.sizes.workers,
         "total_bytes": plan.total_bytes,
-        **{f"{part.value}_bytes": plan.parts[part] for part in PART_NAMES},
+        "parts": {part.value: plan.parts[part] for part in PART_NAMES},
         "arena_lower_bound_bytes": plan.packing.lower_bound,
     }
 
