@@ -15,6 +15,9 @@ from runtime.errors import CompileError
 
 LINK_OPTIONS = ("-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-s")
 
+SKIPPED_PASSES = ("s_tir.CompactBufferAllocation", "s_tir.HoistIfThenElse")
+"""Lowering passes that do nothing for kernels written as loops, and take most of the time."""
+
 _libraries: dict[str, bytes] = {}
 
 
@@ -148,7 +151,8 @@ def _link(functions: Mapping[str, Any], target: CpuTarget, linker: str) -> bytes
     module = tvm.IRModule(
         {name: functions[name].with_attr("global_symbol", name) for name in sorted(functions)}
     )
-    executable = tvm.compile(module, target=target.llvm())
+    with tvm.transform.PassContext(disabled_pass=list(SKIPPED_PASSES)):
+        executable = tvm.compile(module, target=target.llvm())
     with tempfile.TemporaryDirectory(prefix="sala-link-") as folder:
         output = Path(folder, "kernels.so")
 

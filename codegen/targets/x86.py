@@ -44,7 +44,7 @@ BF16_PROCESSORS = ("sapphirerapids", "znver4", "cooperlake")
 
 @cache
 def host_flags() -> frozenset[str]:
-    """Return the instruction flags of this machine as /proc/cpuinfo lists them (empty if absent)."""
+    """Return the flags of this machine in /proc/cpuinfo, none where it is absent."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -12,8 +12,8 @@ from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
-from tvm.tirx.script import builder as T
 
+from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.shims import shims
 from codegen.targets.cpu import CpuTarget
 
@@ -132,11 +132,10 @@ def kernel(symbol: str, target: CpuTarget, *, noalias: bool = True) -> Iterator[
     place).
     """
     builder = KernelBuilder(symbol, target, noalias)
-    with IRBuilder() as ir:
-        with T.prim_func(s_tir=True):
-            T.func_name(symbol)
-            T.func_attr({"global_symbol": symbol, "tirx.noalias": noalias})
-            yield builder
+    with IRBuilder() as ir, T.prim_func(s_tir=True):
+        T.func_name(symbol)
+        T.func_attr({"global_symbol": symbol, "tirx.noalias": noalias})
+        yield builder
     builder.function = ir.get()
 
 
@@ -232,9 +231,11 @@ def workers(
 
 
 def shared(extent: Expr, worker: Expr, count: Expr, body: Callable[[Expr], None]) -> None:
-    """Emit `body(item)` for this worker's items of 0 .. extent - 1: every `count`-th."""
-    with loop((extent - worker + count - 1) // count) as turn:
-        body(let(turn * count + worker))
+    """Emit `body(item)` for this worker's contiguous part of 0 .. extent - 1."""
+    first = let(worker * extent // count)
+    last = let((worker + 1) * extent // count)
+    with loop(last - first) as turn:
+        body(let(first + turn))
 
 
 def prefetch(tensor: Tensor, *indices: Expr) -> None:

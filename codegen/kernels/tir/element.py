@@ -4,16 +4,15 @@ A dot product takes `Element.pack` consecutive values of the reduced dimension a
 values in 32 bits, or one float. Layouts in memory follow: `[..., K / pack, N, pack]`.
 """
 
-from enum import Enum
-
-from tvm.tirx.script import builder as T
+from enum import StrEnum
 
 from codegen.kernels.tir import vector
 from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let
+from codegen.kernels.tir.ir import T
 
 
-class Element(Enum):
-    """A floating-point type in memory; arithmetic is always float32."""
+class Element(StrEnum):
+    """A floating-point type in memory; arithmetic is always float32. A spec holds its value."""
 
     BF16 = "bf16"
     F32 = "f32"

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from tvm.tirx.script import builder as T
-
 from codegen.kernels.tir.builder import LANES, Expr, Tensor
+from codegen.kernels.tir.ir import T
 
 FLOATS = f"float32x{LANES}"
 HALVES = f"uint16x{LANES}"

@@ -1,0 +1,1 @@
+"""Matrix products with bias, SwiGLU, scale and residual."""
