@@ -1,0 +1,149 @@
+"""From when to when every value of a phase is needed, how large it is, and what shares storage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import IntegerType, TensorType
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Operation, SSAValue, Use
+
+from passes.functions import argument_names, returned
+from runtime.artifact import Dim, PhaseName, Symbol, dim_of
+from sala_ir.dialect import KernelCallOp, StateType, plain, written_states
+
+IN_PLACE = "in_place"
+"""Attribute of a kernel call: pairs (result, input) whose storage the kernel may share."""
+
+ROWS: Mapping[PhaseName, Symbol] = {
+    PhaseName.PREFILL: Symbol.TOKENS,
+    PhaseName.DECODE: Symbol.SEQUENCES,
+    PhaseName.LOGITS: Symbol.LOGIT_ROWS,
+}
+"""What the rows of the activations of a phase are."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveValue:
+    """An activation: the steps of its phase between which it is needed, both inclusive.
+
+    `shape` is its capacity in elements, without any padding of rows; `takes_over` is
+    the value in whose storage it is written, or None.
+    """
+
+    value: SSAValue
+    first: int
+    last: int
+    shape: tuple[Dim, ...]
+    takes_over: SSAValue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseIntervals:
+    """The activations of one phase, in the order of their definition, and its pools.
+
+    `pools` maps every state to the argument that holds its storage: a state is updated in place.
+    """
+
+    phase: PhaseName
+    calls: tuple[KernelCallOp, ...]
+    live: Mapping[SSAValue, LiveValue]
+    pools: Mapping[SSAValue, SSAValue]
+    returned: tuple[SSAValue, ...]
+
+    def storage(self) -> dict[SSAValue, SSAValue]:
+        """For each value that shares storage: the value that stands for its whole chain.
+
+        That is the returned value of the chain, so that a stream that outlives the phase names
+        the storage, else the first one; it is not a key itself.
+        """
+        chains: dict[SSAValue, list[SSAValue]] = {}
+        heads: dict[SSAValue, SSAValue] = {}
+        for value, interval in self.live.items():
+            before = interval.takes_over
+            heads[value] = value if before is None else heads[before]
+            chains.setdefault(heads[value], []).append(value)
+        shared: dict[SSAValue, SSAValue] = {}
+        for head, chain in chains.items():
+            owner = next((value for value in chain if value in self.returned), head)
+            shared |= {value: owner for value in chain if value is not owner}
+        return shared
+
+
+def phase_intervals(func: FuncOp) -> PhaseIntervals:
+    """The live intervals of a function of kernel calls, whose name is that of a phase.
+
+    An argument lives from step 0 and a returned value to the last step. A result without a use
+    lives for the step that computes it.
+    """
+    calls = tuple(op for op in func.body.block.ops if isinstance(op, KernelCallOp))
+    steps: dict[Operation, int] = {call: index for index, call in enumerate(calls)}
+    kept = returned(func)
+    phase = PhaseName(func.sym_name.data)
+    live: dict[SSAValue, LiveValue] = {}
+    for value in _activations(func, calls):
+        first = steps.get(value.owner, 0) if isinstance(value.owner, KernelCallOp) else 0
+        last = len(calls) - 1 if value in kept else _last_use(value, steps, first)
+        shape = _shape(value, phase, is_stream=_is_stream(value, phase, kept))
+        live[value] = LiveValue(value, first, last, shape, _taken_over(value, live, kept))
+    return PhaseIntervals(phase, calls, live, _pools(func, calls), kept)
+
+
+def _activations(func: FuncOp, calls: Sequence[KernelCallOp]) -> list[SSAValue]:
+    """Float arguments (the stream) and all results of calls that are not states."""
+    arguments = [value for value in argument_names(func) if _is_float(value)]
+    results = [value for call in calls for value in call.results]
+    return [*arguments, *(value for value in results if isinstance(value.type, TensorType))]
+
+
+def _is_float(value: SSAValue) -> bool:
+    kind = value.type
+    return isinstance(kind, TensorType) and not isinstance(kind.element_type, IntegerType)
+
+
+def _last_use(value: SSAValue, steps: Mapping[Operation, int], first: int) -> int:
+    return max(
+        (steps[use.operation] for use in value.uses if use.operation in steps), default=first
+    )
+
+
+def _is_stream(value: SSAValue, phase: PhaseName, kept: Sequence[SSAValue]) -> bool:
+    """Whether the value crosses between trunk and logits: there is one such, sized by tokens."""
+    if phase is PhaseName.LOGITS:
+        return not isinstance(value.owner, Operation)
+    return value in kept
+
+
+def _shape(value: SSAValue, phase: PhaseName, *, is_stream: bool) -> tuple[Dim, ...]:
+    assert isinstance(value.type, TensorType)
+    rows = dim_of(Symbol.TOKENS if is_stream else ROWS[phase])
+    return (rows, *value.type.get_shape()[1:])
+
+
+def _taken_over(
+    value: SSAValue, live: Mapping[SSAValue, LiveValue], kept: Sequence[SSAValue]
+) -> SSAValue | None:
+    """The input in whose storage the kernel may write the value, if it dies in that very step."""
+    call = value.owner
+    if not isinstance(call, KernelCallOp) or IN_PLACE not in call.attributes:
+        return None
+    for result, index in plain(call.attributes[IN_PLACE]):
+        source = call.inputs[index]
+        if call.results[result] is not value or source not in live or source in kept:
+            continue
+        dies_here = all(use.operation is call for use in _later_uses(source, call))
+        if dies_here and source.type == value.type and list(call.inputs).count(source) == 1:
+            return source
+    return None
+
+
+def _later_uses(value: SSAValue, call: KernelCallOp) -> list[Use]:
+    return [use for use in value.uses if not use.operation.is_before_in_block(call)]
+
+
+def _pools(func: FuncOp, calls: Sequence[KernelCallOp]) -> dict[SSAValue, SSAValue]:
+    pools = {value: value for value in argument_names(func) if isinstance(value.type, StateType)}
+    for call in calls:
+        updated = [value for value in call.results if isinstance(value.type, StateType)]
+        for source, result in zip(written_states(call), updated, strict=True):
+            pools[result] = pools[source]
+    return pools
