@@ -23,6 +23,9 @@ class ValueKind(StrEnum):
     """State of the sequences, for as long as the model is loaded."""
 
 
+ARENA_KINDS = frozenset({ValueKind.ACTIVATION, ValueKind.WORKSPACE})
+
+
 class PhaseName(StrEnum):
     """A specialisation of the step; also the order of the timeline on which memory is packed."""
 
@@ -34,7 +37,7 @@ class PhaseName(StrEnum):
 class InputName(StrEnum):
     """The inputs, all int32, that the runtime writes before each step (live part only).
 
-    Values of kind `input` carry these names.
+    Values of kind `input` carry these names, and every program has them all.
     """
 
     CONTROL = "control"
@@ -119,6 +122,12 @@ class Paging(Frozen):
     page_tokens: int = Field(gt=0)
     compressed_page_tokens: int = Field(gt=0)
 
+    @model_validator(mode="after")
+    def _whole_pages(self) -> "Paging":
+        if self.compressed_page_tokens % self.page_tokens:
+            raise ValueError("a compressed page covers whole pages")
+        return self
+
 
 class Program(Frozen):
     """All values, and what each target runs over them.
@@ -135,6 +144,7 @@ class Program(Frozen):
     @model_validator(mode="after")
     def _names_resolve(self) -> "Program":
         self._check_known("logits", [self.logits])
+        self._check_known("inputs", INPUT_NAMES)
         for target, program in self.targets.items():
             for name, phase in program.phases.items():
                 self._check_phase(f"targets.{target}.{name.value}", phase)
@@ -152,7 +162,11 @@ class Program(Frozen):
 
     def _check_phase(self, where: str, phase: Phase) -> None:
         self._check_known(f"{where}.live", phase.live)
-        self._check_known(f"{where}.alias", [*phase.alias, *phase.alias.values()])
+        shared = [*phase.alias, *phase.alias.values()]
+        self._check_known(f"{where}.alias", shared)
+        for name in [*phase.live, *shared]:
+            if self.values[name].kind not in ARENA_KINDS:
+                raise ValueError(f"{where}: {name} does not live in the arena")
         for index, step in enumerate(phase.steps):
             place = f"{where}.steps.{index} ({step.kernel})"
             self._check_known(place, step.arguments)
@@ -163,7 +177,7 @@ class Program(Frozen):
                 raise ValueError(f"{where}.live.{name}: [{first}, {last}] is not an interval")
 
     def _check_live(self, where: str, phase: Phase, index: int, name: str) -> None:
-        if self.values[name].kind not in (ValueKind.ACTIVATION, ValueKind.WORKSPACE):
+        if self.values[name].kind not in ARENA_KINDS:
             return
         first, last = phase.live.get(name, (1, 0))
         if not first <= index <= last:
@@ -188,6 +202,8 @@ def _check_value(name: str, value: Value) -> None:
         raise ValueError(f"values.{name}: negative dim")
     if (value.kind is ValueKind.INPUT) != (name in INPUT_NAMES):
         raise ValueError(f"values.{name}: kind {value.kind.value} does not go with this name")
+    if value.kind is ValueKind.INPUT and value.dtype is not ElementType.INT32:
+        raise ValueError(f"values.{name}: inputs are int32")
     if value.kind is ValueKind.POOL:
         try:
             pool_symbol(value)

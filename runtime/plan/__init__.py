@@ -1,6 +1,7 @@
 """Memory planning: sizes, packing, and what fits a budget. A leaf that everybody may import."""
 
 from runtime.plan.memory import (
+    LAST_LOGITS,
     MemoryPlan,
     Part,
     Placed,
@@ -16,6 +17,7 @@ from runtime.plan.report import PART_NAMES, memory_document, memory_sentence
 from runtime.plan.sizes import Sizes
 
 __all__ = [
+    "LAST_LOGITS",
     "PART_NAMES",
     "Buffer",
     "MemoryPlan",

@@ -1,11 +1,11 @@
 """The memory of a program for given sizes: every byte, before anything is allocated."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
 
-from runtime.artifact.base import align
-from runtime.artifact.dims import Symbol, Symbols, evaluate
+from runtime.artifact.base import ElementType, align
+from runtime.artifact.dims import Symbol, Symbols, dim_of, evaluate
 from runtime.artifact.program import (
     PhaseName,
     Program,
@@ -21,6 +21,8 @@ from runtime.units import format_bytes, format_tokens
 
 MAX_BYTES = 1 << 47
 """No buffer of an honest program is larger than the address space."""
+LAST_LOGITS = "last_logits"
+"""The runtime's own buffer: the newest logits of each sequence, [slots, columns of the logits]."""
 
 
 class Part(StrEnum):
@@ -32,6 +34,7 @@ class Part(StrEnum):
     COMPRESSED_KEYS = "compressed_keys"
     RECURRENT_STATE = "recurrent_state"
     INPUTS = "inputs"
+    """Batch fields, page tables, and the last logits of each sequence."""
 
 
 POOL_PARTS = {
@@ -92,6 +95,8 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
             places[name] = Placed(value, shape, offset, size)
             parts[_part(value)] += align(size)
             offset += align(size)
+    places[LAST_LOGITS] = _last_logits(program, symbols, offset)
+    parts[Part.INPUTS] += align(places[LAST_LOGITS].size)
     aliases = _aliases(program.targets[target])
     for name in _arena_names(program.targets[target]):
         shape, size = measure(name, program.values[name], symbols)
@@ -159,7 +164,7 @@ def largest_batch(
     """The most sequences of the given context that fit `budget`."""
 
     def fits(batch: int) -> bool:
-        wanted = replace(sizes.with_batch(batch), sequences=batch)
+        wanted = sizes.with_batch(batch)
         return plan_memory(program, target, wanted, weight_bytes).total_bytes <= budget
 
     return largest(fits, 1 << 16)
@@ -186,6 +191,17 @@ def require_fit(
         expected=f"at most {budget} bytes ({format_bytes(budget)})",
         fix="; ".join(options) + " would fit" if options else "give more memory",
     )
+
+
+def _last_logits(program: Program, symbols: Symbols, offset: int) -> Placed:
+    columns = measure(program.logits, program.values[program.logits], symbols)[0][-1]
+    value = Value(
+        kind=ValueKind.INPUT,
+        dtype=ElementType.FLOAT32,
+        shape=(dim_of(Symbol.SLOTS), columns),
+    )
+    shape, size = measure(LAST_LOGITS, value, symbols)
+    return Placed(value, shape, offset, size)
 
 
 def _part(value: Value) -> Part:

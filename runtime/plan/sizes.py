@@ -13,9 +13,11 @@ MAX_CONTEXT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """`context`: tokens of the longest sequence; `batch`: sequences of one step; `chunk`: new
-    tokens of one step; `sequences`: live ones; `workers`: threads. `pages` and
-    `compressed_pages` are for batch x context unless given.
+    """What a loader asks for.
+
+    `context`: tokens of the longest sequence; `batch`: sequences of one step; `chunk`: new tokens
+    of one step; `sequences`: those alive at a time; `workers`: threads. `pages` are for
+    batch x context unless given.
     """
 
     context: int
@@ -24,39 +26,40 @@ class Sizes:
     sequences: int
     workers: int
     pages: int | None = None
-    compressed_pages: int | None = None
 
     def symbols(self, paging: Paging) -> Symbols:
         """The value of every symbol."""
-        pages = _quotient(self.context, paging.page_tokens)
-        compressed = _quotient(self.context, paging.compressed_page_tokens)
+        own_pages = _quotient(self.context, paging.page_tokens)
+        own_compressed = _quotient(self.context, paging.compressed_page_tokens)
+        pages = self.batch * own_pages if self.pages is None else self.pages
         tokens = max(self.chunk, self.batch)
-        own = self.pages, self.compressed_pages
         return {
             Symbol.TOKENS: tokens,
             Symbol.SEQUENCES: self.batch,
             Symbol.SLOTS: self.sequences,
             Symbol.LOGIT_ROWS: max(self.batch, min(tokens, LOGIT_ROWS)),
-            Symbol.PAGES: self.batch * pages if own[0] is None else own[0],
-            Symbol.COMPRESSED_PAGES: self.batch * compressed if own[1] is None else own[1],
-            Symbol.SEQUENCE_PAGES: pages,
-            Symbol.SEQUENCE_COMPRESSED_PAGES: compressed,
+            Symbol.PAGES: pages,
+            Symbol.COMPRESSED_PAGES: min(
+                self.sequences * own_compressed, self._compressed_pages(paging, pages)
+            ),
+            Symbol.SEQUENCE_PAGES: own_pages,
+            Symbol.SEQUENCE_COMPRESSED_PAGES: own_compressed,
             Symbol.WORKERS: self.workers,
         }
 
     def with_context(self, context: int) -> "Sizes":
         """The same sizes for another context."""
-        return replace(self, context=context, pages=None, compressed_pages=None)
+        return replace(self, context=context, pages=None)
 
     def with_batch(self, batch: int) -> "Sizes":
-        """The same sizes for another batch; at least as many sequences live."""
-        return replace(
-            self,
-            batch=batch,
-            sequences=max(batch, self.sequences),
-            pages=None,
-            compressed_pages=None,
-        )
+        """The same sizes for another batch, without further live sequences."""
+        return replace(self, batch=batch, sequences=batch, pages=None)
+
+    def _compressed_pages(self, paging: Paging, pages: int) -> int:
+        """Enough for every way to share `pages` out among the sequences."""
+        ratio = paging.compressed_page_tokens // paging.page_tokens
+        sharing = min(self.sequences, pages)
+        return sharing + (pages - sharing) // ratio
 
 
 def _quotient(tokens: int, unit: int) -> int:

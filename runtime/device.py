@@ -1,0 +1,123 @@
+"""The CPU as a device: its libraries, kernels and threads."""
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import tvm_ffi
+
+from runtime.artifact import Artifact
+from runtime.errors import ArtifactError
+
+FFI_PACKAGE = "apache-tvm-ffi"
+Kernel = Callable[..., Any]
+
+
+class _Process:
+    """What exists once in a process: the kernel runtime, and the threads of each Python thread."""
+
+    def __init__(self) -> None:
+        self.runtime_hash: str | None = None
+        self.local = threading.local()
+
+
+_process = _Process()
+
+
+def default_threads() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class CpuDevice:
+    """The kernels of one artifact's CPU library, and the number of threads they run on."""
+
+    name = "cpu"
+
+    def __init__(self, artifact: Artifact, target: str, threads: int) -> None:
+        """Open the library, whose hash was checked; ArtifactError where it does not fit."""
+        info = artifact.target(target)
+        _check_ffi(artifact)
+        if info.runtime is not None:
+            _load_runtime(artifact, info.runtime)
+        path = artifact.path(info.library).resolve()
+        try:
+            self._module = tvm_ffi.load_module(str(path))
+        except Exception as error:  # the loader raises what the library's format raises
+            raise ArtifactError(f"the library cannot be opened: {error}", where=str(path)) from None
+        self._where = str(path)
+        self.threads = threads
+
+    def kernel(self, symbol: str) -> Kernel:
+        """The kernel with this name; ArtifactError where the library has none."""
+        function = self._module.get_function(symbol) if self._has(symbol) else None
+        if function is None:
+            raise ArtifactError(
+                f"the library has no kernel {symbol}",
+                where=self._where,
+                expected="every kernel that program.json names",
+                fix="compile again",
+            )
+        return function
+
+    def use_threads(self) -> None:
+        """Make parallel kernels called from this Python thread run on `threads` threads."""
+        if getattr(_process.local, "threads", None) == self.threads:
+            return
+        configure = tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True)
+        if configure is not None:
+            if not hasattr(_process.local, "threads"):
+                # The pool is made by the first call and never grows: make it large enough.
+                configure(1, max(self.threads, default_threads()), _cpus(self.threads))
+            configure(1, self.threads, _cpus(self.threads))
+        _process.local.threads = self.threads
+
+    def _has(self, symbol: str) -> bool:
+        return bool(self._module.implements_function(symbol))
+
+
+def _cpus(threads: int) -> list[str]:
+    """At least as many CPU numbers as there will ever be threads in the pool."""
+    allowed = sorted(os.sched_getaffinity(0))
+    count = max(threads, len(allowed))
+    return [str(allowed[index % len(allowed)]) for index in range(count)]
+
+
+def _check_ffi(artifact: Artifact) -> None:
+    try:
+        found = version(FFI_PACKAGE)
+    except PackageNotFoundError:
+        found = tvm_ffi.__version__
+    expected = artifact.manifest.versions.get(FFI_PACKAGE)
+    if expected is not None and found != expected:
+        raise ArtifactError(
+            f"{FFI_PACKAGE} {found} is installed",
+            where=str(artifact.directory),
+            expected=f"{FFI_PACKAGE} {expected}, for which the libraries were made",
+            fix=f"pip install {FFI_PACKAGE}=={expected}",
+        )
+
+
+def _load_runtime(artifact: Artifact, path: str) -> None:
+    """Load the kernel runtime, once in a process: a second copy would register everything twice."""
+    digest = artifact.manifest.files[path].sha256
+    if _process.runtime_hash is not None and _process.runtime_hash != digest:
+        raise ArtifactError(
+            "another version of the kernel runtime is loaded in this process",
+            where=str(artifact.directory / path),
+            expected="one version in a process",
+            fix="use a new process, or compile both models with the same version",
+        )
+    if tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True) is None:
+        # Pinned threads would ignore the CPUs that this process is confined to.
+        os.environ.setdefault("TVM_BIND_THREADS", "0")
+        try:
+            ctypes.CDLL(str(artifact.path(path).resolve()), ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            raise ArtifactError(
+                f"the kernel runtime cannot be loaded: {error}", where=path
+            ) from None
+        _process.runtime_hash = digest

@@ -1,0 +1,210 @@
+"""A loaded model: logits, generation, and what it holds."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from runtime.artifact import Artifact
+from runtime.device import CpuDevice
+from runtime.engine import Engine, Work
+from runtime.errors import RequestError
+from runtime.generation import Generation, GenerationOptions, Progress
+from runtime.memory import Memory
+from runtime.observe import Observed
+from runtime.plan import MemoryPlan
+from runtime.sampling import SamplingOptions
+from runtime.sequence import Sequence as TokenSequence
+from runtime.tokenizer import Tokenizer
+
+TokenIds = Sequence[int] | np.ndarray
+
+
+class Model:
+    """A model ready to run. `runtime.load` makes it; use it in a `with` block or close it."""
+
+    def __init__(
+        self, artifact: Artifact, plan: MemoryPlan, *, target: str, poison: bool = False
+    ) -> None:
+        """Open the kernels, take the memory of the plan and bind the one to the other."""
+        self.artifact = artifact
+        self._device = CpuDevice(artifact, target, plan.sizes.workers)
+        self._memory = Memory(plan, artifact, poison=poison)
+        self._engine: Engine | None = Engine(artifact, self._memory, self._device, target)
+        self._target = target
+        self._tokenizer: Tokenizer | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the artifact; RequestError where it has none."""
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer.from_files(self.artifact.directory)
+        return self._tokenizer
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of token ids."""
+        return self.artifact.manifest.model.vocabulary
+
+    @property
+    def context(self) -> int:
+        """Tokens of the longest sequence."""
+        return self._memory.plan.sizes.context
+
+    def logits(
+        self, token_ids: TokenIds, *, chunk: int | None = None, observe: Sequence[str] = ()
+    ) -> Any:
+        """Logits of one forward call, float32 [tokens, vocabulary].
+
+        The length of the whole call decides the regime of the sparse layers, whatever the `chunk`.
+        With `observe` the result is (logits, {kind: {layer: values}}).
+        """
+        engine = self._open()
+        observer = engine.observer(tuple(observe)) if observe else None
+        with engine.new_sequence() as sequence:
+            values = engine.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
+        return values if observer is None else _observed(values, observer.result())
+
+    def generate(
+        self, token_ids: TokenIds | str, max_new_tokens: int = 256, **options: Any
+    ) -> list[int]:
+        """The ids of the new tokens, the one that ended the answer included.
+
+        Options are those of `stream` but `stop`.
+        """
+        ids = self.tokenizer.encode(token_ids) if isinstance(token_ids, str) else token_ids
+        asked = generation_options(max_new_tokens, **options)
+        if asked.stop:
+            raise RequestError(
+                "stop strings need text", where="stop", fix="use stream, which watches the text"
+            )
+        with self.generation(ids, asked) as generation:
+            return list(generation.tokens())
+
+    def stream(
+        self, prompt: str | TokenIds, max_new_tokens: int = 256, **options: Any
+    ) -> Iterator[str]:
+        """Pieces of new text as they come, never a part of a character.
+
+        Options: temperature, top_p, top_k, repetition_penalty, seed, stop, ignore_eos.
+        """
+        tokenizer = self.tokenizer
+        ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        with self.generation(ids, generation_options(max_new_tokens, **options)) as generation:
+            yield from generation.text(tokenizer)
+
+    @contextmanager
+    def generation(
+        self,
+        token_ids: TokenIds,
+        options: GenerationOptions,
+        *,
+        progress: Progress | None = None,
+    ) -> Iterator[Generation]:
+        """An answer in the making, over a sequence that is given back at the end."""
+        engine = self._open()
+        ids = engine.checked_tokens(token_ids)
+        eos = options.eos or self.artifact.manifest.model.eos_token_ids
+        with engine.new_sequence() as sequence:
+            yield Generation(
+                sequence, ids.tolist(), self.vocabulary, replace(options, eos=eos), progress
+            )
+
+    def info(self) -> dict[str, Any]:
+        """What was loaded, for what sizes, and where the memory went (bytes)."""
+        engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
+        sizes, counters = plan.sizes, self._memory.counters
+        return {
+            "path": str(self.artifact.directory),
+            "format": str(manifest.format),
+            "model": manifest.model.model_dump(mode="json"),
+            "target": self._target,
+            "dtype": manifest.dtype,
+            "attention": manifest.attention,
+            "kernels": len({kernel.symbol for kernel in manifest.kernels}),
+            "threads": sizes.workers,
+            "context": sizes.context,
+            "batch": sizes.batch,
+            "chunk": sizes.chunk,
+            "sequences": {"used": engine.slots.used, "total": engine.slots.count},
+            "pages": _usage(engine.pages.pool),
+            "compressed_pages": _usage(engine.compressed.pool),
+            "memory": {
+                "total_bytes": sum(counters.values()),
+                "planned_bytes": plan.total_bytes,
+                "anonymous_bytes": plan.mapping_bytes,
+                "arena_lower_bound_bytes": plan.packing.lower_bound,
+                "token_bytes": plan.token_bytes,
+                **{f"{part.value}_bytes": size for part, size in counters.items()},
+            },
+        }
+
+    def close(self) -> None:
+        """Give all memory back; closing twice does nothing."""
+        if self._engine is not None:
+            self._engine = None
+            self._memory.close()
+
+    def __enter__(self) -> "Model":
+        """The model itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close."""
+        self.close()
+
+    def _new_sequence(self) -> TokenSequence:
+        return self._open().new_sequence()
+
+    def _step(
+        self,
+        sequences: Sequence[TokenSequence],
+        token_ids: Sequence[TokenIds],
+        call_lengths: Sequence[int] | None = None,
+        logit_rows: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """One step: new tokens of several sequences; logits of the step's rows (the last ones)."""
+        engine = self._open()
+        ids = [
+            engine.checked_tokens(tokens, sequence.length)
+            for sequence, tokens in zip(sequences, token_ids, strict=True)
+        ]
+        lengths = call_lengths or [s.length + len(t) for s, t in zip(sequences, ids, strict=True)]
+        batch = [Work(*item) for item in zip(sequences, ids, lengths, strict=True)]
+        rows = np.cumsum([len(tokens) for tokens in ids]) - 1
+        return engine.step(batch, rows if logit_rows is None else logit_rows)
+
+    def _open(self) -> Engine:
+        if self._engine is None:
+            raise RequestError("the model is closed", fix="load it again")
+        return self._engine
+
+
+def generation_options(
+    max_new_tokens: int = 256,
+    *,
+    stop: Sequence[str] | str = (),
+    ignore_eos: bool = False,
+    **sampling: Any,
+) -> GenerationOptions:
+    """The options of `generate` and `stream` as one record; RequestError for unknown ones."""
+    try:
+        chosen = SamplingOptions(**sampling)
+    except TypeError:
+        names = ", ".join(SamplingOptions.__slots__)
+        raise RequestError(
+            f"unknown options among {', '.join(sampling)}",
+            expected=f"max_new_tokens, stop, ignore_eos, {names}",
+        ) from None
+    texts = (stop,) if isinstance(stop, str) else tuple(stop)
+    return GenerationOptions(max_new_tokens, chosen, texts, (), ignore_eos)
+
+
+def _observed(logits: np.ndarray, observed: Observed) -> tuple[np.ndarray, Observed]:
+    return logits, observed
+
+
+def _usage(pool: Any) -> dict[str, int]:
+    return {"used": pool.used, "total": pool.count}
