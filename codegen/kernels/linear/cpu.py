@@ -140,6 +140,7 @@ def rule(op: Operation, target: Any) -> KernelChoice | str:
         operands=indices_of(op.operands, *wanted),
         arguments=("control", *inputs, "out:0"),
         weight_layouts={1: LayoutAttr.panel(PANEL_ROWS)},
+        in_place={} if op.residual is None else {0: len(op.operands) - 1},
     )
 
 
