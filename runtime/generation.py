@@ -57,7 +57,8 @@ class GenerationOptions:
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse an answer of no tokens."""
+        """Refuse an answer of no tokens and stop strings of no characters."""
+        StopStrings(self.stop)
         if self.max_new_tokens < 1:
             raise RequestError(
                 f"max_new_tokens is {self.max_new_tokens}",

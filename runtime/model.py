@@ -137,7 +137,7 @@ class Model:
                 "anonymous_bytes": plan.mapping_bytes,
                 "arena_lower_bound_bytes": plan.packing.lower_bound,
                 "token_bytes": plan.token_bytes,
-                **{f"{part.value}_bytes": size for part, size in counters.items()},
+                "parts": {part.value: size for part, size in counters.items()},
             },
         }
 

@@ -1,0 +1,85 @@
+"""What a command was asked: a text, token ids or a conversation, turned into token ids."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.chat import ChatTemplate, Message
+from runtime.errors import RequestError
+from runtime.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One of `text` and `ids`; with `chat`, a text is the first message of a conversation.
+
+    With `chat` alone the messages are read from standard input.
+    """
+
+    text: str | None = None
+    ids: str | None = None
+    chat: bool = False
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself, what is missing and what is empty."""
+        if self.text is not None and self.ids is not None:
+            raise _contradiction("a text and token ids")
+        if self.ids is not None and self.chat:
+            raise _contradiction("--ids and --chat")
+        if self.system is not None and not self.chat:
+            raise _contradiction("--system without --chat")
+        if self.text is None and self.ids is None and not self.chat:
+            raise RequestError(
+                "there is no prompt", fix="give one with --prompt, --prompt-file, --ids or --chat"
+            )
+        if self.text == "":
+            raise RequestError("the prompt is empty", expected="at least one character")
+
+    @property
+    def interactive(self) -> bool:
+        """Whether messages come from standard input, turn by turn."""
+        return self.chat and self.text is None
+
+    def opening(self) -> list[Message]:
+        """The messages of the conversation before its first turn is answered."""
+        messages: list[Message] = []
+        if self.system is not None:
+            messages.append({"role": "system", "content": self.system})
+        if self.text is not None:
+            messages.append({"role": "user", "content": self.text})
+        return messages
+
+    def token_ids(self, artifact: Path) -> list[int]:
+        """The prompt in token ids, with the tokenizer and the chat template of `artifact`."""
+        if self.ids is not None:
+            return parse_ids(self.ids)
+        tokenizer = Tokenizer.from_files(artifact)
+        if self.chat:
+            return conversation_ids(artifact, tokenizer, self.opening())
+        return tokenizer.encode(self.text or "")
+
+
+def conversation_ids(artifact: Path, tokenizer: Tokenizer, messages: list[Message]) -> list[int]:
+    """Token ids of `messages`; the template itself writes the special tokens."""
+    text = ChatTemplate.from_files(artifact).render(messages)
+    return tokenizer.encode(text, special=False)
+
+
+def parse_ids(text: str) -> list[int]:
+    """Token ids separated by commas or spaces."""
+    words = [word for word in re.split(r"[\s,]+", text) if word]
+    if not words:
+        raise RequestError("the prompt is empty", expected="at least one token id")
+    wrong = [word for word in words if not word.isdecimal()]
+    if wrong:
+        raise RequestError(
+            f"{wrong[0]!r} is not a token id",
+            where="--ids",
+            expected="whole numbers such as 1,17,5",
+        )
+    return [int(word) for word in words]
+
+
+def _contradiction(what: str) -> RequestError:
+    return RequestError(f"{what} exclude each other", fix="give only one of them")

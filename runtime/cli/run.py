@@ -1,0 +1,133 @@
+"""sala-run: generates text, or token ids, with a compiled artifact."""
+
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from runtime.cli.common import BYTES, TOKENS
+from runtime.errors import RequestError, reported_as
+
+if TYPE_CHECKING:
+    from runtime.generation import GenerationOptions
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.argument("artifact", metavar="NAME.sala", type=click.Path(path_type=Path))
+@click.option("--prompt", metavar="TEXT", help="Continue TEXT.")
+@click.option(
+    "--prompt-file",
+    type=click.File("r", encoding="utf-8"),
+    metavar="FILE",
+    help="Continue the text of FILE, - for standard input.",
+)
+@click.option("--ids", metavar="IDS", help="Continue token ids such as 1,17,5; prints token ids.")
+@click.option(
+    "--chat",
+    is_flag=True,
+    show_default=False,
+    help="Use the checkpoint's chat template: answer the prompt, or without one talk.",
+)
+@click.option("--system", metavar="TEXT", help="System message that opens the chat.")
+@click.option("--max-tokens", type=TOKENS, default="256", help="Longest answer.")
+@click.option("--temperature", type=float, default=0.0, help="0 takes the most likely token.")
+@click.option(
+    "--top-p",
+    type=float,
+    default=1.0,
+    help="Choose among the most likely tokens that make up this probability.",
+)
+@click.option("--top-k", type=int, default=0, help="Choose among so many tokens, 0 among all.")
+@click.option(
+    "--repetition-penalty",
+    type=float,
+    default=1.0,
+    help="Above 1 makes tokens that were seen less likely.",
+)
+@click.option("--seed", type=int, default=0, help="Equal seeds give equal answers.")
+@click.option(
+    "--stop",
+    multiple=True,
+    metavar="TEXT",
+    show_default=False,
+    help="End the answer before TEXT; may be repeated.",
+)
+@click.option(
+    "--ignore-eos", is_flag=True, show_default=False, help="Go on after the end of the sequence."
+)
+@click.option(
+    "--context",
+    type=TOKENS,
+    help="Longest sequence, prompt and answer; 1K is 1024.  [default: the artifact's]",
+)
+@click.option("--memory", type=BYTES, help="Memory that may be taken, such as 8GiB.")
+@click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    show_default=False,
+    help="Print one JSON document instead of the text.",
+)
+@click.version_option(package_name="sala-compile", prog_name="sala-run")
+def command(**options: Any) -> None:
+    """Generate with the compiled model NAME.sala.
+
+    The answer is streamed to standard output, all else goes to standard error. Ctrl-C ends the
+    answer. Exit code 2 means that the request or the artifact is at fault.
+    """
+    with reported_as("sala-run"):
+        _run(options)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    command(prog_name="sala-run")
+
+
+def _run(options: dict[str, Any]) -> None:
+    from runtime.cli.prompt import Ask
+
+    ask = Ask(
+        text=_text(options["prompt"], options["prompt_file"]),
+        ids=options["ids"],
+        chat=options["chat"],
+        system=options["system"],
+    )
+    if ask.interactive and options["as_json"]:
+        raise RequestError("--json needs a prompt", fix="give --prompt or --prompt-file")
+    if ask.ids is not None and options["stop"]:
+        raise RequestError("--stop looks for text, --ids gives none", fix="give only one of them")
+    generation = _generation_options(options)
+
+    from runtime.cli.session import Session  # the loader takes a while, --help should not
+
+    session = Session(ask, options, generation)
+    sys.exit(session.talk() if ask.interactive else session.answer())
+
+
+def _generation_options(options: dict[str, Any]) -> "GenerationOptions":
+    """The options that concern the answer."""
+    from runtime.generation import GenerationOptions
+    from runtime.sampling import SamplingOptions
+
+    names = ("temperature", "top_p", "top_k", "repetition_penalty", "seed")
+    return GenerationOptions(
+        max_new_tokens=options["max_tokens"],
+        sampling=SamplingOptions(**{name: options[name] for name in names}),
+        stop=tuple(options["stop"]),
+        ignore_eos=options["ignore_eos"],
+    )
+
+
+def _text(prompt: str | None, file: IO[str] | None) -> str | None:
+    """The text given directly or in a file."""
+    if prompt is not None and file is not None:
+        raise RequestError("--prompt and --prompt-file exclude each other", fix="give only one")
+    if file is None:
+        return prompt
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the prompt is not UTF-8: {error}", where=file.name) from None

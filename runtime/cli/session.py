@@ -1,0 +1,132 @@
+"""A loaded model in the hands of sala-run: one answer, or a conversation."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import runtime
+from runtime.cli.common import notes, print_json
+from runtime.cli.prompt import Ask, conversation_ids
+from runtime.cli.summary import describe, summary
+from runtime.generation import Generation, GenerationOptions
+from runtime.tokenizer import Tokenizer
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+_PROGRESS_FROM_TOKENS = 256
+_END_WORDS = ("/quit", "/exit")
+
+
+class Session:
+    """The model of one run, its options and its console."""
+
+    def __init__(self, ask: Ask, options: dict[str, Any], generation: GenerationOptions) -> None:
+        """Load the artifact for the command's `options`."""
+        self._ask = ask
+        self._as_json: bool = options["as_json"]
+        self._options = generation
+        self._artifact = options["artifact"]
+        self._model = runtime.load(
+            self._artifact,
+            context=options["context"],
+            memory=options["memory"],
+            threads=options["threads"],
+        )
+        self._console = notes()
+
+    def answer(self) -> int:
+        """Answer the one prompt; the exit code."""
+        with self._generation(self._ask.token_ids(self._artifact)) as generation:
+            text, interrupted = self._show(generation)
+            report = describe(generation, self._model, interrupted=interrupted)
+        if self._as_json:
+            print_json({"text": text, **report})
+        else:
+            self._console.print(summary(report), markup=False)
+        return INTERRUPTED if interrupted else 0
+
+    def talk(self) -> int:
+        """Answer the lines of standard input in one conversation; the exit code."""
+        tokenizer = Tokenizer.from_files(self._artifact)
+        messages = self._ask.opening()
+        for line in self._lines():
+            messages.append({"role": "user", "content": line})
+            with self._generation(conversation_ids(self._artifact, tokenizer, messages)) as answer:
+                text, interrupted = self._show(answer)
+                if interrupted:
+                    self._console.print("(interrupted)")
+                messages.append({"role": "assistant", "content": text})
+        return 0
+
+    def _lines(self) -> Iterator[str]:
+        """What the user says, until the end of standard input or a word that ends."""
+        terminal = sys.stdin.isatty()
+        if terminal:
+            self._console.print("Type a message; /quit or Ctrl-D ends.", style="dim")
+        while True:
+            if terminal:
+                self._console.print("> ", style="bold", end="")
+            try:
+                line = sys.stdin.readline()
+            except KeyboardInterrupt:
+                return
+            if not line or line.strip() in _END_WORDS:
+                return
+            if line.strip():
+                yield line.rstrip("\n")
+
+    def _show(self, generation: Generation) -> tuple[str, bool]:
+        """Print the answer as it comes; its text and whether Ctrl-C ended it."""
+        pieces: list[str] = []
+        interrupted = False
+        try:
+            for piece in self._pieces(generation):
+                pieces.append(piece)
+                if not self._as_json:
+                    sys.stdout.write(piece)
+                    sys.stdout.flush()
+        except KeyboardInterrupt:
+            interrupted = True
+        if not self._as_json:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        return "".join(pieces), interrupted
+
+    def _pieces(self, generation: Generation) -> Iterator[str]:
+        if self._ask.ids is None:
+            yield from generation.text(Tokenizer.from_files(self._artifact))
+            return
+        for number, token in enumerate(generation.tokens()):
+            yield f" {token}" if number else str(token)
+
+    @contextmanager
+    def _generation(self, token_ids: list[int]) -> Iterator[Generation]:
+        """A generation for `token_ids` with a bar on standard error while the prompt is read."""
+        with (
+            self._bar(len(token_ids)) as advance,
+            self._model.generation(token_ids, self._options, progress=advance) as generation,
+        ):
+            yield generation
+
+    @contextmanager
+    def _bar(self, total: int):
+        if total < _PROGRESS_FROM_TOKENS or not self._console.is_terminal:
+            yield None
+            return
+        columns = (TextColumn("prompt"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, console=self._console, transient=True)
+        task = bar.add_task("prompt", total=total)
+
+        def advance(done: int) -> None:
+            bar.update(task, completed=done)
+            if done >= total:
+                bar.stop()
+
+        bar.start()
+        try:
+            yield advance
+        finally:
+            bar.stop()

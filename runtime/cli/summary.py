@@ -1,0 +1,52 @@
+"""What sala-run tells at the end: time, rates, memory."""
+
+from typing import Any
+
+from runtime.generation import Finish, Generation
+from runtime.model import Model
+from runtime.units import format_bytes
+
+_ENDINGS = {
+    Finish.END_OF_SEQUENCE: "the end of the sequence",
+    Finish.STOP_STRING: "a stop string",
+    Finish.MAX_TOKENS: "--max-tokens",
+    Finish.CONTEXT: "the end of the context (--context)",
+}
+INTERRUPTED = "interrupted"
+
+
+def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict[str, Any]:
+    """A generation and the memory of its model as JSON."""
+    info = model.info()
+    finish = generation.finish.value if generation.finish else INTERRUPTED
+    return {
+        "token_ids": list(generation.token_ids),
+        "finish": INTERRUPTED if interrupted else finish,
+        "prompt_tokens": len(generation.prompt),
+        "new_tokens": len(generation.token_ids),
+        "prefill": {
+            "seconds": generation.prefill_seconds,
+            "tokens_per_second": generation.prefill_rate,
+        },
+        "decode": {
+            "seconds": generation.decode_seconds,
+            "tokens_per_second": generation.decode_rate,
+        },
+        **{name: info[name] for name in ("context", "chunk", "threads", "memory")},
+    }
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The report of `describe` in three lines."""
+    prefill, decode, memory = report["prefill"], report["decode"], report["memory"]
+    finish = report["finish"]
+    ending = f"ended by {_ENDINGS[Finish(finish)]}" if finish != INTERRUPTED else INTERRUPTED
+    return (
+        f"prompt {report['prompt_tokens']} tokens in {prefill['seconds']:.3f} s "
+        f"({prefill['tokens_per_second']:.0f} tokens/s)\n"
+        f"answer {report['new_tokens']} tokens in {decode['seconds']:.3f} s "
+        f"({decode['tokens_per_second']:.1f} tokens/s), {ending}\n"
+        f"memory {format_bytes(memory['planned_bytes'])} planned, "
+        f"{format_bytes(memory['total_bytes'])} used, of it "
+        f"{format_bytes(memory['parts']['weights'])} mapped weights; {report['threads']} threads"
+    )
