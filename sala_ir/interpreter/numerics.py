@@ -6,7 +6,7 @@ from typing import Any
 
 import array_api_compat.numpy
 import numpy as np
-from array_api_compat import is_numpy_array
+from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 from xdsl.dialects.builtin import BFloat16Type, TensorType
 from xdsl.ir import Attribute
 
@@ -37,8 +37,10 @@ class Numerics:
         """Bring real values, a bfloat16 NumPy array included, to the computation's arrays."""
         if is_numpy_array(values) and values.dtype.kind not in "fiub":
             values = values.astype(np.float32)
-        found = self.namespace.asarray(values, device=self.device)
-        return self.namespace.astype(found, self.element, copy=False)
+        is_own = is_array_api_obj(values) and array_namespace(values) is self.namespace
+        if not is_own or self.device is not None:
+            values = self.namespace.asarray(values, device=self.device)
+        return self.namespace.astype(values, self.element, copy=False)
 
     def rounder(self, element: Attribute) -> Round:
         """What rounds values to `element`; nothing does where the computation is exact."""
