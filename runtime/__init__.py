@@ -6,15 +6,13 @@ if TYPE_CHECKING:
     from runtime.errors import SalaError
     from runtime.loading import load
     from runtime.model import Model
-    from runtime.verify import verify
 
-__all__ = ["Model", "SalaError", "load", "verify"]
+__all__ = ["Model", "SalaError", "load"]
 
 _HOMES = {
     "Model": "runtime.model",
     "SalaError": "runtime.errors",
     "load": "runtime.loading",
-    "verify": "runtime.verify",
 }
 
 
