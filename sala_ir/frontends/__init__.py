@@ -37,9 +37,12 @@ class Frontend(Protocol):
         ...
 
 
-def read_config(checkpoint: Path) -> dict[str, Any]:
-    """The config.json of a checkpoint directory; raises `ConfigError` if it is no JSON object."""
-    path = checkpoint / CONFIG_FILE
+def read_config(place: Path) -> dict[str, Any]:
+    """A config: the file itself, or the config.json of a checkpoint directory.
+
+    Raises `ConfigError` if it is no JSON object.
+    """
+    path = place if place.is_file() else place / CONFIG_FILE
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

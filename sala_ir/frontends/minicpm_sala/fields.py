@@ -11,7 +11,6 @@ from pydantic_core import ErrorDetails
 from runtime.errors import ConfigError
 
 _EXPECTED: Mapping[str, str] = {
-    "missing": "a value",
     "int_type": "an integer",
     "int_from_float": "an integer",
     "float_type": "a number",
@@ -20,15 +19,12 @@ _EXPECTED: Mapping[str, str] = {
     "tuple_type": "a list",
     "model_type": "an object",
     "model_attributes_type": "an object",
-    "extra_forbidden": "no such field",
 }
 
 _MISSING_FIX = "add the value that the model was trained with: it is not guessed"
 
 
-def config_error(
-    file: str, field: str, found: Any, expected: str, fix: str | None = None
-) -> ConfigError:
+def config_error(file: str, field: str, found: Any, expected: str, fix: str) -> ConfigError:
     """A `ConfigError` on one field; `found` None means that the field is missing."""
     text = f"{field} is missing" if found is None else f"{field} is {found!r}"
     return ConfigError(text, where=f"{file}: {field}", expected=expected, fix=fix)

@@ -7,7 +7,6 @@ from typing import Any
 
 from sala_ir.frontends.minicpm_sala.fields import config_error
 
-_UNSCALED = ("default",)
 _PLACES = ("rope_scaling", "rope_parameters")
 _KNOWN = ("rope_type", "type", "rope_theta")
 
@@ -40,10 +39,10 @@ def read_theta(fields: Mapping[str, Any], file: str) -> Any:
 def _unscaled(value: Any, place: str, file: str) -> Mapping[str, Any]:
     """The object if it asks for no scaling."""
     if not isinstance(value, dict):
-        raise config_error(file, place, value, "null or an object")
+        raise config_error(file, place, value, "null or an object", "correct the field")
     kind = value.get("rope_type", value.get("type", "default"))
     foreign = [name for name, item in value.items() if name not in _KNOWN and item is not None]
-    if kind not in _UNSCALED or foreign:
+    if kind != "default" or foreign:
         raise config_error(
             file,
             place,
