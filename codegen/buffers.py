@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import BFloat16Type, IntegerType, TensorType
 from xdsl.ir import Attribute
 
-from codegen.packing import padded
+from codegen.kernels.operands import padded
 from passes.kernel_choice import Workspace
 from runtime.artifact import Dim, ElementType, Polynomial, Symbol, Value, ValueKind, dim_of
 from sala_ir.dialect.types import CompressedKeysType, KvCacheType, RecurrentStateType, StateType

@@ -1,28 +1,11 @@
 """What a user asks of the compiler, checked."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from passes.assign_precision import Precision
 from runtime.errors import RequestError
-
-
-class WeightType(StrEnum):
-    """Element type of weights and caches; float32 also computes in float32."""
-
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
-
-
-class AttentionRegime(StrEnum):
-    """Which regime the sparse layers compile to."""
-
-    CONFIG = "config"
-    """Dense below `dense_len`, sparse from there on."""
-    SPARSE = "sparse"
-    """Sparse at every length."""
-    DENSE = "dense"
-    """Dense at every length."""
+from sala_ir.frontends import AttentionMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +19,8 @@ class CompileOptions:
     checkpoint: Path | None
     output: Path | None
     targets: tuple[str, ...] = ("cpu",)
-    dtype: WeightType = WeightType.BFLOAT16
-    attention: AttentionRegime = AttentionRegime.CONFIG
+    dtype: Precision = Precision.BFLOAT16
+    attention: AttentionMode = AttentionMode.CONFIG
     context: int = 32768
     chunk: int = 512
     dump_ir: Path | None = None

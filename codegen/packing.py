@@ -12,21 +12,16 @@ import numpy as np
 from xdsl.dialects.builtin import BFloat16Type
 from xdsl.ir import Operation, SSAValue
 
+from codegen.kernels.linear.layout import pack_panels
+from codegen.kernels.operands import padded
 from codegen.weights import WeightReader, numpy_element, row_count, weight_type
 from runtime.artifact import ElementType
 from runtime.artifact.tensors import TensorSpec
 from sala_ir.dialect.attributes import LayoutKind
 from sala_ir.dialect.types import WeightType
 
-PITCH = 16
-"""Elements to which the last dimension of every buffer is padded."""
 PIECE_BYTES = 16 << 20
 """About as much of a weight as is in memory at a time."""
-
-
-def padded(size: int, multiple: int = PITCH) -> int:
-    """`size` rounded up to a multiple."""
-    return -(-size // multiple) * multiple
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +59,8 @@ class PackedWeight:
         shape = self.type.get_shape()
         if self.type.layout.kind.data != LayoutKind.PANEL:
             return (*shape[:-1], padded(shape[-1]))
-        rows, columns = padded(shape[0], self.panel_rows), padded(shape[1])
-        return (rows // self.panel_rows, columns // self.pair, self.panel_rows, self.pair)
+        panels = -(-shape[0] // self.panel_rows)
+        return (panels, padded(shape[1]) // self.pair, self.panel_rows, self.pair)
 
     @property
     def spec(self) -> TensorSpec:
@@ -84,14 +79,11 @@ def packed_weight(name: str, value: SSAValue) -> PackedWeight:
 def pieces(weight: PackedWeight, reader: WeightReader) -> Iterator[np.ndarray]:
     """The stored bytes of a weight in order, about `PIECE_BYTES` at a time."""
     step = _rows_per_piece(weight)
-    last = padded(row_count(weight.rows), weight.panel_rows or 1)
+    last = row_count(weight.rows)
     for start in range(0, last, step):
         rows = reader.rows(weight.rows, start, min(start + step, last))
-        yield (
-            _panels(rows, weight)
-            if weight.panel_rows
-            else _padded_rows(rows, weight, weight.shape[-1])
-        )
+        bits = np.ascontiguousarray(rows).view(weight.element.numpy)
+        yield pack_panels(bits, weight.panel_rows) if weight.panel_rows else _padded(bits)
 
 
 def _rows_per_piece(weight: PackedWeight) -> int:
@@ -103,13 +95,6 @@ def _rows_per_piece(weight: PackedWeight) -> int:
     return max(1, PIECE_BYTES // (row_bytes * unit)) * unit
 
 
-def _padded_rows(rows: np.ndarray, weight: PackedWeight, columns: int) -> np.ndarray:
-    bits = np.ascontiguousarray(rows).view(weight.element.numpy)
-    missing = columns - bits.shape[-1]
+def _padded(bits: np.ndarray) -> np.ndarray:
+    missing = padded(bits.shape[-1]) - bits.shape[-1]
     return np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, missing)]) if missing else bits
-
-
-def _panels(rows: np.ndarray, weight: PackedWeight) -> np.ndarray:
-    _, pairs, height, pair = weight.shape
-    grouped = _padded_rows(rows, weight, pairs * pair).reshape(-1, height, pairs, pair)
-    return np.ascontiguousarray(grouped.transpose(0, 2, 1, 3))

@@ -1,31 +1,24 @@
-"""From modules of kernel calls to the program: values, steps, live intervals, observables."""
+"""From functions of kernel calls to phases: named values, steps, live intervals."""
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
-from xdsl.dialects.builtin import IntegerType, ModuleOp, TensorType
+from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import BlockArgument, Operation, SSAValue
+from xdsl.ir import SSAValue
 
 from codegen import buffers
 from codegen.weight_table import WeightTable
+from passes.functions import HIDDEN, argument_names, find_function
 from passes.kernel_choice import Workspace
+from passes.live_intervals import ROWS, phase_intervals
 from runtime.artifact import Phase, PhaseName, Step, Symbol, Value, ValueKind, dim_of
 from sala_ir.dialect.attributes import plain
-from sala_ir.dialect.base import written_states
 from sala_ir.dialect.kernel_call import KernelCallOp
 from sala_ir.dialect.types import StateType, WeightType
 
-HIDDEN = "hidden"
-"""The residual stream that crosses from prefill and decode to the logits."""
 LOGITS = "logits"
-
-ROWS = {
-    PhaseName.PREFILL: dim_of(Symbol.TOKENS),
-    PhaseName.DECODE: dim_of(Symbol.SEQUENCES),
-    PhaseName.LOGITS: dim_of(Symbol.LOGIT_ROWS),
-}
-"""What the rows of a phase's activations are."""
+"""The result of the last phase."""
 
 
 @dataclass(slots=True)
@@ -45,6 +38,12 @@ class ValueTable:
         """Enter `control` or a field of the batch."""
         return self.declare(name, buffers.input_value(name))
 
+    def state(self, name: str, kind: StateType) -> str:
+        """Enter the pools of a state."""
+        for part in buffers.pool_parts(kind):
+            self.declare(part_name(name, part.suffix), part.value)
+        return name
+
     def weight(self, value: SSAValue) -> str:
         """Enter a weight operand of a kernel call."""
         name = self.weights.add(value)
@@ -54,130 +53,101 @@ class ValueTable:
 
 
 class PhaseBuilder:
-    """Turns one function of kernel calls into a phase, entering its values in the table."""
+    """Turns one function of kernel calls into a phase, entering its values in the table.
 
-    def __init__(self, phase: PhaseName, func: FuncOp, table: ValueTable) -> None:
-        self.phase = phase
+    `prefix` stands before the names of values that belong to this phase alone.
+    """
+
+    def __init__(self, func: FuncOp, table: ValueTable, prefix: str = "") -> None:
+        self.intervals = phase_intervals(func)
+        self.phase = self.intervals.phase
         self.names: dict[SSAValue, str] = {}
-        self._func = func
+        self._prefix = f"{prefix}{self.phase.value}/"
         self._table = table
-        self._steps: list[Step] = []
         self._counts: dict[str, int] = {}
-        self._live: dict[str, tuple[int, int]] = {}
-        self._returned = self._name_returned(func)
+        self._scratch: dict[str, tuple[int, int]] = {}
+        self._name_arguments(func)
+        self._name_results()
 
     def build(self) -> Phase:
         """The phase: one step for each kernel call, in order."""
-        for argument in self._func.body.block.args:
-            self._name_argument(argument)
-        for op in self._func.body.block.ops:
-            if isinstance(op, KernelCallOp):
-                self._call(op)
-        self._keep_hidden()
-        return Phase(steps=tuple(self._steps), live=self._live)
+        steps = tuple(self._step(index, op) for index, op in enumerate(self.intervals.calls))
+        found = self.intervals.live.items()
+        live = {self.names[value]: (entry.first, entry.last) for value, entry in found}
+        shared = self.intervals.storage().items()
+        alias = {self.names[value]: self.names[owner] for value, owner in shared}
+        return Phase(steps=steps, live=live | self._scratch, alias=alias)
 
-    @property
-    def calls(self) -> list[KernelCallOp]:
-        """The kernel calls of the function, in order."""
-        return [op for op in self._func.body.block.ops if isinstance(op, KernelCallOp)]
+    def _name_arguments(self, func: FuncOp) -> None:
+        for argument, name in argument_names(func).items():
+            self.names[argument] = name
+            if isinstance(argument.type, StateType):
+                self._table.state(name, argument.type)
+            elif argument in self.intervals.live:
+                self._declare(HIDDEN, argument)
 
-    def _name_returned(self, func: FuncOp) -> dict[SSAValue, str]:
-        last = cast(Operation, func.body.block.last_op)
-        name = LOGITS if self.phase is PhaseName.LOGITS else HIDDEN
-        return {value: name for value in last.operands[:1]}
+    def _name_results(self) -> None:
+        for value, pool in self.intervals.pools.items():
+            self.names[value] = self.names[pool]
+        last = LOGITS if self.phase is PhaseName.LOGITS else HIDDEN
+        for op in self.intervals.calls:
+            stem = self._stem(op)
+            for position, result in enumerate(op.results):
+                if isinstance(result.type, StateType):
+                    continue
+                suffix = f".{position}" if position else ""
+                is_last = result in self.intervals.returned
+                self._declare(last if is_last else stem + suffix, result)
 
-    def _name_argument(self, argument: BlockArgument) -> None:
-        name = argument_name(self._func, argument)
-        kind = argument.type
-        if isinstance(kind, StateType):
-            for part in buffers.pool_parts(kind):
-                self._table.declare(_with_suffix(name, part.suffix), part.value)
-        elif isinstance(kind, TensorType) and not isinstance(kind.element_type, IntegerType):
-            name = HIDDEN
-            self._touch(self._table.declare(name, _hidden_value(kind)), 0)
-        self.names[argument] = name
+    def _stem(self, op: KernelCallOp) -> str:
+        """`prefill/layers.3.linear`, with a number from the second of its kind on."""
+        place = "" if op.layer is None else f"layers.{op.layer}."
+        stem = f"{self._prefix}{place}{op.family.data}"
+        self._counts[stem] = count = self._counts.get(stem, 0) + 1
+        return stem if count == 1 else f"{stem}.{count}"
 
-    def _call(self, op: KernelCallOp) -> None:
-        index = len(self._steps)
-        for state, result in zip(written_states(op), _states(op), strict=True):
-            self.names[result] = self.names[state]
-        for position, result in enumerate(op.results):
-            if result not in self.names:
-                self._name_result(op, position)
-        arguments = tuple(self._argument(op, text.data, index) for text in op.arguments.data)
-        for name in arguments:
-            if self._table.values[name].kind in (ValueKind.ACTIVATION, ValueKind.WORKSPACE):
-                self._touch(name, index)
-        self._steps.append(
-            Step(kernel=op.symbol.data, family=op.family.data, layer=op.layer, arguments=arguments)
+    def _declare(self, name: str, value: SSAValue) -> None:
+        rows = dim_of(Symbol.TOKENS if name == HIDDEN else ROWS[self.phase])
+        kind = cast(TensorType, value.type)
+        self.names[value] = self._table.declare(name, buffers.activation(kind, rows))
+
+    def _step(self, index: int, op: KernelCallOp) -> Step:
+        arguments = tuple(self._argument(index, op, text.data) for text in op.arguments.data)
+        return Step(
+            kernel=op.symbol.data, family=op.family.data, layer=op.layer, arguments=arguments
         )
 
-    def _name_result(self, op: KernelCallOp, position: int) -> None:
-        result = op.results[position]
-        kind = cast(TensorType, result.type)
-        if result in self._returned:
-            name = self._returned[result]
-            rows = _hidden_value(kind) if name == HIDDEN else self._activation(kind)
-            self.names[result] = self._table.declare(name, rows)
-            return
-        place = "" if op.layer is None else f"layers.{op.layer}."
-        stem = f"{self.phase.value}/{place}{op.family.data}"
-        if position == 0:
-            self._counts[stem] = self._counts.get(stem, 0) + 1
-        number = self._counts[stem]
-        name = stem + (f".{number}" if number > 1 else "") + (f".{position}" if position else "")
-        self.names[result] = self._table.declare(name, self._activation(kind))
-
-    def _activation(self, kind: TensorType) -> Value:
-        return buffers.activation(kind, ROWS[self.phase])
-
-    def _argument(self, op: KernelCallOp, text: str, index: int) -> str:
+    def _argument(self, index: int, op: KernelCallOp, text: str) -> str:
         kind, _, rest = text.partition(":")
         if kind in ("control", "batch"):
             return self._table.input(rest or kind)
         position, _, suffix = rest.partition(".")
         if kind == "workspace":
-            scratch = Workspace(**plain(op.workspaces.data[int(position)]))
-            name = f"{self.phase.value}/{index}.{scratch.name}"
-            return self._table.declare(name, buffers.workspace(scratch))
+            return self._workspace(index, op, int(position))
         value = (op.inputs if kind == "in" else op.outputs)[int(position)]
         if isinstance(value.type, WeightType):
             return self._table.weight(value)
-        return _with_suffix(self.names[value], suffix)
+        return part_name(self.names[value], suffix)
 
-    def _touch(self, name: str, index: int) -> None:
-        first, last = self._live.get(name, (index, index))
-        self._live[name] = (min(first, index), max(last, index))
-
-    def _keep_hidden(self) -> None:
-        if self.phase is not PhaseName.LOGITS and HIDDEN in self._live:
-            self._touch(HIDDEN, len(self._steps) - 1)
+    def _workspace(self, index: int, op: KernelCallOp, position: int) -> str:
+        scratch = Workspace(**plain(op.workspaces.data[position]))
+        name = f"{self._prefix}steps.{index}.{scratch.name}"
+        self._scratch[name] = (index, index)
+        return self._table.declare(name, buffers.workspace(scratch))
 
 
-def _hidden_value(kind: TensorType) -> Value:
-    return buffers.activation(kind, dim_of(Symbol.TOKENS))
-
-
-def _with_suffix(name: str, suffix: str) -> str:
+def part_name(name: str, suffix: str) -> str:
+    """The name of one tensor of a state: `layers.0.kv_cache.k`."""
     return f"{name}.{suffix}" if suffix else name
 
 
-def _states(op: KernelCallOp) -> list[SSAValue]:
-    return [result for result in op.results if isinstance(result.type, StateType)]
-
-
-def argument_name(func: FuncOp, argument: BlockArgument) -> str:
-    """The name of a function argument: its `sala.name` attribute."""
-    attributes = func.arg_attrs.data[argument.index] if func.arg_attrs is not None else None
-    name: Any = attributes.data.get("sala.name") if attributes is not None else None
-    assert name is not None, f"argument {argument.index} of {func.sym_name.data} has no name"
-    return name.data
-
-
-def build_phases(
-    module: ModuleOp, table: ValueTable
-) -> tuple[dict[PhaseName, Phase], dict[PhaseName, PhaseBuilder]]:
-    """The phases of a module of kernel calls, and their builders for what else is asked."""
-    functions = {op.sym_name.data: op for op in module.ops if isinstance(op, FuncOp)}
-    builders = {name: PhaseBuilder(name, functions[name.value], table) for name in PhaseName}
-    return {name: builder.build() for name, builder in builders.items()}, builders
+def phase_builders(
+    module: ModuleOp, table: ValueTable, prefix: str = ""
+) -> dict[PhaseName, PhaseBuilder]:
+    """A builder for each phase of a module of kernel calls."""
+    builders: dict[PhaseName, PhaseBuilder] = {}
+    for name in PhaseName:
+        func = find_function(module, name.value)
+        assert func is not None, "the module has every phase"
+        builders[name] = PhaseBuilder(func, table, prefix)
+    return builders

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.embedding": ("embedding",),
@@ -37,7 +38,21 @@ class Family:
 
     def build(self, spec: dict[str, Any], target: Any) -> Any:
         """The TIR function for `spec`, whose global symbol is the spec's symbol."""
-        return self.module.build(self.module.Spec(**spec), target)
+        return self.module.build(self._spec(spec), target)
+
+    def _spec(self, values: dict[str, Any]) -> Any:
+        """The family's Spec; enums, which a module keeps as their values, are made enums again."""
+        kinds = get_type_hints(self.module.Spec)
+        return self.module.Spec(
+            **{
+                name: kinds[name](value) if _is_enum(kinds[name]) else value
+                for name, value in values.items()
+            }
+        )
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
 
 
 @cache

@@ -1,0 +1,106 @@
+"""sala-compile: from a checkpoint directory to an artifact."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from codegen.options import CompileOptions
+from passes.assign_precision import Precision
+from runtime.errors import RequestError, reported_as
+from runtime.units import parse_tokens
+from sala_ir.frontends import AttentionMode
+
+
+class Tokens(click.ParamType):
+    """A number of tokens such as 4096, 32K or 1M."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that `value` names."""
+        try:
+            return parse_tokens(value)
+        except RequestError as error:
+            self.fail(f"{error.found}; expected {error.expected}", param, ctx)
+
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.argument("checkpoint", type=_PATH, required=False)
+@click.option("-o", "--output", type=_PATH, metavar="NAME.sala", help="The artifact to write.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    default=("cpu",),
+    help="cpu (this machine) or cpu:PROCESSOR, such as cpu:x86-64-v3; may be repeated.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice([kind.value for kind in Precision]),
+    default=Precision.BFLOAT16.value,
+    help="Type of weights and caches; float32 also computes in float32.",
+)
+@click.option(
+    "--attention",
+    type=click.Choice([kind.value for kind in AttentionMode]),
+    default=AttentionMode.CONFIG.value,
+    help="Sparse layers as the config says, always sparse, or always dense.",
+)
+@click.option("--context", type=Tokens(), default="32K", help="Default context at load.")
+@click.option("--chunk", type=Tokens(), default="512", help="New tokens of one prefill step.")
+@click.option("--dump-ir", type=_PATH, metavar="DIR", help="One numbered MLIR file per pass.")
+@click.option("--stop-after", metavar="PASS", help="Stop after this pass and print the module.")
+@click.option("--dry-run", is_flag=True, show_default=False, help="Plan only, write nothing.")
+@click.option(
+    "--config",
+    "config_file",
+    type=_PATH,
+    metavar="FILE",
+    help="Plan for this config.json, without weights (with --dry-run or --stop-after).",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, show_default=False, help="Print one JSON document."
+)
+@click.version_option(package_name="sala-compile", prog_name="sala-compile")
+def command(as_json: bool, **options: Any) -> None:
+    """Compile the model in the directory CHECKPOINT into the artifact NAME.sala."""
+    with reported_as("sala-compile"):
+        _compile(_options(options), as_json)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    command(prog_name="sala-compile")
+
+
+def _options(given: dict[str, Any]) -> CompileOptions:
+    kinds = {
+        "dtype": Precision(given["dtype"]),
+        "attention": AttentionMode(given["attention"]),
+        "targets": tuple(dict.fromkeys(given["targets"])),
+    }
+    options = CompileOptions(**(given | kinds))
+    options.check()
+    return options
+
+
+def _compile(options: CompileOptions, as_json: bool) -> None:
+    from codegen.cli.show import Bars, print_summary
+    from codegen.compiler import compile_model
+
+    with Bars() as bars:
+        result = compile_model(options, bars)
+    if as_json:
+        import json
+
+        json.dump(result.summary, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    elif options.stop_after:
+        sys.stdout.write(result.text)
+    else:
+        print_summary(result.summary)

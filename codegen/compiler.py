@@ -1,0 +1,127 @@
+"""A whole compilation: from options to an artifact, or to a plan of one."""
+
+import os
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from codegen.build import write_files
+from codegen.lowering import Lowered, lower, parse_targets
+from codegen.options import CompileOptions
+from codegen.plan import Plan, Source, assemble
+from codegen.progress import Progress
+from codegen.targets.cpu import find_linker
+from runtime.artifact.writer import write_artifact
+from runtime.plan import Sizes, memory_document, plan_memory
+from sala_ir.checkpoint import Checkpoint
+from sala_ir.context import print_module
+from sala_ir.frontends import Frontend, frontend_for, read_config
+
+
+@dataclass(frozen=True, slots=True)
+class CompileResult:
+    """`text` is the module of the first target as the last pass left it."""
+
+    summary: dict[str, Any]
+    text: str
+
+
+def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
+    """Compile as the options say. Raises SalaError for whatever the user can mend."""
+    start = perf_counter()
+    targets = parse_targets(options.targets)
+    if options.writes:
+        find_linker()
+    with ExitStack() as stack:
+        source = _open(options, stack)
+        lowered = tuple(
+            lower(source.captured, name, target, options, progress)
+            for name, target in targets.items()
+        )
+        text = print_module(lowered[0].module)
+        summary = _summary(options, source, lowered)
+        if options.stop_after is None:
+            plan = assemble(source, lowered)
+            summary["memory"] = memory_of(plan, options)
+            if options.output is not None and options.writes:
+                output = options.output
+                write_artifact(output, lambda writer: write_files(writer, plan, options, progress))
+                summary["artifact"] = {"path": str(output), "bytes": _bytes_in(output)}
+    summary["seconds"] = round(perf_counter() - start, 3)
+    return CompileResult(summary, text)
+
+
+def _open(options: CompileOptions, stack: ExitStack) -> Source:
+    """Read the configuration and the headers of the weights, and capture the graph."""
+    checkpoint = None
+    if options.config_file is not None:
+        place, raw = options.config_file, read_config(options.config_file)
+    else:
+        assert options.checkpoint is not None, "checked with the options"
+        place, raw = options.checkpoint / "config.json", read_config(options.checkpoint)
+    frontend: Frontend = frontend_for(raw, file=str(place))
+    config = frontend.parse_config(raw, file=str(place))
+    tensors = frontend.expected_tensors(config)
+    if options.checkpoint is not None:
+        checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
+        checkpoint.check(tensors)
+    captured = frontend.build_module(config, options.attention)
+    return Source(raw, config, tensors, captured, checkpoint)
+
+
+def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
+    """The planned memory for one sequence of the default context on this machine."""
+    sizes = Sizes(
+        context=options.context,
+        batch=1,
+        chunk=options.chunk,
+        sequences=1,
+        workers=len(os.sched_getaffinity(0)),
+    )
+    weights = sum(weight.spec.nbytes for weight in plan.weights)
+    return memory_document(plan_memory(plan.program, plan.lowered[0].name, sizes, weights))
+
+
+def _summary(
+    options: CompileOptions, source: Source, lowered: tuple[Lowered, ...]
+) -> dict[str, Any]:
+    return {
+        "model": {
+            "family": source.raw["model_type"],
+            "parameters": source.parameters,
+            "layers": source.config.num_hidden_layers,
+            "vocabulary": source.config.vocab_size,
+        },
+        "attention": options.attention.value,
+        "dtype": options.dtype.value,
+        "context": options.context,
+        "chunk": options.chunk,
+        "passes": [
+            {"name": r.name, "before": r.before, "after": r.after, "seconds": round(r.seconds, 4)}
+            for r in lowered[0].records
+        ],
+        "kernels": {entry.name: _kernels(entry) for entry in lowered},
+        "notes": [],
+    }
+
+
+def _kernels(lowered: Lowered) -> list[dict[str, Any]]:
+    calls = (op for op in lowered.module.walk() if op.name == "sala.kernel_call")
+    steps = Counter(str(getattr(op.properties["symbol"], "data", "")) for op in calls)
+    return [
+        {
+            "symbol": kernel.symbol,
+            "family": kernel.family,
+            "rule": kernel.rule,
+            "steps": steps[kernel.symbol],
+            "rejected": [list(refusal) for refusal in kernel.rejected],
+        }
+        for kernel in lowered.kernels
+    ]
+
+
+def _bytes_in(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

@@ -1,0 +1,102 @@
+"""The files of an artifact: weights, libraries, program, texts and the manifest."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from codegen.packing import PackedWeight, pieces
+from codegen.progress import Advance
+from codegen.weights import WeightReader
+from runtime.artifact import ModelInfo, TensorInfo
+from runtime.artifact.writer import ArtifactWriter
+
+CAPTURED_NAME = "model.mlir"
+RUNTIME_NAME = "lib/libtvm_runtime.so"
+FILE_BYTES = 2 << 30
+"""About as much as one weight file holds."""
+PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "xdsl", "numpy", "safetensors")
+"""Packages whose versions the manifest names."""
+
+
+def library_name(target: str) -> str:
+    """The path of a target's library in the artifact."""
+    return f"lib/{target.replace(':', '-')}.so"
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of what made the artifact."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def model_info(config: Any, raw: Mapping[str, Any]) -> ModelInfo:
+    """Family, digest, sizes and special tokens of a model's configuration."""
+    fields = config.model_dump(mode="json")
+    sizes = {name: value for name, value in _flat(fields) if type(value) is int}
+    canonical = json.dumps(raw, sort_keys=True, separators=(",", ":")).encode()
+    return ModelInfo(
+        family=raw["model_type"],
+        config_digest=hashlib.sha256(canonical).hexdigest(),
+        vocabulary=config.vocab_size,
+        sizes=sizes,
+        eos_token_ids=tuple(config.eos_token_id),
+        bos_token_id=config.bos_token_id,
+    )
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def weight_files(weights: Sequence[PackedWeight]) -> dict[str, list[PackedWeight]]:
+    """The weights by file, in order, a new file where one would grow beyond `FILE_BYTES`."""
+    groups: list[list[PackedWeight]] = []
+    size = FILE_BYTES
+    for weight in weights:
+        size += weight.spec.nbytes
+        if size > FILE_BYTES:
+            groups.append([])
+            size = weight.spec.nbytes
+        groups[-1].append(weight)
+    return {f"weights-{n:05d}.safetensors": group for n, group in zip(count(1), groups)}
+
+
+def write_weights(
+    writer: ArtifactWriter, weights: Sequence[PackedWeight], reader: WeightReader, advance: Advance
+) -> tuple[str, ...]:
+    """Stream every weight into its file; the paths of the files."""
+    files = weight_files(weights)
+    for path, group in files.items():
+        with writer.tensors(path, [weight.spec for weight in group]) as tensors:
+            for weight in group:
+                for piece in pieces(weight, reader):
+                    tensors.write(weight.name, piece)
+                    advance(piece.nbytes)
+    return tuple(files)
+
+
+def tensor_infos(weights: Sequence[PackedWeight]) -> dict[str, TensorInfo]:
+    """How every stored tensor encodes its logical one."""
+    return {
+        weight.name: TensorInfo(
+            encoding=weight.type.encoding.kind.data,
+            dtype="bfloat16" if weight.pair == 2 else "float32",
+            shape=weight.type.get_shape(),
+            layout=weight.layout,
+        )
+        for weight in weights
+    }
+
+
+def runtime_library() -> Path:
+    """TVM's small runtime library, which goes beside the kernels."""
+    import tvm
+
+    return Path(tvm.__file__).parent / "lib" / "libtvm_runtime.so"
