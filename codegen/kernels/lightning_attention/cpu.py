@@ -11,7 +11,7 @@ from codegen.kernels.operands import (
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.tir.builder import kernel, shared, workers
+from codegen.kernels.tir.builder import dealt, kernel, workers
 from codegen.kernels.tir.table import constant_table
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
@@ -68,7 +68,7 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         def work(worker: Any, count: Any) -> None:
             with constant_table(f"decay_{spec.symbol}", decay_values(spec)) as decay:
                 items = control.sequences * spec.num_heads
-                shared(items, worker, count, lambda item: body.item(worker, item, decay))
+                dealt(items, worker, count, lambda item: body.item(worker, item, decay))
 
         workers(builder, control, work)
     return builder.function

@@ -238,6 +238,12 @@ def shared(extent: Expr, worker: Expr, count: Expr, body: Callable[[Expr], None]
         body(let(first + turn))
 
 
+def dealt(extent: Expr, worker: Expr, count: Expr, body: Callable[[Expr], None]) -> None:
+    """Emit `body(item)` for every `count`-th item from `worker` on: for items of rising cost."""
+    with loop((extent - worker + count - 1) // count) as turn:
+        body(let(turn * count + worker))
+
+
 def prefetch(tensor: Tensor, *indices: Expr) -> None:
     """Emit a prefetch of the line that holds an element; the address may lie outside."""
     T.evaluate(T.call_extern("void", "sala_prefetch", tensor.address(*indices)))

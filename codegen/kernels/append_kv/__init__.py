@@ -1,0 +1,1 @@
+"""Writing the keys and values of new tokens into their pages."""

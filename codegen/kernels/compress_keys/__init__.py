@@ -1,0 +1,1 @@
+"""Means of the windows of keys that a step completes."""
