@@ -1,0 +1,108 @@
+"""sala-inspect: shows what is in an artifact, what memory it needs, and whether it runs right."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.text import Text
+
+from runtime.cli.common import TOKENS, output, print_json
+from runtime.errors import reported_as
+
+if TYPE_CHECKING:
+    from runtime.artifact.reader import Artifact
+    from runtime.cli.sections import Section
+
+FAILED = 1
+"""Exit code when a golden vector does not hold; 2 is for mistakes of the user."""
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.argument("artifact", metavar="NAME.sala", type=click.Path(path_type=Path))
+@click.option("--memory", is_flag=True, show_default=False, help="Memory by context, part by part.")
+@click.option(
+    "--context",
+    type=TOKENS,
+    multiple=True,
+    show_default=False,
+    help="Context for --memory, such as 32K or 1M; may be repeated.",
+)
+@click.option("--batch", type=click.IntRange(min=1), default=1, help="Sequences of one step.")
+@click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
+@click.option("--target", default="cpu", help="Target whose program is planned.")
+@click.option(
+    "--kernels",
+    is_flag=True,
+    show_default=False,
+    help="Kernels, the rules that chose them, and why others refused.",
+)
+@click.option("--ir", is_flag=True, show_default=False, help="Print the captured graph.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    show_default=False,
+    help="Check every hash and run the golden vectors on this machine.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, show_default=False, help="Print one JSON document."
+)
+@click.version_option(package_name="sala-compile", prog_name="sala-inspect")
+def command(**options: Any) -> None:
+    """Show the compiled model NAME.sala.
+
+    Without options: its manifest. Exit code 1 means that --verify found a difference, 2 that the
+    request or the artifact is at fault.
+    """
+    with reported_as("sala-inspect"):
+        sys.exit(_inspect(options))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    command(prog_name="sala-inspect")
+
+
+def _inspect(options: dict[str, Any]) -> int:
+    from runtime.artifact.reader import open_artifact  # these take a while, --help should not
+
+    artifact = open_artifact(options["artifact"])
+    sections, code = _sections(artifact, options)
+    if options["as_json"]:
+        print_json({section.name: section.document for section in sections})
+        return code
+    console = output()
+    for number, section in enumerate(sections):
+        for view in section.views:
+            console.print(view, soft_wrap=isinstance(view, Text))
+        if number + 1 < len(sections):
+            console.print()
+    return code
+
+
+def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Section], int]":
+    """What was asked for, and the exit code; the manifest where nothing was."""
+    from runtime.cli import sections as make
+
+    planning = {
+        "target": options["target"],
+        "contexts": options["context"],
+        "batch": options["batch"],
+        "threads": options["threads"] or len(os.sched_getaffinity(0)),
+    }
+    chosen = {name: options[name] for name in ("memory", "kernels", "ir", "verify")}
+    chosen["memory"] = chosen["memory"] or bool(options["context"])
+    made: list[Section] = []
+    if not any(chosen.values()):
+        made.append(make.manifest_section(artifact))
+    if chosen["memory"]:
+        made.append(make.memory_section(artifact, **planning))
+    if chosen["kernels"]:
+        made.append(make.kernels_section(artifact))
+    if chosen["ir"]:
+        made.append(make.graph_section(artifact))
+    if not chosen["verify"]:
+        return made, 0
+    section, passed = make.verify_section(artifact, threads=planning["threads"])
+    return [*made, section], 0 if passed else FAILED

@@ -1,0 +1,183 @@
+"""The parts of what sala-inspect shows: each as a document for programs and a view for people."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from runtime.artifact.reader import Artifact
+from runtime.chat import TEMPLATE_FILE
+from runtime.cli.common import table
+from runtime.errors import RequestError
+from runtime.plan import PART_NAMES, MemoryPlan, Sizes, memory_document, plan_memory
+from runtime.tokenizer import TOKENIZER_FILE
+from runtime.units import format_bytes, format_tokens
+
+GRAPH_FILE = "model.mlir"
+_USUAL_CONTEXTS = tuple(1 << power for power in (12, 15, 17, 19, 20))
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part: `document` is JSON under the key `name`, `views` are printed one by one."""
+
+    name: str
+    document: Any
+    views: tuple[RenderableType, ...]
+
+
+def manifest_section(artifact: Artifact) -> Section:
+    """What the artifact is, what it needs and what it was made with."""
+    manifest = artifact.manifest
+    facts = table(str(artifact.directory), "", "")
+    facts.show_header = False
+    for name, value in _facts(artifact).items():
+        facts.add_row(name, value)
+    passes = table("passes", "pass", "ops before", "ops after", numbers=("ops before", "ops after"))
+    for entry in manifest.passes:
+        passes.add_row(entry.name, str(entry.before), str(entry.after))
+    views = (facts, passes) if manifest.passes else (facts,)
+    return Section("manifest", manifest.model_dump(mode="json"), views)
+
+
+def memory_section(
+    artifact: Artifact, *, target: str, contexts: Sequence[int], batch: int, threads: int
+) -> Section:
+    """The memory that each context needs, part by part."""
+    if target not in artifact.program.targets:
+        raise RequestError(
+            f"the artifact has no target {target!r}",
+            expected=f"one of {', '.join(sorted(artifact.program.targets))}",
+        )
+    default = artifact.manifest.context
+    chosen = contexts or sorted({default, *(c for c in _USUAL_CONTEXTS if c > default)})
+    plans = [_plan(artifact, target, context, batch, threads) for context in chosen]
+    columns = (*PART_NAMES.values(), "total")
+    made = table(f"memory, batch {batch}, target {target}", "context", *columns, numbers=columns)
+    for plan in plans:
+        sizes = [*(plan.parts[part] for part in PART_NAMES), plan.total_bytes]
+        made.add_row(format_tokens(plan.sizes.context), *map(format_bytes, sizes))
+    documents = [memory_document(plan) for plan in plans]
+    each = Text(
+        f"one more token of context of one sequence: {format_bytes(plans[0].token_bytes)}; "
+        f"weights are mapped from their files"
+    )
+    return Section("memory", documents[0] | {"by_context": documents}, (made, each))
+
+
+def kernels_section(artifact: Artifact) -> Section:
+    """The kernels, how often each phase calls them, and which rules were refused."""
+    manifest, document = artifact.manifest, []
+    calls = _calls(artifact)
+    columns = ("prefill", "decode", "logits")
+    made = table("kernels", "kernel", "family", "rule", *columns, "refused", numbers=columns)
+    for kernel in manifest.kernels:
+        counts = {phase: calls[(kernel.target, phase, kernel.symbol)] for phase in columns}
+        refusals = "\n".join(f"{entry.rule}: {entry.reason}" for entry in kernel.rejected)
+        made.add_row(
+            kernel.symbol, kernel.family, kernel.rule, *map(str, counts.values()), refusals
+        )
+        document.append(kernel.model_dump(mode="json") | {"calls": counts})
+    return Section("kernels", document, (made,))
+
+
+def graph_section(artifact: Artifact) -> Section:
+    """The captured graph in its text form."""
+    text = artifact.read_text(GRAPH_FILE)
+    return Section("ir", text, (Text(text.rstrip("\n"), no_wrap=True, overflow="ignore"),))
+
+
+def _facts(artifact: Artifact) -> dict[str, str]:
+    """The manifest in words, in the order in which they are read."""
+    manifest = artifact.manifest
+    sizes = ", ".join(f"{name} {size}" for name, size in manifest.model.sizes.items())
+    steps = {
+        name: ", ".join(f"{phase.value} {len(body.steps)}" for phase, body in target.phases.items())
+        for name, target in artifact.program.targets.items()
+    }
+    facts = {
+        "model": f"{manifest.model.family}, vocabulary {manifest.model.vocabulary}",
+        "sizes": sizes,
+        "attention": manifest.attention,
+        "dtype": manifest.dtype,
+        "context": f"{format_tokens(manifest.context)} by default, prefill in chunks of "
+        f"{format_tokens(manifest.chunk)}",
+        "weights": f"{len(artifact.weights)} tensors, {format_bytes(artifact.weight_bytes)}",
+        "text": _text_support(artifact),
+        "golden": manifest.golden.kind if manifest.golden else "none",
+        "format": str(manifest.format),
+        "made by": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
+    }
+    for name, info in manifest.targets.items():
+        needs = ", ".join(info.instructions) or "nothing special"
+        facts[f"target {name}"] = f"{info.mcpu}, {info.architecture}, needs {needs}"
+        facts[f"steps {name}"] = steps.get(name, "none")
+    return {name: value for name, value in facts.items() if value}
+
+
+def _text_support(artifact: Artifact) -> str:
+    if not artifact.has(TOKENIZER_FILE):
+        return "no tokenizer: token ids only"
+    template = artifact.has(TEMPLATE_FILE)
+    return "tokenizer and chat template" if template else "tokenizer"
+
+
+def _calls(artifact: Artifact) -> Counter[tuple[str, str, str]]:
+    """How often each kernel is called by (target, phase, symbol)."""
+    return Counter(
+        (target, phase.value, step.kernel)
+        for target, program in artifact.program.targets.items()
+        for phase, body in program.phases.items()
+        for step in body.steps
+    )
+
+
+def _plan(artifact: Artifact, target: str, context: int, batch: int, threads: int) -> MemoryPlan:
+    sizes = Sizes(
+        context=context,
+        batch=batch,
+        chunk=min(artifact.manifest.chunk, context),
+        sequences=batch,
+        workers=threads,
+    )
+    return plan_memory(artifact.program, target, sizes, artifact.weight_bytes)
+
+
+def verify_section(artifact: Artifact, *, threads: int) -> tuple[Section, bool]:
+    """Every golden vector run here, and whether all hold."""
+    from runtime.verify import VectorKind, verify_artifact  # loads the kernels
+
+    report = verify_artifact(artifact, threads=threads)
+    made = table("golden vectors", "vector", "kind", "largest difference", "result")
+    document: list[dict[str, Any]] = []
+    for result in report.results:
+        verdict = "ok" if result.passed else f"FAILED, {result.excess:.2g} more than allowed"
+        made.add_row(result.name, result.kind.value, f"{result.difference:.2e}", verdict)
+        numbers = {"difference": _finite(result.difference), "excess": _finite(result.excess)}
+        document.append(asdict(result) | numbers | {"passed": result.passed})
+    logits = [entry.difference for entry in report.results if entry.kind is VectorKind.MODEL]
+    worst = max(logits, default=None)
+    sentence = _verdict(artifact, report.passed, len(report.results), worst)
+    differs = None if worst is None else _finite(worst)
+    whole = {"passed": report.passed, "logits_difference": differs, "vectors": document}
+    return Section("verify", whole, (made, Text(sentence))), report.passed
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: None where a number was expected and none was found."""
+    return value if isfinite(value) else None
+
+
+def _verdict(artifact: Artifact, passed: bool, count: int, worst: float | None) -> str:
+    if not count:
+        return "the artifact has no golden vectors: nothing was compared"
+    golden = artifact.manifest.golden
+    source = "reference" if golden and golden.kind == "reference" else "compiling machine"
+    logits = (
+        f"; largest difference from the {source}'s logits: {worst:.2e}" if worst is not None else ""
+    )
+    return f"all files have their hashes; {'every' if passed else 'NOT every'} vector holds{logits}"
