@@ -2,11 +2,9 @@
 
 from array_api_compat import array_namespace
 
+from sala_ir.dialect import SWIGLU_GROUP
 from sala_ir.reference.arrays import Array, take_rows
 from sala_ir.reference.gates import swiglu
-
-SWIGLU_GROUP = 16
-"""Rows of gate, then rows of up, that alternate in an interleaved weight."""
 
 
 def linear(

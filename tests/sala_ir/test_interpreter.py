@@ -4,9 +4,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from passes.specialise_phases import SpecialisePhases
 from runtime.errors import RequestError
 from sala_ir.checkpoint import Checkpoint
-from sala_ir.context import parse_module
+from sala_ir.context import make_context, parse_module
 from sala_ir.frontends import AttentionMode
 from sala_ir.interpreter import NewTokens, Numerics, ReferenceModel, WeightValue, weights
 from sala_ir.interpreter.weights import concatenated, interleaved
@@ -203,3 +204,16 @@ def test_attention_that_is_always_sparse(tmp_path):
     sparse = reference_model(directory, attention=AttentionMode.SPARSE)
     _, seen = sparse.prefill(_tokens(20), observe=("selected_blocks",))
     assert (seen["selected_blocks"][0][1] >= 0).all()
+
+
+def test_a_module_of_phases_is_the_same_model(model):
+    phases = model.module.clone()
+    SpecialisePhases().apply(make_context(), phases)
+    split = ReferenceModel(phases, model.weights)
+    text = _tokens(70)
+    kinds = ("hidden", "selected_blocks")
+    expected, seen = model.prefill(text, observe=kinds)
+    found, seen_in_phases = split.prefill(text, chunk=33, observe=kinds)
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+    np.testing.assert_allclose(seen_in_phases["hidden"][2], seen["hidden"][2], atol=1e-10)
+    np.testing.assert_allclose(split.decode(9), model.decode(9), atol=1e-10)
