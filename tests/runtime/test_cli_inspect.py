@@ -1,0 +1,153 @@
+"""sala-inspect on a hand-made artifact."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from runtime.artifact import ArtifactWriter, Manifest, PassInfo, write_artifact
+from runtime.cli import inspect
+from tests.support import handmade as tiny
+
+GRAPH = 'builtin.module {\n  // [bold] stays as it is\n  %x = "sala.embedding"() : () -> i32\n}\n'
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hand-made artifact with a graph, passes and kernels."""
+    kernel = {
+        "symbol": "tiny_hidden",
+        "family": "tiny",
+        "rule": "plain",
+        "rejected": [{"rule": "wide", "reason": "16 columns"}],
+    }
+
+    def write(writer: ArtifactWriter) -> Manifest:
+        writer.write_bytes("model.mlir", GRAPH.encode())
+        passes = (PassInfo(name="fold-scales", before=9, after=7),)
+        return tiny.fill(writer, passes=passes, kernels=(kernel,))
+
+    path = tmp_path_factory.mktemp("inspected") / "tiny.sala"
+    write_artifact(path, write)
+    return path
+
+
+def _inspect(*arguments: Any) -> Result:
+    words = [str(argument) for argument in arguments]
+    return CliRunner().invoke(inspect.command, words, prog_name="sala-inspect")
+
+
+def _document(*arguments: Any) -> dict[str, Any]:
+    result = _inspect(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_the_manifest_is_shown_by_default(artifact: Path):
+    result = _inspect(artifact)
+    assert result.exit_code == 0
+    for words in ("tiny, vocabulary 29", "fold-scales", "x86-64", "no tokenizer", "apache-tvm-ffi"):
+        assert words in result.stdout
+    assert _document(artifact)["manifest"]["model"]["vocabulary"] == 29
+
+
+def test_memory_by_context_adds_up_and_equals_the_loaded_model(artifact: Path):
+    from runtime import load
+
+    document = _document(
+        *(artifact, "--memory", "--context", "1K", "--context", "4K", "--batch", 2, "--threads", 1)
+    )
+    memory = document["memory"]
+    assert [entry["context"] for entry in memory["by_context"]] == [1024, 4096]
+    for entry in memory["by_context"]:
+        assert entry["total_bytes"] == sum(entry["parts"].values())
+    with load(artifact, context=1024, batch=2, threads=1) as model:
+        assert model.info()["memory"]["total_bytes"] == memory["total_bytes"]
+        assert model.info()["memory"]["parts"] == memory["parts"]
+
+
+def test_memory_is_a_table_of_usual_contexts(artifact: Path):
+    result = _inspect(artifact, "--memory")
+    assert result.exit_code == 0
+    for words in ("KV pages", "recurrent state", "1M", "128K"):
+        assert words in result.stdout
+    assert "1M" in _inspect(artifact, "--context", "1M").stdout
+
+
+def test_kernels_tell_why(artifact: Path):
+    result = _inspect(artifact, "--kernels")
+    assert "tiny_hidden" in result.stdout
+    assert "wide: 16 columns" in result.stdout
+    (kernel,) = _document(artifact, "--kernels")["kernels"]
+    assert kernel["calls"] == {"prefill": 1, "decode": 1, "logits": 0}
+
+
+def test_the_graph_is_printed_as_it_is(artifact: Path):
+    assert _inspect(artifact, "--ir").stdout == GRAPH
+    assert _document(artifact, "--ir")["ir"] == GRAPH
+
+
+def test_verify_runs_the_golden_vectors(artifact: Path):
+    result = _inspect(artifact, "--verify")
+    assert result.exit_code == 0, result.stdout
+    assert "every vector holds" in result.stdout
+    verify = _document(artifact, "--verify")["verify"]
+    assert verify["passed"]
+    assert verify["logits_difference"] == 0.0
+    assert {entry["kind"] for entry in verify["vectors"]} == {"model", "kernel"}
+
+
+def test_a_vector_that_fails_is_exit_code_1(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expected = tiny.expected_logits
+    monkeypatch.setattr(tiny, "expected_logits", lambda ids: expected(ids) + np.float32(1))
+    wrong = tiny.write_handmade(tmp_path / "wrong.sala")
+    result = _inspect(wrong, "--verify")
+    assert result.exit_code == 1
+    assert "NOT every vector holds" in result.stdout
+    assert "FAILED" in result.stdout
+
+
+def test_several_parts_at_once(artifact: Path):
+    assert set(_document(artifact, "--memory", "--kernels", "--ir")) == {"memory", "kernels", "ir"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: shutil.rmtree(path), "no artifact here"),
+        (lambda path: (path / "program.json").write_text("{}"), "program.json"),
+        (lambda path: (path / "model.mlir").unlink(), "model.mlir"),
+    ],
+)
+def test_damage_is_one_message_and_exit_code_2(artifact: Path, tmp_path: Path, damage, words: str):
+    copy = tmp_path / "copy.sala"
+    shutil.copytree(artifact, copy)
+    damage(copy)
+    result = _inspect(copy)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("sala-inspect: ")
+    assert words in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_unknown_target_is_refused(artifact: Path):
+    result = _inspect(artifact, "--memory", "--target", "cuda:sm_90")
+    assert result.exit_code == 2
+    assert "expected one of cpu" in result.stderr
+
+
+def test_flipped_weights_are_found_by_verify(artifact: Path, tmp_path: Path):
+    copy = tmp_path / "copy.sala"
+    shutil.copytree(artifact, copy)
+    weights = bytearray((copy / "weights-00001.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "weights-00001.safetensors").write_bytes(weights)
+    result = _inspect(copy, "--verify")
+    assert result.exit_code == 2
+    assert "SHA-256" in result.stderr
