@@ -114,6 +114,17 @@ def find_linker() -> str:
     )
 
 
+def compile_functions(functions: Mapping[str, Any], target: CpuTarget) -> Any:
+    """Compile PrimFuncs (by symbol) into a TVM executable that this process can call."""
+    import tvm
+
+    module = tvm.IRModule(
+        {name: functions[name].with_attr("global_symbol", name) for name in sorted(functions)}
+    )
+    with tvm.transform.PassContext(disabled_pass=list(SKIPPED_PASSES)):
+        return tvm.compile(module, target=target.llvm())
+
+
 def compile_library(functions: Mapping[str, Any], target: CpuTarget, path: Path | str) -> None:
     """Compile PrimFuncs (by symbol) into one shared library at `path`.
 
@@ -145,14 +156,9 @@ def _content_key(functions: Mapping[str, Any], target: CpuTarget, linker: str) -
 
 def _link(functions: Mapping[str, Any], target: CpuTarget, linker: str) -> bytes:
     """Compile to an object and link it; the temporary names do not reach the library."""
-    import tvm
     from tvm.support import cc
 
-    module = tvm.IRModule(
-        {name: functions[name].with_attr("global_symbol", name) for name in sorted(functions)}
-    )
-    with tvm.transform.PassContext(disabled_pass=list(SKIPPED_PASSES)):
-        executable = tvm.compile(module, target=target.llvm())
+    executable = compile_functions(functions, target)
     with tempfile.TemporaryDirectory(prefix="sala-link-") as folder:
         output = Path(folder, "kernels.so")
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import tvm
 from tvm_ffi import from_dlpack
 
-from codegen.targets.cpu import CpuTarget
+from codegen.targets.cpu import CpuTarget, compile_functions
 from sala_ir.reference import Batch, make_batch
 
 EXTRA = 3
@@ -52,7 +51,7 @@ class Library:
 
     def __init__(self, functions: Sequence[Any], target: CpuTarget):
         named = {str(f.attrs["global_symbol"]): f for f in functions}
-        self._module = tvm.compile(tvm.IRModule(named), target=target.llvm())
+        self._module = compile_functions(named, target)
 
     def call(self, symbol: str, *arrays: np.ndarray) -> None:
         """Run a kernel over NumPy arrays, in place."""

@@ -6,6 +6,8 @@ values in 32 bits, or one float. Layouts in memory follow: `[..., K / pack, N, p
 
 from enum import StrEnum
 
+from tvm import tirx
+
 from codegen.kernels.tir import vector
 from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let
 from codegen.kernels.tir.ir import T
@@ -55,6 +57,13 @@ class Element(StrEnum):
             vector.store(tensor, *indices, value=value, count=count)
             return
         tensor[(*rows, lanes(column))] = value
+
+    def gather(self, values: list[Expr]) -> Expr:
+        """Return up to 16 single values of this type as floats; the other lanes are 0."""
+        zero = tirx.const(0, self.dtype)
+        lanes_of = values + [zero] * (LANES - len(values))
+        together = tirx.Shuffle(lanes_of, [tirx.const(i, "int32") for i in range(LANES)])
+        return vector.from_bf16(together) if self is Element.BF16 else together
 
     def operand(self, tensor: Tensor, *indices: Expr) -> Expr:
         """Read the 16 packs that start at an element: the vector side of `dot`."""

@@ -18,7 +18,8 @@ from codegen.targets.cpu import CpuTarget
 def shims(target: CpuTarget) -> str:
     """Return the LLVM IR text that kernels for `target` import."""
     bf16 = "bf16_avx512" if target.has_avx512_bf16 else "bf16_portable"
-    parts = [_text("vector"), _text("exp"), _text(bf16), _sum(), _largest()]
+    names = ("vector", "exp", "trigonometry", bf16)
+    parts = [*map(_text, names), _sum(), _largest()]
     return "\n".join(parts).replace("MULTIPLY_ADD", "fma" if target.has_fma else "fmuladd")
 
 

@@ -38,6 +38,16 @@ def silu(x: Expr) -> Expr:
     return _call("silu", x)
 
 
+def sine(x: Expr) -> Expr:
+    """Return sin x, rounded once, for |x| up to 2^20."""
+    return _call("sin", x)
+
+
+def cosine(x: Expr) -> Expr:
+    """Return cos x, rounded once, for |x| up to 2^20."""
+    return _call("cos", x)
+
+
 def total(x: Expr) -> Expr:
     """Return the sum of the 16 lanes (a scalar), folding halves: one fixed order."""
     return _call("sum", x, result="float32")

@@ -1,0 +1,1 @@
+"""Element-wise operations that no fusion has taken."""

@@ -1,0 +1,1 @@
+"""RMS norm of an attention's output, then its gate."""

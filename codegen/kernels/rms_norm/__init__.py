@@ -1,0 +1,1 @@
+"""RMS norm over whole rows or over heads."""

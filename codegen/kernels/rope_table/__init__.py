@@ -1,0 +1,1 @@
+"""Cosines and sines of the rotary embedding, per token."""

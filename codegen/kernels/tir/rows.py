@@ -1,0 +1,77 @@
+"""Kernels that go row by row: how rows are shared, walked in vectors, and padded."""
+
+from collections.abc import Callable
+
+from codegen.kernels.operands import padded
+from codegen.kernels.tir import vector
+from codegen.kernels.tir.builder import (
+    LANES,
+    Control,
+    Expr,
+    KernelBuilder,
+    Tensor,
+    let,
+    loop,
+    registers,
+    shared,
+    splat,
+    workers,
+)
+from codegen.kernels.tir.element import Element
+
+ALONE_ELEMENTS = 1 << 14
+"""Elements that one thread handles sooner than it wakes the others."""
+
+
+def for_rows(
+    builder: KernelBuilder,
+    control: Control,
+    rows: Expr,
+    columns: int,
+    body: Callable[[Expr], None],
+) -> None:
+    """Emit `body(row)` for the live rows, shared between the workers unless they are few."""
+    alone = rows <= max(1, ALONE_ELEMENTS // columns)
+    workers(builder, control, lambda w, n: shared(rows, w, n, body), alone=alone)
+
+
+def for_vectors(columns: int, body: Callable[[Expr, int], None], *, together: int = 4) -> None:
+    """Emit `body(first column, live lanes)` for the vectors of a row of `columns`.
+
+    `together` of them stand in a loop body; the last may have fewer than 16 live lanes.
+    """
+    whole, tail = divmod(columns, LANES)
+    rounds = whole // together
+    if rounds:
+        with loop(rounds) as turn:
+            for offset in range(together):
+                body(let((turn * together + offset) * LANES), LANES)
+    for index in range(rounds * together, whole):
+        body(index * LANES, LANES)
+    if tail:
+        body(whole * LANES, tail)
+
+
+def sum_of_squares(columns: int, load: Callable[[Expr, int], Expr]) -> Expr:
+    """Emit the sum of the squares of `load(column, live lanes)` and return it, a scalar.
+
+    Vector i of the row joins partial sum i mod 4, in order; lanes that are not live must be 0.
+    """
+    together = 4
+    sums = registers(together).fill(together)
+    place = iter(range(columns))
+
+    def add(column: Expr, count: int) -> None:
+        value = let(load(column, count))
+        index = next(place) % together
+        sums[index] = vector.fma(value, value, sums[index])
+
+    for_vectors(columns, add, together=together)
+    return let(vector.total((sums[0] + sums[1]) + (sums[2] + sums[3])))
+
+
+def clear_padding(element: Element, tensor: Tensor, row: Expr, columns: int) -> None:
+    """Emit zeros for the columns that pad a row to its pitch."""
+    missing = padded(columns) - columns
+    if missing:
+        element.store(tensor, row, columns, value=splat(0.0), count=missing)

@@ -1,0 +1,67 @@
+"""Targets by name, and libraries whose bytes depend on their content only."""
+
+from pathlib import Path
+
+import pytest
+
+from codegen.kernels.tir.element import Element
+from codegen.targets import cpu, x86
+from codegen.targets.cpu import CpuTarget, compile_library, find_linker
+from runtime.errors import CompileError
+from tests.codegen.test_tir_vector import fold_kernel, tail_kernel
+
+
+def test_levels_have_their_instructions() -> None:
+    v3, v4 = CpuTarget.parse("cpu:x86-64-v3"), CpuTarget.parse("cpu:x86-64-v4")
+    assert v3.has_fma
+    assert not v3.has_avx512
+    assert "avx2" in v3.instructions
+    assert v4.has_avx512
+    assert not v4.has_avx512_bf16
+    assert CpuTarget.parse("cpu:sapphirerapids").has_avx512_bf16
+    assert CpuTarget.parse("cpu:znver5").has_avx512_bf16
+    assert not CpuTarget.parse("cpu:x86-64").has_fma
+
+
+def test_default_is_this_machine() -> None:
+    assert CpuTarget.parse("cpu").runs_here
+    assert CpuTarget.parse("cpu").name.startswith("cpu:")
+
+
+@pytest.mark.parametrize("text", ["cpu:pentium9", "gpu", "cpu:i386", "", "cpu:x86-64-v5"])
+def test_unknown_targets_are_refused(text: str) -> None:
+    with pytest.raises(CompileError, match="unknown"):
+        CpuTarget.parse(text)
+
+
+def test_other_machines_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(CompileError, match="aarch64"):
+        CpuTarget.parse("cpu")
+
+
+def test_host_falls_back_to_what_the_flags_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = x86.required_flags("x86-64-v3")
+    monkeypatch.setattr(x86, "host_flags", lambda: flags)
+    assert x86.required_flags(x86.host_processor()) <= flags
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", None])
+def test_missing_linker_is_named(monkeypatch: pytest.MonkeyPatch, compiler: str | None) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("CXX", raising=False)
+    if compiler:
+        monkeypatch.setenv("CXX", compiler)
+    with pytest.raises(CompileError, match=r"C\+\+"):
+        find_linker()
+
+
+def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    target = CpuTarget("x86-64-v3")
+    first = {"fold": fold_kernel(target), "tail_f32": tail_kernel(Element.F32, target)}
+    compile_library(first, target, tmp_path / "a.so")
+    cpu._libraries.clear()
+    again = {"tail_f32": tail_kernel(Element.F32, target), "fold": fold_kernel(target)}
+    compile_library(again, target, tmp_path / "b.so")
+    assert (tmp_path / "a.so").read_bytes() == (tmp_path / "b.so").read_bytes()
+    assert not list(tmp_path.glob(".*"))
