@@ -1,6 +1,7 @@
 """sala-run: generates text, or token ids, with a compiled artifact."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -77,6 +78,8 @@ def command(**options: Any) -> None:
     The answer is streamed to standard output, all else goes to standard error. Ctrl-C ends the
     answer. Exit code 2 means that the request or the artifact is at fault.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?"
     with reported_as("sala-run"):
         _run(options)
 
