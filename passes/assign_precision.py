@@ -78,7 +78,11 @@ class AssignPrecision(ModulePass):
     """
 
     name: ClassVar[str] = "assign-precision"
-    dtype: Precision = Precision.BFLOAT16
+    dtype: Precision | str = Precision.BFLOAT16
+
+    def __post_init__(self) -> None:
+        """Accept the text form of the option."""
+        object.__setattr__(self, "dtype", Precision(self.dtype))
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Retype the module in place."""

@@ -37,7 +37,7 @@ def _cast(weight: SSAValue, rewriter: PatternRewriter) -> SSAValue:
     assert isinstance(owner, SalaOp), "weights are results of weight-side operations"
     cast = CastWeightOp(weight, bf16, layer=owner.layer)
     cast.result.name_hint = weight.name_hint
-    rewriter.insert_op(cast, InsertPoint.after(owner))
+    rewriter.insert(cast, InsertPoint.after(owner))
     return cast.result
 
 
@@ -46,7 +46,11 @@ class EncodeWeights(ModulePass):
     """`bfloat16` rounds the weights of linears and embeddings; norms and biases stay f32."""
 
     name: ClassVar[str] = "encode-weights"
-    dtype: Precision = Precision.BFLOAT16
+    dtype: Precision | str = Precision.BFLOAT16
+
+    def __post_init__(self) -> None:
+        """Accept the text form of the option."""
+        object.__setattr__(self, "dtype", Precision(self.dtype))
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module in place."""

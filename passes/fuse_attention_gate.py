@@ -36,7 +36,7 @@ class _FuseGate(RewritePattern):
             layer=attend.layer,
         )
         fused.blocks_read.name_hint = attend.blocks_read.name_hint
-        rewriter.insert_op(fused, InsertPoint.before(attend))
+        rewriter.insert(fused, InsertPoint.before(attend))
         rewriter.replace(op, [], [fused.out])
         rewriter.replace_all_uses_with(attend.blocks_read, fused.blocks_read)
         rewriter.erase(attend)

@@ -65,7 +65,7 @@ def _type_of(value: SSAValue | None) -> object:
 def _interleaved(gate: SSAValue, up: SSAValue, op: SwigluOp, rewriter: PatternRewriter) -> SSAValue:
     joined = InterleaveWeightsOp(gate, up, group=SWIGLU_GROUP, layer=op.layer)
     joined.result.name_hint = joined_hint(gate, up)
-    rewriter.insert_op(joined, InsertPoint.before(op))
+    rewriter.insert(joined, InsertPoint.before(op))
     return joined.result
 
 

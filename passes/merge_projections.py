@@ -38,7 +38,7 @@ class _MergeSiblings(RewritePattern):
             size = columns_of(sibling.result)
             part = SliceOp(merged.result, start=start, size=size, layer=op.layer)
             part.result.name_hint = sibling.result.name_hint
-            rewriter.insert_op(part, InsertPoint.before(op))
+            rewriter.insert(part, InsertPoint.before(op))
             rewriter.replace_all_uses_with(sibling.result, part.result)
             start += size
         for sibling in siblings:
@@ -93,7 +93,7 @@ def _merged(siblings: list[LinearOp], rewriter: PatternRewriter) -> LinearOp:
         layer=first.layer,
     )
     merged.result.name_hint = joined_hint(*(op.result for op in siblings))
-    rewriter.insert_op(merged, InsertPoint.before(first))
+    rewriter.insert(merged, InsertPoint.before(first))
     return merged
 
 
@@ -102,7 +102,7 @@ def _joined(weights: list[SSAValue], before: LinearOp, rewriter: PatternRewriter
         hoist_weight(weight, before, rewriter)
     joined = ConcatWeightsOp(weights, layer=before.layer)
     joined.result.name_hint = joined_hint(*weights)
-    rewriter.insert_op(joined, InsertPoint.before(before))
+    rewriter.insert(joined, InsertPoint.before(before))
     return joined.result
 
 

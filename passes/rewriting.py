@@ -61,7 +61,7 @@ def hoist_weight(value: SSAValue, op: Operation, rewriter: PatternRewriter) -> N
     for operand in owner.operands:
         hoist_weight(operand, op, rewriter)
     owner.detach()
-    rewriter.insert_op(owner, InsertPoint.before(op))
+    rewriter.insert(owner, InsertPoint.before(op))
 
 
 def joined_hint(*values: SSAValue) -> str | None:

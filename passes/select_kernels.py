@@ -111,7 +111,7 @@ def _packed(weight: SSAValue, layout: Attribute, rewriter: PatternRewriter) -> S
     assert isinstance(owner, SalaOp), "weights are results of weight-side operations"
     pack = PackWeightOp(weight, layout, layer=owner.layer)
     pack.result.name_hint = weight.name_hint
-    rewriter.insert_op(pack, InsertPoint.after(owner))
+    rewriter.insert(pack, InsertPoint.after(owner))
     return pack.result
 
 
