@@ -20,6 +20,7 @@ from runtime.artifact import (
     ScratchArgument,
     StoredArgument,
     ThreadsArgument,
+    WeightArgument,
     align,
     narrow_bfloat16,
     open_artifact,
@@ -105,7 +106,10 @@ def compare(
         difference = np.abs(found[~free].astype(np.float64) - wanted)
     difference[wanted == found[~free]] = 0.0  # equal infinities
     difference[np.isnan(difference)] = np.inf
-    excess = difference - (absolute + relative * np.abs(wanted))
+    allowed = np.full(wanted.shape, absolute, np.float64)
+    finite = np.isfinite(wanted)
+    allowed[finite] += relative * np.abs(wanted[finite])
+    excess = difference - allowed
     return float(difference.max()), float(excess.max())
 
 
@@ -127,7 +131,12 @@ def _run_kernel(
     artifact: Artifact, vector: KernelVector, stored: MappedTensors, threads: int
 ) -> VectorResult:
     device = CpuDevice(artifact, vector.target, threads)
-    buffers = [_buffer(argument, stored, threads) for argument in vector.arguments]
+    buffers = [
+        _weight(artifact, argument.tensor)
+        if isinstance(argument, WeightArgument)
+        else _buffer(argument, stored, threads)
+        for argument in vector.arguments
+    ]
     device.use_threads()
     device.kernel(vector.kernel)(*(tvm_ffi.from_dlpack(buffer) for buffer in buffers))
     worst = (0.0, -np.inf)
@@ -156,6 +165,19 @@ def _compare_output(
     return compare(found, expected, absolute=argument.absolute, relative=argument.relative)
 
 
+def _weight(artifact: Artifact, name: str) -> np.ndarray:
+    """A stored weight as the kernels get it, mapped."""
+    if name not in artifact.weights:
+        raise ArtifactError(
+            f"there is no weight {name!r}",
+            where="golden.json",
+            expected="a weight of the program",
+            fix="compile again",
+        )
+    path, _ = artifact.weights[name]
+    return MappedTensors(artifact.path(path)).array(name)
+
+
 def _buffer(argument: Argument, stored: MappedTensors, threads: int) -> np.ndarray:
     """An aligned array with the argument's initial values; bfloat16 as uint16."""
     match argument:
@@ -172,10 +194,12 @@ def _buffer(argument: Argument, stored: MappedTensors, threads: int) -> np.ndarr
             return _aligned(control)
         case ScratchArgument(dtype=dtype, columns=columns):
             return _poisoned((threads, columns), dtype)
-        case OutputArgument():
-            if argument.initial is not None:
-                return _buffer(argument.initial, stored, threads)
+        case OutputArgument(initial=None):
             return _poisoned(argument.shape, argument.dtype)
+        case OutputArgument(initial=initial):
+            return _buffer(initial, stored, threads)
+    raise TypeError(f"{argument} is no argument")
+    raise AssertionError(f"{argument.source} is no buffer of a vector")
 
 
 def _literal(argument: LiteralArgument) -> np.ndarray:

@@ -21,6 +21,13 @@ class StoredArgument(Frozen):
     tensor: str
 
 
+class WeightArgument(Frozen):
+    """An input that is the artifact's own stored weight `tensor`."""
+
+    source: Literal["weight"] = "weight"
+    tensor: str
+
+
 class RandomArgument(Frozen):
     """An input drawn uniformly from [low, high) by Philox: the same numbers on every machine."""
 
@@ -81,6 +88,7 @@ class OutputArgument(Frozen):
 
 Argument = Annotated[
     StoredArgument
+    | WeightArgument
     | RandomArgument
     | LiteralArgument
     | ThreadsArgument

@@ -203,7 +203,7 @@ def _tensors_of(path: Path, entries: Any, start: int, size: int) -> dict[str, St
             raise _damaged(path, f"{name} has the unknown element type {spec.dtype!r}")
         if end - begin != spec.nbytes or start + end > size:
             raise _damaged(path, f"{name} does not fit its place in the file")
-        if (start + begin) % ALIGNMENT:
+        if (start + begin) % ALIGNMENT and not name.startswith(PADDING):
             raise _damaged(path, f"{name} is not aligned to {ALIGNMENT} bytes")
         tensors[name] = StoredTensor(spec, start + begin)
         spans.append((begin, end))
@@ -240,14 +240,17 @@ class MappedTensors:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self.stored: Mapping[str, StoredTensor] = read_header(path)
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.nbytes = len(self._map)
 
     def array(self, name: str) -> np.ndarray:
-        """The tensor `name`, bfloat16 as uint16; no copy."""
-        tensor = self.stored[name]
+        """The tensor `name`, bfloat16 as uint16; no copy. ArtifactError if there is none."""
+        tensor = self.stored.get(name)
+        if tensor is None:
+            raise _damaged(self._path, f"there is no tensor {name}")
         dtype = STORED_TYPES[tensor.spec.dtype]
         flat = np.frombuffer(self._map, dtype, prod(tensor.spec.shape), tensor.offset)
         return flat.reshape(tensor.spec.shape)

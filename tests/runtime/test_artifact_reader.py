@@ -1,0 +1,241 @@
+"""Reading: whatever is wrong is found before anything is used."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runtime
+from runtime.artifact import (
+    MANIFEST_NAME,
+    PROGRAM_NAME,
+    ArtifactWriter,
+    Manifest,
+    canonical_json,
+    open_artifact,
+    write_artifact,
+)
+from runtime.artifact.processor import missing_instructions
+from runtime.artifact.writer import sign
+from runtime.errors import ArtifactError
+from tests.support.handmade import LIBRARY, fill, program, write_handmade
+
+WEIGHTS = "weights-00001.safetensors"
+
+
+@pytest.fixture
+def copy(handmade: Path, tmp_path: Path) -> Path:
+    """An artifact that a test may damage."""
+    return Path(shutil.copytree(handmade, tmp_path / "copy.sala"))
+
+
+def _edit(
+    directory: Path, change: Callable[[dict[str, Any]], None], *, signed: bool = True
+) -> None:
+    path = directory / MANIFEST_NAME
+    data = json.loads(path.read_bytes())
+    change(data)
+    if signed:
+        path.write_bytes(canonical_json(sign(Manifest.model_validate(data))))
+    else:
+        path.write_text(json.dumps(data))
+
+
+def _edit_program(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change program.json and make the manifest agree, as a hostile author would."""
+    path = directory / PROGRAM_NAME
+    data = json.loads(path.read_bytes())
+    change(data)
+    text = json.dumps(data).encode()
+    path.write_bytes(text)
+    digest = hashlib.sha256(text).hexdigest()
+    entry = {"size": len(text), "sha256": digest}
+    _edit(directory, lambda manifest: manifest["files"].update({PROGRAM_NAME: entry}))
+
+
+def test_a_whole_artifact_opens(handmade: Path):
+    artifact = open_artifact(handmade, hash_weights=True)
+    assert artifact.program == program()
+    assert artifact.weight_bytes == (handmade / WEIGHTS).stat().st_size
+    assert artifact.golden().models[0].name == "short"
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, PROGRAM_NAME, LIBRARY, WEIGHTS, "golden.json"])
+def test_a_flipped_byte_is_found(copy: Path, name: str):
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(ArtifactError):
+        open_artifact(copy, hash_weights=True)
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, PROGRAM_NAME, LIBRARY, WEIGHTS])
+@pytest.mark.parametrize("kept", [0, 1, 0.5, -2])
+def test_truncation_is_found(copy: Path, name: str, kept: float):
+    data = (copy / name).read_bytes()
+    (copy / name).write_bytes(data[: int(len(data) * kept) if kept == 0.5 else int(kept)])
+    with pytest.raises(ArtifactError):
+        open_artifact(copy)
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, PROGRAM_NAME, LIBRARY, WEIGHTS])
+def test_a_missing_file_is_named(copy: Path, name: str):
+    (copy / name).unlink()
+    with pytest.raises(ArtifactError) as caught:
+        open_artifact(copy)
+    assert name in str(caught.value)
+
+
+def test_another_major_version_names_both(copy: Path):
+    def newer(manifest: dict[str, Any]) -> None:
+        manifest["format"] = {"major": 7, "minor": 2}
+        manifest["surprise"] = 1
+
+    _edit(copy, newer, signed=False)
+    with pytest.raises(
+        ArtifactError, match=r"format 7\.2, this runtime reads format 1\.0"
+    ) as caught:
+        open_artifact(copy)
+    assert caught.value.fix == "update the runtime"
+
+
+def test_a_newer_minor_version_with_new_fields_opens(copy: Path):
+    def newer(manifest: dict[str, Any]) -> None:
+        manifest["format"]["minor"] = 9
+        manifest["surprise"] = 1
+
+    _edit(copy, newer, signed=False)
+    assert open_artifact(copy).manifest.context == 64
+
+
+def test_unknown_fields_of_this_version_are_refused(copy: Path):
+    _edit(copy, lambda manifest: manifest.update(surprise=1), signed=False)
+    with pytest.raises(ArtifactError, match="surprise"):
+        open_artifact(copy)
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "lib/../../secret"])
+def test_paths_that_leave_are_refused(copy: Path, path: str):
+    (copy.parent / "secret").write_text("x")
+
+    def leave(manifest: dict[str, Any]) -> None:
+        manifest["files"][path] = {"size": 1, "sha256": "0" * 64}
+
+    _edit(copy, leave)
+    with pytest.raises(ArtifactError, match="leaves the artifact"):
+        open_artifact(copy)
+
+
+def test_links_are_refused(copy: Path, handmade: Path):
+    (copy / LIBRARY).unlink()
+    (copy / LIBRARY).symlink_to(handmade / LIBRARY)
+    with pytest.raises(ArtifactError, match="is a link"):
+        open_artifact(copy)
+    shutil.rmtree(copy / "lib")
+    (copy / "lib").symlink_to(handmade / "lib")
+    with pytest.raises(ArtifactError, match="is a link"):
+        open_artifact(copy)
+
+
+@pytest.mark.parametrize("name", ["nothing.sala", "file"])
+def test_no_artifact_at_all(tmp_path: Path, name: str):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ArtifactError, match="no artifact"):
+        open_artifact(tmp_path / name)
+
+
+def test_instructions_that_the_processor_lacks_are_named_before_loading(tmp_path: Path):
+    def needing(writer: ArtifactWriter) -> Manifest:
+        made = fill(writer)
+        info = made.targets["cpu"].model_copy(update={"instructions": ("sse2", "avx9000")})
+        return made.model_copy(update={"targets": {"cpu": info}})
+
+    write_artifact(tmp_path / "a.sala", needing)
+    with pytest.raises(ArtifactError, match="lacks instructions that the library needs: avx9000"):
+        runtime.load(tmp_path / "a.sala")
+
+
+def test_another_architecture_is_refused(tmp_path: Path):
+    def foreign(writer: ArtifactWriter) -> Manifest:
+        made = fill(writer)
+        info = made.targets["cpu"].model_copy(update={"architecture": "riscv64"})
+        return made.model_copy(update={"targets": {"cpu": info}})
+
+    write_artifact(tmp_path / "a.sala", foreign)
+    with pytest.raises(ArtifactError, match="riscv64"):
+        runtime.load(tmp_path / "a.sala")
+
+
+def test_another_ffi_version_is_refused(tmp_path: Path):
+    write_handmade(tmp_path / "a.sala", versions={"apache-tvm-ffi": "0.0.1"})
+    with pytest.raises(ArtifactError, match="is installed") as caught:
+        runtime.load(tmp_path / "a.sala")
+    assert "pip install apache-tvm-ffi==0.0.1" in str(caught.value)
+
+
+def test_both_spellings_of_instructions_are_understood():
+    flags = {"avx512_bf16", "pni", "sse4_1", "abm"}
+    assert missing_instructions(["avx512bf16", "sse3", "sse4.1", "lzcnt"], flags) == []
+    assert missing_instructions(["amx_tile", "avx512bf16"], flags) == ["amx_tile"]
+
+
+def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
+    *keys, value = path
+
+    def change(data: Any) -> None:
+        for key in keys[:-1]:
+            data = data[key]
+        data[keys[-1]] = value
+
+    return change
+
+
+PREFILL = ("targets", "cpu", "phases", "prefill")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set(*PREFILL, "steps", 0, "arguments", 0, "nothing"), "unknown values: nothing"),
+        (_set(*PREFILL, "live", {}), "outside of its live interval"),
+        (_set(*PREFILL, "live", "hidden", [0, 5]), "not an interval"),
+        (_set(*PREFILL, "live", "sum", [0, 0]), "does not live in the arena"),
+        (_set("values", "sum", "shape", [4, 16]), "first dim of a pool"),
+        (_set("values", "hidden", "shape", [-1, 16]), "negative"),
+        (_set("values", "extra", {"kind": "input", "dtype": "int32", "shape": []}), "extra"),
+        (_set("values", "bias", "shape", [31]), r"bias is F32\[32\]"),
+        (_set("values", "bias", "dtype", "uint16"), "bias is F32"),
+        (_set("values", "hidden", "dtype", "complex"), "dtype"),
+        (_set("logits", "nothing"), "nothing"),
+        (_set("targets", "cpu", "library", "lib/other.so"), "disagree"),
+        (_set("paging", "compressed_page_tokens", 7), "whole pages"),
+        (_set("observable", "hidden", 0, "values", "value", "no"), "unknown values: no"),
+    ],
+)
+def test_a_program_that_does_not_fit_is_refused(
+    copy: Path, change: Callable[[dict[str, Any]], None], message: str
+):
+    _edit_program(copy, change)
+    with pytest.raises(ArtifactError, match=message):
+        open_artifact(copy)
+
+
+def test_absurd_sizes_are_refused_before_allocation(copy: Path):
+    huge = [{"terms": [[1 << 50, ["tokens"]]]}, 16]
+    _edit_program(copy, _set("values", "hidden", "shape", huge))
+    with pytest.raises(ArtifactError, match="hidden has the shape"):
+        runtime.load(copy)
+    negative = [{"terms": [[-1, ["tokens"]]]}, 16]
+    _edit_program(copy, _set("values", "hidden", "shape", negative))
+    with pytest.raises(ArtifactError, match="hidden has the shape"):
+        runtime.load(copy)
+
+
+def test_a_kernel_that_the_library_lacks_is_named(copy: Path):
+    _edit_program(copy, _set(*PREFILL, "steps", 0, "kernel", "tiny_other"))
+    with pytest.raises(ArtifactError, match="no kernel tiny_other"):
+        runtime.load(copy)

@@ -1,0 +1,180 @@
+"""Sizes, packing, and what fits a budget."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.artifact import Paging, PhaseName, Symbol, align, dim_of, evaluate
+from runtime.errors import MemoryBudgetError
+from runtime.plan import (
+    Buffer,
+    Part,
+    Sizes,
+    largest_batch,
+    largest_context,
+    pack,
+    plan_memory,
+    require_fit,
+)
+from runtime.plan.packing import largest
+from tests.support.handmade import PAGE, program
+
+SIZES = Sizes(context=64, batch=2, chunk=8, sequences=3, workers=2)
+WEIGHTS = 1000
+
+
+@st.composite
+def buffers(draw: st.DrawFn) -> list[Buffer]:
+    """Buffers of any size over any intervals, in any order."""
+    items = draw(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 30), st.integers(0, 12))))
+    return [
+        Buffer(f"v{i}", size, first, first + more) for i, (size, first, more) in enumerate(items)
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(buffers())
+def test_values_that_live_together_never_overlap(items: list[Buffer]):
+    packing = pack(items)
+    for one, two in itertools.combinations(items, 2):
+        if one.first <= two.last and two.first <= one.last:
+            begin, other = packing.offsets[one.name], packing.offsets[two.name]
+            assert begin + one.size <= other or other + two.size <= begin or not one.size * two.size
+    for item in items:
+        assert packing.offsets[item.name] % 64 == 0
+        assert 0 <= packing.offsets[item.name] <= packing.total - align(item.size)
+    assert packing.lower_bound <= packing.total
+
+
+@settings(max_examples=50, deadline=None)
+@given(buffers(), st.randoms())
+def test_the_order_of_the_buffers_does_not_matter(items: list[Buffer], random):
+    shuffled = list(items)
+    random.shuffle(shuffled)
+    assert pack(items).offsets == pack(shuffled).offsets
+
+
+def _released_layers(tokens: int, layers: int = 32) -> list[Buffer]:
+    """Lives and sizes like those of the released model: prefill, decode, logits."""
+    kinds = (
+        ("norm", 4096 * 2, 0, 1),
+        ("qkv", 4096 * 4 * 4, 1, 4),
+        ("table", 128 * 4, 0, 3),
+        ("blocks", 2 * 96 * 4, 2, 3),
+        ("scores", 65536 * 4, 2, 2),
+        ("mixed", 4096 * 2, 3, 5),
+        ("norm2", 4096 * 2, 5, 6),
+        ("gated", 16384 * 2, 6, 7),
+    )
+    made = [Buffer("hidden", tokens * 4096 * 4, 0, 2 * 8 * layers + 1)]
+    for start, (phase, rows) in enumerate((("prefill", tokens), ("decode", 4))):
+        for layer in range(layers):
+            at = (start * layers + layer) * 8
+            made += [
+                Buffer(f"{phase}/{layer}.{name}", rows * size, at + first, at + last)
+                for name, size, first, last in kinds
+            ]
+    end = 2 * 8 * layers
+    return [*made, Buffer("rows", 64 * 8192, end, end), Buffer("logits", 64 * 73448 * 4, end, end)]
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 512, 2048])
+def test_the_arena_of_a_deep_model_is_within_5_percent_of_the_bound(tokens: int):
+    packing = pack(_released_layers(tokens))
+    assert packing.total <= 1.05 * packing.lower_bound
+
+
+def test_no_buffers_need_no_memory():
+    assert (pack([]).total, pack([]).lower_bound) == (0, 0)
+
+
+@given(st.integers(0, 1000), st.integers(0, 1200))
+def test_largest_finds_the_border(border: int, limit: int):
+    assert largest(lambda n: n <= border, limit) == min(border, limit)
+
+
+def test_dims_are_polynomials():
+    symbols = SIZES.symbols(Paging(page_tokens=4, compressed_page_tokens=16))
+    assert symbols[Symbol.TOKENS] == 8
+    assert symbols[Symbol.PAGES] == 32
+    assert symbols[Symbol.SEQUENCE_COMPRESSED_PAGES] == 4
+    assert evaluate(dim_of(Symbol.SEQUENCE_PAGES, 3, 5), symbols) == 53
+    assert evaluate(7, symbols) == 7
+
+
+@given(st.integers(1, 6), st.integers(1, 40), st.integers(1, 8), st.integers(0, 400), st.data())
+def test_compressed_pages_suffice_for_every_sharing(
+    batch: int, own: int, ratio: int, extra: int, data: st.DataObject
+):
+    """However the KV pages are shared out, no sequence lacks a compressed page."""
+    sequences = batch + data.draw(st.integers(0, 5))
+    paging = Paging(page_tokens=4, compressed_page_tokens=4 * ratio)
+    pages = min(batch * own + extra, sequences * own)
+    sizes = Sizes(own * 4, batch, 1, sequences, 1, pages=pages)
+    symbols, left, needed = sizes.symbols(paging), pages, 0
+    for _ in range(sequences):
+        taken = data.draw(st.integers(0, min(own, left)))
+        left -= taken
+        needed += -(-taken // ratio)
+    assert needed <= symbols[Symbol.COMPRESSED_PAGES]
+
+
+def test_a_plan_places_everything_apart():
+    plan = plan_memory(program(), "cpu", SIZES, WEIGHTS)
+    assert plan.total_bytes == plan.mapping_bytes + WEIGHTS == sum(plan.parts.values())
+    assert plan.parts[Part.KV_PAGES] == 32 * 16 * 4
+    assert plan.parts[Part.RECURRENT_STATE] == align(3 * 16 * 4)
+    assert plan.token_bytes == 16 * 4 / PAGE + 16 * 4 / 256
+    outside = sorted(
+        (place.offset, place.size)
+        for name, place in plan.places.items()
+        if name not in ("hidden", "logits")
+    )
+    assert outside[0][0] == plan.parts[Part.ARENA]
+    for (begin, size), (following, _) in itertools.pairwise(outside):
+        assert begin + align(size) == following
+    assert outside[-1][0] + align(outside[-1][1]) == plan.mapping_bytes
+
+
+def test_values_with_an_alias_share_a_place():
+    whole = program()
+    phase = whole.targets["cpu"].phases[PhaseName.LOGITS]
+    shared = phase.model_copy(update={"alias": {"logits": "hidden"}})
+    phases = {**whole.targets["cpu"].phases, PhaseName.LOGITS: shared}
+    target = whole.targets["cpu"].model_copy(update={"phases": phases})
+    plan = plan_memory(whole.model_copy(update={"targets": {"cpu": target}}), "cpu", SIZES, 0)
+    assert plan.places["logits"].offset == plan.places["hidden"].offset
+    assert plan.packing.total == 8 * 32 * 4
+
+
+def test_the_largest_context_and_batch_are_exact():
+    whole = program()
+    budget = plan_memory(whole, "cpu", SIZES, WEIGHTS).total_bytes + 12345
+    context = largest_context(whole, "cpu", SIZES, WEIGHTS, budget)
+
+    def total(sizes: Sizes) -> int:
+        return plan_memory(whole, "cpu", sizes, WEIGHTS).total_bytes
+
+    assert total(SIZES.with_context(context)) <= budget < total(SIZES.with_context(context + 1))
+    batch = largest_batch(whole, "cpu", SIZES, WEIGHTS, budget)
+    assert total(SIZES.with_batch(batch)) <= budget < total(SIZES.with_batch(batch + 1))
+
+
+def test_what_does_not_fit_is_refused_with_what_would():
+    whole = program()
+    wide = Sizes(context=1 << 20, batch=2, chunk=8, sequences=2, workers=1)
+    with pytest.raises(MemoryBudgetError) as caught:
+        require_fit(whole, "cpu", wide, WEIGHTS, 1 << 20)
+    context = largest_context(whole, "cpu", wide, WEIGHTS, 1 << 20)
+    assert f"context={context}" in str(caught.value)
+    require_fit(whole, "cpu", wide.with_context(context), WEIGHTS, 1 << 20)
+    with pytest.raises(MemoryBudgetError, match="give more memory"):
+        require_fit(whole, "cpu", wide, WEIGHTS, 10)
+
+
+def test_the_context_ends_where_positions_end():
+    sizes = Sizes(context=64, batch=1, chunk=8, sequences=1, workers=1)
+    assert largest_context(program(), "cpu", sizes, 0, 1 << 60) == np.iinfo(np.int32).max // 4 * 4

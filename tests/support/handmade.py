@@ -1,0 +1,287 @@
+"""A hand-made artifact of two tiny kernels, whose logits are known in closed form.
+
+State of a sequence: the running sum of its token ids in a recurrent slot, and every id in the KV
+pages. The hidden value of a token is the sum up to it, plus 64 times the first id (read back from
+the first page), plus 1024 times the call length. logits[v] = -|v - hidden mod vocabulary|.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+
+from runtime.artifact import (
+    GOLDEN_NAME,
+    GOLDEN_TENSORS_NAME,
+    PROGRAM_NAME,
+    ArtifactWriter,
+    ElementType,
+    Golden,
+    InputName,
+    KernelVector,
+    Manifest,
+    ModelInfo,
+    ModelVector,
+    Observation,
+    OutputArgument,
+    Paging,
+    Phase,
+    PhaseName,
+    Program,
+    Step,
+    StoredArgument,
+    Symbol,
+    TargetInfo,
+    TargetProgram,
+    TensorSpec,
+    ThreadsArgument,
+    Value,
+    ValueKind,
+    canonical_json,
+    dim_of,
+    write_artifact,
+)
+
+VOCABULARY = 29
+PITCH = 32
+PAGE = 4
+COMPRESSED_PAGE = 256
+RUNTIME = "lib/libtvm_runtime.so"
+LIBRARY = "lib/cpu.so"
+FFI_VERSION = "0.1.14.post1"
+
+
+def expected_logits(
+    token_ids: Sequence[int] | np.ndarray, call_length: int | None = None
+) -> np.ndarray:
+    """The logits [tokens, VOCABULARY] behind each of the tokens of one call from the start."""
+    ids = np.asarray(token_ids, np.int64)
+    length = len(ids) if call_length is None else call_length
+    hidden = np.cumsum(ids) + 64 * ids[0] + 1024 * length
+    return -np.abs(np.arange(VOCABULARY) - (hidden % VOCABULARY)[:, None]).astype(np.float32)
+
+
+@cache
+def library() -> Path:
+    """The compiled kernels."""
+    import tvm
+    from tvm.script import tirx as T
+
+    @T.prim_func(s_tir=True)
+    def hidden(
+        control: T.handle,
+        tokens: T.handle,
+        sequence: T.handle,
+        position: T.handle,
+        call_lengths: T.handle,
+        slots: T.handle,
+        table: T.handle,
+        state: T.handle,
+        pages: T.handle,
+        out: T.handle,
+    ):
+        T.func_attr({"global_symbol": "tiny_hidden", "tirx.noalias": True})
+        n, b, s, w, p, r = T.int64(), T.int64(), T.int64(), T.int64(), T.int64(), T.int64()
+        C = T.match_buffer(control, (16,), "int32", align=64)
+        ID = T.match_buffer(tokens, (n,), "int32", align=64)
+        SEQ = T.match_buffer(sequence, (n,), "int32", align=64)
+        POS = T.match_buffer(position, (n,), "int32", align=64)
+        LEN = T.match_buffer(call_lengths, (b,), "int32", align=64)
+        SLOT = T.match_buffer(slots, (b,), "int32", align=64)
+        TABLE = T.match_buffer(table, (s, w), "int32", align=64)
+        STATE = T.match_buffer(state, (s, 16), "float32", align=64)
+        PAGES = T.match_buffer(pages, (p, 16), "float32", align=64)
+        OUT = T.match_buffer(out, (r, 16), "float32", align=64)
+        for i in T.serial(C[0]):
+            slot = SLOT[SEQ[i]]
+            if POS[i] == 0:
+                STATE[slot, 0] = T.float32(0)
+            STATE[slot, 0] = STATE[slot, 0] + T.Cast("float32", ID[i])
+            PAGES[TABLE[slot, POS[i] // 4], POS[i] % 4] = T.Cast("float32", ID[i])
+            OUT[i, 0] = (
+                STATE[slot, 0]
+                + PAGES[TABLE[slot, 0], 0] * T.float32(64)
+                + T.Cast("float32", LEN[SEQ[i]]) * T.float32(1024)
+            )
+
+    @T.prim_func(s_tir=True)
+    def logits(control: T.handle, rows: T.handle, hidden: T.handle, bias: T.handle, out: T.handle):
+        T.func_attr({"global_symbol": "tiny_logits", "tirx.noalias": True})
+        n, r, c = T.int64(), T.int64(), T.int64()
+        C = T.match_buffer(control, (16,), "int32", align=64)
+        ROWS = T.match_buffer(rows, (r,), "int32", align=64)
+        H = T.match_buffer(hidden, (n, 16), "float32", align=64)
+        BIAS = T.match_buffer(bias, (32,), "float32", align=64)
+        OUT = T.match_buffer(out, (c, 32), "float32", align=64)
+        for w in T.parallel(C[3]):
+            for i in T.serial((C[2] - w + C[3] - 1) // C[3]):
+                row = i * C[3] + w
+                for v in T.serial(32):
+                    whole = T.Cast("int32", H[ROWS[row], 0])
+                    OUT[row, v] = BIAS[v] - T.fabs(
+                        T.Cast("float32", v) - T.Cast("float32", whole % 29)
+                    )
+
+    target = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64"})
+    built = tvm.compile(tvm.IRModule({"tiny_hidden": hidden, "tiny_logits": logits}), target)
+    path = Path(mkdtemp(prefix="sala-handmade-")) / "cpu.so"
+    built.export_library(str(path))
+    return path
+
+
+def program() -> Program:
+    """The program over the two kernels."""
+    tokens, sequences, slots = (
+        dim_of(Symbol.TOKENS),
+        dim_of(Symbol.SEQUENCES),
+        dim_of(Symbol.SLOTS),
+    )
+    shapes = {
+        InputName.CONTROL: (16,),
+        InputName.TOKENS: (tokens,),
+        InputName.TOKEN_SEQUENCE: (tokens,),
+        InputName.TOKEN_POSITION: (tokens,),
+        InputName.OFFSETS: (dim_of(Symbol.SEQUENCES, 1, 1),),
+        InputName.HISTORY: (sequences,),
+        InputName.CALL_LENGTHS: (sequences,),
+        InputName.SLOTS: (sequences,),
+        InputName.PAGE_TABLE: (slots, dim_of(Symbol.SEQUENCE_PAGES)),
+        InputName.COMPRESSED_TABLE: (slots, dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),
+        InputName.LOGIT_ROWS: (dim_of(Symbol.LOGIT_ROWS),),
+    }
+    floats = ElementType.FLOAT32
+    values = {
+        name.value: Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=shape)
+        for name, shape in shapes.items()
+    }
+    values |= {
+        "hidden": Value(kind=ValueKind.ACTIVATION, dtype=floats, shape=(tokens, 16)),
+        "logits": Value(
+            kind=ValueKind.ACTIVATION, dtype=floats, shape=(dim_of(Symbol.LOGIT_ROWS), PITCH)
+        ),
+        "bias": Value(kind=ValueKind.WEIGHT, dtype=floats, shape=(PITCH,)),
+        "sum": Value(kind=ValueKind.POOL, dtype=floats, shape=(slots, 16)),
+        "ids": Value(kind=ValueKind.POOL, dtype=floats, shape=(dim_of(Symbol.PAGES), 16)),
+        "keys": Value(
+            kind=ValueKind.POOL, dtype=floats, shape=(dim_of(Symbol.COMPRESSED_PAGES), 16)
+        ),
+    }
+    first = Step(
+        kernel="tiny_hidden",
+        family="tiny",
+        layer=0,
+        arguments=(
+            "control",
+            "tokens",
+            "token_sequence",
+            "token_position",
+            "call_lengths",
+            "slots",
+            "page_table",
+            "sum",
+            "ids",
+            "hidden",
+        ),
+    )
+    last = Step(
+        kernel="tiny_logits",
+        family="tiny",
+        arguments=("control", "logit_rows", "hidden", "bias", "logits"),
+    )
+    body = Phase(steps=(first,), live={"hidden": (0, 0)})
+    phases = {
+        PhaseName.PREFILL: body,
+        PhaseName.DECODE: body,
+        PhaseName.LOGITS: Phase(steps=(last,), live={"hidden": (0, 0), "logits": (0, 0)}),
+    }
+    watched = tuple(
+        Observation(layer=0, phase=phase, values={"value": "hidden"})
+        for phase in (PhaseName.PREFILL, PhaseName.DECODE)
+    )
+    return Program(
+        paging=Paging(page_tokens=PAGE, compressed_page_tokens=COMPRESSED_PAGE),
+        logits="logits",
+        values=values,
+        targets={"cpu": TargetProgram(library=LIBRARY, phases=phases)},
+        observable={"hidden": watched},
+    )
+
+
+def manifest(**changes: Any) -> Manifest:
+    """The manifest, before the writer completes it."""
+    fields: dict[str, object] = {
+        "model": ModelInfo(
+            family="tiny", config_digest="0", vocabulary=VOCABULARY, eos_token_ids=(3,)
+        ),
+        "attention": "config",
+        "dtype": "float32",
+        "context": 64,
+        "chunk": 8,
+        "targets": {
+            "cpu": TargetInfo(
+                library=LIBRARY, runtime=RUNTIME, mcpu="x86-64", instructions=("sse2",)
+            )
+        },
+        "versions": {"apache-tvm-ffi": FFI_VERSION},
+        "weight_files": ("weights-00001.safetensors",),
+    }
+    return Manifest.model_validate(fields | changes)
+
+
+def fill(writer: ArtifactWriter, *, bias: float = 0.0, **changes: Any) -> Manifest:
+    """Write every file of the artifact; a `bias` on the logits makes the golden ones wrong."""
+    import tvm
+
+    writer.copy_file(LIBRARY, library())
+    writer.copy_file(RUNTIME, Path(tvm.__file__).parent / "lib" / "libtvm_runtime.so")
+    writer.write_bytes(PROGRAM_NAME, canonical_json(program()))
+    with writer.tensors(
+        "weights-00001.safetensors", [TensorSpec("bias", "F32", (PITCH,))]
+    ) as tensors:
+        tensors.write("bias", np.full(PITCH, bias, np.float32))
+    _write_golden(writer)
+    return manifest(**changes)
+
+
+def _write_golden(writer: ArtifactWriter) -> None:
+    ids = np.array([5, 4, 8, 2, 1, 7, 7], np.int32)
+    hidden = np.full((3, 16), np.nan, np.float32)
+    hidden[:, 0] = [30, 31, 32]
+    bias = np.zeros(PITCH, np.float32)
+    rows = np.array([2, 0], np.int32)
+    wanted = -np.abs(np.arange(PITCH) - np.array([3, 1])[:, None]).astype(np.float32)
+    arrays = {
+        "ids": ids,
+        "logits": expected_logits(ids),
+        "hidden": hidden,
+        "bias": bias,
+        "rows": rows,
+        "wanted": wanted,
+    }
+    kinds = {"i": "I32", "f": "F32"}
+    specs = [TensorSpec(name, kinds[a.dtype.kind], a.shape) for name, a in arrays.items()]
+    with writer.tensors(GOLDEN_TENSORS_NAME, specs) as tensors:
+        for name, array in arrays.items():
+            tensors.write(name, array)
+    kernel = KernelVector(
+        name="logits of two rows",
+        kernel="tiny_logits",
+        arguments=(
+            ThreadsArgument(values=(3, 1, 2, 0, *[0] * 12)),
+            StoredArgument(tensor="rows"),
+            StoredArgument(tensor="hidden"),
+            StoredArgument(tensor="bias"),
+            OutputArgument(dtype="float32", shape=(4, PITCH), expected="wanted"),
+        ),
+    )
+    model = ModelVector(name="short", token_ids="ids", logits="logits", absolute=0.0)
+    writer.write_bytes(GOLDEN_NAME, canonical_json(Golden(models=(model,), kernels=(kernel,))))
+
+
+def write_handmade(directory: Path, **changes: Any) -> Path:
+    """Write the artifact; `changes` replace fields of the manifest."""
+    write_artifact(directory, lambda writer: fill(writer, **changes))
+    return directory
