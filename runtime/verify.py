@@ -181,25 +181,23 @@ def _weight(artifact: Artifact, name: str) -> np.ndarray:
 def _buffer(argument: Argument, stored: MappedTensors, threads: int) -> np.ndarray:
     """An aligned array with the argument's initial values; bfloat16 as uint16."""
     match argument:
-        case StoredArgument(tensor=name):
-            return _aligned(stored.array(name))
+        case StoredArgument():
+            return _aligned(stored.array(argument.tensor))
         case RandomArgument():
             values = seeded_values(argument)
             return _aligned(narrow_bfloat16(values) if argument.dtype == "bfloat16" else values)
         case LiteralArgument():
             return _aligned(_literal(argument))
-        case ThreadsArgument(values=values):
-            control = np.array(values, np.int32)
+        case ThreadsArgument():
+            control = np.array(argument.values, np.int32)
             control[3] = threads
             return _aligned(control)
-        case ScratchArgument(dtype=dtype, columns=columns):
-            return _poisoned((threads, columns), dtype)
-        case OutputArgument(initial=None):
+        case ScratchArgument():
+            return _poisoned((threads, argument.columns), argument.dtype)
+        case OutputArgument():
+            if argument.initial is not None:
+                return _buffer(argument.initial, stored, threads)
             return _poisoned(argument.shape, argument.dtype)
-        case OutputArgument(initial=initial):
-            return _buffer(initial, stored, threads)
-    raise TypeError(f"{argument} is no argument")
-    raise AssertionError(f"{argument.source} is no buffer of a vector")
 
 
 def _literal(argument: LiteralArgument) -> np.ndarray:
