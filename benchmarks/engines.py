@@ -1,0 +1,119 @@
+"""The two sides of a model benchmark, each in a process of its own, asked for samples in turn."""
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks.clean import Sample, sample
+
+
+class Engine(Protocol):
+    """A loaded model with one sequence."""
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        ...
+
+    def append(self, token_ids: list[int]) -> Any:
+        """Add tokens to the sequence; the logits [vocabulary] behind the last."""
+        ...
+
+
+class RuntimeEngine:
+    """This project's runtime on a compiled artifact."""
+
+    def __init__(self, artifact: Path, threads: int, context: int) -> None:
+        """Load the artifact for one sequence."""
+        import runtime
+
+        self._model = runtime.load(artifact, context=context, threads=threads)
+        self._sequence = self._model._new_sequence()
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self._sequence.close()
+        self._sequence = self._model._new_sequence()
+
+    def append(self, token_ids: list[int]) -> Any:
+        """Add tokens to the sequence; the logits [vocabulary] behind the last."""
+        return self._sequence.prefill(token_ids)
+
+
+class TorchEngine:
+    """The same model in torch eager, bfloat16."""
+
+    def __init__(self, checkpoint: Path, threads: int, context: int) -> None:
+        """Read the checkpoint; the context is not planned ahead."""
+        import torch
+
+        from benchmarks.torch_model import TorchSala
+
+        torch.set_num_threads(threads)
+        self._tensor = torch.tensor
+        self._model = TorchSala.load(checkpoint)
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self._model.reset()
+
+    def append(self, token_ids: list[int]) -> Any:
+        """Add tokens to the sequence; the logits [vocabulary] behind the last."""
+        return self._model.forward(self._tensor(token_ids)).numpy()
+
+
+class Worker:
+    """A process that holds an engine and works only while it is asked."""
+
+    def __init__(self, make: Callable[[], Engine]) -> None:
+        """Start the process; `make` is pickled into it."""
+        context = multiprocessing.get_context("spawn")
+        self._connection, child = context.Pipe()
+        self._process = context.Process(target=_serve, args=(make, child), daemon=True)
+        self._process.start()
+        self._receive()
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self._ask("reset", None)
+
+    def append(self, token_ids: list[int]) -> Any:
+        """Logits of the last of these tokens, not timed."""
+        return self._ask("append", token_ids)
+
+    def timed(self, token_ids: list[int]) -> Sample:
+        """Time one append."""
+        return self._ask("timed", token_ids)
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.join()
+
+    def _ask(self, action: str, token_ids: list[int] | None) -> Any:
+        self._connection.send((action, token_ids))
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            return self._connection.recv()
+        except EOFError:
+            raise SystemExit("a benchmark process ended early; its error stands above") from None
+
+
+def _serve(make: Callable[[], Engine], connection: Connection) -> None:
+    engine = make()
+    connection.send(None)
+    while True:
+        try:
+            action, token_ids = connection.recv()
+        except EOFError:
+            return
+        if action == "reset":
+            engine.reset()
+            connection.send(None)
+        elif action == "append":
+            connection.send(engine.append(token_ids))
+        else:
+            connection.send(sample(lambda ids=token_ids: engine.append(ids)))
