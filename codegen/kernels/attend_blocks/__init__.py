@@ -1,0 +1,1 @@
+"""Causal softmax attention over selected blocks, or over all of the past."""

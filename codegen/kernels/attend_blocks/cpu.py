@@ -1,0 +1,87 @@
+"""attend_blocks on the CPU: one (token, kv head) at a time, all heads of a group together."""
+
+from typing import Any
+
+from codegen.kernels.attend_blocks.body import Attend
+from codegen.kernels.attend_blocks.spec import Schedule, Spec
+from codegen.kernels.operands import (
+    column_views,
+    element,
+    indices_of,
+    refuse_unless_float32,
+    spec_values,
+)
+from codegen.kernels.tir.builder import dealt, kernel, workers
+from codegen.targets.cpu import CpuTarget
+from passes.kernel_choice import KernelChoice, Workspace
+from sala_ir.dialect.heads import kv_type
+from sala_ir.dialect.stages import AttendBlocksOp
+
+__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule"]
+
+
+def default_schedule(target: CpuTarget) -> Schedule:
+    """The tiles that fill the registers of the target."""
+    return Schedule() if target.has_avx512 else Schedule(row_tile=4, column_vectors=1)
+
+
+def rule(op: AttendBlocksOp, target: CpuTarget) -> KernelChoice | str:
+    """Take every op with float32 queries and gate."""
+    refusal = refuse_unless_float32(q=op.q, gate=op.gate)
+    if refusal:
+        return refusal
+    gate = {} if op.gate is None else column_views(gate=op.gate)
+    spec = Spec(
+        **op.parameters,
+        block_size=kv_type(op.kv).block_size.data,
+        element=element(op.kv),
+        out_element=element(op.out),
+        budget=0 if op.blocks is None else op.blocks.type.get_shape()[2],
+        gate=op.gate is not None,
+        **column_views(q=op.q),
+        **gate,
+    )
+    schedule = default_schedule(target)
+    operands = indices_of(op.operands, op.q, op.kv, op.blocks, op.counts, op.gate)
+    return KernelChoice(
+        symbol=spec.symbol,
+        family="attend_blocks",
+        spec=spec_values(spec),
+        operands=operands,
+        arguments=(
+            "control",
+            "batch:token_sequence",
+            "batch:token_position",
+            "batch:offsets",
+            "batch:slots",
+            "batch:page_table",
+            "in:0",
+            "in:1.k",
+            "in:1.v",
+            *(f"in:{i}" for i in range(2, len(operands))),
+            "out:0",
+            "out:1",
+            "workspace:0",
+            "workspace:1",
+        ),
+        workspaces=(
+            Workspace("scores", "float32", schedule.floats(spec)),
+            Workspace("operands", spec.element.dtype, schedule.operands(spec)),
+        ),
+    )
+
+
+def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
+    """The PrimFunc; its parameters are the `arguments` of `rule`, in that order."""
+    schedule = schedule or default_schedule(target)
+    with kernel(spec.symbol, target) as builder:
+        body = Attend.declare(builder, spec, schedule)
+        queries = schedule.queries(spec)
+        groups = (body.control.tokens + (queries - 1)) // queries
+
+        def work(worker: Any, count: Any) -> None:
+            items = groups * spec.kv_heads
+            dealt(items, worker, count, lambda item: body.item(worker, item))
+
+        workers(builder, body.control, work)
+    return builder.function

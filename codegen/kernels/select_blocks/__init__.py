@@ -1,0 +1,1 @@
+"""Choosing the blocks that each query reads, from scores of compressed keys."""

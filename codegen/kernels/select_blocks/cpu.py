@@ -1,0 +1,89 @@
+"""select_blocks on the CPU: one (token, kv head) at a time, all heads of a group together."""
+
+from typing import Any
+
+from tvm.tirx.script import builder as T
+
+from codegen.kernels.operands import (
+    column_views,
+    element,
+    indices_of,
+    refuse_unless_float32,
+    spec_values,
+)
+from codegen.kernels.select_blocks.body import Select
+from codegen.kernels.select_blocks.spec import Schedule, Spec
+from codegen.kernels.tir.builder import LANES, dealt, kernel, workers
+from codegen.targets.cpu import CpuTarget
+from passes.kernel_choice import KernelChoice, Workspace
+from sala_ir.dialect.heads import compressed_type
+from sala_ir.dialect.stages import SelectBlocksOp
+
+__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
+
+
+def default_schedule(target: CpuTarget) -> Schedule:
+    """The tiles that fill the registers of the target."""
+    return Schedule() if target.has_avx512 else Schedule(row_tile=4, column_vectors=1)
+
+
+def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
+    """The scratch memory: scores of fine keys, scores of blocks as integers, queries."""
+    floats = schedule.heads_floats(spec) + schedule.slack()
+    return (
+        Workspace("scores", "float32", floats, spec.ratio),
+        Workspace("ranks", "int32", 2 * LANES, 1),
+        Workspace("queries", spec.element.dtype, schedule.queries(spec)),
+    )
+
+
+def rule(op: SelectBlocksOp, target: CpuTarget) -> KernelChoice | str:
+    """Take every op with float32 queries: the types guarantee windows that pooling assumes."""
+    refusal = refuse_unless_float32(q=op.q)
+    if refusal:
+        return refusal
+    spec = Spec(
+        **op.parameters,
+        kernel_stride=compressed_type(op.ck).kernel_stride.data,
+        element=element(op.ck),
+        **column_views(q=op.q),
+    )
+    return KernelChoice(
+        symbol=spec.symbol,
+        family="select_blocks",
+        spec=spec_values(spec),
+        operands=indices_of(op.operands, op.q, op.ck),
+        arguments=(
+            "control",
+            "batch:token_sequence",
+            "batch:token_position",
+            "batch:call_lengths",
+            "batch:slots",
+            "batch:compressed_table",
+            "in:0",
+            "in:1.fine",
+            "in:1.coarse",
+            "out:0",
+            "out:1",
+            "workspace:0",
+            "workspace:1",
+            "workspace:2",
+        ),
+        workspaces=workspaces(spec, default_schedule(target)),
+    )
+
+
+def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
+    """The PrimFunc; its parameters are the `arguments` of `rule`, in that order."""
+    with kernel(spec.symbol, target) as builder:
+        body = Select.declare(builder, spec, schedule or default_schedule(target))
+        control = body.control
+        unscored = max(spec.dense_len, spec.budget * spec.block_size)
+        alone = T.And(control.sequences == 1, body.call_lengths[0] < unscored)
+
+        def work(worker: Any, count: Any) -> None:
+            items = control.tokens * spec.kv_heads
+            dealt(items, worker, count, lambda item: body.item(worker, item))
+
+        workers(builder, control, work, alone=alone)
+    return builder.function

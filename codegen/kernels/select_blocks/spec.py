@@ -1,0 +1,92 @@
+"""Constants and tiles of the block selection kernel."""
+
+from dataclasses import dataclass
+
+from codegen.kernels.operands import padded, symbol_of
+from codegen.kernels.pages import CompressedLevel, compressed_levels
+from codegen.kernels.tir.builder import LANES
+from codegen.kernels.tir.element import Element
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What the kernel is compiled for: q is columns from `q_start` of rows of `q_pitch` floats."""
+
+    num_heads: int
+    kv_heads: int
+    head_dim: int
+    scale: float
+    init_blocks: int
+    window_blocks: int
+    topk: int
+    dense_len: int
+    block_size: int
+    kernel_stride: int
+    element: Element
+    q_start: int
+    q_pitch: int
+
+    def __post_init__(self) -> None:
+        """Accept the element type by its name."""
+        object.__setattr__(self, "element", Element(self.element))
+
+    @property
+    def symbol(self) -> str:
+        """The name of the kernel."""
+        heads = f"h{self.num_heads}_kv{self.kv_heads}_d{self.head_dim}"
+        sizes = f"{self.element.value}_{heads}_b{self.block_size}_s{self.kernel_stride}"
+        return symbol_of("select_blocks", sizes, self)
+
+    @property
+    def group(self) -> int:
+        """Query heads of one kv head."""
+        return self.num_heads // self.kv_heads
+
+    @property
+    def ratio(self) -> int:
+        """Fine keys that begin in one block."""
+        return self.block_size // self.kernel_stride
+
+    @property
+    def budget(self) -> int:
+        """Blocks that a query reads at most."""
+        return self.topk + self.window_blocks
+
+    @property
+    def chosen(self) -> int:
+        """Blocks that are chosen by score where not all fit the budget: what forced ones leave."""
+        return self.topk - 1 - self.init_blocks
+
+    @property
+    def levels(self) -> tuple[CompressedLevel, ...]:
+        """The fine and the coarse level of compressed keys."""
+        return compressed_levels(self.block_size, self.kernel_stride)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """`row_tile` heads x `column_vectors` vectors of 16 keys are scored at a time."""
+
+    row_tile: int = 4
+    column_vectors: int = 4
+
+    def rows(self, spec: Spec) -> int:
+        """Heads of a group, rounded up to whole tiles."""
+        return -(-spec.group // self.row_tile) * self.row_tile
+
+    def vectors(self, level: CompressedLevel) -> int:
+        """Vectors of keys in a tile; whole tiles fill a page."""
+        page = level.slots // LANES
+        return max(n for n in range(1, self.column_vectors + 1) if page % n == 0)
+
+    def heads_floats(self, spec: Spec) -> int:
+        """Floats of the maxima and sums of all heads."""
+        return 2 * self.rows(spec) * LANES
+
+    def queries(self, spec: Spec) -> int:
+        """Elements of the queries of a group."""
+        return self.rows(spec) * padded(spec.head_dim)
+
+    def slack(self) -> int:
+        """Scores beyond the last fine key that a tile may write."""
+        return (self.column_vectors + 1) * LANES
