@@ -131,12 +131,7 @@ def _run_kernel(
     artifact: Artifact, vector: KernelVector, stored: MappedTensors, threads: int
 ) -> VectorResult:
     device = CpuDevice(artifact, vector.target, threads)
-    buffers = [
-        _weight(artifact, argument.tensor)
-        if isinstance(argument, WeightArgument)
-        else _buffer(argument, stored, threads)
-        for argument in vector.arguments
-    ]
+    buffers = [_buffer(argument, artifact, stored, threads) for argument in vector.arguments]
     device.use_threads()
     device.kernel(vector.kernel)(*(tvm_ffi.from_dlpack(buffer) for buffer in buffers))
     worst = (0.0, -np.inf)
@@ -178,9 +173,13 @@ def _weight(artifact: Artifact, name: str) -> np.ndarray:
     return MappedTensors(artifact.path(path)).array(name)
 
 
-def _buffer(argument: Argument, stored: MappedTensors, threads: int) -> np.ndarray:
+def _buffer(
+    argument: Argument, artifact: Artifact, stored: MappedTensors, threads: int
+) -> np.ndarray:
     """An aligned array with the argument's initial values; bfloat16 as uint16."""
     match argument:
+        case WeightArgument():
+            return _weight(artifact, argument.tensor)
         case StoredArgument():
             return _aligned(stored.array(argument.tensor))
         case RandomArgument():
@@ -196,7 +195,7 @@ def _buffer(argument: Argument, stored: MappedTensors, threads: int) -> np.ndarr
             return _poisoned((threads, argument.columns), argument.dtype)
         case OutputArgument():
             if argument.initial is not None:
-                return _buffer(argument.initial, stored, threads)
+                return _buffer(argument.initial, artifact, stored, threads)
             return _poisoned(argument.shape, argument.dtype)
 
 
