@@ -21,7 +21,7 @@ def check_calls(program: Program, target: str, functions: Mapping[str, Any]) -> 
 
 
 def _mismatch(arguments: tuple[str, ...], values: Mapping[str, Value], function: Any) -> str | None:
-    buffers = [function.buffer_map[parameter] for parameter in function.params]
+    buffers = [parameter.ty for parameter in function.params]
     if len(buffers) != len(arguments):
         return f"it takes {len(buffers)} arguments, not {len(arguments)}"
     for name, buffer in zip(arguments, buffers, strict=True):

@@ -12,13 +12,12 @@ from xdsl.ir import Attribute
 
 from codegen.kernels.operands import padded
 from passes.kernel_choice import Workspace
-from runtime.artifact import Dim, ElementType, Polynomial, Symbol, Value, ValueKind, dim_of
+from runtime.artifact import Dim, ElementType, Symbol, Value, ValueKind, dim_of
 from sala_ir.dialect.types import CompressedKeysType, KvCacheType, RecurrentStateType, StateType
+from sala_ir.reference.cache import COARSE_FACTOR
 
 COMPRESSED_PAGE_BLOCKS = 64
 """Blocks that one page of compressed keys covers."""
-COARSE_FACTOR = 4
-"""Coarse keys are as many times fewer than fine ones."""
 CONTROL_WORDS = 16
 
 INPUT_SHAPES: dict[str, tuple[Dim, ...]] = {
@@ -60,12 +59,10 @@ def activation(kind: TensorType, rows: Dim) -> Value:
 
 def workspace(scratch: Workspace) -> Value:
     """Scratch memory of one step, one row for each worker."""
-    terms: list[tuple[int, tuple[Symbol, ...]]] = []
+    columns: Dim = scratch.elements
     if scratch.elements_per_page:
-        terms.append((scratch.elements_per_page, (Symbol.SEQUENCE_PAGES,)))
-    if scratch.elements or not terms:
-        terms.append((scratch.elements, ()))
-    shape = (dim_of(Symbol.WORKERS), Polynomial(terms=tuple(terms)))
+        columns = dim_of(Symbol.SEQUENCE_PAGES, scratch.elements_per_page, scratch.elements)
+    shape = (dim_of(Symbol.WORKERS), columns)
     return Value(kind=ValueKind.WORKSPACE, dtype=ElementType(scratch.dtype), shape=shape)
 
 

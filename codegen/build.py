@@ -12,7 +12,6 @@ from codegen.options import CompileOptions
 from codegen.plan import Plan
 from codegen.progress import Progress
 from codegen.targets.cpu import compile_library
-from codegen.weights import WeightReader
 from runtime.artifact import GoldenKind, Manifest, TargetInfo, canonical_json
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_ir.context import print_module
@@ -32,10 +31,9 @@ def write_files(
     writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
     for path in checkpoint.copied_files():
         writer.copy_file(path.name, path)
-    size = sum(weight.spec.nbytes for weight in plan.weights)
+    size = sum(weight.spec.nbytes for weight in plan.stored)
     with progress.stage("packing weights", size, unit="B") as advance:
-        reader = WeightReader(checkpoint)
-        weight_files = emit.write_weights(writer, plan.weights, reader, advance)
+        weight_files = emit.write_weights(writer, plan.stored, checkpoint, advance)
     kind = write_golden(writer, plan, options, progress)
     return _manifest(plan, options, targets, weight_files, kind)
 
@@ -81,7 +79,7 @@ def _manifest(
         chunk=options.chunk,
         targets=targets,
         versions=emit.package_versions(),
-        tensors=emit.tensor_infos(plan.weights),
+        tensors=emit.tensor_infos(plan.stored),
         weight_files=weight_files,
         golden=kind,
         passes=plan.passes,

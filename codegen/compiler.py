@@ -81,7 +81,7 @@ def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
         sequences=1,
         workers=len(os.sched_getaffinity(0)),
     )
-    weights = sum(weight.spec.nbytes for weight in plan.weights)
+    weights = sum(weight.spec.nbytes for weight in plan.stored)
     return memory_document(plan_memory(plan.program, plan.lowered[0].name, sizes, weights))
 
 

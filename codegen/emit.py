@@ -10,7 +10,7 @@ from typing import Any
 
 from codegen.packing import PackedWeight, pieces
 from codegen.progress import Advance
-from codegen.weights import WeightReader
+from codegen.weights import RowSource
 from runtime.artifact import ModelInfo, TensorInfo
 from runtime.artifact.writer import ArtifactWriter
 
@@ -69,14 +69,14 @@ def weight_files(weights: Sequence[PackedWeight]) -> dict[str, list[PackedWeight
 
 
 def write_weights(
-    writer: ArtifactWriter, weights: Sequence[PackedWeight], reader: WeightReader, advance: Advance
+    writer: ArtifactWriter, weights: Sequence[PackedWeight], source: RowSource, advance: Advance
 ) -> tuple[str, ...]:
     """Stream every weight into its file; the paths of the files."""
     files = weight_files(weights)
     for path, group in files.items():
         with writer.tensors(path, [weight.spec for weight in group]) as tensors:
             for weight in group:
-                for piece in pieces(weight, reader):
+                for piece in pieces(weight, source):
                     tensors.write(weight.name, piece)
                     advance(piece.nbytes)
     return tuple(files)

@@ -1,32 +1,36 @@
 """The captured module taken through the passes for each target."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
+from xdsl.passes import ModulePass
 
 from codegen.options import CompileOptions
 from codegen.progress import Progress
 from codegen.select import selector_for
 from codegen.targets.cpu import CpuTarget
 from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each
+from passes.kernel_choice import KernelChoice, NoKernel, Selector
 from passes.kernel_log import ChosenKernel, chosen_kernels
 from passes.pipeline import Callback, run_pipeline, sala_pipeline
-
-SELECTION = "select-kernels"
+from passes.select_kernels import SelectKernels
 
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
     """A module of kernel calls for one target.
 
-    `operations` is the module before kernels were chosen: what the kernels must compute.
+    `operations` is the module before kernels were chosen, and `choices` the kernel of each of its
+    operations: what the kernels must compute.
     """
 
     name: str
     target: CpuTarget
     module: ModuleOp
     operations: ModuleOp
+    choices: Mapping[Operation, KernelChoice]
     records: tuple[PassRecord, ...]
 
     @property
@@ -40,24 +44,45 @@ def parse_targets(names: Sequence[str]) -> dict[str, CpuTarget]:
     return {name: CpuTarget.parse(name) for name in names}
 
 
+class _Witness:
+    """Keeps the module as it was before kernels are chosen, and who chose what for it."""
+
+    def __init__(self, selector: Selector) -> None:
+        self.operations: ModuleOp | None = None
+        self.choices: dict[Operation, KernelChoice] = {}
+        self._selector = selector
+        self._copies: dict[Operation, Operation] = {}
+
+    def select(self, op: Operation) -> KernelChoice | NoKernel:
+        """The selector's answer, noted."""
+        answer = self._selector(op)
+        if isinstance(answer, KernelChoice):
+            self.choices[self._copies[op]] = answer
+        return answer
+
+    def keep(
+        self, previous: ModulePass | None, module: ModuleOp, following: ModulePass | None
+    ) -> None:
+        """Copy the module before the selection."""
+        if following is not None and following.name == SelectKernels.name:
+            self.operations = module.clone()
+            self._copies = dict(zip(module.walk(), self.operations.walk(), strict=True))
+
+
 def lower(
     captured: ModuleOp, name: str, target: CpuTarget, options: CompileOptions, progress: Progress
 ) -> Lowered:
     """Take a copy of the captured module through the passes."""
-    passes = sala_pipeline(options.dtype, selector_for(target))
-    kept: list[ModuleOp] = []
-
-    def keep(previous, module, following) -> None:
-        if following is not None and following.name == SELECTION:
-            kept.append(module.clone())
-
+    witness = _Witness(selector_for(target))
+    passes = sala_pipeline(options.dtype, witness.select)
+    module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
         recorder = RecordEach(lambda record: advance(1))
-        callbacks: list[Callback] = [verify_each, keep]
+        callbacks: list[Callback] = [verify_each, witness.keep]
         if options.dump_ir is not None:
             several = len(options.targets) > 1
             folder = name.replace(":", "-") if several else ""
             callbacks.append(DumpEach(options.dump_ir / folder))
-        module = captured.clone()
         run_pipeline(module, passes, [*callbacks, recorder], stop_after=options.stop_after)
-    return Lowered(name, target, module, (kept or [module])[0], tuple(recorder.records))
+    operations = witness.operations or module
+    return Lowered(name, target, module, operations, witness.choices, tuple(recorder.records))

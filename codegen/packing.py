@@ -14,7 +14,7 @@ from xdsl.ir import Operation, SSAValue
 
 from codegen.kernels.linear.layout import pack_panels
 from codegen.kernels.operands import padded
-from codegen.weights import WeightReader, numpy_element, row_count, weight_type
+from codegen.weights import RowSource, numpy_element, rows_of, weight_type
 from runtime.artifact import ElementType
 from runtime.artifact.tensors import TensorSpec
 from sala_ir.dialect.attributes import LayoutKind
@@ -76,13 +76,13 @@ def packed_weight(name: str, value: SSAValue) -> PackedWeight:
     return PackedWeight(name, rows, weight_type(value))
 
 
-def pieces(weight: PackedWeight, reader: WeightReader) -> Iterator[np.ndarray]:
+def pieces(weight: PackedWeight, source: RowSource) -> Iterator[np.ndarray]:
     """The stored bytes of a weight in order, about `PIECE_BYTES` at a time."""
-    step = _rows_per_piece(weight)
-    last = row_count(weight.rows)
+    rows, step = rows_of(weight.rows, source), _rows_per_piece(weight)
+    last = rows.shape[0]
     for start in range(0, last, step):
-        rows = reader.rows(weight.rows, start, min(start + step, last))
-        bits = np.ascontiguousarray(rows).view(weight.element.numpy)
+        piece = np.ascontiguousarray(rows.read(start, min(start + step, last)))
+        bits = piece.view(weight.element.numpy)
         yield pack_panels(bits, weight.panel_rows) if weight.panel_rows else _padded(bits)
 
 

@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import ModuleOp
 from codegen.assemble import Assembly, paging_of
 from codegen.lowering import Lowered
 from codegen.packing import PackedWeight
+from codegen.weight_table import WeightTable
 from runtime.artifact import KernelInfo, PassInfo, Program, Rejection
 from sala_ir.checkpoint import Checkpoint
 
@@ -37,7 +38,12 @@ class Plan:
     source: Source
     lowered: tuple[Lowered, ...]
     program: Program
-    weights: tuple[PackedWeight, ...]
+    weights: WeightTable
+
+    @property
+    def stored(self) -> tuple[PackedWeight, ...]:
+        """The weights in the order in which they are stored."""
+        return tuple(self.weights.weights.values())
 
     @property
     def passes(self) -> tuple[PassInfo, ...]:
@@ -67,4 +73,4 @@ def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
     for entry in lowered:
         assembly.add(entry.name, entry.module)
     program = assembly.program(paging_of(lowered[0].module))
-    return Plan(source, lowered, program, tuple(assembly.table.weights.weights.values()))
+    return Plan(source, lowered, program, assembly.table.weights)

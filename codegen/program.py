@@ -85,6 +85,8 @@ class PhaseBuilder:
                 self._table.state(name, argument.type)
             elif argument in self.intervals.live:
                 self._declare(HIDDEN, argument)
+            else:
+                self._table.input(name)
 
     def _name_results(self) -> None:
         for value, pool in self.intervals.pools.items():

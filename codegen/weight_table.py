@@ -22,6 +22,10 @@ class WeightTable:
             self.weights[name] = packed_weight(name, value)
         return self._names[key]
 
+    def name_of(self, value: SSAValue) -> str:
+        """The name of a value that is stored."""
+        return self._names[weight_key(value)]
+
     def _free_name(self, name: str) -> str:
         candidates = [name, *(f"{name}.{n}" for n in range(2, len(self.weights) + 3))]
         return next(found for found in candidates if found not in self.weights)
