@@ -7,13 +7,14 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.utils.arg_spec import parse_pipeline
 
+from passes.assign_precision import Precision
 from passes.callbacks import verify_each
 from passes.pipeline import run_pipeline, sala_pipeline
 from sala_ir.context import parse_module, print_module
 from tests.passes.fakes import accept_all
 
 CASES = Path(__file__).parents[1] / "filecheck" / "passes"
-PASSES = {type(item).name: type(item) for item in sala_pipeline("float32", accept_all)}
+PASSES = {type(item).name: type(item) for item in sala_pipeline(Precision.FLOAT32, accept_all)}
 
 
 def parse_pass(text: str) -> ModulePass:

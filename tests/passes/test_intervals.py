@@ -1,0 +1,170 @@
+"""Live intervals and shared storage of hand-written kernel calls, and of a small model."""
+
+import pytest
+
+from passes.assign_precision import Precision
+from passes.live_intervals import phase_intervals
+from passes.pipeline import run_pipeline, sala_pipeline
+from passes.plan_intervals import dim_text, plan_memory
+from runtime.artifact import PhaseName, Symbol, dim_of
+from runtime.errors import CompileError
+from sala_ir.context import parse_module, print_module
+from sala_ir.dialect import KernelCallOp, plain
+from sala_ir.frontends import frontend_for
+from tests.passes.fakes import accept_all
+from tests.support.checkpoints import tiny_config
+
+H = "tensor<?x8xf32>"
+
+
+def call(result, *inputs, kind=H, kinds=None, in_place=None):
+    """The text of a kernel call; `in_place` is the input that result 0 may replace."""
+    mark = "" if in_place is None else f", in_place = [[0 : i64, {in_place} : i64]]"
+    names = ", ".join(f"%{name}" for name in inputs)
+    types = ", ".join(kinds or [H] * len(inputs))
+    attributes = f'family = "f", arguments = ["control"]{mark}'
+    return f"%{result} = sala.kernel_call @k({names}) {{{attributes}}} : ({types}) -> {kind}"
+
+
+def plan(*lines, arguments="", returns="z", phase="prefill"):
+    """The intervals of a phase, by the names of its values."""
+    text = "\n  ".join(lines)
+    module = parse_module(
+        f"func.func @{phase}({arguments}) -> {H} {{\n  {text}\n  func.return %{returns} : {H}\n}}"
+    )
+    found = phase_intervals(module.ops.first)
+    return {value.name_hint: live for value, live in found.live.items()}, {
+        value.name_hint: owner.name_hint for value, owner in found.storage().items()
+    }
+
+
+def bounds(live):
+    return {name: (value.first, value.last) for name, value in live.items()}
+
+
+def test_values_live_from_their_step_to_their_last_use():
+    live, shared = plan(call("a"), call("b", "a"), call("unused", "b"), call("z", "a"))
+    assert bounds(live) == {"a": (0, 3), "b": (1, 2), "unused": (2, 2), "z": (3, 3)}
+    assert shared == {}
+
+
+def test_a_returned_value_lives_to_the_last_step():
+    live, _ = plan(call("a"), call("z", "a"), call("b", "a"), call("c", "b"))
+    assert bounds(live)["z"] == (1, 3)
+
+
+def test_a_stream_is_one_storage_named_by_the_returned_value():
+    lines = [call("a"), call("x", "a"), call("b", "x", "a", in_place=1)]
+    live, shared = plan(*lines, call("y", "b"), call("z", "y", "b", in_place=1))
+    assert shared == {"a": "z", "b": "z"}
+    assert live["b"].takes_over is not None
+    assert live["x"].takes_over is None
+
+
+def test_a_chain_that_is_not_returned_is_named_by_its_first_value():
+    lines = [call("a"), call("b", "a", in_place=0), call("c", "b", in_place=0), call("z", "c")]
+    assert plan(*lines)[1] == {"b": "a", "c": "a"}
+
+
+def replaced_kind(kind):
+    return [call("a", kind=kind), call("z", "a", kinds=[kind], in_place=0)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param([call("a"), call("z", "a")], id="not permitted"),
+        pytest.param([call("a"), call("b", "a", in_place=0), call("z", "a", "b")], id="read later"),
+        pytest.param([call("a"), call("z", "a", "a", in_place=0)], id="read twice by the call"),
+        pytest.param(
+            [
+                call("a", kind="tensor<?x16xf32>"),
+                call("z", "a", kinds=["tensor<?x16xf32>"], in_place=0),
+            ],
+            id="other width",
+        ),
+        pytest.param(
+            [
+                call("a", kind="tensor<?x8xbf16>"),
+                call("z", "a", kinds=["tensor<?x8xbf16>"], in_place=0),
+            ],
+            id="other element",
+        ),
+        pytest.param([call("z"), call("b", "z", in_place=0)], id="returned"),
+    ],
+)
+def test_storage_is_not_taken_over(lines):
+    assert plan(*lines)[1] == {}
+
+
+def test_shapes_follow_the_phase_and_the_stream_is_sized_by_tokens():
+    live, _ = plan(call("a"), call("z", "a"), phase="decode")
+    assert live["a"].shape == (dim_of(Symbol.SEQUENCES), 8)
+    assert live["z"].shape == (dim_of(Symbol.TOKENS), 8)
+    live, _ = plan(
+        call("a", "h"),
+        call("z", "a"),
+        arguments=f'%h: {H} {{sala.name = "hidden"}}',
+        phase="logits",
+    )
+    assert bounds(live) == {"h": (0, 0), "a": (0, 1), "z": (1, 1)}
+    assert live["h"].shape == (dim_of(Symbol.TOKENS), 8)
+    assert live["z"].shape == (dim_of(Symbol.LOGIT_ROWS), 8)
+
+
+def test_dims_read_as_people_write_them():
+    assert dim_text(dim_of(Symbol.SEQUENCES, 2, 1)) == "2*sequences + 1"
+    assert dim_text(dim_of(Symbol.TOKENS)) == "tokens"
+    assert dim_text(16) == "16"
+
+
+@pytest.fixture(scope="module")
+def model():
+    raw = tiny_config()
+    frontend = frontend_for(raw)
+    module = frontend.build_module(frontend.parse_config(raw))
+    return run_pipeline(module, sala_pipeline(Precision.BFLOAT16, accept_all))
+
+
+def test_the_residual_stream_of_a_model_is_one_storage(model):
+    phases = plan_memory(model).phases
+    for phase in (PhaseName.PREFILL, PhaseName.DECODE):
+        shared = phases[phase].storage()
+        assert len(shared) == 6  # embedding and two residual sums in three layers, but the last
+        assert set(shared.values()) == {phases[phase].returned[0]}
+    assert phases[PhaseName.LOGITS].storage() == {}
+
+
+def test_states_stay_in_their_pools(model):
+    phases = plan_memory(model).phases
+    for value, pool in phases[PhaseName.PREFILL].pools.items():
+        assert value.type == pool.type
+        assert pool.owner is model.ops.first.body.block
+
+
+def test_intervals_cover_every_use(model):
+    for intervals in plan_memory(model).phases.values():
+        for index, step in enumerate(intervals.calls):
+            for value in (*step.inputs, *step.outputs):
+                if value in intervals.live:
+                    live = intervals.live[value]
+                    assert live.first <= index <= live.last
+
+
+def test_the_plan_is_written_on_the_calls(model):
+    module = parse_module(print_module(model))
+    notes = [plain(op.attributes["live"]) for op in module.walk() if isinstance(op, KernelCallOp)]
+    assert notes[0] == ({"first": 0, "last": 14, "shape": ("tokens", "16")},)  # rope table
+    assert any(note[0].get("pool") == "layers.0.kv_cache" for note in notes)
+    assert sum("takes_over" in entry for note in notes for entry in note) == 12
+
+
+def test_operations_without_kernels_are_refused():
+    raw = tiny_config()
+    frontend = frontend_for(raw)
+    module = frontend.build_module(frontend.parse_config(raw))
+    with pytest.raises(CompileError, match="no function @prefill"):
+        plan_memory(module)
+    run_pipeline(module, sala_pipeline(Precision.FLOAT32, accept_all), stop_after="encode-weights")
+    with pytest.raises(CompileError, match="is not a kernel call yet"):
+        plan_memory(module)
