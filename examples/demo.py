@@ -33,7 +33,7 @@ def main() -> None:
     _run("sala-compile", checkpoint, "-o", artifact, "--context", "8K")
     _run(
         *("sala-run", artifact, "--prompt-file", str(directory / "prompt.txt")),
-        *("--max-tokens", "96", "--temperature", "0.9", "--ignore-eos"),
+        *("--max-tokens", "96", "--temperature", "0.8", "--top-k", "24", "--ignore-eos"),
     )
     _run("sala-inspect", artifact, "--memory", "--context", "8K", "--context", "1M")
     _run("sala-inspect", artifact, "--verify")
