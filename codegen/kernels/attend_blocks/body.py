@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tvm.tirx.script import builder as T
-
 from codegen.kernels.attend_blocks.spec import Schedule, Spec
 from codegen.kernels.operands import padded
 from codegen.kernels.pages import page_of
@@ -25,6 +23,7 @@ from codegen.kernels.tir.builder import (
     when,
 )
 from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.tile import cover_columns, live_lanes, tile, zero_tile
 
 F32 = Element.F32
@@ -106,7 +105,7 @@ class Attend:
                 self._take(worker, token, count, head)
 
     def _dense_run(self, token: Expr, end: Expr, head: Expr) -> Expr:
-        """How many tokens from `token` on are dense, of one sequence and before `end`; at least 1."""
+        """How many tokens from `token` on are dense, of its sequence, before `end`; at least 1."""
         stop = T.min(end, self.offsets[self.token_sequence[token] + 1])
         if self.counts is None:
             return stop - token

@@ -1,6 +1,9 @@
 """attend_blocks on the CPU: one (token, kv head) at a time, all heads of a group together."""
 
-from typing import Any
+from typing import Any, cast
+
+from xdsl.dialects.builtin import TensorType
+from xdsl.ir import SSAValue
 
 from codegen.kernels.attend_blocks.body import Attend
 from codegen.kernels.attend_blocks.spec import Schedule, Spec
@@ -36,7 +39,7 @@ def rule(op: AttendBlocksOp, target: CpuTarget) -> KernelChoice | str:
         block_size=kv_type(op.kv).block_size.data,
         element=element(op.kv),
         out_element=element(op.out),
-        budget=0 if op.blocks is None else op.blocks.type.get_shape()[2],
+        budget=0 if op.blocks is None else _width(op.blocks),
         gate=op.gate is not None,
         **column_views(q=op.q),
         **gate,
@@ -69,6 +72,11 @@ def rule(op: AttendBlocksOp, target: CpuTarget) -> KernelChoice | str:
             Workspace("operands", spec.element.dtype, schedule.operands(spec)),
         ),
     )
+
+
+def _width(blocks: SSAValue) -> int:
+    """The entries of a block list."""
+    return cast(TensorType, blocks.type).get_shape()[2]
 
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:

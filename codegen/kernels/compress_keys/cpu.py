@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tvm.tirx.script import builder as T
-
 from codegen.kernels.operands import element, indices_of, padded, spec_values, symbol_of
 from codegen.kernels.pages import (
     CacheShape,
@@ -29,6 +27,7 @@ from codegen.kernels.tir.builder import (
     workers,
 )
 from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.tile import live_lanes
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice

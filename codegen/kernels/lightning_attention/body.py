@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tvm.tirx.script import builder as T
-
 from codegen.kernels.lightning_attention.spec import CHUNK, Schedule, Spec
 from codegen.kernels.operands import padded
 from codegen.kernels.tir import vector
@@ -23,6 +21,7 @@ from codegen.kernels.tir.builder import (
     when,
 )
 from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.table import Table
 from codegen.kernels.tir.tile import (
     Tile,

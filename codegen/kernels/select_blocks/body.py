@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm.tirx.script import builder as T
-
 from codegen.kernels.operands import padded
 from codegen.kernels.pages import CompressedLevel, page_of
 from codegen.kernels.select_blocks.spec import Schedule, Spec
@@ -25,6 +23,7 @@ from codegen.kernels.tir.builder import (
     when,
 )
 from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.tile import Tile, cover_rows, live_lanes, zero_tile
 
 F32 = Element.F32
@@ -301,7 +300,7 @@ class _Item:
             best = self.kernel.floats[self.worker, start]
             for offset in range(1, ratio + 1):
                 best = T.max(best, self.kernel.floats[self.worker, start + offset])
-            bits = T.reinterpret(best, dtype="int32") & T.int32(MAGNITUDE)
+            bits = T.bitwise_and(T.reinterpret(best, dtype="int32"), T.int32(MAGNITUDE))
             self.kernel.ranks[self.worker, index] = bits
         self.kernel.ranks[self.worker, lanes(competing)] = _integers(-1)
 
@@ -322,7 +321,7 @@ class _Item:
         """Emit how many blocks have at least this rank, as a float."""
         hits = registers(1, "int32")
         hits[0] = _integers(0)
-        wanted = let(T.broadcast(rank, LANES))
+        wanted = let(splat(rank))
         with loop((competing + (LANES - 1)) // LANES) as v:
             ranks = self.kernel.ranks[self.worker, lanes(v * LANES)]
             hits[0] = hits[0] + T.Select(ranks >= wanted, _integers(1), _integers(0))
@@ -356,7 +355,7 @@ class _Item:
 
 
 def _between(values: Expr, slot: Expr, visible: Expr, *, outside: float = MASKED) -> Expr:
-    """`values` of the keys in slots `slot` .. `slot` + 15 that are visible: slots 1 to `visible`."""
+    """`values` of the 16 keys from slot `slot` on that are visible: slots 1 to `visible`."""
     other = splat(outside)
     return vector.first_lanes(
         other, 1 - slot, vector.first_lanes(values, visible + 1 - slot, other)
@@ -364,4 +363,4 @@ def _between(values: Expr, slot: Expr, visible: Expr, *, outside: float = MASKED
 
 
 def _integers(value: int) -> Expr:
-    return T.broadcast(T.int32(value), LANES)
+    return splat(T.int32(value))

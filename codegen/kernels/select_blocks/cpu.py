@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from tvm.tirx.script import builder as T
-
 from codegen.kernels.operands import (
     column_views,
     element,
@@ -14,6 +12,7 @@ from codegen.kernels.operands import (
 from codegen.kernels.select_blocks.body import Select
 from codegen.kernels.select_blocks.spec import Schedule, Spec
 from codegen.kernels.tir.builder import LANES, dealt, kernel, workers
+from codegen.kernels.tir.ir import T
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.heads import compressed_type

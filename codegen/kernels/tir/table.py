@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from tvm.tirx.script import builder as T
 
 from codegen.kernels.tir.builder import Expr
+from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.vector import FLOATS
 
 _TEXT = """
