@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from runtime.artifact import PhaseName
 from runtime.artifact.reader import Artifact
 from runtime.chat import TEMPLATE_FILE
 from runtime.cli.common import table
@@ -37,7 +38,9 @@ def manifest_section(artifact: Artifact) -> Section:
     facts.show_header = False
     for name, value in _facts(artifact).items():
         facts.add_row(name, value)
-    passes = table("passes", "pass", "ops before", "ops after", numbers=("ops before", "ops after"))
+    passes = table(
+        "\npasses", "pass", "ops before", "ops after", numbers=("ops before", "ops after")
+    )
     for entry in manifest.passes:
         passes.add_row(entry.name, str(entry.before), str(entry.after))
     views = (facts, passes) if manifest.passes else (facts,)
@@ -96,7 +99,11 @@ def _facts(artifact: Artifact) -> dict[str, str]:
     manifest = artifact.manifest
     sizes = ", ".join(f"{name} {size}" for name, size in manifest.model.sizes.items())
     steps = {
-        name: ", ".join(f"{phase.value} {len(body.steps)}" for phase, body in target.phases.items())
+        name: ", ".join(
+            f"{phase.value} {len(target.phases[phase].steps)}"
+            for phase in PhaseName
+            if phase in target.phases
+        )
         for name, target in artifact.program.targets.items()
     }
     facts = {
