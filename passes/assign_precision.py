@@ -5,16 +5,11 @@ from enum import StrEnum
 from typing import ClassVar
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import Float32Type, ModuleOp, TensorType, bf16, f32
+from xdsl.dialects.builtin import Float32Type, FunctionType, ModuleOp, TensorType, bf16, f32
+from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation, OpResult, SSAValue, Use
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import (
-    PatternRewriter,
-    PatternRewriteWalker,
-    RewritePattern,
-    TypeConversionPattern,
-    attr_type_rewrite_pattern,
-)
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from passes.rewriting import apply_patterns
 from sala_ir.dialect import CompressedKeysType, KvCacheType, LinearOp, LogitsOp
@@ -27,15 +22,29 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-@dataclass
-class _RoundCaches(TypeConversionPattern):
+class _RoundCaches(RewritePattern):
     """Pools of keys and values, and of compressed keys, hold bf16."""
 
-    recursive: bool = True
+    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
+        arguments = op.body.block.args if isinstance(op, FuncOp) else ()
+        caches = [value for value in (*arguments, *op.results) if _is_exact_cache(value.type)]
+        for value in caches:
+            rewriter.replace_value_with_new_type(value, _rounded(value.type))
+        if isinstance(op, FuncOp) and caches:
+            _retype_function(op)
 
-    @attr_type_rewrite_pattern
-    def convert_type(self, typ: KvCacheType | CompressedKeysType, /) -> Attribute | None:
-        return typ.with_element(bf16) if typ.element_type == f32 else None
+
+def _is_exact_cache(kind: Attribute) -> bool:
+    return isinstance(kind, KvCacheType | CompressedKeysType) and kind.element_type == f32
+
+
+def _retype_function(func: FuncOp) -> None:
+    """Give a function the type of its arguments, and of its results as they will be."""
+    inputs = [argument.type for argument in func.body.block.args]
+    outputs = [
+        _rounded(kind) if _is_exact_cache(kind) else kind for kind in func.function_type.outputs
+    ]
+    func.function_type = FunctionType.from_lists(inputs, outputs)
 
 
 class _RoundLinearInputs(RewritePattern):
@@ -63,7 +72,10 @@ def _is_linear_input(value: SSAValue, use: Use) -> bool:
     return isinstance(user, LogitsOp) and user.h is value
 
 
-def _rounded(kind: Attribute) -> TensorType:
+def _rounded(kind: Attribute) -> Attribute:
+    """The bf16 form of a cache or of an activation."""
+    if isinstance(kind, KvCacheType | CompressedKeysType):
+        return kind.with_element(bf16)
     assert isinstance(kind, TensorType)
     return TensorType(bf16, kind.get_shape())
 
@@ -88,5 +100,4 @@ class AssignPrecision(ModulePass):
         """Retype the module in place."""
         if self.dtype is Precision.FLOAT32:
             return
-        PatternRewriteWalker(_RoundCaches()).rewrite_module(op)
-        apply_patterns(op, _RoundLinearInputs())
+        apply_patterns(op, _RoundCaches(), _RoundLinearInputs())
