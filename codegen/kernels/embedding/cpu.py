@@ -7,8 +7,6 @@ stored once.
 from dataclasses import dataclass
 from typing import Any
 
-from xdsl.ir import Operation, SSAValue
-
 from codegen.kernels.linear.layout import PANEL_ROWS, panel_shape
 from codegen.kernels.operands import element, indices_of, padded, spec_values, symbol_of
 from codegen.kernels.tir.builder import Expr, Tensor, kernel, let, splat
@@ -16,11 +14,10 @@ from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice
+from passes.weight_names import demanded_layouts
 from sala_ir.dialect.attributes import LayoutAttr
 from sala_ir.dialect.base import weight_shape
-from sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
-from sala_ir.dialect.linear import LinearOp
-from sala_ir.dialect.weights import CastWeightOp, PackWeightOp, WeightOp
+from sala_ir.dialect.embedding import EmbeddingOp
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +50,13 @@ class Schedule:
 
 
 def rule(op: EmbeddingOp, target: CpuTarget) -> KernelChoice | str:
-    """Take every embedding; read the head's panels where a linear has the same weight."""
+    """Take every embedding; read panels where a linear, chosen before, demands them."""
     vocabulary, columns = weight_shape(op.weight)
     spec = Spec(
         vocabulary=vocabulary,
         columns=columns,
         scale=op.scale.value.data,
-        panel=_is_tied(op),
+        panel=LayoutAttr.panel(PANEL_ROWS) in demanded_layouts(op.weight),
         weight=element(op.weight),
         output=element(op.result),
     )
@@ -113,21 +110,3 @@ def _copy_from_panel(spec: Spec, weight: Tensor, token: Expr, y: Tensor, row: Ex
         spec.output.store(y, row, column, value=value, count=count)
 
     for_vectors(spec.columns, write, together=1)
-
-
-def _is_tied(op: EmbeddingOp) -> bool:
-    """Whether a linear of the module, in whatever function, reads the same tensor."""
-    module: Operation = op
-    while module.parent_op() is not None:
-        module = module.parent_op() or module
-    name = _tensor_name(op.weight)
-    heads = (each for each in module.walk() if isinstance(each, LinearOp | LogitsOp))
-    return name is not None and any(_tensor_name(head.weight) == name for head in heads)
-
-
-def _tensor_name(weight: SSAValue) -> str | None:
-    """The tensor of the checkpoint that a weight is, but for its element type."""
-    owner = weight.owner
-    while isinstance(owner, CastWeightOp | PackWeightOp):
-        owner = owner.operands[0].owner
-    return owner.tensor_name.data if isinstance(owner, WeightOp) else None
