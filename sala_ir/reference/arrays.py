@@ -26,9 +26,29 @@ def repeat_heads(x: Array, times: int) -> Array:
     return xp.reshape(copies, (x.shape[0], x.shape[1] * times, x.shape[2]))
 
 
-def heads_first(x: Array) -> Array:
-    """View [rows, heads, size] as [heads, rows, size]."""
-    return array_namespace(x).permute_dims(x, (1, 0, 2))
+def swap_heads(x: Array) -> Array:
+    """View [..., rows, heads, size] as [..., heads, rows, size], and the other way round."""
+    last = x.ndim - 1
+    return array_namespace(x).permute_dims(x, (*range(last - 2), last - 1, last - 2, last))
+
+
+def fold_sequences(x: Array, count: int) -> Array:
+    """View the rows of `count` equally long sequences as rows of one, its heads side by side.
+
+    [count * rows, heads, size] -> [rows, count * heads, size].
+    """
+    xp = array_namespace(x)
+    rows, heads, size = x.shape[0] // count, x.shape[1], x.shape[2]
+    parts = xp.permute_dims(xp.reshape(x, (count, rows, heads, size)), (1, 0, 2, 3))
+    return xp.reshape(parts, (rows, count * heads, size))
+
+
+def unfold_sequences(x: Array, count: int) -> Array:
+    """Undo `fold_sequences`: [rows, count * heads, size] -> [count * rows, heads, size]."""
+    xp = array_namespace(x)
+    rows, heads, size = x.shape[0], x.shape[1] // count, x.shape[2]
+    parts = xp.permute_dims(xp.reshape(x, (rows, count, heads, size)), (1, 0, 2, 3))
+    return xp.reshape(parts, (count * rows, heads, size))
 
 
 def iota(count: int, like: Array, *, start: int = 0) -> Array:

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import Array, indices_like, merge_heads, split_heads
-from sala_ir.reference.batch import Batch, SequenceRows
+from sala_ir.reference.arrays import (
+    Array,
+    fold_sequences,
+    indices_like,
+    merge_heads,
+    split_heads,
+    unfold_sequences,
+)
+from sala_ir.reference.batch import Batch, SequenceGroup
 from sala_ir.reference.cache import CompressedKeys, KVCache, append_kv, compress_keys
 from sala_ir.reference.gates import output_gate
 from sala_ir.reference.rounding import Round, exact
@@ -39,19 +46,16 @@ def attend_blocks(
     """
     xp = array_namespace(q)
     queries = operand_rounding(split_heads(q, num_heads))
-    allowed = None if blocks is None or counts is None else (blocks, counts)
     tile = _Tile(scale=scale, block_size=block_size, operand_rounding=operand_rounding)
     outs, reads = [queries[:0, ...]], [_blocks_up_to(np.zeros(0, np.int64), kv_heads, 1, q)]
-    for part in batch:
-        keys, values = kv[part.slot]
-        for rows in _tiles(part):
-            positions = part.positions[rows.start - part.start : rows.stop - part.start]
-            selected = None if allowed is None else tuple(x[rows, ...] for x in allowed)
-            outs.append(tile.attend(queries[rows, ...], keys, values, positions, selected))
-            read = _blocks_up_to(positions, kv_heads, block_size, q)
-            if selected is not None:
-                read = xp.where(selected[1] < 0, read, selected[1])
-            reads.append(read)
+    for group in batch.groups:
+        selected = None
+        if blocks is not None and counts is not None:
+            selected = (blocks[group.rows, ...], counts[group.rows, :])
+        outs.append(_attend_group(tile, queries[group.rows, ...], kv, group, selected))
+        positions = np.concatenate([part.positions for part in group.parts])
+        read = _blocks_up_to(positions, kv_heads, block_size, q)
+        reads.append(read if selected is None else xp.where(selected[1] < 0, read, selected[1]))
     out = merge_heads(xp.concat(outs, axis=0))
     return out if gate is None else output_gate(out, gate), xp.concat(reads, axis=0)
 
@@ -200,9 +204,31 @@ class _Tile:
         return causal & xp.permute_dims(per_key, (1, 0, 2))[:, None, ...]
 
 
-def _tiles(part: SequenceRows) -> list[slice]:
-    starts = range(part.start, part.stop, ROWS_PER_TILE)
-    return [slice(start, min(start + ROWS_PER_TILE, part.stop)) for start in starts]
+def _attend_group(
+    tile: _Tile,
+    queries: Array,
+    kv: KVCache,
+    group: SequenceGroup,
+    selected: tuple[Array, Array] | None,
+) -> Array:
+    """Attend for sequences of equal lengths, folded into the heads of one sequence."""
+    xp = array_namespace(queries)
+    count, positions = len(group.parts), group.first.positions
+    folded = fold_sequences(queries, count)
+    keys, values = (
+        xp.concat([kv[slot][side][: group.first.length, ...] for slot in group.slots], axis=1)
+        for side in (0, 1)
+    )
+    if selected is not None:
+        blocks, counts = selected
+        folded_counts = fold_sequences(counts[:, :, None], count)[:, :, 0]
+        selected = (fold_sequences(blocks, count), folded_counts)
+    outs = [folded[:0, ...]]
+    for start in range(0, group.first.count, ROWS_PER_TILE):
+        rows = slice(start, start + ROWS_PER_TILE)
+        part = None if selected is None else (selected[0][rows, ...], selected[1][rows, :])
+        outs.append(tile.attend(folded[rows, ...], keys, values, positions[rows], part))
+    return unfold_sequences(xp.concat(outs, axis=0), count)
 
 
 def _blocks_up_to(positions: np.ndarray, kv_heads: int, block_size: int, like: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 
@@ -43,6 +43,28 @@ class SequenceRows:
 
 
 @dataclass(frozen=True, slots=True)
+class SequenceGroup:
+    """Neighbours of a step with equal counts, histories and call lengths: they compute as one."""
+
+    parts: tuple[SequenceRows, ...]
+
+    @property
+    def first(self) -> SequenceRows:
+        """A sequence whose lengths are those of all."""
+        return self.parts[0]
+
+    @property
+    def rows(self) -> slice:
+        """The rows of the step that are new tokens of these sequences."""
+        return slice(self.first.start, self.parts[-1].stop)
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots of the sequences, in order."""
+        return tuple(part.slot for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """The sequences of one step, in the order of their rows."""
 
@@ -50,6 +72,12 @@ class Batch:
 
     def __iter__(self) -> Iterator[SequenceRows]:
         return iter(self.sequences)
+
+    @property
+    def groups(self) -> list["SequenceGroup"]:
+        """The sequences, neighbours of equal lengths together."""
+        runs = groupby(self, key=lambda part: (part.count, part.history, part.call_length))
+        return [SequenceGroup(tuple(run)) for _, run in runs]
 
     @property
     def positions(self) -> np.ndarray:

@@ -13,13 +13,13 @@ from array_api_compat import array_namespace
 from sala_ir.reference.arrays import (
     Array,
     device_of,
-    heads_first,
     merge_heads,
     repeat_heads,
     split_heads,
+    swap_heads,
     to_like,
 )
-from sala_ir.reference.batch import Batch
+from sala_ir.reference.batch import Batch, SequenceGroup
 from sala_ir.reference.norms import rms_norm
 from sala_ir.reference.rope import rope
 from sala_ir.reference.rounding import Round, exact
@@ -71,14 +71,16 @@ def lightning_attention(
     keys, values = (repeat_heads(split_heads(x, kv_heads), repeats) for x in (k, v))
     run = _FORMS[form]
     outs, updated = [queries[:0, ...]], dict(state)
-    for part in batch:
-        start = state[part.slot] if part.history else _zero_state(keys, values)
-        rows = part.rows
-        out, final = run(
-            queries[rows, ...], keys[rows, ...], values[rows, ...], slopes=slopes, state=start
+    for group in batch.groups:
+        start = _start_state(state, group, keys, values)
+        grouped = (
+            xp.reshape(x[group.rows, ...], (len(group.parts), group.first.count, *x.shape[1:]))
+            for x in (queries, keys, values)
         )
-        outs.append(out)
-        updated[part.slot] = state_rounding(final)
+        out, final = run(*grouped, slopes=slopes, state=start)
+        outs.append(xp.reshape(out, (-1, *out.shape[2:])))
+        for index, slot in enumerate(group.slots):
+            updated[slot] = state_rounding(final[index, ...])
     return merge_heads(xp.concat(outs, axis=0)), updated
 
 
@@ -87,15 +89,16 @@ def lightning_recurrence(
 ) -> tuple[Array, Array]:
     """Return o_t = q_t S_t and the last state, S_t = lambda S_(t-1) + k_t (outer) v_t.
 
-    q, k, v [tokens, heads, head_dim] with the scale in q, state [heads, head_dim, head_dim].
+    q, k, v [..., tokens, heads, head_dim] with the scale in q, state [..., heads, head_dim,
+    head_dim]; leading dimensions are sequences.
     """
     xp = array_namespace(q, k, v)
     decay = xp.exp(-to_like(slopes, q))[:, None, None]
-    outs = [q[:0, ...]]
-    for t in range(q.shape[0]):
-        state = decay * state + k[t, :, :, None] * v[t, :, None, :]
-        outs.append(xp.matmul(q[t, :, None, :], state)[None, :, 0, :])
-    return xp.concat(outs, axis=0), state
+    outs = [q[..., :0, :, :]]
+    for t in range(q.shape[-3]):
+        state = decay * state + k[..., t, :, :, None] * v[..., t, :, None, :]
+        outs.append(xp.matmul(q[..., t, :, None, :], state)[..., None, :, 0, :])
+    return xp.concat(outs, axis=-3), state
 
 
 def lightning_chunked(
@@ -110,13 +113,13 @@ def lightning_chunked(
     """Return what `lightning_recurrence` returns, `chunk` tokens at a time."""
     xp = array_namespace(q, k, v)
     rates = to_like(slopes, q)
-    outs = [q[:0, ...]]
-    for start in range(0, q.shape[0], chunk):
+    outs = [q[..., :0, :, :]]
+    for start in range(0, q.shape[-3], chunk):
         rows = slice(start, start + chunk)
-        queries, keys, values = (heads_first(x[rows, ...]) for x in (q, k, v))
+        queries, keys, values = (swap_heads(x[..., rows, :, :]) for x in (q, k, v))
         out, state = _one_chunk(queries, keys, values, rates, state)
-        outs.append(xp.permute_dims(out, (1, 0, 2)))
-    return xp.concat(outs, axis=0), state
+        outs.append(swap_heads(out))
+    return xp.concat(outs, axis=-3), state
 
 
 _FORMS: dict[LightningForm, Callable[..., tuple[Array, Array]]] = {
@@ -126,9 +129,9 @@ _FORMS: dict[LightningForm, Callable[..., tuple[Array, Array]]] = {
 
 
 def _one_chunk(q: Array, k: Array, v: Array, rates: Array, state: Array) -> tuple[Array, Array]:
-    """Run one chunk of q, k, v [heads, tokens, head_dim] from `state`."""
+    """Run one chunk of q, k, v [..., heads, tokens, head_dim] from `state`."""
     xp = array_namespace(q, k, v)
-    tokens = q.shape[1]
+    tokens = q.shape[-2]
     step = to_like(np.arange(tokens), q)
     rates = rates[:, None]
     since_start = xp.exp(-rates * (step + 1))[:, :, None]
@@ -150,7 +153,10 @@ def _prepare(
     return x if table is None else rope(x, table, head_dim=head_dim)
 
 
-def _zero_state(keys: Array, values: Array) -> Array:
+def _start_state(state: RecurrentState, group: SequenceGroup, keys: Array, values: Array) -> Array:
+    """The states before the new tokens of a group: [sequences, heads, key dim, value dim]."""
     xp = array_namespace(keys, values)
-    shape = (keys.shape[1], keys.shape[2], values.shape[2])
+    if group.first.history:
+        return xp.stack([state[slot] for slot in group.slots])
+    shape = (len(group.parts), keys.shape[1], keys.shape[2], values.shape[2])
     return xp.zeros(shape, dtype=keys.dtype, device=device_of(keys))

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import Array, iota, mask_like, split_heads
-from sala_ir.reference.batch import Batch, SequenceRows
+from sala_ir.reference.arrays import (
+    Array,
+    fold_sequences,
+    iota,
+    mask_like,
+    split_heads,
+    unfold_sequences,
+)
+from sala_ir.reference.batch import Batch, SequenceGroup
 from sala_ir.reference.cache import COARSE_FACTOR, CompressedKeys
 from sala_ir.reference.rounding import Round, exact
 
@@ -55,8 +62,8 @@ def select_blocks(
     xp = array_namespace(q)
     queries = operand_rounding(split_heads(q, num_heads))
     parts = [
-        _select_sequence(queries[part.rows, ...], compressed, part, kv_heads, scale, selection)
-        for part in batch
+        _select_group(queries[group.rows, ...], compressed, group, kv_heads, scale, selection)
+        for group in batch.groups
     ]
     empty = _dense_rows(queries[:0, ...], kv_heads, selection.budget)
     blocks, counts = zip(empty, *parts, strict=True)
@@ -147,28 +154,32 @@ def choose_blocks(
     return blocks, xp.sum(xp.astype(kept, xp.int32), axis=-1, dtype=xp.int32)
 
 
-def _select_sequence(
+def _select_group(
     queries: Array,
     compressed: CompressedKeys,
-    part: SequenceRows,
+    group: SequenceGroup,
     kv_heads: int,
     scale: float,
     selection: BlockSelection,
 ) -> tuple[Array, Array]:
     xp = array_namespace(queries)
+    count, part = len(group.parts), group.first
     if part.call_length < selection.dense_len or part.count == 0:
         return _dense_rows(queries, kv_heads, selection.budget)
-    fine, coarse = compressed[part.slot]
+    fine, coarse = (
+        xp.concat([compressed[slot][level] for slot in group.slots], axis=1) for level in (0, 1)
+    )
+    folded = fold_sequences(queries, count)
     tiles = []
     for start in range(0, part.count, ROWS_PER_TILE):
         rows = slice(start, start + ROWS_PER_TILE)
         positions = part.positions[rows]
         scores = block_scores(
-            queries[rows, ...], fine, coarse, positions, scale=scale, selection=selection
+            folded[rows, ...], fine, coarse, positions, scale=scale, selection=selection
         )
         tiles.append(choose_blocks(scores, positions, selection=selection))
-    blocks, counts = zip(*tiles, strict=True)
-    return xp.concat(blocks, axis=0), xp.concat(counts, axis=0)
+    blocks, counts = (xp.concat(parts, axis=0) for parts in zip(*tiles, strict=True))
+    return unfold_sequences(blocks, count), unfold_sequences(counts[:, :, None], count)[:, :, 0]
 
 
 def _dense_rows(queries: Array, kv_heads: int, budget: int) -> tuple[Array, Array]:
