@@ -45,6 +45,7 @@ class Engine:
         self._phases = PreparedProgram(artifact.program, target, device, memory.tensors).phases
         self._symbols = memory.plan.symbols
         self._lock = threading.Lock()
+        self._closed = False
         self.vocabulary = artifact.manifest.model.vocabulary
         self.context = memory.plan.sizes.context
         self.chunk = memory.plan.sizes.chunk
@@ -58,9 +59,16 @@ class Engine:
 
     def release(self, sequence: Sequence) -> None:
         """Take back the slot and the pages of a sequence; called by its `close`."""
-        self.pages.release(sequence.pages)
-        self.compressed.release(sequence.compressed_pages)
-        self.slots.release([sequence.slot])
+        with self._lock:
+            self.pages.release(sequence.pages)
+            self.compressed.release(sequence.compressed_pages)
+            self.slots.release([sequence.slot])
+
+    def close(self) -> None:
+        """Refuse whatever is asked from now on."""
+        with self._alone():
+            self._closed = True
+            self._phases = {}
 
     def append(
         self,
@@ -149,6 +157,8 @@ class Engine:
                 fix="use a lock, or load the model once for each thread",
             )
         try:
+            if self._closed:
+                raise RequestError("the model is closed", fix="load it again")
             yield
         finally:
             self._lock.release()
@@ -163,6 +173,8 @@ class Engine:
                 fix=f"load with chunk={size}" if size > 0 else None,
             )
         call_length = sequence.length + len(ids)
+        with self._alone():
+            self._take_pages(sequence, call_length)
         for first in range(0, len(ids), size):
             yield Work(sequence, ids[first : first + size], call_length)
 
@@ -170,7 +182,8 @@ class Engine:
         """Run the batch up to the final hidden states, and advance its sequences."""
         tokens = sum(len(work.token_ids) for work in batch)
         self._check_capacity(batch, tokens)
-        self._take_pages(batch)
+        for work in batch:
+            self._take_pages(work.sequence, work.sequence.length + len(work.token_ids))
         self._write_batch(batch, tokens)
         single = all(len(work.token_ids) == 1 for work in batch)
         phase = PhaseName.DECODE if single else PhaseName.PREFILL
@@ -199,11 +212,12 @@ class Engine:
         for work in batch:
             work.sequence.require_usable()
 
-    def _take_pages(self, batch: Items[Work]) -> None:
-        for work in batch:
-            sequence, length = work.sequence, work.sequence.length + len(work.token_ids)
-            self.pages.extend(sequence.slot, sequence.pages, length)
-            self.compressed.extend(sequence.slot, sequence.compressed_pages, length)
+    def _take_pages(self, sequence: Sequence, length: int) -> None:
+        """Own pages of both kinds for `length` tokens, or neither with MemoryBudgetError."""
+        sequence.require_usable()
+        self.pages.require(sequence.pages, length)
+        self.compressed.extend(sequence.slot, sequence.compressed_pages, length)
+        self.pages.extend(sequence.slot, sequence.pages, length)
 
     def _write_batch(self, batch: Items[Work], tokens: int) -> None:
         fields = self._inputs
@@ -214,8 +228,7 @@ class Engine:
             history = work.sequence.length
             fields[InputName.TOKENS][begin:end] = work.token_ids
             fields[InputName.TOKEN_SEQUENCE][begin:end] = index
-            positions = fields[InputName.TOKEN_POSITION][begin:end]
-            np.add(self._iota[: end - begin], np.int32(history), out=positions)
+            fields[InputName.TOKEN_POSITION][begin:end] = range(history, history + end - begin)
             fields[InputName.OFFSETS][index + 1] = end
             fields[InputName.HISTORY][index] = history
             fields[InputName.CALL_LENGTHS][index] = work.call_length
@@ -236,7 +249,6 @@ class Engine:
         self._control[3] = self._device.threads
         self._logits = arrays[self._program.logits][:, : self.vocabulary]
         self._last = arrays[LAST_LOGITS][:, : self.vocabulary]
-        self._iota = np.arange(self._symbols[Symbol.TOKENS], dtype=np.int32)
 
     def _make_tables(self) -> None:
         paging = self._program.paging

@@ -144,6 +144,7 @@ class Model:
     def close(self) -> None:
         """Give all memory back; closing twice does nothing."""
         if self._engine is not None:
+            self._engine.close()
             self._engine = None
             self._memory.close()
 

@@ -10,7 +10,7 @@ from runtime.errors import MemoryBudgetError
 class PagePool:
     """Hands out the numbers 0..count-1. Each is free, or held once or several times.
 
-    Invariant: a page is in the free list exactly if its count of holders is 0.
+    Invariant: the first `free` places of the free list are the pages with 0 holders.
     """
 
     def __init__(self, name: str, count: int, on_free: Callable[[int], None] | None = None) -> None:
@@ -18,31 +18,37 @@ class PagePool:
         self.name = name
         self.count = count
         self._on_free = on_free
-        self._free = list(range(count - 1, -1, -1))
-        self._holders = [0] * count
+        self._free = np.arange(count - 1, -1, -1, dtype=np.int32)
+        self._free_count = count
+        self._holders = np.zeros(count, np.int32)
 
     @property
     def free(self) -> int:
         """How many can be taken."""
-        return len(self._free)
+        return self._free_count
 
     @property
     def used(self) -> int:
         """How many are held."""
-        return self.count - len(self._free)
+        return self.count - self._free_count
 
     def take(self, number: int) -> list[int]:
         """Hold `number` free pages; all of them or, with MemoryBudgetError, none."""
-        if number > len(self._free):
+        self.require(number)
+        left = self._free_count - number
+        taken = self._free[left : self._free_count][::-1].tolist()
+        self._free_count = left
+        self._holders[taken] = 1
+        return taken
+
+    def require(self, number: int) -> None:
+        """Raise MemoryBudgetError unless `number` can be taken."""
+        if number > self._free_count:
             raise MemoryBudgetError(
-                f"{number} {self.name} are needed and {len(self._free)} are free",
+                f"{number} {self.name} are needed and {self._free_count} are free",
                 expected=f"at most {self.count} in use at a time",
                 fix="close sequences that are done, or load with more memory, context or batch",
             )
-        taken = [self._free.pop() for _ in range(number)]
-        for page in taken:
-            self._holders[page] = 1
-        return taken
 
     def share(self, pages: Iterable[int]) -> None:
         """Hold pages once more that somebody holds already."""
@@ -56,13 +62,14 @@ class PagePool:
             assert self._holders[page] > 0, f"{self.name} {page} is free"
             self._holders[page] -= 1
             if self._holders[page] == 0:
-                self._free.append(page)
+                self._free[self._free_count] = page
+                self._free_count += 1
                 if self._on_free is not None:
                     self._on_free(page)
 
     def holders(self, page: int) -> int:
         """How many hold the page."""
-        return self._holders[page]
+        return int(self._holders[page])
 
 
 class PageTable:
@@ -77,6 +84,10 @@ class PageTable:
     def missing(self, owned: list[int], length: int) -> int:
         """How many pages a sequence that owns `owned` lacks for `length` tokens."""
         return max(0, -(-length // self._page_tokens) - len(owned))
+
+    def require(self, owned: list[int], length: int) -> None:
+        """Raise MemoryBudgetError unless `extend` would succeed."""
+        self.pool.require(self.missing(owned, length))
 
     def extend(self, slot: int, owned: list[int], length: int) -> None:
         """Take what `length` tokens lack, add it to `owned` and to the row `slot`."""

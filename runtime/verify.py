@@ -31,9 +31,10 @@ from runtime.artifact.base import ALIGNMENT
 from runtime.artifact.golden import Argument
 from runtime.device import CpuDevice, default_threads
 from runtime.errors import ArtifactError
-from runtime.loading import TARGET, LoadRequest, plan_for
+from runtime.loading import LoadRequest, plan_for
 from runtime.memory import POISON
 from runtime.model import Model
+from runtime.targets import choose_target, runnable_targets
 
 
 class VectorKind(StrEnum):
@@ -64,9 +65,13 @@ class VectorResult:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """The results of all vectors; no vectors at all do not pass."""
+    """The results of all vectors; no vectors at all do not pass.
+
+    `skipped` names the targets whose kernels this machine cannot execute.
+    """
 
     results: tuple[VectorResult, ...]
+    skipped: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -89,9 +94,15 @@ def verify_artifact(path: str | Path | Artifact, *, threads: int | None = None) 
         return VerifyReport(())
     stored = MappedTensors(artifact.path(GOLDEN_TENSORS_NAME))
     workers = threads or default_threads()
-    kernels = [_run_kernel(artifact, vector, stored, workers) for vector in golden.kernels]
+    runnable = runnable_targets(artifact)
+    kernels = [
+        _run_kernel(artifact, vector, stored, workers)
+        for vector in golden.kernels
+        if vector.target in runnable
+    ]
     models = [_run_model(artifact, vector, stored, workers) for vector in golden.models]
-    return VerifyReport((*models, *kernels))
+    skipped = sorted({vector.target for vector in golden.kernels} - set(runnable))
+    return VerifyReport((*models, *kernels), tuple(skipped))
 
 
 def compare(
@@ -118,10 +129,17 @@ def _run_model(
 ) -> VectorResult:
     tokens = stored.array(vector.token_ids)
     expected = stored.array(vector.logits)
+    target = choose_target(artifact)
     request = LoadRequest(
-        context=len(tokens), batch=1, memory=None, threads=threads, chunk=None, sequences=1
+        context=len(tokens),
+        batch=1,
+        memory=None,
+        threads=threads,
+        chunk=None,
+        sequences=1,
     )
-    with Model(artifact, plan_for(artifact, request), target=TARGET, poison=True) as model:
+    plan = plan_for(artifact, target, request)
+    with Model(artifact, plan, target=target, poison=True) as model:
         found = model.logits(tokens)[len(tokens) - len(expected) :]
     difference, excess = compare(found, expected, absolute=vector.absolute, relative=0.0)
     return VectorResult(VectorKind.MODEL, vector.name, difference, excess)

@@ -32,6 +32,8 @@ STORED_TYPES: dict[str, np.dtype[Any]] = {
 
 PADDING = "__padding__."
 """Names of the filler tensors that keep the others aligned."""
+MAP_NORESERVE = 0x4000
+"""Linux: a private mapping that nobody writes needs no memory set aside; Python 3.11 lacks it."""
 MAX_HEADER = 100_000_000
 
 
@@ -243,7 +245,10 @@ class MappedTensors:
         self._path = path
         self.stored: Mapping[str, StoredTensor] = read_header(path)
         with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            private = mmap.MAP_PRIVATE | MAP_NORESERVE
+            self._map = mmap.mmap(
+                file.fileno(), 0, flags=private, prot=mmap.PROT_READ | mmap.PROT_WRITE
+            )
         self.nbytes = len(self._map)
 
     def array(self, name: str) -> np.ndarray:
