@@ -8,6 +8,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from codegen.vectors.batch import VectorBatch
 from passes.kernel_choice import base_and_start
+from sala_ir.dialect.attributes import Extent
 from sala_ir.dialect.base import SalaOp
 from sala_ir.dialect.types import (
     BatchType,
@@ -50,8 +51,14 @@ class Inputs:
         base, start = base_and_start(operand)
         if base not in self.bases:
             columns = cast(TensorType, base.type).get_shape()[1]
-            self.bases[base] = self._numbers(base.type, self.batch.tokens, columns)
+            self.bases[base] = self._numbers(base.type, self._rows, columns)
         return self.bases[base][:, start : start + cast(TensorType, operand.type).get_shape()[1]]
+
+    @property
+    def _rows(self) -> int:
+        """Live rows of the operation's activations."""
+        is_late = self._op.parameters.get("extent") == Extent.LOGIT_ROWS
+        return len(self.batch.parts) if is_late else self.batch.tokens
 
     def _numbers(self, kind: Any, *shape: int) -> np.ndarray:
         """Normal numbers that the element type represents, float64."""
