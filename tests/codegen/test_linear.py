@@ -68,6 +68,11 @@ def exact(buffer: np.ndarray) -> np.ndarray:
     return from_bits(buffer) if buffer.dtype == np.uint16 else buffer.astype(np.float64)
 
 
+def scratch(schedule: Schedule, workers: int) -> np.ndarray:
+    """The workspace of a kernel."""
+    return poisoned(workers, schedule.workspace)
+
+
 class Problem:
     """Random operands of a spec for some rows, and what the kernel must give."""
 
@@ -112,7 +117,8 @@ class Problem:
         control[0 if self.spec.extent == "tokens" else 2] = self.rows
         control[3] = workers
         optional = [each for each in (self.bias, self.residual) if each is not None]
-        arrays = (aligned(control), self.x, self.weight, *optional, out)
+        sums = scratch(default_schedule(self.spec, target), workers)
+        arrays = (aligned(control), self.x, self.weight, *optional, out, sums)
         library(target).call(self.spec.symbol, *arrays)
         return out
 
@@ -165,13 +171,17 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
     expected = problem.expected
     control = aligned(np.array([7, 0, 0, 2, *[0] * 12], np.int32))
     stream = problem.residual
-    fused.call(spec.symbol, control, problem.x, problem.weight, stream, stream)
+    sums = scratch(default_schedule(spec, HOST), 2)
+    fused.call(spec.symbol, control, problem.x, problem.weight, stream, stream, sums)
     np.testing.assert_allclose(stream[:7, : spec.rows], expected, 1e-4, 1e-4)
 
 
 @pytest.mark.parametrize(
     "schedule",
-    [Schedule(accumulators=4, tile_rows=3, unroll=1), Schedule(block_tiles=1, prefetch_rows=0)],
+    [
+        Schedule(accumulators=4, tile_rows=3, unroll=1),
+        Schedule(block_tiles=1, prefetch_rows=0, depth_steps=5, unroll=3),
+    ],
     ids=["small-tiles", "small-blocks"],
 )
 def test_bits_do_not_depend_on_the_schedule(schedule: Schedule) -> None:
@@ -182,7 +192,8 @@ def test_bits_do_not_depend_on_the_schedule(schedule: Schedule) -> None:
     out = poisoned(20 + EXTRA, spec.columns, dtype=np.uint16)
     control = aligned(np.array([20, 0, 0, 2, *[0] * 12], np.int32))
     other = Library([build(spec, HOST, schedule)], HOST)
-    other.call(spec.symbol, control, problem.x, problem.weight, problem.bias, out)
+    arrays = (problem.x, problem.weight, problem.bias, out, scratch(schedule, 2))
+    other.call(spec.symbol, control, *arrays)
     assert np.array_equal(out, expected)
 
 

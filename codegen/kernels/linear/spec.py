@@ -1,0 +1,95 @@
+"""What a linear kernel is compiled for, and how it is tiled."""
+
+from dataclasses import dataclass
+
+from codegen.kernels.linear.layout import PANEL_ROWS
+from codegen.kernels.operands import padded, symbol_of
+from codegen.kernels.tir.element import Element
+from codegen.targets.cpu import CpuTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Constants of one linear kernel.
+
+    `depth` is K, `rows` the N of the weight (with SwiGLU: gate and up, interleaved), `weight` the
+    element type of x and of the weight. A `residual_pitch` of 0 means that there is no residual.
+    """
+
+    depth: int
+    rows: int
+    weight: Element
+    output: Element
+    scale: float
+    bias: bool
+    swiglu: bool
+    extent: str
+    x_start: int
+    x_pitch: int
+    residual_start: int = 0
+    residual_pitch: int = 0
+
+    def __post_init__(self) -> None:
+        """Accept element types by name, as a saved spec has them."""
+        object.__setattr__(self, "weight", Element(self.weight))
+        object.__setattr__(self, "output", Element(self.output))
+
+    @property
+    def symbol(self) -> str:
+        """A unique name: the sizes, the element, and what is fused."""
+        parts = [f"{self.depth}x{self.rows}", self.weight]
+        parts += ["bias"] * self.bias + ["swiglu"] * self.swiglu
+        parts += ["residual"] * bool(self.residual_pitch)
+        return symbol_of("linear", "_".join(parts), self)
+
+    @property
+    def steps(self) -> int:
+        """Steps of a dot product."""
+        return -(-self.depth // self.weight.pack)
+
+    @property
+    def columns(self) -> int:
+        """Columns that the kernel writes: all of the output's pitch."""
+        return padded(self.rows // 2 if self.swiglu else self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Tiles of a linear kernel.
+
+    `accumulators` vectors are in flight at most; `tile_rows` rows share a read of the weight;
+    `unroll` steps stand in one loop body. A worker takes `block_tiles` tiles of rows of a panel at
+    a time and goes through their depth in parts of `depth_steps` steps, 256 bytes of weight each,
+    so that a part stays in a cache while the rows pass. With at most `prefetch_rows` rows the
+    weight is prefetched `prefetch_steps` steps ahead.
+    """
+
+    accumulators: int = 24
+    tile_rows: int = 6
+    unroll: int = 2
+    block_tiles: int = 16
+    depth_steps: int = 2048
+    prefetch_rows: int = 2
+    prefetch_steps: int = 8
+
+    @property
+    def block_rows(self) -> int:
+        """Rows that a worker takes at a time."""
+        return self.tile_rows * self.block_tiles
+
+    @property
+    def workspace(self) -> int:
+        """Floats of the sums of a block: rows x the outputs of a panel."""
+        return self.block_rows * PANEL_ROWS
+
+    def vectors(self, rows: int) -> int:
+        """Return the vectors of a panel that a tile of `rows` rows computes at a time."""
+        return max((n for n in (1, 2, 4) if n * rows <= self.accumulators), default=1)
+
+
+def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
+    """Return tiles that fit the target's registers, and parts that fit its caches."""
+    depth_steps = 2048 if spec.weight is Element.BF16 else 96
+    if target.has_avx512:
+        return Schedule(depth_steps=depth_steps)
+    return Schedule(accumulators=6, tile_rows=3, block_tiles=32, depth_steps=96)
