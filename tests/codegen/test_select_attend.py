@@ -236,7 +236,7 @@ def run_attend(
     read[:] = -77
     scratch = [
         poisoned(batch.workers, schedule.floats(spec)),
-        poisoned(batch.workers, schedule.operands(spec), dtype=np.dtype(spec.element.dtype)),
+        poisoned(batch.workers, schedule.operands(spec), dtype=schedule.product(spec).dtype),
     ]
     inputs = [] if lists is None else [aligned(x) for x in lists]
     gate = [layer.merged] if case.gate else []

@@ -24,6 +24,7 @@ from codegen.kernels.tir.builder import (
 )
 from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.product import Product
 from codegen.kernels.tir.tile import cover_columns, live_lanes, tile, zero_tile
 
 F32 = Element.F32
@@ -58,7 +59,7 @@ class Attend:
     @classmethod
     def declare(cls, builder: KernelBuilder, spec: Spec, schedule: Schedule) -> "Attend":
         """Declare the parameters."""
-        heads, element = spec.kv_heads, spec.element
+        heads = spec.kv_heads
         lists = ("block_rows", heads, spec.budget)
         gate = ("gate_rows", spec.gate_pitch)
         width = padded(spec.num_heads * spec.head_dim)
@@ -83,7 +84,9 @@ class Attend:
             blocks_read=builder.tensor("blocks_read", ("read_rows", heads), "int32"),
             floats=builder.tensor("scores", ("score_workers", schedule.floats(spec)), "float32"),
             operands=builder.tensor(
-                "operands", ("operand_workers", schedule.operands(spec)), element.dtype
+                "operands",
+                ("operand_workers", schedule.operands(spec)),
+                schedule.product(spec).dtype,
             ),
         )
 
@@ -148,6 +151,10 @@ class _Item:
     @property
     def schedule(self) -> Schedule:
         return self.kernel.schedule
+
+    @property
+    def product(self) -> Product:
+        return self.schedule.product(self.spec)
 
     @property
     def rows(self) -> Expr:
@@ -221,7 +228,7 @@ class _Item:
                     self.kernel.q, token, spec.q_start + head * size + column, count=live
                 )
                 place = row * self.columns + column
-                spec.element.store(self.kernel.operands, self.worker, place, value=query)
+                self.product.keep(self.kernel.operands, self.worker, place, value=query)
                 self.keep(self.outputs_at + place, splat(0.0))
             self.keep(self.maxima_at + row * LANES, splat(MASKED))
             self.keep(self.sums_at + row * LANES, splat(0.0))
@@ -254,12 +261,11 @@ class _Item:
         def columns(vector_index: Expr, live: Sequence[int], top: Expr) -> None:
             left = let(vector_index * LANES)
             scores = zero_tile(height, len(live))
-            scores.accumulate(
-                element,
+            self.product.accumulate(
+                scores,
                 spec.head_dim // element.pack,
-                lambda i, d: element.spread(
-                    self.kernel.operands, self.worker, (top + i) * self.columns + d * element.pack
-                ),
+                self.kernel.operands,
+                lambda i: (self.worker, (top + i) * self.columns),
                 lambda j, d: element.operand(
                     self.kernel.k_pool, page, self.head, d, left + j * LANES, 0
                 ),
@@ -294,7 +300,7 @@ class _Item:
             weight = let(vector.exp(self.floats(scores + v * LANES) - largest))
             cells[1] = cells[1] + weight
             place = self.probabilities_at + row * self.width + v * LANES
-            self.spec.element.store(self.kernel.operands, self.worker, place, value=weight)
+            self.product.keep(self.kernel.operands, self.worker, place, value=weight)
         self.keep(self.maxima_at + row * LANES, largest)
         self.keep(self.sums_at + row * LANES, cells[1])
         self.keep(self.factors_at + row * LANES, factor)
@@ -317,14 +323,11 @@ class _Item:
                 page = let(pages[b])
                 tokens = T.min(last - firsts[b] + 1, T.int32(spec.block_size))
                 base = let(self.probabilities_at + b * size)
-                outputs.accumulate(
-                    element,
+                self.product.accumulate(
+                    outputs,
                     let((tokens + (element.pack - 1)) // element.pack),
-                    lambda i, t: element.spread(
-                        self.kernel.operands,
-                        self.worker,
-                        base + (top + i) * self.width + t * element.pack,
-                    ),
+                    self.kernel.operands,
+                    lambda i, base=base: (self.worker, base + (top + i) * self.width),
                     lambda j, t: element.operand(
                         self.kernel.v_pool, page, self.head, t, left + j * LANES, 0
                     ),

@@ -15,6 +15,7 @@ from codegen.kernels.operands import (
     spec_values,
 )
 from codegen.kernels.tir.builder import dealt, kernel, workers
+from codegen.kernels.tir.product import widens
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.heads import kv_type
@@ -25,7 +26,8 @@ __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule"]
 
 def default_schedule(target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
-    return Schedule() if target.has_avx512 else Schedule(row_tile=4, column_vectors=1)
+    vectors = 4 if target.has_avx512 else 1
+    return Schedule(column_vectors=vectors, widened=widens(target))
 
 
 def rule(op: AttendBlocksOp, target: CpuTarget) -> KernelChoice | str:
@@ -69,7 +71,7 @@ def rule(op: AttendBlocksOp, target: CpuTarget) -> KernelChoice | str:
         ),
         workspaces=(
             Workspace("scores", "float32", schedule.floats(spec)),
-            Workspace("operands", spec.element.dtype, schedule.operands(spec)),
+            Workspace("operands", schedule.product(spec).dtype, schedule.operands(spec)),
         ),
     )
 

@@ -6,6 +6,7 @@ from codegen.kernels.operands import padded, symbol_of
 from codegen.kernels.pages import CacheShape
 from codegen.kernels.tir.builder import LANES
 from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.product import Product
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,18 @@ class Schedule:
 
     Dense attention with fewer than `row_tile` heads in a group takes several tokens at a time,
     about `query_rows` rows in all. `tile_tokens` is part of the result: it says where the running
-    maximum is taken.
+    maximum is taken. `widened`: see `Product`.
     """
 
     row_tile: int = 4
     column_vectors: int = 4
     query_rows: int = 8
     tile_tokens: int = 256
+    widened: bool = False
+
+    def product(self, spec: Spec) -> Product:
+        """How queries and probabilities meet the cache."""
+        return Product(spec.element, self.widened)
 
     def queries(self, spec: Spec) -> int:
         """Tokens that are taken at a time in the dense regime."""

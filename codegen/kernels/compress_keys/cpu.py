@@ -13,7 +13,6 @@ from codegen.kernels.pages import (
 )
 from codegen.kernels.tir import vector
 from codegen.kernels.tir.builder import (
-    LANES,
     Control,
     Expr,
     KernelBuilder,
@@ -23,19 +22,16 @@ from codegen.kernels.tir.builder import (
     loop,
     scratch,
     shared,
-    splat,
     workers,
 )
 from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.product import split_pairs
 from codegen.kernels.tir.tile import live_lanes
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice
 from sala_ir.dialect.heads import compressed_type, kv_type
 from sala_ir.dialect.stages import CompressKeysOp
-
-BITS = f"uint32x{LANES}"
-FLOATS = f"float32x{LANES}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +198,4 @@ class _Compress:
 
     def _unpacked(self, packs: Expr) -> list[Expr]:
         """The floats in 16 packs of 32 bits."""
-        if self.spec.element is Element.F32:
-            return [let(packs)]
-        bits = let(T.reinterpret(packs, dtype=BITS))
-        lower = T.shift_left(bits, splat(T.uint32(16)))
-        upper = bits & splat(T.uint32(0xFFFF0000))
-        return [let(T.reinterpret(half, dtype=FLOATS)) for half in (lower, upper)]
+        return [let(packs)] if self.spec.element is Element.F32 else list(split_pairs(packs))

@@ -87,7 +87,7 @@ class Select:
             counts=builder.tensor("counts", ("count_rows", heads), "int32"),
             floats=builder.tensor("scores", ("score_workers", "score_columns"), "float32"),
             ranks=builder.tensor("ranks", ("rank_workers", "rank_columns"), "int32"),
-            queries=builder.tensor("queries", queries, element.dtype),
+            queries=builder.tensor("queries", queries, schedule.product(spec).dtype),
         )
 
     def item(self, worker: Expr, item: Expr) -> None:
@@ -177,13 +177,13 @@ class _Item:
         self.kernel.counts[self.token, self.head] = T.int32(self.spec.budget)
 
     def _load_queries(self) -> None:
-        spec, size = self.spec, self.spec.head_dim
+        spec, size, product = self.spec, self.spec.head_dim, self.schedule.product(self.spec)
         with loop(spec.group) as row:
             start = let(spec.q_start + (self.head * spec.group + row) * size)
             for column, live in live_lanes(size):
                 query = F32.load(self.kernel.q, self.token, start + column, count=live)
                 place = row * padded(size) + column
-                spec.element.store(self.kernel.queries, self.worker, place, value=query)
+                product.keep(self.kernel.queries, self.worker, place, value=query)
 
     def _tiles(
         self, level: CompressedLevel, pool: Tensor, slots: Expr, body: Callable[..., None]
@@ -202,14 +202,11 @@ class _Item:
 
             def scores(top: Expr, height: int) -> Tile:
                 products = zero_tile(height, vectors)
-                products.accumulate(
-                    element,
+                self.schedule.product(spec).accumulate(
+                    products,
                     spec.head_dim // element.pack,
-                    lambda i, d: element.spread(
-                        self.kernel.queries,
-                        self.worker,
-                        (top + i) * padded(spec.head_dim) + d * element.pack,
-                    ),
+                    self.kernel.queries,
+                    lambda i: (self.worker, (top + i) * padded(spec.head_dim)),
                     lambda j, d: element.operand(pool, page, self.head, d, left + j * LANES, 0),
                 )
                 return products

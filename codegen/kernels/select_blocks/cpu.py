@@ -13,6 +13,7 @@ from codegen.kernels.select_blocks.body import Select
 from codegen.kernels.select_blocks.spec import Schedule, Spec
 from codegen.kernels.tir.builder import LANES, dealt, kernel, workers
 from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.product import widens
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.heads import compressed_type
@@ -23,7 +24,8 @@ __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"
 
 def default_schedule(target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
-    return Schedule() if target.has_avx512 else Schedule(row_tile=4, column_vectors=1)
+    vectors = 4 if target.has_avx512 else 1
+    return Schedule(column_vectors=vectors, widened=widens(target))
 
 
 def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
@@ -32,7 +34,7 @@ def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
     return (
         Workspace("scores", "float32", floats, spec.ratio),
         Workspace("ranks", "int32", 2 * LANES, 1),
-        Workspace("queries", spec.element.dtype, schedule.queries(spec)),
+        Workspace("queries", schedule.product(spec).dtype, schedule.queries(spec)),
     )
 
 

@@ -6,6 +6,7 @@ from codegen.kernels.operands import padded, symbol_of
 from codegen.kernels.pages import CompressedLevel, compressed_levels
 from codegen.kernels.tir.builder import LANES
 from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.product import Product
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,18 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`row_tile` heads x `column_vectors` vectors of 16 keys are scored at a time."""
+    """`row_tile` heads x `column_vectors` vectors of 16 keys are scored at a time.
+
+    `widened`: see `Product`.
+    """
 
     row_tile: int = 4
     column_vectors: int = 4
+    widened: bool = False
+
+    def product(self, spec: Spec) -> Product:
+        """How queries meet the compressed keys."""
+        return Product(spec.element, self.widened)
 
     def rows(self, spec: Spec) -> int:
         """Heads of a group, rounded up to whole tiles."""

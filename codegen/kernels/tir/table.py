@@ -1,14 +1,12 @@
 """Constant tables of a kernel: float32 values that stand in the library beside its code."""
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-
 from codegen.kernels.tir.builder import Expr
 from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.shims import float32_constant
 from codegen.kernels.tir.vector import FLOATS
 
 _TEXT = """
@@ -44,12 +42,7 @@ class Table:
 @contextmanager
 def constant_table(name: str, values: Sequence[float]) -> Iterator[Table]:
     """Give the statements of the block a table; `name` must be unique in the library."""
-    text = ", ".join(f"float {_hexadecimal(value)}" for value in values)
+    text = ", ".join(f"float {float32_constant(value)}" for value in values)
     text = _TEXT.format(name=name, count=len(values), values=text)
     with T.attr(0, "pragma_import_llvm", text):
         yield Table(name)
-
-
-def _hexadecimal(value: float) -> str:
-    """A float32 as LLVM writes it: the bits of the equal double."""
-    return f"0x{struct.pack('>d', float(np.float32(value))).hex().upper()}"

@@ -1,0 +1,101 @@
+"""Products of rounded rows, kept in scratch memory, with operands of a pool.
+
+Two ways for bf16. Pairs: scratch holds bf16 and one instruction takes two products, which is best
+where the processor issues it every cycle. Widened: scratch holds the rounded values as floats, and
+each pair of the pool is split into two vectors of floats that all the rows of a tile share.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from codegen.kernels.tir import vector
+from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let, loop, splat
+from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.tile import Tile
+from codegen.targets.cpu import CpuTarget
+
+BITS = f"uint32x{LANES}"
+
+HALF_RATE_PAIRS = ("cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids")
+"""Processors whose dot product of bf16 pairs issues every other cycle: two multiply-adds of floats
+in each cycle are twice the arithmetic."""
+
+
+def widens(target: CpuTarget) -> bool:
+    """Whether the widened way is faster on the target."""
+    return not target.has_avx512_bf16 or target.processor.startswith(HALF_RATE_PAIRS)
+
+
+def split_pairs(pairs: Expr) -> tuple[Expr, Expr]:
+    """The even and the odd values of 16 pairs of bf16 (32 bits each), as floats."""
+    bits = let(T.reinterpret(pairs, dtype=BITS))
+    even = T.reinterpret(T.shift_left(bits, splat(T.uint32(16))), dtype=vector.FLOATS)
+    odd = T.reinterpret(bits & splat(T.uint32(0xFFFF0000)), dtype=vector.FLOATS)
+    return let(even), let(odd)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """How rows of scratch memory meet the packs of a pool of `element`."""
+
+    element: Element
+    widened: bool
+
+    @property
+    def _splits(self) -> bool:
+        return self.widened and self.element is Element.BF16
+
+    @property
+    def dtype(self) -> str:
+        """Type of the scratch memory."""
+        return "float32" if self._splits else self.element.dtype
+
+    def keep(self, scratch: Tensor, *place: Expr, value: Expr) -> None:
+        """Emit the rounding of 16 floats to the element type and their write to scratch memory."""
+        if self._splits:
+            *rows, column = place
+            scratch[(*rows, lanes(column))] = vector.from_bf16(vector.to_bf16(value))
+        else:
+            self.element.store(scratch, *place, value=value)
+
+    def accumulate(
+        self,
+        tile: Tile,
+        packs: Expr,
+        scratch: Tensor,
+        rows: Callable[[int], tuple[Expr, ...]],
+        right: Callable[[int, Expr], Expr],
+    ) -> None:
+        """Emit `tile[i, j] += row i * column j` over `packs` packs, in ascending order.
+
+        `rows(i)` is where row i begins in scratch memory, `right(j, k)` the k-th 16 packs of the
+        pool for column vector j (`Element.operand`).
+        """
+        pack = self.element.pack
+        starts = [rows(i) for i in range(tile.rows)]
+        if self._splits:
+            self._accumulate_split(tile, packs, scratch, starts, right)
+            return
+
+        def left(i: int, k: Expr) -> Expr:
+            *outer, column = starts[i]
+            return self.element.spread(scratch, *outer, column + k * pack)
+
+        tile.accumulate(self.element, packs, left, right)
+
+    @staticmethod
+    def _accumulate_split(
+        tile: Tile,
+        packs: Expr,
+        scratch: Tensor,
+        starts: list[tuple[Expr, ...]],
+        right: Callable[[int, Expr], Expr],
+    ) -> None:
+        with loop(packs) as k:
+            halves = [split_pairs(right(j, k)) for j in range(tile.vectors)]
+            for half in range(2):
+                for i, (*outer, column) in enumerate(starts):
+                    row = let(splat(scratch[(*outer, column + k * 2 + half)]))
+                    for j in range(tile.vectors):
+                        tile[i, j] = vector.fma(row, halves[j][half], tile[i, j])
