@@ -45,7 +45,7 @@ class Session:
         if self._as_json:
             print_json({"text": text, **report})
         else:
-            self._console.print(summary(report), markup=False)
+            self._console.print(summary(report), markup=False, soft_wrap=True)
         return INTERRUPTED if interrupted else 0
 
     def talk(self) -> int:
