@@ -1,16 +1,14 @@
 """Memory planning: sizes, packing, and what fits a budget. A leaf that everybody may import."""
 
+from runtime.plan.fit import largest_batch, largest_context, require_fit
 from runtime.plan.memory import (
     LAST_LOGITS,
     MemoryPlan,
     Part,
     Placed,
     arena_buffers,
-    largest_batch,
-    largest_context,
     measure,
     plan_memory,
-    require_fit,
 )
 from runtime.plan.packing import Buffer, Packing, pack
 from runtime.plan.report import PART_NAMES, memory_document, memory_sentence

@@ -14,10 +14,9 @@ from runtime.artifact.program import (
     ValueKind,
     pool_symbol,
 )
-from runtime.errors import ArtifactError, MemoryBudgetError
-from runtime.plan.packing import Buffer, Packing, largest, pack
-from runtime.plan.sizes import MAX_CONTEXT, Sizes
-from runtime.units import format_bytes, format_tokens
+from runtime.errors import ArtifactError
+from runtime.plan.packing import Buffer, Packing, lower_bound, pack
+from runtime.plan.sizes import Sizes
 
 MAX_BYTES = 1 << 47
 """No buffer of an honest program is larger than the address space."""
@@ -145,52 +144,17 @@ def measure(name: str, value: Value, symbols: Symbols) -> tuple[tuple[int, ...],
     return shape, size
 
 
-def largest_context(
-    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
-) -> int:
-    """The longest context in tokens, whole pages, that fits `budget` with the given batch."""
-    page = program.paging.page_tokens
-
-    def fits(pages: int) -> bool:
-        wanted = sizes.with_context(pages * page)
-        return plan_memory(program, target, wanted, weight_bytes).total_bytes <= budget
-
-    return largest(fits, MAX_CONTEXT // page) * page
-
-
-def largest_batch(
-    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
-) -> int:
-    """The most sequences of the given context that fit `budget`."""
-
-    def fits(batch: int) -> bool:
-        wanted = sizes.with_batch(batch)
-        return plan_memory(program, target, wanted, weight_bytes).total_bytes <= budget
-
-    return largest(fits, 1 << 16)
-
-
-def require_fit(
-    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
-) -> MemoryPlan:
-    """The plan; MemoryBudgetError naming the largest context and batch if it exceeds `budget`."""
-    plan = plan_memory(program, target, sizes, weight_bytes)
-    if plan.total_bytes <= budget:
-        return plan
-    context = largest_context(program, target, sizes, weight_bytes, budget)
-    batch = largest_batch(program, target, sizes, weight_bytes, budget)
-    options = []
-    if context:
-        options.append(f"context={context} ({format_tokens(context)}) with batch={sizes.batch}")
-    if batch:
-        options.append(f"batch={batch} with context={sizes.context}")
-    raise MemoryBudgetError(
-        f"context {sizes.context} with batch {sizes.batch} needs {plan.total_bytes} bytes "
-        f"({format_bytes(plan.total_bytes)}) of memory",
-        where=", ".join(f"{part.value} {format_bytes(size)}" for part, size in plan.parts.items()),
-        expected=f"at most {budget} bytes ({format_bytes(budget)})",
-        fix="; ".join(options) + " would fit" if options else "give more memory",
-    )
+def least_bytes(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> int:
+    """What no plan can be smaller than: as `plan_memory`, with the arena's lower bound."""
+    symbols = sizes.symbols(program.paging)
+    outside = _last_logits(program, symbols, 0).size
+    sizes_outside = [
+        measure(name, value, symbols)[1]
+        for name, value in program.values.items()
+        if value.kind in (ValueKind.INPUT, ValueKind.POOL)
+    ]
+    arena = lower_bound(arena_buffers(program, program.targets[target], symbols))
+    return weight_bytes + arena + sum(map(align, [*sizes_outside, outside]))
 
 
 def _last_logits(program: Program, symbols: Symbols, offset: int) -> Placed:

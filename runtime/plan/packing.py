@@ -1,7 +1,8 @@
 """Packing of buffers that live for a while into one arena."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,36 +31,59 @@ class Packing:
     """
 
     buffers: tuple[Buffer, ...]
-    offsets: dict[str, int]
+    offsets: Mapping[str, int]
     total: int
     lower_bound: int
 
 
-def pack(buffers: Sequence[Buffer]) -> Packing:
+def pack(buffers: Iterable[Buffer]) -> Packing:
     """Place the buffers at multiples of 64 bytes so that those alive together do not overlap.
 
     The same buffers always get the same places. Several orders are tried, each placing a buffer
     into the tightest gap that it fits; then the buffers that stick out are moved to the front.
     """
-    buffers = sorted(buffers, key=lambda buffer: buffer.name)
+    return _pack(tuple(sorted(buffers, key=lambda buffer: buffer.name)))
+
+
+@lru_cache(maxsize=64)
+def _pack(buffers: tuple[Buffer, ...]) -> Packing:
     packer = _Packer(buffers)
     bound = packer.lower_bound()
-    best_order = min(packer.orders(), key=packer.total_of)
-    best, order = packer.total_of(best_order), best_order
+    best = min(_attempts(packer, bound), key=lambda attempt: attempt.total)
+    offsets = {buffer.name: int(best.offsets[index]) for index, buffer in enumerate(buffers)}
+    return Packing(buffers, offsets, best.total, bound)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """The offsets that an order led to, and the total."""
+
+    order: np.ndarray
+    offsets: np.ndarray
+    total: int
+
+
+def _attempts(packer: "_Packer", bound: int) -> Iterator[_Attempt]:
+    """Attempts up to one that cannot be beaten: plain orders, then improvements of the best."""
+    best: _Attempt | None = None
+    for order in packer.orders():
+        attempt = packer.attempt(order)
+        yield attempt
+        if attempt.total <= bound:
+            return
+        if best is None or attempt.total < best.total:
+            best = attempt
+    assert best is not None, "there is at least one order"
     for _ in range(ROUNDS):
-        if best <= bound:
-            break
-        order = packer.promote(order)
-        total = packer.total_of(order)
-        if total < best:
-            best, best_order = total, order
-    offsets = packer.place(best_order)
-    return Packing(
-        tuple(buffers),
-        {buffer.name: int(offsets[index]) for index, buffer in enumerate(buffers)},
-        best,
-        bound,
-    )
+        best = packer.attempt(packer.promote(best))
+        yield best
+        if best.total <= bound:
+            return
+
+
+def lower_bound(buffers: Iterable[Buffer]) -> int:
+    """The largest sum of buffers alive at one step, in bytes."""
+    return _Packer(tuple(buffers)).lower_bound()
 
 
 class _Packer:
@@ -72,9 +96,10 @@ class _Packer:
 
     def lower_bound(self) -> int:
         """The largest sum of sizes alive at one step."""
-        steps = np.unique(self.first)
-        alive = (self.first <= steps[:, None]) & (steps[:, None] <= self.last)
-        return int((alive * self.size).sum(axis=1).max(initial=0))
+        changes = np.zeros(int(self.last.max(initial=-1)) + 2, np.int64)
+        np.add.at(changes, self.first, self.size)
+        np.add.at(changes, self.last + 1, -self.size)
+        return int(np.cumsum(changes).max(initial=0))
 
     def orders(self) -> list[np.ndarray]:
         """Plain orders: by size, by area, by time, by length."""
@@ -88,9 +113,10 @@ class _Packer:
         ]
         return [np.lexsort(key) for key in keys]
 
-    def total_of(self, order: np.ndarray) -> int:
-        """Bytes of the arena when the buffers are placed in this order."""
-        return int((self.place(order) + self.size).max(initial=0))
+    def attempt(self, order: np.ndarray) -> _Attempt:
+        """What placing the buffers in this order leads to."""
+        offsets = self.place(order)
+        return _Attempt(order, offsets, int((offsets + self.size).max(initial=0)))
 
     def place(self, order: np.ndarray) -> np.ndarray:
         """The offset of every buffer when they are placed in this order."""
@@ -104,11 +130,11 @@ class _Packer:
             placed[index] = True
         return offsets
 
-    def promote(self, order: np.ndarray) -> np.ndarray:
-        """The order with the buffers that end highest placed first."""
-        ends = self.place(order) + self.size
-        highest = ends[order] == ends.max()
-        return np.concatenate([order[highest], order[~highest]])
+    def promote(self, attempt: _Attempt) -> np.ndarray:
+        """The order of the attempt with the buffers that end highest placed first."""
+        ends = (attempt.offsets + self.size)[attempt.order]
+        highest = ends == attempt.total
+        return np.concatenate([attempt.order[highest], attempt.order[~highest]])
 
 
 def _tightest_gap(begins: np.ndarray, ends: np.ndarray, size: int) -> int:

@@ -22,7 +22,7 @@ from runtime.artifact import (
 from runtime.artifact.processor import missing_instructions
 from runtime.artifact.writer import sign
 from runtime.errors import ArtifactError
-from tests.support.handmade import LIBRARY, fill, program, write_handmade
+from tests.support.handmade import LIBRARY, fill, tiny_program, write_handmade
 
 WEIGHTS = "weights-00001.safetensors"
 
@@ -59,7 +59,7 @@ def _edit_program(directory: Path, change: Callable[[dict[str, Any]], None]) -> 
 
 def test_a_whole_artifact_opens(handmade: Path):
     artifact = open_artifact(handmade, hash_weights=True)
-    assert artifact.program == program()
+    assert artifact.program == tiny_program()
     assert artifact.weight_bytes == (handmade / WEIGHTS).stat().st_size
     assert artifact.golden().models[0].name == "short"
 

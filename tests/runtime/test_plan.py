@@ -20,7 +20,7 @@ from runtime.plan import (
     require_fit,
 )
 from runtime.plan.packing import largest
-from tests.support.handmade import PAGE, program
+from tests.support.handmade import PAGE, tiny_program
 
 SIZES = Sizes(context=64, batch=2, chunk=8, sequences=3, workers=2)
 WEIGHTS = 1000
@@ -123,7 +123,7 @@ def test_compressed_pages_suffice_for_every_sharing(
 
 
 def test_a_plan_places_everything_apart():
-    plan = plan_memory(program(), "cpu", SIZES, WEIGHTS)
+    plan = plan_memory(tiny_program(), "cpu", SIZES, WEIGHTS)
     assert plan.total_bytes == plan.mapping_bytes + WEIGHTS == sum(plan.parts.values())
     assert plan.parts[Part.KV_PAGES] == 32 * 16 * 4
     assert plan.parts[Part.RECURRENT_STATE] == align(3 * 16 * 4)
@@ -140,7 +140,7 @@ def test_a_plan_places_everything_apart():
 
 
 def test_values_with_an_alias_share_a_place():
-    whole = program()
+    whole = tiny_program()
     phase = whole.targets["cpu"].phases[PhaseName.LOGITS]
     shared = phase.model_copy(update={"alias": {"logits": "hidden"}})
     phases = {**whole.targets["cpu"].phases, PhaseName.LOGITS: shared}
@@ -151,7 +151,7 @@ def test_values_with_an_alias_share_a_place():
 
 
 def test_the_largest_context_and_batch_are_exact():
-    whole = program()
+    whole = tiny_program()
     budget = plan_memory(whole, "cpu", SIZES, WEIGHTS).total_bytes + 12345
     context = largest_context(whole, "cpu", SIZES, WEIGHTS, budget)
 
@@ -164,7 +164,7 @@ def test_the_largest_context_and_batch_are_exact():
 
 
 def test_what_does_not_fit_is_refused_with_what_would():
-    whole = program()
+    whole = tiny_program()
     wide = Sizes(context=1 << 20, batch=2, chunk=8, sequences=2, workers=1)
     with pytest.raises(MemoryBudgetError) as caught:
         require_fit(whole, "cpu", wide, WEIGHTS, 1 << 20)
@@ -177,4 +177,6 @@ def test_what_does_not_fit_is_refused_with_what_would():
 
 def test_the_context_ends_where_positions_end():
     sizes = Sizes(context=64, batch=1, chunk=8, sequences=1, workers=1)
-    assert largest_context(program(), "cpu", sizes, 0, 1 << 60) == np.iinfo(np.int32).max // 4 * 4
+    assert (
+        largest_context(tiny_program(), "cpu", sizes, 0, 1 << 60) == np.iinfo(np.int32).max // 4 * 4
+    )

@@ -1,0 +1,84 @@
+"""What fits a budget: the largest context and batch, and the refusal that names them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime.artifact.program import Program
+from runtime.errors import MemoryBudgetError
+from runtime.plan.memory import MemoryPlan, least_bytes, plan_memory
+from runtime.plan.packing import largest
+from runtime.plan.sizes import MAX_CONTEXT, Sizes
+from runtime.units import format_bytes, format_tokens
+
+MAX_BATCH = 1 << 16
+
+
+def largest_context(
+    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
+) -> int:
+    """The longest context in tokens, whole pages, that fits `budget` with the given batch."""
+    page = program.paging.page_tokens
+
+    def resized(pages: int) -> Sizes:
+        return sizes.with_context(pages * page)
+
+    fitting = _Fitting(program, target, weight_bytes, budget, resized)
+    return fitting.largest(MAX_CONTEXT // page) * page
+
+
+def largest_batch(
+    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
+) -> int:
+    """The most sequences of the given context that fit `budget`."""
+    return _Fitting(program, target, weight_bytes, budget, sizes.with_batch).largest(MAX_BATCH)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """Which of the sizes `resized(n)` fit the budget."""
+
+    program: Program
+    target: str
+    weight_bytes: int
+    budget: int
+    resized: Callable[[int], Sizes]
+
+    def largest(self, limit: int) -> int:
+        """The largest fitting n up to `limit`; the bound, which is quick, narrows the search."""
+        hopeful = largest(lambda n: self._bytes(n, least_bytes) <= self.budget, limit)
+        if hopeful == 0 or self._fits(hopeful):
+            return hopeful
+        return largest(self._fits, hopeful)
+
+    def _fits(self, n: int) -> bool:
+        return self._bytes(n, _planned_bytes) <= self.budget
+
+    def _bytes(self, n: int, measured: Callable[[Program, str, Sizes, int], int]) -> int:
+        return measured(self.program, self.target, self.resized(n), self.weight_bytes)
+
+
+def _planned_bytes(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> int:
+    return plan_memory(program, target, sizes, weight_bytes).total_bytes
+
+
+def require_fit(
+    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
+) -> MemoryPlan:
+    """The plan; MemoryBudgetError naming the largest context and batch if it exceeds `budget`."""
+    plan = plan_memory(program, target, sizes, weight_bytes)
+    if plan.total_bytes <= budget:
+        return plan
+    context = largest_context(program, target, sizes, weight_bytes, budget)
+    batch = largest_batch(program, target, sizes, weight_bytes, budget)
+    options = []
+    if context:
+        options.append(f"context={context} ({format_tokens(context)}) with batch={sizes.batch}")
+    if batch:
+        options.append(f"batch={batch} with context={sizes.context}")
+    raise MemoryBudgetError(
+        f"context {sizes.context} with batch {sizes.batch} needs {plan.total_bytes} bytes "
+        f"({format_bytes(plan.total_bytes)}) of memory",
+        where=", ".join(f"{part.value} {format_bytes(size)}" for part, size in plan.parts.items()),
+        expected=f"at most {budget} bytes ({format_bytes(budget)})",
+        fix="; ".join(options) + " would fit" if options else "give more memory",
+    )
