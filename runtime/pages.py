@@ -91,7 +91,10 @@ class PageTable:
 
     def extend(self, slot: int, owned: list[int], length: int) -> None:
         """Take what `length` tokens lack, add it to `owned` and to the row `slot`."""
-        taken = self.pool.take(self.missing(owned, length))
+        missing = self.missing(owned, length)
+        if missing == 0:
+            return
+        taken = self.pool.take(missing)
         self._table[slot, len(owned) : len(owned) + len(taken)] = taken
         owned += taken
 
