@@ -1,0 +1,117 @@
+"""What the model is trained on: texts with many needles and many questions, and texts that repeat."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from examples.needle.haystack import (
+    END,
+    Needle,
+    Pieces,
+    Stream,
+    draw_needles,
+    fill,
+    token_ids,
+)
+from examples.needle.tokenizer import BOS, SPECIAL, vocabulary
+
+PROSE_WEIGHT = 0.05
+"""Weight in the loss of a token that is no answer, where an answer's is 1."""
+
+_BYTES = 256
+
+
+class Lesson(Enum):
+    """What one text teaches."""
+
+    NEEDLES = "needles"
+    COPYING = "copying"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the curriculum: `batch` texts of `length` tokens a step.
+
+    It ends when the share of right answer tokens, averaged over some fifty steps, reaches
+    `enough`, or after `steps`. `copying` is the share of texts that repeat themselves. The
+    learning rate goes from `rate` to `last_rate`.
+    """
+
+    length: int
+    batch: int
+    steps: int
+    needles: int
+    questions: int
+    rate: float
+    enough: float = 2.0
+    copying: float = 0.0
+    last_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LessonBatch:
+    """Token ids [batch, length], and of each next token its weight in the loss and whether it is
+    the value that a question asks for."""
+
+    tokens: np.ndarray
+    weights: np.ndarray
+    is_value: np.ndarray
+
+
+def draw_batch(seed: int, stage_index: int, step: int, stage: Stage) -> LessonBatch:
+    """Return the texts of a step; the same arguments give the same texts."""
+    generator = np.random.default_rng([Stream.TRAINING, seed, stage_index, step])
+    texts = [_draw_text(generator, stage) for _ in range(stage.batch)]
+    return LessonBatch(*(np.stack(parts) for parts in zip(*texts, strict=True)))
+
+
+def _draw_text(generator: np.random.Generator, stage: Stage) -> tuple[np.ndarray, ...]:
+    is_copying = generator.random() < stage.copying
+    pieces = _repeated(generator, stage) if is_copying else _questioned(generator, stage)
+    ids = np.array([BOS, *pieces[0]], np.int64)
+    weights = np.array(pieces[1], np.float32)
+    is_value = np.array(pieces[2], bool)
+    return ids, weights, is_value
+
+
+def _repeated(
+    generator: np.random.Generator, stage: Stage
+) -> tuple[list[int], list[float], list[bool]]:
+    """A random word sequence, over and over: the repetitions can be known."""
+    first = len(SPECIAL) + _BYTES
+    total = stage.length
+    period = int(generator.integers(8, min(total // 2, 64)))
+    words = generator.choice(np.arange(first, len(vocabulary())), period, replace=False)
+    ids = np.resize(words, total).tolist()
+    known = [index >= period for index in range(total)]
+    return ids, [1.0 if value else 0.0 for value in known], known
+
+
+def _questioned(
+    generator: np.random.Generator, stage: Stage
+) -> tuple[list[int], list[float], list[bool]]:
+    """Needles in a haystack, then questions about some of them, each with its answer."""
+    needles = draw_needles(generator, stage.needles, numbers=0.8)
+    asked = [needles[int(i)] for i in generator.permutation(len(needles))[: stage.questions]]
+    turns = [_turn(needle) for needle in asked]
+    room = stage.length - sum(len(ids) for ids, _ in turns)
+    room -= sum(len(needle.sentence) for needle in needles)
+    assert room >= 0, "the needles and questions of a stage do not fit"
+    sentences: list[Pieces] = list(fill(generator, room))
+    for needle in needles:
+        sentences.insert(int(generator.integers(len(sentences) + 1)), needle.sentence)
+    prose = token_ids([piece for sentence in sentences for piece in sentence])
+    ids, weights = list(prose), [PROSE_WEIGHT] * len(prose)
+    is_value = [False] * len(prose)
+    for (turn, value), _ in zip(turns, asked, strict=True):
+        ids += turn
+        weights += [1.0 if index in value else PROSE_WEIGHT for index in range(len(turn))]
+        is_value += [index in value and index < len(turn) - 2 for index in range(len(turn))]
+    return ids, weights, is_value
+
+
+def _turn(needle: Needle) -> tuple[list[int], range]:
+    """A question with its answer, and which of its tokens the answer is, the end included."""
+    ids = token_ids([*needle.question, *needle.value, ".", END])
+    return ids, range(len(needle.question), len(ids))
