@@ -164,14 +164,11 @@ class Engine:
             self._lock.release()
 
     def _chunks(self, sequence: Sequence, ids: np.ndarray, chunk: int | None) -> Iterator[Work]:
-        size = self.chunk if chunk is None else chunk
-        if not 1 <= size <= self.chunk:
+        if chunk is not None and chunk < 1:
             raise RequestError(
-                f"a chunk of {size} tokens is asked",
-                where="chunk",
-                expected=f"from 1 to the {self.chunk} that were planned",
-                fix=f"load with chunk={size}" if size > 0 else None,
+                f"a chunk of {chunk} tokens is asked", where="chunk", expected="1 or more"
             )
+        size = self.chunk if chunk is None else min(chunk, self.chunk)
         call_length = sequence.length + len(ids)
         with self._alone():
             self._take_pages(sequence, call_length)

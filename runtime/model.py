@@ -58,7 +58,8 @@ class Model:
     ) -> Any:
         """Logits of one forward call, float32 [tokens, vocabulary].
 
-        The length of the whole call decides the regime of the sparse layers, whatever the `chunk`.
+        `chunk` is the most new tokens of one step, if that is less than the loaded one. The length
+        of the whole call decides the regime of the sparse layers, whatever the chunk.
         With `observe` the result is (logits, {kind: {layer: values}}).
         """
         engine = self._open()
