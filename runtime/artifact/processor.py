@@ -16,7 +16,6 @@ _LINUX_NAMES = {
     "x87": "fpu",
     "crc32": "sse42",
     "64bit": "lm",
-    "hle": "hle",
 }
 """Instruction sets whose LLVM name is not the one in /proc/cpuinfo, in plain spelling."""
 
