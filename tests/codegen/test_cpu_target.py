@@ -19,7 +19,8 @@ def test_levels_have_their_instructions() -> None:
     assert v4.has_avx512
     assert not v4.has_avx512_bf16
     assert CpuTarget.parse("cpu:sapphirerapids").has_avx512_bf16
-    assert CpuTarget.parse("cpu:znver5").has_avx512_bf16
+    assert CpuTarget.parse("cpu:znver5").has_fast_bf16_dot
+    assert not CpuTarget.parse("cpu:sapphirerapids").has_fast_bf16_dot
     assert not CpuTarget.parse("cpu:x86-64").has_fma
 
 

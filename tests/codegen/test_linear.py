@@ -17,6 +17,9 @@ HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
 PLAIN = CpuTarget("x86-64")
 """No FMA: the same kernels by other instructions."""
+PAIRS = CpuTarget("znver4")
+"""Dot products of bf16 pairs as instructions."""
+OTHERS = tuple(target for target in (PORTABLE, PLAIN, PAIRS) if target.runs_here)
 ROWS = (0, 1, 2, 5, 6, 7, 13, 64, 65, 101)
 
 
@@ -142,9 +145,9 @@ def test_against_numpy(name: str, rows: int) -> None:
     check(problem, problem.run(HOST))
 
 
-@pytest.mark.parametrize("target", [PORTABLE, PLAIN], ids=lambda t: t.processor)
+@pytest.mark.parametrize("target", OTHERS, ids=lambda t: t.processor)
 @pytest.mark.parametrize("name", ON_ALL_TARGETS)
-def test_portable_targets(name: str, target: CpuTarget) -> None:
+def test_other_targets(name: str, target: CpuTarget) -> None:
     for rows in (1, 2, 3, 4, 13):
         problem = Problem(SPECS[name], rows)
         check(problem, problem.run(target))

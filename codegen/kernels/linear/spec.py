@@ -89,7 +89,8 @@ class Schedule:
 
 def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     """Return tiles that fit the target's registers, and parts that fit its caches."""
-    depth_steps = 2048 if spec.weight is Element.BF16 else 96
     if target.has_avx512:
-        return Schedule(depth_steps=depth_steps)
-    return Schedule(accumulators=6, tile_rows=3, block_tiles=32, depth_steps=96)
+        return Schedule()
+    if spec.weight is Element.BF16:
+        return Schedule(accumulators=4, tile_rows=4, block_tiles=24)
+    return Schedule(accumulators=6)

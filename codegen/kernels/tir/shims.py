@@ -17,8 +17,9 @@ from codegen.targets.cpu import CpuTarget
 @cache
 def shims(target: CpuTarget) -> str:
     """Return the LLVM IR text that kernels for `target` import."""
-    bf16 = "bf16_avx512" if target.has_avx512_bf16 else "bf16_portable"
-    names = ("vector", "exp", "trigonometry", bf16)
+    dot = "instruction" if target.has_fast_bf16_dot else "portable"
+    rounding = "instruction" if target.has_avx512_bf16 else "portable"
+    names = ("vector", "exp", "trigonometry", f"dot_bf16_{dot}", f"to_bf16_{rounding}")
     parts = [*map(_text, names), _sum(), _largest()]
     return "\n".join(parts).replace("MULTIPLY_ADD", "fma" if target.has_fma else "fmuladd")
 
