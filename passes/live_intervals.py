@@ -72,7 +72,8 @@ class PhaseIntervals:
 def phase_intervals(func: FuncOp) -> PhaseIntervals:
     """The live intervals of a function of kernel calls, whose name is that of a phase.
 
-    An argument lives from step 0 and a returned value to the last step. A result without a use
+    An argument lives through the whole phase, which may run several times over it (logits of one
+    group of rows after the other), and a returned value to the last step. A result without a use
     lives for the step that computes it.
     """
     calls = tuple(op for op in func.body.block.ops if isinstance(op, KernelCallOp))
@@ -82,7 +83,8 @@ def phase_intervals(func: FuncOp) -> PhaseIntervals:
     live: dict[SSAValue, LiveValue] = {}
     for value in _activations(func, calls):
         first = steps.get(value.owner, 0) if isinstance(value.owner, KernelCallOp) else 0
-        last = len(calls) - 1 if value in kept else _last_use(value, steps, first)
+        outlives = value in kept or not isinstance(value.owner, Operation)
+        last = len(calls) - 1 if outlives else _last_use(value, steps, first)
         shape = _shape(value, phase, is_stream=_is_stream(value, phase, kept))
         live[value] = LiveValue(value, first, last, shape, _taken_over(value, live, kept))
     return PhaseIntervals(phase, calls, live, _pools(func, calls), kept)
@@ -130,6 +132,8 @@ def _taken_over(
         source = call.inputs[index]
         if call.results[result] is not value or source not in live or source in kept:
             continue
+        if not isinstance(source.owner, Operation):
+            continue  # an argument outlives the phase
         dies_here = all(use.operation is call for use in _later_uses(source, call))
         if dies_here and source.type == value.type and list(call.inputs).count(source) == 1:
             return source

@@ -107,9 +107,17 @@ def test_shapes_follow_the_phase_and_the_stream_is_sized_by_tokens():
         arguments=f'%h: {H} {{sala.name = "hidden"}}',
         phase="logits",
     )
-    assert bounds(live) == {"h": (0, 0), "a": (0, 1), "z": (1, 1)}
+    assert bounds(live) == {"h": (0, 1), "a": (0, 1), "z": (1, 1)}
     assert live["h"].shape == (dim_of(Symbol.TOKENS), 8)
     assert live["z"].shape == (dim_of(Symbol.LOGIT_ROWS), 8)
+
+
+def test_the_logits_phase_leaves_its_stream_whole_for_the_next_rows():
+    lines = (call("a", "h", in_place=0), call("b", "a"), call("z", "b"))
+    stream = f'%h: {H} {{sala.name = "hidden"}}'
+    live, shared = plan(*lines, arguments=stream, phase="logits")
+    assert bounds(live)["h"] == (0, 2)
+    assert "a" not in shared
 
 
 def test_dims_read_as_people_write_them():
