@@ -109,7 +109,7 @@ class Case:
 
 
 CASES = (
-    Case(32, 2, 128, 64, 16, BF16, BF16, dense_len=256),
+    Case(16, 1, 128, 64, 16, BF16, BF16, window=1, topk=3, dense_len=256),
     Case(1, 1, 10, 16, 4, F32),
     Case(4, 2, 30, 24, 8, BF16, gate=False, init=0, window=1, topk=3),
     Case(3, 1, 16, 32, 32, F32, init=2, window=0, topk=5),
@@ -295,20 +295,24 @@ def _check_list(
 
 
 def batches(case: Case) -> list[Step]:
-    """Prefill over every boundary, a mixed step, and decoding of unequal lengths."""
-    block, length = case.block, (case.topk + case.window + 5) * case.block
-    context = 70 * block
-    common = {"block_size": block, "context": context}
+    """Prefill over every boundary, a mixed step, and decoding of unequal lengths.
+
+    Small layers also go beyond the 64 blocks of one page of compressed keys.
+    """
+    block, length = case.block, (case.topk + case.window + 3) * case.block
+    far = 66 * block if case.used < 200 else length - 5
+    common = {"block_size": block, "context": max(far, length) + 3 * block}
+    dense = case.dense_len
     return [
-        step((length + 3, case.dense_len or 1, max(1, case.dense_len - 1)), **common),
+        step((length + 3, max(1, dense - 1)), call_lengths=(length + 3, dense), **common),
         step(
             (1, 5, block + 1, 1, 9),
-            (66 * block, length, 3, 8 * case.stride - 2, case.dense_len),
-            call_lengths=(66 * block + 1, length + 200, 3 * length, 8 * case.stride - 1, 0),
+            (far, length, 3, 8 * case.stride - 2, dense),
+            call_lengths=(far + 1, length + 200, 3 * length, 8 * case.stride - 1, dense - 1),
             seed=1,
             **common,
         ),
-        step((1,) * 6, (length, length - 1, block - 1, block, 0, 69 * block), seed=2, **common),
+        step((1,) * 5, (length, length - 1, block - 1, 0, far), seed=2, **common),
     ]
 
 
@@ -367,7 +371,6 @@ def test_only_listed_blocks_are_touched(case: Case) -> None:
 def test_results_depend_on_nothing_but_the_sequence(case: Case) -> None:
     """Alone or in a batch, in one chunk or in pieces, with any number of workers: equal bits."""
     batch = batches(case)[0]
-    batch = replace(batch, call_lengths=(batch.counts[0], 4 * case.dense_len, batch.counts[2]))
     layer = Layer.random(case, batch)
     lists = run_select(layer, HOST)
     whole = [*lists, *run_attend(layer, HOST, lists), *run_attend(layer, HOST, None)]

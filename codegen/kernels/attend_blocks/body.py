@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from codegen.kernels.attend_blocks.fetch import PageFetch
 from codegen.kernels.attend_blocks.spec import Schedule, Spec
 from codegen.kernels.operands import padded
 from codegen.kernels.pages import page_of
@@ -211,7 +212,8 @@ class _Item:
                 self._scores(b, let(pages[b]), let(firsts[b]))
             with loop(self.rows) as row:
                 self._softmax(row, live)
-            self._add_values(live, pages, firsts)
+            following = let(entry + blocks)
+            self._add_values(live, following, pages, firsts)
         self._finish(read)
 
     def _row_tiles(self) -> Expr:
@@ -242,33 +244,43 @@ class _Item:
         self, entry: Expr, index: Expr, pages: Tensor, firsts: Tensor, read: Tensor
     ) -> None:
         """Emit page and first position of a block of the tile, and count it as read."""
-        block = entry
-        if self.kernel.blocks is not None:
-            listed = self.kernel.blocks[self.token, self.head, entry]
-            block = T.if_then_else(self.dense, entry, listed)
-        block = let(block)
+        block = let(self._block(entry))
         pages[index] = page_of(self.kernel.page_table, self.table_row, block)
         first = let(block * self.spec.block_size)
         firsts[index] = first
         with loop(self.count) as query, when(first <= self.position + query):
             read[query] = read[query] + 1
 
+    def _block(self, entry: Expr) -> Expr:
+        """The block of an entry; of the last one for an entry beyond."""
+        entry = let(T.min(entry, self.entries - 1))
+        if self.kernel.blocks is None:
+            return entry
+        return T.if_then_else(self.dense, entry, self.kernel.blocks[self.token, self.head, entry])
+
     def _scores(self, index: Expr, page: Expr, first: Expr) -> None:
-        """Emit scale * q . k for all rows and one block; keys that a row may not read: MASKED."""
+        """Emit scale * q . k for all rows and one block; keys that a row may not read: MASKED.
+
+        Meanwhile the block's values are fetched.
+        """
         spec, element = self.spec, self.spec.element
         height, size = self.schedule.row_tile, padded(spec.block_size)
+
+        packs = spec.head_dim // element.pack
+        fetch = self._fetch(self.kernel.v_pool, page, size, packs)
 
         def columns(vector_index: Expr, live: Sequence[int], top: Expr) -> None:
             left = let(vector_index * LANES)
             scores = zero_tile(height, len(live))
             self.product.accumulate(
                 scores,
-                spec.head_dim // element.pack,
+                packs,
                 self.kernel.operands,
                 lambda i: (self.worker, (top + i) * self.columns),
                 lambda j, d: element.operand(
                     self.kernel.k_pool, page, self.head, d, left + j * LANES, 0
                 ),
+                fetch.during(self._tile_index(top, left, size)),
             )
             for i in range(height):
                 last = self.position + (top + i) // spec.group - first
@@ -284,6 +296,17 @@ class _Item:
             cover_columns(
                 size, self.schedule.column_vectors, lambda first, live: columns(first, live, top)
             )
+
+    def _tile_index(self, top: Expr, left: Expr, columns: int) -> Expr:
+        """The number of a register tile among those of a product with `columns` columns."""
+        width = self.schedule.column_vectors * LANES
+        return top // self.schedule.row_tile * -(-columns // width) + left // width
+
+    def _fetch(self, pool: Tensor, page: Expr, columns: int, packs: int) -> PageFetch:
+        """The fetch of a page during a product with `columns` columns and `packs` packs."""
+        rows = self.schedule.rows(self.spec) // self.schedule.row_tile
+        tiles = rows * -(-columns // (self.schedule.column_vectors * LANES))
+        return PageFetch(pool, self.spec.element, page, self.head, tiles, packs)
 
     def _softmax(self, row: Expr, blocks: Expr) -> None:
         """Emit the running maximum and sum of a row, and the probabilities of the tile."""
@@ -305,8 +328,11 @@ class _Item:
         self.keep(self.sums_at + row * LANES, cells[1])
         self.keep(self.factors_at + row * LANES, factor)
 
-    def _add_values(self, blocks: Expr, pages: Tensor, firsts: Tensor) -> None:
-        """Emit output = factor * output + probabilities * values; only written values are read."""
+    def _add_values(self, blocks: Expr, entry: Expr, pages: Tensor, firsts: Tensor) -> None:
+        """Emit output = factor * output + probabilities * values; only written values are read.
+
+        Meanwhile the keys of the next tile, which begins at `entry`, are fetched.
+        """
         spec, element = self.spec, self.spec.element
         height, size = self.schedule.row_tile, padded(spec.block_size)
         last = let(self.position + self.count - 1)
@@ -321,6 +347,9 @@ class _Item:
                     outputs[i, j] = self.floats(place + j * LANES) * factor
             with loop(blocks) as b:
                 page = let(pages[b])
+                ahead = page_of(self.kernel.page_table, self.table_row, self._block(entry + b))
+                packs = -(-spec.block_size // element.pack)
+                fetch = self._fetch(self.kernel.k_pool, ahead, self.columns, packs)
                 tokens = T.min(last - firsts[b] + 1, T.int32(spec.block_size))
                 base = let(self.probabilities_at + b * size)
                 self.product.accumulate(
@@ -331,6 +360,7 @@ class _Item:
                     lambda j, t: element.operand(
                         self.kernel.v_pool, page, self.head, t, left + j * LANES, 0
                     ),
+                    fetch.during(self._tile_index(top, left, self.columns)),
                 )
             for i in range(height):
                 place = self.outputs_at + (top + i) * self.columns + left

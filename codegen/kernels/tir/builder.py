@@ -249,6 +249,11 @@ def prefetch(tensor: Tensor, *indices: Expr) -> None:
     T.evaluate(T.call_extern("void", "sala_prefetch", tensor.address(*indices)))
 
 
+def prefetch_far(tensor: Tensor, *indices: Expr) -> None:
+    """Emit a prefetch into the second level, for a line that is needed much later."""
+    T.evaluate(T.call_extern("void", "sala_prefetch_far", tensor.address(*indices)))
+
+
 @contextmanager
 def _imports(builder: KernelBuilder) -> Iterator[None]:
     with T.attr(0, "pragma_import_llvm", shims(builder.target)):

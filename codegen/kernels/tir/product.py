@@ -17,6 +17,9 @@ from codegen.targets.cpu import CpuTarget
 
 BITS = f"uint32x{LANES}"
 
+Starts = list[tuple[Expr, ...]]
+"""Where each row of a tile begins in scratch memory."""
+
 HALF_RATE_PAIRS = ("cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids")
 """Processors whose dot product of bf16 pairs issues every other cycle: two multiply-adds of floats
 in each cycle are twice the arithmetic."""
@@ -66,36 +69,38 @@ class Product:
         scratch: Tensor,
         rows: Callable[[int], tuple[Expr, ...]],
         right: Callable[[int, Expr], Expr],
+        meanwhile: Callable[[Expr], None] | None = None,
     ) -> None:
         """Emit `tile[i, j] += row i * column j` over `packs` packs, in ascending order.
 
         `rows(i)` is where row i begins in scratch memory, `right(j, k)` the k-th 16 packs of the
-        pool for column vector j (`Element.operand`).
+        pool for column vector j (`Element.operand`); `meanwhile(k)` is emitted with every pack.
         """
-        pack = self.element.pack
         starts = [rows(i) for i in range(tile.rows)]
-        if self._splits:
-            self._accumulate_split(tile, packs, scratch, starts, right)
-            return
+        with loop(packs) as k:
+            columns = [right(j, k) for j in range(tile.vectors)]
+            if meanwhile is not None:
+                meanwhile(k)
+            if self._splits:
+                self._add_split(tile, k, scratch, starts, columns)
+            else:
+                self._add_packs(tile, k, scratch, starts, columns)
 
-        def left(i: int, k: Expr) -> Expr:
-            *outer, column = starts[i]
-            return self.element.spread(scratch, *outer, column + k * pack)
-
-        tile.accumulate(self.element, packs, left, right)
+    def _add_packs(
+        self, tile: Tile, k: Expr, scratch: Tensor, starts: Starts, columns: list[Expr]
+    ) -> None:
+        for i, (*outer, start) in enumerate(starts):
+            row = self.element.spread(scratch, *outer, start + k * self.element.pack)
+            for j, column in enumerate(columns):
+                tile[i, j] = self.element.dot(tile[i, j], column, row)
 
     @staticmethod
-    def _accumulate_split(
-        tile: Tile,
-        packs: Expr,
-        scratch: Tensor,
-        starts: list[tuple[Expr, ...]],
-        right: Callable[[int, Expr], Expr],
+    def _add_split(
+        tile: Tile, k: Expr, scratch: Tensor, starts: Starts, columns: list[Expr]
     ) -> None:
-        with loop(packs) as k:
-            halves = [split_pairs(right(j, k)) for j in range(tile.vectors)]
-            for half in range(2):
-                for i, (*outer, column) in enumerate(starts):
-                    row = let(splat(scratch[(*outer, column + k * 2 + half)]))
-                    for j in range(tile.vectors):
-                        tile[i, j] = vector.fma(row, halves[j][half], tile[i, j])
+        pairs = [split_pairs(column) for column in columns]
+        for half in range(2):
+            for i, (*outer, start) in enumerate(starts):
+                row = let(splat(scratch[(*outer, start + k * 2 + half)]))
+                for j, pair in enumerate(pairs):
+                    tile[i, j] = vector.fma(row, pair[half], tile[i, j])

@@ -13,6 +13,10 @@ define void @sala_prefetch(ptr %p) {
   call void @llvm.prefetch.p0(ptr %p, i32 0, i32 3, i32 1)
   ret void
 }
+define void @sala_prefetch_far(ptr %p) {
+  call void @llvm.prefetch.p0(ptr %p, i32 0, i32 2, i32 1)
+  ret void
+}
 define <16 x float> @sala_fma(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
   %r = call <16 x float> @llvm.MULTIPLY_ADD.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %c)
   ret <16 x float> %r
