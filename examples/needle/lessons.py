@@ -1,4 +1,4 @@
-"""What the model is trained on: texts with many needles and many questions, and texts that repeat."""
+"""What the model learns from: texts full of needles and questions, and texts that repeat."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import array_api_compat.torch as namespace
-import numpy as np
 import torch
 
 from examples.needle.configuration import config
@@ -25,14 +24,14 @@ from sala_ir.frontends import AttentionMode, frontend_for
 from sala_ir.interpreter import NewTokens, ReferenceModel
 
 STAGES = (
-    Stage(length=64, batch=16, steps=1500, needles=2, questions=2, rate=2e-3, enough=0.9,
+    Stage(length=64, batch=16, steps=1500, needles=2, questions=2, rate=3e-3, enough=0.9,
           copying=0.5),
-    Stage(length=128, batch=8, steps=2000, needles=5, questions=5, rate=2e-3, enough=0.96,
+    Stage(length=128, batch=8, steps=2000, needles=5, questions=5, rate=3e-3, enough=0.96,
           copying=0.25),
-    Stage(length=256, batch=4, steps=1500, needles=9, questions=9, rate=1.5e-3, enough=0.98,
+    Stage(length=256, batch=4, steps=1500, needles=9, questions=9, rate=2e-3, enough=0.98,
           copying=0.1),
-    Stage(length=448, batch=3, steps=1000, needles=14, questions=14, rate=1e-3, enough=0.98),
-    Stage(length=1024, batch=2, steps=800, needles=18, questions=18, rate=7e-4, last_rate=3e-5),
+    Stage(length=448, batch=3, steps=1000, needles=14, questions=14, rate=1.5e-3, enough=0.98),
+    Stage(length=1024, batch=2, steps=800, needles=18, questions=18, rate=1e-3, last_rate=3e-5),
 )  # fmt: skip
 """Dense up to 448 tokens; the sparse regime begins at 512."""
 
@@ -117,7 +116,7 @@ class Trainer:
 
     def losses(self, batch: LessonBatch) -> tuple[torch.Tensor, float]:
         """Return the weighted cross entropy, and the share of values answered right."""
-        count, length = batch.tokens.shape
+        count = len(batch.tokens)
         for slot in range(count):
             self.model.close(slot)
         inputs = batch.tokens[:, :-1]

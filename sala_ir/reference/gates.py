@@ -6,8 +6,13 @@ from sala_ir.reference.arrays import Array
 
 
 def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), as a hyperbolic tangent: without overflow, in value or slope."""
-    return 0.5 * array_namespace(x).tanh(0.5 * x) + 0.5
+    """Return 1 / (1 + exp(-x)): the namespace's own function, if it has one.
+
+    Else it is a hyperbolic tangent, which overflows in neither value nor slope.
+    """
+    xp = array_namespace(x)
+    own = getattr(xp, "sigmoid", None)
+    return 0.5 * xp.tanh(0.5 * x) + 0.5 if own is None else own(x)
 
 
 def silu(x: Array) -> Array:

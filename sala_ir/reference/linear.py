@@ -38,7 +38,7 @@ def linear_epilogue(
     y = product if bias is None else product + bias
     if swiglu_columns is not None:
         y = interleaved_swiglu(y)[:, :swiglu_columns]
-    y = y * scale
+    y = y if scale == 1.0 else y * scale
     return y if residual is None else residual + y
 
 

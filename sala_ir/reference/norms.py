@@ -16,7 +16,7 @@ def rms_norm(
     xp = array_namespace(x, weight)
     x = x if rows is None else take_rows(x, rows)
     parts = xp.reshape(x, (x.shape[0], x.shape[1] // group, group))
-    power = xp.mean(parts * parts, axis=-1, keepdims=True)
+    power = xp.mean(xp.square(parts), axis=-1, keepdims=True)
     return xp.reshape(parts * (1.0 / xp.sqrt(power + eps)) * weight, x.shape)
 
 
