@@ -39,7 +39,7 @@ format: $(VENV)/.test-installed
 	$(VENV)/bin/ruff format .
 
 benchmark: $(VENV)/.test-installed
-	$(VENV)/bin/python benchmarks/cpu_model.py
+	$(VENV)/bin/python -m benchmarks.cpu_model
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
