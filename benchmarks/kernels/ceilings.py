@@ -1,0 +1,80 @@
+"""What this machine can do at most, measured by kernels that do nothing else."""
+
+from typing import Any
+
+from codegen.kernels.tir import vector
+from codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Registers,
+    Tensor,
+    kernel,
+    lanes,
+    long,
+    loop,
+    registers,
+    shared,
+    splat,
+    workers,
+)
+from codegen.targets.cpu import CpuTarget
+
+STREAMS = 4
+"""Places at which each thread reads at once."""
+CHUNK = 64
+"""Vectors that a thread reads at each place before it moves on."""
+MULTIPLY_ADDS = 50_000
+FLOATS_PER_WORKER = 16
+"""One cache line for each worker's result."""
+
+
+def read_kernel(target: CpuTarget, vectors: int) -> Any:
+    """Build (control, x [vectors * 16], result): read all of x once."""
+    with kernel("read", target) as builder:
+        control = builder.control()
+        x = builder.tensor("x", (vectors * LANES,), "float32")
+        result = builder.tensor("result", ("results",), "float32")
+        part = vectors // STREAMS
+
+        def work(worker: Expr, count: Expr) -> None:
+            sums = registers(2 * STREAMS).fill(2 * STREAMS)
+
+            def chunk(index: Expr) -> None:
+                with loop(CHUNK // 2) as step:
+                    for cell in range(2 * STREAMS):
+                        stream, half = divmod(cell, 2)
+                        place = long(index) * CHUNK + step * 2 + half + stream * part
+                        sums[cell] = sums[cell] + x[lanes(place * LANES)]
+
+            shared(part // CHUNK, worker, count, chunk)
+            _keep(result, worker, sums, 2 * STREAMS)
+
+        workers(builder, control, work)
+    return builder.function
+
+
+def multiply_add_kernel(target: CpuTarget) -> tuple[Any, int]:
+    """Build (control, result) and return the operations of one worker: multiply-adds of floats."""
+    count = 24 if target.has_avx512 else 6
+    with kernel("multiply_add", target) as builder:
+        control = builder.control()
+        result = builder.tensor("result", ("results",), "float32")
+
+        def work(worker: Expr, _: Expr) -> None:
+            sums = registers(count).fill(count)
+            factor = splat(result[worker * FLOATS_PER_WORKER])
+            with loop(MULTIPLY_ADDS):
+                for cell in range(count):
+                    sums[cell] = vector.fma(sums[cell], factor, factor)
+            _keep(result, worker, sums, count)
+
+        workers(builder, control, work)
+    return builder.function, 2 * LANES * count * MULTIPLY_ADDS
+
+
+def _keep(result: Tensor, worker: Expr, sums: Registers, count: int) -> None:
+    """Emit a use of the sums, so that nothing is left out."""
+    whole = sums[0]
+    for cell in range(1, count):
+        whole = whole + sums[cell]
+    result[worker * FLOATS_PER_WORKER] = vector.total(whole)
