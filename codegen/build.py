@@ -12,7 +12,7 @@ from codegen.options import CompileOptions
 from codegen.plan import Plan
 from codegen.progress import Progress
 from codegen.targets.cpu import compile_library
-from runtime.artifact import GoldenKind, Manifest, TargetInfo, canonical_json
+from runtime.artifact import GoldenKind, Manifest, ModelInfo, TargetInfo, canonical_json
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_ir.context import print_module
 
@@ -34,8 +34,11 @@ def write_files(
     size = sum(weight.spec.nbytes for weight in plan.stored)
     with progress.stage("packing weights", size, unit="B") as advance:
         weight_files = emit.write_weights(writer, plan.stored, checkpoint, advance)
+    with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
+        digest = checkpoint.digest(advance)
+    model = emit.model_info(plan.source.config, plan.source.raw, digest)
     kind = write_golden(writer, plan, options, progress)
-    return _manifest(plan, options, targets, weight_files, kind)
+    return _manifest(plan, options, model, targets, weight_files, kind)
 
 
 def _write_library(
@@ -67,12 +70,13 @@ def _write_library(
 def _manifest(
     plan: Plan,
     options: CompileOptions,
+    model: ModelInfo,
     targets: dict[str, TargetInfo],
     weight_files: tuple[str, ...],
     kind: GoldenKind,
 ) -> Manifest:
     return Manifest(
-        model=emit.model_info(plan.source.config, plan.source.raw),
+        model=model,
         attention=options.attention.value,
         dtype=options.dtype.value,
         context=options.context,

@@ -32,14 +32,15 @@ def package_versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def model_info(config: Any, raw: Mapping[str, Any]) -> ModelInfo:
-    """Family, digest, sizes and special tokens of a model's configuration."""
+def model_info(config: Any, raw: Mapping[str, Any], digest: str) -> ModelInfo:
+    """Family, digests, sizes and special tokens of a model; `digest` is its checkpoint's."""
     fields = config.model_dump(mode="json")
     sizes = {name: value for name, value in _flat(fields) if type(value) is int}
     canonical = json.dumps(raw, sort_keys=True, separators=(",", ":")).encode()
     return ModelInfo(
         family=raw["model_type"],
         config_digest=hashlib.sha256(canonical).hexdigest(),
+        digest=digest,
         vocabulary=config.vocab_size,
         sizes=sizes,
         eos_token_ids=tuple(config.eos_token_id),

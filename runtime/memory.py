@@ -66,6 +66,11 @@ class Memory:
         for pool in self._pools[symbol]:
             pool[row].view(np.uint8)[...] = POISON
 
+    def copy_row(self, symbol: Symbol, source: int, target: int) -> None:
+        """Copy one page or slot in every pool that `symbol` indexes."""
+        for pool in self._pools[symbol]:
+            pool[target] = pool[source]
+
     def close(self) -> None:
         """Give the memory back now, even while somebody keeps a view (which then reads zeros)."""
         self.tensors = {}

@@ -17,6 +17,8 @@ class PagePool:
         """`name` is for messages; `on_free` is told every page whose last holder let go."""
         self.name = name
         self.count = count
+        self.reclaim: Callable[[int], None] | None = None
+        """Asked to make so many pages free where fewer are; it may fail to."""
         self._on_free = on_free
         self._free = np.arange(count - 1, -1, -1, dtype=np.int32)
         self._free_count = count
@@ -43,6 +45,8 @@ class PagePool:
 
     def require(self, number: int) -> None:
         """Raise MemoryBudgetError unless `number` can be taken."""
+        if number > self._free_count and self.reclaim is not None:
+            self.reclaim(number)
         if number > self._free_count:
             raise MemoryBudgetError(
                 f"{number} {self.name} are needed and {self._free_count} are free",
@@ -73,17 +77,35 @@ class PagePool:
 
 
 class PageTable:
-    """The pages of every sequence, as the kernels read them: int32 [slots, pages of a sequence]."""
+    """The pages of every sequence, as the kernels read them: int32 [slots, pages of a sequence].
 
-    def __init__(self, pool: PagePool, table: np.ndarray, page_tokens: int) -> None:
-        """`table` is written in place; a page of `pool` covers `page_tokens` tokens."""
+    Invariant: a page that is not yet full has one holder, who may write it; a full page never
+    changes and may have any number of holders.
+    """
+
+    def __init__(
+        self,
+        pool: PagePool,
+        table: np.ndarray,
+        page_tokens: int,
+        copy: Callable[[int, int], None] = lambda source, target: None,
+    ) -> None:
+        """`table` is written in place; a page of `pool` covers `page_tokens` tokens.
+
+        `copy(source, target)` copies the contents of a page.
+        """
         self.pool = pool
+        self.page_tokens = page_tokens
         self._table = table
-        self._page_tokens = page_tokens
+        self._copy = copy
+
+    def covering(self, length: int) -> int:
+        """How many pages `length` tokens begin."""
+        return -(-length // self.page_tokens)
 
     def missing(self, owned: list[int], length: int) -> int:
         """How many pages a sequence that owns `owned` lacks for `length` tokens."""
-        return max(0, -(-length // self._page_tokens) - len(owned))
+        return max(0, self.covering(length) - len(owned))
 
     def require(self, owned: list[int], length: int) -> None:
         """Raise MemoryBudgetError unless `extend` would succeed."""
@@ -97,6 +119,47 @@ class PageTable:
         taken = self.pool.take(missing)
         self._table[slot, len(owned) : len(owned) + len(taken)] = taken
         owned += taken
+
+    def partial(self, owned: list[int], length: int) -> int | None:
+        """The page that `length` tokens fill in part, if they do."""
+        return owned[length // self.page_tokens] if length % self.page_tokens else None
+
+    def duplicate(self, page: int | None) -> int | None:
+        """A new page with the contents of `page`; MemoryBudgetError if there is none."""
+        if page is None:
+            return None
+        copy = self.pool.take(1)[0]
+        self._copy(page, copy)
+        return copy
+
+    def adopt(self, slot: int, full: list[int], partial: int | None) -> list[int]:
+        """Hold the `full` pages once more and a copy of `partial`, in the row `slot`.
+
+        All of it or, with MemoryBudgetError, nothing.
+        """
+        copy = self.duplicate(partial)
+        self.pool.share(full)
+        owned = full if copy is None else [*full, copy]
+        self._table[slot, : len(owned)] = owned
+        return list(owned)
+
+    def shorten(self, slot: int, owned: list[int], length: int, partial: int | None) -> None:
+        """Keep the pages of `length` tokens, of which the last has the contents of `partial`.
+
+        MemoryBudgetError, before anything changes, where the copy finds no free page.
+        """
+        full = length // self.page_tokens
+        copy = self.duplicate(partial)
+        self.pool.release(owned[full:])
+        del owned[full:]
+        if copy is not None:
+            owned.append(copy)
+            self._table[slot, full] = copy
+
+    def trim(self, owned: list[int], length: int) -> None:
+        """Let go of pages that `length` tokens do not begin."""
+        self.pool.release(owned[self.covering(length) :])
+        del owned[self.covering(length) :]
 
     def release(self, owned: list[int]) -> None:
         """Let go of all of `owned`, which is empty afterwards."""

@@ -112,6 +112,11 @@ class Checkpoint:
         """Number of values in all tensors."""
         return sum(tensor.size // tensor.dtype.itemsize for tensor in self.tensors.values())
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.size for tensor in self.tensors.values())
+
     def digest(self, progress: Callable[[int], None] | None = None) -> str:
         """SHA-256 of the configuration and of every tensor: name, type, shape, data.
 

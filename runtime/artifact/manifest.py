@@ -20,10 +20,14 @@ class FormatVersion(Frozen):
 
 
 class ModelInfo(Frozen):
-    """The model: `sizes` are named integers of its configuration, for people and tools."""
+    """The model: `sizes` are named integers of its configuration, for people and tools.
+
+    `digest` is that of its checkpoint, weights and configuration; empty where that is not known.
+    """
 
     family: str
     config_digest: str
+    digest: str = ""
     vocabulary: PositiveInt
     sizes: dict[str, int] = Field(default_factory=dict)
     eos_token_ids: tuple[int, ...] = ()

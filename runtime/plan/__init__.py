@@ -3,6 +3,7 @@
 from runtime.plan.fit import largest_batch, largest_context, require_fit
 from runtime.plan.memory import (
     LAST_LOGITS,
+    TOKEN_IDS,
     MemoryPlan,
     Part,
     Placed,
@@ -17,6 +18,7 @@ from runtime.plan.sizes import Sizes
 __all__ = [
     "LAST_LOGITS",
     "PART_NAMES",
+    "TOKEN_IDS",
     "Buffer",
     "MemoryPlan",
     "Packing",

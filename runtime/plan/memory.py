@@ -5,7 +5,7 @@ from enum import StrEnum
 from math import prod
 
 from runtime.artifact.base import ElementType, align
-from runtime.artifact.dims import Symbol, Symbols, dim_of, evaluate
+from runtime.artifact.dims import Dim, Symbol, Symbols, dim_of, evaluate
 from runtime.artifact.program import (
     PhaseName,
     Program,
@@ -22,6 +22,8 @@ MAX_BYTES = 1 << 47
 """No buffer of an honest program is larger than the address space."""
 LAST_LOGITS = "last_logits"
 """The runtime's own buffer: the newest logits of each sequence, [slots, columns of the logits]."""
+TOKEN_IDS = "token_ids"
+"""The runtime's own buffer: the tokens of each sequence, int32 [slots, tokens of its pages]."""
 
 
 class Part(StrEnum):
@@ -33,7 +35,7 @@ class Part(StrEnum):
     COMPRESSED_KEYS = "compressed_keys"
     RECURRENT_STATE = "recurrent_state"
     INPUTS = "inputs"
-    """Batch fields, page tables, and the last logits of each sequence."""
+    """Batch fields, page tables, the tokens and the last logits of each sequence."""
 
 
 POOL_PARTS = {
@@ -88,14 +90,11 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
     parts[Part.ARENA] = packing.total
     places: dict[str, Placed] = {}
     offset = packing.total
-    for name, value in program.values.items():
-        if value.kind in (ValueKind.INPUT, ValueKind.POOL):
-            shape, size = measure(name, value, symbols)
-            places[name] = Placed(value, shape, offset, size)
-            parts[_part(value)] += align(size)
-            offset += align(size)
-    places[LAST_LOGITS] = _last_logits(program, symbols, offset)
-    parts[Part.INPUTS] += align(places[LAST_LOGITS].size)
+    for name, value in _outside_arena(program).items():
+        shape, size = measure(name, value, symbols)
+        places[name] = Placed(value, shape, offset, size)
+        parts[_part(value)] += align(size)
+        offset += align(size)
     aliases = _aliases(program.targets[target])
     for name in _arena_names(program.targets[target]):
         shape, size = measure(name, program.values[name], symbols)
@@ -147,25 +146,28 @@ def measure(name: str, value: Value, symbols: Symbols) -> tuple[tuple[int, ...],
 def least_bytes(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> int:
     """What no plan can be smaller than: as `plan_memory`, with the arena's lower bound."""
     symbols = sizes.symbols(program.paging)
-    outside = _last_logits(program, symbols, 0).size
     sizes_outside = [
-        measure(name, value, symbols)[1]
-        for name, value in program.values.items()
-        if value.kind in (ValueKind.INPUT, ValueKind.POOL)
+        measure(name, value, symbols)[1] for name, value in _outside_arena(program).items()
     ]
     arena = lower_bound(arena_buffers(program, program.targets[target], symbols))
-    return weight_bytes + arena + sum(map(align, [*sizes_outside, outside]))
+    return weight_bytes + arena + sum(map(align, sizes_outside))
 
 
-def _last_logits(program: Program, symbols: Symbols, offset: int) -> Placed:
-    columns = measure(program.logits, program.values[program.logits], symbols)[0][-1]
-    value = Value(
-        kind=ValueKind.INPUT,
-        dtype=ElementType.FLOAT32,
-        shape=(dim_of(Symbol.SLOTS), columns),
-    )
-    shape, size = measure(LAST_LOGITS, value, symbols)
-    return Placed(value, shape, offset, size)
+def _outside_arena(program: Program) -> dict[str, Value]:
+    """Inputs, pools and the runtime's own buffers."""
+    kinds = (ValueKind.INPUT, ValueKind.POOL)
+    columns = program.values[program.logits].shape[-1]
+    slots, pages = dim_of(Symbol.SLOTS), program.paging.page_tokens
+    text = dim_of(Symbol.SEQUENCE_PAGES, pages)
+    return {
+        **{name: value for name, value in program.values.items() if value.kind in kinds},
+        LAST_LOGITS: _own(ElementType.FLOAT32, slots, columns),
+        TOKEN_IDS: _own(ElementType.INT32, slots, text),
+    }
+
+
+def _own(dtype: ElementType, *shape: Dim) -> Value:
+    return Value(kind=ValueKind.INPUT, dtype=dtype, shape=shape)
 
 
 def _part(value: Value) -> Part:

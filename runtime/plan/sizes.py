@@ -17,7 +17,7 @@ class Sizes:
 
     `context`: tokens of the longest sequence; `batch`: sequences of one step; `chunk`: new tokens
     of one step; `sequences`: those alive at a time; `workers`: threads. `pages` are for
-    batch x context unless given.
+    batch x context unless given; `snapshots` are recurrent states kept beside the sequences'.
     """
 
     context: int
@@ -26,21 +26,23 @@ class Sizes:
     sequences: int
     workers: int
     pages: int | None = None
+    snapshots: int = 0
 
     def symbols(self, paging: Paging) -> Symbols:
         """The value of every symbol."""
         own_pages = _quotient(self.context, paging.page_tokens)
         own_compressed = _quotient(self.context, paging.compressed_page_tokens)
         pages = self.batch * own_pages if self.pages is None else self.pages
+        slots = self.sequences + self.snapshots
         tokens = max(self.chunk, self.batch)
         return {
             Symbol.TOKENS: tokens,
             Symbol.SEQUENCES: self.batch,
-            Symbol.SLOTS: self.sequences,
+            Symbol.SLOTS: slots,
             Symbol.LOGIT_ROWS: max(self.batch, min(tokens, LOGIT_ROWS)),
             Symbol.PAGES: pages,
             Symbol.COMPRESSED_PAGES: min(
-                self.sequences * own_compressed, self._compressed_pages(paging, pages)
+                slots * own_compressed, self._compressed_pages(paging, pages, slots)
             ),
             Symbol.SEQUENCE_PAGES: own_pages,
             Symbol.SEQUENCE_COMPRESSED_PAGES: own_compressed,
@@ -55,11 +57,10 @@ class Sizes:
         """The same sizes for another batch, without further live sequences."""
         return replace(self, batch=batch, sequences=batch, pages=None)
 
-    def _compressed_pages(self, paging: Paging, pages: int) -> int:
-        """Enough for every way to share `pages` out among the sequences."""
+    def _compressed_pages(self, paging: Paging, pages: int, slots: int) -> int:
+        """Enough for every way to share `pages`: one begun for each slot, and the full ones."""
         ratio = paging.compressed_page_tokens // paging.page_tokens
-        sharing = min(self.sequences, pages)
-        return sharing + (pages - sharing) // ratio
+        return min(slots, pages) + pages // ratio
 
 
 def _quotient(tokens: int, unit: int) -> int:
