@@ -1,7 +1,7 @@
 # make demo     set up, write a small checkpoint, compile it, run it
 # make test     set up with the test dependencies, run every check
-# Variables: PYTHON (3.11 or 3.12), VENV, TORCH_INDEX (a package index with CPU builds of torch,
-# for example https://download.pytorch.org/whl/cpu), WORKERS (parallel test processes).
+# Variables: PYTHON (3.11 or 3.12), VENV, TORCH_INDEX (the address of a package index with CPU
+# builds of torch; without it pip may choose a CUDA build), WORKERS (parallel test processes).
 
 VENV ?= .venv
 TORCH_INDEX ?=
