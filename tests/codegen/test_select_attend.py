@@ -223,11 +223,15 @@ def run_attend(
     target: CpuTarget,
     lists: tuple[np.ndarray, np.ndarray] | None,
     pools: Pools | None = None,
+    schedule: attend_blocks.Schedule | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Output as stored and blocks read."""
+    """Output as stored and blocks read, by the kernels of the library or of another schedule."""
     case, batch, pools = layer.case, layer.batch, pools or layer.pools
-    spec, schedule = case.dense if lists is None else case.attend, None
-    schedule = attend_blocks.default_schedule(target)
+    spec = case.dense if lists is None else case.attend
+    kernels = library(target)
+    if schedule is not None:
+        kernels = Library([attend_blocks.build(spec, target, schedule)], target)
+    schedule = schedule or attend_blocks.default_schedule(target)
     names = ("control", "token_sequence", "token_position", "offsets", "slots", "page_table")
     fields = [batch.field(name) for name in names]
     dtype = np.dtype(case.out_element.dtype)
@@ -240,7 +244,7 @@ def run_attend(
     ]
     inputs = [] if lists is None else [aligned(x) for x in lists]
     gate = [layer.merged] if case.gate else []
-    library(target).call(
+    kernels.call(
         spec.symbol, *fields, layer.merged, pools.k, pools.v, *inputs, *gate, out, read, *scratch
     )
     values = out if case.out_element is F32 else (out.astype(np.uint32) << 16).view(np.float32)
@@ -422,3 +426,16 @@ def test_not_a_number_gives_a_complete_list() -> None:
     blocks, counts = run_select(layer, HOST)
     assert counts[0, 0] == case.select.budget
     assert blocks[0, 0].tolist() == sorted(set(blocks[0, 0].tolist()) - {-1})
+
+
+def test_pairs_and_widened_values_agree() -> None:
+    """Both ways of multiplying bf16, whichever the target prefers; rows in tiles of any height."""
+    case = CASES[2]
+    layer = Layer.random(case, batches(case)[1])
+    lists = run_select(layer, HOST)
+    out, read = run_attend(layer, HOST, lists)
+    for widened, height in ((False, 4), (True, 3)):
+        schedule = attend_blocks.Schedule(row_tile=height, column_vectors=2, widened=widened)
+        other, same = run_attend(layer, HOST, lists, schedule=schedule)
+        assert np.abs(out - other).max() <= 1e-4 * np.abs(out).max()
+        assert np.array_equal(read, same)

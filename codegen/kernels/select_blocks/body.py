@@ -17,6 +17,7 @@ from codegen.kernels.tir.builder import (
     lanes,
     let,
     loop,
+    prefetch_far,
     registers,
     scalar,
     splat,
@@ -197,8 +198,8 @@ class _Item:
         width = vectors * LANES
         with loop((slots + (width - 1)) // width) as turn:
             first = let(turn * width)
-            page = page_of(self.kernel.compressed_table, self.table_row, first // level.slots)
-            left = let(first % level.slots)
+            page, left = self._place(level, first)
+            ahead = self._place(level, let(T.min(first + width, slots - 1)))
 
             def scores(top: Expr, height: int) -> Tile:
                 products = zero_tile(height, vectors)
@@ -208,10 +209,30 @@ class _Item:
                     self.kernel.queries,
                     lambda i: (self.worker, (top + i) * padded(spec.head_dim)),
                     lambda j, d: element.operand(pool, page, self.head, d, left + j * LANES, 0),
+                    lambda d: self._fetch(pool, ahead, d, top, vectors),
                 )
                 return products
 
             body(first, scores)
+
+    def _place(self, level: CompressedLevel, slot: Expr) -> tuple[Expr, Expr]:
+        """Page and place in the page of a slot of the sequence."""
+        page = page_of(self.kernel.compressed_table, self.table_row, slot // level.slots)
+        return page, let(slot % level.slots)
+
+    def _fetch(
+        self, pool: Tensor, place: tuple[Expr, Expr], pack: Expr, top: Expr, vectors: int
+    ) -> None:
+        """Emit the prefetch of a share of the next tile's keys: a vector of packs is a line.
+
+        The row tiles of the running product deal the vectors out among themselves.
+        """
+        page, left = place
+        share = -(-vectors * self.schedule.row_tile // self.schedule.rows(self.spec))
+        first = top // self.schedule.row_tile * share
+        for line in range(share):
+            slot = left + (first + line) * LANES
+            prefetch_far(pool, page, self.head, pack, slot, 0)
 
     def _normalisers(self) -> None:
         """Emit maximum and inverse sum of exponentials over the visible coarse keys, per head.

@@ -20,14 +20,10 @@ BITS = f"uint32x{LANES}"
 Starts = list[tuple[Expr, ...]]
 """Where each row of a tile begins in scratch memory."""
 
-HALF_RATE_PAIRS = ("cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids")
-"""Processors whose dot product of bf16 pairs issues every other cycle: two multiply-adds of floats
-in each cycle are twice the arithmetic."""
-
 
 def widens(target: CpuTarget) -> bool:
     """Whether the widened way is faster on the target."""
-    return not target.has_avx512_bf16 or target.processor.startswith(HALF_RATE_PAIRS)
+    return not target.has_fast_bf16_dot
 
 
 def split_pairs(pairs: Expr) -> tuple[Expr, Expr]:
