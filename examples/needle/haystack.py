@@ -79,6 +79,11 @@ class Case:
     needle_stop: int
 
     @property
+    def value_start(self) -> int:
+        """The position of the value's first token in the needle."""
+        return self.needle_stop - 1 - len(self.answer_ids)
+
+    @property
     def depth(self) -> float:
         """Where the needle begins, as a fraction of the text."""
         return self.needle_start / len(self.token_ids)

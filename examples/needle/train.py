@@ -19,6 +19,7 @@ import torch
 
 from examples.needle.configuration import config
 from examples.needle.export import write_checkpoint
+from examples.needle.initial import initial_weights
 from examples.needle.lessons import LessonBatch, Stage, draw_batch
 from sala_ir.frontends import AttentionMode, frontend_for
 from sala_ir.interpreter import NewTokens, ReferenceModel
@@ -160,20 +161,6 @@ def learning_rate(stage: Stage, step: int) -> float:
         return stage.rate
     fall = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / stage.steps)))
     return stage.last_rate + (stage.rate - stage.last_rate) * fall
-
-
-def initial_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, torch.Tensor]:
-    """Return random parameters: norms of one, an embedding that is about 1 after its scale."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for name, shape in sorted(shapes.items()):
-        if "norm" in name:
-            tensor = torch.ones(shape)
-        else:
-            scale = 1.0 / config()["scale_emb"] if "embed" in name else shape[1] ** -0.5
-            tensor = torch.randn(shape, generator=generator) * scale
-        weights[name] = tensor.requires_grad_()
-    return weights
 
 
 def main() -> None:

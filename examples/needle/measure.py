@@ -1,0 +1,120 @@
+"""Asks a model held-out cases, and looks at what its sparse layers read while it answers."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from examples.needle.haystack import Case, draw_case
+
+DEPTHS = 10
+"""How many parts of a text are told apart; the cases of a length take them in turn."""
+
+Answer = tuple[np.ndarray, dict[str, dict[int, Any]]]
+"""Logits of the rows that predict the value [value tokens, vocabulary], and observed values."""
+
+Ask = Callable[[Case], Answer]
+"""Runs the text and its value as one call, and says what the model would have answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one case went.
+
+    `predicted` are the likeliest tokens behind the question and behind each right token of the
+    value: if they are the value, a greedy answer is. `hit` says whether the last sparse layer read
+    a block of the value for the question's last token; `read` is the share of the blocks so far
+    that the sparse layers read for it, on average.
+    """
+
+    length: int
+    depth: float
+    predicted: tuple[int, ...]
+    expected: tuple[int, ...]
+    hit: bool
+    read: float
+    logits: np.ndarray
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the greedy answer is the value."""
+        return self.predicted == self.expected
+
+
+def draw_cases(seed: int, length: int, count: int) -> Iterator[Case]:
+    """Yield `count` cases of a length, their needles spread evenly over the text."""
+    for index in range(count):
+        spread = (index % DEPTHS + (index // DEPTHS % 7) / 7) / DEPTHS
+        yield draw_case(seed, index, length=length, depth=spread)
+
+
+def measure(ask: Ask, cases: Iterable[Case], block_size: int) -> Iterator[Outcome]:
+    """Ask every case."""
+    for case in cases:
+        logits, observed = ask(case)
+        hit, read = _reading(case, observed, block_size)
+        predicted = tuple(int(token) for token in logits.argmax(axis=1))
+        yield Outcome(
+            *(len(case.token_ids), case.depth, predicted, case.answer_ids, hit, read),
+            np.asarray(logits, np.float32),
+        )
+
+
+def ask_artifact(model: Any) -> Ask:
+    """Ask a loaded artifact (`runtime.load`)."""
+
+    def ask(case: Case) -> Answer:
+        ids = (*case.token_ids, *case.answer_ids)
+        logits, observed = model.logits(ids, observe=("selected_blocks", "blocks_read"))
+        return logits[_rows(case)], observed
+
+    return ask
+
+
+def ask_reference(model: Any, chunk: int = 2048) -> Ask:
+    """Ask a `sala_ir.interpreter.ReferenceModel`."""
+
+    def ask(case: Case) -> Answer:
+        ids = (*case.token_ids, *case.answer_ids)
+        kinds = ("selected_blocks", "blocks_read")
+        logits, observed = model.prefill(ids, chunk, observe=kinds)
+        model.close(0)
+        selected = observed["selected_blocks"]
+        by_role = {
+            layer: {"blocks": blocks, "counts": counts}
+            for layer, (blocks, counts) in selected.items()
+        }
+        return logits[_rows(case)], {**observed, "selected_blocks": by_role}
+
+    return ask
+
+
+def accuracy(outcomes: Sequence[Outcome]) -> float:
+    """The share of right answers, NaN without any."""
+    return float(np.mean([outcome.is_right for outcome in outcomes])) if outcomes else float("nan")
+
+
+def by_depth(outcomes: Sequence[Outcome]) -> list[float]:
+    """The accuracy in each of the `DEPTHS` parts of the text, NaN where no case falls."""
+    parts: list[list[Outcome]] = [[] for _ in range(DEPTHS)]
+    for outcome in outcomes:
+        parts[min(int(outcome.depth * DEPTHS), DEPTHS - 1)].append(outcome)
+    return [accuracy(part) for part in parts]
+
+
+def _rows(case: Case) -> slice:
+    last = len(case.token_ids) - 1
+    return slice(last, last + len(case.answer_ids))
+
+
+def _reading(case: Case, observed: dict[str, Any], block_size: int) -> tuple[bool, float]:
+    row = len(case.token_ids) - 1
+    reads = [layer[row] for layer in observed["blocks_read"].values()]
+    read = float(np.mean(reads)) / (row // block_size + 1)
+    last = observed["selected_blocks"][max(observed["selected_blocks"])]
+    if int(np.max(last["counts"][row])) < 0:
+        return True, read
+    value = range(case.value_start, case.value_start + len(case.answer_ids))
+    wanted = {position // block_size for position in value}
+    return bool(wanted & set(np.unique(last["blocks"][row]).tolist())), read
