@@ -29,16 +29,16 @@ class RuntimeEngine:
         import runtime
 
         self._model = runtime.load(artifact, context=context, threads=threads)
-        self._sequence = self._model._new_sequence()
+        self._sequence = self._model.sequence()
 
     def reset(self) -> None:
         """Forget the sequence."""
         self._sequence.close()
-        self._sequence = self._model._new_sequence()
+        self._sequence = self._model.sequence()
 
     def append(self, token_ids: list[int]) -> Any:
         """Add tokens to the sequence; the logits [vocabulary] behind the last."""
-        return self._sequence.prefill(token_ids)
+        return self._sequence.append(token_ids)
 
 
 class TorchEngine:

@@ -1,36 +1,26 @@
-"""Runs steps: a ragged batch of new tokens through the prepared program."""
+"""Runs calls: checked requests cut into steps, and steps through the prepared program."""
 
 import threading
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 
-from runtime.artifact import Artifact, InputName, PhaseName, Symbol
+from runtime.artifact import Artifact, PhaseName, Symbol
+from runtime.batch import BatchInputs, Work
 from runtime.device import CpuDevice
-from runtime.errors import RequestError
+from runtime.errors import MemoryBudgetError, RequestError
 from runtime.generation import Progress
 from runtime.memory import Memory
 from runtime.observe import Observer
-from runtime.pages import PagePool, PageTable
-from runtime.plan import LAST_LOGITS
 from runtime.program import PreparedProgram
-from runtime.sequence import Sequence
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """New tokens of one sequence in a step.
-
-    `token_ids` is int32; `call_length` is the length of the sequence when its whole call is done.
-    """
-
-    sequence: Sequence
-    token_ids: np.ndarray
-    call_length: int
+from runtime.regimes import RegimeRule
+from runtime.requests import checked_chunk, checked_tokens, no_snapshot
+from runtime.saving import StateFiles
+from runtime.sequence import Sequence, TokenIds
+from runtime.store import StateStore
 
 
 class Engine:
@@ -40,29 +30,31 @@ class Engine:
         """Bind every kernel to its buffers."""
         self._memory = memory
         self._device = device
-        self._program = artifact.program
+        self._artifact = artifact
         self._target = artifact.program.targets[target]
         self._phases = PreparedProgram(artifact.program, target, device, memory.tensors).phases
-        self._symbols = memory.plan.symbols
+        self._inputs = BatchInputs(memory.arrays, memory.plan.symbols, device.threads)
+        self._rule = RegimeRule.of(artifact.manifest)
         self._lock = threading.Lock()
         self._closed = False
+        self.store = StateStore(memory, artifact.program)
         self.vocabulary = artifact.manifest.model.vocabulary
         self.context = memory.plan.sizes.context
         self.chunk = memory.plan.sizes.chunk
-        self._bind_inputs()
-        self._make_tables()
+        self._files = StateFiles(artifact.manifest, artifact.program, memory.arrays, self.store)
+        self._logits = memory.arrays[artifact.program.logits][:, : self.vocabulary]
 
     def new_sequence(self) -> Sequence:
         """An empty sequence; MemoryBudgetError while as many are alive as were planned."""
         with self._alone():
-            return Sequence(self, self.slots.take(1)[0])
+            return Sequence(self, self.store.open())
 
     def release(self, sequence: Sequence) -> None:
-        """Take back the slot and the pages of a sequence; called by its `close`."""
+        """Take back all that a sequence holds; called by its `close`."""
         with self._lock:
-            self.pages.release(sequence.pages)
-            self.compressed.release(sequence.compressed_pages)
-            self.slots.release([sequence.slot])
+            if not self._closed:
+                self._drop_marks(sequence, -1)
+                self.store.close(sequence.state)
 
     def close(self) -> None:
         """Refuse whatever is asked from now on."""
@@ -73,80 +65,137 @@ class Engine:
     def append(
         self,
         sequence: Sequence,
-        token_ids: Items[int] | np.ndarray,
+        token_ids: TokenIds,
         *,
         chunk: int | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
-        """Append tokens in one call; the sequence's own logits behind the last of them."""
-        ids = self.checked_tokens(token_ids, sequence.length)
-        row = self._last[sequence.slot]
-        for work in self._chunks(sequence, ids, chunk):
-            with self._alone():
-                self._run([work])
-                if sequence.length == work.call_length:
-                    row[...] = self._logits_of(np.array([len(work.token_ids) - 1], np.int32))[0]
-            if progress is not None:
-                progress(len(ids) - (work.call_length - sequence.length))
-        return row
+        """Append tokens in one call; a copy of the logits [vocabulary] behind the last of them."""
+        ids = self.checked_tokens(token_ids, len(sequence))
+        begin = len(sequence)
+        with self._call([sequence]):
+            for work in self._chunks(sequence, ids, chunk):
+                with self._alone():
+                    self._run([work])
+                    if len(sequence) == work.call_length:
+                        row = np.array([len(work.token_ids) - 1], np.int32)
+                        self.store.set_logits(sequence.state, self._logits_of(row)[0])
+                if progress is not None:
+                    progress(len(sequence) - begin)
+            return self.last_logits(sequence)
 
     def all_logits(
         self,
         sequence: Sequence,
-        token_ids: Items[int] | np.ndarray,
+        token_ids: TokenIds,
         *,
         chunk: int | None,
         observer: Observer | None,
     ) -> np.ndarray:
         """Append tokens in one call; the logits [tokens, vocabulary] behind each of them."""
-        ids = self.checked_tokens(token_ids, sequence.length)
+        ids = self.checked_tokens(token_ids, len(sequence))
         result = np.empty((len(ids), self.vocabulary), np.float32)
-        group = self._symbols[Symbol.LOGIT_ROWS]
+        group = self._memory.plan.symbols[Symbol.LOGIT_ROWS]
         done = 0
-        for work in self._chunks(sequence, ids, chunk):
-            count = len(work.token_ids)
-            with self._alone():
-                self._run([work], observer)
-                for first in range(0, count, group):
-                    rows = np.arange(first, min(first + group, count), dtype=np.int32)
-                    result[done + first : done + first + len(rows)] = self._logits_of(rows)
-            done += count
+        with self._call([sequence]):
+            for work in self._chunks(sequence, ids, chunk):
+                count = len(work.token_ids)
+                with self._alone():
+                    self._run([work], observer)
+                    for first in range(0, count, group):
+                        rows = np.arange(first, min(first + group, count), dtype=np.int32)
+                        found = self._logits_of(rows)
+                        result[done + first : done + first + len(rows)] = found
+                done += count
+            self.store.set_logits(sequence.state, result[-1])
         return result
 
-    def step(self, batch: Items[Work], rows: Items[int] | np.ndarray) -> np.ndarray:
-        """Run one step of several sequences; a copy of the logits of the step's token `rows`."""
-        with self._alone():
+    def step(
+        self, sequences: Items[Sequence], token_ids: Items[TokenIds], rows: Items[int] | None = None
+    ) -> np.ndarray:
+        """Append some tokens to each of several sequences, in one step and a call each.
+
+        A copy of the logits of the step's token `rows`, the last of each sequence unless told.
+        """
+        ids = [
+            self.checked_tokens(tokens, len(sequence))
+            for sequence, tokens in zip(sequences, token_ids, strict=True)
+        ]
+        ends = np.cumsum([len(tokens) for tokens in ids]).astype(np.int32)
+        batch = [
+            Work(sequence.state, tokens, len(sequence) + len(tokens))
+            for sequence, tokens in zip(sequences, ids, strict=True)
+        ]
+        with self._call(sequences), self._alone():
             self._run(batch)
-            return self._logits_of(np.asarray(rows, np.int32)).copy()
+            last = self._logits_of(ends - 1)
+            for sequence, row in zip(sequences, last, strict=True):
+                self.store.set_logits(sequence.state, row)
+            found = last if rows is None else self._logits_of(np.asarray(rows, np.int32))
+            return found.copy()
+
+    def last_logits(self, sequence: Sequence) -> np.ndarray:
+        """A copy of the logits [vocabulary] behind the last token; RequestError if unknown."""
+        state = sequence.state
+        if not 0 < state.logits_at == state.length:
+            raise RequestError(
+                "the logits behind the last token were not computed", fix="append a token"
+            )
+        return self.store.logits[state.slot, : self.vocabulary].copy()
+
+    def fork(self, sequence: Sequence) -> Sequence:
+        """A sequence that shares what does not change."""
+        with self._alone():
+            sequence.require_usable()
+            copy = Sequence(self, self.store.fork(sequence.state))
+            for mark in sequence.marks:
+                self.store.share_snapshot(mark)
+                copy.marks.append(mark)
+            return copy
+
+    def save(self, sequence: Sequence, path: Path) -> None:
+        """Write the state of a sequence to a file."""
+        with self._alone():
+            sequence.require_usable()
+            self._files.save(sequence.state, path)
+
+    def restore(self, path: Path) -> Sequence:
+        """A new sequence with the state in a file."""
+        with self._alone():
+            return Sequence(self, self._files.restore(path, self.context))
+
+    def mark(self, sequence: Sequence) -> int:
+        """Take a snapshot that belongs to the sequence; its length."""
+        with self._alone():
+            sequence.require_usable()
+            length = len(sequence)
+            if length and all(mark.length != length for mark in sequence.marks):
+                sequence.marks.append(self.store.take_snapshot(sequence.state))
+            return length
+
+    def points(self, sequence: Sequence) -> list[int]:
+        """The lengths with a snapshot."""
+        return sorted({0, *(mark.length for mark in sequence.marks)})
+
+    def truncate(self, sequence: Sequence, length: int) -> None:
+        """Return to a snapshot, or to the present length."""
+        with self._alone():
+            if sequence.closed or sequence.busy:
+                sequence.require_usable()
+            if length == len(sequence) and not sequence.state.broken:
+                return
+            points = self.points(sequence)
+            if length not in points:
+                raise no_snapshot(length, len(sequence), points)
+            self._go_back(sequence, length)
+
+    def checked_tokens(self, token_ids: TokenIds, history: int = 0) -> np.ndarray:
+        """The ids as int32; RequestError if they cannot follow `history` tokens."""
+        return checked_tokens(token_ids, self.vocabulary, self.context, history)
 
     def observer(self, kinds: Items[str]) -> Observer:
         """An observer for calls of `all_logits`."""
-        return Observer(self._program, self._target, kinds, self._memory.arrays)
-
-    def checked_tokens(self, token_ids: Items[int] | np.ndarray, history: int = 0) -> np.ndarray:
-        """The ids as int32; RequestError if there are none, too many, or one is no token."""
-        ids = np.asarray(token_ids)
-        if ids.size == 0:
-            raise RequestError("the prompt is empty", expected="at least one token")
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise RequestError(
-                f"the prompt is an array of {ids.dtype}, {ids.ndim} dimensions",
-                expected="a list of whole numbers",
-            )
-        wrong = np.flatnonzero((ids < 0) | (ids >= self.vocabulary))
-        if len(wrong):
-            raise RequestError(
-                f"{ids[wrong[0]]} is not a token",
-                where=f"token {wrong[0]} of the prompt",
-                expected=f"ids from 0 to {self.vocabulary - 1}",
-            )
-        if history + len(ids) > self.context:
-            raise RequestError(
-                f"{history + len(ids)} tokens do not fit the context",
-                expected=f"at most {self.context} tokens",
-                fix="shorten the prompt, or load with a larger context",
-            )
-        return ids.astype(np.int32)
+        return Observer(self._artifact.program, self._target, kinds, self._memory.arrays)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -163,104 +212,80 @@ class Engine:
         finally:
             self._lock.release()
 
+    @contextmanager
+    def _call(self, sequences: Items[Sequence]) -> Iterator[None]:
+        """A call of sequences that go back to a snapshot, or break, if it is cut short."""
+        begins = [len(sequence) for sequence in sequences]
+        for sequence in sequences:
+            sequence.require_usable()
+        for sequence in sequences:
+            sequence.busy = True
+        try:
+            yield
+        except BaseException:
+            for sequence, begin in zip(sequences, begins, strict=True):
+                self._recover(sequence, begin)
+            raise
+        finally:
+            for sequence in sequences:
+                sequence.busy = False
+
+    def _recover(self, sequence: Sequence, begin: int) -> None:
+        with self._lock:
+            if self._closed or sequence.closed:
+                return
+            state = sequence.state
+            if state.length == begin and not state.broken:
+                self.store.trim(state)
+                return
+            state.broken = True
+            point = self.points(sequence)[-1]
+            if point or begin == 0:
+                with suppress(MemoryBudgetError):
+                    self._go_back(sequence, point)
+
+    def _go_back(self, sequence: Sequence, length: int) -> None:
+        found = [mark for mark in sequence.marks if mark.length == length]
+        self.store.go_back(sequence.state, found[0] if found else None)
+        self._drop_marks(sequence, length)
+
+    def _drop_marks(self, sequence: Sequence, length: int) -> None:
+        """Let go of the sequence's snapshots beyond `length`."""
+        for mark in [mark for mark in sequence.marks if mark.length > length]:
+            sequence.marks.remove(mark)
+            self.store.drop_snapshot(mark)
+
     def _chunks(self, sequence: Sequence, ids: np.ndarray, chunk: int | None) -> Iterator[Work]:
-        if chunk is not None and chunk < 1:
-            raise RequestError(
-                f"a chunk of {chunk} tokens is asked", where="chunk", expected="1 or more"
-            )
-        size = self.chunk if chunk is None else min(chunk, self.chunk)
-        call_length = sequence.length + len(ids)
+        size = min(self.chunk, checked_chunk(chunk, self.chunk))
+        state = sequence.state
+        call_length = state.length + len(ids)
         with self._alone():
-            self._take_pages(sequence, call_length)
+            self.store.reserve(state, call_length)
         for first in range(0, len(ids), size):
-            yield Work(sequence, ids[first : first + size], call_length)
+            yield Work(state, ids[first : first + size], call_length)
 
     def _run(self, batch: Items[Work], observer: Observer | None = None) -> None:
         """Run the batch up to the final hidden states, and advance its sequences."""
-        tokens = sum(len(work.token_ids) for work in batch)
-        self._check_capacity(batch, tokens)
+        tokens = self._inputs.write(batch)
         for work in batch:
-            self._take_pages(work.sequence, work.sequence.length + len(work.token_ids))
-        self._write_batch(batch, tokens)
-        single = all(len(work.token_ids) == 1 for work in batch)
+            self.store.reserve(work.state, work.state.length + len(work.token_ids))
+        single = tokens == len(batch)
         phase = PhaseName.DECODE if single else PhaseName.PREFILL
         if self._memory.poison:
             self._memory.poison_arena()
         for work in batch:
-            work.sequence.broken = True
+            work.state.broken = True
         self._device.use_threads()
         if observer is None:
             self._phases[phase].run()
         else:
             self._phases[phase].run_observed(observer.hooks(phase, tokens))
         for work in batch:
-            work.sequence.length += len(work.token_ids)
-            work.sequence.broken = False
-
-    def _check_capacity(self, batch: Items[Work], tokens: int) -> None:
-        slots = {work.sequence.slot for work in batch}
-        limits = self._symbols[Symbol.SEQUENCES], self._symbols[Symbol.TOKENS]
-        if not 0 < len(slots) == len(batch) <= limits[0] or tokens > limits[1]:
-            raise RequestError(
-                f"a step of {len(batch)} sequences with {tokens} tokens is asked",
-                expected=f"1 to {limits[0]} different sequences, at most {limits[1]} tokens",
-                fix="load with a larger batch or chunk",
-            )
-        for work in batch:
-            work.sequence.require_usable()
-
-    def _take_pages(self, sequence: Sequence, length: int) -> None:
-        """Own pages of both kinds for `length` tokens, or neither with MemoryBudgetError."""
-        sequence.require_usable()
-        self.pages.require(sequence.pages, length)
-        self.compressed.extend(sequence.slot, sequence.compressed_pages, length)
-        self.pages.extend(sequence.slot, sequence.pages, length)
-
-    def _write_batch(self, batch: Items[Work], tokens: int) -> None:
-        fields = self._inputs
-        self._control[:3] = tokens, len(batch), 0
-        end = 0
-        for index, work in enumerate(batch):
-            begin, end = end, end + len(work.token_ids)
-            history = work.sequence.length
-            fields[InputName.TOKENS][begin:end] = work.token_ids
-            fields[InputName.TOKEN_SEQUENCE][begin:end] = index
-            fields[InputName.TOKEN_POSITION][begin:end] = range(history, history + end - begin)
-            fields[InputName.OFFSETS][index + 1] = end
-            fields[InputName.HISTORY][index] = history
-            fields[InputName.CALL_LENGTHS][index] = work.call_length
-            fields[InputName.SLOTS][index] = work.sequence.slot
+            self.store.grow(work.state, work.token_ids, self._rule.regime(work.call_length))
+            work.state.broken = False
 
     def _logits_of(self, rows: np.ndarray) -> np.ndarray:
         """Logits of the last step's token `rows`, in a buffer that the next run overwrites."""
-        assert len(rows) <= self._symbols[Symbol.LOGIT_ROWS]
-        self._inputs[InputName.LOGIT_ROWS][: len(rows)] = rows
-        self._control[2] = len(rows)
+        self._inputs.ask(rows)
         self._phases[PhaseName.LOGITS].run()
         return self._logits[: len(rows)]
-
-    def _bind_inputs(self) -> None:
-        arrays = self._memory.arrays
-        self._inputs = {name: arrays[name.value] for name in InputName}
-        self._control = self._inputs[InputName.CONTROL]
-        self._control[3] = self._device.threads
-        self._logits = arrays[self._program.logits][:, : self.vocabulary]
-        self._last = arrays[LAST_LOGITS][:, : self.vocabulary]
-
-    def _make_tables(self) -> None:
-        paging = self._program.paging
-        self.slots = self._pool("sequences", Symbol.SLOTS)
-        self.pages = PageTable(
-            self._pool("KV pages", Symbol.PAGES),
-            self._inputs[InputName.PAGE_TABLE],
-            paging.page_tokens,
-        )
-        self.compressed = PageTable(
-            self._pool("compressed pages", Symbol.COMPRESSED_PAGES),
-            self._inputs[InputName.COMPRESSED_TABLE],
-            paging.compressed_page_tokens,
-        )
-
-    def _pool(self, name: str, symbol: Symbol) -> PagePool:
-        poison = partial(self._memory.poison_row, symbol) if self._memory.poison else None
-        return PagePool(name, self._symbols[symbol], poison)

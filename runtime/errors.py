@@ -45,6 +45,10 @@ class RequestError(SalaError):
     """A prompt or option that cannot be served."""
 
 
+class StateFileError(SalaError):
+    """A state file of another model or a newer version, or one that is damaged or truncated."""
+
+
 class CompileError(SalaError):
     """A module that cannot be compiled for the asked target."""
 

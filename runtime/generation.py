@@ -25,12 +25,8 @@ class Source(Protocol):
         """How many more tokens the sequence can take."""
         ...
 
-    def prefill(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
+    def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
         """Append `token_ids`; the logits [vocabulary] float32 behind the last of them."""
-        ...
-
-    def decode(self, token: int) -> np.ndarray:
-        """Append `token`; the logits [vocabulary] float32 behind it."""
         ...
 
 
@@ -89,13 +85,13 @@ class Generation:
         sampler = Sampler(self.options.sampling, self.vocabulary)
         sampler.observe(np.asarray(self.prompt))
         began = time.perf_counter()
-        logits = self.source.prefill(self.prompt, self.progress)
+        logits = self.source.append(self.prompt, self.progress)
         token = self._choose(sampler, logits)
         self.prefill_seconds = time.perf_counter() - began
         yield token
         while self.finish is None:
             began = time.perf_counter()
-            token = self._choose(sampler, self.source.decode(token))
+            token = self._choose(sampler, self.source.append((token,)))
             self.decode_seconds += time.perf_counter() - began
             yield token
 

@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from runtime.artifact import Artifact
 from runtime.device import CpuDevice
-from runtime.engine import Engine, Work
+from runtime.engine import Engine
 from runtime.errors import RequestError
 from runtime.generation import Generation, GenerationOptions, Progress
 from runtime.memory import Memory
 from runtime.observe import Observed
+from runtime.pages import PagePool
 from runtime.plan import MemoryPlan
 from runtime.sampling import SamplingOptions
 from runtime.sequence import Sequence as TokenSequence
@@ -68,6 +70,33 @@ class Model:
             values = engine.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
         return values if observer is None else _observed(values, observer.result())
 
+    def sequence(self) -> TokenSequence:
+        """An empty sequence; MemoryBudgetError while as many are alive as were planned."""
+        return self._open().new_sequence()
+
+    def restore(self, path: str | Path) -> TokenSequence:
+        """The sequence that `Sequence.save` wrote to `path`; it continues to the bit.
+
+        StateFileError for a state of another model, a newer version, or a file that is damaged
+        or truncated.
+        """
+        return self._open().restore(Path(path))
+
+    def decode(
+        self, sequences: Sequence[TokenSequence], tokens: Sequence[int] | np.ndarray
+    ) -> np.ndarray:
+        """Append one token to each sequence, all in one pass over the weights.
+
+        The logits behind them, float32 [batch, vocabulary].
+        """
+        engine = self._open()
+        if len(sequences) != len(tokens):
+            raise RequestError(
+                f"there are {len(sequences)} sequences and {len(tokens)} tokens",
+                expected="one token for each sequence",
+            )
+        return engine.step(sequences, [[token] for token in tokens])
+
     def generate(
         self, token_ids: TokenIds | str, max_new_tokens: int = 256, **options: Any
     ) -> list[int]:
@@ -116,7 +145,7 @@ class Model:
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
         engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
-        sizes, counters = plan.sizes, self._memory.counters
+        sizes, counters, store = plan.sizes, self._memory.counters, engine.store
         return {
             "path": str(self.artifact.directory),
             "format": str(manifest.format),
@@ -129,9 +158,10 @@ class Model:
             "context": sizes.context,
             "batch": sizes.batch,
             "chunk": sizes.chunk,
-            "sequences": {"used": engine.slots.used, "total": engine.slots.count},
-            "pages": _usage(engine.pages.pool),
-            "compressed_pages": _usage(engine.compressed.pool),
+            "sequences": _usage(store.slots),
+            "snapshots": _usage(store.snapshots),
+            "pages": _usage(store.pages.pool),
+            "compressed_pages": _usage(store.compressed.pool),
             "memory": {
                 "total_bytes": sum(counters.values()),
                 "planned_bytes": plan.total_bytes,
@@ -156,27 +186,6 @@ class Model:
     def __exit__(self, *error: object) -> None:
         """Close."""
         self.close()
-
-    def _new_sequence(self) -> TokenSequence:
-        return self._open().new_sequence()
-
-    def _step(
-        self,
-        sequences: Sequence[TokenSequence],
-        token_ids: Sequence[TokenIds],
-        call_lengths: Sequence[int] | None = None,
-        logit_rows: Sequence[int] | None = None,
-    ) -> np.ndarray:
-        """One step: new tokens of several sequences; logits of the step's rows (the last ones)."""
-        engine = self._open()
-        ids = [
-            engine.checked_tokens(tokens, sequence.length)
-            for sequence, tokens in zip(sequences, token_ids, strict=True)
-        ]
-        lengths = call_lengths or [s.length + len(t) for s, t in zip(sequences, ids, strict=True)]
-        batch = [Work(*item) for item in zip(sequences, ids, lengths, strict=True)]
-        rows = np.cumsum([len(tokens) for tokens in ids]) - 1
-        return engine.step(batch, rows if logit_rows is None else logit_rows)
 
     def _open(self) -> Engine:
         if self._engine is None:
@@ -208,5 +217,5 @@ def _observed(logits: np.ndarray, observed: Observed) -> tuple[np.ndarray, Obser
     return logits, observed
 
 
-def _usage(pool: Any) -> dict[str, int]:
+def _usage(pool: PagePool) -> dict[str, int]:
     return {"used": pool.used, "total": pool.count}

@@ -143,18 +143,27 @@ class PageTable:
         self._table[slot, : len(owned)] = owned
         return list(owned)
 
-    def shorten(self, slot: int, owned: list[int], length: int, partial: int | None) -> None:
-        """Keep the pages of `length` tokens, of which the last has the contents of `partial`.
+    def shortening(self, owned: list[int], length: int, partial: int | None) -> int:
+        """How many pages `shorten` takes."""
+        shared = partial is not None and self.pool.holders(owned[length // self.page_tokens]) > 1
+        return int(shared)
 
-        MemoryBudgetError, before anything changes, where the copy finds no free page.
+    def shorten(self, slot: int, owned: list[int], length: int, partial: int | None) -> None:
+        """Keep the pages of `length` tokens, of which the last gets the contents of `partial`.
+
+        That one is overwritten where nobody else holds it, else replaced.
         """
         full = length // self.page_tokens
-        copy = self.duplicate(partial)
+        kept: list[int] = []
+        if partial is not None and self.pool.holders(owned[full]) == 1:
+            self._copy(partial, owned[full])
+            kept.append(owned.pop(full))
+        elif partial is not None:
+            kept.append(self.pool.take(1)[0])
+            self._copy(partial, kept[0])
         self.pool.release(owned[full:])
-        del owned[full:]
-        if copy is not None:
-            owned.append(copy)
-            self._table[slot, full] = copy
+        owned[full:] = kept
+        self._table[slot, full : full + len(kept)] = kept
 
     def trim(self, owned: list[int], length: int) -> None:
         """Let go of pages that `length` tokens do not begin."""

@@ -1,58 +1,106 @@
-"""One sequence: its slot, its length, and the pages that hold its keys and values."""
+"""A text that grows, as users hold it."""
 
-from collections.abc import Sequence as Tokens
+from collections.abc import Sequence as Items
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from runtime.errors import RequestError
 from runtime.generation import Progress
+from runtime.store import Snapshot, State
 
 if TYPE_CHECKING:
     from runtime.engine import Engine
 
+TokenIds = Items[int] | np.ndarray
+
 
 class Sequence:
-    """A text that grows. Made by an engine, given back by `close`.
+    """A text whose state is kept. `Model.sequence` makes it; use it in a `with` block or close it.
 
-    `length` counts the tokens whose state is held. The sequence owns one slot (its row in the
-    page tables and recurrent pools) and, for every started page of `length`, one page.
+    Whatever fails or is cancelled, other sequences go on as before. A sequence whose own call is
+    cut short returns to its newest snapshot, else to nothing if the call began there; if neither
+    is so, it refuses to go on until it is truncated.
     """
 
-    def __init__(self, engine: "Engine", slot: int) -> None:
-        """An empty sequence in `slot`."""
+    def __init__(self, engine: "Engine", state: State) -> None:
+        """For engines: the text of `state`."""
         self._engine = engine
-        self.slot = slot
-        self.length = 0
-        self.pages: list[int] = []
-        self.compressed_pages: list[int] = []
+        self.state = state
+        self.marks: list[Snapshot] = []
         self.closed = False
-        self.broken = False
+        self.busy = False
 
     @property
     def remaining(self) -> int:
         """How many more tokens fit the context."""
-        return self._engine.context - self.length
+        return self._engine.context - self.state.length
 
-    def prefill(self, token_ids: Tokens[int], progress: Progress | None = None) -> np.ndarray:
-        """Append all tokens in one call; the logits [vocabulary] float32 behind the last.
+    @property
+    def token_ids(self) -> list[int]:
+        """The tokens so far."""
+        self.require_usable()
+        return self._engine.store.text(self.state).tolist()
 
-        The array is the sequence's own and changes with its next step. `progress` is told the
-        number of tokens that are done after each chunk.
+    @property
+    def last_logits(self) -> np.ndarray:
+        """A copy of the logits [vocabulary] float32 behind the last token.
+
+        RequestError where they were not computed: in an empty sequence, or after `truncate`.
+        """
+        self.require_usable()
+        return self._engine.last_logits(self)
+
+    def append(self, token_ids: TokenIds, progress: Progress | None = None) -> np.ndarray:
+        """Append tokens in one call; the logits [vocabulary] float32 behind the last.
+
+        The length after the call decides the regime of the sparse layers. `progress` is told the
+        number of tokens that are done after each chunk; it may raise to cancel.
         """
         return self._engine.append(self, token_ids, progress=progress)
 
-    def decode(self, token: int) -> np.ndarray:
-        """Append one token; the logits [vocabulary] float32 behind it, as in `prefill`."""
-        return self._engine.append(self, (token,))
+    def fork(self) -> "Sequence":
+        """Another sequence with the same text, state and snapshots.
+
+        Full pages are shared; what still changes is copied. MemoryBudgetError where as many
+        sequences are alive as were planned.
+        """
+        return self._engine.fork(self)
+
+    def snapshot(self) -> int:
+        """Make the present length one that `truncate` can return to; the length.
+
+        MemoryBudgetError where no snapshot is free.
+        """
+        return self._engine.mark(self)
+
+    def snapshots(self) -> list[int]:
+        """The lengths that `truncate` can return to, ascending; 0 is always among them."""
+        return self._engine.points(self)
+
+    def truncate(self, length: int) -> None:
+        """Drop all but the first `length` tokens; RequestError unless there is a snapshot there."""
+        self._engine.truncate(self, length)
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to a file that `Model.restore` reads, on any machine.
+
+        A file that stands there is replaced when the new one is whole and durable.
+        """
+        self._engine.save(self, Path(path))
 
     def require_usable(self) -> None:
-        """Raise RequestError if the sequence is closed or was interrupted within a step."""
-        if self.closed or self.broken:
+        """Raise RequestError if the sequence is closed, in a call, or was cut short."""
+        if self.closed:
+            raise RequestError("the sequence is closed", fix="begin a new sequence")
+        if self.busy:
+            raise RequestError("the sequence is in the middle of a call", fix="wait for its end")
+        if self.state.broken:
             raise RequestError(
-                "the sequence is closed" if self.closed else "the sequence was interrupted",
+                "the sequence was interrupted and cannot go on",
                 expected="a sequence whose state is whole",
-                fix="begin a new sequence",
+                fix="truncate it to a snapshot or to 0, or begin a new sequence",
             )
 
     def close(self) -> None:
@@ -71,4 +119,4 @@ class Sequence:
 
     def __len__(self) -> int:
         """The number of tokens."""
-        return self.length
+        return self.state.length

@@ -27,9 +27,9 @@ def test_prefill_logits_at_all_positions(load_golden, expected, name, prompt, ch
 def test_decode_logits(load_golden, expected, name, prompt):
     golden, model = expected(name), load_golden(name)
     greedy = golden[f"{prompt}.greedy_ids"]
-    with model._new_sequence() as sequence:
-        rows = [sequence.prefill(golden[f"{prompt}.input_ids"]).copy()]
-        rows += [sequence.decode(int(token)).copy() for token in greedy[:-1]]
+    with model.sequence() as sequence:
+        rows = [sequence.append(golden[f"{prompt}.input_ids"])]
+        rows += [sequence.append([int(token)]) for token in greedy[:-1]]
     found = np.stack(rows)
     np.testing.assert_allclose(found, golden[f"{prompt}.decode_logits"], rtol=0, atol=LIMIT)
 

@@ -26,14 +26,10 @@ class Script:
     def remaining(self) -> int:
         return self.context - len(self.appended)
 
-    def prefill(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
+    def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
         self.appended += token_ids
         if progress is not None:
             progress(len(token_ids))
-        return self._row()
-
-    def decode(self, token: int) -> np.ndarray:
-        self.appended.append(token)
         return self._row()
 
     def _row(self) -> np.ndarray:

@@ -81,17 +81,16 @@ def test_progress_counts_the_prompt(model: Model):
 
 def test_a_batch_of_unequal_lengths_gives_what_each_gives_alone(model: Model):
     texts = [IDS, IDS[4:7]]
-    sequences = [model._new_sequence() for _ in texts]
+    sequences = [model.sequence() for _ in texts]
     for sequence, text in zip(sequences, texts, strict=True):
-        for first in range(0, len(text), 2):
-            model._step([sequence], [text[first : first + 2]], [len(text)])
+        model._open().append(sequence, text, chunk=2)
     for token in (4, 17):
-        rows = model._step(sequences, [[token], [token]])
+        rows = model.decode(sequences, [token, token])
         for text, row in zip(texts, rows, strict=True):
             text = [*text, token]
             np.testing.assert_array_equal(row, expected_logits(text)[-1])
         texts = [[*text, token] for text in texts]
-    mixed = model._step(sequences, [[1], [2, 3, 4]], logit_rows=[0, 1, 3])
+    mixed = model._open().step(sequences, [[1], [2, 3, 4]], rows=[0, 1, 3])
     np.testing.assert_array_equal(mixed[0], expected_logits([*texts[0], 1])[-1])
     np.testing.assert_array_equal(mixed[1:], expected_logits([*texts[1], 2, 3, 4])[-3::2])
     for sequence in sequences:
@@ -160,35 +159,36 @@ def test_unknown_options_are_refused(model: Model):
 
 
 def test_too_many_sequences_or_tokens_are_refused(model: Model):
-    sequences = [model._new_sequence() for _ in range(3)]
+    sequences = [model.sequence() for _ in range(3)]
     with pytest.raises(MemoryBudgetError, match="1 sequences are needed and 0 are free"):
-        model._new_sequence()
+        model.sequence()
     with pytest.raises(RequestError, match="a step of 3 sequences"):
-        model._step(sequences, [[1]] * 3)
+        model.decode(sequences, [1] * 3)
     with pytest.raises(RequestError, match="with 9 tokens"):
-        model._step(sequences[:1], [[1] * 9])
+        model._open().step(sequences[:1], [[1] * 9])
     with pytest.raises(RequestError, match="different sequences"):
-        model._step([sequences[0]] * 2, [[1], [1]])
+        model.decode([sequences[0]] * 2, [1, 1])
     sequences[0].close()
     with pytest.raises(RequestError, match="is closed"):
-        model._step(sequences[:1], [[1]])
+        model.decode(sequences[:1], [1])
 
 
 def test_running_out_of_pages_leaves_the_others_whole(model: Model):
     """32 pages of 4 tokens for three sequences of up to 64 tokens."""
-    sequences = [model._new_sequence() for _ in range(3)]
-    sequences[0].prefill([1] * 64)
-    sequences[1].prefill([2] * 60)
+    sequences = [model.sequence() for _ in range(3)]
+    sequences[0].append([1] * 64)
+    sequences[1].append([2] * 60)
     with pytest.raises(MemoryBudgetError, match="KV pages are needed"):
-        sequences[2].prefill([3] * 8)
-    np.testing.assert_array_equal(sequences[1].decode(5), expected_logits([2] * 60 + [5])[-1])
+        sequences[2].append([3] * 8)
+    np.testing.assert_array_equal(sequences[1].append([5]), expected_logits([2] * 60 + [5])[-1])
     sequences[0].close()
-    np.testing.assert_array_equal(sequences[2].prefill([3] * 8), expected_logits([3] * 8)[-1])
+    np.testing.assert_array_equal(sequences[2].append([3] * 8), expected_logits([3] * 8)[-1])
 
 
 def test_an_interrupted_sequence_does_not_go_on(model: Model, monkeypatch: pytest.MonkeyPatch):
-    broken, whole = model._new_sequence(), model._new_sequence()
-    whole.prefill(IDS)
+    broken, whole, empty = model.sequence(), model.sequence(), model.sequence()
+    whole.append(IDS)
+    broken.append(IDS)
     phases = model._open()._phases
 
     def interrupt() -> None:
@@ -197,11 +197,15 @@ def test_an_interrupted_sequence_does_not_go_on(model: Model, monkeypatch: pytes
     with monkeypatch.context() as patch:
         for phase in phases.values():
             patch.setattr(phase, "run", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            broken.prefill(IDS)
+        for sequence in (broken, empty):
+            with pytest.raises(KeyboardInterrupt):
+                sequence.append(IDS)
     with pytest.raises(RequestError, match="was interrupted"):
-        broken.decode(1)
-    np.testing.assert_array_equal(whole.decode(1), expected_logits([*IDS, 1])[-1])
+        broken.append([1])
+    broken.truncate(0)
+    for sequence in (broken, empty):
+        np.testing.assert_array_equal(sequence.append(IDS), expected_logits(IDS)[-1])
+    np.testing.assert_array_equal(whole.append([1]), expected_logits([*IDS, 1])[-1])
 
 
 def test_two_threads_at_a_time_are_refused(model: Model):
@@ -240,14 +244,14 @@ def test_generation_allocates_no_tensors(model: Model, monkeypatch: pytest.Monke
         raise AssertionError("a tensor is made after loading")
 
     monkeypatch.setattr(tvm_ffi, "from_dlpack", refuse)
-    sequence = model._new_sequence()
-    sequence.prefill(IDS)
-    sequence.decode(1)
+    sequence = model.sequence()
+    sequence.append(IDS)
+    sequence.append([1])
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.take_snapshot()
     for token in range(20):
-        sequence.decode(token)
+        sequence.append([token])
     after = tracemalloc.take_snapshot()
     tracemalloc.stop()
     numpy_only = [tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)]

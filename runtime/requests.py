@@ -1,0 +1,61 @@
+"""What a caller may ask of a sequence, checked before anything changes."""
+
+from collections.abc import Sequence as Items
+
+import numpy as np
+
+from runtime.errors import RequestError
+
+
+def checked_tokens(
+    token_ids: Items[int] | np.ndarray, vocabulary: int, context: int, history: int
+) -> np.ndarray:
+    """The ids as int32 [tokens].
+
+    RequestError if there are none, one is no token, or they do not fit the context behind
+    `history` tokens.
+    """
+    ids = np.asarray(token_ids)
+    if ids.size == 0:
+        raise RequestError("the prompt is empty", expected="at least one token")
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise RequestError(
+            f"the prompt is an array of {ids.dtype}, {ids.ndim} dimensions",
+            expected="a list of whole numbers",
+        )
+    wrong = np.flatnonzero((ids < 0) | (ids >= vocabulary))
+    if len(wrong):
+        raise RequestError(
+            f"{ids[wrong[0]]} is not a token",
+            where=f"token {wrong[0]} of the prompt",
+            expected=f"ids from 0 to {vocabulary - 1}",
+        )
+    if history + len(ids) > context:
+        raise RequestError(
+            f"{history + len(ids)} tokens do not fit the context",
+            expected=f"at most {context} tokens",
+            fix="shorten the prompt, or load with a larger context",
+        )
+    return ids.astype(np.int32)
+
+
+def checked_chunk(chunk: int | None, default: int) -> int:
+    """The most new tokens of a step; RequestError for less than one."""
+    if chunk is not None and chunk < 1:
+        raise RequestError(
+            f"a chunk of {chunk} tokens is asked", where="chunk", expected="1 or more"
+        )
+    return default if chunk is None else chunk
+
+
+def no_snapshot(length: int, present: int, points: Items[int]) -> RequestError:
+    """The refusal to truncate a text of `present` tokens to `length`; names the nearest points."""
+    below = [point for point in points if point < length]
+    above = [point for point in points if point > length]
+    nearest = " and ".join(str(point) for point in [*below[-1:], *above[:1]])
+    return RequestError(
+        f"there is no snapshot at {length} tokens",
+        where=f"a sequence of {present} tokens",
+        expected=f"the present length, or a snapshot; the nearest: {nearest}",
+        fix="take one with snapshot() on the way, or append again from an earlier one",
+    )
