@@ -31,7 +31,7 @@ def write_files(
     writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
     for path in checkpoint.copied_files():
         writer.copy_file(path.name, path)
-    size = sum(weight.spec.nbytes for weight in plan.stored)
+    size = sum(weight.nbytes for weight in plan.stored)
     with progress.stage("packing weights", size, unit="B") as advance:
         weight_files = emit.write_weights(writer, plan.stored, checkpoint, advance)
     with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:

@@ -9,13 +9,24 @@ from time import perf_counter
 from typing import Any
 
 from codegen.build import write_files
+from codegen.emit import weight_file_bytes
 from codegen.lowering import Lowered, lower, parse_targets
 from codegen.options import CompileOptions
 from codegen.plan import Plan, Source, assemble
+from codegen.planned import INTEGER_LINEAR
 from codegen.progress import Progress
 from codegen.targets.cpu import find_linker
+from codegen.weight_report import weights_document
 from runtime.artifact.writer import write_artifact
-from runtime.plan import Sizes, memory_document, plan_memory
+from runtime.plan import (
+    USUAL_BUDGETS,
+    Sizes,
+    growth_document,
+    largest_contexts,
+    memory_document,
+    plan_memory,
+    token_parts,
+)
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.context import print_module
 from sala_ir.frontends import Frontend, frontend_for, read_config
@@ -45,7 +56,9 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
         summary = _summary(options, source, lowered)
         if options.stop_after is None:
             plan = assemble(source, lowered)
+            summary["weights"] = weights_document(plan)
             summary["memory"] = memory_of(plan, options)
+            summary["notes"] += _notes(plan, options)
             if options.output is not None and options.writes:
                 output = options.output
                 write_artifact(output, lambda writer: write_files(writer, plan, options, progress))
@@ -73,7 +86,7 @@ def _open(options: CompileOptions, stack: ExitStack) -> Source:
 
 
 def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
-    """The planned memory for one sequence of the default context on this machine."""
+    """The planned memory for one sequence of the default context, and how far memory goes."""
     sizes = Sizes(
         context=options.context,
         batch=1,
@@ -81,8 +94,19 @@ def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
         sequences=1,
         workers=len(os.sched_getaffinity(0)),
     )
-    weights = sum(weight.spec.nbytes for weight in plan.stored)
-    return memory_document(plan_memory(plan.program, plan.lowered[0].name, sizes, weights))
+    target, weights = plan.lowered[0].name, weight_file_bytes(plan.stored)
+    planned = plan_memory(plan.program, target, sizes, weights)
+    return memory_document(planned) | growth_document(
+        token_parts(plan.program, target, sizes),
+        largest_contexts(plan.program, target, sizes, weights, USUAL_BUDGETS),
+    )
+
+
+def _notes(plan: Plan, options: CompileOptions) -> list[str]:
+    if any(kernel.family == INTEGER_LINEAR for kernel in plan.kernels):
+        asked = options.quantization.value
+        return [f"a plan on paper: the kernels that read {asked} weights do not exist yet"]
+    return []
 
 
 def _summary(
@@ -97,6 +121,7 @@ def _summary(
         },
         "attention": options.attention.value,
         "dtype": options.dtype.value,
+        "quantization": options.quantization.value,
         "context": options.context,
         "chunk": options.chunk,
         "passes": [

@@ -8,10 +8,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from codegen.encodings import value_type
 from codegen.packing import PackedWeight, pieces
 from codegen.progress import Advance
 from codegen.weights import RowSource
 from runtime.artifact import ModelInfo, TensorInfo
+from runtime.artifact.tensors import file_bytes
 from runtime.artifact.writer import ArtifactWriter
 
 CAPTURED_NAME = "model.mlir"
@@ -61,12 +63,20 @@ def weight_files(weights: Sequence[PackedWeight]) -> dict[str, list[PackedWeight
     groups: list[list[PackedWeight]] = []
     size = FILE_BYTES
     for weight in weights:
-        size += weight.spec.nbytes
+        size += weight.nbytes
         if size > FILE_BYTES:
             groups.append([])
-            size = weight.spec.nbytes
+            size = weight.nbytes
         groups[-1].append(weight)
     return {f"weights-{n:05d}.safetensors": group for n, group in zip(count(1), groups)}
+
+
+def weight_file_bytes(weights: Sequence[PackedWeight]) -> int:
+    """Bytes of all weight files, headers and padding included: what a loader maps."""
+    return sum(
+        file_bytes(spec for weight in group for spec in weight.specs)
+        for group in weight_files(weights).values()
+    )
 
 
 def write_weights(
@@ -75,7 +85,7 @@ def write_weights(
     """Stream every weight into its file; the paths of the files."""
     files = weight_files(weights)
     for path, group in files.items():
-        with writer.tensors(path, [weight.spec for weight in group]) as tensors:
+        with writer.tensors(path, [spec for weight in group for spec in weight.specs]) as tensors:
             for weight in group:
                 for piece in pieces(weight, source):
                     tensors.write(weight.name, piece)
@@ -87,8 +97,8 @@ def tensor_infos(weights: Sequence[PackedWeight]) -> dict[str, TensorInfo]:
     """How every stored tensor encodes its logical one."""
     return {
         weight.name: TensorInfo(
-            encoding=weight.type.encoding.kind.data,
-            dtype="bfloat16" if weight.pair == 2 else "float32",
+            encoding=weight.type.encoding.label,
+            dtype=value_type(weight.type),
             shape=weight.type.get_shape(),
             layout=weight.layout,
         )

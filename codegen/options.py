@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from passes.assign_precision import Precision
+from passes.quantization import Quantization
 from runtime.errors import RequestError
 from sala_ir.frontends import AttentionMode
+
+BUILT = (Quantization.NONE,)
+"""Quantisations whose kernels can be built."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,7 @@ class CompileOptions:
     targets: tuple[str, ...] = ("cpu",)
     dtype: Precision = Precision.BFLOAT16
     attention: AttentionMode = AttentionMode.CONFIG
+    quantization: Quantization = Quantization.NONE
     context: int = 32768
     chunk: int = 512
     dump_ir: Path | None = None
@@ -45,6 +50,12 @@ class CompileOptions:
             )
         if self.writes and self.output is None:
             raise RequestError("no output is named", fix="add -o NAME.sala")
+        if self.writes and self.quantization not in BUILT:
+            raise RequestError(
+                f"no kernels read weights of --quantize {self.quantization.value} yet",
+                expected=f"--quantize {' or '.join(BUILT)}: kernels read bfloat16 and float32",
+                fix="leave --quantize out, or add --dry-run, which plans what will be",
+            )
         if self.chunk > self.context:
             raise RequestError(
                 f"--chunk {self.chunk} is longer than --context {self.context}",

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from xdsl.dialects.builtin import BFloat16Type
 from xdsl.ir import Operation, SSAValue
 
+from codegen.encodings import WeightPart, weight_parts
 from codegen.kernels.linear.layout import pack_panels
 from codegen.kernels.operands import padded
 from codegen.weights import RowSource, numpy_element, rows_of, weight_type
 from runtime.artifact import ElementType
 from runtime.artifact.tensors import TensorSpec
-from sala_ir.dialect.attributes import LayoutKind
 from sala_ir.dialect.types import WeightType
 
 PIECE_BYTES = 16 << 20
@@ -38,34 +37,40 @@ class PackedWeight:
         return self.type.layout.panel_rows.data
 
     @property
-    def pair(self) -> int:
-        """Elements that share 32 bits."""
-        return 2 if isinstance(self.type.element_type, BFloat16Type) else 1
-
-    @property
-    def element(self) -> ElementType:
-        """Element type as the kernels see it."""
-        return ElementType.UINT16 if self.pair == 2 else ElementType.FLOAT32
-
-    @property
     def layout(self) -> str:
         """The layout as the manifest names it."""
         kind = self.type.layout.kind.data
         return f"{kind}{self.panel_rows}" if self.panel_rows else kind
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The stored shape, padding included."""
-        shape = self.type.get_shape()
-        if self.type.layout.kind.data != LayoutKind.PANEL:
-            return (*shape[:-1], padded(shape[-1]))
-        panels = -(-shape[0] // self.panel_rows)
-        return (panels, padded(shape[1]) // self.pair, self.panel_rows, self.pair)
+    def parts(self) -> tuple[WeightPart, ...]:
+        """The stored tensors: one, or integers with their scales."""
+        return weight_parts(self.type)
 
     @property
-    def spec(self) -> TensorSpec:
-        """The tensor as the weight file's header names it."""
-        return TensorSpec(self.name, "BF16" if self.pair == 2 else "F32", self.shape)
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """The tensors as the weight file's header names them."""
+        return tuple(part.spec(self.name) for part in self.parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all stored tensors, padding included."""
+        return sum(spec.nbytes for spec in self.specs)
+
+    @property
+    def element(self) -> ElementType:
+        """Element type of a plain weight as the kernels see it."""
+        return self._plain.element
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The stored shape of a plain weight, padding included."""
+        return self._plain.shape
+
+    @property
+    def _plain(self) -> WeightPart:
+        (part,) = self.parts
+        return part
 
 
 def packed_weight(name: str, value: SSAValue) -> PackedWeight:

@@ -8,6 +8,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 
 from codegen import buffers
+from codegen.encodings import part_name
 from codegen.weight_table import WeightTable
 from passes.functions import HIDDEN, argument_names, find_function
 from passes.kernel_choice import Workspace
@@ -45,11 +46,12 @@ class ValueTable:
         return name
 
     def weight(self, value: SSAValue) -> str:
-        """Enter a weight operand of a kernel call."""
+        """Enter the stored tensors of a weight operand of a kernel call."""
         name = self.weights.add(value)
-        packed = self.weights.weights[name]
-        stored = Value(kind=ValueKind.WEIGHT, dtype=packed.element, shape=packed.shape)
-        return self.declare(name, stored)
+        for part in self.weights.weights[name].parts:
+            stored = Value(kind=ValueKind.WEIGHT, dtype=part.element, shape=part.shape)
+            self.declare(part_name(name, part.suffix), stored)
+        return name
 
 
 class PhaseBuilder:
@@ -128,7 +130,7 @@ class PhaseBuilder:
             return self._workspace(index, op, int(position))
         value = (op.inputs if kind == "in" else op.outputs)[int(position)]
         if isinstance(value.type, WeightType):
-            return self._table.weight(value)
+            return part_name(self._table.weight(value), suffix)
         return part_name(self.names[value], suffix)
 
     def _workspace(self, index: int, op: KernelCallOp, position: int) -> str:
@@ -136,11 +138,6 @@ class PhaseBuilder:
         name = f"{self._prefix}steps.{index}.{scratch.name}"
         self._scratch[name] = (index, index)
         return self._table.declare(name, buffers.workspace(scratch))
-
-
-def part_name(name: str, suffix: str) -> str:
-    """The name of one tensor of a state: `layers.0.kv_cache.k`."""
-    return f"{name}.{suffix}" if suffix else name
 
 
 def phase_builders(

@@ -16,6 +16,8 @@ from passes.fuse_swiglu import FuseSwiglu
 from passes.merge_projections import MergeProjections
 from passes.open_attention import OpenAttention
 from passes.plan_intervals import PlanIntervals
+from passes.quantization import Quantization
+from passes.quantize_weights import QuantizeWeights
 from passes.select_kernels import SelectKernels, Selector
 from passes.sink_row_selection import SinkRowSelection
 from passes.specialise_phases import SpecialisePhases
@@ -26,11 +28,14 @@ Callback = Callable[[ModulePass | None, ModuleOp, ModulePass | None], None]
 """Called before, between and after the passes with (previous, module, next)."""
 
 
-def sala_pipeline(dtype: Precision, selector: Selector) -> tuple[ModulePass, ...]:
+def sala_pipeline(
+    dtype: Precision, selector: Selector, quantization: Quantization = Quantization.NONE
+) -> tuple[ModulePass, ...]:
     """All passes, in order."""
     return (
         AssignPrecision(dtype),  # where values are rounded to bf16
-        MergeProjections(),  # q | k | v | gate of one input: one linear and slices
+        QuantizeWeights(quantization, dtype),  # integers where the linears of layers bear it
+        MergeProjections(),  # q | k | v | gate of one input and encoding: one linear
         FoldScales(),  # the scale of a residual branch into the linear at its end
         OpenAttention(),  # attention mixers into append, compress, select, attend
         FuseQkNormRope(),  # norm and rotation of q and k into Lightning attention

@@ -8,6 +8,7 @@ import click
 
 from codegen.options import CompileOptions
 from passes.assign_precision import Precision
+from passes.quantization import Quantization
 from runtime.errors import RequestError, reported_as
 from runtime.units import parse_tokens
 from sala_ir.frontends import AttentionMode
@@ -51,6 +52,14 @@ _PATH = click.Path(path_type=Path)
     default=AttentionMode.CONFIG.value,
     help="Sparse layers as the config says, always sparse, or always dense.",
 )
+@click.option(
+    "--quantize",
+    type=click.Choice([kind.value for kind in Quantization]),
+    default=Quantization.NONE.value,
+    help="Store the linears of the layers as integers, each 32 or 128 values with a scale; output "
+    "gates, q and k of the sparse layers, embedding and head keep --dtype. With --dry-run only: "
+    "the kernels do not exist yet.",
+)
 @click.option("--context", type=Tokens(), default="32K", help="Default context at load.")
 @click.option("--chunk", type=Tokens(), default="512", help="New tokens of one prefill step.")
 @click.option("--dump-ir", type=_PATH, metavar="DIR", help="One numbered MLIR file per pass.")
@@ -82,6 +91,7 @@ def _options(given: dict[str, Any]) -> CompileOptions:
     kinds = {
         "dtype": Precision(given["dtype"]),
         "attention": AttentionMode(given["attention"]),
+        "quantization": Quantization(given.pop("quantize")),
         "targets": tuple(dict.fromkeys(given["targets"])),
     }
     options = CompileOptions(**(given | kinds))

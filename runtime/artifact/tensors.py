@@ -175,6 +175,12 @@ def _header(specs: list[TensorSpec]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
+def file_bytes(specs: Iterable[TensorSpec]) -> int:
+    """Bytes of the file that a `TensorWriter` makes of these tensors."""
+    padded = _padded(specs)
+    return len(_header(padded)) + sum(spec.nbytes for spec in padded)
+
+
 def read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file, every offset checked against the file's size.
 

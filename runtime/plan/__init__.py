@@ -1,6 +1,7 @@
 """Memory planning: sizes, packing, and what fits a budget. A leaf that everybody may import."""
 
 from runtime.plan.fit import largest_batch, largest_context, require_fit
+from runtime.plan.growth import USUAL_BUDGETS, largest_contexts, token_parts
 from runtime.plan.memory import (
     LAST_LOGITS,
     TOKEN_IDS,
@@ -12,13 +13,14 @@ from runtime.plan.memory import (
     plan_memory,
 )
 from runtime.plan.packing import Buffer, Packing, pack
-from runtime.plan.report import PART_NAMES, memory_document, memory_sentence
+from runtime.plan.report import PART_NAMES, growth_document, memory_document, memory_sentence
 from runtime.plan.sizes import Sizes
 
 __all__ = [
     "LAST_LOGITS",
     "PART_NAMES",
     "TOKEN_IDS",
+    "USUAL_BUDGETS",
     "Buffer",
     "MemoryPlan",
     "Packing",
@@ -26,12 +28,15 @@ __all__ = [
     "Placed",
     "Sizes",
     "arena_buffers",
+    "growth_document",
     "largest_batch",
     "largest_context",
+    "largest_contexts",
     "measure",
     "memory_document",
     "memory_sentence",
     "pack",
     "plan_memory",
     "require_fit",
+    "token_parts",
 ]

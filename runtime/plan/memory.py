@@ -145,12 +145,17 @@ def measure(name: str, value: Value, symbols: Symbols) -> tuple[tuple[int, ...],
 
 def least_bytes(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> int:
     """What no plan can be smaller than: as `plan_memory`, with the arena's lower bound."""
+    return weight_bytes + sum(least_parts(program, target, sizes).values())
+
+
+def least_parts(program: Program, target: str, sizes: Sizes) -> dict[Part, int]:
+    """The parts of a plan without weights, the arena at its lower bound; quick, packs nothing."""
     symbols = sizes.symbols(program.paging)
-    sizes_outside = [
-        measure(name, value, symbols)[1] for name, value in _outside_arena(program).items()
-    ]
-    arena = lower_bound(arena_buffers(program, program.targets[target], symbols))
-    return weight_bytes + arena + sum(map(align, sizes_outside))
+    parts = dict.fromkeys(Part, 0)
+    parts[Part.ARENA] = lower_bound(arena_buffers(program, program.targets[target], symbols))
+    for name, value in _outside_arena(program).items():
+        parts[_part(value)] += align(measure(name, value, symbols)[1])
+    return parts
 
 
 def _outside_arena(program: Program) -> dict[str, Value]:

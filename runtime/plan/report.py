@@ -1,5 +1,6 @@
 """How a memory plan is told to people and programs, the same in every command."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from runtime.plan.memory import MemoryPlan, Part
@@ -25,6 +26,18 @@ def memory_document(plan: MemoryPlan) -> dict[str, Any]:
         "total_bytes": plan.total_bytes,
         "parts": {part.value: plan.parts[part] for part in PART_NAMES},
         "arena_lower_bound_bytes": plan.packing.lower_bound,
+    }
+
+
+def growth_document(
+    token_bytes: Mapping[Part, float], contexts: Mapping[int, int]
+) -> dict[str, Any]:
+    """As JSON: bytes of one more token by part, and the longest context for each budget."""
+    return {
+        "token_bytes": {part.value: token_bytes[part] for part in PART_NAMES},
+        "largest_context": [
+            {"memory_bytes": budget, "context": context} for budget, context in contexts.items()
+        ],
     }
 
 

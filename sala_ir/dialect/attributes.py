@@ -32,6 +32,22 @@ class EncodingKind(StrEnum):
     """How the values of a weight are stored."""
 
     PLAIN = "plain"
+    INT8 = "int8"
+    INT4 = "int4"
+
+    @property
+    def bits(self) -> int:
+        """Bits of a stored integer; 0 where values are stored as they are."""
+        return {EncodingKind.PLAIN: 0, EncodingKind.INT8: 8, EncodingKind.INT4: 4}[self]
+
+
+class ZeroKind(StrEnum):
+    """Which stored integer means zero in a group of an integer encoding."""
+
+    MIDDLE = "middle"
+    """The middle of the range, for all groups: nothing is stored for it."""
+    STORED = "stored"
+    """An integer of its own for each group."""
 
 
 class LayoutKind(StrEnum):
@@ -64,19 +80,93 @@ FloatProperty = FloatAttr.constr(f64)
 
 @irdl_attr_definition
 class EncodingAttr(ParametrizedAttribute):
-    """`#sala.encoding<"plain">`: every element is stored as a value of the element type."""
+    """How the values of a weight are stored.
+
+    `#sala.encoding<"plain">`: as values of the element type. `#sala.encoding<"int4", 128>` and
+    `#sala.encoding<"int8", 128, "stored">`: as unsigned integers i, and for each `group` values
+    of a row a float16 scale and a zero; the value is scale * (i - zero), rounded to the element
+    type. The zero is the middle of the range (8 or 128) unless it is stored.
+    """
 
     name = "sala.encoding"
 
     kind: StringAttr
+    group: IntAttr
+    zeros: StringAttr
 
-    def __init__(self, kind: StringAttr | str = EncodingKind.PLAIN):
-        super().__init__(kind if isinstance(kind, StringAttr) else StringAttr(str(kind)))
+    def __init__(
+        self,
+        kind: StringAttr | str = EncodingKind.PLAIN,
+        group: IntAttr | int = 0,
+        zeros: StringAttr | str = ZeroKind.MIDDLE,
+    ):
+        super().__init__(
+            kind if isinstance(kind, StringAttr) else StringAttr(str(kind)),
+            group if isinstance(group, IntAttr) else IntAttr(group),
+            zeros if isinstance(zeros, StringAttr) else StringAttr(str(zeros)),
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether values are stored as they are."""
+        return self.kind.data == EncodingKind.PLAIN
+
+    @property
+    def bits(self) -> int:
+        """Bits of a stored integer; 0 for plain."""
+        return EncodingKind(self.kind.data).bits
+
+    @property
+    def stores_zeros(self) -> bool:
+        """Whether every group has a zero of its own."""
+        return self.zeros.data == ZeroKind.STORED
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The tensors that a weight of integers consists of; none of their own for plain."""
+        if self.is_plain:
+            return ()
+        return ("codes", "scales", "zeros") if self.stores_zeros else ("codes", "scales")
+
+    @property
+    def label(self) -> str:
+        """A short name for people and file headers: `plain`, `int4-g128`, `int4-g128-zeros`."""
+        if self.is_plain:
+            return self.kind.data
+        return f"{self.kind.data}-g{self.group.data}" + "-zeros" * self.stores_zeros
+
+    @classmethod
+    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """Parse `<"kind">`, `<"kind", group>` or `<"kind", group, "zeros">`."""
+        group, zeros = 0, str(ZeroKind.MIDDLE)
+        with parser.in_angle_brackets():
+            kind = parser.parse_str_literal()
+            if parser.parse_optional_punctuation(","):
+                group = parser.parse_integer()
+            if parser.parse_optional_punctuation(","):
+                zeros = parser.parse_str_literal()
+        return StringAttr(kind), IntAttr(group), StringAttr(zeros)
+
+    def print_parameters(self, printer: Printer) -> None:
+        """Print the kind, and what differs from its defaults."""
+        with printer.in_angle_brackets():
+            printer.print_string_literal(self.kind.data)
+            if self.group.data:
+                printer.print_string(f", {self.group.data}")
+            if self.stores_zeros:
+                printer.print_string(", ")
+                printer.print_string_literal(self.zeros.data)
 
     def verify(self) -> None:
-        """Refuse a kind that is not an `EncodingKind`."""
+        """Refuse unknown kinds, and integers without groups of a multiple of 16 values."""
         if self.kind.data not in tuple(EncodingKind):
             raise VerifyException(f'unknown weight encoding "{self.kind.data}"')
+        if self.zeros.data not in tuple(ZeroKind):
+            raise VerifyException(f'unknown zeros of an encoding "{self.zeros.data}"')
+        if self.is_plain and (self.group.data or self.stores_zeros):
+            raise VerifyException("a plain encoding has neither groups nor zeros")
+        if not self.is_plain and (self.group.data <= 0 or self.group.data % 16):
+            raise VerifyException("the group of an integer encoding is a multiple of 16")
 
 
 @irdl_attr_definition

@@ -11,7 +11,7 @@ from xdsl.irdl import BaseAttr, IRDLOperation, traits_def
 from xdsl.traits import OpTrait, Pure
 from xdsl.utils.exceptions import VerifyException
 
-from sala_ir.dialect.attributes import attribute_of, integer, plain
+from sala_ir.dialect.attributes import EncodingAttr, attribute_of, integer, plain
 from sala_ir.dialect.types import StateType, WeightType, ids_type
 
 
@@ -128,6 +128,13 @@ def weight_shape(value: SSAValue) -> tuple[int, ...]:
     if not isinstance(value.type, WeightType):
         raise VerifyException(f"expected a weight, found {value.type}")
     return value.type.get_shape()
+
+
+def encoding_of(value: SSAValue) -> EncodingAttr:
+    """The encoding of a weight operand."""
+    if not isinstance(value.type, WeightType):
+        raise VerifyException(f"expected a weight, found {value.type}")
+    return value.type.encoding
 
 
 def require_shape(value: SSAValue, shape: tuple[int, ...], name: str) -> None:

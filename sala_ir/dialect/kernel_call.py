@@ -19,7 +19,7 @@ from xdsl.irdl import (
 
 from sala_ir.dialect.attributes import attribute_of
 from sala_ir.dialect.base import SalaOp, layer_mark, require
-from sala_ir.dialect.types import CompressedKeysType, KvCacheType
+from sala_ir.dialect.types import CompressedKeysType, KvCacheType, WeightType
 
 BATCH_FIELDS = (
     "tokens",
@@ -45,6 +45,8 @@ def _parts_of(kind: Attribute) -> tuple[str | None, ...]:
             return ("k", "v")
         case CompressedKeysType():
             return ("fine", "coarse")
+        case WeightType():
+            return kind.encoding.parts or (None,)
     return (None,)
 
 

@@ -191,6 +191,10 @@ class WeightType(ParametrizedAttribute, TypeAttribute):
         """The same weight with another element type."""
         return WeightType(self.shape, element, self.encoding, self.layout)
 
+    def with_encoding(self, encoding: EncodingAttr) -> WeightType:
+        """The same weight in another encoding."""
+        return WeightType(self.shape, self.element_type, encoding, self.layout)
+
     def with_layout(self, layout: LayoutAttr) -> WeightType:
         """The same weight in another layout."""
         return WeightType(self.shape, self.element_type, self.encoding, layout)
@@ -232,4 +236,6 @@ class WeightType(ParametrizedAttribute, TypeAttribute):
         shape = self.get_shape()
         if len(shape) not in (1, 2) or any(size <= 0 for size in shape):
             raise VerifyException(f"a weight has one or two positive dimensions, not {list(shape)}")
+        if len(shape) == 1 and not self.encoding.is_plain:
+            raise VerifyException("only a matrix has an integer encoding")
         check_element(self.element_type)

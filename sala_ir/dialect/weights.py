@@ -17,6 +17,7 @@ from xdsl.irdl import (
 )
 
 from sala_ir.dialect.attributes import (
+    EncodingAttr,
     FloatProperty,
     IntegerProperty,
     LayoutAttr,
@@ -101,6 +102,10 @@ class ConcatWeightsOp(SalaOp):
             require(same, f"part {list(found)} does not fit result {list(shape)}")
             same_element = _weight_type(part).element_type == _weight_type(self.result).element_type
             require(same_element, "parts and result must have one element type")
+            same_encoding = _weight_type(part).encoding == _weight_type(self.result).encoding
+            require(same_encoding, "parts and result must have one encoding")
+        whole_groups = axis == 0 or _weight_type(self.result).encoding.is_plain
+        require(whole_groups, "only rows of an integer encoding can be joined")
         total = sum(weight_shape(part)[axis] for part in self.parts)
         require(total == shape[axis], f"parts have {total} along the axis, result {shape[axis]}")
 
@@ -192,6 +197,44 @@ class CastWeightOp(SalaOp):
         """A cast changes the element type only and comes before packing."""
         expected = _weight_type(self.weight).with_element(_weight_type(self.result).element_type)
         require(self.result.type == expected, "cast_weight may change the element type only")
+        _require_row_major(self.weight)
+
+
+@irdl_op_definition
+class QuantizeWeightOp(SalaOp):
+    """Round a matrix to the integers and scales of the result's encoding.
+
+    The element type of the result is that of the values which the integers stand for.
+    """
+
+    name = "sala.quantize_weight"
+
+    weight = operand_def(WeightType)
+    result = result_def(WeightType)
+
+    assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
+
+    def __init__(
+        self,
+        weight: SSAValue,
+        encoding: EncodingAttr,
+        element: Attribute,
+        *,
+        layer: int | None = None,
+    ):
+        super().__init__(
+            operands=[weight],
+            attributes=layer_mark(layer),
+            result_types=[_weight_type(weight).with_element(element).with_encoding(encoding)],
+        )
+
+    def verify_(self) -> None:
+        """A plain row-major weight becomes integers; its shape stays."""
+        source, result = _weight_type(self.weight), _weight_type(self.result)
+        require(source.encoding.is_plain, "the weight is already quantised")
+        require(not result.encoding.is_plain, "the result has no integer encoding")
+        expected = source.with_element(result.element_type).with_encoding(result.encoding)
+        require(result == expected, "quantize_weight may change element type and encoding only")
         _require_row_major(self.weight)
 
 

@@ -1,6 +1,7 @@
 """The dialect's operations for xDSL's interpreter: each calls its reference function."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -85,6 +86,20 @@ class SalaFunctions(InterpreterFunctions):
     def _cast(self, _: Interpreter, op: dialect.CastWeightOp, args: PythonValues) -> PythonValues:
         rounding = self._weight_rounder(op.result)
         return (args[0].map(lambda rows: reference.cast_weight(rows, rounding=rounding)),)
+
+    @impl(dialect.QuantizeWeightOp)
+    def _quantize(
+        self, _: Interpreter, op: dialect.QuantizeWeightOp, args: PythonValues
+    ) -> PythonValues:
+        encoding = cast(dialect.WeightType, op.result.type).encoding
+        quantize = partial(
+            reference.quantize_weight,
+            bits=encoding.bits,
+            group=encoding.group.data,
+            stores_zeros=encoding.stores_zeros,
+            rounding=self._weight_rounder(op.result),
+        )
+        return (args[0].map(quantize),)
 
     @impl(dialect.PackWeightOp)
     def _pack(self, _: Interpreter, op: dialect.PackWeightOp, args: PythonValues) -> PythonValues:

@@ -32,6 +32,7 @@ from sala_ir.reference.weights import (
     concat_weights,
     interleave_weights,
     pack_weight,
+    quantize_weight,
     scale_weight,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "norm_gate",
     "output_gate",
     "pack_weight",
+    "quantize_weight",
     "residual_add",
     "rms_norm",
     "rope",

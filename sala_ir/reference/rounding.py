@@ -36,6 +36,12 @@ def to_float32(x: Array) -> Array:
     return x if x.dtype == xp.float32 else xp.astype(xp.astype(x, xp.float32), x.dtype)
 
 
+def to_float16(x: Array) -> Array:
+    """Round every value to float16, in which scales of integer encodings are stored."""
+    xp = array_namespace(x)
+    return xp.astype(xp.astype(x, xp.float16), x.dtype)
+
+
 def to_bfloat16(x: Array) -> Array:
     """Round every value to bfloat16, to nearest and ties to even."""
     xp = array_namespace(x)

@@ -3,7 +3,7 @@
 from array_api_compat import array_namespace
 
 from sala_ir.reference.arrays import Array
-from sala_ir.reference.rounding import Round
+from sala_ir.reference.rounding import Round, to_float16
 
 
 def concat_weights(parts: tuple[Array, ...], *, axis: int = 0) -> Array:
@@ -32,9 +32,41 @@ def cast_weight(weight: Array, *, rounding: Round) -> Array:
     return rounding(weight)
 
 
+def quantize_weight(
+    weight: Array, *, bits: int, group: int, stores_zeros: bool, rounding: Round
+) -> Array:
+    """The values that plain rounding to unsigned integers of `bits` leaves, row by row.
+
+    Each `group` values of a row [.., K] share a scale s (float16) and a zero z, the middle of the
+    range or stored: i = clip(round(w / s) + z, 0, 2^bits - 1), value = s (i - z), then `rounding`.
+    """
+    xp = array_namespace(weight)
+    rows, columns = weight.shape
+    padding = xp.zeros((rows, -columns % group), dtype=weight.dtype)
+    grouped = xp.reshape(xp.concat([weight, padding], axis=1), (rows, -1, group))
+    scale, zero = _scale_and_zero(grouped, bits, stores_zeros)
+    safe = xp.where(scale > 0, scale, xp.ones_like(scale))
+    levels = xp.clip(xp.round(grouped / safe) + zero, 0, 2**bits - 1)
+    values = xp.reshape(scale * (levels - zero), (rows, -1))
+    return rounding(values[:, :columns])
+
+
 def pack_weight(weight: Array) -> Array:
     """Return the weight as it is: a layout changes no value."""
     return weight
+
+
+def _scale_and_zero(grouped: Array, bits: int, stores_zeros: bool) -> tuple[Array, Array]:
+    """Scale, rounded to float16, and zero of each group [rows, groups, values]."""
+    xp = array_namespace(grouped)
+    if not stores_zeros:
+        limit = xp.max(xp.abs(grouped), axis=-1, keepdims=True) / (2 ** (bits - 1) - 1)
+        return to_float16(limit), xp.full_like(limit, 2 ** (bits - 1))
+    low = xp.clip(xp.min(grouped, axis=-1, keepdims=True), None, 0.0)
+    high = xp.clip(xp.max(grouped, axis=-1, keepdims=True), 0.0, None)
+    scale = to_float16((high - low) / (2**bits - 1))
+    safe = xp.where(scale > 0, scale, xp.ones_like(scale))
+    return scale, xp.clip(xp.round(-low / safe), 0, 2**bits - 1)
 
 
 def _pad_rows(weight: Array, rows: int, group: int) -> Array:

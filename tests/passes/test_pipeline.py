@@ -151,7 +151,8 @@ def test_stop_after_runs_no_further():
     )
     assert seen == [
         (None, "assign-precision"),
-        ("assign-precision", "merge-projections"),
+        ("assign-precision", "quantize-weights"),
+        ("quantize-weights", "merge-projections"),
         ("merge-projections", None),
     ]
 

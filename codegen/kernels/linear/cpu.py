@@ -17,10 +17,10 @@ from codegen.kernels.tir.ir import T
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.attributes import Epilogue, LayoutAttr
-from sala_ir.dialect.base import columns_of, weight_shape
+from sala_ir.dialect.base import columns_of, encoding_of, weight_shape
 from sala_ir.dialect.linear import LinearOp
 
-__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule"]
+__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "spec_of"]
 
 SMALL = 1 << 17
 """Multiply-adds that one thread does sooner than it wakes the others."""
@@ -30,10 +30,13 @@ def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:
     """Take a linear whose input has the element type of its weight."""
     if element(op.x) is not element(op.weight):
         return f"input is {element(op.x)}, weight {element(op.weight)}: they must be equal"
+    encoding = encoding_of(op.weight)
+    if not encoding.is_plain:
+        return f"the weight is stored as {encoding.label}, not as plain values"
     refusal = refuse_unless_float32(bias=op.bias, residual=op.residual)
     if refusal:
         return refusal
-    spec = _spec(op)
+    spec = spec_of(op)
     if spec.x_start + spec.steps * spec.weight.pack > spec.x_pitch:
         return f"the input's columns from {spec.x_start} on end inside a pair"
     operands = indices_of(op.operands, op.x, op.weight, op.bias, op.residual)
@@ -49,7 +52,8 @@ def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:
     )
 
 
-def _spec(op: LinearOp) -> Spec:
+def spec_of(op: LinearOp) -> Spec:
+    """The constants of the kernel for this linear."""
     views = column_views(x=op.x)
     if op.residual is not None:
         views |= column_views(residual=op.residual)

@@ -3,6 +3,6 @@ func.func @types(%a: !sala.batch, %b: !sala.kv_cache<2, 64, 128, bf16>, %c: !sal
   return
 }
 // -----
-func.func @attributes() attributes {encoding = #sala.encoding<"plain">, layout = #sala.layout<"row_major">, panel = #sala.layout<"panel", 32>} {
+func.func @attributes() attributes {encoding = #sala.encoding<"plain">, layout = #sala.layout<"row_major">, panel = #sala.layout<"panel", 32>, int4 = #sala.encoding<"int4", 128>, gptq = #sala.encoding<"int4", 128, "stored">, int8 = #sala.encoding<"int8", 32>} {
   return
 }

@@ -1,0 +1,83 @@
+"""The tensors that a stored weight consists of, and their bytes: plain values, or integers.
+
+Integers come in panels of `rows` weight rows, so that one layout serves decode, which reads
+panel by panel, and prefill, which first expands a panel. The columns are padded to whole groups.
+Codes of 4 bits: uint16 [panels][K / 8][rows][2], each holding 4 integers of one row, those of
+columns 2 j + lane for j = 0 .. 3 from the low bits up. Codes of 8 bits: uint8
+[panels][K / 4][rows][4]. Scales: float16 [panels][K / group][rows]; stored zeros: uint8, alike.
+"""
+
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import BFloat16Type
+
+from codegen.kernels.operands import padded
+from runtime.artifact import ElementType
+from runtime.artifact.tensors import TensorSpec
+from sala_ir.dialect.attributes import LayoutKind
+from sala_ir.dialect.types import WeightType
+from sala_ir.dialect.weights import round_up
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPart:
+    """One stored tensor of a weight.
+
+    `suffix` is "" where it is alone; `element` is what kernels see, `stored` what the header of
+    a safetensors file says.
+    """
+
+    suffix: str
+    element: ElementType
+    stored: str
+    shape: tuple[int, ...]
+
+    def spec(self, name: str) -> TensorSpec:
+        """The tensor in a file, for the weight `name`."""
+        return TensorSpec(part_name(name, self.suffix), self.stored, self.shape)
+
+
+def part_name(name: str, suffix: str) -> str:
+    """The name of one tensor of a state or of a weight: `layers.0.kv_cache.k`."""
+    return f"{name}.{suffix}" if suffix else name
+
+
+def weight_parts(kind: WeightType) -> tuple[WeightPart, ...]:
+    """The tensors of a weight of this type."""
+    return (_plain_part(kind),) if kind.encoding.is_plain else _integer_parts(kind)
+
+
+def pair_of(kind: WeightType) -> int:
+    """Values of a plain weight that share 32 bits."""
+    return 2 if isinstance(kind.element_type, BFloat16Type) else 1
+
+
+def value_type(kind: WeightType) -> str:
+    """The element type of the values, as the manifest names it."""
+    return "bfloat16" if pair_of(kind) == 2 else "float32"
+
+
+def _plain_part(kind: WeightType) -> WeightPart:
+    pair, shape = pair_of(kind), kind.get_shape()
+    stored = (*shape[:-1], padded(shape[-1]))
+    if kind.layout.kind.data == LayoutKind.PANEL:
+        rows = kind.layout.panel_rows.data
+        stored = (-(-shape[0] // rows), padded(shape[1]) // pair, rows, pair)
+    element, name = (ElementType.UINT16, "BF16") if pair == 2 else (ElementType.FLOAT32, "F32")
+    return WeightPart("", element, name, stored)
+
+
+def _integer_parts(kind: WeightType) -> tuple[WeightPart, ...]:
+    assert kind.layout.kind.data == LayoutKind.PANEL, "integers are stored in panels"
+    encoding, rows, (count, columns) = kind.encoding, kind.layout.panel_rows.data, kind.get_shape()
+    panels, depth = -(-count // rows), round_up(columns, encoding.group.data)
+    groups = (panels, depth // encoding.group.data, rows)
+    codes = (ElementType.UINT16, "U16", (panels, depth // 8, rows, 2))
+    if encoding.bits == 8:
+        codes = (ElementType.UINT8, "U8", (panels, depth // 4, rows, 4))
+    stored = {
+        "codes": codes,
+        "scales": (ElementType.UINT16, "F16", groups),
+        "zeros": (ElementType.UINT8, "U8", groups),
+    }
+    return tuple(WeightPart(name, *stored[name]) for name in encoding.parts)

@@ -1,0 +1,33 @@
+"""How memory grows with the context, and how far it goes on machines of usual sizes."""
+
+from dataclasses import replace
+
+from runtime.artifact.program import Program
+from runtime.plan.fit import largest_context
+from runtime.plan.memory import Part, least_parts
+from runtime.plan.sizes import Sizes
+
+USUAL_BUDGETS = tuple(size << 30 for size in (8, 16, 24, 32, 80))
+"""Memory of usual machines and accelerators, in bytes."""
+
+
+def token_parts(program: Program, target: str, sizes: Sizes) -> dict[Part, float]:
+    """Bytes that one more token of context of one sequence adds to each part, on average.
+
+    The arena's is that of its lower bound: one query's block scores for each worker.
+    """
+    unit = program.paging.compressed_page_tokens
+    alone = replace(sizes.with_batch(1), snapshots=0)
+    first = alone.with_context(-(-sizes.context // unit) * unit)
+    before = least_parts(program, target, first)
+    after = least_parts(program, target, first.with_context(first.context + unit))
+    return {part: (after[part] - before[part]) / unit for part in Part}
+
+
+def largest_contexts(
+    program: Program, target: str, sizes: Sizes, weight_bytes: int, budgets: tuple[int, ...]
+) -> dict[int, int]:
+    """For each budget in bytes the longest context in tokens that fits it; 0 where none does."""
+    return {
+        budget: largest_context(program, target, sizes, weight_bytes, budget) for budget in budgets
+    }
