@@ -21,6 +21,11 @@ class Source(Protocol):
     """What generation needs of a sequence: next-token logits, and how much room is left."""
 
     @property
+    def last_logits(self) -> np.ndarray:
+        """The logits [vocabulary] float32 behind the tokens that are there already."""
+        ...
+
+    @property
     def remaining(self) -> int:
         """How many more tokens the sequence can take."""
         ...
@@ -67,7 +72,8 @@ class GenerationOptions:
 class Generation:
     """An answer to `prompt`: iterate `tokens` or `text` once; the other fields tell how it goes.
 
-    `token_ids` holds every chosen token, one that ends the sequence included.
+    `history` are the tokens that the source holds already; the prompt may be empty if there are
+    some. `token_ids` holds every chosen token, one that ends the sequence included.
     """
 
     source: Source
@@ -75,6 +81,7 @@ class Generation:
     vocabulary: int
     options: GenerationOptions
     progress: Progress | None = None
+    history: Sequence[int] = ()
     token_ids: list[int] = field(default_factory=list, init=False)
     finish: Finish | None = field(default=None, init=False)
     prefill_seconds: float = field(default=0.0, init=False)
@@ -83,9 +90,9 @@ class Generation:
     def tokens(self) -> Iterator[int]:
         """New tokens one by one. The time that the consumer takes between them is not counted."""
         sampler = Sampler(self.options.sampling, self.vocabulary)
-        sampler.observe(np.asarray(self.prompt))
+        sampler.observe(np.asarray([*self.history, *self.prompt]))
         began = time.perf_counter()
-        logits = self.source.append(self.prompt, self.progress)
+        logits = self._behind_prompt()
         token = self._choose(sampler, logits)
         self.prefill_seconds = time.perf_counter() - began
         yield token
@@ -97,7 +104,7 @@ class Generation:
 
     def text(self, tokenizer: Tokenizer) -> Iterator[str]:
         """New text in pieces, none of them empty, without the stop string that ended it."""
-        decoder = tokenizer.stream(self.prompt)
+        decoder = tokenizer.stream([*self.history, *self.prompt])
         watcher = StopStrings(self.options.stop)
         for token in self.tokens():
             if piece := watcher.push(decoder.push(token)):
@@ -121,6 +128,11 @@ class Generation:
         """New tokens per second after the first, which prefill computes."""
         steps = len(self.token_ids) - 1
         return steps / self.decode_seconds if steps > 0 else 0.0
+
+    def _behind_prompt(self) -> np.ndarray:
+        if len(self.prompt) == 0 and len(self.history) > 0:
+            return self.source.last_logits
+        return self.source.append(self.prompt, self.progress)
 
     def _choose(self, sampler: Sampler, logits: np.ndarray) -> int:
         token = sampler.choose(logits)

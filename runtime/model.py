@@ -1,7 +1,7 @@
 """A loaded model: logits, generation, and what it holds."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,15 +132,20 @@ class Model:
         options: GenerationOptions,
         *,
         progress: Progress | None = None,
+        sequence: TokenSequence | None = None,
     ) -> Iterator[Generation]:
-        """An answer in the making, over a sequence that is given back at the end."""
+        """An answer in the making: behind `sequence`, or behind one that is closed at the end.
+
+        A sequence that has logits behind its last token can go on without new tokens.
+        """
         engine = self._open()
-        ids = engine.checked_tokens(token_ids)
-        eos = options.eos or self.artifact.manifest.model.eos_token_ids
-        with engine.new_sequence() as sequence:
-            yield Generation(
-                sequence, ids.tolist(), self.vocabulary, replace(options, eos=eos), progress
-            )
+        history = [] if sequence is None else sequence.token_ids
+        ids = np.zeros(0, np.int32)
+        if len(token_ids) or not history:
+            ids = engine.checked_tokens(token_ids, len(history))
+        chosen = replace(options, eos=options.eos or self.artifact.manifest.model.eos_token_ids)
+        with nullcontext(sequence) if sequence is not None else self.sequence() as source:
+            yield Generation(source, ids.tolist(), self.vocabulary, chosen, progress, history)
 
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""

@@ -108,7 +108,7 @@ class StateStore:
         except MemoryBudgetError:
             self.close(copy)
             raise
-        copy.pieces, copy.logits_at = state.pieces, state.logits_at
+        copy.length, copy.logits_at, copy.pieces = state.length, state.logits_at, state.pieces
         self._copy_slot(state.slot, copy.slot, state.length)
         return copy
 

@@ -13,13 +13,15 @@ from runtime.tokenizer import Tokenizer
 class Ask:
     """One of `text` and `ids`; with `chat`, a text is the first message of a conversation.
 
-    With `chat` alone the messages are read from standard input.
+    With `chat` alone the messages are read from standard input. With `continues` the tokens go
+    behind a text that is there already, and there may be none.
     """
 
     text: str | None = None
     ids: str | None = None
     chat: bool = False
     system: str | None = None
+    continues: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, what is missing and what is empty."""
@@ -29,7 +31,9 @@ class Ask:
             raise _contradiction("--ids and --chat")
         if self.system is not None and not self.chat:
             raise _contradiction("--system without --chat")
-        if self.text is None and self.ids is None and not self.chat:
+        if self.continues and self.interactive:
+            raise RequestError("--state does not hold a conversation", fix="give a --prompt")
+        if self.text is None and self.ids is None and not self.chat and not self.continues:
             raise RequestError(
                 "there is no prompt", fix="give one with --prompt, --prompt-file, --ids or --chat"
             )
@@ -54,10 +58,12 @@ class Ask:
         """The prompt in token ids, with the tokenizer and the chat template of `artifact`."""
         if self.ids is not None:
             return parse_ids(self.ids)
+        if self.text is None and self.continues:
+            return []
         tokenizer = Tokenizer.from_files(artifact)
         if self.chat:
             return conversation_ids(artifact, tokenizer, self.opening())
-        return tokenizer.encode(self.text or "")
+        return tokenizer.encode(self.text or "", special=not self.continues)
 
 
 def conversation_ids(artifact: Path, tokenizer: Tokenizer, messages: list[Message]) -> list[int]:

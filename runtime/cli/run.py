@@ -31,6 +31,18 @@ if TYPE_CHECKING:
     help="Use the checkpoint's chat template: answer the prompt, or without one talk.",
 )
 @click.option("--system", metavar="TEXT", help="System message that opens the chat.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Continue the text whose state --save-state wrote; a prompt goes behind it.",
+)
+@click.option(
+    "--save-state",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read the prompt, write the state behind it to FILE, give no answer.",
+)
 @click.option("--max-tokens", type=TOKENS, default="256", help="Longest answer.")
 @click.option("--temperature", type=float, default=0.0, help="0 takes the most likely token.")
 @click.option(
@@ -97,7 +109,10 @@ def _run(options: dict[str, Any]) -> None:
         ids=options["ids"],
         chat=options["chat"],
         system=options["system"],
+        continues=options["state"] is not None,
     )
+    if ask.interactive and options["save_state"] is not None:
+        raise RequestError("--save-state needs a prompt", fix="give --prompt or --prompt-file")
     if ask.interactive and options["as_json"]:
         raise RequestError("--json needs a prompt", fix="give --prompt or --prompt-file")
     if ask.ids is not None and options["stop"]:
@@ -107,6 +122,8 @@ def _run(options: dict[str, Any]) -> None:
     from runtime.cli.session import Session  # the loader takes a while, --help should not
 
     session = Session(ask, options, generation)
+    if options["save_state"] is not None:
+        sys.exit(session.save(options["save_state"]))
     sys.exit(session.talk() if ask.interactive else session.answer())
 
 

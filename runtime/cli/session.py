@@ -1,8 +1,10 @@
 """A loaded model in the hands of sala-run: one answer, or a conversation."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import runtime
 from runtime.cli.common import notes, print_json
 from runtime.cli.prompt import Ask, conversation_ids
-from runtime.cli.summary import describe, summary
+from runtime.cli.summary import describe, describe_saved, saved_summary, summary
 from runtime.generation import Generation, GenerationOptions
+from runtime.sequence import Sequence
 from runtime.tokenizer import Tokenizer
 
 INTERRUPTED = 130
@@ -29,6 +32,7 @@ class Session:
         self._as_json: bool = options["as_json"]
         self._options = generation
         self._artifact = options["artifact"]
+        self._state: Path | None = options["state"]
         self._model = runtime.load(
             self._artifact,
             context=options["context"],
@@ -39,7 +43,8 @@ class Session:
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""
-        with self._generation(self._ask.token_ids(self._artifact)) as generation:
+        token_ids = self._ask.token_ids(self._artifact)
+        with self._sequence() as sequence, self._generation(token_ids, sequence) as generation:
             text, interrupted = self._show(generation)
             report = describe(generation, self._model, interrupted=interrupted)
         if self._as_json:
@@ -48,13 +53,35 @@ class Session:
             self._console.print(summary(report), markup=False, soft_wrap=True)
         return INTERRUPTED if interrupted else 0
 
+    def save(self, path: Path) -> int:
+        """Read the prompt and write the state behind it to `path`; the exit code."""
+        token_ids = self._ask.token_ids(self._artifact)
+        began = time.perf_counter()
+        with self._sequence() as sequence:
+            try:
+                if token_ids:
+                    with self._bar(len(token_ids)) as advance:
+                        sequence.append(token_ids, advance)
+            except KeyboardInterrupt:
+                self._console.print("interrupted, nothing is saved")
+                return INTERRUPTED
+            seconds = time.perf_counter() - began
+            sequence.save(path)
+            report = describe_saved(path, len(sequence), len(token_ids), seconds, self._model)
+        if self._as_json:
+            print_json(report)
+        else:
+            self._console.print(saved_summary(report), markup=False)
+        return 0
+
     def talk(self) -> int:
         """Answer the lines of standard input in one conversation; the exit code."""
         tokenizer = Tokenizer.from_files(self._artifact)
         messages = self._ask.opening()
         for line in self._lines():
             messages.append({"role": "user", "content": line})
-            with self._generation(conversation_ids(self._artifact, tokenizer, messages)) as answer:
+            token_ids = conversation_ids(self._artifact, tokenizer, messages)
+            with self._sequence() as sequence, self._generation(token_ids, sequence) as answer:
                 text, interrupted = self._show(answer)
                 if interrupted:
                     self._console.print("(interrupted)")
@@ -102,12 +129,18 @@ class Session:
         for number, token in enumerate(generation.tokens()):
             yield f" {token}" if number else str(token)
 
+    def _sequence(self) -> Sequence:
+        """A sequence of its own: the one of --state, or an empty one."""
+        return self._model.sequence() if self._state is None else self._model.restore(self._state)
+
     @contextmanager
-    def _generation(self, token_ids: list[int]) -> Iterator[Generation]:
+    def _generation(self, token_ids: list[int], sequence: Sequence) -> Iterator[Generation]:
         """A generation for `token_ids` with a bar on standard error while the prompt is read."""
         with (
             self._bar(len(token_ids)) as advance,
-            self._model.generation(token_ids, self._options, progress=advance) as generation,
+            self._model.generation(
+                token_ids, self._options, progress=advance, sequence=sequence
+            ) as generation,
         ):
             yield generation
 

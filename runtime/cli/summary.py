@@ -1,5 +1,6 @@
 """What sala-run tells at the end: time, rates, memory."""
 
+from pathlib import Path
 from typing import Any
 
 from runtime.generation import Finish, Generation
@@ -49,4 +50,33 @@ def summary(report: dict[str, Any]) -> str:
         f"memory {format_bytes(memory['planned_bytes'])} planned, "
         f"{format_bytes(memory['total_bytes'])} used, of it "
         f"{format_bytes(memory['parts']['weights'])} mapped weights; {report['threads']} threads"
+    )
+
+
+def describe_saved(
+    path: Path, tokens: int, new_tokens: int, seconds: float, model: Model
+) -> dict[str, Any]:
+    """A saved state of `tokens` tokens, of which `new_tokens` were read in `seconds`, as JSON."""
+    info = model.info()
+    return {
+        "state": str(path),
+        "state_bytes": path.stat().st_size,
+        "tokens": tokens,
+        "prompt_tokens": new_tokens,
+        "prefill": {
+            "seconds": seconds,
+            "tokens_per_second": new_tokens / seconds if seconds else 0.0,
+        },
+        **{name: info[name] for name in ("context", "chunk", "threads", "memory")},
+    }
+
+
+def saved_summary(report: dict[str, Any]) -> str:
+    """The report of `describe_saved` in two lines."""
+    prefill = report["prefill"]
+    return (
+        f"prompt {report['prompt_tokens']} tokens in {prefill['seconds']:.3f} s "
+        f"({prefill['tokens_per_second']:.0f} tokens/s)\n"
+        f"state of {report['tokens']} tokens in {report['state']}, "
+        f"{format_bytes(report['state_bytes'])}"
     )

@@ -26,6 +26,10 @@ class Script:
     def remaining(self) -> int:
         return self.context - len(self.appended)
 
+    @property
+    def last_logits(self) -> np.ndarray:
+        return self._row()
+
     def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
         self.appended += token_ids
         if progress is not None:
