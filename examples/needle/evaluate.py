@@ -84,7 +84,7 @@ def _measured(
     results = []
     for length in lengths:
         began = time.perf_counter()
-        cases = draw_cases(arguments.seed, length, arguments.cases)
+        cases = draw_cases(arguments.seed, length, arguments.cases, arguments.hops)
         outcomes = list(measure(ask, cases, block_size))
         results.append(Result(name, length, time.perf_counter() - began, outcomes))
         print(f"{name} {length}: {accuracy(outcomes):.3f}", file=sys.stderr, flush=True)
@@ -150,10 +150,10 @@ def _report(results: Sequence[Result], arguments: Any) -> None:
 def _print_tables(
     summaries: Sequence[dict[str, Any]], agreement: dict[int, dict[str, float]]
 ) -> None:
-    console = Console()
-    table = Table(title="Right answers, by where the needle lies (percent of the text)")
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    table = Table(title="Right answers in percent, by where the needle lies in percent of the text")
     heads = ("model", "tokens", "all", *(f"{10 * part}-" for part in range(DEPTHS)))
-    for head in (*heads, "block hit", "blocks read"):
+    for head in (*heads, "found", "read"):
         table.add_column(head, justify="left" if head == "model" else "right")
     for row in summaries:
         parts = [f"{100 * share:.0f}" for share in row["accuracy_by_depth"]]
@@ -161,6 +161,10 @@ def _print_tables(
         first = (row["model"], str(row["length"]), f"{100 * row['accuracy']:.1f}%")
         table.add_row(*first, *parts, *last)
     console.print(table)
+    console.print(
+        "found: the last sparse layer read a block of the value; read: the share of the blocks "
+        "that the sparse layers read for the question's last token"
+    )
     for length, alike in agreement.items():
         console.print(
             f"{length} tokens: same answers {100 * alike['same_answers']:.1f}%, logits differ by "
@@ -177,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lengths", default="1K,8K", help="tokens, such as 1K,8K,64K")
     parser.add_argument("--cases", type=int, default=20, help="cases of each length")
     parser.add_argument("--seed", type=int, default=1, help="of the cases")
+    parser.add_argument("--hops", type=int, default=1, help="needles that lead to the answer")
     parser.add_argument("--attention", default="config", choices=("config", "sparse", "dense"))
     parser.add_argument("--dtype", default="bfloat16", help="without --artifact: compile to it")
     parser.add_argument("--reference", action="store_true", help="ask the reference too")

@@ -41,11 +41,15 @@ _KIND_WORDS: dict[Kind, Pieces] = {
 
 @dataclass(frozen=True, slots=True)
 class Needle:
-    """One fact: its animal and what the text says of it."""
+    """One fact: its animal and what the text says of it.
+
+    Where `other` is given, the value names the animal of that needle, whose pass key it shares.
+    """
 
     kind: Kind
     animal: str
     value: Pieces
+    other: "Needle | None" = None
 
     @property
     def claim(self) -> Pieces:
@@ -59,16 +63,24 @@ class Needle:
 
     @property
     def question(self) -> Pieces:
-        """What asks for the value; the value and a full stop are the answer."""
+        """What asks for the value."""
         return (" Answer", ":", *self.claim)
+
+    @property
+    def answer(self) -> Pieces:
+        """The value; behind a value that names another animal, what is said of that one."""
+        if self.other is None:
+            return self.value
+        return (*self.value, ".", *self.other.claim, *self.other.answer)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """A text that ends in one question.
 
-    `needle_start` and `needle_stop` are the token positions of the needle's sentence, `<s>`
-    counted; `depth` is where it begins, 0 to 1.
+    `needle_start` and `needle_stop` are the token positions of the sentence that was asked for,
+    `<s>` counted; `value_start` is that of the value in it. `depth` is the share of the text's
+    other tokens that stand before it.
     """
 
     token_ids: tuple[int, ...]
@@ -77,16 +89,8 @@ class Case:
     answer_ids: tuple[int, ...]
     needle_start: int
     needle_stop: int
-
-    @property
-    def value_start(self) -> int:
-        """The position of the value's first token in the needle."""
-        return self.needle_stop - 1 - len(self.answer_ids)
-
-    @property
-    def depth(self) -> float:
-        """Where the needle begins, as a fraction of the text."""
-        return self.needle_start / len(self.token_ids)
+    value_start: int
+    depth: float
 
 
 def token_ids(pieces: Pieces | list[str]) -> list[int]:
@@ -106,6 +110,23 @@ def draw_needles(generator: np.random.Generator, count: int, *, numbers: float) 
     return list(found.values())
 
 
+def link(generator: np.random.Generator, needles: list[Needle], count: int) -> list[Needle]:
+    """Return `count` needles that say their animal has the pass key of one in `needles`.
+
+    Some of them lead to others of them, so that chains can be longer than two.
+    """
+    ends = [needle for needle in needles if needle.kind is Kind.PASS_KEY]
+    taken = {needle.animal for needle in ends}
+    free = [animal for animal in words.ANIMALS if animal not in taken]
+    links: list[Needle] = []
+    for animal in generator.permutation(free)[: count if ends else 0]:
+        known = [*ends, *links]
+        other = known[int(generator.integers(len(known)))]
+        value = (" that", " of", f" {other.animal}")
+        links.append(Needle(Kind.PASS_KEY, str(animal), value, other))
+    return links
+
+
 def draw_filler(generator: np.random.Generator) -> Pieces:
     """Return one sentence of the haystack."""
     shape = int(generator.integers(len(_SHAPES)))
@@ -123,28 +144,39 @@ def fill(generator: np.random.Generator, count: int) -> Iterator[Pieces]:
         yield sentence
 
 
-def draw_case(seed: int, index: int, *, length: int, depth: float, decoys: int = 3) -> Case:
-    """Return case `index` of a seed: `length` tokens, a pass key near `depth`, and decoys.
+def draw_case(
+    seed: int, index: int, *, length: int, depth: float, decoys: int = 3, hops: int = 1
+) -> Case:
+    """Return case `index` of a seed: `length` tokens, a needle near `depth`, and decoys.
 
-    Decoys are pass keys of other animals at random places.
+    Decoys are pass keys of other animals at random places. With two hops the needle names one of
+    them, with more it names a needle that does so in one hop less.
     """
     generator = np.random.default_rng([Stream.EVALUATION, seed, index, length])
     needle, *others = draw_needles(generator, 1 + decoys, numbers=1.0)
+    for _ in range(hops - 1):
+        others.append(needle)
+        free = [x for x in words.ANIMALS if x not in {other.animal for other in others}]
+        value = (" that", " of", f" {needle.animal}")
+        needle = Needle(Kind.PASS_KEY, _pick(generator, tuple(free)), value, needle)
     room = length - 1 - len(needle.question) - sum(len(x.sentence) for x in (needle, *others))
     sentences = list(fill(generator, room))
     for other in others:
         sentences.insert(int(generator.integers(len(sentences) + 1)), other.sentence)
     place = _sentence_at(sentences, depth * sum(map(len, sentences)))
     start = 1 + sum(map(len, sentences[:place]))
+    reached = (start - 1) / sum(map(len, sentences))
     sentences.insert(place, needle.sentence)
     pieces = [piece for sentence in (*sentences, needle.question) for piece in sentence]
     return Case(
         (BOS, *token_ids(pieces)),
         "".join(pieces),
-        "".join(needle.value).strip(),
-        tuple(token_ids(needle.value)),
-        start,
-        start + len(needle.sentence),
+        "".join(needle.answer).strip(),
+        tuple(token_ids(needle.answer)),
+        needle_start=start,
+        needle_stop=start + len(needle.sentence),
+        value_start=start + len(needle.claim),
+        depth=reached,
     )
 
 

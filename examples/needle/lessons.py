@@ -12,6 +12,7 @@ from examples.needle.haystack import (
     Stream,
     draw_needles,
     fill,
+    link,
     token_ids,
 )
 from examples.needle.tokenizer import BOS, SPECIAL, vocabulary
@@ -34,8 +35,8 @@ class Stage:
     """A part of the curriculum: `batch` texts of `length` tokens a step.
 
     It ends when the share of right answer tokens, averaged over some fifty steps, reaches
-    `enough`, or after `steps`. `copying` is the share of texts that repeat themselves. The
-    learning rate goes from `rate` to `last_rate`.
+    `enough`, or after `steps`. `copying` is the share of texts that repeat themselves; `links`
+    needles of a text lead to others. The learning rate goes from `rate` to `last_rate`.
     """
 
     length: int
@@ -46,6 +47,7 @@ class Stage:
     rate: float
     enough: float = 2.0
     copying: float = 0.0
+    links: int = 0
     last_rate: float | None = None
 
 
@@ -93,6 +95,7 @@ def _questioned(
 ) -> tuple[list[int], list[float], list[bool]]:
     """Needles in a haystack, then questions about some of them, each with its answer."""
     needles = draw_needles(generator, stage.needles, numbers=0.8)
+    needles += link(generator, needles, stage.links)
     asked = [needles[int(i)] for i in generator.permutation(len(needles))[: stage.questions]]
     turns = [_turn(needle) for needle in asked]
     room = stage.length - sum(len(ids) for ids, _ in turns)
@@ -104,14 +107,14 @@ def _questioned(
     prose = token_ids([piece for sentence in sentences for piece in sentence])
     ids, weights = list(prose), [PROSE_WEIGHT] * len(prose)
     is_value = [False] * len(prose)
-    for (turn, value), _ in zip(turns, asked, strict=True):
+    for turn, answer in turns:
         ids += turn
-        weights += [1.0 if index in value else PROSE_WEIGHT for index in range(len(turn))]
-        is_value += [index in value and index < len(turn) - 2 for index in range(len(turn))]
+        weights += [1.0 if index in answer else PROSE_WEIGHT for index in range(len(turn))]
+        is_value += [index in answer[:-2] for index in range(len(turn))]
     return ids, weights, is_value
 
 
 def _turn(needle: Needle) -> tuple[list[int], range]:
     """A question with its answer, and which of its tokens the answer is, the end included."""
-    ids = token_ids([*needle.question, *needle.value, ".", END])
+    ids = token_ids([*needle.question, *needle.answer, ".", END])
     return ids, range(len(needle.question), len(ids))

@@ -42,11 +42,11 @@ class Outcome:
         return self.predicted == self.expected
 
 
-def draw_cases(seed: int, length: int, count: int) -> Iterator[Case]:
+def draw_cases(seed: int, length: int, count: int, hops: int = 1) -> Iterator[Case]:
     """Yield `count` cases of a length, their needles spread evenly over the text."""
     for index in range(count):
         spread = (index % DEPTHS + (index // DEPTHS % 7) / 7) / DEPTHS
-        yield draw_case(seed, index, length=length, depth=spread)
+        yield draw_case(seed, index, length=length, depth=spread, hops=hops)
 
 
 def measure(ask: Ask, cases: Iterable[Case], block_size: int) -> Iterator[Outcome]:
@@ -115,6 +115,6 @@ def _reading(case: Case, observed: dict[str, Any], block_size: int) -> tuple[boo
     last = observed["selected_blocks"][max(observed["selected_blocks"])]
     if int(np.max(last["counts"][row])) < 0:
         return True, read
-    value = range(case.value_start, case.value_start + len(case.answer_ids))
+    value = range(case.value_start, case.needle_stop - 1)
     wanted = {position // block_size for position in value}
     return bool(wanted & set(np.unique(last["blocks"][row]).tolist())), read

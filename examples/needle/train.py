@@ -27,12 +27,14 @@ from sala_ir.interpreter import NewTokens, ReferenceModel
 STAGES = (
     Stage(length=64, batch=16, steps=1500, needles=2, questions=2, rate=3e-3, enough=0.9,
           copying=0.5),
-    Stage(length=128, batch=8, steps=2000, needles=5, questions=5, rate=3e-3, enough=0.96,
+    Stage(length=128, batch=8, steps=300, needles=5, questions=5, rate=2e-3, enough=0.965,
           copying=0.25),
-    Stage(length=256, batch=4, steps=1500, needles=9, questions=9, rate=2e-3, enough=0.98,
-          copying=0.1),
-    Stage(length=448, batch=3, steps=1000, needles=14, questions=14, rate=1.5e-3, enough=0.98),
-    Stage(length=1024, batch=2, steps=800, needles=18, questions=18, rate=1e-3, last_rate=3e-5),
+    Stage(length=256, batch=4, steps=300, needles=7, questions=6, links=1, rate=1.5e-3,
+          enough=0.98, copying=0.1),
+    Stage(length=448, batch=3, steps=300, needles=11, questions=10, links=2, rate=1e-3,
+          enough=0.985),
+    Stage(length=1024, batch=2, steps=500, needles=20, questions=18, links=4, rate=1e-3,
+          last_rate=2e-5),
 )  # fmt: skip
 """Dense up to 448 tokens; the sparse regime begins at 512."""
 
