@@ -1,59 +1,39 @@
 """bfloat16 against the reference rounded at the same points, position by position."""
 
-import warnings
-
 import numpy as np
 import pytest
 
 from passes.assign_precision import Precision
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.interpreter import ReferenceModel
-from sala_ir.reference import Rounding
 from tests.golden.conftest import NAMES
-from tests.support.compiled import GOLDEN, kernel_level_module
+from tests.support.compiled import GOLDEN
+from tests.support.deviation import measure
 
-NEAR = 0.15
-"""Largest difference of a logit in standard deviations where the same blocks are read."""
-
-
-def _selection_differs(found: dict, wanted: dict) -> np.ndarray:
-    """Whether a token reads other blocks than in the reference, in any layer so far: [tokens]."""
-    differs = [
-        (found[layer]["blocks"] != wanted[layer][0]).any(axis=(1, 2)) for layer in sorted(wanted)
-    ]
-    return np.any(differs, axis=0)
+NEAR = 0.05
+"""Largest difference of a logit, in standard deviations, where the same blocks are read."""
+TIE = 0.1
+"""Relative distance of two scores that roundings may exchange: they are exponentials of dot
+products of around 10, of which a hundredth is in doubt where values of two layers are rounded."""
 
 
 @pytest.mark.parametrize("prompt", ["p0", "p1"])
 @pytest.mark.parametrize("name", NAMES)
-def test_deviation_is_that_of_the_rounded_reference(load_golden, expected, name, prompt):
-    """A token whose selection flipped at a near tie, and every later one, may differ by more."""
+def test_deviation_is_that_of_the_rounded_reference(
+    load_golden, expected, record_property, name, prompt
+):
+    """Only a position at which a near tie flipped may differ by more, and there are few."""
+    ids = expected(name)[f"{prompt}.input_ids"]
+    found = measure(load_golden(name, Precision.BFLOAT16), GOLDEN / name, ids)
+    record_property("deviation", found.describe())
+    print(found.describe())
+    assert found.by_position[~found.flipped].max() < NEAR, found.describe()
+    assert all(abs(flip.gap) < TIE for flip in found.flips), found.describe()
+    assert found.flipped.mean() < 0.05
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_sparse_selection_nothing_flips(load_golden, expected, name):
+    """The dense prompt stays close to the float32 result, too."""
     golden = expected(name)
-    ids = golden[f"{prompt}.input_ids"]
-    found, seen = load_golden(name, Precision.BFLOAT16).logits(ids, observe=("selected_blocks",))
-    module = kernel_level_module(GOLDEN / name, Precision.BFLOAT16)
-    with Checkpoint.open(GOLDEN / name) as checkpoint:
-        reference = ReferenceModel(module, checkpoint, Rounding.ROUNDED)
-        wanted, inner = reference.prefill(ids.tolist(), observe=("selected_blocks",))
-    deviation = np.abs(found - wanted).max(axis=1) / wanted.std()
-    flipped = _selection_differs(seen["selected_blocks"], inner["selected_blocks"])
-    clean = ~np.maximum.accumulate(flipped)
-    _report(
-        f"{name} {prompt}", deviation, np.abs(found - golden[f"{prompt}.prefill_logits"]), flipped
-    )
-    assert clean.sum() >= 0.1 * len(ids)
-    assert deviation[clean].max() < NEAR
-    assert np.median(deviation) < NEAR
-
-
-def _report(name: str, deviation: np.ndarray, rounding: np.ndarray, flipped: np.ndarray) -> None:
-    """Name the positions that deviate most, and the near ties that flipped."""
-    worst = np.argsort(-deviation)[:5]
-    lines = [f"position {at}: {deviation[at]:.4f}" for at in worst]
-    ties = np.flatnonzero(flipped)
-    warnings.warn(
-        f"{name}: deviation in standard deviations of the logits, worst {', '.join(lines)}; "
-        f"median {np.median(deviation):.4f}; from float32 {rounding.max():.3f} absolute; "
-        f"near ties flipped at {ties[:20].tolist()} ({len(ties)} of {len(flipped)} positions)",
-        stacklevel=2,
-    )
+    logits = load_golden(name, Precision.BFLOAT16).logits(golden["p1.input_ids"])
+    wanted = golden["p1.prefill_logits"]
+    assert np.abs(logits - wanted).max() < 0.1 * wanted.std()
