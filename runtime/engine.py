@@ -15,19 +15,27 @@ from runtime.errors import MemoryBudgetError, RequestError
 from runtime.generation import Progress
 from runtime.memory import Memory
 from runtime.observe import Observer
+from runtime.prefix_cache import PrefixCache, PrefixOptions
 from runtime.program import PreparedProgram
 from runtime.regimes import RegimeRule
 from runtime.requests import checked_chunk, checked_tokens, no_snapshot
-from runtime.saving import StateFiles
+from runtime.saving import StateFiles, model_digest
 from runtime.sequence import Sequence, TokenIds
-from runtime.store import StateStore
+from runtime.store import Snapshot, StateStore
 
 
 class Engine:
     """The loaded model as a machine for steps; one step at a time, from one thread at a time."""
 
-    def __init__(self, artifact: Artifact, memory: Memory, device: CpuDevice, target: str) -> None:
-        """Bind every kernel to its buffers."""
+    def __init__(
+        self,
+        artifact: Artifact,
+        memory: Memory,
+        device: CpuDevice,
+        target: str,
+        prefix: PrefixOptions | None = None,
+    ) -> None:
+        """Bind every kernel to its buffers; `prefix` asks for a prefix cache."""
         self._memory = memory
         self._device = device
         self._artifact = artifact
@@ -42,6 +50,7 @@ class Engine:
         self.context = memory.plan.sizes.context
         self.chunk = memory.plan.sizes.chunk
         self._files = StateFiles(artifact.manifest, artifact.program, memory.arrays, self.store)
+        self.prefix = None if prefix is None else self._prefix_cache(artifact, prefix)
         self._logits = memory.arrays[artifact.program.logits][:, : self.vocabulary]
 
     def new_sequence(self) -> Sequence:
@@ -73,10 +82,13 @@ class Engine:
         """Append tokens in one call; a copy of the logits [vocabulary] behind the last of them."""
         ids = self.checked_tokens(token_ids, len(sequence))
         begin = len(sequence)
-        with self._call([sequence]):
-            for work in self._chunks(sequence, ids, chunk):
+        with self._returnable(sequence, len(ids)), self._call([sequence]):
+            cuts = self._reuse(sequence, ids)
+            for work in self._chunks(sequence, ids[len(sequence) - begin :], chunk, cuts):
                 with self._alone():
                     self._run([work])
+                    if self.prefix is not None and len(sequence) in cuts:
+                        self.prefix.keep(sequence.state)
                     if len(sequence) == work.call_length:
                         row = np.array([len(work.token_ids) - 1], np.int32)
                         self.store.set_logits(sequence.state, self._logits_of(row)[0])
@@ -131,6 +143,8 @@ class Engine:
             last = self._logits_of(ends - 1)
             for sequence, row in zip(sequences, last, strict=True):
                 self.store.set_logits(sequence.state, row)
+                if self.prefix is not None and len(sequence) % self.prefix.every == 0:
+                    self.prefix.keep(sequence.state)
             found = last if rows is None else self._logits_of(np.asarray(rows, np.int32))
             return found.copy()
 
@@ -175,7 +189,7 @@ class Engine:
 
     def points(self, sequence: Sequence) -> list[int]:
         """The lengths with a snapshot."""
-        return sorted({0, *(mark.length for mark in sequence.marks)})
+        return sorted(self._points(sequence))
 
     def truncate(self, sequence: Sequence, length: int) -> None:
         """Return to a snapshot, or to the present length."""
@@ -230,6 +244,23 @@ class Engine:
             for sequence in sequences:
                 sequence.busy = False
 
+    @contextmanager
+    def _returnable(self, sequence: Sequence, count: int) -> Iterator[None]:
+        """Have a snapshot of the present state during a call of `count` tokens, if one is free."""
+        sequence.require_usable()
+        state, mark = sequence.state, None
+        if count > 1 and self.store.snapshots.free and state.length not in self._points(sequence):
+            with self._alone(), suppress(MemoryBudgetError):
+                mark = self.store.take_snapshot(state)
+                sequence.marks.append(mark)
+        try:
+            yield
+        finally:
+            with self._lock:
+                if mark in sequence.marks and not self._closed:
+                    sequence.marks.remove(mark)
+                    self.store.drop_snapshot(mark)
+
     def _recover(self, sequence: Sequence, begin: int) -> None:
         with self._lock:
             if self._closed or sequence.closed:
@@ -239,15 +270,41 @@ class Engine:
                 self.store.trim(state)
                 return
             state.broken = True
-            point = self.points(sequence)[-1]
+            point = max(point for point in self._points(sequence) if point <= begin)
             if point or begin == 0:
                 with suppress(MemoryBudgetError):
                     self._go_back(sequence, point)
 
     def _go_back(self, sequence: Sequence, length: int) -> None:
-        found = [mark for mark in sequence.marks if mark.length == length]
-        self.store.go_back(sequence.state, found[0] if found else None)
+        """Return to a snapshot; a kept beginning that serves as one may be evicted meanwhile."""
+        snapshot = self._points(sequence)[length]
+        if snapshot is not None:
+            self.store.share_snapshot(snapshot)
+        try:
+            self.store.go_back(sequence.state, snapshot)
+        finally:
+            if snapshot is not None:
+                self.store.drop_snapshot(snapshot)
         self._drop_marks(sequence, length)
+
+    def _points(self, sequence: Sequence) -> dict[int, Snapshot | None]:
+        """The snapshots that a sequence can return to: its own, and kept beginnings of its text."""
+        points: dict[int, Snapshot | None] = {0: None}
+        if self.prefix is not None:
+            entries = self.prefix.entries(sequence.state)
+            points |= {length: entry.snapshot for length, entry in entries.items()}
+        return points | {mark.length: mark for mark in sequence.marks}
+
+    def _reuse(self, sequence: Sequence, ids: np.ndarray) -> list[int]:
+        """Begin with what the prefix cache has; the lengths at which it wants the state."""
+        if self.prefix is None:
+            return []
+        begin = len(sequence)
+        end = begin + len(ids)
+        with self._alone():
+            report = self.prefix.begin(sequence.state, ids, self._rule.regime(end))
+        sequence.prefix_report = report
+        return self.prefix.cuts(len(sequence), end, report.known_tokens)
 
     def _drop_marks(self, sequence: Sequence, length: int) -> None:
         """Let go of the sequence's snapshots beyond `length`."""
@@ -255,14 +312,23 @@ class Engine:
             sequence.marks.remove(mark)
             self.store.drop_snapshot(mark)
 
-    def _chunks(self, sequence: Sequence, ids: np.ndarray, chunk: int | None) -> Iterator[Work]:
+    def _prefix_cache(self, artifact: Artifact, options: PrefixOptions) -> PrefixCache:
+        return PrefixCache(self.store, model_digest(artifact.manifest), options)
+
+    def _chunks(
+        self, sequence: Sequence, ids: np.ndarray, chunk: int | None, cuts: Items[int] = ()
+    ) -> Iterator[Work]:
+        """The steps of a call: at most `chunk` tokens each, none across one of the `cuts`."""
         size = min(self.chunk, checked_chunk(chunk, self.chunk))
         state = sequence.state
         call_length = state.length + len(ids)
         with self._alone():
             self.store.reserve(state, call_length)
-        for first in range(0, len(ids), size):
-            yield Work(state, ids[first : first + size], call_length)
+        begin = state.length
+        for last in dict.fromkeys([*cuts, call_length]):
+            while state.length < last:
+                first = state.length - begin
+                yield Work(state, ids[first : min(first + size, last - begin)], call_length)
 
     def _run(self, batch: Items[Work], observer: Observer | None = None) -> None:
         """Run the batch up to the final hidden states, and advance its sequences."""

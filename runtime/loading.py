@@ -3,15 +3,18 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtime.artifact import Artifact, open_artifact
+from runtime.artifact import Artifact, Symbol, open_artifact
 from runtime.device import default_threads
-from runtime.errors import RequestError
+from runtime.errors import MemoryBudgetError, RequestError
 from runtime.memory import available_memory, poison_wanted
 from runtime.model import Model
 from runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, require_fit
 from runtime.plan.packing import largest
+from runtime.prefix_cache import PrefixOptions
 from runtime.targets import choose_target
-from runtime.units import parse_bytes, parse_tokens
+from runtime.units import format_bytes, parse_bytes, parse_tokens
+
+MAX_SNAPSHOTS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class LoadRequest:
     threads: int
     chunk: int | None
     sequences: int
+    snapshots: int = 0
+    prefix_bytes: int = 0
 
 
 def load(
@@ -34,6 +39,9 @@ def load(
     threads: int | None = None,
     chunk: int | None = None,
     sequences: int | None = None,
+    prefix_cache: int | str | None = None,
+    snapshot_every: int | str | None = None,
+    snapshots: int = 0,
     *,
     target: str | None = None,
     poison: bool | None = None,
@@ -45,6 +53,9 @@ def load(
     `memory` does not suffice for that), `batch` the sequences of one step, `sequences` those alive
     at a time (default: batch), `chunk` the most new tokens of one step, `memory` the most bytes
     to use, mapped weights included (`"8GiB"`), `threads` default to the CPUs of the process.
+    `prefix_cache` bytes beyond the others hold beginnings of texts for reuse, a snapshot of the
+    recurrent state `snapshot_every` tokens (whole pages; default: those of a compressed page).
+    `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
     `target` is one of the artifact's (default: the best for this processor).
     `poison` fills unwritten memory with NaN (default: SALA_POISON=1); `hash_weights` compares the
     weights with their hashes, which reads them whole.
@@ -67,14 +78,19 @@ def load(
         threads=_positive("threads", threads, default_threads()),
         chunk=None if chunk is None else _positive("chunk", chunk, 1),
         sequences=alive,
+        snapshots=_positive("snapshots", snapshots, 1) if snapshots else 0,
+        prefix_bytes=0 if prefix_cache is None else parse_bytes(prefix_cache),
     )
     artifact = open_artifact(path, hash_weights=hash_weights)
     chosen = choose_target(artifact, target)
+    prefix = _prefix_options(artifact, request.prefix_bytes, snapshot_every)
+    plan = plan_for(artifact, chosen, request)
     return Model(
         artifact,
-        plan_for(artifact, chosen, request),
+        plan if prefix is None else with_prefix_cache(artifact, chosen, plan, prefix),
         target=chosen,
         poison=poison_wanted() if poison is None else poison,
+        prefix=prefix,
     )
 
 
@@ -88,9 +104,11 @@ def plan_for(artifact: Artifact, target: str, request: LoadRequest) -> MemoryPla
         chunk=min(manifest.chunk if request.chunk is None else request.chunk, context),
         sequences=request.sequences,
         workers=request.threads,
+        snapshots=request.snapshots,
     )
     machine = available_memory() + weights  # mapped weights are file memory
     budget = machine if request.memory is None else min(machine, request.memory)
+    budget -= request.prefix_bytes
     if request.context is None and request.memory is not None:
         sizes = _shrunk(artifact, target, sizes, budget)
     plan = require_fit(program, target, sizes, weights, budget)
@@ -112,13 +130,64 @@ def _grown(artifact: Artifact, target: str, plan: MemoryPlan, budget: int) -> Me
     if sizes.sequences == sizes.batch:
         return plan
     own = -(-sizes.context // paging.page_tokens)
+    least = plan.symbols[Symbol.PAGES]
 
     def planned(extra: int) -> MemoryPlan:
-        more = replace(sizes, pages=sizes.batch * own + extra)
+        more = replace(sizes, pages=least + extra)
         return plan_memory(artifact.program, target, more, artifact.weight_bytes)
 
     limit = (sizes.sequences - sizes.batch) * own
     return planned(largest(lambda extra: planned(extra).total_bytes <= budget, limit))
+
+
+def with_prefix_cache(
+    artifact: Artifact, target: str, plan: MemoryPlan, options: PrefixOptions
+) -> MemoryPlan:
+    """The plan with snapshots, and pages for the text between them, that fill the cache's bytes.
+
+    MemoryBudgetError where not one fits.
+    """
+    sizes, symbols = plan.sizes, plan.symbols
+    own = -(-min(options.every, sizes.context) // artifact.program.paging.page_tokens)
+
+    def planned(count: int) -> MemoryPlan:
+        more = replace(
+            sizes,
+            pages=symbols[Symbol.PAGES] + count * own,
+            snapshots=sizes.snapshots + count,
+        )
+        return plan_memory(artifact.program, target, more, artifact.weight_bytes)
+
+    limit = plan.total_bytes + options.nbytes
+    count = largest(lambda number: planned(number).total_bytes <= limit, MAX_SNAPSHOTS)
+    if count == 0:
+        needed = planned(1).total_bytes - plan.total_bytes
+        raise MemoryBudgetError(
+            f"a prefix cache of {format_bytes(options.nbytes)} cannot hold one snapshot",
+            where="prefix_cache",
+            expected=f"at least {needed} bytes ({format_bytes(needed)}): a recurrent state and "
+            f"the pages of {options.every} tokens",
+            fix="give more bytes, or a smaller snapshot_every",
+        )
+    return planned(count)
+
+
+def _prefix_options(
+    artifact: Artifact, nbytes: int, every: int | str | None
+) -> PrefixOptions | None:
+    paging = artifact.program.paging
+    tokens = paging.compressed_page_tokens if every is None else parse_tokens(every)
+    if tokens % paging.page_tokens:
+        raise RequestError(
+            f"a snapshot every {tokens} tokens is asked",
+            where="snapshot_every",
+            expected=f"a multiple of {paging.page_tokens}, the tokens of a page",
+        )
+    if nbytes == 0 and every is not None:
+        raise RequestError(
+            "snapshot_every is for a prefix cache", fix='give prefix_cache, such as "2GiB"'
+        )
+    return PrefixOptions(tokens, nbytes) if nbytes else None
 
 
 def _positive(name: str, value: int | None, default: int) -> int:

@@ -17,6 +17,7 @@ from runtime.memory import Memory
 from runtime.observe import Observed
 from runtime.pages import PagePool
 from runtime.plan import MemoryPlan
+from runtime.prefix_cache import PrefixOptions
 from runtime.sampling import SamplingOptions
 from runtime.sequence import Sequence as TokenSequence
 from runtime.tokenizer import Tokenizer
@@ -28,13 +29,19 @@ class Model:
     """A model ready to run. `runtime.load` makes it; use it in a `with` block or close it."""
 
     def __init__(
-        self, artifact: Artifact, plan: MemoryPlan, *, target: str, poison: bool = False
+        self,
+        artifact: Artifact,
+        plan: MemoryPlan,
+        *,
+        target: str,
+        poison: bool = False,
+        prefix: PrefixOptions | None = None,
     ) -> None:
         """Open the kernels, take the memory of the plan and bind the one to the other."""
         self.artifact = artifact
         self._device = CpuDevice(artifact, target, plan.sizes.workers)
         self._memory = Memory(plan, artifact, poison=poison)
-        self._engine: Engine | None = Engine(artifact, self._memory, self._device, target)
+        self._engine: Engine | None = Engine(artifact, self._memory, self._device, target, prefix)
         self._target = target
         self._tokenizer: Tokenizer | None = None
 
@@ -167,6 +174,7 @@ class Model:
             "snapshots": _usage(store.snapshots),
             "pages": _usage(store.pages.pool),
             "compressed_pages": _usage(store.compressed.pool),
+            "prefix_cache": {"enabled": False} if engine.prefix is None else engine.prefix.info(),
             "memory": {
                 "total_bytes": sum(counters.values()),
                 "planned_bytes": plan.total_bytes,

@@ -8,6 +8,7 @@ import numpy as np
 
 from runtime.errors import RequestError
 from runtime.generation import Progress
+from runtime.prefix_cache import PrefixReport
 from runtime.store import Snapshot, State
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Sequence:
         self._engine = engine
         self.state = state
         self.marks: list[Snapshot] = []
+        self.prefix_report: PrefixReport | None = None
+        """What the prefix cache did for the newest `append`; None without a cache."""
         self.closed = False
         self.busy = False
 

@@ -20,6 +20,7 @@ class State:
 
     `slot` is its row in recurrent pools, page tables, texts and logits; the logits in that row
     are those behind token `logits_at`. While `broken`, the slot's contents belong to no length.
+    `chain` are the prefix cache's digests of the first pages.
     """
 
     slot: int
@@ -29,6 +30,7 @@ class State:
     pieces: Pieces = field(default_factory=Pieces)
     logits_at: int = 0
     broken: bool = False
+    chain: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class StateStore:
             self.close(copy)
             raise
         copy.length, copy.logits_at, copy.pieces = state.length, state.logits_at, state.pieces
+        copy.chain = list(state.chain)
         self._copy_slot(state.slot, copy.slot, state.length)
         return copy
 
@@ -159,6 +162,7 @@ class StateStore:
             self._copy_slot(snapshot.slot, state.slot, 0)
         self._set_length(state, length, snapshot is not None and snapshot.has_logits)
         state.pieces = state.pieces.cut(length)
+        del state.chain[length // self.pages.page_tokens :]
 
     def adopt(
         self, state: State, pages: Items[int], compressed_pages: Items[int], snapshot: Snapshot
@@ -187,7 +191,11 @@ class StateStore:
             (self.compressed, compressed_pages, state.compressed_pages),
         ):
             full = given[: length // table.page_tokens]
-            owned += table.adopt(state.slot, full, table.partial(given, length))
+            try:
+                owned += table.adopt(state.slot, full, table.partial(given, length))
+            except MemoryBudgetError:
+                self.pages.release(state.pages)
+                raise
 
     def _set_length(self, state: State, length: int, has_logits: bool) -> None:
         state.length = length

@@ -17,7 +17,8 @@ class Sizes:
 
     `context`: tokens of the longest sequence; `batch`: sequences of one step; `chunk`: new tokens
     of one step; `sequences`: those alive at a time; `workers`: threads. `pages` are for
-    batch x context unless given; `snapshots` are recurrent states kept beside the sequences'.
+    batch x context, and one for each snapshot, unless given; `snapshots` are recurrent states
+    kept beside the sequences'.
     """
 
     context: int
@@ -32,7 +33,8 @@ class Sizes:
         """The value of every symbol."""
         own_pages = _quotient(self.context, paging.page_tokens)
         own_compressed = _quotient(self.context, paging.compressed_page_tokens)
-        pages = self.batch * own_pages if self.pages is None else self.pages
+        default = self.batch * own_pages + self.snapshots
+        pages = default if self.pages is None else self.pages
         slots = self.sequences + self.snapshots
         tokens = max(self.chunk, self.batch)
         return {
