@@ -29,5 +29,6 @@ def pack_panels(rows: np.ndarray, panel_rows: int = PANEL_ROWS) -> np.ndarray:
     missing = (-count % panel_rows, padded(columns) - columns)
     if any(missing):
         rows = np.pad(rows, [(0, size) for size in missing])
-    grouped = rows.reshape(-1, panel_rows, rows.shape[1] // pack, pack)
-    return np.ascontiguousarray(grouped.transpose(0, 2, 1, 3))
+    packs = np.ascontiguousarray(rows).view(np.uint32)  # moved whole, which is several times faster
+    grouped = packs.reshape(-1, panel_rows, packs.shape[1]).transpose(0, 2, 1)
+    return np.ascontiguousarray(grouped).view(rows.dtype).reshape(*grouped.shape, pack)
