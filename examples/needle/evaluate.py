@@ -162,7 +162,7 @@ def _print_tables(
         table.add_row(*first, *parts, *last)
     console.print(table)
     console.print(
-        "found: the last sparse layer read a block of the value; read: the share of the blocks "
+        "found: the last sparse layer read the blocks of the value; read: the share of the blocks "
         "that the sparse layers read for the question's last token"
     )
     for length, alike in agreement.items():

@@ -23,9 +23,9 @@ class Outcome:
     """How one case went.
 
     `predicted` are the likeliest tokens behind the question and behind each right token of the
-    value: if they are the value, a greedy answer is. `hit` says whether the last sparse layer read
-    a block of the value for the question's last token; `read` is the share of the blocks so far
-    that the sparse layers read for it, on average.
+    value: if they are the value, a greedy answer is. `hit` says whether the last sparse layer read,
+    for every token of the value, the block where the needle has it; `read` is the share of the
+    blocks so far that the sparse layers read for the question's last token, on average.
     """
 
     length: int
@@ -113,8 +113,14 @@ def _reading(case: Case, observed: dict[str, Any], block_size: int) -> tuple[boo
     reads = [layer[row] for layer in observed["blocks_read"].values()]
     read = float(np.mean(reads)) / (row // block_size + 1)
     last = observed["selected_blocks"][max(observed["selected_blocks"])]
-    if int(np.max(last["counts"][row])) < 0:
-        return True, read
     value = range(case.value_start, case.needle_stop - 1)
-    wanted = {position // block_size for position in value}
-    return bool(wanted & set(np.unique(last["blocks"][row]).tolist())), read
+    hits = [
+        _is_read(last["blocks"][row + index], last["counts"][row + index], position // block_size)
+        for index, position in enumerate(value)
+    ]
+    return all(hits), read
+
+
+def _is_read(blocks: np.ndarray, counts: np.ndarray, block: int) -> bool:
+    """Whether some head reads a block; a negative count means that it reads all of them."""
+    return bool((np.asarray(counts) < 0).any() or (np.asarray(blocks) == block).any())

@@ -33,7 +33,7 @@ STAGES = (
           enough=0.98, copying=0.1),
     Stage(length=448, batch=3, steps=300, needles=11, questions=10, links=2, rate=1e-3,
           enough=0.985),
-    Stage(length=1024, batch=2, steps=500, needles=20, questions=18, links=4, rate=1e-3,
+    Stage(length=1024, batch=2, steps=400, needles=20, questions=18, links=4, rate=1e-3,
           last_rate=2e-5),
 )  # fmt: skip
 """Dense up to 448 tokens; the sparse regime begins at 512."""
