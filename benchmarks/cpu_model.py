@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.clean import Sample, Summary, summarise
 from benchmarks.engines import RuntimeEngine, TorchEngine, Worker
-from codegen.cli.compile import main as sala_compile
+from codegen.cli.compile import command as sala_compile
 from sala_ir.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"

@@ -47,7 +47,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     if options.writes:
         find_linker()
     with ExitStack() as stack:
-        source = _open(options, stack)
+        source = open_source(options, stack)
         lowered = tuple(
             lower(source.captured, name, target, options, progress)
             for name, target in targets.items()
@@ -67,7 +67,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     return CompileResult(summary, text)
 
 
-def _open(options: CompileOptions, stack: ExitStack) -> Source:
+def open_source(options: CompileOptions, stack: ExitStack) -> Source:
     """Read the configuration and the headers of the weights, and capture the graph."""
     checkpoint = None
     if options.config_file is not None:

@@ -21,13 +21,24 @@ FAILED = 1
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
 @click.argument("artifact", metavar="NAME.sala", type=click.Path(path_type=Path))
-@click.option("--memory", is_flag=True, show_default=False, help="Memory by context, part by part.")
+@click.option(
+    "--memory",
+    is_flag=True,
+    show_default=False,
+    help="Memory part by part, and the largest context for usual budgets.",
+)
 @click.option(
     "--context",
     type=TOKENS,
     multiple=True,
     show_default=False,
     help="Context for --memory, such as 32K or 1M; may be repeated.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE.svg",
+    help="Draw the arena of the first context over the steps.",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=1, help="Sequences of one step.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
@@ -84,20 +95,22 @@ def _inspect(options: dict[str, Any]) -> int:
 def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Section], int]":
     """What was asked for, and the exit code; the manifest where nothing was."""
     from runtime.cli import sections as make
+    from runtime.cli.memory_section import MemoryRequest, memory_section
 
     planning = {
         "target": options["target"],
         "contexts": options["context"],
         "batch": options["batch"],
         "threads": options["threads"] or len(os.sched_getaffinity(0)),
+        "plot": options["plot"],
     }
     chosen = {name: options[name] for name in ("memory", "kernels", "ir", "verify")}
-    chosen["memory"] = chosen["memory"] or bool(options["context"])
+    chosen["memory"] = chosen["memory"] or bool(options["context"] or options["plot"])
     made: list[Section] = []
     if not any(chosen.values()):
         made.append(make.manifest_section(artifact))
     if chosen["memory"]:
-        made.append(make.memory_section(artifact, **planning))
+        made.append(memory_section(artifact, MemoryRequest(**planning)))
     if chosen["kernels"]:
         made.append(make.kernels_section(artifact))
     if chosen["ir"]:

@@ -1,7 +1,6 @@
 """The parts of what sala-inspect shows: each as a document for programs and a view for people."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -13,13 +12,10 @@ from runtime.artifact import PhaseName
 from runtime.artifact.reader import Artifact
 from runtime.chat import TEMPLATE_FILE
 from runtime.cli.common import table
-from runtime.errors import RequestError
-from runtime.plan import PART_NAMES, MemoryPlan, Sizes, memory_document, plan_memory
 from runtime.tokenizer import TOKENIZER_FILE
 from runtime.units import format_bytes, format_tokens
 
 GRAPH_FILE = "model.mlir"
-_USUAL_CONTEXTS = tuple(1 << power for power in (12, 15, 17, 19, 20))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +41,6 @@ def manifest_section(artifact: Artifact) -> Section:
         passes.add_row(entry.name, str(entry.before), str(entry.after))
     views = (facts, passes) if manifest.passes else (facts,)
     return Section("manifest", manifest.model_dump(mode="json"), views)
-
-
-def memory_section(
-    artifact: Artifact, *, target: str, contexts: Sequence[int], batch: int, threads: int
-) -> Section:
-    """The memory that each context needs, part by part."""
-    if target not in artifact.program.targets:
-        raise RequestError(
-            f"the artifact has no target {target!r}",
-            expected=f"one of {', '.join(sorted(artifact.program.targets))}",
-        )
-    default = artifact.manifest.context
-    chosen = contexts or sorted({default, *(c for c in _USUAL_CONTEXTS if c > default)})
-    plans = [_plan(artifact, target, context, batch, threads) for context in chosen]
-    columns = (*PART_NAMES.values(), "total")
-    made = table(f"memory, batch {batch}, target {target}", "context", *columns, numbers=columns)
-    for plan in plans:
-        sizes = [*(plan.parts[part] for part in PART_NAMES), plan.total_bytes]
-        made.add_row(format_tokens(plan.sizes.context), *map(format_bytes, sizes))
-    documents = [memory_document(plan) for plan in plans]
-    each = Text(
-        f"one more token of context of one sequence: {format_bytes(plans[0].token_bytes)}; "
-        f"weights are mapped from their files"
-    )
-    return Section("memory", documents[0] | {"by_context": documents}, (made, each))
 
 
 def kernels_section(artifact: Artifact) -> Section:
@@ -141,17 +112,6 @@ def _calls(artifact: Artifact) -> Counter[tuple[str, str, str]]:
         for phase, body in program.phases.items()
         for step in body.steps
     )
-
-
-def _plan(artifact: Artifact, target: str, context: int, batch: int, threads: int) -> MemoryPlan:
-    sizes = Sizes(
-        context=context,
-        batch=batch,
-        chunk=min(artifact.manifest.chunk, context),
-        sequences=batch,
-        workers=threads,
-    )
-    return plan_memory(artifact.program, target, sizes, artifact.weight_bytes)
 
 
 def verify_section(artifact: Artifact, *, threads: int) -> tuple[Section, bool]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from runtime.artifact.base import ALIGNMENT
 from runtime.artifact.program import Program
 from runtime.plan.fit import largest_context
 from runtime.plan.memory import Part, least_parts
@@ -14,9 +15,10 @@ USUAL_BUDGETS = tuple(size << 30 for size in (8, 16, 24, 32, 80))
 def token_parts(program: Program, target: str, sizes: Sizes) -> dict[Part, float]:
     """Bytes that one more token of context of one sequence adds to each part, on average.
 
-    The arena's is that of its lower bound: one query's block scores for each worker.
+    Measured between whole compressed pages, so many that tables (int32) grow by whole alignments.
+    The arena's is that of its lower bound, which block scores of one query reach at last.
     """
-    unit = program.paging.compressed_page_tokens
+    unit = program.paging.compressed_page_tokens * ALIGNMENT // 4
     alone = replace(sizes.with_batch(1), snapshots=0)
     first = alone.with_context(-(-sizes.context // unit) * unit)
     before = least_parts(program, target, first)

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -151,3 +152,44 @@ def test_flipped_weights_are_found_by_verify(artifact: Path, tmp_path: Path):
     result = _inspect(copy, "--verify")
     assert result.exit_code == 2
     assert "SHA-256" in result.stderr
+
+
+def test_memory_tells_what_a_token_costs_and_what_fits(artifact: Path):
+    options = (artifact, "--memory", "--context", "4K", "--batch", 2, "--threads", 1)
+    memory = _document(*options)["memory"]
+    assert memory["token_bytes"]["kv_pages"] == 16 * 4 / tiny.PAGE
+    machine, *usual = memory["largest_context"]
+    assert machine["memory_bytes"] == memory["machine_bytes"]
+    assert [entry["memory_bytes"] >> 30 for entry in usual] == [8, 16, 24, 32, 80]
+    fitting = _document(artifact, "--context", usual[0]["context"], "--batch", 2, "--threads", 1)
+    assert fitting["memory"]["total_bytes"] <= 8 << 30
+    shown = _inspect(*options).stdout
+    for words in ("one more token", "largest context, batch 2", "80.00 GiB", "this machine"):
+        assert words in shown
+
+
+def test_the_arena_is_drawn(artifact: Path, tmp_path: Path):
+    path = tmp_path / "plan.svg"
+    document = _document(artifact, "--plot", path, "--context", "1K")
+    assert document["memory"]["plot"] == str(path)
+    root = ElementTree.parse(path).getroot()
+    spaces = {"svg": "http://www.w3.org/2000/svg"}
+    assert root.tag == f"{{{spaces['svg']}}}svg"
+    titles = [title.text or "" for title in root.iterfind(".//svg:title", spaces)]
+    first_lines = {title.partition(",")[0] for title in titles}
+    assert first_lines == {"hidden\nresidual stream", "logits\nlogits"}
+    words = " ".join(text.text or "" for text in root.iterfind(".//svg:text", spaces))
+    for word in ("prefill", "decode", "KiB", "The arena of tiny.sala", "residual stream"):
+        assert word in words
+    drawn = [rect.attrib for rect in root.iterfind(".//svg:g/svg:rect", spaces)]
+    assert len(drawn) == len(titles) >= 2
+    for rect in drawn:
+        assert 0 <= float(rect["x"]) <= float(root.attrib["width"])
+        assert float(rect["width"]) > 0
+        assert float(rect["height"]) > 0
+
+
+def test_a_picture_that_cannot_be_written_is_one_message(artifact: Path, tmp_path: Path):
+    result = _inspect(artifact, "--plot", tmp_path / "nowhere" / "plan.svg")
+    assert result.exit_code == 2
+    assert "the picture cannot be written" in result.stderr

@@ -1,0 +1,130 @@
+"""The results of `benchmarks.long_context` as JSON and as a table for people."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine_line
+from runtime.units import format_bytes, format_tokens
+
+FIRST = 16 << 10
+"""The length whose decode time others are compared with."""
+
+
+def write_report(path: Path, document: dict[str, Any]) -> None:
+    """Write `path` (JSON) and the same as Markdown beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = document | {"derived": derived(document)}
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    path.with_suffix(".md").write_text(markdown(document))
+
+
+def derived(document: dict[str, Any]) -> list[dict[str, float]]:
+    """For each point: prefill speed on the way there, decode time, and what the keys cost."""
+    rows, before = [], 0
+    base = next((p for p in document["points"] if p["tokens"] == FIRST), None)
+    for point in document["points"]:
+        on_the_way = [s for s in document["segments"] if before < s["until"] <= point["tokens"]]
+        seconds = sum(segment["seconds"] for segment in on_the_way)
+        row = {
+            "tokens": point["tokens"],
+            "prefill_tokens_per_second": sum(s["tokens"] for s in on_the_way) / (seconds or 1),
+            "prefill_waited": sum(s["waited"] * s["seconds"] for s in on_the_way) / (seconds or 1),
+            "decode_ms": point["decode_seconds"] * 1e3,
+        }
+        if base is not None and point["tokens"] > FIRST:
+            added = point["compressed_key_bytes"] - base["compressed_key_bytes"]
+            reading = added / point["bandwidth"] * 1e3
+            increase = (point["decode_seconds"] - base["decode_seconds"]) * 1e3
+            row |= {
+                "times_16k": point["decode_seconds"] / base["decode_seconds"],
+                "increase_ms": increase,
+                "reading_added_keys_ms": reading,
+                "increase_over_reading": increase / reading,
+            }
+        rows.append(row)
+        before = point["tokens"]
+    return rows
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The tables."""
+    model, memory = document["model"], document["memory"]
+    lines = [
+        "# Long contexts on the CPU",
+        "",
+        machine_line(document) + ".",
+        "",
+        f"{model['layers']} layers of the released width, heads and sparse sizes (the first of "
+        f"each four is sparse), feed-forward {model['intermediate']}, vocabulary "
+        f"{model['vocabulary']}, random bfloat16 weights; chunks of {model['chunk']} tokens. Made "
+        "by `python -m benchmarks.long_context`.",
+        "",
+        *_points(document),
+    ]
+    if memory:
+        lines += [
+            "",
+            f"Anonymous memory: {format_bytes(memory['planned_anonymous_bytes'])} planned, at most "
+            f"{format_bytes(memory['largest_held_bytes'])} held while the text grew; weights "
+            f"{format_bytes(memory['weights_bytes'])} are mapped beside it.",
+        ]
+    lines += ["", "Sequences of unequal lengths, one token each:", "", *_batches(document)]
+    return "\n".join(lines) + "\n"
+
+
+def _points(document: dict[str, Any]) -> list[str]:
+    head = (
+        "tokens",
+        "prefill tokens/s",
+        "waited for a CPU",
+        "decode ms",
+        "clean samples",
+        "GB/s",
+        "times 16K",
+        "increase ms",
+        "reading added keys ms",
+        "ratio",
+    )
+    rows = []
+    for point, row in zip(document["points"], document["derived"], strict=True):
+        rows.append(
+            (
+                format_tokens(int(row["tokens"])),
+                f"{row['prefill_tokens_per_second']:.0f}",
+                f"{row['prefill_waited']:.0%}",
+                f"{row['decode_ms']:.2f}",
+                f"{point['clean_samples']}/{point['samples']}",
+                f"{point['bandwidth'] / 1e9:.1f}",
+                *(
+                    f"{row[name]:.2f}" if name in row else ""
+                    for name in (
+                        "times_16k",
+                        "increase_ms",
+                        "reading_added_keys_ms",
+                        "increase_over_reading",
+                    )
+                ),
+            )
+        )
+    return _table(head, rows)
+
+
+def _batches(document: dict[str, Any]) -> list[str]:
+    rows = [
+        (
+            str(row["batch"]),
+            f"{row['one_by_one_seconds'] * 1e3:.2f}",
+            f"{row['together_seconds'] * 1e3:.2f}",
+            f"{row['one_by_one_seconds'] / row['together_seconds']:.2f}",
+            f"{row['clean_samples']}/{row['samples']}",
+        )
+        for row in document["batches"]
+    ]
+    return _table(("batch", "one by one ms", "in one pass ms", "speed-up", "clean samples"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|" + " ---: |" * len(head)]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]

@@ -1,0 +1,49 @@
+"""What a table of results says about the machine, the day and the versions."""
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def machine_document(packages: Sequence[str], threads: int) -> dict[str, Any]:
+    """Date, processor, CPUs, threads and versions."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "processor": processor(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "threads": threads,
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def machine_line(document: dict[str, Any]) -> str:
+    """The same as a line for people."""
+    versions = ", ".join(f"{name} {found}" for name, found in document["versions"].items())
+    return (
+        f"{document['date']}, {document['processor']}, {document['cpus']} CPUs, "
+        f"{document['threads']} threads; {versions}"
+    )
+
+
+def processor() -> str:
+    """The processor: its model name, and family, model and stepping where the name hides them."""
+    text = Path("/proc/cpuinfo").read_text()
+
+    def field(name: str) -> str:
+        found = re.search(rf"^{name}\s*: (.*)$", text, re.MULTILINE)
+        return found[1] if found else ""
+
+    numbers = " ".join(filter(None, (field("cpu family"), field("model"), field("stepping"))))
+    return f"{field('model name') or platform.machine()} ({numbers})"
+
+
+def anonymous_bytes() -> int:
+    """Anonymous resident memory of this process."""
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None, "Linux tells it"
+    return int(found[1]) * 1024

@@ -1,0 +1,132 @@
+"""The memory part of sala-inspect: by context, by token, by budget, and as a picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from runtime.artifact.reader import Artifact
+from runtime.cli.common import table
+from runtime.cli.plot import arena_svg
+from runtime.cli.sections import Section
+from runtime.errors import RequestError
+from runtime.plan import (
+    PART_NAMES,
+    USUAL_BUDGETS,
+    MemoryPlan,
+    Part,
+    Sizes,
+    growth_document,
+    largest_contexts,
+    memory_document,
+    plan_memory,
+    token_parts,
+)
+from runtime.units import format_bytes, format_tokens
+
+_USUAL_CONTEXTS = tuple(1 << power for power in (12, 15, 17, 19, 20))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRequest:
+    """What is planned: `contexts` in tokens (usual ones where none is given), `batch` sequences.
+
+    `plot` is the file for a picture of the first context's arena.
+    """
+
+    target: str
+    contexts: Sequence[int]
+    batch: int
+    threads: int
+    plot: Path | None = None
+
+
+def memory_section(artifact: Artifact, request: MemoryRequest) -> Section:
+    """The plan of the artifact for each context; no weight is read and nothing is loaded."""
+    if request.target not in artifact.program.targets:
+        raise RequestError(
+            f"the artifact has no target {request.target!r}",
+            expected=f"one of {', '.join(sorted(artifact.program.targets))}",
+        )
+    default = artifact.manifest.context
+    chosen = request.contexts or sorted({default, *(c for c in _USUAL_CONTEXTS if c > default)})
+    sizes = [_sizes(artifact, request, context) for context in chosen]
+    program, weights = artifact.program, artifact.weight_bytes
+    plans = [plan_memory(program, request.target, each, weights) for each in sizes]
+    tokens = token_parts(program, request.target, sizes[0])
+    machine = _machine_bytes(artifact)
+    budgets = largest_contexts(
+        program, request.target, sizes[0], weights, (machine, *USUAL_BUDGETS)
+    )
+    documents = [memory_document(plan) for plan in plans]
+    document = documents[0] | growth_document(tokens, budgets) | {"machine_bytes": machine}
+    views = (_parts_table(plans, tokens, request), _budget_table(budgets, machine, request))
+    if request.plot is None:
+        return Section("memory", document | {"by_context": documents}, views)
+    _write_plot(request.plot, arena_svg(program, request.target, plans[0], artifact.directory.name))
+    note = Text(f"\nthe arena at context {format_tokens(chosen[0])}: {request.plot}")
+    return Section(
+        "memory",
+        document | {"by_context": documents, "plot": str(request.plot)},
+        (*views, note),
+    )
+
+
+def _sizes(artifact: Artifact, request: MemoryRequest, context: int) -> Sizes:
+    return Sizes(
+        context=context,
+        batch=request.batch,
+        chunk=min(artifact.manifest.chunk, context),
+        sequences=request.batch,
+        workers=request.threads,
+    )
+
+
+def _machine_bytes(artifact: Artifact) -> int:
+    """What a loader could take here now: free memory, and the weights, which are file memory."""
+    from runtime.memory import available_memory  # loads the kernel interface
+
+    return available_memory() + artifact.weight_bytes
+
+
+def _parts_table(
+    plans: Sequence[MemoryPlan], tokens: Mapping[Part, float], request: MemoryRequest
+) -> Table:
+    names = [f"context {format_tokens(plan.sizes.context)}" for plan in plans]
+    columns = (*names, "one more token")
+    title = f"memory, batch {request.batch}, target {request.target}, {request.threads} threads"
+    made = table(title, "", *columns, numbers=columns)
+    for part, name in PART_NAMES.items():
+        held = (format_bytes(plan.parts[part]) for plan in plans)
+        made.add_row(name, *held, _token_text(tokens[part]))
+    totals = (format_bytes(plan.total_bytes) for plan in plans)
+    made.add_row("total", *totals, _token_text(sum(tokens.values())), style="bold")
+    return made
+
+
+def _token_text(size: float) -> str:
+    return f"{size:.6g} B" if size else ""
+
+
+def _budget_table(budgets: Mapping[int, int], machine: int, request: MemoryRequest) -> Table:
+    title = f"\nlargest context, batch {request.batch}"
+    made = table(title, "memory", "context", numbers=("context",))
+    for budget, context in budgets.items():
+        name = format_bytes(budget)
+        if budget == machine:
+            name += ", free on this machine now, with the mapped weights"
+        made.add_row(name, f"{context} ({context / 1024:.0f}K)" if context else "none")
+    return made
+
+
+def _write_plot(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RequestError(
+            f"the picture cannot be written: {error.strerror}",
+            where=str(path),
+            fix="name a file in a directory that can be written",
+        ) from None
