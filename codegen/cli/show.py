@@ -77,7 +77,9 @@ def print_summary(summary: dict[str, Any]) -> None:
     for target, kernels in summary["kernels"].items():
         console.print(_kernel_table(target, kernels))
     if memory := summary.get("memory"):
+        console.print(_weight_table(summary["weights"]))
         console.print(_memory_line(summary, memory))
+        console.print(_context_line(memory))
     for warning in summary["notes"]:
         console.print(f"note: {warning}")
 
@@ -118,6 +120,26 @@ def _kernel_table(target: str, kernels: list[dict[str, Any]]) -> Table:
         own = [entry for entry in kernels if entry["family"] == family]
         made.add_row(family, str(len(own)), str(sum(entry["steps"] for entry in own)))
     return made
+
+
+def _weight_table(weights: dict[str, Any]) -> Table:
+    made = _table("\nweights", "kind", "stored as", "tensors", "bits of a value", "bytes")
+    for entry in weights["kinds"]:
+        stored = entry["dtype"] if entry["encoding"] == "plain" else entry["encoding"]
+        bits = f"{entry['bits_per_value']:.4g}"
+        size = format_bytes(entry["bytes"])
+        made.add_row(entry["kind"], stored, str(entry["tensors"]), bits, size)
+    return made
+
+
+def _context_line(memory: dict[str, Any]) -> str:
+    """The longest context of one sequence for usual budgets, rounded down to 1K."""
+    fitting = ", ".join(
+        f"{entry['context'] >> 10}K tokens in {entry['memory_bytes'] >> 30} GiB"
+        for entry in memory["largest_context"]
+        if entry["context"]
+    )
+    return f"longest context: {fitting or 'none fits 80 GiB'}"
 
 
 def _memory_line(summary: dict[str, Any], memory: dict[str, Any]) -> str:
