@@ -27,10 +27,11 @@ Notice = Callable[[str, int | None, Any], None]
 
 
 class _Operands:
-    """The Python values of an operation's operands, by SSA value."""
+    """The Python values of an operation's operands, by SSA value; weights are yet to be read."""
 
-    def __init__(self, op: Operation, args: PythonValues):
-        self._values = dict(zip(op.operands, args, strict=True))
+    def __init__(self, op: Operation, args: PythonValues, numerics: Numerics):
+        values = (numerics.weight(arg) if isinstance(arg, WeightValue) else arg for arg in args)
+        self._values = dict(zip(op.operands, values, strict=True))
 
     def __call__(self, operand: SSAValue | None) -> Any:
         """The value of an operand, None for an absent one; a weight whole."""
@@ -47,7 +48,8 @@ class SalaFunctions(InterpreterFunctions):
     """Runs every operation but `kernel_call`, on weights from `source`.
 
     States are the functional values of `sala_ir.reference.cache` and `.lightning`; a batch is a
-    `reference.Batch`; a weight is a `WeightValue`. `notice` is told "selected_blocks" (blocks and
+    `reference.Batch`; a weight is a `WeightValue` whose rows stay as they are stored until an
+    operation computes with them. `notice` is told "selected_blocks" (blocks and
     counts), "blocks_read" and "hidden" (the residual stream) as they come.
     """
 
@@ -60,7 +62,7 @@ class SalaFunctions(InterpreterFunctions):
     def _weight(self, _: Interpreter, op: dialect.WeightOp, args: PythonValues) -> PythonValues:
         kind = cast(dialect.WeightType, op.result.type)
         name = op.parameters["tensor_name"]
-        stored = stored_weight(self._source, name, kind.get_shape(), self._numerics.array)
+        stored = stored_weight(self._source, name, kind.get_shape(), self._numerics.stored)
         return (stored.map(self._numerics.rounder(kind.element_type)),)
 
     @impl(dialect.ConcatWeightsOp)
@@ -79,7 +81,8 @@ class SalaFunctions(InterpreterFunctions):
     @impl(dialect.ScaleWeightOp)
     def _scale(self, _: Interpreter, op: dialect.ScaleWeightOp, args: PythonValues) -> PythonValues:
         factor = op.parameters["factor"]
-        scaled = args[0].map(lambda rows: reference.scale_weight(rows, factor=factor))
+        rows = self._numerics.weight(args[0])
+        scaled = rows.map(lambda rows: reference.scale_weight(rows, factor=factor))
         return (scaled.map(self._weight_rounder(op.result)),)
 
     @impl(dialect.CastWeightOp)
@@ -99,7 +102,7 @@ class SalaFunctions(InterpreterFunctions):
             stores_zeros=encoding.stores_zeros,
             rounding=self._weight_rounder(op.result),
         )
-        return (args[0].map(quantize),)
+        return (self._numerics.weight(args[0]).map(quantize),)
 
     @impl(dialect.PackWeightOp)
     def _pack(self, _: Interpreter, op: dialect.PackWeightOp, args: PythonValues) -> PythonValues:
@@ -116,7 +119,7 @@ class SalaFunctions(InterpreterFunctions):
         self, _: Interpreter, op: dialect.EmbeddingOp, args: PythonValues
     ) -> PythonValues:
         tokens, weight = args
-        rows = weight.take(tokens)
+        rows = self._numerics.weight(weight).take(tokens)
         hidden = reference.embedding(np.arange(len(tokens)), rows, **op.parameters)
         return self._stream(op, hidden)
 
@@ -124,13 +127,14 @@ class SalaFunctions(InterpreterFunctions):
     def _logits(self, _: Interpreter, op: dialect.LogitsOp, args: PythonValues) -> PythonValues:
         hidden, rows, weight = args
         blocks = [
-            reference.logits(hidden, rows, block, **op.parameters) for block in weight.blocks()
+            reference.logits(hidden, rows, block, **op.parameters)
+            for block in self._numerics.weight(weight).blocks()
         ]
         return self._results(op, array_namespace(*blocks).concat(blocks, axis=1))
 
     @impl(dialect.RmsNormOp)
     def _rms_norm(self, _: Interpreter, op: dialect.RmsNormOp, args: PythonValues) -> PythonValues:
-        value = _Operands(op, args)
+        value = _Operands(op, args, self._numerics)
         normed = reference.rms_norm(value(op.x), value(op.weight), value(op.rows), **op.parameters)
         return self._results(op, normed)
 
@@ -138,13 +142,13 @@ class SalaFunctions(InterpreterFunctions):
     def _norm_gate(
         self, _: Interpreter, op: dialect.NormGateOp, args: PythonValues
     ) -> PythonValues:
-        value = _Operands(op, args)
+        value = _Operands(op, args, self._numerics)
         y = reference.norm_gate(value(op.x), value(op.weight), value(op.gate), **op.parameters)
         return self._results(op, y)
 
     @impl(dialect.LinearOp)
     def _linear(self, _: Interpreter, op: dialect.LinearOp, args: PythonValues) -> PythonValues:
-        value = _Operands(op, args)
+        value = _Operands(op, args, self._numerics)
         columns = dialect.columns_of(op.result)
         is_swiglu = op.parameters["epilogue"] == dialect.Epilogue.SWIGLU
         x, residual = value(op.x), value(op.residual)
@@ -193,7 +197,7 @@ class SalaFunctions(InterpreterFunctions):
     def _lightning_attention(
         self, _: Interpreter, op: dialect.LightningAttentionOp, args: PythonValues
     ) -> PythonValues:
-        value = _Operands(op, args)
+        value = _Operands(op, args, self._numerics)
         required, fused = (op.q, op.k, op.v, op.state, op.batch), (op.q_norm, op.k_norm, op.rope)
         out, state = reference.lightning_attention(
             *(value(operand) for operand in (*required, *fused)),
@@ -277,7 +281,7 @@ class SalaFunctions(InterpreterFunctions):
     def _attend_blocks(
         self, _: Interpreter, op: dialect.AttendBlocksOp, args: PythonValues
     ) -> PythonValues:
-        value = _Operands(op, args)
+        value = _Operands(op, args, self._numerics)
         out, blocks_read = reference.attend_blocks(
             *(value(x) for x in (op.q, op.kv, op.batch, op.blocks, op.counts, op.gate)),
             **_pick(op, "num_heads", "kv_heads", "scale"),

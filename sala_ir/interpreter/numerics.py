@@ -5,13 +5,17 @@ from types import ModuleType
 from typing import Any
 
 import array_api_compat.numpy
+import ml_dtypes
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 from xdsl.dialects.builtin import BFloat16Type, TensorType
 from xdsl.ir import Attribute
 
+from sala_ir.interpreter.weights import WeightValue
 from sala_ir.reference import LightningForm, Round, Rounding, exact, to_bfloat16, to_float32
 from sala_ir.reference.arrays import Array
+
+_SINGLE = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,17 @@ class Numerics:
         if not is_own or self.device is not None:
             values = self.namespace.asarray(values, device=self.device)
         return self.namespace.astype(values, self.element, copy=False)
+
+    def stored(self, values: Any) -> Array:
+        """Rows of a weight as they are where float32 holds them, which is cheap to move and round;
+        as the computation's arrays otherwise.
+        """
+        is_single = is_numpy_array(values) and values.dtype in _SINGLE
+        return values if is_single else self.array(values)
+
+    def weight(self, value: WeightValue) -> WeightValue:
+        """A weight whose rows are the computation's arrays."""
+        return value.map(self.array)
 
     def rounder(self, element: Attribute) -> Round:
         """What rounds values to `element`; nothing does where the computation is exact."""

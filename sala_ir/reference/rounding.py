@@ -8,8 +8,11 @@ and ties to even; a namespace with automatic differentiation passes gradients st
 
 from collections.abc import Callable
 from enum import Enum
+from types import ModuleType
+from typing import Any
 
 import ml_dtypes
+import numpy as np
 from array_api_compat import array_namespace, is_numpy_namespace
 
 from sala_ir.reference.arrays import Array
@@ -33,7 +36,9 @@ def exact(x: Array) -> Array:
 def to_float32(x: Array) -> Array:
     """Round every value to float32."""
     xp = array_namespace(x)
-    return x if x.dtype == xp.float32 else xp.astype(xp.astype(x, xp.float32), x.dtype)
+    if x.dtype in (xp.float32, _bfloat16(xp)):
+        return x
+    return xp.astype(xp.astype(x, xp.float32), x.dtype)
 
 
 def to_float16(x: Array) -> Array:
@@ -45,6 +50,13 @@ def to_float16(x: Array) -> Array:
 def to_bfloat16(x: Array) -> Array:
     """Round every value to bfloat16, to nearest and ties to even."""
     xp = array_namespace(x)
-    bfloat16 = ml_dtypes.bfloat16 if is_numpy_namespace(xp) else xp.bfloat16
-    single = xp.astype(x, xp.float32)
-    return xp.astype(xp.astype(xp.astype(single, bfloat16), xp.float32), x.dtype)
+    bfloat16 = _bfloat16(xp)
+    if x.dtype == bfloat16:
+        return x
+    single = xp.astype(xp.astype(x, xp.float32, copy=False), bfloat16)
+    return xp.astype(xp.astype(single, xp.float32), x.dtype, copy=False)
+
+
+def _bfloat16(xp: ModuleType) -> Any:
+    """The type bfloat16 of a namespace; NumPy has it from elsewhere."""
+    return np.dtype(ml_dtypes.bfloat16) if is_numpy_namespace(xp) else xp.bfloat16
