@@ -33,6 +33,8 @@ class Session:
         self._options = generation
         self._artifact = options["artifact"]
         self._state: Path | None = options["state"]
+        silent = ask.text is None and not ask.chat and not Tokenizer.exists(self._artifact)
+        self._in_ids = ask.ids is not None or silent
         self._model = runtime.load(
             self._artifact,
             context=options["context"],
@@ -123,7 +125,7 @@ class Session:
         return "".join(pieces), interrupted
 
     def _pieces(self, generation: Generation) -> Iterator[str]:
-        if self._ask.ids is None:
+        if not self._in_ids:
             yield from generation.text(Tokenizer.from_files(self._artifact))
             return
         for number, token in enumerate(generation.tokens()):

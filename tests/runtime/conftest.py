@@ -1,13 +1,42 @@
-"""A hand-made artifact for the tests of the runtime."""
+"""Artifacts for the tests of the runtime: one made by hand, and small compiled models."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.support.handmade import write_handmade
 
+Compiled = Callable[[str], Path]
+
 
 @pytest.fixture(scope="session")
 def handmade(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact that no test changes."""
     return write_handmade(tmp_path_factory.mktemp("handmade") / "tiny.sala")
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Give an artifact of one small model by name: `float32`, `bfloat16`, or `portable`.
+
+    Heads of 14 columns in pages of 16 tokens, sparse from 64 tokens on. `portable` is `float32`
+    for the instruction set x86-64-v3.
+    """
+    from passes.assign_precision import Precision
+    from tests.support.checkpoints import VARIATIONS, write_checkpoint
+    from tests.support.compiled import compile_checkpoint
+
+    folder = tmp_path_factory.mktemp("compiled")
+    checkpoint = write_checkpoint(folder / "checkpoint", VARIATIONS["hidden-unlike-heads"])
+
+    @cache
+    def compile_named(name: str) -> Path:
+        dtype = Precision.BFLOAT16 if name == "bfloat16" else Precision.FLOAT32
+        targets = ("cpu:x86-64-v3",) if name == "portable" else ("cpu",)
+        path = folder / f"{name}.sala"
+        compile_checkpoint(checkpoint, path, dtype=dtype, targets=targets)
+        return path
+
+    return compile_named
