@@ -55,7 +55,8 @@ def memory_section(artifact: Artifact, request: MemoryRequest) -> Section:
     sizes = [_sizes(artifact, request, context) for context in chosen]
     program, weights = artifact.program, artifact.weight_bytes
     plans = [plan_memory(program, request.target, each, weights) for each in sizes]
-    tokens = token_parts(program, request.target, sizes[0])
+    longest = max(sizes, key=lambda each: each.context)
+    tokens = token_parts(program, request.target, longest)
     machine = _machine_bytes(artifact)
     budgets = largest_contexts(
         program, request.target, sizes[0], weights, (machine, *USUAL_BUDGETS)
