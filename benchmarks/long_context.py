@@ -112,7 +112,7 @@ def main(
         probe.close()
     document = machine_document(PACKAGES, threads) | asdict(record)
     write_report(output, document)
-    console.print(output.with_suffix(".md").read_text())
+    click.echo(output.with_suffix(".md").read_text())
 
 
 def _artifact(work: Path, sizes: dict[str, int], console: Console) -> Path:

@@ -12,6 +12,7 @@ from sala_ir.dialect import (
     LayoutAttr,
     LinearOp,
     SelectBlocksOp,
+    WeightType,
 )
 
 PANEL = LayoutAttr.panel(64)
@@ -54,7 +55,10 @@ def _names(side: str, kinds: list[Attribute]) -> list[str]:
     names: list[str] = []
     for index, kind in enumerate(kinds):
         parts = {KvCacheType: (".k", ".v"), CompressedKeysType: (".fine", ".coarse")}
-        names += [f"{side}:{index}{part}" for part in parts.get(type(kind), ("",))]
+        found = parts.get(type(kind), ("",))
+        if isinstance(kind, WeightType) and kind.encoding.parts:
+            found = tuple(f".{part}" for part in kind.encoding.parts)
+        names += [f"{side}:{index}{part}" for part in found]
     return names
 
 
