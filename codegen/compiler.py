@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from codegen.build import write_files
+from codegen.disk import file_errors, require_temporary_room
 from codegen.emit import weight_file_bytes
 from codegen.lowering import Lowered, lower, parse_targets
 from codegen.options import CompileOptions
@@ -46,7 +47,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     targets = parse_targets(options.targets)
     if options.writes:
         find_linker()
-    with ExitStack() as stack:
+    with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
         lowered = tuple(
             lower(source.captured, name, target, options, progress)
@@ -61,6 +62,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
             summary["notes"] += _notes(plan, options)
             if options.output is not None and options.writes:
                 output = options.output
+                require_temporary_room()
                 write_artifact(output, lambda writer: write_files(writer, plan, options, progress))
                 summary["artifact"] = {"path": str(output), "bytes": _bytes_in(output)}
     summary["seconds"] = round(perf_counter() - start, 3)

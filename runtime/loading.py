@@ -45,7 +45,7 @@ def load(
     *,
     target: str | None = None,
     poison: bool | None = None,
-    hash_weights: bool = False,
+    hash_weights: bool | None = None,
 ) -> Model:
     """Load a compiled model.
 
@@ -58,7 +58,7 @@ def load(
     `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
     `target` is one of the artifact's (default: the best for this processor).
     `poison` fills unwritten memory with NaN (default: SALA_POISON=1); `hash_weights` compares the
-    weights with their hashes, which reads them whole.
+    weights with their hashes, which reads them whole (default: if they have 1 GiB or less).
 
     Raises ArtifactError for an artifact that cannot be used here, MemoryBudgetError for what
     does not fit, RequestError for values that make no sense.

@@ -1,5 +1,6 @@
 """sala-compile: from a checkpoint directory to an artifact."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def command(as_json: bool, **options: Any) -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script; a SIGTERM cleans up as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     command(prog_name="sala-compile")
 
 

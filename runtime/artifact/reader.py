@@ -21,6 +21,8 @@ from runtime.errors import ArtifactError
 
 Record = TypeVar("Record", bound=Frozen)
 MAX_JSON = 256 << 20
+HASHED_WEIGHTS = 1 << 30
+"""Weights up to so many bytes are hashed whenever an artifact is opened: about a second."""
 _FIX = "copy the whole artifact again, or compile again"
 
 
@@ -109,12 +111,13 @@ class Artifact:
             )
 
 
-def open_artifact(path: str | Path, *, hash_weights: bool = False) -> Artifact:
+def open_artifact(path: str | Path, *, hash_weights: bool | None = None) -> Artifact:
     """Read and check the artifact in the directory `path`.
 
     Checked are the format version, every path, the presence and size of every file, the SHA-256
-    of everything but the weights (these too with `hash_weights`; the libraries always), the
-    headers of the weight files, and that program, weights and files agree. Raises ArtifactError.
+    of every file (of the weights as `hash_weights` says; by default if they have at most
+    `HASHED_WEIGHTS` bytes), the headers of the weight files, and that program, weights and files
+    agree. Raises ArtifactError.
     """
     directory = Path(path)
     manifest = _read_manifest(directory)
@@ -125,6 +128,8 @@ def open_artifact(path: str | Path, *, hash_weights: bool = False) -> Artifact:
     program = _read_program(directory, manifest)
     weights = _read_weights(directory, manifest)
     artifact = Artifact(directory, manifest, program, weights)
+    if hash_weights is None:
+        hash_weights = artifact.weight_bytes <= HASHED_WEIGHTS
     skipped = frozenset() if hash_weights else frozenset(manifest.weight_files)
     artifact.check_hashes(name for name in manifest.files if name not in skipped)
     _check_agreement(artifact)

@@ -1,7 +1,13 @@
 """The command sala-compile: options, summaries, mistakes."""
 
+import errno
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -174,6 +180,41 @@ def test_a_wrong_request_is_one_error(checkpoint, tmp_path, monkeypatch, argumen
     assert result.exit_code == 2
     assert named in result.stderr
     assert not (tmp_path / "x.sala").exists()
+
+
+def test_a_dump_that_cannot_be_written_is_one_error(checkpoint, tmp_path):
+    (tmp_path / "ir").write_text("a file")
+    result = run(checkpoint, "--dry-run", "--dump-ir", tmp_path / "ir")
+    assert result.exit_code == 2
+    assert str(tmp_path / "ir") in result.stderr
+    assert (tmp_path / "ir").read_text() == "a file"
+
+
+def test_a_full_temporary_directory_is_one_error(checkpoint, tmp_path, monkeypatch):
+    """LLVM would end the process, and the half-written artifact would stay."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    result = run(checkpoint, "-o", tmp_path / "x.sala")
+    assert result.exit_code == 2
+    assert "No space left" in result.stderr
+    assert "TMPDIR" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_terminated_compilation_leaves_nothing(checkpoint, tmp_path):
+    script = "from codegen.cli import sala_compile; sala_compile()"
+    output = tmp_path / "x.sala"
+    process = subprocess.Popen([sys.executable, "-c", script, checkpoint, "-o", output])
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(".x.sala.*")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(timeout=120) == 128 + signal.SIGTERM
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_an_output_that_is_something_else_is_left_alone(checkpoint, tmp_path):

@@ -17,6 +17,7 @@ from runtime.artifact import (
     Manifest,
     canonical_json,
     open_artifact,
+    reader,
     write_artifact,
 )
 from runtime.artifact.processor import missing_instructions
@@ -71,6 +72,16 @@ def test_a_flipped_byte_is_found(copy: Path, name: str):
     (copy / name).write_bytes(data)
     with pytest.raises(ArtifactError):
         open_artifact(copy, hash_weights=True)
+
+
+def test_weights_are_hashed_by_default_unless_they_are_large(copy: Path, monkeypatch):
+    data = bytearray((copy / WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (copy / WEIGHTS).write_bytes(data)
+    with pytest.raises(ArtifactError, match="damaged"):
+        open_artifact(copy)
+    monkeypatch.setattr(reader, "HASHED_WEIGHTS", len(data) - 1)
+    open_artifact(copy)
 
 
 @pytest.mark.parametrize("name", [MANIFEST_NAME, PROGRAM_NAME, LIBRARY, WEIGHTS])
