@@ -12,6 +12,7 @@ from runtime.errors import RequestError
 from runtime.sampling import Sampler, SamplingOptions
 from runtime.stopping import StopStrings
 from runtime.tokenizer import Tokenizer
+from runtime.units import is_whole
 
 Progress = Callable[[int], None]
 """Called during prefill with the number of prompt tokens that are done."""
@@ -60,9 +61,9 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         """Refuse an answer of no tokens and stop strings of no characters."""
         StopStrings(self.stop)
-        if self.max_new_tokens < 1:
+        if not (is_whole(self.max_new_tokens) and self.max_new_tokens >= 1):
             raise RequestError(
-                f"max_new_tokens is {self.max_new_tokens}",
+                f"max_new_tokens is {self.max_new_tokens!r}",
                 where="option max_new_tokens",
                 expected="1 or more",
             )

@@ -5,6 +5,7 @@ from collections.abc import Sequence as Items
 import numpy as np
 
 from runtime.errors import RequestError
+from runtime.units import is_whole
 
 
 def checked_tokens(
@@ -40,10 +41,10 @@ def checked_tokens(
 
 
 def checked_chunk(chunk: int | None, default: int) -> int:
-    """The most new tokens of a step; RequestError for less than one."""
-    if chunk is not None and chunk < 1:
+    """The most new tokens of a step; RequestError for what is no whole number from 1."""
+    if chunk is not None and not (is_whole(chunk) and chunk >= 1):
         raise RequestError(
-            f"a chunk of {chunk} tokens is asked", where="chunk", expected="1 or more"
+            f"a chunk of {chunk!r} tokens is asked", where="chunk", expected="1 or more"
         )
     return default if chunk is None else chunk
 

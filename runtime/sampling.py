@@ -6,6 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.errors import ArtifactError, RequestError
+from runtime.units import is_whole
+
+_STRONGEST_PENALTY = 1000.0
+"""Beyond it logits leave the range of float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +32,31 @@ class SamplingOptions:
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         _require(
-            math.isfinite(self.temperature) and self.temperature >= 0,
+            _is_within(self.temperature, 0) and math.isfinite(self.temperature),
             self,
             "temperature",
             "0 or more",
         )
-        _require(0 < self.top_p <= 1, self, "top_p", "above 0, at most 1")
         _require(
-            _is_whole(self.top_k) and self.top_k >= 0,
+            _is_within(self.top_p, 0, 1) and self.top_p > 0, self, "top_p", "above 0, at most 1"
+        )
+        _require(
+            is_whole(self.top_k) and self.top_k >= 0,
             self,
             "top_k",
             "a whole number, 0 keeps all tokens",
         )
         _require(
-            math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0,
+            _is_within(self.repetition_penalty, 1 / _STRONGEST_PENALTY, _STRONGEST_PENALTY),
             self,
             "repetition_penalty",
-            "above 0, 1 changes nothing",
+            "from 0.001 to 1000, 1 changes nothing",
         )
-        _require(_is_whole(self.seed) and self.seed >= 0, self, "seed", "a whole number, 0 or more")
+        _require(is_whole(self.seed) and self.seed >= 0, self, "seed", "a whole number, 0 or more")
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def _is_within(value: object, least: float, most: float = math.inf) -> bool:
+    return isinstance(value, int | float | np.number) and bool(least <= value <= most)
 
 
 def _require(holds: bool, options: SamplingOptions, name: str, expected: str) -> None:
@@ -99,7 +105,8 @@ class Sampler:
         """Invert the cumulative distribution of the kept tokens at one uniform number."""
         kept = _top_k(logits, self.options.top_k)
         scaled = logits[kept].astype(np.float64)
-        weights = np.exp((scaled - scaled.max()) / self.options.temperature)
+        with np.errstate(over="ignore"):  # a tiny temperature: all but the best weigh nothing
+            weights = np.exp((scaled - scaled.max()) / self.options.temperature)
         kept, weights = _top_p(kept, weights, self.options.top_p)
         cumulative = np.cumsum(weights)
         place = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")

@@ -15,9 +15,14 @@ class StopStrings:
         """Watch for `strings`, none of them empty."""
         if isinstance(strings, str):
             strings = (strings,)
-        if not all(strings):
+        wrong = [string for string in strings if not (string and isinstance(string, str))]
+        if wrong:
             raise RequestError(
-                "a stop string is empty", where="option stop", expected="at least one character"
+                f"the stop string {wrong[0]!r} is empty"
+                if wrong[0] == ""
+                else f"{wrong[0]!r} is no stop string",
+                where="option stop",
+                expected="text of at least one character",
             )
         self._strings = tuple(strings)
         self._held = ""

@@ -56,7 +56,11 @@ class Tokenizer:
         return self.core.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids of `text`; `special` adds what stands around a whole text, such as `<s>`."""
+        """Token ids of `text`; `special` adds what stands around a whole text, such as `<s>`.
+
+        RequestError where the text has half a surrogate pair: bytes that were not UTF-8.
+        """
+        _require_characters(text)
         added = self._around() if special else None
         ids = self.core.encode(text, add_special_tokens=special and added is None).ids
         before, after = added or ([], [])
@@ -99,6 +103,17 @@ class Tokenizer:
         text = self.special_text(name)
         token = None if text is None else self.core.token_to_id(text)
         return [] if token is None else [token]
+
+
+def _require_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"the text is not UTF-8: {text[error.start]!r} is no character",
+            where=f"character {error.start} of the text",
+            fix="give the text in UTF-8",
+        ) from None
 
 
 def read_config(directory: Path) -> dict[str, Any]:

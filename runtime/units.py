@@ -2,12 +2,19 @@
 
 import re
 
+import numpy as np
+
 from runtime.errors import RequestError
 
 _TOKEN_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 _BYTE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _DECIMAL_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+
+
+def is_whole(value: object) -> bool:
+    """Whether `value` is an integer, Python's or NumPy's; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def parse_tokens(text: str | int) -> int:

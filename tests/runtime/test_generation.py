@@ -108,5 +108,15 @@ def test_progress_and_refusal():
     )
     list(generation.tokens())
     assert seen == [2]
+
+
+@pytest.mark.parametrize("count", [0, 1.5, "many", True])
+def test_the_length_of_an_answer_is_a_whole_number(count: object):
     with pytest.raises(RequestError, match="max_new_tokens"):
-        GenerationOptions(max_new_tokens=0)
+        GenerationOptions(max_new_tokens=count)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("stop", ["", 5, None])
+def test_stop_strings_are_text(stop: object):
+    with pytest.raises(RequestError, match="stop string"):
+        GenerationOptions(stop=(stop,))  # pyright: ignore[reportArgumentType]

@@ -74,6 +74,21 @@ def test_the_answer_itself_is_penalised():
     assert _draws(SamplingOptions(repetition_penalty=1.5), logits, 3) == [0, 1, 0]
 
 
+def test_the_smallest_temperature_takes_the_most_likely():
+    logits = np.array([1.0, 3.0, 2.0], dtype=np.float32)
+    with np.errstate(all="raise"):
+        assert _draws(SamplingOptions(temperature=5e-324), logits, 3) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("penalty", [0.001, 1000.0])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_strongest_penalties_stay_numbers(penalty: float, temperature: float):
+    options = SamplingOptions(repetition_penalty=penalty, temperature=temperature)
+    sampler = Sampler(options, 3)
+    sampler.observe([0, 1])
+    assert sampler.choose(np.array([1e4, -1e4, 0], dtype=np.float32)) in (0, 2)
+
+
 def test_not_a_number_is_reported():
     with pytest.raises(ArtifactError, match="not a number"):
         Sampler(SamplingOptions(), 2).choose(np.array([0, np.nan], dtype=np.float32))
@@ -91,6 +106,9 @@ def test_not_a_number_is_reported():
         ("top_k", 1.5),
         ("repetition_penalty", 0.0),
         ("repetition_penalty", float("inf")),
+        ("repetition_penalty", 1e300),
+        ("temperature", "warm"),
+        ("top_p", None),
         ("seed", -1),
         ("seed", True),
     ],

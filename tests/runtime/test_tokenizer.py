@@ -46,6 +46,13 @@ def test_a_broken_configuration_is_one_clear_error(tmp_path: Path):
         Tokenizer.from_files(tmp_path)
 
 
+def test_bytes_that_were_no_utf8_are_refused(tmp_path: Path):
+    argument = b"caf\xe9".decode("utf-8", "surrogateescape")  # as the command line gives it
+    with pytest.raises(RequestError, match="not UTF-8") as caught:
+        _load(tmp_path, byte_level()).encode(argument)
+    assert "character 3" in str(caught.value)
+
+
 def _with_template(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     core.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A {EOS}",
