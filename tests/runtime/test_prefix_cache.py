@@ -1,6 +1,7 @@
 """The prefix cache: what it reuses, what it says where it does not, and what it costs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from tests.support.sequences import text, used
 EVERY = 128
 
 
-def _load(path: Path, size: str = "4MiB", **options) -> Model:
-    chosen = {"context": 1152, "batch": 2, "chunk": 64, "snapshot_every": EVERY} | options
+def _load(path: Path, size: str = "4MiB", **options: Any) -> Model:
+    chosen: dict[str, Any] = {"context": 1152, "batch": 2, "chunk": 64, "snapshot_every": EVERY} | options
     return runtime.load(path, prefix_cache=size, poison=True, **chosen)
 
 
