@@ -21,6 +21,7 @@ from examples.needle.configuration import config
 from examples.needle.export import write_checkpoint
 from examples.needle.initial import initial_weights
 from examples.needle.lessons import LessonBatch, Stage, draw_batch
+from examples.needle.selection import SelectionLoss
 from sala_ir.frontends import AttentionMode, frontend_for
 from sala_ir.interpreter import NewTokens, ReferenceModel
 
@@ -33,8 +34,10 @@ STAGES = (
           enough=0.98, copying=0.1),
     Stage(length=448, batch=3, steps=300, needles=11, questions=10, links=2, rate=1e-3,
           enough=0.985),
-    Stage(length=1024, batch=2, steps=400, needles=20, questions=18, links=4, rate=1e-3,
-          last_rate=2e-5),
+    Stage(length=1024, batch=2, steps=318, needles=20, questions=18, links=4, rate=1e-3,
+          last_rate=1e-4),
+    Stage(length=1024, batch=2, steps=220, needles=20, questions=18, links=4, rate=5e-4,
+          selection=0.3, last_rate=1e-5),
 )  # fmt: skip
 """Dense up to 448 tokens; the sparse regime begins at 512."""
 
@@ -100,7 +103,7 @@ class Trainer:
         rate = learning_rate(stage, at.step) * min(1.0, (at.total + 1) / WARM_UP)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss, accuracy = self.losses(batch)
+        loss, accuracy, found = self.losses(batch, stage.selection)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
@@ -109,7 +112,12 @@ class Trainer:
         line = {
             **{"total": at.total, "stage": at.stage, "step": at.step, "length": stage.length},
             **{"loss": round(float(loss.detach()), 4), "accuracy": round(accuracy, 4)},
-            **{"mean": round(at.accuracy, 4), "norm": round(float(norm), 3), "rate": rate},
+            **{
+                "selection": round(found, 4),
+                "mean": round(at.accuracy, 4),
+                "norm": round(float(norm), 3),
+                "rate": rate,
+            },
         }
         at.step, at.total = at.step + 1, at.total + 1
         is_enough = at.step > 2 * AVERAGED and at.accuracy >= stage.enough
@@ -117,21 +125,36 @@ class Trainer:
             self.progress = Progress(at.stage + 1, 0, at.total)
         return line
 
-    def losses(self, batch: LessonBatch) -> tuple[torch.Tensor, float]:
-        """Return the weighted cross entropy, and the share of values answered right."""
+    def losses(
+        self, batch: LessonBatch, selection: float = 0.0
+    ) -> tuple[torch.Tensor, float, float]:
+        """Return the loss, the share of values answered right, and the loss of selection."""
         count = len(batch.tokens)
         for slot in range(count):
             self.model.close(slot)
         inputs = batch.tokens[:, :-1]
         with torch.autocast("cpu", torch.bfloat16, enabled=self.use_bfloat16):
-            rows = self.model.step([NewTokens(slot, inputs[slot]) for slot in range(count)])
+            new = [NewTokens(slot, inputs[slot]) for slot in range(count)]
+            rows, observed = self.model.step(new, observe=("hidden",))
         logits = torch.cat(rows).float()
         targets = torch.from_numpy(batch.tokens[:, 1:].reshape(-1))
         weights = torch.from_numpy(batch.weights.reshape(-1))
         each = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
         loss = (each * weights).sum() / weights.sum()
         right = (logits.detach().argmax(dim=1) == targets).numpy()
-        return loss, float(right[batch.is_value.reshape(-1)].mean())
+        found = self._selection_loss(observed["hidden"], batch) if selection else torch.zeros(())
+        accuracy = float(right[batch.is_value.reshape(-1)].mean())
+        return loss + selection * found, accuracy, float(found.detach())
+
+    def _selection_loss(
+        self, stream: dict[int | None, torch.Tensor], batch: LessonBatch
+    ) -> torch.Tensor:
+        """The mean loss of the last sparse layer's choices over the texts of the step."""
+        last = config()["num_hidden_layers"] - 1
+        hidden = stream[last - 1].reshape(*batch.sources.shape, -1)
+        loss = SelectionLoss(last, self.weights)
+        texts = zip(hidden, batch.sources, strict=True)
+        return torch.stack([loss.of_text(x, sources) for x, sources in texts]).mean()
 
     def _resume(self) -> None:
         path = self.work / "state.pt"

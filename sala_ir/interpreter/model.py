@@ -152,9 +152,14 @@ class ReferenceModel:
             ids.append(_likeliest(rows[-1]))
         return ids, array_namespace(*rows).stack(rows)
 
-    def step(self, sequences: Sequence[NewTokens]) -> list[Array]:
-        """Run new tokens of several sequences, of any lengths, at once; logits of each."""
-        return self._run(sequences, _Observations(()))
+    def step(self, sequences: Sequence[NewTokens], *, observe: Iterable[str] = ()) -> Any:
+        """Run new tokens of several sequences, of any lengths, at once; logits of each.
+
+        With `observe`, also the inner values of all new tokens.
+        """
+        observed = _Observations(tuple(observe))
+        logits = self._run(sequences, observed)
+        return (logits, observed.collected()) if observed.kinds else logits
 
     def close(self, slot: int) -> None:
         """Forget a sequence."""
