@@ -1,4 +1,4 @@
-"""Runs calls: checked requests cut into steps, and steps through the prepared program."""
+"""Runs calls: checked requests cut into steps, one call at a time."""
 
 import threading
 from collections.abc import Iterator
@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.artifact import Artifact, PhaseName, Symbol
-from runtime.batch import BatchInputs, Work
+from runtime.artifact import Artifact, Symbol
+from runtime.batch import Work
 from runtime.device import CpuDevice
 from runtime.errors import MemoryBudgetError, RequestError
 from runtime.generation import Progress
+from runtime.history import History
 from runtime.memory import Memory
 from runtime.observe import Observer
 from runtime.prefix_cache import PrefixCache, PrefixOptions
-from runtime.program import PreparedProgram
-from runtime.regimes import RegimeRule
 from runtime.requests import checked_chunk, checked_tokens, no_snapshot
 from runtime.saving import StateFiles, model_digest
 from runtime.sequence import Sequence, TokenIds
-from runtime.store import Snapshot, StateStore
+from runtime.stepper import Stepper
+from runtime.store import StateStore
 
 
 class Engine:
@@ -37,21 +37,18 @@ class Engine:
     ) -> None:
         """Bind every kernel to its buffers; `prefix` asks for a prefix cache."""
         self._memory = memory
-        self._device = device
         self._artifact = artifact
         self._target = artifact.program.targets[target]
-        self._phases = PreparedProgram(artifact.program, target, device, memory.tensors).phases
-        self._inputs = BatchInputs(memory.arrays, memory.plan.symbols, device.threads)
-        self._rule = RegimeRule.of(artifact.manifest)
         self._lock = threading.Lock()
         self._closed = False
         self.store = StateStore(memory, artifact.program)
+        self._steps = Stepper(artifact, memory, device, target, self.store)
         self.vocabulary = artifact.manifest.model.vocabulary
         self.context = memory.plan.sizes.context
         self.chunk = memory.plan.sizes.chunk
         self._files = StateFiles(artifact.manifest, artifact.program, memory.arrays, self.store)
         self.prefix = None if prefix is None else self._prefix_cache(artifact, prefix)
-        self._logits = memory.arrays[artifact.program.logits][:, : self.vocabulary]
+        self.history = History(self.store, self.prefix)
 
     def new_sequence(self) -> Sequence:
         """An empty sequence; MemoryBudgetError while as many are alive as were planned."""
@@ -62,14 +59,14 @@ class Engine:
         """Take back all that a sequence holds; called by its `close`."""
         with self._lock:
             if not self._closed:
-                self._drop_marks(sequence, -1)
+                self.history.drop_marks(sequence, -1)
                 self.store.close(sequence.state)
 
     def close(self) -> None:
         """Refuse whatever is asked from now on."""
         with self._alone():
             self._closed = True
-            self._phases = {}
+            self._steps.phases = {}
 
     def append(
         self,
@@ -86,12 +83,12 @@ class Engine:
             cuts = self._reuse(sequence, ids)
             for work in self._chunks(sequence, ids[len(sequence) - begin :], chunk, cuts):
                 with self._alone():
-                    self._run([work])
+                    self._steps.run([work])
                     if self.prefix is not None and len(sequence) in cuts:
                         self.prefix.keep(sequence.state)
                     if len(sequence) == work.call_length:
                         row = np.array([len(work.token_ids) - 1], np.int32)
-                        self.store.set_logits(sequence.state, self._logits_of(row)[0])
+                        self.store.set_logits(sequence.state, self._steps.logits_of(row)[0])
                 if progress is not None:
                     progress(len(sequence) - begin)
             return self.last_logits(sequence)
@@ -113,10 +110,10 @@ class Engine:
             for work in self._chunks(sequence, ids, chunk):
                 count = len(work.token_ids)
                 with self._alone():
-                    self._run([work], observer)
+                    self._steps.run([work], observer)
                     for first in range(0, count, group):
                         rows = np.arange(first, min(first + group, count), dtype=np.int32)
-                        found = self._logits_of(rows)
+                        found = self._steps.logits_of(rows)
                         result[done + first : done + first + len(rows)] = found
                 done += count
             self.store.set_logits(sequence.state, result[-1])
@@ -139,13 +136,13 @@ class Engine:
             for sequence, tokens in zip(sequences, ids, strict=True)
         ]
         with self._call(sequences), self._alone():
-            self._run(batch)
-            last = self._logits_of(ends - 1)
+            self._steps.run(batch)
+            last = self._steps.logits_of(ends - 1)
             for sequence, row in zip(sequences, last, strict=True):
                 self.store.set_logits(sequence.state, row)
                 if self.prefix is not None and len(sequence) % self.prefix.every == 0:
                     self.prefix.keep(sequence.state)
-            found = last if rows is None else self._logits_of(np.asarray(rows, np.int32))
+            found = last if rows is None else self._steps.logits_of(np.asarray(rows, np.int32))
             return found.copy()
 
     def last_logits(self, sequence: Sequence) -> np.ndarray:
@@ -162,9 +159,7 @@ class Engine:
         with self._alone():
             sequence.require_usable()
             copy = Sequence(self, self.store.fork(sequence.state))
-            for mark in sequence.marks:
-                self.store.share_snapshot(mark)
-                copy.marks.append(mark)
+            self.history.share_marks(sequence, copy)
             return copy
 
     def save(self, sequence: Sequence, path: Path) -> None:
@@ -184,12 +179,12 @@ class Engine:
             sequence.require_usable()
             length = len(sequence)
             if length and all(mark.length != length for mark in sequence.marks):
-                sequence.marks.append(self.store.take_snapshot(sequence.state))
+                self.history.mark(sequence)
             return length
 
     def points(self, sequence: Sequence) -> list[int]:
         """The lengths with a snapshot."""
-        return sorted(self._points(sequence))
+        return sorted(self.history.points(sequence))
 
     def truncate(self, sequence: Sequence, length: int) -> None:
         """Return to a snapshot, or to the present length."""
@@ -201,7 +196,7 @@ class Engine:
             points = self.points(sequence)
             if length not in points:
                 raise no_snapshot(length, len(sequence), points)
-            self._go_back(sequence, length)
+            self.history.go_back(sequence, length)
 
     def checked_tokens(self, token_ids: TokenIds, history: int = 0) -> np.ndarray:
         """The ids as int32; RequestError if they cannot follow `history` tokens."""
@@ -237,8 +232,10 @@ class Engine:
         try:
             yield
         except BaseException:
-            for sequence, begin in zip(sequences, begins, strict=True):
-                self._recover(sequence, begin)
+            with self._lock:
+                for sequence, begin in zip(sequences, begins, strict=True):
+                    if not (self._closed or sequence.closed):
+                        self.history.recover(sequence, begin)
             raise
         finally:
             for sequence in sequences:
@@ -248,52 +245,20 @@ class Engine:
     def _returnable(self, sequence: Sequence, count: int) -> Iterator[None]:
         """Have a snapshot of the present state during a call of `count` tokens, if one is free."""
         sequence.require_usable()
-        state, mark = sequence.state, None
-        if count > 1 and self.store.snapshots.free and state.length not in self._points(sequence):
+        mark = None
+        if (
+            count > 1
+            and self.store.snapshots.free
+            and len(sequence) not in self.history.points(sequence)
+        ):
             with self._alone(), suppress(MemoryBudgetError):
-                mark = self.store.take_snapshot(state)
-                sequence.marks.append(mark)
+                mark = self.history.mark(sequence)
         try:
             yield
         finally:
             with self._lock:
-                if mark in sequence.marks and not self._closed:
-                    sequence.marks.remove(mark)
-                    self.store.drop_snapshot(mark)
-
-    def _recover(self, sequence: Sequence, begin: int) -> None:
-        with self._lock:
-            if self._closed or sequence.closed:
-                return
-            state = sequence.state
-            if state.length == begin and not state.broken:
-                self.store.trim(state)
-                return
-            state.broken = True
-            point = max(point for point in self._points(sequence) if point <= begin)
-            if point or begin == 0:
-                with suppress(MemoryBudgetError):
-                    self._go_back(sequence, point)
-
-    def _go_back(self, sequence: Sequence, length: int) -> None:
-        """Return to a snapshot; a kept beginning that serves as one may be evicted meanwhile."""
-        snapshot = self._points(sequence)[length]
-        if snapshot is not None:
-            self.store.share_snapshot(snapshot)
-        try:
-            self.store.go_back(sequence.state, snapshot)
-        finally:
-            if snapshot is not None:
-                self.store.drop_snapshot(snapshot)
-        self._drop_marks(sequence, length)
-
-    def _points(self, sequence: Sequence) -> dict[int, Snapshot | None]:
-        """The snapshots that a sequence can return to: its own, and kept beginnings of its text."""
-        points: dict[int, Snapshot | None] = {0: None}
-        if self.prefix is not None:
-            entries = self.prefix.entries(sequence.state)
-            points |= {length: entry.snapshot for length, entry in entries.items()}
-        return points | {mark.length: mark for mark in sequence.marks}
+                if mark is not None and not self._closed:
+                    self.history.unmark(sequence, mark)
 
     def _reuse(self, sequence: Sequence, ids: np.ndarray) -> list[int]:
         """Begin with what the prefix cache has; the lengths at which it wants the state."""
@@ -302,15 +267,9 @@ class Engine:
         begin = len(sequence)
         end = begin + len(ids)
         with self._alone():
-            report = self.prefix.begin(sequence.state, ids, self._rule.regime(end))
+            report = self.prefix.begin(sequence.state, ids, self._steps.rule.regime(end))
         sequence.prefix_report = report
         return self.prefix.cuts(len(sequence), end, report.known_tokens)
-
-    def _drop_marks(self, sequence: Sequence, length: int) -> None:
-        """Let go of the sequence's snapshots beyond `length`."""
-        for mark in [mark for mark in sequence.marks if mark.length > length]:
-            sequence.marks.remove(mark)
-            self.store.drop_snapshot(mark)
 
     def _prefix_cache(self, artifact: Artifact, options: PrefixOptions) -> PrefixCache:
         return PrefixCache(self.store, model_digest(artifact.manifest), options)
@@ -329,29 +288,3 @@ class Engine:
             while state.length < last:
                 first = state.length - begin
                 yield Work(state, ids[first : min(first + size, last - begin)], call_length)
-
-    def _run(self, batch: Items[Work], observer: Observer | None = None) -> None:
-        """Run the batch up to the final hidden states, and advance its sequences."""
-        tokens = self._inputs.write(batch)
-        for work in batch:
-            self.store.reserve(work.state, work.state.length + len(work.token_ids))
-        single = tokens == len(batch)
-        phase = PhaseName.DECODE if single else PhaseName.PREFILL
-        if self._memory.poison:
-            self._memory.poison_arena()
-        for work in batch:
-            work.state.broken = True
-        self._device.use_threads()
-        if observer is None:
-            self._phases[phase].run()
-        else:
-            self._phases[phase].run_observed(observer.hooks(phase, tokens))
-        for work in batch:
-            self.store.grow(work.state, work.token_ids, self._rule.regime(work.call_length))
-            work.state.broken = False
-
-    def _logits_of(self, rows: np.ndarray) -> np.ndarray:
-        """Logits of the last step's token `rows`, in a buffer that the next run overwrites."""
-        self._inputs.ask(rows)
-        self._phases[PhaseName.LOGITS].run()
-        return self._logits[: len(rows)]

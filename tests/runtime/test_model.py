@@ -189,7 +189,7 @@ def test_an_interrupted_sequence_does_not_go_on(model: Model, monkeypatch: pytes
     broken, whole, empty = model.sequence(), model.sequence(), model.sequence()
     whole.append(IDS)
     broken.append(IDS)
-    phases = model._open()._phases
+    phases = model._open()._steps.phases
 
     def interrupt() -> None:
         raise KeyboardInterrupt
