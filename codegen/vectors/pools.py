@@ -40,9 +40,9 @@ def _write_kv(pools: Pools, kind: StateType, slot: int, state: Any, batch: Vecto
     pages, places = batch.page_table[slot, index // batch.block_size], index % batch.block_size
     pools["k"][pages, :, :, places] = keys.reshape(count, heads, size // pair, pair)
     pools["v"][pages, :, places // pair, :size, places % pair] = values
-    if pair > 1 and count % pair:
-        last = pages[-1], slice(None), places[-1] // pair, slice(0, size), places[-1] % pair + 1
-        pools["v"][last] = 0
+    alone = (places % 2 == 0) & ((index == count - 1) | (places == batch.block_size - 1))
+    if pair > 1:  # the partner of a token that no other one of its page follows
+        pools["v"][pages[alone], :, places[alone] // pair, :size, 1] = 0
 
 
 def _write_compressed(
