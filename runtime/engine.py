@@ -14,6 +14,7 @@ from runtime.device import CpuDevice
 from runtime.errors import MemoryBudgetError, RequestError
 from runtime.generation import Progress
 from runtime.history import History
+from runtime.interrupts import Interrupts
 from runtime.memory import Memory
 from runtime.observe import Observer
 from runtime.prefix_cache import PrefixCache, PrefixOptions
@@ -42,7 +43,8 @@ class Engine:
         self._lock = threading.Lock()
         self._closed = False
         self.store = StateStore(memory, artifact.program)
-        self._steps = Stepper(artifact, memory, device, target, self.store)
+        self._interrupts = Interrupts()
+        self._steps = Stepper(artifact, memory, device, target, self.store, self._interrupts)
         self.vocabulary = artifact.manifest.model.vocabulary
         self.context = memory.plan.sizes.context
         self.chunk = memory.plan.sizes.chunk
@@ -52,12 +54,12 @@ class Engine:
 
     def new_sequence(self) -> Sequence:
         """An empty sequence; MemoryBudgetError while as many are alive as were planned."""
-        with self._alone():
+        with self._interrupts.held(), self._alone():
             return Sequence(self, self.store.open())
 
     def release(self, sequence: Sequence) -> None:
         """Take back all that a sequence holds; called by its `close`."""
-        with self._lock:
+        with self._interrupts.held(), self._lock:
             if not self._closed:
                 self.history.drop_marks(sequence, -1)
                 self.store.close(sequence.state)
@@ -79,7 +81,11 @@ class Engine:
         """Append tokens in one call; a copy of the logits [vocabulary] behind the last of them."""
         ids = self.checked_tokens(token_ids, len(sequence))
         begin = len(sequence)
-        with self._returnable(sequence, len(ids)), self._call([sequence]):
+        with (
+            self._interrupts.held(),
+            self._returnable(sequence, len(ids)),
+            self._call([sequence]),
+        ):
             cuts = self._reuse(sequence, ids)
             for work in self._chunks(sequence, ids[len(sequence) - begin :], chunk, cuts):
                 with self._alone():
@@ -90,7 +96,8 @@ class Engine:
                         row = np.array([len(work.token_ids) - 1], np.int32)
                         self.store.set_logits(sequence.state, self._steps.logits_of(row)[0])
                 if progress is not None:
-                    progress(len(sequence) - begin)
+                    with self._interrupts.allowed():
+                        progress(len(sequence) - begin)
             return self.last_logits(sequence)
 
     def all_logits(
@@ -106,7 +113,7 @@ class Engine:
         result = np.empty((len(ids), self.vocabulary), np.float32)
         group = self._memory.plan.symbols[Symbol.LOGIT_ROWS]
         done = 0
-        with self._call([sequence]):
+        with self._interrupts.held(), self._call([sequence]):
             for work in self._chunks(sequence, ids, chunk):
                 count = len(work.token_ids)
                 with self._alone():
@@ -135,7 +142,7 @@ class Engine:
             Work(sequence.state, tokens, len(sequence) + len(tokens))
             for sequence, tokens in zip(sequences, ids, strict=True)
         ]
-        with self._call(sequences), self._alone():
+        with self._interrupts.held(), self._call(sequences), self._alone():
             self._steps.run(batch)
             last = self._steps.logits_of(ends - 1)
             for sequence, row in zip(sequences, last, strict=True):
@@ -156,7 +163,7 @@ class Engine:
 
     def fork(self, sequence: Sequence) -> Sequence:
         """A sequence that shares what does not change."""
-        with self._alone():
+        with self._interrupts.held(), self._alone():
             sequence.require_usable()
             copy = Sequence(self, self.store.fork(sequence.state))
             self.history.share_marks(sequence, copy)
@@ -175,7 +182,7 @@ class Engine:
 
     def mark(self, sequence: Sequence) -> int:
         """Take a snapshot that belongs to the sequence; its length."""
-        with self._alone():
+        with self._interrupts.held(), self._alone():
             sequence.require_usable()
             length = len(sequence)
             if length and all(mark.length != length for mark in sequence.marks):
@@ -188,7 +195,7 @@ class Engine:
 
     def truncate(self, sequence: Sequence, length: int) -> None:
         """Return to a snapshot, or to the present length."""
-        with self._alone():
+        with self._interrupts.held(), self._alone():
             if sequence.closed or sequence.busy:
                 sequence.require_usable()
             if length == len(sequence) and not sequence.state.broken:

@@ -7,6 +7,7 @@ import numpy as np
 from runtime.artifact import Artifact, PhaseName
 from runtime.batch import BatchInputs, Work
 from runtime.device import CpuDevice
+from runtime.interrupts import Interrupts
 from runtime.memory import Memory
 from runtime.observe import Observer
 from runtime.program import PreparedProgram
@@ -24,8 +25,10 @@ class Stepper:
         device: CpuDevice,
         target: str,
         store: StateStore,
+        interrupts: Interrupts,
     ) -> None:
-        """Bind every kernel of the target."""
+        """Bind every kernel of the target; `interrupts` may come while they run."""
+        self._interrupts = interrupts
         self._memory = memory
         self._device = device
         self._store = store
@@ -47,10 +50,11 @@ class Stepper:
         for work in batch:
             work.state.broken = True
         self._device.use_threads()
-        if observer is None:
-            self.phases[phase].run()
-        else:
-            self.phases[phase].run_observed(observer.hooks(phase, tokens))
+        with self._interrupts.allowed():
+            if observer is None:
+                self.phases[phase].run()
+            else:
+                self.phases[phase].run_observed(observer.hooks(phase, tokens))
         for work in batch:
             self._store.grow(work.state, work.token_ids, self.rule.regime(work.call_length))
             work.state.broken = False

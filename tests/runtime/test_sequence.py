@@ -1,5 +1,9 @@
 """Sequences of the public interface: pieces, batches, snapshots, cancelling, running out."""
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +219,33 @@ def test_a_sequence_in_a_call_is_left_alone_and_others_may_run(tiny: Model):
         found = sequence.append(IDS, progress)
         np.testing.assert_array_equal(found, expected_logits(IDS)[-1])
         assert len(seen) == len(other) == 2
+
+
+def test_ctrl_c_at_any_time_leaks_nothing(handmade: Path):
+    """Interrupts at random times: the sequence is where it was or where it should be, whole."""
+    ids, waits = [1] * 40, np.random.default_rng(0).uniform(0, 0.004, 60)
+
+    def interrupt(wait: float) -> None:
+        time.sleep(wait)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with runtime.load(handmade, chunk=1, sequences=2, snapshots=1, poison=True) as model:
+        for wait in waits:
+            sequence = model.sequence()
+            sequence.append(IDS)
+            thread = threading.Thread(target=interrupt, args=(wait,))
+            with pytest.raises(KeyboardInterrupt):
+                thread.start()
+                sequence.append(ids)
+                thread.join()
+                time.sleep(1)
+            thread.join()
+            assert len(sequence) in (len(IDS), len(IDS) + len(ids))
+            text = sequence.token_ids
+            np.testing.assert_array_equal(sequence.append([2]), expected_logits([*text, 2])[-1])
+            sequence.close()
+            assert_unused(model)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_closed_generator_gives_everything_back(tiny: Model):
