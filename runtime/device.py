@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import tvm_ffi
@@ -22,6 +23,20 @@ class _Process:
     def __init__(self) -> None:
         self.runtime_hash: str | None = None
         self.local = threading.local()
+        self._files: dict[Path, list[tuple[int, int]]] = {}
+
+    def spelling(self, path: Path) -> str:
+        """A spelling of `path` that no other file was opened by.
+
+        The dynamic linker takes an equal spelling for the library that it has, although another
+        file may stand there by now: an artifact that was compiled again.
+        """
+        found = path.stat()
+        files = self._files.setdefault(path, [])
+        if (found.st_dev, found.st_ino) not in files:
+            files.append((found.st_dev, found.st_ino))
+        detour = "/." * files.index((found.st_dev, found.st_ino))
+        return f"{path.parent}{detour}/{path.name}"
 
 
 _process = _Process()
@@ -45,7 +60,7 @@ class CpuDevice:
             _load_runtime(artifact, info.runtime)
         path = artifact.path(info.library).resolve()
         try:
-            self._module = tvm_ffi.load_module(str(path))
+            self._module = tvm_ffi.load_module(_process.spelling(path))
         except Exception as error:  # the loader raises what the library's format raises
             raise ArtifactError(f"the library cannot be opened: {error}", where=str(path)) from None
         self._where = str(path)

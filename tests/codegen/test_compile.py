@@ -143,3 +143,14 @@ def test_the_regime_can_be_forced(compiled, tmp_path, regime):
         np.testing.assert_allclose(short, by_config[1], atol=1e-4)
     else:
         np.testing.assert_allclose(found, by_config[0], atol=1e-4)
+
+
+def test_an_artifact_compiled_again_is_loaded_anew(compiled, tmp_path):
+    """In the same process and at the same path, with other kernels."""
+    path = tmp_path / "again.sala"
+    found = []
+    for dtype in (Precision.FLOAT32, Precision.BFLOAT16):
+        compile_checkpoint(compiled.checkpoint, path, dtype=dtype)
+        with runtime.load(path, context=64) as model:
+            found.append(model.logits(list(range(20))))
+    assert 0 < np.abs(found[0] - found[1]).max() < 0.5
