@@ -20,8 +20,7 @@ class Interrupts:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep an interrupt until the block is left, or one of `allowed` is entered."""
-        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if not usual or threading.current_thread() is not threading.main_thread():
+        if not _is_usual() or threading.current_thread() is not threading.main_thread():
             yield
             return
         self._pending = False
@@ -29,7 +28,8 @@ class Interrupts:
         try:
             yield
         finally:
-            self._let_go()
+            if self._holding:
+                self._let_go()
         if self._pending:
             raise KeyboardInterrupt
 
@@ -46,7 +46,8 @@ class Interrupts:
             yield
         finally:
             self._pending = False
-            self._hold()
+            if _is_usual():
+                self._hold()
 
     def _hold(self) -> None:
         signal.signal(signal.SIGINT, self._note)
@@ -58,3 +59,8 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._pending = True
+
+
+def _is_usual() -> bool:
+    """Whether Ctrl-C raises KeyboardInterrupt in the main thread."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -17,7 +17,12 @@ EVERY = 128
 
 
 def _load(path: Path, size: str = "4MiB", **options: Any) -> Model:
-    chosen: dict[str, Any] = {"context": 1152, "batch": 2, "chunk": 64, "snapshot_every": EVERY} | options
+    chosen: dict[str, Any] = {
+        "context": 1152,
+        "batch": 2,
+        "chunk": 64,
+        "snapshot_every": EVERY,
+    } | options
     return runtime.load(path, prefix_cache=size, poison=True, **chosen)
 
 
