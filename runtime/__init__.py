@@ -6,12 +6,14 @@ if TYPE_CHECKING:
     from runtime.errors import SalaError
     from runtime.loading import load
     from runtime.model import Model
+    from runtime.sequence import Sequence
 
-__all__ = ["Model", "SalaError", "load"]
+__all__ = ["Model", "SalaError", "Sequence", "load"]
 
 _HOMES = {
     "Model": "runtime.model",
     "SalaError": "runtime.errors",
+    "Sequence": "runtime.sequence",
     "load": "runtime.loading",
 }
 

@@ -13,6 +13,7 @@ import runtime
 from runtime.errors import MemoryBudgetError, RequestError
 from runtime.generation import GenerationOptions
 from runtime.model import Model
+from runtime.sequence import Sequence
 from tests.support.handmade import expected_logits
 from tests.support.sequences import assert_unused, text, used
 
@@ -221,6 +222,13 @@ def test_a_sequence_in_a_call_is_left_alone_and_others_may_run(tiny: Model):
         assert len(seen) == len(other) == 2
 
 
+def _append_while(thread: threading.Thread, sequence: Sequence, ids: list[int]) -> None:
+    thread.start()
+    sequence.append(ids)
+    thread.join()
+    time.sleep(1)
+
+
 def test_ctrl_c_at_any_time_leaks_nothing(handmade: Path):
     """Interrupts at random times: the sequence is where it was or where it should be, whole."""
     ids, waits = [1] * 40, np.random.default_rng(0).uniform(0, 0.004, 60)
@@ -235,10 +243,7 @@ def test_ctrl_c_at_any_time_leaks_nothing(handmade: Path):
             sequence.append(IDS)
             thread = threading.Thread(target=interrupt, args=(wait,))
             with pytest.raises(KeyboardInterrupt):
-                thread.start()
-                sequence.append(ids)
-                thread.join()
-                time.sleep(1)
+                _append_while(thread, sequence, ids)
             thread.join()
             assert len(sequence) in (len(IDS), len(IDS) + len(ids))
             text = sequence.token_ids
