@@ -1,4 +1,4 @@
-# make demo     set up, write a small checkpoint, compile it, run it
+# make demo     set up, compile the trained example, find a needle in a text of 32768 tokens
 # make test     set up with the test dependencies, run every check
 # Variables: PYTHON (3.11 or 3.12), VENV, TORCH_INDEX (the address of a package index with CPU
 # builds of torch; without it pip may choose a CUDA build), WORKERS (parallel test processes).

@@ -28,9 +28,9 @@ from sala_ir.interpreter import NewTokens, ReferenceModel
 STAGES = (
     Stage(length=64, batch=16, steps=1500, needles=2, questions=2, rate=3e-3, enough=0.9,
           copying=0.5),
-    Stage(length=128, batch=8, steps=300, needles=5, questions=5, rate=2e-3, enough=0.965,
+    Stage(length=128, batch=8, steps=300, needles=5, questions=5, rate=3e-3, enough=0.965,
           copying=0.25),
-    Stage(length=256, batch=4, steps=300, needles=7, questions=6, links=1, rate=1.5e-3,
+    Stage(length=256, batch=4, steps=300, needles=7, questions=6, links=1, rate=2e-3,
           enough=0.98, copying=0.1),
     Stage(length=448, batch=3, steps=300, needles=11, questions=10, links=2, rate=1e-3,
           enough=0.985),
