@@ -11,7 +11,7 @@ from codegen.lowering import Lowered
 from codegen.options import CompileOptions
 from codegen.plan import Plan
 from codegen.progress import Progress
-from codegen.targets.cpu import compile_library
+from codegen.targets.cpu import compile_library, required_instructions
 from runtime.artifact import GoldenKind, Manifest, ModelInfo, TargetInfo, canonical_json
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_ir.context import print_module
@@ -63,7 +63,7 @@ def _write_library(
         library=path,
         runtime=emit.RUNTIME_NAME,
         mcpu=lowered.target.processor,
-        instructions=lowered.target.instructions,
+        instructions=required_instructions(functions, lowered.target),
     )
 
 

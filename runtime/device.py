@@ -11,6 +11,7 @@ from typing import Any
 import tvm_ffi
 
 from runtime.artifact import Artifact
+from runtime.artifact.processor import TILES, permit_tiles
 from runtime.errors import ArtifactError
 
 FFI_PACKAGE = "apache-tvm-ffi"
@@ -58,6 +59,8 @@ class CpuDevice:
         _check_ffi(artifact)
         if info.runtime is not None:
             _load_runtime(artifact, info.runtime)
+        if TILES in info.instructions:
+            permit_tiles()
         path = artifact.path(info.library).resolve()
         try:
             self._module = tvm_ffi.load_module(_process.spelling(path))

@@ -18,23 +18,35 @@ LINK_OPTIONS = ("-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-s")
 SKIPPED_PASSES = ("s_tir.CompactBufferAllocation", "s_tir.HoistIfThenElse")
 """Lowering passes that do nothing for kernels written as loops, and take most of the time."""
 
+REQUIRED_INSTRUCTIONS = "sala.instructions"
+"""Attribute of a PrimFunc: flags of /proc/cpuinfo that it needs beyond those of the target."""
+
+WITHOUT_AMX = "+noamx"
+"""End of the name of a target whose processor has AMX that is not to be used."""
+
 _libraries: dict[str, bytes] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class CpuTarget:
-    """An x86-64 processor that kernels are compiled for; `processor` is LLVM's name of it."""
+    """An x86-64 processor that kernels are compiled for; `processor` is LLVM's name of it.
+
+    `amx` is whether its tiles may be used where it has them: virtual machines often hide them.
+    """
 
     processor: str
+    amx: bool = True
 
     @classmethod
     def parse(cls, text: str) -> "CpuTarget":
-        """Read `cpu` (this machine) or `cpu:NAME`; raise `CompileError` for an unknown name."""
+        """Read `cpu` (this machine), `cpu:NAME` or `cpu:NAME+noamx`; CompileError for others."""
         kind, _, name = text.partition(":")
         if kind != "cpu":
             raise CompileError(f"unknown target {text!r}", expected="cpu or cpu:PROCESSOR")
         if not name:
             return cls.host()
+        amx = not name.endswith(WITHOUT_AMX)
+        name = name.removesuffix(WITHOUT_AMX)
         if name not in x86.known_processors():
             raise CompileError(
                 f"unknown processor {name!r} in target {text!r}",
@@ -42,7 +54,7 @@ class CpuTarget:
                 "such as skylake, sapphirerapids, znver3, znver5",
                 fix="give --target cpu for this machine, or cpu:x86-64-v3 for most machines",
             )
-        return cls(name)
+        return cls(name, amx)
 
     @classmethod
     def host(cls) -> "CpuTarget":
@@ -53,16 +65,20 @@ class CpuTarget:
                 expected="an x86-64 processor",
                 fix="name a processor to compile for, such as --target cpu:x86-64-v3",
             )
-        return cls(x86.host_processor())
+        processor = x86.host_processor()
+        return cls(processor, amx=x86.amx_flags(processor) <= x86.host_flags())
 
     @property
     def name(self) -> str:
         """The target as a user writes it."""
-        return f"cpu:{self.processor}"
+        return f"cpu:{self.processor}" + ("" if self.amx else WITHOUT_AMX)
 
     @property
     def instructions(self) -> tuple[str, ...]:
-        """Flags of /proc/cpuinfo that a machine must have to run code for this target, sorted."""
+        """Flags of /proc/cpuinfo that code for this target may rely on, sorted.
+
+        Without those of AMX, which few kernels use: see `required_instructions`.
+        """
         return tuple(sorted(x86.required_flags(self.processor)))
 
     @property
@@ -85,6 +101,11 @@ class CpuTarget:
         return self.has_avx512_bf16 and self.processor.startswith("znver")
 
     @property
+    def has_amx_bf16(self) -> bool:
+        """Whether products of tiles of bf16 may be used."""
+        return self.amx and self.has_avx512_bf16 and bool(x86.amx_flags(self.processor))
+
+    @property
     def has_fma(self) -> bool:
         """Whether a multiply-add rounds once."""
         return "fma" in x86.required_flags(self.processor)
@@ -92,12 +113,14 @@ class CpuTarget:
     @property
     def runs_here(self) -> bool:
         """Whether this machine has every instruction of the target."""
-        return set(self.instructions) <= x86.host_flags()
+        tiles = x86.amx_flags(self.processor) if self.amx else frozenset()
+        return tiles.union(self.instructions) <= x86.host_flags()
 
     def llvm(self) -> Any:
         """Return the TVM target."""
         from tvm.target import Target
 
+        masked = {} if self.amx else {"mattr": [f"-{name}" for name in x86.AMX]}
         return Target(
             {
                 "kind": "llvm",
@@ -105,8 +128,18 @@ class CpuTarget:
                 "mcpu": self.processor,
                 "opt-level": 3,
                 "num-cores": 1,
+                **masked,
             }
         )
+
+
+def required_instructions(functions: Mapping[str, Any], target: CpuTarget) -> tuple[str, ...]:
+    """Return the flags of /proc/cpuinfo that a library of these PrimFuncs needs, sorted."""
+    flags = set(target.instructions)
+    for function in functions.values():
+        if function.attrs is not None and REQUIRED_INSTRUCTIONS in function.attrs:
+            flags.update(str(function.attrs[REQUIRED_INSTRUCTIONS]).split())
+    return tuple(sorted(flags))
 
 
 def find_linker() -> str:

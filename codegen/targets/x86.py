@@ -35,6 +35,9 @@ INSTRUCTIONS = {
 }
 """LLVM feature -> flag of /proc/cpuinfo, for the features that generated code may use."""
 
+AMX = {"amx-tile": "amx_tile", "amx-bf16": "amx_bf16"}
+"""LLVM feature -> flag of /proc/cpuinfo of products of tiles of bf16."""
+
 BASELINES = ("x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64")
 """Processors that every sufficiently new machine is, best first."""
 
@@ -82,6 +85,13 @@ def required_flags(processor: str) -> frozenset[str]:
     """Return the /proc/cpuinfo flags that code for a processor may rely on."""
     features = processor_features(processor)
     return frozenset(flag for feature, flag in INSTRUCTIONS.items() if feature in features)
+
+
+@cache
+def amx_flags(processor: str) -> frozenset[str]:
+    """Return the /proc/cpuinfo flags of products of bf16 tiles, none where there are none."""
+    has = AMX.keys() <= processor_features(processor)
+    return frozenset(AMX.values()) if has else frozenset()
 
 
 def host_processor() -> str:

@@ -1,9 +1,19 @@
 """What the processor of this machine can execute, compared with what a library needs."""
 
+import ctypes
+import os
 import platform
 import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from runtime.errors import ArtifactError
+
+TILES = "amx_tile"
+"""The flag of the tile registers, which Linux gives to a process only on request."""
+
+_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA = 158, 0x1023, 18
+"""System call, its ARCH_REQ_XCOMP_PERM and XFEATURE_XTILEDATA, on x86-64."""
 
 _LINUX_NAMES = {
     "sse3": "pni",
@@ -39,6 +49,23 @@ def missing_instructions(needed: Iterable[str], flags: Iterable[str]) -> list[st
     """The members of `needed` that `flags` lacks, in order; both spellings are understood."""
     present = {_plain(flag) for flag in flags}
     return [name for name in needed if _plain(name) not in present]
+
+
+def permit_tiles() -> None:
+    """Ask for the tile registers, for every thread of this process and again at no cost.
+
+    ArtifactError where the system refuses them: a kernel that uses a tile would then be killed.
+    """
+    system = ctypes.CDLL(None, use_errno=True)
+    numbers = (_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA)
+    if system.syscall(*map(ctypes.c_long, numbers)) != 0:
+        raise ArtifactError(
+            f"the system refuses the tile registers: {os.strerror(ctypes.get_errno())}",
+            where="arch_prctl(ARCH_REQ_XCOMP_PERM)",
+            expected="Linux 5.16 or newer that lets this process use AMX",
+            fix="compile with the target's name followed by +noamx, "
+            "such as --target cpu:sapphirerapids+noamx",
+        )
 
 
 def _plain(name: str) -> str:

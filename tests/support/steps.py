@@ -9,6 +9,7 @@ import numpy as np
 from tvm_ffi import from_dlpack
 
 from codegen.targets.cpu import CpuTarget, compile_functions
+from runtime.artifact.processor import permit_tiles
 from sala_ir.reference import Batch, make_batch
 
 EXTRA = 3
@@ -52,6 +53,8 @@ class Library:
     def __init__(self, functions: Sequence[Any], target: CpuTarget):
         named = {str(f.attrs["global_symbol"]): f for f in functions}
         self._module = compile_functions(named, target)
+        if target.has_amx_bf16:
+            permit_tiles()
 
     def call(self, symbol: str, *arrays: np.ndarray) -> None:
         """Run a kernel over NumPy arrays, in place."""

@@ -74,7 +74,12 @@ class Linear:
             place = Place(worker, panel, first, steps)
             self._rows(count, lambda row, rows: self._tile(place, row, rows))
         with loop(count) as row:
-            self._finish(worker, panel, let(first + row), let(row * PANEL_ROWS))
+            cell = let(row * PANEL_ROWS)
+
+            def sums(j: int, cell: Expr = cell) -> Expr:
+                return self.sums[worker, lanes(cell + j * LANES)]
+
+            self.finish(let(first + row), panel * PANEL_ROWS, PANEL_VECTORS, sums)
 
     def _rows(self, count: Expr, body: Callable[[Expr, int], None]) -> None:
         """Emit `body(first row, rows)` for whole tiles, then for one tile of what is left."""
@@ -124,18 +129,23 @@ class Linear:
 
         place.steps.each(schedule.unroll, step)
 
-    def _finish(self, worker: Expr, panel: Expr, row: Expr, cell: Expr) -> None:
-        """Emit the epilogue of a row; vectors beyond the last column are dropped."""
+    def finish(
+        self, row: Expr, weight_row: Expr, vectors: int, sums: Callable[[int], Expr]
+    ) -> None:
+        """Emit the epilogue of `vectors` vectors of sums of a row, from a row of the weight on.
+
+        `sums(j)` is vector j; vectors beyond the last column are dropped.
+        """
         stride = 2 if self.spec.swiglu else 1
-        for j in range(0, PANEL_VECTORS, stride):
-            column = let(panel * (PANEL_ROWS // stride) + j // stride * LANES)
+        for j in range(0, vectors, stride):
+            column = let(weight_row // stride + j // stride * LANES)
 
             def write(j: int = j, column: Expr = column) -> None:
-                sums = [self.sums[worker, lanes(cell + (j + n) * LANES)] for n in range(stride)]
-                value = self._activate(sums, panel * PANEL_ROWS + j * LANES)
+                values = [sums(j + n) for n in range(stride)]
+                value = self._activate(values, weight_row + j * LANES)
                 self.spec.output.store(self.y, row, column, value=self._join(value, row, column))
 
-            if self.spec.columns % (PANEL_ROWS // stride):
+            if self.spec.columns % (vectors * LANES // stride):
                 with when(column < self.spec.columns):
                     write()
             else:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from codegen.kernels.linear.amx import TiledLinear
 from codegen.kernels.linear.body import Linear
 from codegen.kernels.linear.layout import PANEL_ROWS
 from codegen.kernels.linear.spec import Schedule, Spec, default_schedule
@@ -74,7 +75,7 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
     """Return the PrimFunc (control, x, weight, bias?, residual?, y, sums).
 
     x and y have any capacity of rows; the memory of y may be that of the residual. A worker takes
-    blocks of rows of its share of the panels, panel by panel.
+    blocks of rows of its share of the panels, panel by panel, or goes by tiles (amx.py).
     """
     schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target, noalias=not spec.residual_pitch) as builder:
@@ -83,8 +84,9 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         block_rows = schedule.block_rows
         blocks = let((live + block_rows - 1) // block_rows)
         panels = -(-spec.rows // PANEL_ROWS)
+        tiled = TiledLinear.of(builder, linear)
 
-        def work(worker: Expr, count: Expr) -> None:
+        def by_vectors(worker: Expr, count: Expr) -> None:
             def block(item: Expr) -> None:
                 first = let(item % blocks * block_rows)
                 linear.block(
@@ -92,6 +94,12 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
                 )
 
             shared(blocks * panels, worker, count, block)
+
+        def work(worker: Expr, count: Expr) -> None:
+            if tiled is None:
+                by_vectors(worker, count)
+            else:
+                tiled.work(worker, count, live)
 
         small_rows = SMALL // (spec.depth * spec.rows)
         workers(builder, linear.control, work, alone=live <= small_rows if small_rows else None)

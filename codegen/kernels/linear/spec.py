@@ -54,6 +54,22 @@ class Spec:
 
 
 @dataclass(frozen=True, slots=True)
+class TileBlocks:
+    """How AMX tiles cover a linear of more than 16 live rows.
+
+    A worker takes up to `rows` rows of up to `panels` panels at a time and goes through their
+    depth in parts of `steps` steps of 32 values; in parts of `long_steps` steps where there are
+    at most `few` blocks of 32 rows, which wait for memory and not for tiles.
+    """
+
+    rows: int = 256
+    panels: int = 4
+    steps: int = 8
+    long_steps: int = 32
+    few: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """Tiles of a linear kernel.
 
@@ -61,7 +77,8 @@ class Schedule:
     `unroll` steps stand in one loop body. A worker takes `block_tiles` tiles of rows of a panel at
     a time and goes through their depth in parts of `depth_steps` steps, 256 bytes of weight each,
     so that a part stays in a cache while the rows pass. With at most `prefetch_rows` rows the
-    weight is prefetched `prefetch_steps` steps ahead.
+    weight is prefetched `prefetch_steps` steps ahead. Where there are `tiles`, they are used
+    instead (amx.py).
     """
 
     accumulators: int = 24
@@ -71,6 +88,7 @@ class Schedule:
     depth_steps: int = 2048
     prefetch_rows: int = 2
     prefetch_steps: int = 8
+    tiles: TileBlocks | None = None
 
     @property
     def block_rows(self) -> int:
@@ -79,8 +97,9 @@ class Schedule:
 
     @property
     def workspace(self) -> int:
-        """Floats of the sums of a block: rows x the outputs of a panel."""
-        return self.block_rows * PANEL_ROWS
+        """Floats of the sums of a block: rows x the outputs of a panel, or of several."""
+        tiled = self.tiles.rows * self.tiles.panels if self.tiles else 0
+        return max(self.block_rows, tiled) * PANEL_ROWS
 
     def vectors(self, rows: int) -> int:
         """Return the vectors of a panel that a tile of `rows` rows computes at a time."""
@@ -89,6 +108,8 @@ class Schedule:
 
 def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     """Return tiles that fit the target's registers, and parts that fit its caches."""
+    if target.has_amx_bf16 and spec.weight is Element.BF16:
+        return Schedule(tiles=TileBlocks())
     if target.has_avx512:
         return Schedule()
     if spec.weight is Element.BF16:

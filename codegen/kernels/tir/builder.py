@@ -15,7 +15,7 @@ from tvm.script.ir_builder import IRBuilder
 
 from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.shims import shims
-from codegen.targets.cpu import CpuTarget
+from codegen.targets.cpu import REQUIRED_INSTRUCTIONS, CpuTarget
 
 LANES = 16
 """Floats in a vector."""
@@ -36,6 +36,7 @@ class KernelBuilder:
     noalias: bool = True
     function: Any = None
     _capacities: dict[str, Any] = field(default_factory=dict)
+    _required: tuple[str, ...] = ()
 
     def capacity(self, name: str) -> Expr:
         """Return the symbolic extent `name` (int64), bound by the first tensor that has it."""
@@ -48,6 +49,10 @@ class KernelBuilder:
         buffer = T.match_buffer(handle, extents, dtype, align=ALIGNMENT)
         IRBuilder.name(name, buffer)
         return Tensor(buffer)
+
+    def require(self, *flags: str) -> None:
+        """Note instructions (flags of /proc/cpuinfo) that not every kernel of the target uses."""
+        self._required += flags
 
     def control(self) -> "Control":
         """Declare the control tensor as the next parameter."""
@@ -136,7 +141,10 @@ def kernel(symbol: str, target: CpuTarget, *, noalias: bool = True) -> Iterator[
         T.func_name(symbol)
         T.func_attr({"global_symbol": symbol, "tirx.noalias": noalias})
         yield builder
-    builder.function = ir.get()
+    function: Any = ir.get()
+    if builder._required:
+        function = function.with_attr(REQUIRED_INSTRUCTIONS, " ".join(builder._required))
+    builder.function = function
 
 
 def registers(count: int, dtype: str = "float32") -> Registers:
@@ -159,6 +167,14 @@ def scalar(value: Expr, dtype: str = "float32") -> Tensor:
 def let(value: Expr) -> Expr:
     """Name a value: it is computed once, here."""
     return T.Bind(value)
+
+
+def held(value: Expr, dtype: str = "int32") -> Expr:
+    """Name a value that the compiler is not to insert where the name stands, as it does with `let`.
+
+    For sizes and places that build on each other: inserted, they grow with every level.
+    """
+    return scalar(value, dtype)[0]
 
 
 def long(value: Expr) -> Expr:

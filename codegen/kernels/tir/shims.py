@@ -24,6 +24,12 @@ def shims(target: CpuTarget) -> str:
     return "\n".join(parts).replace("MULTIPLY_ADD", "fma" if target.has_fma else "fmuladd")
 
 
+@cache
+def tile_shims() -> str:
+    """Return the LLVM IR text of products of tiles, for kernels that require AMX."""
+    return _text("amx")
+
+
 def float32_constant(value: float) -> str:
     """Return a float32 constant as LLVM writes it: the bits of the equal double."""
     return f"0x{struct.pack('>d', float(np.float32(value))).hex().upper()}"
