@@ -120,7 +120,7 @@ class CpuTarget:
         """Return the TVM target."""
         from tvm.target import Target
 
-        masked = {} if self.amx else {"mattr": [f"-{name}" for name in x86.AMX]}
+        masked = x86.unused(self.processor).union(() if self.amx else x86.AMX)
         return Target(
             {
                 "kind": "llvm",
@@ -128,7 +128,7 @@ class CpuTarget:
                 "mcpu": self.processor,
                 "opt-level": 3,
                 "num-cores": 1,
-                **masked,
+                "mattr": [f"-{name}" for name in sorted(masked)],
             }
         )
 

@@ -38,6 +38,15 @@ INSTRUCTIONS = {
 AMX = {"amx-tile": "amx_tile", "amx-bf16": "amx_bf16"}
 """LLVM feature -> flag of /proc/cpuinfo of products of tiles of bf16."""
 
+# fmt: off
+UNUSED = frozenset((
+    "egpr", "ppx", "push2pop2", "ndd", "ccmp", "nf", "cf", "zu", "avx10.1", "avx10.2",
+    "fma4", "xop", "tbm", "sse4a", "avxneconvert", "avxifma", "avxvnniint8", "avxvnniint16",
+    "cmpccxadd", "raoint", "movrs",
+))
+# fmt: on
+"""LLVM features that generated code gains nothing from: off, so that the flags above say it all."""
+
 BASELINES = ("x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64")
 """Processors that every sufficiently new machine is, best first."""
 
@@ -92,6 +101,12 @@ def amx_flags(processor: str) -> frozenset[str]:
     """Return the /proc/cpuinfo flags of products of bf16 tiles, none where there are none."""
     has = AMX.keys() <= processor_features(processor)
     return frozenset(AMX.values()) if has else frozenset()
+
+
+@cache
+def unused(processor: str) -> frozenset[str]:
+    """Return the features of a processor that are turned off."""
+    return processor_features(processor) & UNUSED
 
 
 def host_processor() -> str:

@@ -66,3 +66,11 @@ def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     compile_library(again, target, tmp_path / "b.so")
     assert (tmp_path / "a.so").read_bytes() == (tmp_path / "b.so").read_bytes()
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("processor", "feature"), [("diamondrapids", "egpr"), ("bdver4", "xop")])
+def test_instructions_that_no_flag_names_are_off(processor: str, feature: str) -> None:
+    """A library could otherwise need what its manifest cannot say, and die where it is loaded."""
+    assert feature in x86.processor_features(processor)
+    assert f"-{feature}" in CpuTarget(processor).llvm().attrs["mattr"]
+    assert "-amx-tile" in CpuTarget(processor, amx=False).llvm().attrs["mattr"]
