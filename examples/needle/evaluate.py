@@ -70,7 +70,7 @@ def main() -> None:
     block_size = config["sparse_config"]["block_size"]
     with tempfile.TemporaryDirectory() as scratch:
         artifact = arguments.artifact or _compiled(arguments, Path(scratch))
-        with runtime.load(artifact, context=max(lengths) + 16) as model:
+        with runtime.load(artifact, context=max(lengths) + 16 * arguments.hops) as model:
             results = _measured("artifact", ask_artifact(model), lengths, arguments, block_size)
     if arguments.reference:
         ask = ask_reference(_reference(arguments))

@@ -65,6 +65,23 @@ def test_sequences_of_a_batch_equal_each_alone(model):
         np.testing.assert_allclose(logits, expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("length", [40, 150])
+def test_equally_long_sequences_compute_as_one(model, length):
+    """In both regimes, from the start and from a history, and whatever is observed of them."""
+    texts = [_tokens(length + 3, seed) for seed in range(3)]
+    alone = [model.prefill(text[:length], slot=9, observe=("hidden",)) for text in texts]
+    new = [NewTokens(slot, text[:length]) for slot, text in enumerate(texts)]
+    together, observed = model.step(new, observe=("hidden",))
+    for found, (wanted, _) in zip(together, alone, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-9)
+    hidden = np.concatenate([inner["hidden"][1] for _, inner in alone])
+    np.testing.assert_allclose(observed["hidden"][1], hidden, atol=1e-9)
+    more = model.step([NewTokens(slot, text[length:]) for slot, text in enumerate(texts)])
+    for found, text in zip(more, texts, strict=True):
+        model.prefill(text[:length], slot=9, rows="last")
+        np.testing.assert_allclose(found, model.extend(text[length:], slot=9), atol=1e-9)
+
+
 def test_rows_of_logits_that_are_wanted(model):
     text = _tokens(20)
     whole = model.prefill(text)
