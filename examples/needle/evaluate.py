@@ -156,7 +156,8 @@ def _print_tables(
     for head in (*heads, "found", "read"):
         table.add_column(head, justify="left" if head == "model" else "right")
     for row in summaries:
-        parts = [f"{100 * share:.0f}" for share in row["accuracy_by_depth"]]
+        shares = row["accuracy_by_depth"]
+        parts = ["-" if share is None else f"{100 * share:.0f}" for share in shares]
         last = (f"{100 * row['selected_block_hits']:.1f}%", f"{100 * row['blocks_read']:.2f}%")
         first = (row["model"], str(row["length"]), f"{100 * row['accuracy']:.1f}%")
         table.add_row(*first, *parts, *last)

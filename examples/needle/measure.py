@@ -62,11 +62,15 @@ def measure(ask: Ask, cases: Iterable[Case], block_size: int) -> Iterator[Outcom
 
 
 def ask_artifact(model: Any) -> Ask:
-    """Ask a loaded artifact (`runtime.load`)."""
+    """Ask a loaded artifact (`runtime.load`); one with dense attention has nothing to observe."""
+    offered = model.artifact.program.observable
+    kinds = [kind for kind in ("selected_blocks", "blocks_read") if offered.get(kind)]
 
     def ask(case: Case) -> Answer:
         ids = (*case.token_ids, *case.answer_ids)
-        logits, observed = model.logits(ids, observe=("selected_blocks", "blocks_read"))
+        if not kinds:
+            return model.logits(ids)[_rows(case)], {}
+        logits, observed = model.logits(ids, observe=kinds)
         return logits[_rows(case)], observed
 
     return ask
@@ -91,16 +95,16 @@ def ask_reference(model: Any, chunk: int = 2048) -> Ask:
 
 
 def accuracy(outcomes: Sequence[Outcome]) -> float:
-    """The share of right answers, NaN without any."""
-    return float(np.mean([outcome.is_right for outcome in outcomes])) if outcomes else float("nan")
+    """The share of right answers among some."""
+    return float(np.mean([outcome.is_right for outcome in outcomes]))
 
 
-def by_depth(outcomes: Sequence[Outcome]) -> list[float]:
-    """The accuracy in each of the `DEPTHS` parts of the text, NaN where no case falls."""
+def by_depth(outcomes: Sequence[Outcome]) -> list[float | None]:
+    """The accuracy in each of the `DEPTHS` parts of the text, None where no case falls."""
     parts: list[list[Outcome]] = [[] for _ in range(DEPTHS)]
     for outcome in outcomes:
         parts[min(int(outcome.depth * DEPTHS), DEPTHS - 1)].append(outcome)
-    return [accuracy(part) for part in parts]
+    return [accuracy(part) if part else None for part in parts]
 
 
 def _rows(case: Case) -> slice:
@@ -109,6 +113,8 @@ def _rows(case: Case) -> slice:
 
 
 def _reading(case: Case, observed: dict[str, Any], block_size: int) -> tuple[bool, float]:
+    if not observed.get("selected_blocks"):
+        return True, 1.0
     row = len(case.token_ids) - 1
     reads = [layer[row] for layer in observed["blocks_read"].values()]
     read = float(np.mean(reads)) / (row // block_size + 1)

@@ -35,7 +35,8 @@ def draw_heat_map(results: Sequence[dict[str, Any]], path: Path) -> None:
         axis.set_xlabel("where the needle lies (percent of the text)")
         axis.set_ylabel("tokens")
         for (row, part), value in np.ndenumerate(values):
-            axis.text(part, row, f"{value:.0f}", ha="center", va="center", fontsize=8)
+            shown = "" if np.isnan(value) else f"{value:.0f}"
+            axis.text(part, row, shown, ha="center", va="center", fontsize=8)
     figure.colorbar(image, ax=axes, label="right answers (%)")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
