@@ -111,7 +111,7 @@ class Model:
 
         Options are those of `stream` but `stop`.
         """
-        ids = self.tokenizer.encode(token_ids) if isinstance(token_ids, str) else token_ids
+        ids = self._prompt_ids(token_ids)
         asked = generation_options(max_new_tokens, **options)
         if asked.stop:
             raise RequestError(
@@ -127,8 +127,7 @@ class Model:
 
         Options: temperature, top_p, top_k, repetition_penalty, seed, stop, ignore_eos.
         """
-        tokenizer = self.tokenizer
-        ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        tokenizer, ids = self.tokenizer, self._prompt_ids(prompt)
         with self.generation(ids, generation_options(max_new_tokens, **options)) as generation:
             yield from generation.text(tokenizer)
 
@@ -199,6 +198,12 @@ class Model:
     def __exit__(self, *error: object) -> None:
         """Close."""
         self.close()
+
+    def _prompt_ids(self, prompt: str | TokenIds) -> TokenIds:
+        """The token ids of a prompt; RequestError for an empty text, which would be one <s>."""
+        if isinstance(prompt, str) and not prompt:
+            raise RequestError("the prompt is empty", expected="at least one character")
+        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
 
     def _open(self) -> Engine:
         if self._engine is None:

@@ -11,6 +11,7 @@ import runtime
 from codegen.cli.compile import command as compile_command
 from runtime.cli.inspect import command as inspect_command
 from runtime.cli.run import command as run_command
+from runtime.errors import RequestError
 from tests.support.checkpoints import reference_model, tiny_config, write_checkpoint
 from tests.support.tokenizers import byte_level
 
@@ -42,6 +43,14 @@ def test_text_goes_in_and_comes_out(artifact):
     with runtime.load(artifact, context=256) as model:
         pieces = list(model.stream("hello", max_new_tokens=8, ignore_eos=True))
     assert "".join(pieces)
+
+
+def test_an_empty_text_is_an_empty_prompt(artifact):
+    with runtime.load(artifact, context=256) as model:
+        with pytest.raises(RequestError, match="empty"):
+            model.generate("")
+        with pytest.raises(RequestError, match="empty"):
+            list(model.stream(""))
 
 
 @pytest.mark.parametrize(
