@@ -22,6 +22,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+if not __package__:  # run as a file: `examples` is then not on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import runtime
 from examples.needle.measure import (
     DEPTHS,

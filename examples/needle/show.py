@@ -4,6 +4,7 @@ python -m examples.needle.show NAME.sala [--length 32K] [--depth 0.4] [--seed S]
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.text import Text
+
+if not __package__:  # run as a file: `examples` is then not on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import runtime
 from examples.needle.haystack import Case, draw_case
