@@ -25,11 +25,15 @@ PIECE_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class PackedWeight:
-    """One stored weight: its name, the expression that gives its rows, and its layout's type."""
+    """One stored weight: its name, the expression that gives its rows, and its layout's type.
+
+    `readers` are the kinds of targets whose kernels read it.
+    """
 
     name: str
     rows: SSAValue
     type: WeightType
+    readers: tuple[str, ...] = ()
 
     @property
     def panel_rows(self) -> int:
