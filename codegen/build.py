@@ -5,6 +5,7 @@ from pathlib import Path
 
 from codegen import emit
 from codegen.abi import check_calls
+from codegen.ceilings import ceiling_kernels
 from codegen.golden import write_golden
 from codegen.kernels.registry import family
 from codegen.lowering import Lowered
@@ -13,6 +14,7 @@ from codegen.plan import Plan
 from codegen.progress import Progress
 from codegen.targets.cpu import compile_library, required_instructions
 from runtime.artifact import GoldenKind, Manifest, ModelInfo, TargetInfo, canonical_json
+from runtime.artifact.ceilings import ceilings_path
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_ir.context import print_module
 
@@ -59,11 +61,14 @@ def _write_library(
         library = Path(folder, "kernels.so")
         compile_library(functions, lowered.target, library)
         writer.copy_file(path, library)
+        instructions = required_instructions(functions, lowered.target)
+        compile_library(ceiling_kernels(lowered.target, instructions), lowered.target, library)
+        writer.copy_file(ceilings_path(path), library)
     return TargetInfo(
         library=path,
         runtime=emit.RUNTIME_NAME,
         mcpu=lowered.target.processor,
-        instructions=required_instructions(functions, lowered.target),
+        instructions=instructions,
     )
 
 
