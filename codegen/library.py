@@ -7,12 +7,14 @@ from typing import Any
 
 from codegen import emit
 from codegen.abi import check_calls
+from codegen.ceilings import ceiling_kernels
 from codegen.kernels.registry import family
 from codegen.lowering import Lowered
 from codegen.progress import Advance, Progress
 from codegen.targets.cpu import CpuTarget, compile_library, required_instructions
 from codegen.targets.cuda import CudaTarget
 from runtime.artifact import Program, TargetInfo, canonical_json
+from runtime.artifact.ceilings import ceilings_path
 from runtime.artifact.writer import ArtifactWriter
 
 CUDA = "cuda"
@@ -45,11 +47,14 @@ def _write_shared_object(
         library = Path(folder, "kernels.so")
         compile_library(functions, target, library)
         writer.copy_file(path, library)
+        instructions = required_instructions(functions, target)
+        compile_library(ceiling_kernels(target, instructions), target, library)
+        writer.copy_file(ceilings_path(path), library)
     return TargetInfo(
         library=path,
         runtime=emit.RUNTIME_NAME,
         mcpu=target.processor,
-        instructions=required_instructions(functions, target),
+        instructions=instructions,
     )
 
 

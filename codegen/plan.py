@@ -66,6 +66,7 @@ class Plan:
                 family=kernel.family,
                 rule=kernel.rule,
                 target=lowered.name,
+                spec=dict(kernel.spec),
                 rejected=tuple(Rejection(rule=rule, reason=why) for rule, why in kernel.rejected),
             )
             for lowered in self.lowered
