@@ -6,10 +6,6 @@ Codes: uint16 [panels][K / (2 n)][rows][2], each holding n integers of one row, 
 8 bits: those of columns 2 j + lane for j = 0 .. n - 1 from the low bits up, so that a shift and a
 mask give pairs of neighbours. Scales: float16 [panels][K / group][rows]; stored zeros: uint8,
 alike. Rows that pad the last panel have scales of 0.
-
-GPUs read integers transposed, the N rows of the weight innermost and padded to a multiple of 16:
-codes of 4 bits as int32 [K / 8][N], column 8 j + i in bits 4 i, of 8 bits as uint8 [K][N]; scales
-and zeros [K / group][N].
 """
 
 from dataclasses import dataclass
@@ -19,7 +15,7 @@ from xdsl.dialects.builtin import BFloat16Type
 from codegen.kernels.operands import padded
 from runtime.artifact import ElementType
 from runtime.artifact.tensors import TensorSpec
-from sala_ir.dialect.attributes import EncodingAttr, LayoutKind
+from sala_ir.dialect.attributes import LayoutKind
 from sala_ir.dialect.types import WeightType
 from sala_ir.dialect.weights import round_up
 
@@ -49,10 +45,7 @@ def part_name(name: str, suffix: str) -> str:
 
 def weight_parts(kind: WeightType) -> tuple[WeightPart, ...]:
     """The tensors of a weight of this type."""
-    if kind.encoding.is_plain:
-        return (_plain_part(kind),)
-    transposed = kind.layout.kind.data == LayoutKind.TRANSPOSED
-    return _transposed_parts(kind) if transposed else _panel_parts(kind)
+    return (_plain_part(kind),) if kind.encoding.is_plain else _integer_parts(kind)
 
 
 def pair_of(kind: WeightType) -> int:
@@ -75,28 +68,12 @@ def _plain_part(kind: WeightType) -> WeightPart:
     return WeightPart("", element, name, stored)
 
 
-def _transposed_parts(kind: WeightType) -> tuple[WeightPart, ...]:
-    encoding, (count, columns) = kind.encoding, kind.get_shape()
-    rows, depth = padded(count), round_up(columns, encoding.group.data)
-    groups = (depth // encoding.group.data, rows)
-    codes = (ElementType.INT32, "I32", (depth // 8, rows))
-    if encoding.bits == 8:
-        codes = (ElementType.UINT8, "U8", (depth, rows))
-    return _named_parts(encoding, codes, groups)
-
-
-def _panel_parts(kind: WeightType) -> tuple[WeightPart, ...]:
-    assert kind.layout.kind.data == LayoutKind.PANEL, "integers are not stored row by row"
+def _integer_parts(kind: WeightType) -> tuple[WeightPart, ...]:
+    assert kind.layout.kind.data == LayoutKind.PANEL, "integers are stored in panels"
     encoding, rows, (count, columns) = kind.encoding, kind.layout.panel_rows.data, kind.get_shape()
     panels, depth = -(-count // rows), round_up(columns, encoding.group.data)
     groups = (panels, depth // encoding.group.data, rows)
     codes = (ElementType.UINT16, "U16", (panels, depth * encoding.bits // 32, rows, 2))
-    return _named_parts(encoding, codes, groups)
-
-
-def _named_parts(
-    encoding: EncodingAttr, codes: tuple[ElementType, str, tuple[int, ...]], groups: tuple[int, ...]
-) -> tuple[WeightPart, ...]:
     stored = {
         "codes": codes,
         "scales": (ElementType.UINT16, "F16", groups),

@@ -12,7 +12,6 @@ import numpy as np
 from xdsl.ir import Operation, SSAValue
 
 from codegen.encodings import WeightPart, weight_parts
-from codegen.integer_columns import column_codes, joined_columns
 from codegen.integer_panels import panel_codes, panel_groups
 from codegen.integer_rows import Measure, integer_rows
 from codegen.kernels.linear.layout import pack_panels
@@ -20,7 +19,6 @@ from codegen.kernels.operands import padded
 from codegen.weights import RowSource, numpy_element, rows_of, weight_type
 from runtime.artifact import ElementType
 from runtime.artifact.tensors import TensorSpec
-from sala_ir.dialect.attributes import LayoutKind
 from sala_ir.dialect.types import WeightType
 
 PIECE_BYTES = 16 << 20
@@ -100,8 +98,6 @@ def pieces(
     """
     if weight.type.encoding.is_plain:
         return (("", piece) for piece in _plain_pieces(weight, source))
-    if weight.type.layout.kind.data == LayoutKind.TRANSPOSED:
-        return _transposed_pieces(weight, source, measure)
     return _integer_pieces(weight, source, measure)
 
 
@@ -127,22 +123,6 @@ def _integer_pieces(
             found.append(panel_groups(getattr(integers, name), weight.panel_rows))
         yield "codes", panel_codes(integers, encoding.bits, weight.panel_rows)
     yield from ((name, np.concatenate(found)) for name, found in groups.items())
-
-
-def _transposed_pieces(
-    weight: PackedWeight, source: RowSource, measure: Measure | None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Whole tensors: their innermost dimension is the one that is read in pieces."""
-    rows, encoding = integer_rows(weight.rows, source, measure), weight.type.encoding
-    step = _rows_per_piece(weight)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in encoding.parts}
-    for start in range(0, rows.rows, step):
-        integers = rows.read(start, min(start + step, rows.rows))
-        found["codes"].append(column_codes(integers, encoding.bits))
-        for name in encoding.parts[1:]:
-            found[name].append(getattr(integers, name).T)
-    for name, pieces_of_part in found.items():
-        yield name, joined_columns(pieces_of_part)
 
 
 def _rows_per_piece(weight: PackedWeight) -> int:

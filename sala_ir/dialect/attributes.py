@@ -55,8 +55,6 @@ class LayoutKind(StrEnum):
 
     ROW_MAJOR = "row_major"
     PANEL = "panel"
-    TRANSPOSED = "transposed"
-    """Of integers only: the rows of the weight innermost."""
 
 
 class Epilogue(StrEnum):
