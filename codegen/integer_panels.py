@@ -10,10 +10,10 @@ def panel_codes(integers: Integers, bits: int, panel_rows: int) -> np.ndarray:
     codes = _whole_panels(integers.codes, panel_rows)
     panels = len(codes) // panel_rows
     count = 16 // bits
-    integers = codes.reshape(panels, panel_rows, -1, count, 2).astype(np.uint16)
-    lanes = integers[:, :, :, 0]
+    split = codes.reshape(panels, panel_rows, -1, count, 2).astype(np.uint16)
+    lanes = split[:, :, :, 0]
     for index in range(1, count):
-        lanes |= integers[:, :, :, index] << (bits * index)
+        lanes |= split[:, :, :, index] << (bits * index)
     return np.ascontiguousarray(lanes.transpose(0, 2, 1, 3))
 
 
