@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import triton
 import triton.language as tl
+from click.testing import CliRunner
 
 from codegen import gpu_library
+from codegen.cli.compile import command
 from codegen.gpu_library import BuiltLibrary, build_library
 from codegen.kernels.triton.kernel import ONE, Extent, GpuKernel, Launch, Parameter, Pointer
 from codegen.targets.cubin import source_of
@@ -171,6 +173,13 @@ def test_without_triton_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(CompileError, match="Triton is not installed") as caught:
         CudaTarget.parse("cuda:sm_90")
     assert "sala-compile[compile,gpu]" in str(caught.value)
+
+
+def test_the_command_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    result = CliRunner().invoke(command, ["nowhere", "-o", "x.sala", "--target", "cuda:sm_90"])
+    assert result.exit_code == 2
+    assert "pip install 'sala-compile[compile,gpu]'" in result.stderr
 
 
 def test_extents_of_capacities_are_only_known_by_promise():
