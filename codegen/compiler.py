@@ -10,7 +10,7 @@ from typing import Any
 
 from codegen.build import write_files
 from codegen.disk import file_errors, require_temporary_room
-from codegen.emit import weight_file_bytes
+from codegen.emit import device_weight_bytes, weight_file_bytes
 from codegen.lowering import Lowered, lower, parse_targets
 from codegen.options import CompileOptions
 from codegen.plan import Plan, Source, assemble
@@ -108,7 +108,8 @@ def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, 
         sequences=1,
         workers=len(os.sched_getaffinity(0)) if kind == "cpu" else 1,
     )
-    weights = weight_file_bytes(plan.stored_for(kind))
+    stored = plan.stored_for(kind)
+    weights = weight_file_bytes(stored) if kind == "cpu" else device_weight_bytes(stored)
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(
         token_parts(plan.program, target, sizes),

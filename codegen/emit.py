@@ -13,7 +13,7 @@ from codegen.integer_rows import Measure
 from codegen.packing import PackedWeight, pieces
 from codegen.progress import Advance
 from codegen.weights import RowSource
-from runtime.artifact import ModelInfo, TensorInfo, is_gpu
+from runtime.artifact import ModelInfo, TensorInfo, align, is_gpu
 from runtime.artifact.tensors import file_bytes
 from runtime.artifact.writer import ArtifactWriter
 
@@ -89,6 +89,11 @@ def weight_file_bytes(weights: Sequence[PackedWeight]) -> int:
         file_bytes(spec for weight in group for spec in weight.specs)
         for group in weight_files(weights).values()
     )
+
+
+def device_weight_bytes(weights: Iterable[PackedWeight]) -> int:
+    """Bytes of the tensors alone, each aligned: what they take on a GPU."""
+    return sum(align(spec.nbytes) for weight in weights for spec in weight.specs)
 
 
 def write_weights(
