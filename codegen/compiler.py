@@ -10,7 +10,7 @@ from typing import Any
 
 from codegen.build import write_files
 from codegen.disk import file_errors, require_temporary_room
-from codegen.emit import weight_file_bytes
+from codegen.emit import device_weight_bytes, weight_file_bytes
 from codegen.lowering import Lowered, lower, parse_targets
 from codegen.options import CompileOptions
 from codegen.plan import Plan, Source, assemble
@@ -45,7 +45,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     """Compile as the options say. Raises SalaError for whatever the user can mend."""
     start = perf_counter()
     targets = parse_targets(options.targets)
-    if options.writes:
+    if options.writes and any(target.kind == "cpu" for target in targets.values()):
         find_linker()
     with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
@@ -58,7 +58,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
         if options.stop_after is None:
             plan = assemble(source, lowered)
             summary["weights"] = weights_document(plan)
-            summary["memory"] = memory_of(plan, options)
+            summary |= memory_of(plan, options)
             summary["notes"] += _notes(plan, options)
             if options.output is not None and options.writes:
                 output = options.output
@@ -88,15 +88,28 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
 
 
 def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
-    """The planned memory for one sequence of the default context, and how far memory goes."""
+    """The planned memory for one sequence of the default context, and how far memory goes.
+
+    `memory` is that of the first target, `memory_by_target` that of the first of every kind.
+    """
+    firsts = {lowered.target.kind: lowered for lowered in reversed(plan.lowered)}
+    documents = {
+        lowered.name: _memory(plan, options, lowered) for lowered in reversed(firsts.values())
+    }
+    return {"memory": documents[plan.lowered[0].name], "memory_by_target": documents}
+
+
+def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, Any]:
+    target, kind = lowered.name, lowered.target.kind
     sizes = Sizes(
         context=options.context,
         batch=1,
         chunk=options.chunk,
         sequences=1,
-        workers=len(os.sched_getaffinity(0)),
+        workers=len(os.sched_getaffinity(0)) if kind == "cpu" else 1,
     )
-    target, weights = plan.lowered[0].name, weight_file_bytes(plan.stored)
+    stored = plan.stored_for(kind)
+    weights = weight_file_bytes(stored) if kind == "cpu" else device_weight_bytes(stored)
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(
         token_parts(plan.program, target, sizes),

@@ -2,17 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from codegen.encodings import value_type
+from codegen.encodings import part_name, value_type
+from codegen.integer_rows import Measure
 from codegen.packing import PackedWeight, pieces
 from codegen.progress import Advance
 from codegen.weights import RowSource
-from runtime.artifact import ModelInfo, TensorInfo
+from runtime.artifact import ModelInfo, TensorInfo, align, is_gpu
 from runtime.artifact.tensors import file_bytes
 from runtime.artifact.writer import ArtifactWriter
 
@@ -25,13 +26,20 @@ PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "xdsl", "numpy", "sa
 
 
 def library_name(target: str) -> str:
-    """The path of a target's library in the artifact."""
-    return f"lib/{target.replace(':', '-')}.so"
+    """The path of a target's library in the artifact; of a GPU's, the table of its cubins."""
+    suffix = ".json" if is_gpu(target) else ".so"
+    return f"lib/{target.replace(':', '-')}{suffix}"
 
 
-def package_versions() -> dict[str, str]:
+def cubins_name(target: str) -> str:
+    """The path of the code of a GPU's library."""
+    return str(Path(library_name(target)).with_suffix(".cubins"))
+
+
+def package_versions(targets: Iterable[str]) -> dict[str, str]:
     """The versions of what made the artifact."""
-    return {name: version(name) for name in PACKAGES}
+    compilers = ("triton",) if any(map(is_gpu, targets)) else ()
+    return {name: version(name) for name in (*PACKAGES, *compilers)}
 
 
 def model_info(config: Any, raw: Mapping[str, Any], digest: str) -> ModelInfo:
@@ -59,12 +67,16 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def weight_files(weights: Sequence[PackedWeight]) -> dict[str, list[PackedWeight]]:
-    """The weights by file, in order, a new file where one would grow beyond `FILE_BYTES`."""
+    """The weights by file, in order.
+
+    A new file begins where one would grow beyond `FILE_BYTES`, and where other kinds of targets
+    read the weights, so that none has to load what it does not read.
+    """
     groups: list[list[PackedWeight]] = []
     size = FILE_BYTES
     for weight in weights:
         size += weight.nbytes
-        if size > FILE_BYTES:
+        if size > FILE_BYTES or groups[-1][-1].readers != weight.readers:
             groups.append([])
             size = weight.nbytes
         groups[-1].append(weight)
@@ -79,16 +91,25 @@ def weight_file_bytes(weights: Sequence[PackedWeight]) -> int:
     )
 
 
+def device_weight_bytes(weights: Iterable[PackedWeight]) -> int:
+    """Bytes of the tensors alone, each aligned: what they take on a GPU."""
+    return sum(align(spec.nbytes) for weight in weights for spec in weight.specs)
+
+
 def write_weights(
-    writer: ArtifactWriter, weights: Sequence[PackedWeight], source: RowSource, advance: Advance
+    writer: ArtifactWriter,
+    weights: Sequence[PackedWeight],
+    source: RowSource,
+    advance: Advance,
+    measure: Measure | None = None,
 ) -> tuple[str, ...]:
     """Stream every weight into its file; the paths of the files."""
     files = weight_files(weights)
     for path, group in files.items():
         with writer.tensors(path, [spec for weight in group for spec in weight.specs]) as tensors:
             for weight in group:
-                for piece in pieces(weight, source):
-                    tensors.write(weight.name, piece)
+                for suffix, piece in pieces(weight, source, measure):
+                    tensors.write(part_name(weight.name, suffix), piece)
                     advance(piece.nbytes)
     return tuple(files)
 

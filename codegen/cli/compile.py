@@ -39,7 +39,8 @@ _PATH = click.Path(path_type=Path)
     "targets",
     multiple=True,
     default=("cpu",),
-    help="cpu (this machine) or cpu:PROCESSOR, such as cpu:x86-64-v3; may be repeated.",
+    help="cpu (this machine), cpu:PROCESSOR, such as cpu:x86-64-v3, or cuda:ARCHITECTURE, such as "
+    "cuda:sm_90 (needs the extra [gpu], no GPU); may be repeated or a list: cuda:sm_90,sm_120.",
 )
 @click.option(
     "--dtype",
@@ -90,11 +91,13 @@ def main() -> None:
 
 
 def _options(given: dict[str, Any]) -> CompileOptions:
+    from codegen.targets import split_targets  # these take a while, --help should not
+
     kinds = {
         "dtype": Precision(given["dtype"]),
         "attention": AttentionMode(given["attention"]),
         "quantization": Quantization(given.pop("quantize")),
-        "targets": tuple(dict.fromkeys(given["targets"])),
+        "targets": split_targets(given["targets"]),
     }
     options = CompileOptions(**(given | kinds))
     options.check()

@@ -1,6 +1,6 @@
 """The format of an artifact: records, validated reading, crash-safe writing."""
 
-from runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json
+from runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json, is_gpu
 from runtime.artifact.dims import Dim, Polynomial, Symbol, Symbols, dim_of, evaluate
 from runtime.artifact.golden import (
     Golden,
@@ -122,6 +122,7 @@ __all__ = [
     "canonical_json",
     "dim_of",
     "evaluate",
+    "is_gpu",
     "narrow_bfloat16",
     "open_artifact",
     "pool_symbol",

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from runtime.artifact.base import Frozen
+from runtime.artifact.base import Frozen, canonical_document
 from runtime.artifact.golden import Golden
 from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
 from runtime.artifact.paths import regular_file
 from runtime.artifact.processor import architecture, missing_instructions, processor_flags
 from runtime.artifact.program import Program, Value, ValueKind
 from runtime.artifact.tensors import STORED_TYPES, StoredTensor, read_header
-from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME, sign
+from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME
 from runtime.errors import ArtifactError
 
 Record = TypeVar("Record", bound=Frozen)
@@ -147,9 +147,15 @@ def _read_manifest(directory: Path) -> Manifest:
     data = _read_limited(regular_file(directory, MANIFEST_NAME))
     newer = _check_version(where, data)
     manifest = _parse(Manifest, data, where, lenient=newer)
-    if not newer and sign(manifest).digest != manifest.digest:
+    if not newer and _digest(data) != manifest.digest:
         raise _damaged(where, "the manifest is damaged: its digest does not match")
     return manifest
+
+
+def _digest(data: bytes) -> str:
+    """The digest of a manifest as it stands: an older one lacks fields that this runtime knows."""
+    document = json.loads(data) | {"digest": ""}
+    return hashlib.sha256(canonical_document(document)).hexdigest()
 
 
 def _check_version(where: Path, data: bytes) -> bool:
