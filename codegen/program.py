@@ -13,7 +13,16 @@ from codegen.weight_table import WeightTable
 from passes.functions import HIDDEN, argument_names, find_function
 from passes.kernel_choice import Workspace
 from passes.live_intervals import ROWS, phase_intervals
-from runtime.artifact import Phase, PhaseName, Step, Symbol, Value, ValueKind, dim_of
+from runtime.artifact import (
+    MODEL_PHASES,
+    Phase,
+    PhaseName,
+    Step,
+    Symbol,
+    Value,
+    ValueKind,
+    dim_of,
+)
 from sala_ir.dialect.attributes import plain
 from sala_ir.dialect.kernel_call import KernelCallOp
 from sala_ir.dialect.types import StateType, WeightType
@@ -149,7 +158,7 @@ def phase_builders(
 ) -> dict[PhaseName, PhaseBuilder]:
     """A builder for each phase of a module of kernel calls."""
     builders: dict[PhaseName, PhaseBuilder] = {}
-    for name in PhaseName:
+    for name in MODEL_PHASES:
         func = find_function(module, name.value)
         assert func is not None, "the module has every phase"
         builders[name] = PhaseBuilder(func, table, prefix, target_kind)

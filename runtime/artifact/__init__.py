@@ -40,6 +40,7 @@ from runtime.artifact.manifest import (
     TensorInfo,
 )
 from runtime.artifact.program import (
+    MODEL_PHASES,
     InputName,
     Observation,
     Paging,
@@ -68,6 +69,7 @@ __all__ = [
     "GOLDEN_NAME",
     "GOLDEN_TENSORS_NAME",
     "MANIFEST_NAME",
+    "MODEL_PHASES",
     "PROGRAM_NAME",
     "ArgumentInfo",
     "ArgumentKind",
