@@ -114,11 +114,13 @@ def _calls(artifact: Artifact) -> Counter[tuple[str, str, str]]:
     )
 
 
-def verify_section(artifact: Artifact, *, threads: int) -> tuple[Section, bool]:
+def verify_section(
+    artifact: Artifact, *, threads: int, device: str | None = None
+) -> tuple[Section, bool]:
     """Every golden vector run here, and whether all hold."""
     from runtime.verify import VectorKind, verify_artifact  # loads the kernels
 
-    report = verify_artifact(artifact, threads=threads)
+    report = verify_artifact(artifact, threads=threads, device=device)
     made = table("golden vectors", "vector", "kind", "largest difference", "result")
     document: list[dict[str, Any]] = []
     for result in report.results:
