@@ -21,7 +21,7 @@ STACK_VECTORS = 8
 """Vectors of one allocation: from 1 KiB on TVM takes memory from its pool, never a register."""
 
 ON_STACK = "global"
-"""The scope of small buffers: TVM takes those of scope "local" from its pool whatever their size."""
+"""The scope of small buffers: TVM takes those of scope "local" from its pool, small or not."""
 
 CONTROL_WORDS = 16
 ALIGNMENT = 64
