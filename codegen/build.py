@@ -11,8 +11,10 @@ from codegen.lowering import Lowered
 from codegen.options import CompileOptions
 from codegen.plan import Plan
 from codegen.progress import Progress
+from codegen.quantization.report import quantization_info
+from codegen.quantization.source import open_weights
 from codegen.targets.cpu import compile_library, required_instructions
-from runtime.artifact import GoldenKind, Manifest, ModelInfo, TargetInfo, canonical_json
+from runtime.artifact import Manifest, TargetInfo, canonical_json
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_ir.context import print_module
 
@@ -31,14 +33,31 @@ def write_files(
     writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
     for path in checkpoint.copied_files():
         writer.copy_file(path.name, path)
-    size = sum(weight.nbytes for weight in plan.stored)
-    with progress.stage("packing weights", size, unit="B") as advance:
-        weight_files = emit.write_weights(writer, plan.stored, checkpoint, advance)
-    with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
-        digest = checkpoint.digest(advance)
-    model = emit.model_info(plan.source.config, plan.source.raw, digest)
-    kind = write_golden(writer, plan, options, progress)
-    return _manifest(plan, options, model, targets, weight_files, kind)
+    with open_weights(plan.source, options, progress) as weights:
+        size = sum(weight.nbytes for weight in plan.stored)
+        with progress.stage("packing weights", size, unit="B") as advance:
+            weight_files = emit.write_weights(
+                writer, plan.stored, weights.source, advance, weights.errors.measure
+            )
+        with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
+            digest = checkpoint.digest(advance)
+        golden = write_golden(writer, plan, options, weights.source, progress)
+        quantization = quantization_info(plan.source, options, weights)
+    return Manifest(
+        model=emit.model_info(plan.source.config, plan.source.raw, digest),
+        attention=options.attention.value,
+        dtype=options.dtype.value,
+        context=options.context,
+        chunk=options.chunk,
+        targets=targets,
+        versions=emit.package_versions(),
+        tensors=emit.tensor_infos(plan.stored),
+        weight_files=weight_files,
+        quantization=quantization,
+        golden=golden,
+        passes=plan.passes,
+        kernels=plan.kernels,
+    )
 
 
 def _write_library(
@@ -64,28 +83,4 @@ def _write_library(
         runtime=emit.RUNTIME_NAME,
         mcpu=lowered.target.processor,
         instructions=required_instructions(functions, lowered.target),
-    )
-
-
-def _manifest(
-    plan: Plan,
-    options: CompileOptions,
-    model: ModelInfo,
-    targets: dict[str, TargetInfo],
-    weight_files: tuple[str, ...],
-    kind: GoldenKind,
-) -> Manifest:
-    return Manifest(
-        model=model,
-        attention=options.attention.value,
-        dtype=options.dtype.value,
-        context=options.context,
-        chunk=options.chunk,
-        targets=targets,
-        versions=emit.package_versions(),
-        tensors=emit.tensor_infos(plan.stored),
-        weight_files=weight_files,
-        golden=kind,
-        passes=plan.passes,
-        kernels=plan.kernels,
     )

@@ -18,6 +18,7 @@ from codegen.planned import INTEGER_LINEAR
 from codegen.progress import Progress
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
+from passes.quantization import quantized_tensors, store_as_integers
 from runtime.artifact.writer import write_artifact
 from runtime.plan import (
     USUAL_BUDGETS,
@@ -84,7 +85,9 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
         checkpoint.check(tensors)
     captured = frontend.build_module(config, options.attention)
-    return Source(raw, config, tensors, captured, checkpoint)
+    integers = quantized_tensors(captured, options.quantization) if options.calibrates else {}
+    store_as_integers(captured, integers)
+    return Source(raw, config, tensors, captured, checkpoint, integers)
 
 
 def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:

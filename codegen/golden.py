@@ -21,11 +21,13 @@ ALLOWED = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.05}
 
 
 def write_golden(
-    writer: ArtifactWriter, plan: Plan, options: CompileOptions, progress: Progress
+    writer: ArtifactWriter,
+    plan: Plan,
+    options: CompileOptions,
+    source: RowSource,
+    progress: Progress,
 ) -> GoldenKind:
-    """Write both golden files; what the logits come from."""
-    source = plan.source.checkpoint
-    assert source is not None, "the reference reads the weights of a checkpoint"
+    """Write both golden files for the weights of `source`; what the logits come from."""
     store = TensorStore()
     kernels: list[KernelVector] = []
     total = sum(len(lowered.kernels) for lowered in plan.lowered)

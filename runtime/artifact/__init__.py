@@ -18,6 +18,7 @@ from runtime.artifact.golden import (
     widen_bfloat16,
 )
 from runtime.artifact.manifest import (
+    CalibrationInfo,
     FileInfo,
     FormatVersion,
     GoldenKind,
@@ -25,6 +26,8 @@ from runtime.artifact.manifest import (
     Manifest,
     ModelInfo,
     PassInfo,
+    QuantizationInfo,
+    QuantizedTensor,
     Rejection,
     TargetInfo,
     TensorInfo,
@@ -61,6 +64,7 @@ __all__ = [
     "PROGRAM_NAME",
     "Artifact",
     "ArtifactWriter",
+    "CalibrationInfo",
     "Dim",
     "ElementType",
     "FileInfo",
@@ -83,6 +87,8 @@ __all__ = [
     "PhaseName",
     "Polynomial",
     "Program",
+    "QuantizationInfo",
+    "QuantizedTensor",
     "RandomArgument",
     "Rejection",
     "ScratchArgument",

@@ -5,7 +5,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from runtime.artifact.base import Frozen
 
 MAJOR = 1
-MINOR = 0
+MINOR = 1
 
 
 class FormatVersion(Frozen):
@@ -56,6 +56,41 @@ class TensorInfo(Frozen):
     dtype: str
     shape: tuple[int, ...]
     layout: str
+
+
+class QuantizedTensor(Frozen):
+    """A tensor of the checkpoint in a quantised model.
+
+    `role` is what it is for, `encoding` how it is stored (`plain`: as it was). Errors are the root
+    of the lost part of the squares: of the weight, and of the linear's outputs for the
+    calibration text; None where that is not known.
+    """
+
+    role: str
+    encoding: str
+    weight_error: float | None = None
+    output_error: float | None = None
+
+
+class CalibrationInfo(Frozen):
+    """The text that the rounding was fitted to: `sha256` of its token ids as int32."""
+
+    origin: str
+    tokens: PositiveInt
+    sha256: str
+    activation_order: bool = False
+
+
+class QuantizationInfo(Frozen):
+    """How the integers of a model came about: `rounding` is gptq, nearest, or the checkpoint's.
+
+    `scheme` is the encoding that was asked for, or the format of the checkpoint.
+    """
+
+    scheme: str
+    rounding: str = Field(pattern="^(gptq|nearest|checkpoint)$")
+    calibration: CalibrationInfo | None = None
+    tensors: dict[str, QuantizedTensor]
 
 
 class FileInfo(Frozen):
@@ -113,6 +148,7 @@ class Manifest(Frozen):
     versions: dict[str, str]
     tensors: dict[str, TensorInfo] = Field(default_factory=dict)
     weight_files: tuple[str, ...] = ()
+    quantization: QuantizationInfo | None = None
     golden: GoldenKind | None = None
     passes: tuple[PassInfo, ...] = ()
     kernels: tuple[KernelInfo, ...] = ()
