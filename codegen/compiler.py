@@ -16,10 +16,12 @@ from codegen.options import CompileOptions
 from codegen.plan import Plan, Source, assemble
 from codegen.planned import INTEGER_LINEAR
 from codegen.progress import Progress
+from codegen.quantization.report import quantization_note
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
 from passes.quantization import quantized_tensors, store_as_integers
-from runtime.artifact.writer import write_artifact
+from runtime.artifact import Manifest
+from runtime.artifact.writer import ArtifactWriter, write_artifact
 from runtime.plan import (
     USUAL_BUDGETS,
     Sizes,
@@ -62,12 +64,25 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
             summary["memory"] = memory_of(plan, options)
             summary["notes"] += _notes(plan, options)
             if options.output is not None and options.writes:
-                output = options.output
-                require_temporary_room()
-                write_artifact(output, lambda writer: write_files(writer, plan, options, progress))
-                summary["artifact"] = {"path": str(output), "bytes": _bytes_in(output)}
+                manifest = _write(options.output, plan, options, progress)
+                size = _bytes_in(options.output)
+                summary["notes"] += _written_notes(manifest)
+                summary["artifact"] = {"path": str(options.output), "bytes": size}
     summary["seconds"] = round(perf_counter() - start, 3)
     return CompileResult(summary, text)
+
+
+def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
+    """Write the artifact; its manifest, but for the hashes."""
+    require_temporary_room()
+    written: list[Manifest] = []
+
+    def fill(writer: ArtifactWriter) -> Manifest:
+        written.append(write_files(writer, plan, options, progress))
+        return written[0]
+
+    write_artifact(output, fill)
+    return written[0]
 
 
 def open_source(options: CompileOptions, stack: ExitStack) -> Source:
@@ -112,6 +127,10 @@ def _notes(plan: Plan, options: CompileOptions) -> list[str]:
         asked = options.quantization.value
         return [f"a plan on paper: the kernels that read {asked} weights do not exist yet"]
     return []
+
+
+def _written_notes(manifest: Manifest) -> list[str]:
+    return [] if manifest.quantization is None else [quantization_note(manifest.quantization)]
 
 
 def _summary(

@@ -1,6 +1,7 @@
 """The table of a quantised model: every tensor, what it is for, how it is stored, its error."""
 
 from collections.abc import Mapping
+from statistics import median
 
 from xdsl.dialects.builtin import ModuleOp
 
@@ -38,6 +39,21 @@ def quantization_info(
             for name in source.tensors
         },
     )
+
+
+def quantization_note(info: QuantizationInfo) -> str:
+    """The table in a sentence: how it was rounded, the usual error and the largest."""
+    kinds = {"output": "output_error", "weight": "weight_error"}
+    for kind, field in kinds.items():
+        found = {name: getattr(entry, field) for name, entry in info.tensors.items()}
+        errors = {name: error for name, error in found.items() if error is not None}
+        if errors:
+            worst = max(errors, key=lambda name: errors[name])
+            return (
+                f"{info}; error of the {kind}s {median(errors.values()):.2%} in the median, "
+                f"{errors[worst]:.2%} at most ({worst})"
+            )
+    return str(info)
 
 
 def tensor_roles(captured: ModuleOp) -> Mapping[str, str]:

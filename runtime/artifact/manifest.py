@@ -92,6 +92,16 @@ class QuantizationInfo(Frozen):
     calibration: CalibrationInfo | None = None
     tensors: dict[str, QuantizedTensor]
 
+    def __str__(self) -> str:
+        """How the integers came about, in a line."""
+        if self.rounding == "checkpoint":
+            return f"{self.scheme}, as the checkpoint stores it"
+        if self.calibration is None:
+            return f"{self.scheme}, each value rounded to the nearest"
+        found = self.calibration
+        order = ", in activation order" if found.activation_order else ""
+        return f"{self.scheme} by GPTQ on {found.tokens} tokens of {found.origin}{order}"
+
 
 class FileInfo(Frozen):
     """Size in bytes and SHA-256 (lower-case hexadecimal) of a file."""
