@@ -12,6 +12,7 @@ from codegen.build import write_files
 from codegen.disk import file_errors, require_temporary_room
 from codegen.emit import weight_file_bytes
 from codegen.lowering import Lowered, lower, parse_targets
+from codegen.opening import open_source
 from codegen.options import CompileOptions
 from codegen.plan import Plan, Source, assemble
 from codegen.planned import INTEGER_LINEAR
@@ -19,7 +20,6 @@ from codegen.progress import Progress
 from codegen.quantization.report import quantization_note
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
-from passes.quantization import quantized_tensors, store_as_integers
 from runtime.artifact import Manifest
 from runtime.artifact.writer import ArtifactWriter, write_artifact
 from runtime.plan import (
@@ -31,9 +31,7 @@ from runtime.plan import (
     plan_memory,
     token_parts,
 )
-from sala_ir.checkpoint import Checkpoint
 from sala_ir.context import print_module
-from sala_ir.frontends import Frontend, frontend_for, read_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +81,6 @@ def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress
 
     write_artifact(output, fill)
     return written[0]
-
-
-def open_source(options: CompileOptions, stack: ExitStack) -> Source:
-    """Read the configuration and the headers of the weights, and capture the graph."""
-    checkpoint = None
-    if options.config_file is not None:
-        place, raw = options.config_file, read_config(options.config_file)
-    else:
-        assert options.checkpoint is not None, "checked with the options"
-        place, raw = options.checkpoint / "config.json", read_config(options.checkpoint)
-    frontend: Frontend = frontend_for(raw, file=str(place))
-    config = frontend.parse_config(raw, file=str(place))
-    tensors = frontend.expected_tensors(config)
-    if options.checkpoint is not None:
-        checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
-        checkpoint.check(tensors)
-    captured = frontend.build_module(config, options.attention)
-    integers = quantized_tensors(captured, options.quantization) if options.calibrates else {}
-    store_as_integers(captured, integers)
-    return Source(raw, config, tensors, captured, checkpoint, integers)
 
 
 def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from codegen.weight_table import WeightTable
 from runtime.artifact import KernelInfo, PassInfo, Program, Rejection
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.dialect.attributes import EncodingAttr
+from sala_ir.published import PublishedIntegers
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Source:
     """What is compiled: the configuration as it stands, as understood, and its tensors.
 
     `integers` are the tensors that come as integers: the captured module has their encodings.
+    `published` reads them where the checkpoint stores them so.
     """
 
     raw: Mapping[str, Any]
@@ -29,6 +31,7 @@ class Source:
     captured: ModuleOp
     checkpoint: Checkpoint | None
     integers: Mapping[str, EncodingAttr] = field(default_factory=dict)
+    published: PublishedIntegers | None = None
 
     @property
     def parameters(self) -> int:

@@ -21,13 +21,14 @@ def quantization_info(
     source: Source, options: CompileOptions, weights: Weights
 ) -> QuantizationInfo | None:
     """What the manifest says of a quantised model; None for a plain one."""
-    if options.quantization is Quantization.NONE:
+    if options.quantization is Quantization.NONE and source.published is None:
         return None
+    published = source.published
     encodings = source.integers or quantized_tensors(source.captured, options.quantization)
     roles = tensor_roles(source.captured)
     return QuantizationInfo(
-        scheme=options.quantization.value,
-        rounding=options.rounding.value,
+        scheme=options.quantization.value if published is None else published.scheme,
+        rounding=options.rounding.value if published is None else "checkpoint",
         calibration=_calibration(options, weights),
         tensors={
             name: QuantizedTensor(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import numpy as np
 
@@ -20,12 +21,24 @@ from sala_ir.integers import Integers
 from sala_ir.interpreter import RowSource
 
 
+class IntegerTensors(Protocol):
+    """Tensors of integers by name."""
+
+    def read(self, name: str, start: int, stop: int) -> Integers:
+        """Rows [start, stop)."""
+        ...
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is such a tensor."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class StoredIntegers:
-    """Rows of a checkpoint, some of whose tensors stand in a store of integers."""
+    """Rows of a checkpoint, some of whose tensors [.., columns] are integers from elsewhere."""
 
     plain: RowSource
-    store: IntegerStore
+    store: IntegerTensors
     columns: dict[str, int]
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -56,6 +69,10 @@ def open_weights(source: Source, options: CompileOptions, progress: Progress) ->
     """The weights to pack; a calibrated model is rounded here, into files beside the output."""
     checkpoint = source.checkpoint
     assert checkpoint is not None, "weights are those of a checkpoint"
+    columns = {name: source.tensors[name][1] for name in source.integers}
+    if source.published is not None:
+        yield Weights(StoredIntegers(checkpoint, source.published, columns))
+        return
     if not options.calibrates:
         yield Weights(checkpoint)
         return
@@ -73,5 +90,4 @@ def open_weights(source: Source, options: CompileOptions, progress: Progress) ->
         total = sum(prod(source.tensors[name]) for name in source.integers)
         with progress.stage("rounding weights", total, unit="values") as advance:
             quantizer.run(calibration.token_ids, advance)
-        columns = {name: source.tensors[name][1] for name in source.integers}
         yield Weights(StoredIntegers(checkpoint, store, columns), quantizer.errors, calibration)
