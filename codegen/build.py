@@ -8,7 +8,7 @@ from codegen.plan import Plan
 from codegen.progress import Progress
 from codegen.quantization.report import quantization_info
 from codegen.quantization.source import open_weights
-from runtime.artifact import Manifest, TargetInfo, canonical_json
+from runtime.artifact import Manifest, canonical_json
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_ir.context import print_module
 
