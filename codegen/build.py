@@ -6,7 +6,9 @@ from codegen.library import write_library
 from codegen.options import CompileOptions
 from codegen.plan import Plan
 from codegen.progress import Progress
-from runtime.artifact import GoldenKind, Manifest, ModelInfo, TargetInfo, canonical_json
+from codegen.quantization.report import quantization_info
+from codegen.quantization.source import open_weights
+from runtime.artifact import Manifest, canonical_json
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_ir.context import print_module
 
@@ -27,26 +29,18 @@ def write_files(
     writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
     for path in checkpoint.copied_files():
         writer.copy_file(path.name, path)
-    size = sum(weight.nbytes for weight in plan.stored)
-    with progress.stage("packing weights", size, unit="B") as advance:
-        weight_files = emit.write_weights(writer, plan.stored, checkpoint, advance)
-    with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
-        digest = checkpoint.digest(advance)
-    model = emit.model_info(plan.source.config, plan.source.raw, digest)
-    kind = write_golden(writer, plan, options, progress)
-    return _manifest(plan, options, model, targets, weight_files, kind)
-
-
-def _manifest(
-    plan: Plan,
-    options: CompileOptions,
-    model: ModelInfo,
-    targets: dict[str, TargetInfo],
-    weight_files: tuple[str, ...],
-    kind: GoldenKind,
-) -> Manifest:
+    with open_weights(plan.source, options, progress) as weights:
+        size = sum(weight.nbytes for weight in plan.stored)
+        with progress.stage("packing weights", size, unit="B") as advance:
+            weight_files = emit.write_weights(
+                writer, plan.stored, weights.source, advance, weights.errors.measure
+            )
+        with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
+            digest = checkpoint.digest(advance)
+        golden = write_golden(writer, plan, options, weights.source, progress)
+        quantization = quantization_info(plan.source, options, weights)
     return Manifest(
-        model=model,
+        model=emit.model_info(plan.source.config, plan.source.raw, digest),
         attention=options.attention.value,
         dtype=options.dtype.value,
         context=options.context,
@@ -55,7 +49,8 @@ def _manifest(
         versions=emit.package_versions(targets),
         tensors=emit.tensor_infos(plan.stored),
         weight_files=weight_files,
-        golden=kind,
+        quantization=quantization,
+        golden=golden,
         passes=plan.passes,
         kernels=plan.kernels,
     )

@@ -21,14 +21,16 @@ ALLOWED = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.05}
 
 
 def write_golden(
-    writer: ArtifactWriter, plan: Plan, options: CompileOptions, progress: Progress
+    writer: ArtifactWriter,
+    plan: Plan,
+    options: CompileOptions,
+    source: RowSource,
+    progress: Progress,
 ) -> GoldenKind:
-    """Write both golden files; what the logits come from.
+    """Write both golden files for the weights of `source`; what the logits come from.
 
     The kernels' vectors are in the layouts of the CPU's kernels; a GPU is held to the logits.
     """
-    source = plan.source.checkpoint
-    assert source is not None, "the reference reads the weights of a checkpoint"
     store = TensorStore()
     kernels: list[KernelVector] = []
     processors = [lowered for lowered in plan.lowered if lowered.target.kind == "cpu"]

@@ -1,7 +1,7 @@
 """A compilation on paper: the model, its lowered modules, the program and the weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -13,17 +13,25 @@ from codegen.packing import PackedWeight
 from codegen.weight_table import WeightTable
 from runtime.artifact import KernelInfo, PassInfo, Program, Rejection
 from sala_ir.checkpoint import Checkpoint
+from sala_ir.dialect.attributes import EncodingAttr
+from sala_ir.published import PublishedIntegers
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is compiled: the configuration as it stands, as understood, and its tensors."""
+    """What is compiled: the configuration as it stands, as understood, and its tensors.
+
+    `integers` are the tensors that come as integers: the captured module has their encodings.
+    `published` reads them where the checkpoint stores them so.
+    """
 
     raw: Mapping[str, Any]
     config: Any
     tensors: Mapping[str, tuple[int, ...]]
     captured: ModuleOp
     checkpoint: Checkpoint | None
+    integers: Mapping[str, EncodingAttr] = field(default_factory=dict)
+    published: PublishedIntegers | None = None
 
     @property
     def parameters(self) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from codegen.options import CompileOptions
+from codegen.options import CompileOptions, Rounding
+from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
 from runtime.errors import RequestError, reported_as
@@ -59,8 +60,34 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice([kind.value for kind in Quantization]),
     default=Quantization.NONE.value,
     help="Store the linears of the layers as integers, each 32 or 128 values with a scale; output "
-    "gates, q and k of the sparse layers, embedding and head keep --dtype. With --dry-run only: "
-    "the kernels do not exist yet.",
+    "gates, q and k of the sparse layers, embedding and head keep --dtype. For cuda targets, and "
+    "with --dry-run: the kernels of CPUs do not exist yet.",
+)
+@click.option(
+    "--rounding",
+    type=click.Choice([kind.value for kind in Rounding]),
+    default=Rounding.GPTQ.value,
+    help="How --quantize rounds: so that errors cancel on a calibration text, or each value for "
+    "itself.",
+)
+@click.option(
+    "--calibration",
+    type=_PATH,
+    metavar="FILE",
+    help="Text for --rounding gptq, or token ids. Without it, a text that comes with sala-compile; "
+    "seeded token ids where the checkpoint has no tokenizer.",
+)
+@click.option(
+    "--calibration-tokens",
+    type=Tokens(),
+    default=str(DEFAULT_TOKENS),
+    help="Tokens of the calibration text that are used, as one sequence.",
+)
+@click.option(
+    "--activation-order",
+    is_flag=True,
+    show_default=False,
+    help="For --rounding gptq: round the columns first whose inputs are largest.",
 )
 @click.option("--context", type=Tokens(), default="32K", help="Default context at load.")
 @click.option("--chunk", type=Tokens(), default="512", help="New tokens of one prefill step.")
@@ -97,6 +124,7 @@ def _options(given: dict[str, Any]) -> CompileOptions:
         "dtype": Precision(given["dtype"]),
         "attention": AttentionMode(given["attention"]),
         "quantization": Quantization(given.pop("quantize")),
+        "rounding": Rounding(given["rounding"]),
         "targets": split_targets(given["targets"]),
     }
     options = CompileOptions(**(given | kinds))

@@ -28,6 +28,7 @@ from runtime.artifact.gpu import (
     SlabsInfo,
 )
 from runtime.artifact.manifest import (
+    CalibrationInfo,
     FileInfo,
     FormatVersion,
     GoldenKind,
@@ -35,6 +36,8 @@ from runtime.artifact.manifest import (
     Manifest,
     ModelInfo,
     PassInfo,
+    QuantizationInfo,
+    QuantizedTensor,
     Rejection,
     TargetInfo,
     TensorInfo,
@@ -75,6 +78,7 @@ __all__ = [
     "ArgumentKind",
     "Artifact",
     "ArtifactWriter",
+    "CalibrationInfo",
     "Dim",
     "ElementType",
     "FileInfo",
@@ -102,6 +106,8 @@ __all__ = [
     "PhaseName",
     "Polynomial",
     "Program",
+    "QuantizationInfo",
+    "QuantizedTensor",
     "RandomArgument",
     "Rejection",
     "ScratchArgument",

@@ -11,25 +11,25 @@ from codegen.kernels.linear.gpu_rows import store_partial
 
 
 @triton.jit
-def expand(words, place: tl.constexpr, scale, offset, BITS: tl.constexpr):
-    """scale * (i - zero) of the codes at a place of the words; offset = scale * (2^BITS + zero).
+def expand(words, place: tl.constexpr, scale, offset, BITS: tl.constexpr, RANGE: tl.constexpr):
+    """scale * (i - zero) of the codes at a place of the words; offset = scale * (RANGE + zero).
 
-    The code goes into the mantissa of 2^BITS: a float without a conversion, which is slow.
+    The code goes into the mantissa of RANGE, 2^BITS: a float without a conversion, which is slow.
     Product and difference have at most 24 bits, so nothing is rounded.
     """
-    code = (words >> (BITS * place)) & ((1 << BITS) - 1)
+    code = (words >> (BITS * place)) & (RANGE - 1)
     number = (code << (23 - BITS)) | ((127 + BITS) << 23)
     return number.to(tl.float32, bitcast=True) * scale - offset
 
 
 @triton.jit
-def group_values(scales, zeros, at, BITS: tl.constexpr, ZEROS: tl.constexpr):
+def group_values(scales, zeros, at, RANGE: tl.constexpr, ZEROS: tl.constexpr):
     """Scale and offset of the groups of some rows, for `expand`."""
     scale = tl.load(scales + at).to(tl.float32)
     if ZEROS:
-        offset = (tl.load(zeros + at).to(tl.float32) + (1 << BITS)) * scale
+        offset = (tl.load(zeros + at).to(tl.float32) + RANGE) * scale
     else:
-        offset = scale * (3 << (BITS - 1))
+        offset = scale * (RANGE + RANGE // 2)
     return scale, offset
 
 
@@ -52,6 +52,7 @@ def multiply_rows_by_integers(
     BLOCKS: tl.constexpr,
     GROUP: tl.constexpr,
     BITS: tl.constexpr,
+    RANGE: tl.constexpr,
     ZEROS: tl.constexpr,
     BIAS: tl.constexpr,
     SWIGLU: tl.constexpr,
@@ -93,8 +94,8 @@ def multiply_rows_by_integers(
             k = block * BLOCK + place * 32
             if place * 32 % GROUP == 0:
                 at = groups + k // GROUP * 64
-                scale, offset = group_values(scales, zeros, at, BITS, ZEROS)
-            a = expand(words, place, scale[:, None], offset[:, None], BITS)
+                scale, offset = group_values(scales, zeros, at, RANGE, ZEROS)
+            a = expand(words, place, scale[:, None], offset[:, None], BITS, RANGE)
             if DEPTH % BLOCK == 0:
                 b = tl.load(right + k)
             else:
@@ -144,6 +145,7 @@ def expand_panels(
     BLOCKS: tl.constexpr,
     GROUP: tl.constexpr,
     BITS: tl.constexpr,
+    RANGE: tl.constexpr,
     ZEROS: tl.constexpr,
 ):
     """weight [rows, depth] = the values of whole panels; programs (panels, blocks)."""
@@ -160,6 +162,6 @@ def expand_panels(
     for place in tl.static_range(IN_WORD):  # type: ignore
         k = block * BLOCK + place * 32
         at = (panel * (BLOCKS * BLOCK // GROUP) + k // GROUP) * 64 + row
-        scale, offset = group_values(scales, zeros, at, BITS, ZEROS)
-        value = expand(words, place, scale[:, None], offset[:, None], BITS)
+        scale, offset = group_values(scales, zeros, at, RANGE, ZEROS)
+        value = expand(words, place, scale[:, None], offset[:, None], BITS, RANGE)
         tl.store(to + place * 32, value.to(weight.dtype.element_ty))

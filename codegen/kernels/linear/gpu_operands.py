@@ -135,5 +135,6 @@ class Operands:
             "BLOCKS": spec.integers.codes_shape[1],
             "GROUP": spec.group,
             "BITS": spec.bits,
+            "RANGE": 1 << spec.bits,
             "ZEROS": spec.zeros,
         }
