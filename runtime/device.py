@@ -124,10 +124,6 @@ class Device(Protocol):
         """Bytes that a model may take here now, its weights included."""
         ...
 
-    def weight_bytes(self) -> int:
-        """Bytes that the weights of the target take."""
-        ...
-
     def open(self) -> None:
         """Load the kernels; ArtifactError where they do not fit the device."""
         ...

@@ -114,7 +114,8 @@ def poison_wanted() -> bool:
 
 def plan_for(artifact: Artifact, device: Device, request: LoadRequest) -> MemoryPlan:
     """The memory plan for a request; MemoryBudgetError where nothing fits."""
-    manifest, program, weights = artifact.manifest, artifact.program, device.weight_bytes()
+    manifest, program = artifact.manifest, artifact.program
+    weights = artifact.weight_bytes_of(device.target)
     context = manifest.context if request.context is None else request.context
     sizes = Sizes(
         context=context,
@@ -135,7 +136,8 @@ def plan_for(artifact: Artifact, device: Device, request: LoadRequest) -> Memory
 
 def _shrunk(artifact: Artifact, device: Device, sizes: Sizes, budget: int) -> Sizes:
     """The sizes with the largest context up to the asked one that fits, if any does."""
-    program, target, weights = artifact.program, device.target, device.weight_bytes()
+    program, target = artifact.program, device.target
+    weights = artifact.weight_bytes_of(target)
     if plan_memory(program, target, sizes, weights).total_bytes <= budget:
         return sizes
     context = min(sizes.context, largest_context(program, target, sizes, weights, budget))
@@ -145,6 +147,7 @@ def _shrunk(artifact: Artifact, device: Device, sizes: Sizes, budget: int) -> Si
 def _grown(artifact: Artifact, device: Device, plan: MemoryPlan, budget: int) -> MemoryPlan:
     """The plan with further pages for the sequences beyond the batch, as the budget allows."""
     sizes, paging = plan.sizes, artifact.program.paging
+    weights = artifact.weight_bytes_of(device.target)
     if sizes.sequences == sizes.batch:
         return plan
     own = -(-sizes.context // paging.page_tokens)
@@ -152,7 +155,7 @@ def _grown(artifact: Artifact, device: Device, plan: MemoryPlan, budget: int) ->
 
     def planned(extra: int) -> MemoryPlan:
         more = replace(sizes, pages=least + extra)
-        return plan_memory(artifact.program, device.target, more, device.weight_bytes())
+        return plan_memory(artifact.program, device.target, more, weights)
 
     limit = (sizes.sequences - sizes.batch) * own
     return planned(largest(lambda extra: planned(extra).total_bytes <= budget, limit))
@@ -166,6 +169,7 @@ def with_prefix_cache(
     MemoryBudgetError where not one fits.
     """
     sizes, symbols = plan.sizes, plan.symbols
+    weights = artifact.weight_bytes_of(device.target)
     own = -(-min(options.every, sizes.context) // artifact.program.paging.page_tokens)
 
     def planned(count: int) -> MemoryPlan:
@@ -174,7 +178,7 @@ def with_prefix_cache(
             pages=symbols[Symbol.PAGES] + count * own,
             snapshots=sizes.snapshots + count,
         )
-        return plan_memory(artifact.program, device.target, more, device.weight_bytes())
+        return plan_memory(artifact.program, device.target, more, weights)
 
     limit = plan.total_bytes + options.nbytes
     count = largest(lambda number: planned(number).total_bytes <= limit, MAX_SNAPSHOTS)

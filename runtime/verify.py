@@ -80,8 +80,12 @@ class VerifyReport:
         return bool(self.results) and all(result.passed for result in self.results)
 
 
-def verify_artifact(path: str | Path | Artifact, *, threads: int | None = None) -> VerifyReport:
+def verify_artifact(
+    path: str | Path | Artifact, *, threads: int | None = None, device: str | None = None
+) -> VerifyReport:
     """Check every hash, then run every golden vector with poisoned memory.
+
+    Those of the model run on `device`, named as for `runtime.load`.
 
     A damaged artifact is an ArtifactError, a vector that does not hold a result that fails.
     """
@@ -101,7 +105,7 @@ def verify_artifact(path: str | Path | Artifact, *, threads: int | None = None) 
         for vector in golden.kernels
         if vector.target in runnable
     ]
-    models = [_run_model(artifact, vector, stored, workers) for vector in golden.models]
+    models = [_run_model(artifact, vector, stored, workers, device) for vector in golden.models]
     skipped = sorted({vector.target for vector in golden.kernels} - set(runnable))
     return VerifyReport((*models, *kernels), tuple(skipped))
 
@@ -126,11 +130,15 @@ def compare(
 
 
 def _run_model(
-    artifact: Artifact, vector: ModelVector, stored: MappedTensors, threads: int
+    artifact: Artifact,
+    vector: ModelVector,
+    stored: MappedTensors,
+    threads: int,
+    name: str | None,
 ) -> VectorResult:
     tokens = stored.array(vector.token_ids)
     expected = stored.array(vector.logits)
-    device = choose_device(artifact, None, None, threads)
+    device = choose_device(artifact, name, None, threads)
     request = LoadRequest(
         context=len(tokens),
         batch=1,

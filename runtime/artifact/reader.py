@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from runtime.artifact.base import Frozen, canonical_document, is_gpu
+from runtime.artifact.base import Frozen, align, canonical_document, is_gpu
 from runtime.artifact.golden import Golden
 from runtime.artifact.gpu import GpuLibrary
 from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
@@ -51,7 +51,10 @@ class Artifact:
         return tuple(dict.fromkeys(self.weights[name][0] for name in self.weights_of(target)))
 
     def weight_bytes_of(self, target: str) -> int:
-        """Bytes of these files, which the CPU maps whole."""
+        """Bytes of a target's weights in memory: whole files on a CPU, which maps them."""
+        if is_gpu(target):
+            specs = (self.weights[name][1].spec for name in self.weights_of(target))
+            return sum(align(spec.nbytes) for spec in specs)
         return sum(self.manifest.files[path].size for path in self.weight_files_of(target))
 
     def has(self, path: str) -> bool:

@@ -69,11 +69,7 @@ class CpuDevice:
 
     def available(self) -> int:
         """Free memory, and the weights, which are file memory."""
-        return available_memory() + self.weight_bytes()
-
-    def weight_bytes(self) -> int:
-        """Bytes of the weight files that are mapped."""
-        return self._artifact.weight_bytes_of(self.target)
+        return available_memory() + self._artifact.weight_bytes_of(self.target)
 
     def open(self) -> None:
         """Open the library, whose hash was checked; ArtifactError where it does not fit."""

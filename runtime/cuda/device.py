@@ -3,7 +3,7 @@
 from runtime.artifact import Artifact
 from runtime.cuda.driver import Driver
 from runtime.cuda.library import KernelLibrary, architecture, choose_gpu_target, release
-from runtime.cuda.memory import CudaMemory, weight_bytes
+from runtime.cuda.memory import CudaMemory
 from runtime.cuda.program import CudaProgram
 from runtime.device import Advance
 from runtime.errors import DeviceError
@@ -40,10 +40,6 @@ class CudaDevice:
     def available(self) -> int:
         """The GPU's free memory without a reserve."""
         return max(0, self._driver.memory_info()[0] - RESERVE_BYTES)
-
-    def weight_bytes(self) -> int:
-        """Bytes of the target's weights on the GPU."""
-        return weight_bytes(self._artifact, self.target)
 
     def open(self) -> None:
         """Read the cubins and make the stream."""

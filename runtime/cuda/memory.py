@@ -223,12 +223,6 @@ def _input_offsets(plan: MemoryPlan) -> dict[str, int]:
     }
 
 
-def weight_bytes(artifact: Artifact, target: str) -> int:
-    """Bytes that the weights of a target take on a GPU, each aligned."""
-    names = artifact.weights_of(target)
-    return sum(align(artifact.weights[name][1].spec.nbytes) for name in names)
-
-
 def _weight_buffers(artifact: Artifact, target: str, base: int) -> dict[str, Buffer]:
     made: dict[str, Buffer] = {}
     for name in artifact.weights_of(target):

@@ -1,16 +1,22 @@
 """The runtime on an emulated GPU: the same program, plan and state code as on the CPU."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import runtime
+from runtime.cli import inspect, run
+from runtime.cuda import driver
+from runtime.cuda.device import RESERVE_BYTES
 from runtime.cuda.driver import GpuProperties
 from runtime.errors import ArtifactError, DeviceError, MemoryBudgetError, RequestError
 from runtime.model import Model
+from runtime.verify import verify_artifact
 from tests.support import emulated_gpu as emulation
 from tests.support.emulated_gpu import EmulatedDriver, emulated_gpu
 from tests.support.handmade import VOCABULARY, expected_logits
@@ -189,15 +195,15 @@ def test_an_interrupted_call_returns_to_its_snapshot(model: Model, drivers: list
 
 def test_shared_memory_beyond_a_block_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(emulation, "SHARED_BYTES", 100 << 10)
-    artifact = write_handmade_gpu(tmp_path / "ampere.sala", 80)
-    ampere = GpuProperties("Emulated A100", (8, 0), 163 << 10, 1 << 30)
+    artifact = write_handmade_gpu(tmp_path / "ampere.sala", 86)
+    ampere = GpuProperties("Emulated A40", (8, 6), 100 << 10, 1 << 30)
     with emulated_gpu(properties=ampere), runtime.load(artifact, device="cuda") as model:
         np.testing.assert_array_equal(model.logits(IDS), expected_logits(IDS))
-    smaller = replace(ampere, capability=(8, 6), shared_bytes=99 << 10)
+    smaller = replace(ampere, capability=(8, 9), shared_bytes=99 << 10)
     with emulated_gpu(properties=smaller) as opened:
-        with pytest.raises(ArtifactError, match="a block of Emulated A100 has 101376") as caught:
+        with pytest.raises(ArtifactError, match="a block of Emulated A40 has 101376") as caught:
             runtime.load(artifact, device="cuda")
-        assert "--target cuda:sm_86" in str(caught.value)
+        assert "--target cuda:sm_89" in str(caught.value)
         assert opened[0].leftovers == []
 
 
@@ -205,3 +211,37 @@ def test_without_a_sample_phase_the_host_chooses(tmp_path: Path, drivers: list[E
     artifact = write_handmade_gpu(tmp_path / "plain.sala", samples=False)
     with runtime.load(artifact) as cpu, runtime.load(artifact, device="cuda") as gpu:
         assert gpu.generate(IDS, 4, ignore_eos=True) == cpu.generate(IDS, 4, ignore_eos=True)
+
+
+def test_the_commands_take_a_device(handmade_gpu: Path, drivers: list[EmulatedDriver]):
+    arguments = [str(handmade_gpu), "--ids", "5,4,8", "--max-tokens", "3", "--ignore-eos", "--json"]
+    told = [
+        json.loads(CliRunner().invoke(run.command, [*arguments, "--device", device]).stdout)
+        for device in ("cpu", "cuda")
+    ]
+    assert told[0]["text"] == told[1]["text"]
+    assert [each["target"] for each in told] == ["cpu", "cuda:sm_90"]
+    assert told[1]["device"] == "Emulated GPU (sm_90), driver for CUDA 12.3"
+
+
+def test_memory_of_a_gpu_is_planned_with_and_without_one(handmade_gpu: Path):
+    arguments = [str(handmade_gpu), "--memory", "--device", "cuda", "--context", "64", "--json"]
+    with emulated_gpu(), runtime.load(handmade_gpu, device="cuda", context=64) as model:
+        held = model.info()["memory"]
+        planned = json.loads(CliRunner().invoke(inspect.command, arguments).stdout)["memory"]
+    assert planned["total_bytes"] == held["total_bytes"]
+    assert planned["parts"] == held["parts"]
+    assert planned["machine_bytes"] == (1 << 30) - RESERVE_BYTES
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "LIBRARY", "libcuda-of-nobody.so.1")
+        without = json.loads(CliRunner().invoke(inspect.command, arguments).stdout)["memory"]
+    assert without == planned | {"machine_bytes": None} | {
+        "largest_context": planned["largest_context"][1:]
+    }
+
+
+def test_the_golden_vectors_hold_on_the_gpu(handmade_gpu: Path, drivers: list[EmulatedDriver]):
+    report = verify_artifact(handmade_gpu, device="cuda")
+    assert report.passed
+    assert drivers[0].log.count("launch") == 1
+    assert drivers[0].leftovers == []
