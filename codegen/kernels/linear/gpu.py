@@ -1,6 +1,7 @@
 """y = scale * epilogue(x W^T + bias) + residual on a GPU, W plain or of integers."""
 
 from codegen.kernels.linear.gpu_launches import Launches
+from codegen.kernels.linear.gpu_layout import PANEL_ROWS
 from codegen.kernels.linear.gpu_operands import Operands
 from codegen.kernels.linear.gpu_spec import Form, Schedule, Spec, default_schedule
 from codegen.kernels.operands import (
@@ -15,7 +16,7 @@ from codegen.kernels.triton.kernel import GpuKernel
 from codegen.kernels.triton.phase import is_decode
 from codegen.targets.cuda import CudaTarget
 from passes.kernel_choice import KernelChoice, Workspace
-from sala_ir.dialect.attributes import Epilogue, Extent
+from sala_ir.dialect.attributes import Epilogue, Extent, LayoutAttr
 from sala_ir.dialect.base import columns_of, encoding_of, weight_shape
 from sala_ir.dialect.linear import LinearOp
 
@@ -45,6 +46,7 @@ def rule(op: LinearOp, target: CudaTarget) -> KernelChoice | str:
         operands=operands,
         arguments=("control", "in:0", *weight, *rest, "out:0", *["workspace:0"] * bool(workspace)),
         workspaces=(workspace,) if workspace else (),
+        weight_layouts={1: LayoutAttr.block(PANEL_ROWS)} if spec.bits else {},
     )
 
 

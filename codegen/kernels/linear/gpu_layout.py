@@ -17,7 +17,7 @@ WORDS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Integers:
+class IntegerBlocks:
     """A weight [rows, columns] of integers with a scale, and a zero or not, for each `group`."""
 
     rows: int

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from codegen.kernels.linear.gpu_layout import PANEL_ROWS, Integers
+from codegen.kernels.linear.gpu_layout import PANEL_ROWS, IntegerBlocks
 from codegen.kernels.operands import padded, symbol_of
 from codegen.kernels.tir.element import Element
 from codegen.kernels.triton.rows import power_of_two
@@ -74,9 +74,9 @@ class Spec:
         return padded(self.columns)
 
     @property
-    def integers(self) -> Integers:
+    def integers(self) -> IntegerBlocks:
         """How integers are stored; only where `bits` is not 0."""
-        return Integers(self.rows, self.depth, self.bits, self.group, self.zeros)
+        return IntegerBlocks(self.rows, self.depth, self.bits, self.group, self.zeros)
 
 
 @dataclass(frozen=True, slots=True)

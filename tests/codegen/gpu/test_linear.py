@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from codegen.kernels.linear.gpu import build
-from codegen.kernels.linear.gpu_layout import Integers
+from codegen.kernels.linear.gpu_layout import IntegerBlocks
 from codegen.kernels.linear.gpu_spec import Form, Schedule, Spec
 from codegen.kernels.tir.element import Element
 from codegen.targets.cuda import CudaTarget
@@ -203,7 +203,7 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
 
 
 def test_words_hold_columns_that_are_32_apart() -> None:
-    shapes = Integers(rows=70, columns=300, bits=4, group=128)
+    shapes = IntegerBlocks(rows=70, columns=300, bits=4, group=128)
     codes = np.random.default_rng(5).integers(0, 16, (70, 300))
     packed = shapes.pack_codes(codes)
     assert packed.shape == shapes.codes_shape == (2, 2, 64, 32)
@@ -215,6 +215,6 @@ def test_words_hold_columns_that_are_32_apart() -> None:
 
 
 def test_groups_that_no_block_holds_are_refused() -> None:
-    assert Integers(64, 256, 4, 48).refusal
-    assert Integers(64, 256, 8, 96).refusal
-    assert not any(Integers(64, 256, 4, group).refusal for group in (32, 64, 128, 256, 512))
+    assert IntegerBlocks(64, 256, 4, 48).refusal
+    assert IntegerBlocks(64, 256, 8, 96).refusal
+    assert not any(IntegerBlocks(64, 256, 4, group).refusal for group in (32, 64, 128, 256, 512))
