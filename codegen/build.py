@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from codegen import emit
 from codegen.abi import check_calls
@@ -13,6 +14,7 @@ from codegen.plan import Plan
 from codegen.progress import Progress
 from codegen.quantization.report import quantization_info
 from codegen.quantization.source import open_weights
+from codegen.seeded import seeded_weights
 from codegen.targets.cpu import compile_library, required_instructions
 from runtime.artifact import Manifest, TargetInfo, canonical_json
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
@@ -23,26 +25,16 @@ def write_files(
     writer: ArtifactWriter, plan: Plan, options: CompileOptions, progress: Progress
 ) -> Manifest:
     """Write every file but the manifest, which is returned."""
-    checkpoint = plan.source.checkpoint
-    assert checkpoint is not None, "weights are written from a checkpoint"
     targets = {
         lowered.name: _write_library(writer, lowered, plan, progress) for lowered in plan.lowered
     }
     writer.copy_file(emit.RUNTIME_NAME, emit.runtime_library())
     writer.write_bytes(PROGRAM_NAME, canonical_json(plan.program))
     writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
-    for path in checkpoint.copied_files():
-        writer.copy_file(path.name, path)
-    with open_weights(plan.source, options, progress) as weights:
-        size = sum(weight.nbytes for weight in plan.stored)
-        with progress.stage("packing weights", size, unit="B") as advance:
-            weight_files = emit.write_weights(
-                writer, plan.stored, weights.source, advance, weights.errors.measure
-            )
-        with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
-            digest = checkpoint.digest(advance)
-        golden = write_golden(writer, plan, options, weights.source, progress)
-        quantization = quantization_info(plan.source, options, weights)
+    digest = ""
+    contents: dict[str, Any] = {"seeded": seeded_weights(plan)} if options.is_random else {}
+    if not options.is_random:
+        digest, contents = _write_weights(writer, plan, options, progress)
     return Manifest(
         model=emit.model_info(plan.source.config, plan.source.raw, digest),
         attention=options.attention.value,
@@ -52,12 +44,31 @@ def write_files(
         targets=targets,
         versions=emit.package_versions(),
         tensors=emit.tensor_infos(plan.stored),
-        weight_files=weight_files,
-        quantization=quantization,
-        golden=golden,
         passes=plan.passes,
         kernels=plan.kernels,
+        **contents,
     )
+
+
+def _write_weights(
+    writer: ArtifactWriter, plan: Plan, options: CompileOptions, progress: Progress
+) -> tuple[str, dict[str, Any]]:
+    """Write what comes from the checkpoint: its digest, and the fields of the manifest."""
+    checkpoint = plan.source.checkpoint
+    assert checkpoint is not None, "weights are written from a checkpoint"
+    for path in checkpoint.copied_files():
+        writer.copy_file(path.name, path)
+    with open_weights(plan.source, options, progress) as weights:
+        size = sum(weight.nbytes for weight in plan.stored)
+        with progress.stage("packing weights", size, unit="B") as advance:
+            files = emit.write_weights(
+                writer, plan.stored, weights.source, advance, weights.errors.measure
+            )
+        with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
+            digest = checkpoint.digest(advance)
+        golden = write_golden(writer, plan, options, weights.source, progress)
+        quantization = quantization_info(plan.source, options, weights)
+    return digest, {"weight_files": files, "golden": golden, "quantization": quantization}
 
 
 def _write_library(

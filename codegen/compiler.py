@@ -18,9 +18,11 @@ from codegen.plan import Plan, Source, assemble
 from codegen.planned import INTEGER_LINEAR
 from codegen.progress import Progress
 from codegen.quantization.report import quantization_note
+from codegen.seeded import seeded_weights
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
 from runtime.artifact import Manifest
+from runtime.artifact.seeded import WARNING
 from runtime.artifact.writer import ArtifactWriter, write_artifact
 from runtime.plan import (
     USUAL_BUDGETS,
@@ -92,7 +94,10 @@ def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
         sequences=1,
         workers=len(os.sched_getaffinity(0)),
     )
-    target, weights = plan.lowered[0].name, weight_file_bytes(plan.stored)
+    target = plan.lowered[0].name
+    weights = weight_file_bytes(plan.stored)
+    if options.is_random:
+        weights = seeded_weights(plan).nbytes
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(
         token_parts(plan.program, target, sizes),
@@ -108,7 +113,10 @@ def _notes(plan: Plan, options: CompileOptions) -> list[str]:
 
 
 def _written_notes(manifest: Manifest) -> list[str]:
-    return [] if manifest.quantization is None else [quantization_note(manifest.quantization)]
+    notes = [] if manifest.seeded is None else [WARNING]
+    if manifest.quantization is not None:
+        notes.append(quantization_note(manifest.quantization))
+    return notes
 
 
 def _summary(

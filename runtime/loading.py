@@ -106,7 +106,7 @@ def plan_for(artifact: Artifact, target: str, request: LoadRequest) -> MemoryPla
         workers=request.threads,
         snapshots=request.snapshots,
     )
-    machine = available_memory() + weights  # mapped weights are file memory
+    machine = available_memory() + artifact.mapped_bytes  # which is file memory
     budget = machine if request.memory is None else min(machine, request.memory)
     budget -= request.prefix_bytes
     if request.context is None and request.memory is not None:

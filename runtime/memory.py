@@ -7,7 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 import tvm_ffi
 
-from runtime.artifact import Artifact, MappedTensors, Symbol, ValueKind, pool_symbol
+from runtime.artifact import (
+    SEEDED,
+    Artifact,
+    MappedTensors,
+    SeededTensors,
+    Symbol,
+    ValueKind,
+    pool_symbol,
+)
 from runtime.errors import MemoryBudgetError
 from runtime.plan import MemoryPlan, Part
 from runtime.units import format_bytes
@@ -24,7 +32,7 @@ def poison_wanted() -> bool:
 
 
 class Memory:
-    """The buffers of a plan in one anonymous mapping, and the weights as mapped files.
+    """The buffers of a plan in one anonymous mapping, and the weights: mapped files, or seeded.
 
     `arrays` and `tensors` are views by value name, made once. Nothing is allocated afterwards.
     """
@@ -37,9 +45,7 @@ class Memory:
         self._bytes = np.frombuffer(self._map, np.uint8)
         if poison:
             self._bytes[:] = POISON
-        self._files = {
-            name: MappedTensors(artifact.path(name)) for name in artifact.manifest.weight_files
-        }
+        self._files = _open_weights(artifact)
         self.arrays: Mapping[str, np.ndarray] = {**self._views(), **self._weights(artifact)}
         self.tensors = {name: tvm_ffi.from_dlpack(array) for name, array in self.arrays.items()}
         for name, place in plan.places.items():
@@ -106,6 +112,13 @@ class Memory:
             if place.value.kind is ValueKind.POOL:
                 pools[pool_symbol(place.value)].append(self.arrays[name])
         return pools
+
+
+def _open_weights(artifact: Artifact) -> dict[str, MappedTensors | SeededTensors]:
+    """The weights by file; those of a seed are made here."""
+    if artifact.manifest.seeded is not None:
+        return {SEEDED: SeededTensors(artifact.manifest.seeded)}
+    return {name: MappedTensors(artifact.path(name)) for name in artifact.manifest.weight_files}
 
 
 _IN_MAPPING = (

@@ -164,6 +164,7 @@ class Model:
             "target": self._target,
             "dtype": manifest.dtype,
             "attention": manifest.attention,
+            "random_weights": manifest.seeded is not None,
             "kernels": len({kernel.symbol for kernel in manifest.kernels}),
             "threads": sizes.workers,
             "context": sizes.context,
@@ -177,7 +178,7 @@ class Model:
             "memory": {
                 "total_bytes": sum(counters.values()),
                 "planned_bytes": plan.total_bytes,
-                "anonymous_bytes": plan.mapping_bytes,
+                "anonymous_bytes": plan.total_bytes - self.artifact.mapped_bytes,
                 "arena_lower_bound_bytes": plan.packing.lower_bound,
                 "token_bytes": plan.token_bytes,
                 "parts": {part.value: size for part, size in counters.items()},

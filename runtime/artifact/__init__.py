@@ -46,6 +46,7 @@ from runtime.artifact.program import (
     pool_symbol,
 )
 from runtime.artifact.reader import Artifact, open_artifact
+from runtime.artifact.seeded import SEEDED, Fill, SeededTensors, SeededWeights
 from runtime.artifact.tensors import MappedTensors, StoredTensor, TensorSpec, TensorWriter
 from runtime.artifact.writer import (
     GOLDEN_NAME,
@@ -62,12 +63,14 @@ __all__ = [
     "GOLDEN_TENSORS_NAME",
     "MANIFEST_NAME",
     "PROGRAM_NAME",
+    "SEEDED",
     "Artifact",
     "ArtifactWriter",
     "CalibrationInfo",
     "Dim",
     "ElementType",
     "FileInfo",
+    "Fill",
     "FormatVersion",
     "Golden",
     "GoldenKind",
@@ -92,6 +95,8 @@ __all__ = [
     "RandomArgument",
     "Rejection",
     "ScratchArgument",
+    "SeededTensors",
+    "SeededWeights",
     "Step",
     "StoredArgument",
     "StoredTensor",

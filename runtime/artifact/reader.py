@@ -37,7 +37,13 @@ class Artifact:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weight files, which are mapped whole."""
+        """Bytes of all weights: of the files, which are mapped whole, or made from a seed."""
+        seeded = self.manifest.seeded
+        return self.mapped_bytes if seeded is None else seeded.nbytes
+
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of the weight files."""
         return sum(self.manifest.files[path].size for path in self.manifest.weight_files)
 
     def has(self, path: str) -> bool:
@@ -179,7 +185,7 @@ def _read_program(directory: Path, manifest: Manifest) -> Program:
 
 
 def _read_weights(directory: Path, manifest: Manifest) -> dict[str, tuple[str, StoredTensor]]:
-    weights: dict[str, tuple[str, StoredTensor]] = {}
+    weights = {} if manifest.seeded is None else manifest.seeded.places()
     for name in manifest.weight_files:
         if name not in manifest.files:
             raise _damaged(directory / name, "the file is not listed among the files")

@@ -89,7 +89,7 @@ def _machine_bytes(artifact: Artifact) -> int:
     """What a loader could take here now: free memory, and the weights, which are file memory."""
     from runtime.memory import available_memory  # loads the kernel interface
 
-    return available_memory() + artifact.weight_bytes
+    return available_memory() + artifact.mapped_bytes
 
 
 def _parts_table(

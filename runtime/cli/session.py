@@ -10,6 +10,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import runtime
+from runtime.artifact.seeded import WARNING
 from runtime.cli.common import notes, print_json
 from runtime.cli.prompt import Ask, conversation_ids
 from runtime.cli.summary import describe, describe_saved, saved_summary, summary
@@ -42,6 +43,8 @@ class Session:
             threads=options["threads"],
         )
         self._console = notes()
+        if self._model.artifact.manifest.seeded is not None:
+            self._console.print(f"warning: {WARNING}", soft_wrap=True)
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""

@@ -14,6 +14,8 @@ _ENDINGS = {
     Finish.CONTEXT: "the end of the context (--context)",
 }
 INTERRUPTED = "interrupted"
+_SHARED = ("context", "chunk", "threads", "memory", "random_weights")
+"""What every report takes from the model's `info`."""
 
 
 def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict
             "seconds": generation.decode_seconds,
             "tokens_per_second": generation.decode_rate,
         },
-        **{name: info[name] for name in ("context", "chunk", "threads", "memory")},
+        **{name: info[name] for name in _SHARED},
     }
 
 
@@ -41,6 +43,7 @@ def summary(report: dict[str, Any]) -> str:
     """The report of `describe` in three lines."""
     prefill, decode, memory = report["prefill"], report["decode"], report["memory"]
     finish = report["finish"]
+    origin = "random" if report["random_weights"] else "mapped"
     ending = f"ended by {_ENDINGS[Finish(finish)]}" if finish != INTERRUPTED else INTERRUPTED
     return (
         f"prompt {report['prompt_tokens']} tokens in {prefill['seconds']:.3f} s "
@@ -49,7 +52,7 @@ def summary(report: dict[str, Any]) -> str:
         f"({decode['tokens_per_second']:.1f} tokens/s), {ending}\n"
         f"memory {format_bytes(memory['planned_bytes'])} planned, "
         f"{format_bytes(memory['total_bytes'])} used, of it "
-        f"{format_bytes(memory['parts']['weights'])} mapped weights; {report['threads']} threads"
+        f"{format_bytes(memory['parts']['weights'])} {origin} weights; {report['threads']} threads"
     )
 
 
@@ -67,7 +70,7 @@ def describe_saved(
             "seconds": seconds,
             "tokens_per_second": new_tokens / seconds if seconds else 0.0,
         },
-        **{name: info[name] for name in ("context", "chunk", "threads", "memory")},
+        **{name: info[name] for name in _SHARED},
     }
 
 

@@ -108,7 +108,7 @@ def test_another_major_version_names_both(copy: Path):
 
     _edit(copy, newer, signed=False)
     with pytest.raises(
-        ArtifactError, match=r"format 7\.2, this runtime reads format 1\.0"
+        ArtifactError, match=r"format 7\.2, this runtime reads format 1\.1"
     ) as caught:
         open_artifact(copy)
     assert caught.value.fix == "update the runtime"
