@@ -21,6 +21,7 @@ from codegen.quantization.report import quantization_note
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
 from runtime.artifact import Manifest
+from runtime.artifact.seeded import WARNING
 from runtime.artifact.writer import ArtifactWriter, write_artifact
 from runtime.plan import (
     USUAL_BUDGETS,
@@ -106,6 +107,8 @@ def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, 
     )
     stored = plan.stored_for(kind)
     weights = weight_file_bytes(stored) if kind == "cpu" else device_weight_bytes(stored)
+    if kind == "cpu" and options.is_random:
+        weights = device_weight_bytes(stored)
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(
         token_parts(plan.program, target, sizes),
@@ -121,7 +124,10 @@ def _notes(plan: Plan, options: CompileOptions) -> list[str]:
 
 
 def _written_notes(manifest: Manifest) -> list[str]:
-    return [] if manifest.quantization is None else [quantization_note(manifest.quantization)]
+    notes = [] if manifest.seeded is None else [WARNING]
+    if manifest.quantization is not None:
+        notes.append(quantization_note(manifest.quantization))
+    return notes
 
 
 def _summary(

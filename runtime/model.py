@@ -164,6 +164,7 @@ class Model:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
         engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
         sizes, counters, store = plan.sizes, self._memory.counters, engine.store
+        mapped = self.artifact.mapped_bytes_of(self._device.target)
         return {
             "path": str(self.artifact.directory),
             "format": str(manifest.format),
@@ -172,6 +173,7 @@ class Model:
             "device": self._device.describe,
             "dtype": manifest.dtype,
             "attention": manifest.attention,
+            "random_weights": manifest.seeded is not None,
             "kernels": len({kernel.symbol for kernel in manifest.kernels}),
             "threads": sizes.workers,
             "context": sizes.context,
@@ -185,7 +187,7 @@ class Model:
             "memory": {
                 "total_bytes": sum(counters.values()),
                 "planned_bytes": plan.total_bytes,
-                "anonymous_bytes": plan.mapping_bytes,
+                "anonymous_bytes": plan.total_bytes - mapped,
                 "arena_lower_bound_bytes": plan.packing.lower_bound,
                 "token_bytes": plan.token_bytes,
                 "parts": {part.value: size for part, size in counters.items()},

@@ -38,7 +38,9 @@ class Artifact:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all weight files."""
+        """Bytes of all weights: of the files, which are mapped whole, or made from a seed."""
+        if self.manifest.seeded is not None:
+            return self.manifest.seeded.nbytes
         return sum(self.manifest.files[path].size for path in self.manifest.weight_files)
 
     def weights_of(self, target: str) -> tuple[str, ...]:
@@ -52,10 +54,15 @@ class Artifact:
 
     def weight_bytes_of(self, target: str) -> int:
         """Bytes of a target's weights in memory: whole files on a CPU, which maps them."""
-        if is_gpu(target):
+        if is_gpu(target) or self.manifest.seeded is not None:
             specs = (self.weights[name][1].spec for name in self.weights_of(target))
             return sum(align(spec.nbytes) for spec in specs)
         return sum(self.manifest.files[path].size for path in self.weight_files_of(target))
+
+    def mapped_bytes_of(self, target: str) -> int:
+        """Bytes of the weights that are file memory: all on a CPU, but for those of a seed."""
+        mapped = not is_gpu(target) and self.manifest.seeded is None
+        return self.weight_bytes_of(target) if mapped else 0
 
     def has(self, path: str) -> bool:
         """True if the artifact has this file."""
@@ -213,7 +220,7 @@ def _read_program(directory: Path, manifest: Manifest) -> Program:
 
 
 def _read_weights(directory: Path, manifest: Manifest) -> dict[str, tuple[str, StoredTensor]]:
-    weights: dict[str, tuple[str, StoredTensor]] = {}
+    weights = {} if manifest.seeded is None else manifest.seeded.places()
     for name in manifest.weight_files:
         if name not in manifest.files:
             raise _damaged(directory / name, "the file is not listed among the files")

@@ -68,8 +68,8 @@ class CpuDevice:
         return f"{self.workers} threads"
 
     def available(self) -> int:
-        """Free memory, and the weights, which are file memory."""
-        return available_memory() + self._artifact.weight_bytes_of(self.target)
+        """Free memory, and the weights that are file memory."""
+        return available_memory() + self._artifact.mapped_bytes_of(self.target)
 
     def open(self) -> None:
         """Open the library, whose hash was checked; ArtifactError where it does not fit."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tvm_ffi
 
-from runtime.artifact import Artifact, MappedTensors, Symbol, ValueKind
+from runtime.artifact import SEEDED, Artifact, MappedTensors, SeededTensors, Symbol, ValueKind
 from runtime.device import POISON, rows_by_symbol
 from runtime.errors import MemoryBudgetError
 from runtime.plan import MemoryPlan, Part
@@ -18,7 +18,7 @@ POPULATE_WRITE = 23
 
 
 class CpuMemory:
-    """The buffers of a plan in one anonymous mapping, and the weights as mapped files.
+    """The buffers of a plan in one anonymous mapping, and the weights: mapped files, or seeded.
 
     `arrays` and `tensors` are views by value name, made once. The host's arrays are the buffers.
     """
@@ -31,9 +31,7 @@ class CpuMemory:
         self._bytes = np.frombuffer(self._map, np.uint8)
         if poison:
             self._bytes[:] = POISON
-        self._files = {
-            name: MappedTensors(artifact.path(name)) for name in artifact.weight_files_of(target)
-        }
+        self._files = _open_weights(artifact, target)
         weights = self._weights(artifact, target)
         self.arrays: Mapping[str, np.ndarray] = {**self._views(), **weights}
         self.tensors = {name: tvm_ffi.from_dlpack(array) for name, array in self.arrays.items()}
@@ -117,6 +115,14 @@ class CpuMemory:
             dtype = artifact.program.values[name].dtype.numpy
             weights[name] = self._files[file].array(name).view(dtype)
         return weights
+
+
+def _open_weights(artifact: Artifact, target: str) -> dict[str, MappedTensors | SeededTensors]:
+    """The weights of a target by file; those of a seed are made here."""
+    if artifact.manifest.seeded is not None:
+        names = artifact.weights_of(target)
+        return {SEEDED: SeededTensors(artifact.manifest.seeded, names)}
+    return {name: MappedTensors(artifact.path(name)) for name in artifact.weight_files_of(target)}
 
 
 _IN_MAPPING = (

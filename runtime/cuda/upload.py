@@ -46,12 +46,17 @@ def upload(
 def _pieces(
     artifact: Artifact, places: Mapping[str, int], size: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Addresses and the bytes that belong there, file by file."""
+    """Addresses and the bytes that belong there, file by file, or made from the seed."""
+    seeded = artifact.manifest.seeded
     path, file = "", None
     for name, address in places.items():
-        if file is None or artifact.weights[name][0] != path:
-            path = artifact.weights[name][0]
-            file = MappedTensors(artifact.path(path))
-        data = file.array(name).reshape(-1).view(np.uint8)
+        if seeded is not None:
+            values = seeded.make(name)
+        else:
+            if file is None or artifact.weights[name][0] != path:
+                path = artifact.weights[name][0]
+                file = MappedTensors(artifact.path(path))
+            values = file.array(name)
+        data = values.reshape(-1).view(np.uint8)
         for first in range(0, len(data), size):
             yield address + first, data[first : first + size]
