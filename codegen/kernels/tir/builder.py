@@ -10,10 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tvm import tirx
-from tvm.script.ir_builder import IRBuilder
-
-from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.ir import T, ir_builder, tirx
 from codegen.kernels.tir.shims import shims
 from codegen.targets.cpu import REQUIRED_INSTRUCTIONS, CpuTarget
 
@@ -47,7 +44,7 @@ class KernelBuilder:
         handle = T.arg(f"{name}_handle", T.handle())
         extents = [self.capacity(d) if isinstance(d, str) else long(d) for d in shape]
         buffer = T.match_buffer(handle, extents, dtype, align=ALIGNMENT)
-        IRBuilder.name(name, buffer)
+        ir_builder.IRBuilder.name(name, buffer)
         return Tensor(buffer)
 
     def require(self, *flags: str) -> None:
@@ -137,7 +134,7 @@ def kernel(symbol: str, target: CpuTarget, *, noalias: bool = True) -> Iterator[
     place).
     """
     builder = KernelBuilder(symbol, target, noalias)
-    with IRBuilder() as ir, T.prim_func(s_tir=True):
+    with ir_builder.IRBuilder() as ir, T.prim_func(s_tir=True):
         T.func_name(symbol)
         T.func_attr({"global_symbol": symbol, "tirx.noalias": noalias})
         yield builder
