@@ -12,7 +12,15 @@ from xdsl.ir import Attribute
 
 from codegen.kernels.operands import padded
 from passes.kernel_choice import Workspace
-from runtime.artifact import Dim, ElementType, Symbol, Value, ValueKind, dim_of
+from runtime.artifact import (
+    Dim,
+    ElementType,
+    Polynomial,
+    Symbol,
+    Value,
+    ValueKind,
+    dim_of,
+)
 from sala_ir.dialect.types import CompressedKeysType, KvCacheType, RecurrentStateType, StateType
 from sala_ir.reference.cache import COARSE_FACTOR
 
@@ -59,9 +67,14 @@ def activation(kind: TensorType, rows: Dim) -> Value:
 
 def workspace(scratch: Workspace) -> Value:
     """Scratch memory of one step, one row for each worker."""
-    columns: Dim = scratch.elements
-    if scratch.elements_per_page:
-        columns = dim_of(Symbol.SEQUENCE_PAGES, scratch.elements_per_page, scratch.elements)
+    growth = (
+        (Symbol.SEQUENCE_PAGES, scratch.elements_per_page),
+        (Symbol.TOKENS, scratch.elements_per_token),
+        (Symbol.SEQUENCES, scratch.elements_per_sequence),
+    )
+    terms = tuple((factor, (symbol,)) for symbol, factor in growth if factor)
+    constant = ((scratch.elements, ()),) if scratch.elements else ()
+    columns: Dim = Polynomial(terms=(*terms, *constant)) if terms else scratch.elements
     shape = (dim_of(Symbol.WORKERS), columns)
     return Value(kind=ValueKind.WORKSPACE, dtype=ElementType(scratch.dtype), shape=shape)
 

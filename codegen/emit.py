@@ -8,7 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from codegen.encodings import value_type
+from codegen.encodings import part_name, value_type
+from codegen.integer_rows import Measure
 from codegen.packing import PackedWeight, pieces
 from codegen.progress import Advance
 from codegen.weights import RowSource
@@ -80,15 +81,19 @@ def weight_file_bytes(weights: Sequence[PackedWeight]) -> int:
 
 
 def write_weights(
-    writer: ArtifactWriter, weights: Sequence[PackedWeight], source: RowSource, advance: Advance
+    writer: ArtifactWriter,
+    weights: Sequence[PackedWeight],
+    source: RowSource,
+    advance: Advance,
+    measure: Measure | None = None,
 ) -> tuple[str, ...]:
     """Stream every weight into its file; the paths of the files."""
     files = weight_files(weights)
     for path, group in files.items():
         with writer.tensors(path, [spec for weight in group for spec in weight.specs]) as tensors:
             for weight in group:
-                for piece in pieces(weight, source):
-                    tensors.write(weight.name, piece)
+                for suffix, piece in pieces(weight, source, measure):
+                    tensors.write(part_name(weight.name, suffix), piece)
                     advance(piece.nbytes)
     return tuple(files)
 

@@ -2,7 +2,7 @@
 
 Panel layout of a weight [N, K]: [Np/rows][Kp/p][rows][p], N padded with zero rows to whole
 panels, K with zeros to a multiple of 16, p elements that share 32 bits. Row-major: the last
-dimension padded with zeros to a multiple of 16.
+dimension padded with zeros to a multiple of 16. Integers: see `codegen.encodings`.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ import numpy as np
 from xdsl.ir import Operation, SSAValue
 
 from codegen.encodings import WeightPart, weight_parts
+from codegen.integer_panels import panel_codes, panel_groups
+from codegen.integer_rows import Measure, integer_rows
 from codegen.kernels.linear.layout import pack_panels
 from codegen.kernels.operands import padded
 from codegen.weights import RowSource, numpy_element, rows_of, weight_type
@@ -21,6 +23,8 @@ from sala_ir.dialect.types import WeightType
 
 PIECE_BYTES = 16 << 20
 """About as much of a weight as is in memory at a time."""
+ROUNDING_BYTES = 16
+"""Of a value while it is rounded to an integer, in float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,19 @@ def packed_weight(name: str, value: SSAValue) -> PackedWeight:
     return PackedWeight(name, rows, weight_type(value))
 
 
-def pieces(weight: PackedWeight, source: RowSource) -> Iterator[np.ndarray]:
-    """The stored bytes of a weight in order, about `PIECE_BYTES` at a time."""
+def pieces(
+    weight: PackedWeight, source: RowSource, measure: Measure | None = None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The stored bytes of a weight in order, each piece with the suffix of its tensor.
+
+    A piece has about `PIECE_BYTES`. `measure` is told what is rounded to integers on the way.
+    """
+    if weight.type.encoding.is_plain:
+        return (("", piece) for piece in _plain_pieces(weight, source))
+    return _integer_pieces(weight, source, measure)
+
+
+def _plain_pieces(weight: PackedWeight, source: RowSource) -> Iterator[np.ndarray]:
     rows, step = rows_of(weight.rows, source), _rows_per_piece(weight)
     last = rows.shape[0]
     for start in range(0, last, step):
@@ -91,11 +106,27 @@ def pieces(weight: PackedWeight, source: RowSource) -> Iterator[np.ndarray]:
         yield pack_panels(bits, weight.panel_rows) if weight.panel_rows else _padded(bits)
 
 
+def _integer_pieces(
+    weight: PackedWeight, source: RowSource, measure: Measure | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The codes as they are read; scales and zeros, which are small, behind them."""
+    rows, encoding = integer_rows(weight.rows, source, measure), weight.type.encoding
+    step = _rows_per_piece(weight)
+    groups: dict[str, list[np.ndarray]] = {name: [] for name in encoding.parts if name != "codes"}
+    for start in range(0, rows.rows, step):
+        integers = rows.read(start, min(start + step, rows.rows))
+        for name, found in groups.items():
+            found.append(panel_groups(getattr(integers, name), weight.panel_rows))
+        yield "codes", panel_codes(integers, encoding.bits, weight.panel_rows)
+    yield from ((name, np.concatenate(found)) for name, found in groups.items())
+
+
 def _rows_per_piece(weight: PackedWeight) -> int:
     shape = weight.type.get_shape()
     if len(shape) == 1:
         return shape[0]
-    row_bytes = padded(shape[1]) * numpy_element(weight.type.element_type).itemsize
+    item = numpy_element(weight.type.element_type).itemsize
+    row_bytes = padded(shape[1]) * (item if weight.type.encoding.is_plain else ROUNDING_BYTES)
     unit = weight.panel_rows or 1
     return max(1, PIECE_BYTES // (row_bytes * unit)) * unit
 

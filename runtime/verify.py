@@ -188,7 +188,8 @@ def _weight(artifact: Artifact, name: str) -> np.ndarray:
             fix="compile again",
         )
     path, _ = artifact.weights[name]
-    return MappedTensors(artifact.path(path)).array(name)
+    stored = MappedTensors(artifact.path(path)).array(name)
+    return stored.view(artifact.program.values[name].dtype.numpy)
 
 
 def _buffer(

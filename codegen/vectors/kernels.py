@@ -8,6 +8,7 @@ from xdsl.dialects.builtin import BFloat16Type, IntegerType, ModuleOp, TensorTyp
 from xdsl.interpreter import Interpreter
 from xdsl.ir import Attribute, Operation, SSAValue
 
+from codegen.encodings import part_name
 from codegen.kernels.operands import padded
 from codegen.lowering import Lowered
 from codegen.vectors.batch import SPARE_ROWS, VectorBatch, long_batch, short_batch
@@ -202,7 +203,7 @@ class _Call:
         operand = self._op.operands[index]
         if isinstance(operand.type, WeightType):
             name = self._maker.weight_name(operand, self._choice, index)
-            return WeightArgument(tensor=name)
+            return WeightArgument(tensor=part_name(name, suffix))
         if isinstance(operand.type, StateType):
             return self._pool(index, suffix, text)
         base, _ = base_and_start(operand)

@@ -33,6 +33,8 @@ from sala_ir.reference.weights import (
     interleave_weights,
     pack_weight,
     quantize_weight,
+    round_to_integers,
+    scale_and_zero,
     scale_weight,
 )
 
@@ -72,6 +74,8 @@ __all__ = [
     "rms_norm",
     "rope",
     "rope_table",
+    "round_to_integers",
+    "scale_and_zero",
     "scale_weight",
     "select_blocks",
     "slice_columns",

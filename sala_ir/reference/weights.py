@@ -40,15 +40,28 @@ def quantize_weight(
     Each `group` values of a row [.., K] share a scale s (float16) and a zero z, the middle of the
     range or stored: i = clip(round(w / s) + z, 0, 2^bits - 1), value = s (i - z), then `rounding`.
     """
+    levels, scale, zero = round_to_integers(
+        weight, bits=bits, group=group, stores_zeros=stores_zeros
+    )
+    xp = array_namespace(weight)
+    values = xp.reshape(scale * (levels - zero), (weight.shape[0], -1))
+    return rounding(values[:, : weight.shape[1]])
+
+
+def round_to_integers(
+    weight: Array, *, bits: int, group: int, stores_zeros: bool
+) -> tuple[Array, Array, Array]:
+    """Integers [rows, groups, group], scale and zero [rows, groups, 1] of `quantize_weight`.
+
+    The columns are padded with zeros to whole groups.
+    """
     xp = array_namespace(weight)
     rows, columns = weight.shape
     padding = xp.zeros((rows, -columns % group), dtype=weight.dtype)
     grouped = xp.reshape(xp.concat([weight, padding], axis=1), (rows, -1, group))
-    scale, zero = _scale_and_zero(grouped, bits, stores_zeros)
+    scale, zero = scale_and_zero(grouped, bits, stores_zeros)
     safe = xp.where(scale > 0, scale, xp.ones_like(scale))
-    levels = xp.clip(xp.round(grouped / safe) + zero, 0, 2**bits - 1)
-    values = xp.reshape(scale * (levels - zero), (rows, -1))
-    return rounding(values[:, :columns])
+    return xp.clip(xp.round(grouped / safe) + zero, 0, 2**bits - 1), scale, zero
 
 
 def pack_weight(weight: Array) -> Array:
@@ -56,7 +69,7 @@ def pack_weight(weight: Array) -> Array:
     return weight
 
 
-def _scale_and_zero(grouped: Array, bits: int, stores_zeros: bool) -> tuple[Array, Array]:
+def scale_and_zero(grouped: Array, bits: int, stores_zeros: bool) -> tuple[Array, Array]:
     """Scale, rounded to float16, and zero of each group [rows, groups, values]."""
     xp = array_namespace(grouped)
     if not stores_zeros:

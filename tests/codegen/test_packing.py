@@ -43,7 +43,7 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
 def stored(value, source) -> np.ndarray:
     """All pieces of a weight, joined."""
     packed = packed_weight("w", value)
-    flat = np.concatenate([piece.reshape(-1) for piece in pieces(packed, source)])
+    flat = np.concatenate([piece.reshape(-1) for _, piece in pieces(packed, source)])
     return flat.reshape(packed.shape)
 
 
@@ -116,6 +116,6 @@ def test_equal_expressions_are_stored_once():
 def test_no_piece_is_much_larger_than_agreed():
     source = Tensors(w=np.zeros((4096, 1024), np.float32))
     value = PackWeightOp(weight("w", 4096, 1024), LayoutAttr.panel(64)).result
-    sizes = [piece.nbytes for piece in pieces(packed_weight("w", value), source)]
+    sizes = [piece.nbytes for _, piece in pieces(packed_weight("w", value), source)]
     assert max(sizes) <= packing.PIECE_BYTES
     assert sum(sizes) == 4096 * 1024 * 4
