@@ -10,15 +10,18 @@ from typing import Any
 
 from codegen.build import write_files
 from codegen.disk import file_errors, require_temporary_room
-from codegen.emit import weight_file_bytes
+from codegen.emit import device_weight_bytes, weight_file_bytes
 from codegen.lowering import Lowered, lower, parse_targets
+from codegen.opening import open_source
 from codegen.options import CompileOptions
 from codegen.plan import Plan, Source, assemble
 from codegen.planned import INTEGER_LINEAR
 from codegen.progress import Progress
+from codegen.quantization.report import quantization_note
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
-from runtime.artifact.writer import write_artifact
+from runtime.artifact import Manifest
+from runtime.artifact.writer import ArtifactWriter, write_artifact
 from runtime.plan import (
     USUAL_BUDGETS,
     Sizes,
@@ -28,9 +31,7 @@ from runtime.plan import (
     plan_memory,
     token_parts,
 )
-from sala_ir.checkpoint import Checkpoint
 from sala_ir.context import print_module
-from sala_ir.frontends import Frontend, frontend_for, read_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     """Compile as the options say. Raises SalaError for whatever the user can mend."""
     start = perf_counter()
     targets = parse_targets(options.targets)
-    if options.writes:
+    if options.writes and any(target.kind == "cpu" for target in targets.values()):
         find_linker()
     with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
@@ -58,45 +59,53 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
         if options.stop_after is None:
             plan = assemble(source, lowered)
             summary["weights"] = weights_document(plan)
-            summary["memory"] = memory_of(plan, options)
+            summary |= memory_of(plan, options)
             summary["notes"] += _notes(plan, options)
             if options.output is not None and options.writes:
-                output = options.output
-                require_temporary_room()
-                write_artifact(output, lambda writer: write_files(writer, plan, options, progress))
-                summary["artifact"] = {"path": str(output), "bytes": _bytes_in(output)}
+                manifest = _write(options.output, plan, options, progress)
+                size = _bytes_in(options.output)
+                summary["notes"] += _written_notes(manifest)
+                summary["artifact"] = {"path": str(options.output), "bytes": size}
     summary["seconds"] = round(perf_counter() - start, 3)
     return CompileResult(summary, text)
 
 
-def open_source(options: CompileOptions, stack: ExitStack) -> Source:
-    """Read the configuration and the headers of the weights, and capture the graph."""
-    checkpoint = None
-    if options.config_file is not None:
-        place, raw = options.config_file, read_config(options.config_file)
-    else:
-        assert options.checkpoint is not None, "checked with the options"
-        place, raw = options.checkpoint / "config.json", read_config(options.checkpoint)
-    frontend: Frontend = frontend_for(raw, file=str(place))
-    config = frontend.parse_config(raw, file=str(place))
-    tensors = frontend.expected_tensors(config)
-    if options.checkpoint is not None:
-        checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
-        checkpoint.check(tensors)
-    captured = frontend.build_module(config, options.attention)
-    return Source(raw, config, tensors, captured, checkpoint)
+def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
+    """Write the artifact; its manifest, but for the hashes."""
+    require_temporary_room()
+    written: list[Manifest] = []
+
+    def fill(writer: ArtifactWriter) -> Manifest:
+        written.append(write_files(writer, plan, options, progress))
+        return written[0]
+
+    write_artifact(output, fill)
+    return written[0]
 
 
 def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
-    """The planned memory for one sequence of the default context, and how far memory goes."""
+    """The planned memory for one sequence of the default context, and how far memory goes.
+
+    `memory` is that of the first target, `memory_by_target` that of the first of every kind.
+    """
+    firsts = {lowered.target.kind: lowered for lowered in reversed(plan.lowered)}
+    documents = {
+        lowered.name: _memory(plan, options, lowered) for lowered in reversed(firsts.values())
+    }
+    return {"memory": documents[plan.lowered[0].name], "memory_by_target": documents}
+
+
+def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, Any]:
+    target, kind = lowered.name, lowered.target.kind
     sizes = Sizes(
         context=options.context,
         batch=1,
         chunk=options.chunk,
         sequences=1,
-        workers=len(os.sched_getaffinity(0)),
+        workers=len(os.sched_getaffinity(0)) if kind == "cpu" else 1,
     )
-    target, weights = plan.lowered[0].name, weight_file_bytes(plan.stored)
+    stored = plan.stored_for(kind)
+    weights = weight_file_bytes(stored) if kind == "cpu" else device_weight_bytes(stored)
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(
         token_parts(plan.program, target, sizes),
@@ -109,6 +118,10 @@ def _notes(plan: Plan, options: CompileOptions) -> list[str]:
         asked = options.quantization.value
         return [f"a plan on paper: the kernels that read {asked} weights do not exist yet"]
     return []
+
+
+def _written_notes(manifest: Manifest) -> list[str]:
+    return [] if manifest.quantization is None else [quantization_note(manifest.quantization)]
 
 
 def _summary(

@@ -1,12 +1,23 @@
 """What a user asks of the compiler, checked."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
+from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
 from runtime.errors import RequestError
 from sala_ir.frontends import AttentionMode
+
+
+class Rounding(StrEnum):
+    """How values become integers."""
+
+    GPTQ = "gptq"
+    """So that errors cancel for the inputs of a calibration text."""
+    NEAREST = "nearest"
+
 
 BUILT = (Quantization.NONE,)
 """Quantisations whose kernels can be built."""
@@ -26,6 +37,10 @@ class CompileOptions:
     dtype: Precision = Precision.BFLOAT16
     attention: AttentionMode = AttentionMode.CONFIG
     quantization: Quantization = Quantization.NONE
+    rounding: Rounding = Rounding.GPTQ
+    calibration: Path | None = None
+    calibration_tokens: int = DEFAULT_TOKENS
+    activation_order: bool = False
     context: int = 32768
     chunk: int = 512
     dump_ir: Path | None = None
@@ -38,8 +53,18 @@ class CompileOptions:
         """True where an artifact is written at the end."""
         return not (self.dry_run or self.stop_after)
 
+    @property
+    def calibrates(self) -> bool:
+        """True where a calibration text decides how weights are rounded."""
+        return self.quantization is not Quantization.NONE and self.rounding is Rounding.GPTQ
+
     def check(self) -> None:
         """Raise RequestError where the options contradict each other."""
+        if not self.calibrates and (self.calibration is not None or self.activation_order):
+            raise RequestError(
+                "--calibration and --activation-order are for error-aware rounding",
+                expected="--quantize int4-g128, int4-g32 or int8 with --rounding gptq",
+            )
         if self.checkpoint is None and self.config_file is None:
             raise RequestError("no checkpoint is named", fix="give a directory, or --config FILE")
         if self.checkpoint is not None and self.config_file is not None:

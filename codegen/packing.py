@@ -29,11 +29,15 @@ ROUNDING_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class PackedWeight:
-    """One stored weight: its name, the expression that gives its rows, and its layout's type."""
+    """One stored weight: its name, the expression that gives its rows, and its layout's type.
+
+    `readers` are the kinds of targets whose kernels read it.
+    """
 
     name: str
     rows: SSAValue
     type: WeightType
+    readers: tuple[str, ...] = ()
 
     @property
     def panel_rows(self) -> int:

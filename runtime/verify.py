@@ -29,12 +29,13 @@ from runtime.artifact import (
 )
 from runtime.artifact.base import ALIGNMENT
 from runtime.artifact.golden import Argument
-from runtime.device import CpuDevice, default_threads
+from runtime.choose_device import choose_device
+from runtime.cpu.device import CpuDevice, default_threads
+from runtime.device import POISON
 from runtime.errors import ArtifactError
 from runtime.loading import LoadRequest, plan_for
-from runtime.memory import POISON
 from runtime.model import Model
-from runtime.targets import choose_target, runnable_targets
+from runtime.targets import runnable_targets
 
 
 class VectorKind(StrEnum):
@@ -129,7 +130,7 @@ def _run_model(
 ) -> VectorResult:
     tokens = stored.array(vector.token_ids)
     expected = stored.array(vector.logits)
-    target = choose_target(artifact)
+    device = choose_device(artifact, None, None, threads)
     request = LoadRequest(
         context=len(tokens),
         batch=1,
@@ -138,8 +139,8 @@ def _run_model(
         chunk=None,
         sequences=1,
     )
-    plan = plan_for(artifact, target, request)
-    with Model(artifact, plan, target=target, poison=True) as model:
+    plan = plan_for(artifact, device, request)
+    with Model(artifact, plan, device, poison=True) as model:
         found = model.logits(tokens)[len(tokens) - len(expected) :]
     difference, excess = compare(found, expected, absolute=vector.absolute, relative=0.0)
     return VectorResult(VectorKind.MODEL, vector.name, difference, excess)
@@ -149,6 +150,7 @@ def _run_kernel(
     artifact: Artifact, vector: KernelVector, stored: MappedTensors, threads: int
 ) -> VectorResult:
     device = CpuDevice(artifact, vector.target, threads)
+    device.open()
     buffers = [_buffer(argument, artifact, stored, threads) for argument in vector.arguments]
     device.use_threads()
     device.kernel(vector.kernel)(*(tvm_ffi.from_dlpack(buffer) for buffer in buffers))

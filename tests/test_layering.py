@@ -11,7 +11,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("sala_ir", "passes", "codegen", "runtime")
 # Modules of the runtime that every package may import, so that nothing is defined twice.
-LEAVES = ("runtime.artifact", "runtime.plan", "runtime.errors", "runtime.units")
+LEAVES = (
+    "runtime.artifact",
+    "runtime.plan",
+    "runtime.errors",
+    "runtime.timing",
+    "runtime.tokenizer",
+    "runtime.units",
+)
 MAY_IMPORT = {
     "sala_ir": ("sala_ir", *LEAVES),
     "passes": ("passes", "sala_ir", *LEAVES),

@@ -1,11 +1,13 @@
 """`manifest.json`: what an artifact is, what it needs, and every file with its hash."""
 
+from typing import Any
+
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from runtime.artifact.base import Frozen
 
 MAJOR = 1
-MINOR = 0
+MINOR = 1
 
 
 class FormatVersion(Frozen):
@@ -58,6 +60,51 @@ class TensorInfo(Frozen):
     layout: str
 
 
+class QuantizedTensor(Frozen):
+    """A tensor of the checkpoint in a quantised model.
+
+    `role` is what it is for, `encoding` how it is stored (`plain`: as it was). Errors are the root
+    of the lost part of the squares: of the weight, and of the linear's outputs for the
+    calibration text; None where that is not known.
+    """
+
+    role: str
+    encoding: str
+    weight_error: float | None = None
+    output_error: float | None = None
+
+
+class CalibrationInfo(Frozen):
+    """The text that the rounding was fitted to: `sha256` of its token ids as int32."""
+
+    origin: str
+    tokens: PositiveInt
+    sha256: str
+    activation_order: bool = False
+
+
+class QuantizationInfo(Frozen):
+    """How the integers of a model came about: `rounding` is gptq, nearest, or the checkpoint's.
+
+    `scheme` is the encoding that was asked for, or the format of the checkpoint.
+    """
+
+    scheme: str
+    rounding: str = Field(pattern="^(gptq|nearest|checkpoint)$")
+    calibration: CalibrationInfo | None = None
+    tensors: dict[str, QuantizedTensor]
+
+    def __str__(self) -> str:
+        """How the integers came about, in a line."""
+        if self.rounding == "checkpoint":
+            return f"{self.scheme}, as the checkpoint stores it"
+        if self.calibration is None:
+            return f"{self.scheme}, each value rounded to the nearest"
+        found = self.calibration
+        order = ", in activation order" if found.activation_order else ""
+        return f"{self.scheme} by GPTQ on {found.tokens} tokens of {found.origin}{order}"
+
+
 class FileInfo(Frozen):
     """Size in bytes and SHA-256 (lower-case hexadecimal) of a file."""
 
@@ -80,13 +127,23 @@ class Rejection(Frozen):
     reason: str
 
 
+KernelConstant = bool | int | float | str | tuple[bool | int | float | str, ...]
+"""A constant that a kernel was compiled for, or a number of its schedule."""
+
+
 class KernelInfo(Frozen):
-    """A kernel, the rule that chose it and the rules that refused."""
+    """A kernel, the rule that chose it and the rules that refused.
+
+    `spec` has the constants that it was compiled for; `schedule` its tiles where they were tuned,
+    nothing where they are the family's default.
+    """
 
     symbol: str
     family: str
     rule: str
     target: str = "cpu"
+    spec: dict[str, KernelConstant] = Field(default_factory=dict)
+    schedule: dict[str, Any] = Field(default_factory=dict)
     rejected: tuple[Rejection, ...] = ()
 
 
@@ -113,6 +170,7 @@ class Manifest(Frozen):
     versions: dict[str, str]
     tensors: dict[str, TensorInfo] = Field(default_factory=dict)
     weight_files: tuple[str, ...] = ()
+    quantization: QuantizationInfo | None = None
     golden: GoldenKind | None = None
     passes: tuple[PassInfo, ...] = ()
     kernels: tuple[KernelInfo, ...] = ()

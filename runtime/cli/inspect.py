@@ -49,6 +49,12 @@ FAILED = 1
     show_default=False,
     help="Kernels, the rules that chose them, and why others refused.",
 )
+@click.option(
+    "--weights",
+    is_flag=True,
+    show_default=False,
+    help="Every tensor, how it is stored, and the error of those that were quantised.",
+)
 @click.option("--ir", is_flag=True, show_default=False, help="Print the captured graph.")
 @click.option(
     "--verify",
@@ -96,6 +102,7 @@ def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Sect
     """What was asked for, and the exit code; the manifest where nothing was."""
     from runtime.cli import sections as make
     from runtime.cli.memory_section import MemoryRequest, memory_section
+    from runtime.cli.weights_section import weights_section
 
     planning = {
         "target": options["target"],
@@ -104,7 +111,7 @@ def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Sect
         "threads": options["threads"] or len(os.sched_getaffinity(0)),
         "plot": options["plot"],
     }
-    chosen = {name: options[name] for name in ("memory", "kernels", "ir", "verify")}
+    chosen = {name: options[name] for name in ("memory", "kernels", "weights", "ir", "verify")}
     chosen["memory"] = chosen["memory"] or bool(options["context"] or options["plot"])
     made: list[Section] = []
     if not any(chosen.values()):
@@ -113,6 +120,8 @@ def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Sect
         made.append(memory_section(artifact, MemoryRequest(**planning)))
     if chosen["kernels"]:
         made.append(make.kernels_section(artifact))
+    if chosen["weights"]:
+        made.append(weights_section(artifact))
     if chosen["ir"]:
         made.append(make.graph_section(artifact))
     if not chosen["verify"]:

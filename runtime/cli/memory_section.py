@@ -87,7 +87,7 @@ def _sizes(artifact: Artifact, request: MemoryRequest, context: int) -> Sizes:
 
 def _machine_bytes(artifact: Artifact) -> int:
     """What a loader could take here now: free memory, and the weights, which are file memory."""
-    from runtime.memory import available_memory  # loads the kernel interface
+    from runtime.cpu.memory import available_memory  # loads the kernel interface
 
     return available_memory() + artifact.weight_bytes
 

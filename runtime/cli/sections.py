@@ -85,6 +85,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
         "context": f"{format_tokens(manifest.context)} by default, prefill in chunks of "
         f"{format_tokens(manifest.chunk)}",
         "weights": f"{len(artifact.weights)} tensors, {format_bytes(artifact.weight_bytes)}",
+        "quantized": str(manifest.quantization or ""),
         "text": _text_support(artifact),
         "golden": manifest.golden.kind if manifest.golden else "none",
         "format": str(manifest.format),

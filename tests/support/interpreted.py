@@ -232,3 +232,29 @@ class _Bounds:
     def _place(self, address: int) -> str:
         index = max(bisect_right(self.starts, address) - 1, 0)
         return f"byte {address - self.starts[index]} of {self.ends[index] - self.starts[index]}"
+
+
+def run_code(
+    function: JITFunction,
+    grid: tuple[int, int, int],
+    arguments: Mapping[str, tuple[str, int]],
+    constants: Mapping[str, Any],
+    memory: Iterable[np.ndarray],
+) -> None:
+    """Run every program of a launch as a driver gets it: values with Triton's types by name.
+
+    Addresses are those of host memory and have to lie in one of the arrays `memory`.
+    """
+    values = {name: _typed(kind, value) for name, (kind, value) in arguments.items()}
+    with _interpreting(memory):
+        interpreted = _interpreted(function).rewrite()
+        interpreter.interpreter_builder.set_grid_dim(*grid)
+        for program in product(*map(range, grid)):
+            interpreter.interpreter_builder.set_grid_idx(*program)
+            interpreted(**values, **constants)
+
+
+def _typed(kind: str, value: int) -> Any:
+    if kind.startswith("*"):
+        return _scalar(np.uint64(value), tl.pointer_type(tl.str_to_ty(kind[1:], None)))
+    return _scalar(np.int32(value), tl.int32)
