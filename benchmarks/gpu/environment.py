@@ -28,7 +28,7 @@ def main() -> None:
         "device": device.name,
         "multiprocessors": device.multi_processor_count,
         "memory_bytes": device.total_memory,
-        "driver_cuda": Driver.open().version,
+        "driver_cuda": Driver(0).version,
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": sys.version.split()[0], "torch cuda": torch.version.cuda},
     }
