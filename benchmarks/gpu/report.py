@@ -102,9 +102,32 @@ def _models(parts: dict[str, Any]) -> list[str]:
             "times the floor",
         )
         lines += ["", *table(head, rows)]
-        memory = document["memory"]
-        lines += ["", f"Planned device memory {format_bytes(int(memory['total_bytes']))}."]
+        planned, used = document["memory"]["total_bytes"], document["device_used_bytes"]
+        lines += [
+            "",
+            f"Device memory: {format_bytes(planned)} planned, {format_bytes(used)} taken.",
+        ]
+        lines += _kernels(document["rows"])
     return lines
+
+
+def _kernels(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Time by kernel family at the marks where it was taken, beside its floor."""
+    found = [
+        (
+            f"{kernel['family']}, {kernel['phase']}",
+            format_tokens(int(row["tokens"])),
+            f"{kernel['steps']:.0f}",
+            f"{kernel['seconds'] * 1e3:.3f}",
+            f"{kernel['floor_seconds'] * 1e3:.3f}",
+            f"{kernel['floor_seconds'] / kernel['seconds']:.2f}",
+            kernel["bound"],
+        )
+        for row in rows
+        for kernel in row.get("kernels", ())
+    ]
+    head = ("kernels of one step", "context", "launched", "ms", "floor ms", "fraction", "bound by")
+    return ["", *table(head, found)] if found else []
 
 
 def _model_row(

@@ -41,7 +41,7 @@ part environment 30 "$python" -m benchmarks.gpu.environment --output "$results/e
 part golden 90 "$python" -m benchmarks.gpu.golden "$prepared" --output "$results/golden.json"
 part kernel-checks 120 "$python" -m benchmarks.gpu.kernel_checks --output "$results/kernel-checks.json"
 part peers 60 "$python" -m benchmarks.gpu.peers --output "$results/peers.json"
-part model-int4 130 "$python" -m benchmarks.gpu.model "$prepared/released-int4.sala" --memory 16GiB \
+part model-int4 130 "$python" -m benchmarks.gpu.model "$prepared/released-int4.sala" --memory 16GiB --chunk 2048 \
   --output "$results/model-int4.json"
 part model-bf16 130 "$python" -m benchmarks.gpu.model "$prepared/released-bf16.sala" \
   --output "$results/model-bf16.json"

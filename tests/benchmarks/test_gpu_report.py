@@ -59,7 +59,24 @@ def test_the_report_holds_every_part_beside_its_peer(tmp_path: Path) -> None:
             "artifact": "x.sala",
             "chunk": 8192,
             "memory": {"total_bytes": 1 << 34},
-            "rows": [{"tokens": 1 << 16, "prefill_seconds": 2.0, "decode_seconds": 0.002}],
+            "device_used_bytes": 1 << 34,
+            "rows": [
+                {
+                    "tokens": 1 << 16,
+                    "prefill_seconds": 2.0,
+                    "decode_seconds": 0.002,
+                    "kernels": [
+                        {
+                            "family": "linear",
+                            "phase": "decode",
+                            "bound": "memory",
+                            "steps": 128,
+                            "seconds": 0.002,
+                            "floor_seconds": 0.001,
+                        }
+                    ],
+                }
+            ],
         },
         "dense": {"rows": [{"tokens": 1 << 16, "prefill_seconds": 5.0, "decode_seconds": 0.006}]},
     }
@@ -69,6 +86,7 @@ def test_the_report_holds_every_part_beside_its_peer(tmp_path: Path) -> None:
     row = next(line for line in text.splitlines() if line.startswith("| 64K |"))
     assert [cell.strip() for cell in row.split("|")[2:6]] == ["2.00", "32768", "5.00", "2.50"]
     assert "CUDA 13.0" in text
+    assert "| linear, decode | 64K | 128 | 2.000 | 1.000 | 0.50 | memory |" in text
     missing = set(PARTS) - set(documents)
     assert all(name in text.splitlines()[-1] for name in missing)
 
