@@ -146,10 +146,12 @@ class Model:
         *,
         progress: Progress | None = None,
         sequence: TokenSequence | None = None,
+        spends: bool = False,
     ) -> Iterator[Generation]:
         """An answer in the making: behind `sequence`, or behind one that is closed at the end.
 
-        A sequence that has logits behind its last token can go on without new tokens.
+        A sequence that has logits behind its last token can go on without new tokens. With
+        `spends` it is not used afterwards, which lets a GPU work ahead of the host.
         """
         engine = self._open()
         history = [] if sequence is None else sequence.token_ids
@@ -158,7 +160,15 @@ class Model:
             ids = engine.checked_tokens(token_ids, len(history))
         chosen = replace(options, eos=options.eos or self.artifact.manifest.model.eos_token_ids)
         with nullcontext(sequence) if sequence is not None else self.sequence() as source:
-            yield Generation(source, ids.tolist(), self.vocabulary, chosen, progress, history)
+            yield Generation(
+                source,
+                ids.tolist(),
+                self.vocabulary,
+                chosen,
+                progress,
+                history,
+                spends or sequence is None,
+            )
 
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
