@@ -24,10 +24,10 @@ class Assembly:
     targets: dict[str, TargetProgram] = field(default_factory=dict)
     observable: dict[str, list[Observation]] = field(default_factory=dict)
 
-    def add(self, target: str, module: ModuleOp) -> None:
+    def add(self, target: str, module: ModuleOp, kind: str = "cpu") -> None:
         """Add the phases of a target; what can be observed is taken from the first one."""
         prefix = f"{target}/" if self.targets else ""
-        builders = phase_builders(module, self.table, prefix)
+        builders = phase_builders(module, self.table, prefix, kind)
         phases = {name: builder.build() for name, builder in builders.items()}
         self.targets[target] = TargetProgram(library=library_name(target), phases=phases)
         if not self.observable:

@@ -2,7 +2,8 @@
 
 Activations are [rows, pitch], the pitch of floats rounded up to 16 elements. Pools follow the
 kernel convention: K [pages, kv heads, D/p, Tp, p], V [pages, kv heads, Tp/p, Dp, p], p elements in
-32 bits, Tp and Dp rounded up to 16; compressed keys like K, a page covering 64 blocks.
+32 bits, Tp and Dp rounded up to 16; compressed keys like K, a page covering 64 blocks. On
+GPUs K and V are [pages, kv heads, block, D] and compressed keys [pages, kv heads, slots, D].
 """
 
 from dataclasses import dataclass
@@ -12,13 +13,24 @@ from xdsl.ir import Attribute
 
 from codegen.kernels.operands import padded
 from passes.kernel_choice import Workspace
-from runtime.artifact import Dim, ElementType, Symbol, Value, ValueKind, dim_of
+from runtime.artifact import (
+    Dim,
+    ElementType,
+    Polynomial,
+    Symbol,
+    Value,
+    ValueKind,
+    dim_of,
+)
 from sala_ir.dialect.types import CompressedKeysType, KvCacheType, RecurrentStateType, StateType
 from sala_ir.reference.cache import COARSE_FACTOR
 
 COMPRESSED_PAGE_BLOCKS = 64
 """Blocks that one page of compressed keys covers."""
 CONTROL_WORDS = 16
+GPU = "gpu"
+GPU_POOLS = "cuda"
+"""What stands before the names of pools that only GPUs use."""
 
 INPUT_SHAPES: dict[str, tuple[Dim, ...]] = {
     "control": (CONTROL_WORDS,),
@@ -59,9 +71,14 @@ def activation(kind: TensorType, rows: Dim) -> Value:
 
 def workspace(scratch: Workspace) -> Value:
     """Scratch memory of one step, one row for each worker."""
-    columns: Dim = scratch.elements
-    if scratch.elements_per_page:
-        columns = dim_of(Symbol.SEQUENCE_PAGES, scratch.elements_per_page, scratch.elements)
+    growth = (
+        (Symbol.SEQUENCE_PAGES, scratch.elements_per_page),
+        (Symbol.TOKENS, scratch.elements_per_token),
+        (Symbol.SEQUENCES, scratch.elements_per_sequence),
+    )
+    terms = tuple((factor, (symbol,)) for symbol, factor in growth if factor)
+    constant = ((scratch.elements, ()),) if scratch.elements else ()
+    columns: Dim = Polynomial(terms=(*terms, *constant)) if terms else scratch.elements
     shape = (dim_of(Symbol.WORKERS), columns)
     return Value(kind=ValueKind.WORKSPACE, dtype=ElementType(scratch.dtype), shape=shape)
 
@@ -74,13 +91,19 @@ class PoolPart:
     value: Value
 
 
-def pool_parts(kind: StateType) -> tuple[PoolPart, ...]:
-    """The tensors of a state."""
+def pool_name(name: str, kind: StateType, target_kind: str) -> str:
+    """The name of a state, one for each layout that its pools have on targets of a kind."""
+    own = target_kind == GPU and not isinstance(kind, RecurrentStateType)
+    return f"{GPU_POOLS}/{name}" if own else name
+
+
+def pool_parts(kind: StateType, target_kind: str = "cpu") -> tuple[PoolPart, ...]:
+    """The tensors of a state on targets of a kind."""
     match kind:
         case KvCacheType():
-            return _kv_parts(kind)
+            return _gpu_kv_parts(kind) if target_kind == GPU else _kv_parts(kind)
         case CompressedKeysType():
-            return _compressed_parts(kind)
+            return _compressed_parts(kind, target_kind)
         case RecurrentStateType():
             return (PoolPart("", _pool(kind, Symbol.SLOTS, kind.sizes)),)
     raise TypeError(f"{kind} has no buffers")
@@ -107,10 +130,18 @@ def _kv_parts(kind: KvCacheType) -> tuple[PoolPart, ...]:
     )
 
 
-def _compressed_parts(kind: CompressedKeysType) -> tuple[PoolPart, ...]:
+def _gpu_kv_parts(kind: KvCacheType) -> tuple[PoolPart, ...]:
+    return tuple(PoolPart(name, _pool(kind, Symbol.PAGES, kind.sizes)) for name in ("k", "v"))
+
+
+def _compressed_parts(kind: CompressedKeysType, target_kind: str) -> tuple[PoolPart, ...]:
     heads, pair, size = kind.kv_heads.data, pair_of(kind), kind.head_dim.data
     fine = COMPRESSED_PAGE_BLOCKS * kind.block_size.data // kind.kernel_stride.data
+
+    def shape(slots: int) -> tuple[int, ...]:
+        return (heads, slots, size) if target_kind == GPU else (heads, size // pair, slots, pair)
+
     return tuple(
-        PoolPart(name, _pool(kind, Symbol.COMPRESSED_PAGES, (heads, size // pair, count, pair)))
-        for name, count in (("fine", fine), ("coarse", fine // COARSE_FACTOR))
+        PoolPart(name, _pool(kind, Symbol.COMPRESSED_PAGES, shape(slots)))
+        for name, slots in (("fine", fine), ("coarse", fine // COARSE_FACTOR))
     )

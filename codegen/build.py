@@ -1,22 +1,17 @@
 """Everything that is written: kernels compiled, weights packed, golden vectors, texts."""
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from codegen import emit
-from codegen.abi import check_calls
 from codegen.golden import write_golden
-from codegen.kernels.registry import family
-from codegen.lowering import Lowered
+from codegen.library import write_library
 from codegen.options import CompileOptions
 from codegen.plan import Plan
 from codegen.progress import Progress
 from codegen.quantization.report import quantization_info
 from codegen.quantization.source import open_weights
 from codegen.seeded import seeded_weights
-from codegen.targets.cpu import compile_library, required_instructions
-from runtime.artifact import Manifest, TargetInfo, canonical_json
+from runtime.artifact import Manifest, canonical_json
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_ir.context import print_module
 
@@ -26,9 +21,11 @@ def write_files(
 ) -> Manifest:
     """Write every file but the manifest, which is returned."""
     targets = {
-        lowered.name: _write_library(writer, lowered, plan, progress) for lowered in plan.lowered
+        lowered.name: write_library(writer, lowered, plan.program, progress)
+        for lowered in plan.lowered
     }
-    writer.copy_file(emit.RUNTIME_NAME, emit.runtime_library())
+    if any(target.runtime for target in targets.values()):
+        writer.copy_file(emit.RUNTIME_NAME, emit.runtime_library())
     writer.write_bytes(PROGRAM_NAME, canonical_json(plan.program))
     writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
     digest = ""
@@ -42,7 +39,7 @@ def write_files(
         context=options.context,
         chunk=options.chunk,
         targets=targets,
-        versions=emit.package_versions(),
+        versions=emit.package_versions(targets),
         tensors=emit.tensor_infos(plan.stored),
         passes=plan.passes,
         kernels=plan.kernels,
@@ -69,29 +66,3 @@ def _write_weights(
         golden = write_golden(writer, plan, options, weights.source, progress)
         quantization = quantization_info(plan.source, options, weights)
     return digest, {"weight_files": files, "golden": golden, "quantization": quantization}
-
-
-def _write_library(
-    writer: ArtifactWriter, lowered: Lowered, plan: Plan, progress: Progress
-) -> TargetInfo:
-    """Build and compile the kernels of a target."""
-    path = emit.library_name(lowered.name)
-    with (
-        progress.stage(f"kernels for {lowered.name}", len(lowered.kernels) + 1) as advance,
-        tempfile.TemporaryDirectory(prefix="sala-kernels-") as folder,
-    ):
-        functions = {}
-        for kernel in lowered.kernels:
-            spec = dict(kernel.spec)
-            functions[kernel.symbol] = family(kernel.family).build(spec, lowered.target)
-            advance(1)
-        check_calls(plan.program, lowered.name, functions)
-        library = Path(folder, "kernels.so")
-        compile_library(functions, lowered.target, library)
-        writer.copy_file(path, library)
-    return TargetInfo(
-        library=path,
-        runtime=emit.RUNTIME_NAME,
-        mcpu=lowered.target.processor,
-        instructions=required_instructions(functions, lowered.target),
-    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from codegen.build import write_files
 from codegen.disk import file_errors, require_temporary_room
-from codegen.emit import weight_file_bytes
+from codegen.emit import device_weight_bytes, weight_file_bytes
 from codegen.lowering import Lowered, lower, parse_targets
 from codegen.opening import open_source
 from codegen.options import CompileOptions
@@ -18,7 +18,6 @@ from codegen.plan import Plan, Source, assemble
 from codegen.planned import INTEGER_LINEAR
 from codegen.progress import Progress
 from codegen.quantization.report import quantization_note
-from codegen.seeded import seeded_weights
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
 from runtime.artifact import Manifest
@@ -48,7 +47,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     """Compile as the options say. Raises SalaError for whatever the user can mend."""
     start = perf_counter()
     targets = parse_targets(options.targets)
-    if options.writes:
+    if options.writes and any(target.kind == "cpu" for target in targets.values()):
         find_linker()
     with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
@@ -61,7 +60,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
         if options.stop_after is None:
             plan = assemble(source, lowered)
             summary["weights"] = weights_document(plan)
-            summary["memory"] = memory_of(plan, options)
+            summary |= memory_of(plan, options)
             summary["notes"] += _notes(plan, options)
             if options.output is not None and options.writes:
                 manifest = _write(options.output, plan, options, progress)
@@ -86,18 +85,29 @@ def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress
 
 
 def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
-    """The planned memory for one sequence of the default context, and how far memory goes."""
+    """The planned memory for one sequence of the default context, and how far memory goes.
+
+    `memory` is that of the first target, `memory_by_target` that of the first of every kind.
+    """
+    firsts = {lowered.target.kind: lowered for lowered in reversed(plan.lowered)}
+    documents = {
+        lowered.name: _memory(plan, options, lowered) for lowered in reversed(firsts.values())
+    }
+    return {"memory": documents[plan.lowered[0].name], "memory_by_target": documents}
+
+
+def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, Any]:
+    target, kind = lowered.name, lowered.target.kind
     sizes = Sizes(
         context=options.context,
         batch=1,
         chunk=options.chunk,
         sequences=1,
-        workers=len(os.sched_getaffinity(0)),
+        workers=len(os.sched_getaffinity(0)) if kind == "cpu" else 1,
     )
-    target = plan.lowered[0].name
-    weights = weight_file_bytes(plan.stored)
-    if options.is_random:
-        weights = seeded_weights(plan).nbytes
+    stored = plan.stored_for(kind)
+    is_mapped = kind == "cpu" and not options.is_random
+    weights = weight_file_bytes(stored) if is_mapped else device_weight_bytes(stored)
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(
         token_parts(plan.program, target, sizes),

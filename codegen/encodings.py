@@ -2,15 +2,18 @@
 
 Integers come in panels of `rows` weight rows, so that one layout serves decode, which reads
 panel by panel, and prefill, which first expands a panel. The columns are padded to whole groups.
-Codes of 4 bits: uint16 [panels][K / 8][rows][2], each holding 4 integers of one row, those of
-columns 2 j + lane for j = 0 .. 3 from the low bits up. Codes of 8 bits: uint8
-[panels][K / 4][rows][4]. Scales: float16 [panels][K / group][rows]; stored zeros: uint8, alike.
+Codes: uint16 [panels][K / (2 n)][rows][2], each holding n integers of one row, 4 of 4 bits or 2 of
+8 bits: those of columns 2 j + lane for j = 0 .. n - 1 from the low bits up, so that a shift and a
+mask give pairs of neighbours. Scales: float16 [panels][K / group][rows]; stored zeros: uint8,
+alike. Rows that pad the last panel have scales of 0. For GPUs panels are cut into blocks:
+see `codegen.kernels.linear.gpu_layout`.
 """
 
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import BFloat16Type
 
+from codegen.kernels.linear.gpu_layout import IntegerBlocks
 from codegen.kernels.operands import padded
 from runtime.artifact import ElementType
 from runtime.artifact.tensors import TensorSpec
@@ -57,6 +60,12 @@ def value_type(kind: WeightType) -> str:
     return "bfloat16" if pair_of(kind) == 2 else "float32"
 
 
+def integer_blocks(kind: WeightType) -> IntegerBlocks:
+    """How a weight in the block layout is stored."""
+    (count, columns), encoding = kind.get_shape(), kind.encoding
+    return IntegerBlocks(count, columns, encoding.bits, encoding.group.data, encoding.stores_zeros)
+
+
 def _plain_part(kind: WeightType) -> WeightPart:
     pair, shape = pair_of(kind), kind.get_shape()
     stored = (*shape[:-1], padded(shape[-1]))
@@ -68,13 +77,14 @@ def _plain_part(kind: WeightType) -> WeightPart:
 
 
 def _integer_parts(kind: WeightType) -> tuple[WeightPart, ...]:
-    assert kind.layout.kind.data == LayoutKind.PANEL, "integers are stored in panels"
+    assert kind.layout.panel_rows.data, "integers are stored in panels"
     encoding, rows, (count, columns) = kind.encoding, kind.layout.panel_rows.data, kind.get_shape()
     panels, depth = -(-count // rows), round_up(columns, encoding.group.data)
     groups = (panels, depth // encoding.group.data, rows)
-    codes = (ElementType.UINT16, "U16", (panels, depth // 8, rows, 2))
-    if encoding.bits == 8:
-        codes = (ElementType.UINT8, "U8", (panels, depth // 4, rows, 4))
+    codes = (ElementType.UINT16, "U16", (panels, depth * encoding.bits // 32, rows, 2))
+    if kind.layout.kind.data == LayoutKind.BLOCK:
+        blocks = integer_blocks(kind)
+        groups, codes = blocks.groups_shape, (ElementType.INT32, "I32", blocks.codes_shape)
     stored = {
         "codes": codes,
         "scales": (ElementType.UINT16, "F16", groups),

@@ -10,7 +10,7 @@ from xdsl.passes import ModulePass
 from codegen.options import CompileOptions
 from codegen.progress import Progress
 from codegen.select import selector_for
-from codegen.targets.cpu import CpuTarget
+from codegen.targets import Target, parse_target
 from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each
 from passes.kernel_choice import KernelChoice, NoKernel, Selector
 from passes.kernel_log import ChosenKernel, chosen_kernels
@@ -27,7 +27,7 @@ class Lowered:
     """
 
     name: str
-    target: CpuTarget
+    target: Target
     module: ModuleOp
     operations: ModuleOp
     choices: Mapping[Operation, KernelChoice]
@@ -39,9 +39,9 @@ class Lowered:
         return chosen_kernels(self.module)
 
 
-def parse_targets(names: Sequence[str]) -> dict[str, CpuTarget]:
+def parse_targets(names: Sequence[str]) -> dict[str, Target]:
     """The targets by the names that the user gave them; CompileError for an unknown one."""
-    return {name: CpuTarget.parse(name) for name in names}
+    return {name: parse_target(name) for name in names}
 
 
 class _Witness:
@@ -70,7 +70,7 @@ class _Witness:
 
 
 def lower(
-    captured: ModuleOp, name: str, target: CpuTarget, options: CompileOptions, progress: Progress
+    captured: ModuleOp, name: str, target: Target, options: CompileOptions, progress: Progress
 ) -> Lowered:
     """Take a copy of the captured module through the passes."""
     witness = _Witness(selector_for(target, on_paper=not options.writes))

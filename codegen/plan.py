@@ -50,8 +50,14 @@ class Plan:
 
     @property
     def stored(self) -> tuple[PackedWeight, ...]:
-        """The weights in the order in which they are stored."""
-        return tuple(self.weights.weights.values())
+        """The weights in the order in which they are stored: by the kinds that read them."""
+        weights = self.weights.weights.values()
+        order = list(dict.fromkeys(weight.readers for weight in weights))
+        return tuple(sorted(weights, key=lambda weight: order.index(weight.readers)))
+
+    def stored_for(self, kind: str) -> tuple[PackedWeight, ...]:
+        """The weights that targets of a kind read, in this order."""
+        return tuple(weight for weight in self.stored if kind in weight.readers)
 
     @property
     def passes(self) -> tuple[PassInfo, ...]:
@@ -68,6 +74,7 @@ class Plan:
                 family=kernel.family,
                 rule=kernel.rule,
                 target=lowered.name,
+                spec=dict(kernel.spec),
                 rejected=tuple(Rejection(rule=rule, reason=why) for rule, why in kernel.rejected),
             )
             for lowered in self.lowered
@@ -79,6 +86,6 @@ def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
     """The program and the weights of all targets."""
     assembly = Assembly()
     for entry in lowered:
-        assembly.add(entry.name, entry.module)
+        assembly.add(entry.name, entry.module, entry.target.kind)
     program = assembly.program(paging_of(lowered[0].module))
     return Plan(source, lowered, program, assembly.table.weights)

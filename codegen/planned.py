@@ -25,9 +25,9 @@ INTEGER_LINEAR = "linear_integers"
 """Family of linears that read integers: vectors of them in decode, an expanded panel in prefill."""
 
 
-def planned_rules(op: Operation, target: CpuTarget) -> list[tuple[str, Rule]]:
+def planned_rules(op: Operation, target: Any) -> list[tuple[str, Rule]]:
     """The rules of planned kernels for an operation, to be asked after all others."""
-    rules: dict[str, Any] = {"sala.linear": integer_linear}
+    rules: dict[str, Any] = {"sala.linear": integer_linear} if target.kind == "cpu" else {}
     rule = rules.get(op.name)
     return [] if rule is None else [(INTEGER_LINEAR, partial(rule, target=target))]
 

@@ -12,15 +12,18 @@ SpecValue = int | float | str | bool | tuple[int | float | str | bool, ...]
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Scratch memory of one kernel, `[workers, elements + elements_per_page * sequence_pages]`.
+    """Scratch memory of one kernel, `[workers, elements]` and what grows with sizes of a step.
 
-    `elements_per_page` counts elements for each page (block) of the longest sequence.
+    `elements_per_page` counts elements for each page (block) of the longest sequence,
+    `elements_per_token` and `elements_per_sequence` for each new token and sequence of a step.
     """
 
     name: str
     dtype: str
     elements: int
     elements_per_page: int = 0
+    elements_per_token: int = 0
+    elements_per_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

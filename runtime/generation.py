@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from runtime.errors import RequestError
-from runtime.sampling import Sampler, SamplingOptions
+from runtime.sampling import Draw, Sampler, SamplingOptions
 from runtime.stopping import StopStrings
 from runtime.tokenizer import Tokenizer
 from runtime.units import is_whole
@@ -33,6 +33,15 @@ class Source(Protocol):
 
     def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
         """Append `token_ids`; the logits [vocabulary] float32 behind the last of them."""
+        ...
+
+    @property
+    def samples(self) -> bool:
+        """Whether the device that has the logits can choose from them."""
+        ...
+
+    def choose(self, token_ids: Sequence[int], draw: Draw, progress: Progress | None = None) -> int:
+        """Append `token_ids`; the token that the device chooses behind the last of them."""
         ...
 
 
@@ -93,13 +102,12 @@ class Generation:
         sampler = Sampler(self.options.sampling, self.vocabulary)
         sampler.observe(np.asarray([*self.history, *self.prompt]))
         began = time.perf_counter()
-        logits = self._behind_prompt()
-        token = self._choose(sampler, logits)
+        token = self._note(self._behind_prompt(sampler))
         self.prefill_seconds = time.perf_counter() - began
         yield token
         while self.finish is None:
             began = time.perf_counter()
-            token = self._choose(sampler, self.source.append((token,)))
+            token = self._note(self._behind(sampler, (token,)))
             self.decode_seconds += time.perf_counter() - began
             yield token
 
@@ -130,13 +138,20 @@ class Generation:
         steps = len(self.token_ids) - 1
         return steps / self.decode_seconds if steps > 0 else 0.0
 
-    def _behind_prompt(self) -> np.ndarray:
+    def _behind_prompt(self, sampler: Sampler) -> int:
         if len(self.prompt) == 0 and len(self.history) > 0:
-            return self.source.last_logits
-        return self.source.append(self.prompt, self.progress)
+            return sampler.choose(self.source.last_logits)
+        return self._behind(sampler, self.prompt, self.progress)
 
-    def _choose(self, sampler: Sampler, logits: np.ndarray) -> int:
-        token = sampler.choose(logits)
+    def _behind(
+        self, sampler: Sampler, token_ids: Sequence[int], progress: Progress | None = None
+    ) -> int:
+        """The token behind some more, chosen where the logits are unless texts are needed."""
+        if self.source.samples and not sampler.needs_texts:
+            return self.source.choose(token_ids, sampler.draw(), progress)
+        return sampler.choose(self.source.append(token_ids, progress))
+
+    def _note(self, token: int) -> int:
         self.token_ids.append(token)
         self.finish = self._ending(token)
         return token

@@ -9,6 +9,7 @@ import numpy as np
 from runtime.errors import RequestError
 from runtime.generation import Progress
 from runtime.prefix_cache import PrefixReport
+from runtime.sampling import Draw
 from runtime.store import Snapshot, State
 
 if TYPE_CHECKING:
@@ -62,6 +63,15 @@ class Sequence:
         number of tokens that are done after each chunk; it may raise to cancel.
         """
         return self._engine.append(self, token_ids, progress=progress)
+
+    @property
+    def samples(self) -> bool:
+        """Whether `choose` can be used: the device chooses tokens."""
+        return self._engine.samples
+
+    def choose(self, token_ids: TokenIds, draw: Draw, progress: Progress | None = None) -> int:
+        """Append tokens in one call, as `append`; the next token, chosen on the device."""
+        return self._engine.choose(self, token_ids, draw, progress=progress)
 
     def fork(self) -> "Sequence":
         """Another sequence with the same text, state and snapshots.

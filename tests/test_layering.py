@@ -15,6 +15,7 @@ LEAVES = (
     "runtime.artifact",
     "runtime.plan",
     "runtime.errors",
+    "runtime.timing",
     "runtime.tokenizer",
     "runtime.units",
 )
@@ -174,3 +175,16 @@ def test_errors_need_nothing():
     paths = [path for path in _files("runtime") if _module_name(path) == "runtime.errors"]
     libraries = {module.split(".")[0] for path in paths for module in _imports(path)}
     assert libraries <= set(sys.stdlib_module_names)
+
+
+def test_kernel_rules_are_read_without_tvm():
+    """On a machine with a GPU and Triton the rules, specs and GPU kernels import."""
+    code = (
+        "import sys; from codegen.kernels.registry import FAMILIES, families\n"
+        "found = [family for name in FAMILIES for family in families(name)]\n"
+        "print(len(found) > 0, [name for name in sys.modules if name.split('.')[0] == 'tvm'])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.strip() == "True []"

@@ -40,7 +40,8 @@ _PATH = click.Path(path_type=Path)
     "targets",
     multiple=True,
     default=("cpu",),
-    help="cpu (this machine) or cpu:PROCESSOR, such as cpu:x86-64-v3; may be repeated.",
+    help="cpu (this machine), cpu:PROCESSOR, such as cpu:x86-64-v3, or cuda:ARCHITECTURE, such as "
+    "cuda:sm_90 (needs the extra [gpu], no GPU); may be repeated or a list: cuda:sm_90,sm_120.",
 )
 @click.option(
     "--dtype",
@@ -59,8 +60,8 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice([kind.value for kind in Quantization]),
     default=Quantization.NONE.value,
     help="Store the linears of the layers as integers, each 32 or 128 values with a scale; output "
-    "gates, q and k of the sparse layers, embedding and head keep --dtype. With --dry-run only: "
-    "the kernels do not exist yet.",
+    "gates, q and k of the sparse layers, embedding and head keep --dtype. For cuda targets, and "
+    "with --dry-run: the kernels of CPUs do not exist yet.",
 )
 @click.option(
     "--rounding",
@@ -125,13 +126,15 @@ def main() -> None:
 
 
 def _options(given: dict[str, Any]) -> CompileOptions:
+    from codegen.targets import split_targets  # these take a while, --help should not
+
     kinds = {
         "dtype": Precision(given["dtype"]),
         "attention": AttentionMode(given["attention"]),
         "quantization": Quantization(given.pop("quantize")),
         "rounding": Rounding(given["rounding"]),
         "weights": WeightOrigin(given["weights"]),
-        "targets": tuple(dict.fromkeys(given["targets"])),
+        "targets": split_targets(given["targets"]),
     }
     options = CompileOptions(**(given | kinds))
     options.check()

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from codegen.targets import x86
 from runtime.errors import CompileError
@@ -33,6 +33,8 @@ class CpuTarget:
 
     `amx` is whether its tiles may be used where it has them: virtual machines often hide them.
     """
+
+    kind: ClassVar[str] = "cpu"
 
     processor: str
     amx: bool = True

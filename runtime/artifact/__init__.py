@@ -1,6 +1,6 @@
 """The format of an artifact: records, validated reading, crash-safe writing."""
 
-from runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json
+from runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json, is_gpu
 from runtime.artifact.dims import Dim, Polynomial, Symbol, Symbols, dim_of, evaluate
 from runtime.artifact.golden import (
     Golden,
@@ -16,6 +16,16 @@ from runtime.artifact.golden import (
     narrow_bfloat16,
     seeded_values,
     widen_bfloat16,
+)
+from runtime.artifact.gpu import (
+    ArgumentInfo,
+    ArgumentKind,
+    GpuKernelInfo,
+    GpuLibrary,
+    GridInfo,
+    LaunchInfo,
+    ParameterInfo,
+    SlabsInfo,
 )
 from runtime.artifact.manifest import (
     CalibrationInfo,
@@ -33,6 +43,7 @@ from runtime.artifact.manifest import (
     TensorInfo,
 )
 from runtime.artifact.program import (
+    MODEL_PHASES,
     InputName,
     Observation,
     Paging,
@@ -62,8 +73,11 @@ __all__ = [
     "GOLDEN_NAME",
     "GOLDEN_TENSORS_NAME",
     "MANIFEST_NAME",
+    "MODEL_PHASES",
     "PROGRAM_NAME",
     "SEEDED",
+    "ArgumentInfo",
+    "ArgumentKind",
     "Artifact",
     "ArtifactWriter",
     "CalibrationInfo",
@@ -74,9 +88,13 @@ __all__ = [
     "FormatVersion",
     "Golden",
     "GoldenKind",
+    "GpuKernelInfo",
+    "GpuLibrary",
+    "GridInfo",
     "InputName",
     "KernelInfo",
     "KernelVector",
+    "LaunchInfo",
     "LiteralArgument",
     "Manifest",
     "MappedTensors",
@@ -85,6 +103,7 @@ __all__ = [
     "Observation",
     "OutputArgument",
     "Paging",
+    "ParameterInfo",
     "PassInfo",
     "Phase",
     "PhaseName",
@@ -97,6 +116,7 @@ __all__ = [
     "ScratchArgument",
     "SeededTensors",
     "SeededWeights",
+    "SlabsInfo",
     "Step",
     "StoredArgument",
     "StoredTensor",
@@ -115,6 +135,7 @@ __all__ = [
     "canonical_json",
     "dim_of",
     "evaluate",
+    "is_gpu",
     "narrow_bfloat16",
     "open_artifact",
     "pool_symbol",

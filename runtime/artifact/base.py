@@ -44,7 +44,16 @@ def align(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
+def is_gpu(target: str) -> bool:
+    """Whether a target of this name, such as `cuda:sm_90`, is a GPU."""
+    return target.partition(":")[0] == "cuda"
+
+
 def canonical_json(record: BaseModel) -> bytes:
     """The one byte string that stands for `record`: sorted keys, no defaults left out."""
-    data = record.model_dump(mode="json")
-    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return canonical_document(record.model_dump(mode="json"))
+
+
+def canonical_document(document: Any) -> bytes:
+    """The one byte string that stands for a JSON document."""
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -1,5 +1,7 @@
 """`manifest.json`: what an artifact is, what it needs, and every file with its hash."""
 
+from typing import Any
+
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from runtime.artifact.base import Frozen
@@ -126,13 +128,23 @@ class Rejection(Frozen):
     reason: str
 
 
+KernelConstant = bool | int | float | str | tuple[bool | int | float | str, ...]
+"""A constant that a kernel was compiled for, or a number of its schedule."""
+
+
 class KernelInfo(Frozen):
-    """A kernel, the rule that chose it and the rules that refused."""
+    """A kernel, the rule that chose it and the rules that refused.
+
+    `spec` has the constants that it was compiled for; `schedule` its tiles where they were tuned,
+    nothing where they are the family's default.
+    """
 
     symbol: str
     family: str
     rule: str
     target: str = "cpu"
+    spec: dict[str, KernelConstant] = Field(default_factory=dict)
+    schedule: dict[str, Any] = Field(default_factory=dict)
     rejected: tuple[Rejection, ...] = ()
 
 

@@ -9,14 +9,15 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from runtime.artifact.base import Frozen
+from runtime.artifact.base import Frozen, align, canonical_document, is_gpu
 from runtime.artifact.golden import Golden
+from runtime.artifact.gpu import GpuLibrary
 from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
 from runtime.artifact.paths import regular_file
 from runtime.artifact.processor import architecture, missing_instructions, processor_flags
 from runtime.artifact.program import Program, Value, ValueKind
 from runtime.artifact.tensors import STORED_TYPES, StoredTensor, read_header
-from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME, sign
+from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME
 from runtime.errors import ArtifactError
 
 Record = TypeVar("Record", bound=Frozen)
@@ -37,7 +38,7 @@ class Artifact:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all weights: of the files, which are mapped whole, or made from a seed."""
+        """Bytes of all weights: of the files, or of what is made from a seed."""
         seeded = self.manifest.seeded
         return self.mapped_bytes if seeded is None else seeded.nbytes
 
@@ -45,6 +46,22 @@ class Artifact:
     def mapped_bytes(self) -> int:
         """Bytes of the weight files."""
         return sum(self.manifest.files[path].size for path in self.manifest.weight_files)
+
+    def weights_of(self, target: str) -> tuple[str, ...]:
+        """The weights that the kernels of a target read, in the order of their files."""
+        used = self.program.targets[target].mentioned()
+        return tuple(name for name in self.weights if name in used)
+
+    def weight_files_of(self, target: str) -> tuple[str, ...]:
+        """The weight files that hold some of them."""
+        return tuple(dict.fromkeys(self.weights[name][0] for name in self.weights_of(target)))
+
+    def weight_bytes_of(self, target: str) -> int:
+        """Bytes of a target's weights in memory: whole files on a CPU, which maps them."""
+        if is_gpu(target) or self.manifest.seeded is not None:
+            specs = (self.weights[name][1].spec for name in self.weights_of(target))
+            return sum(align(spec.nbytes) for spec in specs)
+        return sum(self.manifest.files[path].size for path in self.weight_files_of(target))
 
     def has(self, path: str) -> bool:
         """True if the artifact has this file."""
@@ -78,8 +95,18 @@ class Artifact:
             with self.path(path).open("rb") as file:
                 self._check_hash(path, hashlib.file_digest(file, "sha256").hexdigest())
 
+    def gpu_library(self, target: str) -> GpuLibrary:
+        """The table of a GPU target's kernels, its hash and every place in the cubins checked."""
+        path = self.target(target).library
+        library = _parse(GpuLibrary, self.read_bytes(path), self.directory / path)
+        size = self.path(library.cubins).stat().st_size
+        for symbol, kernel in library.kernels.items():
+            if any(launch.offset + launch.size > size for launch in kernel.launches()):
+                raise _damaged(self.directory / path, f"{symbol} lies beyond the end of the cubins")
+        return library
+
     def target(self, name: str) -> TargetInfo:
-        """A target of the artifact whose library this machine can execute."""
+        """A target of the artifact; one for processors only if this one can execute it."""
         info = self.manifest.targets.get(name)
         if info is None or name not in self.program.targets:
             raise ArtifactError(
@@ -88,7 +115,8 @@ class Artifact:
                 expected=f"one of {', '.join(sorted(self.program.targets))}",
                 fix=f"compile again with --target {name}",
             )
-        self._check_processor(info)
+        if not is_gpu(name):
+            self._check_processor(info)
         return info
 
     def _check_processor(self, info: TargetInfo) -> None:
@@ -153,9 +181,15 @@ def _read_manifest(directory: Path) -> Manifest:
     data = _read_limited(regular_file(directory, MANIFEST_NAME))
     newer = _check_version(where, data)
     manifest = _parse(Manifest, data, where, lenient=newer)
-    if not newer and sign(manifest).digest != manifest.digest:
+    if not newer and _digest(data) != manifest.digest:
         raise _damaged(where, "the manifest is damaged: its digest does not match")
     return manifest
+
+
+def _digest(data: bytes) -> str:
+    """The digest of a manifest as it stands: an older one lacks fields that this runtime knows."""
+    document = json.loads(data) | {"digest": ""}
+    return hashlib.sha256(canonical_document(document)).hexdigest()
 
 
 def _check_version(where: Path, data: bytes) -> bool:

@@ -6,6 +6,7 @@ They are for capacity planning and measurements; a model of them computes noise.
 import mmap
 from math import prod
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, model_validator
@@ -61,45 +62,43 @@ class SeededWeights(Frozen):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors, each aligned as in a file."""
+        """Bytes of all tensors, each aligned."""
         return sum(align(fill.spec.nbytes) for fill in self.fills.values())
 
     def places(self) -> dict[str, tuple[str, StoredTensor]]:
-        """Every tensor and its place in the memory of all."""
-        places: dict[str, tuple[str, StoredTensor]] = {}
-        offset = 0
-        for name, fill in self.fills.items():
-            spec = TensorSpec(name, fill.spec.dtype, fill.shape)
-            places[name] = SEEDED, StoredTensor(spec, offset)
-            offset += align(spec.nbytes)
-        return places
+        """What the tensors of weight files have: a file, a type and a shape."""
+        return {
+            name: (SEEDED, StoredTensor(TensorSpec(name, fill.spec.dtype, fill.shape), 0))
+            for name, fill in self.fills.items()
+        }
 
 
 class SeededTensors:
-    """All tensors in one anonymous mapping, filled when it is made."""
+    """Makes tensors, each in anonymous memory of its own; `nbytes` are those made so far."""
 
     def __init__(self, weights: SeededWeights) -> None:
-        """Take the memory and fill it."""
-        self.nbytes = weights.nbytes
-        try:
-            self._map = mmap.mmap(-1, max(1, self.nbytes))
-        except (OSError, ValueError, OverflowError) as error:
-            raise ArtifactError(
-                f"the system refuses {self.nbytes} bytes for weights: {error}",
-                fix="load on a machine with more memory",
-            ) from error
-        self._arrays: dict[str, np.ndarray] = {}
-        raw = np.random.Philox(key=weights.seed).random_raw(PERIOD)
-        for index, (name, (_, stored)) in enumerate(weights.places().items()):
-            fill = weights.fills[name]
-            dtype = ElementType(_HELD[fill.element]).numpy
-            flat = np.frombuffer(self._map, dtype, prod(fill.shape), stored.offset)
-            _repeat(_period(fill, raw, dtype), flat, start=index * 7919 % PERIOD)
-            self._arrays[name] = flat.reshape(fill.shape)
+        """Draw the numbers that all tensors are made of."""
+        self.nbytes = 0
+        self._weights = weights
+        self._raw = np.random.Philox(key=weights.seed).random_raw(PERIOD)
 
     def array(self, name: str) -> np.ndarray:
-        """A tensor; bfloat16 and float16 as uint16."""
-        return self._arrays[name]
+        """A tensor; bfloat16 and float16 as uint16. ArtifactError where the memory is refused."""
+        fill = self._weights.fills[name]
+        size = align(fill.spec.nbytes)
+        try:
+            memory = mmap.mmap(-1, max(1, size))
+        except (OSError, ValueError, OverflowError) as error:
+            raise ArtifactError(
+                f"the system refuses {size} bytes for a weight: {error}",
+                where=name,
+                fix="load on a machine with more memory",
+            ) from error
+        self.nbytes += size
+        dtype = ElementType(_HELD[fill.element]).numpy
+        flat = np.frombuffer(memory, dtype, prod(fill.shape))
+        _repeat(_period(fill, self._raw, dtype), flat, start=crc32(name.encode()) % PERIOD)
+        return flat.reshape(fill.shape)
 
 
 _HELD = {

@@ -13,6 +13,7 @@ from runtime.artifact.reader import Artifact
 from runtime.artifact.seeded import WARNING
 from runtime.chat import TEMPLATE_FILE
 from runtime.cli.common import table
+from runtime.cli.gpu_code import code_tables, launches_of
 from runtime.tokenizer import TOKENIZER_FILE
 from runtime.units import format_bytes, format_tokens
 
@@ -45,9 +46,9 @@ def manifest_section(artifact: Artifact) -> Section:
 
 
 def kernels_section(artifact: Artifact) -> Section:
-    """The kernels, how often each phase calls them, and which rules were refused."""
+    """The kernels, how often each phase calls them, which rules were refused, and GPU code."""
     manifest, document = artifact.manifest, []
-    calls = _calls(artifact)
+    calls, launches = _calls(artifact), launches_of(artifact)
     columns = ("prefill", "decode", "logits")
     made = table("kernels", "kernel", "family", "rule", *columns, "refused", numbers=columns)
     for kernel in manifest.kernels:
@@ -56,8 +57,10 @@ def kernels_section(artifact: Artifact) -> Section:
         made.add_row(
             kernel.symbol, kernel.family, kernel.rule, *map(str, counts.values()), refusals
         )
-        document.append(kernel.model_dump(mode="json") | {"calls": counts})
-    return Section("kernels", document, (made,))
+        code = launches.get((kernel.target, kernel.symbol))
+        known = {} if code is None else {"launches": code}
+        document.append(kernel.model_dump(mode="json") | {"calls": counts} | known)
+    return Section("kernels", document, (made, *code_tables(artifact)))
 
 
 def graph_section(artifact: Artifact) -> Section:
@@ -117,11 +120,13 @@ def _calls(artifact: Artifact) -> Counter[tuple[str, str, str]]:
     )
 
 
-def verify_section(artifact: Artifact, *, threads: int) -> tuple[Section, bool]:
+def verify_section(
+    artifact: Artifact, *, threads: int, device: str | None = None
+) -> tuple[Section, bool]:
     """Every golden vector run here, and whether all hold."""
     from runtime.verify import VectorKind, verify_artifact  # loads the kernels
 
-    report = verify_artifact(artifact, threads=threads)
+    report = verify_artifact(artifact, threads=threads, device=device)
     made = table("golden vectors", "vector", "kind", "largest difference", "result")
     document: list[dict[str, Any]] = []
     for result in report.results:

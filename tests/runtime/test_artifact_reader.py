@@ -20,6 +20,8 @@ from runtime.artifact import (
     reader,
     write_artifact,
 )
+from runtime.artifact.base import canonical_document
+from runtime.artifact.manifest import MINOR
 from runtime.artifact.processor import missing_instructions
 from runtime.artifact.writer import sign
 from runtime.errors import ArtifactError
@@ -108,7 +110,7 @@ def test_another_major_version_names_both(copy: Path):
 
     _edit(copy, newer, signed=False)
     with pytest.raises(
-        ArtifactError, match=r"format 7\.2, this runtime reads format 1\.1"
+        ArtifactError, match=rf"format 7\.2, this runtime reads format 1\.{MINOR}"
     ) as caught:
         open_artifact(copy)
     assert caught.value.fix == "update the runtime"
@@ -121,6 +123,24 @@ def test_a_newer_minor_version_with_new_fields_opens(copy: Path):
 
     _edit(copy, newer, signed=False)
     assert open_artifact(copy).manifest.context == 64
+
+
+@pytest.mark.parametrize("context", [64, 65])
+def test_an_older_minor_version_without_new_fields_has_its_digest_checked(copy: Path, context: int):
+    def older(manifest: dict[str, Any]) -> None:
+        manifest["format"]["minor"] = 0
+        for kernel in manifest["kernels"]:
+            del kernel["spec"], kernel["schedule"]
+        manifest["digest"] = ""
+        manifest["digest"] = hashlib.sha256(canonical_document(manifest)).hexdigest()
+        manifest["context"] = context
+
+    _edit(copy, older, signed=False)
+    if context == 64:
+        assert open_artifact(copy).manifest.format.minor == 0
+    else:
+        with pytest.raises(ArtifactError, match="digest"):
+            open_artifact(copy)
 
 
 def test_unknown_fields_of_this_version_are_refused(copy: Path):

@@ -63,10 +63,22 @@ class TileBlocks:
     """
 
     rows: int = 256
-    panels: int = 4
+    panels: int = 8
     steps: int = 8
     long_steps: int = 32
     few: int = 2
+
+    @property
+    def sums(self) -> int:
+        """Floats of the sums of the rows and panels."""
+        return self.rows * self.panels * PANEL_ROWS
+
+    @property
+    def workspace(self) -> int:
+        """Floats of the sums and of the packed input of a part, which may have one step more."""
+        blocks = self.rows // 32
+        steps = max(blocks * (self.steps + 1), min(blocks, self.few) * (self.long_steps + 1))
+        return self.sums + steps * 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +109,9 @@ class Schedule:
 
     @property
     def workspace(self) -> int:
-        """Floats of the sums of a block: rows x the outputs of a panel, or of several."""
-        tiled = self.tiles.rows * self.tiles.panels if self.tiles else 0
-        return max(self.block_rows, tiled) * PANEL_ROWS
+        """Floats of the sums of a block (rows x the outputs of a panel), or what tiles need."""
+        tiled = self.tiles.workspace if self.tiles else 0
+        return max(self.block_rows * PANEL_ROWS, tiled)
 
     def vectors(self, rows: int) -> int:
         """Return the vectors of a panel that a tile of `rows` rows computes at a time."""

@@ -24,8 +24,9 @@ __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"
 
 def default_schedule(target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
-    vectors = 4 if target.has_avx512 else 1
-    return Schedule(column_vectors=vectors, widened=widens(target))
+    if target.has_avx512:
+        return Schedule(widened=widens(target))
+    return Schedule(row_tile=4, column_vectors=1, accumulators=4, widened=widens(target))
 
 
 def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:

@@ -66,27 +66,34 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`row_tile` heads x `column_vectors` vectors of 16 keys are scored at a time.
+    """Up to `row_tile` heads x `column_vectors` vectors of 16 keys are scored at a time.
 
-    `widened`: see `Product`.
+    `accumulators` vectors of sums at most, so that nothing spills. `widened`: see `Product`.
     """
 
-    row_tile: int = 4
+    row_tile: int = 16
     column_vectors: int = 4
+    accumulators: int = 16
     widened: bool = False
 
     def product(self, spec: Spec) -> Product:
         """How queries meet the compressed keys."""
         return Product(spec.element, self.widened)
 
+    def height(self, spec: Spec) -> int:
+        """Heads of a tile."""
+        return min(self.row_tile, spec.group)
+
     def rows(self, spec: Spec) -> int:
         """Heads of a group, rounded up to whole tiles."""
-        return -(-spec.group // self.row_tile) * self.row_tile
+        height = self.height(spec)
+        return -(-spec.group // height) * height
 
-    def vectors(self, level: CompressedLevel) -> int:
+    def vectors(self, spec: Spec, level: CompressedLevel) -> int:
         """Vectors of keys in a tile; whole tiles fill a page."""
         page = level.slots // LANES
-        return max(n for n in range(1, self.column_vectors + 1) if page % n == 0)
+        most = min(self.column_vectors, self.accumulators // self.height(spec))
+        return max(n for n in range(1, max(1, most) + 1) if page % n == 0)
 
     def heads_floats(self, spec: Spec) -> int:
         """Floats of the maxima and sums of all heads."""

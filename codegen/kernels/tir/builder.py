@@ -10,15 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tvm import tirx
-from tvm.script.ir_builder import IRBuilder
-
-from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.ir import T, ir_builder, tirx
 from codegen.kernels.tir.shims import shims
 from codegen.targets.cpu import REQUIRED_INSTRUCTIONS, CpuTarget
 
 LANES = 16
 """Floats in a vector."""
+
+STACK_VECTORS = 8
+"""Vectors of one allocation: from 1 KiB on TVM takes memory from its pool, never a register."""
+
+ON_STACK = "global"
+"""The scope of small buffers: TVM takes those of "local" from its pool whatever their size."""
 
 CONTROL_WORDS = 16
 ALIGNMENT = 64
@@ -47,7 +50,7 @@ class KernelBuilder:
         handle = T.arg(f"{name}_handle", T.handle())
         extents = [self.capacity(d) if isinstance(d, str) else long(d) for d in shape]
         buffer = T.match_buffer(handle, extents, dtype, align=ALIGNMENT)
-        IRBuilder.name(name, buffer)
+        ir_builder.IRBuilder.name(name, buffer)
         return Tensor(buffer)
 
     def require(self, *flags: str) -> None:
@@ -112,15 +115,21 @@ class Registers:
     Indices are Python integers; an index known only at run time would force them to memory.
     """
 
-    buffer: Any
+    buffers: tuple[Any, ...]
 
     def __getitem__(self, index: int) -> Expr:
         """Return vector `index`."""
-        return self.buffer[T.ramp(index * LANES, 1, LANES)]
+        buffer, place = self._place(index)
+        return buffer[place]
 
     def __setitem__(self, index: int, value: Expr) -> None:
         """Emit an assignment to vector `index`."""
-        T.buffer_store(self.buffer, value, [T.ramp(index * LANES, 1, LANES)])
+        buffer, place = self._place(index)
+        T.buffer_store(buffer, value, [place])
+
+    def _place(self, index: int) -> tuple[Any, Expr]:
+        turn, vector = divmod(index, STACK_VECTORS)
+        return self.buffers[turn], T.ramp(vector * LANES, 1, LANES)
 
     def fill(self, count: int, value: float = 0.0) -> "Registers":
         """Emit assignments of one constant to the first `count` vectors; return self."""
@@ -137,7 +146,7 @@ def kernel(symbol: str, target: CpuTarget, *, noalias: bool = True) -> Iterator[
     place).
     """
     builder = KernelBuilder(symbol, target, noalias)
-    with IRBuilder() as ir, T.prim_func(s_tir=True):
+    with ir_builder.IRBuilder() as ir, T.prim_func(s_tir=True):
         T.func_name(symbol)
         T.func_attr({"global_symbol": symbol, "tirx.noalias": noalias})
         yield builder
@@ -149,17 +158,20 @@ def kernel(symbol: str, target: CpuTarget, *, noalias: bool = True) -> Iterator[
 
 def registers(count: int, dtype: str = "float32") -> Registers:
     """Return `count` vectors of 16, uninitialised."""
-    return Registers(T.alloc_buffer((count * LANES,), dtype, scope="local"))
+    sizes = [min(STACK_VECTORS, count - first) for first in range(0, count, STACK_VECTORS)]
+    return Registers(
+        tuple(T.alloc_buffer((size * LANES,), dtype, scope=ON_STACK) for size in sizes)
+    )
 
 
 def scratch(shape: Sequence[int], dtype: str = "float32") -> Tensor:
-    """Return a small buffer on the worker's stack; keep it below a few KiB."""
-    return Tensor(T.alloc_buffer(tuple(shape), dtype, scope="local", align=ALIGNMENT))
+    """Return a small buffer of the worker: on its stack below 1 KiB."""
+    return Tensor(T.alloc_buffer(tuple(shape), dtype, scope=ON_STACK, align=ALIGNMENT))
 
 
 def scalar(value: Expr, dtype: str = "float32") -> Tensor:
     """Return a mutable scalar: read and write it as `s[0]`."""
-    cell = Tensor(T.alloc_buffer((1,), dtype, scope="local"))
+    cell = Tensor(T.alloc_buffer((1,), dtype, scope=ON_STACK))
     cell[0] = value
     return cell
 

@@ -1,7 +1,23 @@
-"""TVM's IR builder as `T`, untyped: its annotations do not accept the Python numbers it takes."""
+"""TVM as the kernels write it, imported when the first kernel is built.
 
+Rules and specs, which choose kernels, are read where TVM is not: on a machine that has a GPU and
+Triton only. Untyped: TVM's annotations do not accept the Python numbers that it takes.
+"""
+
+from importlib import import_module
 from typing import Any
 
-from tvm.tirx.script import builder
 
-T: Any = builder
+class _Lazy:
+    """A module that is imported at the first use of a name in it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+
+T: Any = _Lazy("tvm.tirx.script.builder")
+tirx: Any = _Lazy("tvm.tirx")
+ir_builder: Any = _Lazy("tvm.script.ir_builder")

@@ -28,6 +28,21 @@ def exp(x: Expr) -> Expr:
     return _call("exp", x)
 
 
+def exp2(x: Expr) -> Expr:
+    """Return 2^x to 3 ulp: 0 far below -127, exactly 1 at 0, infinite from 128 on."""
+    return _call("exp2", x)
+
+
+def scaled(x: Expr, n: Expr) -> Expr:
+    """Return x 2^n for whole n, 0 where n is far below -127, infinite where n is large."""
+    return _call("scaled", x, n)
+
+
+def floor(x: Expr) -> Expr:
+    """Return the largest whole number that is not above x."""
+    return _call("floor", x)
+
+
 def sigmoid(x: Expr) -> Expr:
     """Return 1 / (1 + e^-x)."""
     return _call("sigmoid", x)

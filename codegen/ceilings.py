@@ -1,0 +1,129 @@
+"""Kernels that show what a machine can do at most (`runtime.artifact.ceilings` says how)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from codegen.kernels.linear.amx import INSTRUCTIONS as TILES
+from codegen.kernels.tir import vector
+from codegen.kernels.tir.builder import (
+    LANES,
+    Control,
+    Expr,
+    KernelBuilder,
+    Registers,
+    Tensor,
+    kernel,
+    lanes,
+    let,
+    long,
+    loop,
+    registers,
+    shared,
+    splat,
+    workers,
+)
+from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.shims import tile_shims
+from codegen.targets.cpu import CpuTarget
+from runtime.artifact.ceilings import OPERATIONS, READ_MULTIPLE, RESULT_FLOATS, Ceiling
+
+STREAMS = 4
+"""Places at which each thread reads at once."""
+CHUNK = READ_MULTIPLE // STREAMS // LANES
+"""Vectors that a thread reads at each place before it moves on."""
+TILE_STEP = 4 * 2 * 16 * 16 * 32
+"""Operations of four products of tiles."""
+
+
+def ceiling_kernels(target: CpuTarget, instructions: Iterable[str]) -> dict[str, Any]:
+    """The kernels for a target by symbol; `instructions` are those that its own kernels need."""
+    built = {Ceiling.READ: read_kernel(target), Ceiling.FLOAT32: arithmetic_kernel(target)}
+    if set(TILES) <= set(instructions):
+        built[Ceiling.BFLOAT16] = tile_kernel(target)
+    elif target.has_fast_bf16_dot:
+        built[Ceiling.BFLOAT16] = arithmetic_kernel(target, Element.BF16)
+    return {ceiling.value: function for ceiling, function in built.items()}
+
+
+def read_kernel(target: CpuTarget) -> Any:
+    """Build (control, memory, result): read all of the memory, as often as there are tokens."""
+    with kernel(Ceiling.READ, target) as builder:
+        control, memory, result = _parameters(builder)
+        part = let(builder.capacity("floats") // (STREAMS * LANES))
+
+        def work(worker: Expr, count: Expr) -> None:
+            sums = registers(2 * STREAMS).fill(2 * STREAMS)
+
+            def chunk(index: Expr) -> None:
+                with loop(CHUNK // 2) as step:
+                    for cell in range(2 * STREAMS):
+                        stream, half = divmod(cell, 2)
+                        place = long(index) * CHUNK + step * 2 + half + part * stream
+                        sums[cell] = sums[cell] + memory[lanes(place * LANES)]
+
+            with loop(control.tokens):
+                shared(T.Cast("int32", part // CHUNK), worker, count, chunk)
+            _keep(result, worker, sums, 2 * STREAMS)
+
+        workers(builder, control, work)
+    return builder.function
+
+
+def arithmetic_kernel(target: CpuTarget, element: Element = Element.F32) -> Any:
+    """Build (control, memory, result): dot products of registers, as many as hide their latency."""
+    count = 24 if target.has_avx512 else 6
+    symbol = Ceiling.FLOAT32 if element is Element.F32 else Ceiling.BFLOAT16
+    with kernel(symbol, target) as builder:
+        control, _, result = _parameters(builder)
+
+        def work(worker: Expr, _: Expr) -> None:
+            sums = registers(count).fill(count)
+            factor = let(splat(result[worker * RESULT_FLOATS]))
+            if element is Element.BF16:
+                factor = let(T.reinterpret(factor, dtype=f"uint16x{2 * LANES}"))
+            with loop(control.tokens), loop(OPERATIONS // (2 * LANES * element.pack * count)):
+                for cell in range(count):
+                    sums[cell] = element.dot(sums[cell], factor, factor)
+            _keep(result, worker, sums, count)
+
+        workers(builder, control, work)
+    return builder.function
+
+
+def tile_kernel(target: CpuTarget) -> Any:
+    """Build (control, memory, result): products of tiles that the first cache holds."""
+    with kernel(Ceiling.BFLOAT16, target) as builder:
+        builder.require(*TILES)
+        control, _, result = _parameters(builder)
+
+        def work(worker: Expr, _: Expr) -> None:
+            def call(name: str, *arguments: Expr) -> None:
+                T.evaluate(T.call_extern("void", f"sala_tiles_{name}", *arguments))
+
+            upper, lower, right = (
+                result.address(worker * RESULT_FLOATS + start) for start in (0, 256, 512)
+            )
+            with T.attr(0, "pragma_import_llvm", tile_shims()):
+                call("configure", T.int32(16), T.int32(16))
+                call("zero")
+                with loop(control.tokens), loop(OPERATIONS // TILE_STEP):
+                    call("step", upper, lower, long(64), right, long(128))
+                call("release")
+
+        workers(builder, control, work)
+    return builder.function
+
+
+def _parameters(builder: KernelBuilder) -> tuple[Control, Tensor, Tensor]:
+    control = builder.control()
+    memory = builder.tensor("memory", ("floats",), "float32")
+    return control, memory, builder.tensor("result", ("results",), "float32")
+
+
+def _keep(result: Tensor, worker: Expr, sums: Registers, count: int) -> None:
+    """Emit a use of the sums, so that nothing is left out."""
+    whole = sums[0]
+    for cell in range(1, count):
+        whole = whole + sums[cell]
+    result[worker * RESULT_FLOATS] = vector.total(whole)

@@ -1,0 +1,57 @@
+"""A GPU as a target: `cuda:sm_90` and its relatives."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import ClassVar
+
+from runtime.errors import CompileError
+
+SHARED_BYTES = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
+"""Architecture -> KiB of shared memory that one block may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class CudaTarget:
+    """GPUs of one architecture: 90 for sm_90 (H100, H200)."""
+
+    kind: ClassVar[str] = "gpu"
+
+    architecture: int
+
+    @classmethod
+    def parse(cls, text: str) -> "CudaTarget":
+        """Read `cuda:sm_NN`; CompileError for others, and where Triton is not installed."""
+        kind, _, name = text.partition(":")
+        known = {f"sm_{number}": number for number in SHARED_BYTES}
+        if kind != "cuda" or name not in known:
+            raise CompileError(
+                f"unknown target {text!r}",
+                expected=f"cuda:ARCHITECTURE, one of {', '.join(known)}",
+                fix="name the architecture of the GPU, such as --target cuda:sm_90",
+            )
+        _require_triton(text)
+        return cls(known[name])
+
+    @property
+    def processor(self) -> str:
+        """The architecture as the assembler spells it."""
+        return f"sm_{self.architecture}"
+
+    @property
+    def name(self) -> str:
+        """The target as a user writes it."""
+        return f"cuda:{self.processor}"
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes of shared memory that one block may have."""
+        return SHARED_BYTES[self.architecture] * 1024
+
+
+def _require_triton(text: str) -> None:
+    if find_spec("triton") is None:
+        raise CompileError(
+            f"Triton is not installed, and the target {text} needs it",
+            expected="Triton, which compiles GPU kernels (no GPU is needed)",
+            fix="pip install 'sala-compile[compile,gpu]'",
+        )

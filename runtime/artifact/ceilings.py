@@ -1,0 +1,41 @@
+"""The kernels of an artifact that do nothing but show what a machine can do at most.
+
+They lie in a library of their own beside that of the target, `lib/cpu-ceilings.so`. All take
+(control, memory, result): the control tensor says by its tokens how often the work is repeated.
+The read kernel reads its memory once in each repetition; an arithmetic kernel has every worker do
+`OPERATIONS` floating-point operations, and does not touch its memory.
+"""
+
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+OPERATIONS = 600 << 16
+"""Floating-point operations of one worker in one repetition of an arithmetic kernel."""
+READ_MULTIPLE = 4096
+"""The memory of the read kernel has a multiple of so many floats."""
+RESULT_FLOATS = 1024
+"""Floats of `result`, zeros at first, that belong to each worker."""
+
+
+class Ceiling(StrEnum):
+    """A kernel by its symbol."""
+
+    READ = "ceiling_read"
+    """Reads float32 [n], n a multiple of `READ_MULTIPLE`, as fast as memory gives it."""
+    FLOAT32 = "ceiling_float32"
+    """Multiply-adds of float32."""
+    BFLOAT16 = "ceiling_bfloat16"
+    """Products of bfloat16, where an instruction makes them faster than multiply-adds."""
+
+
+ARITHMETIC = {
+    "float32": (Ceiling.FLOAT32,),
+    "bfloat16": (Ceiling.BFLOAT16, Ceiling.FLOAT32),
+}
+"""Element type of an artifact -> the kernels that may show its peak: that of the fastest."""
+
+
+def ceilings_path(library: str) -> str:
+    """The path in an artifact of the ceilings that belong to the library of a target."""
+    path = PurePosixPath(library)
+    return str(path.with_name(f"{path.stem}-ceilings{path.suffix}"))
