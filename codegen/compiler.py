@@ -115,9 +115,8 @@ def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, 
         workers=len(os.sched_getaffinity(0)) if kind == "cpu" else 1,
     )
     stored = plan.stored_for(kind)
-    weights = weight_file_bytes(stored) if kind == "cpu" else device_weight_bytes(stored)
-    if kind == "cpu" and options.is_random:
-        weights = device_weight_bytes(stored)
+    is_mapped = kind == "cpu" and not options.is_random
+    weights = weight_file_bytes(stored) if is_mapped else device_weight_bytes(stored)
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(
         token_parts(plan.program, target, sizes),

@@ -38,9 +38,13 @@ class Artifact:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all weights: of the files, which are mapped whole, or made from a seed."""
-        if self.manifest.seeded is not None:
-            return self.manifest.seeded.nbytes
+        """Bytes of all weights: of the files, or of what is made from a seed."""
+        seeded = self.manifest.seeded
+        return self.mapped_bytes if seeded is None else seeded.nbytes
+
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of the weight files."""
         return sum(self.manifest.files[path].size for path in self.manifest.weight_files)
 
     def weights_of(self, target: str) -> tuple[str, ...]:
@@ -58,11 +62,6 @@ class Artifact:
             specs = (self.weights[name][1].spec for name in self.weights_of(target))
             return sum(align(spec.nbytes) for spec in specs)
         return sum(self.manifest.files[path].size for path in self.weight_files_of(target))
-
-    def mapped_bytes_of(self, target: str) -> int:
-        """Bytes of the weights that are file memory: all on a CPU, but for those of a seed."""
-        mapped = not is_gpu(target) and self.manifest.seeded is None
-        return self.weight_bytes_of(target) if mapped else 0
 
     def has(self, path: str) -> bool:
         """True if the artifact has this file."""

@@ -4,15 +4,14 @@ They are for capacity planning and measurements; a model of them computes noise.
 """
 
 import mmap
-from collections.abc import Iterable
-from functools import cache
 from math import prod
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, model_validator
 
-from runtime.artifact.base import Frozen, align
+from runtime.artifact.base import ElementType, Frozen, align
 from runtime.artifact.golden import narrow_bfloat16
 from runtime.artifact.tensors import StoredTensor, TensorSpec
 from runtime.errors import ArtifactError
@@ -51,11 +50,6 @@ class Fill(Frozen):
         """The tensor as a weight file would name it."""
         return TensorSpec("", _STORED[self.element], self.shape)
 
-    @property
-    def dtype(self) -> np.dtype:
-        """What the values are held as: bfloat16 and float16 as uint16."""
-        return np.dtype("uint16" if self.element.endswith("float16") else self.element)
-
 
 _STORED = {
     "bfloat16": "BF16",
@@ -75,64 +69,59 @@ class SeededWeights(Frozen):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors, each aligned as in a file."""
+        """Bytes of all tensors, each aligned."""
         return sum(align(fill.spec.nbytes) for fill in self.fills.values())
 
-    def make(self, name: str, out: np.ndarray | None = None) -> np.ndarray:
-        """A tensor, written into `out` or a new array; bfloat16 and float16 as uint16."""
-        fill = self.fills[name]
-        made = np.empty(fill.shape, fill.dtype) if out is None else out
-        start = list(self.fills).index(name) * 7919 % PERIOD
-        _repeat(_period(fill, _raw(self.seed)), made.reshape(-1), start=start)
-        return made
-
     def places(self) -> dict[str, tuple[str, StoredTensor]]:
-        """Every tensor and its place in the memory of all."""
-        places: dict[str, tuple[str, StoredTensor]] = {}
-        offset = 0
-        for name, fill in self.fills.items():
-            spec = TensorSpec(name, fill.spec.dtype, fill.shape)
-            places[name] = SEEDED, StoredTensor(spec, offset)
-            offset += align(spec.nbytes)
-        return places
+        """What the tensors of weight files have: a file, a type and a shape."""
+        return {
+            name: (SEEDED, StoredTensor(TensorSpec(name, fill.spec.dtype, fill.shape), 0))
+            for name, fill in self.fills.items()
+        }
 
 
 class SeededTensors:
-    """Some of the tensors in one anonymous mapping, filled when it is made."""
+    """Makes tensors, each in anonymous memory of its own; `nbytes` are those made so far."""
 
-    def __init__(self, weights: SeededWeights, names: Iterable[str]) -> None:
-        """Take the memory and fill it."""
-        sizes = {name: align(weights.fills[name].spec.nbytes) for name in names}
-        self.nbytes = sum(sizes.values())
-        try:
-            self._map = mmap.mmap(-1, max(1, self.nbytes))
-        except (OSError, ValueError, OverflowError) as error:
-            raise ArtifactError(
-                f"the system refuses {self.nbytes} bytes for weights: {error}",
-                fix="load on a machine with more memory",
-            ) from error
-        self._arrays: dict[str, np.ndarray] = {}
-        offset = 0
-        for name, size in sizes.items():
-            fill = weights.fills[name]
-            flat = np.frombuffer(self._map, fill.dtype, prod(fill.shape), offset)
-            self._arrays[name] = weights.make(name, flat.reshape(fill.shape))
-            offset += size
+    def __init__(self, weights: SeededWeights) -> None:
+        """Draw the numbers that all tensors are made of."""
+        self.nbytes = 0
+        self._weights = weights
+        self._raw = np.random.Philox(key=weights.seed).random_raw(PERIOD)
 
     def array(self, name: str) -> np.ndarray:
-        """A tensor; bfloat16 and float16 as uint16."""
-        return self._arrays[name]
+        """A tensor; bfloat16 and float16 as uint16. ArtifactError where the memory is refused."""
+        fill = self._weights.fills[name]
+        size = align(fill.spec.nbytes)
+        try:
+            memory = mmap.mmap(-1, max(1, size))
+        except (OSError, ValueError, OverflowError) as error:
+            raise ArtifactError(
+                f"the system refuses {size} bytes for a weight: {error}",
+                where=name,
+                fix="load on a machine with more memory",
+            ) from error
+        self.nbytes += size
+        dtype = ElementType(_HELD[fill.element]).numpy
+        flat = np.frombuffer(memory, dtype, prod(fill.shape))
+        _repeat(_period(fill, self._raw, dtype), flat, start=crc32(name.encode()) % PERIOD)
+        return flat.reshape(fill.shape)
 
 
-@cache
-def _raw(seed: int) -> np.ndarray:
-    return np.random.Philox(key=seed).random_raw(PERIOD)
+_HELD = {
+    "bfloat16": "uint16",
+    "float16": "uint16",
+    "float32": "float32",
+    "uint8": "uint8",
+    "uint16": "uint16",
+    "int32": "int32",
+}
 
 
-def _period(fill: Fill, raw: np.ndarray) -> np.ndarray:
+def _period(fill: Fill, raw: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The values of a tensor before they repeat."""
     if fill.kind == "bits":
-        return raw.astype(fill.dtype)  # the low bits
+        return raw.astype(dtype)  # the low bits
     if fill.kind == "constant":
         values = np.full(1, fill.value, np.float32)
     else:

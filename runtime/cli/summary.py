@@ -43,9 +43,7 @@ def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict
 def summary(report: dict[str, Any]) -> str:
     """The report of `describe` in three lines."""
     prefill, decode, memory = report["prefill"], report["decode"], report["memory"]
-    finish, weights = report["finish"], "weights" if is_gpu(report["target"]) else "mapped weights"
-    if report["random_weights"]:
-        weights = "random weights"
+    finish, weights = report["finish"], _weights(report)
     ending = f"ended by {_ENDINGS[Finish(finish)]}" if finish != INTERRUPTED else INTERRUPTED
     return (
         f"prompt {report['prompt_tokens']} tokens in {prefill['seconds']:.3f} s "
@@ -56,6 +54,12 @@ def summary(report: dict[str, Any]) -> str:
         f"{format_bytes(memory['total_bytes'])} used, of it "
         f"{format_bytes(memory['parts']['weights'])} {weights}; {report['device']}"
     )
+
+
+def _weights(report: dict[str, Any]) -> str:
+    if report["random_weights"]:
+        return "random weights"
+    return "weights" if is_gpu(report["target"]) else "mapped weights"
 
 
 def describe_saved(

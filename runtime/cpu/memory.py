@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tvm_ffi
 
-from runtime.artifact import SEEDED, Artifact, MappedTensors, SeededTensors, Symbol, ValueKind
+from runtime.artifact import Artifact, Symbol, ValueKind
 from runtime.device import POISON, rows_by_symbol
 from runtime.errors import MemoryBudgetError
 from runtime.plan import MemoryPlan, Part
 from runtime.units import format_bytes
+from runtime.weights import open_tensors
 
 POPULATE_WRITE = 23
 """Linux: take every page of a mapping now; Python has no name for it."""
@@ -31,7 +32,9 @@ class CpuMemory:
         self._bytes = np.frombuffer(self._map, np.uint8)
         if poison:
             self._bytes[:] = POISON
-        self._files = _open_weights(artifact, target)
+        self._files = {
+            name: open_tensors(artifact, name) for name in artifact.weight_files_of(target)
+        }
         weights = self._weights(artifact, target)
         self.arrays: Mapping[str, np.ndarray] = {**self._views(), **weights}
         self.tensors = {name: tvm_ffi.from_dlpack(array) for name, array in self.arrays.items()}
@@ -120,14 +123,6 @@ class CpuMemory:
             dtype = artifact.program.values[name].dtype.numpy
             weights[name] = self._files[file].array(name).view(dtype)
         return weights
-
-
-def _open_weights(artifact: Artifact, target: str) -> dict[str, MappedTensors | SeededTensors]:
-    """The weights of a target by file; those of a seed are made here."""
-    if artifact.manifest.seeded is not None:
-        names = artifact.weights_of(target)
-        return {SEEDED: SeededTensors(artifact.manifest.seeded, names)}
-    return {name: MappedTensors(artifact.path(name)) for name in artifact.weight_files_of(target)}
 
 
 _IN_MAPPING = (

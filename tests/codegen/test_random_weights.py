@@ -17,7 +17,7 @@ from tests.support.checkpoints import LIGHTNING, tiny_config
 
 def made(**fills: Fill) -> dict[str, np.ndarray]:
     """The tensors of some fills."""
-    tensors = SeededTensors(SeededWeights(seed=3, fills=fills), fills)
+    tensors = SeededTensors(SeededWeights(seed=3, fills=fills))
     return {name: tensors.array(name) for name in fills}
 
 
@@ -62,7 +62,7 @@ def test_a_model_without_a_checkpoint_runs_and_says_what_it_is(tmp_path):
     assert WARNING in document["notes"]
     assert not list(artifact.glob("*.safetensors"))
     found = open_artifact(artifact)
-    assert found.mapped_bytes_of("cpu") == 0
+    assert found.mapped_bytes == 0
     with runtime.load(artifact, context=256) as model:
         logits = model.logits(list(range(70)))
         memory, info = model.info()["memory"], model.info()
