@@ -15,7 +15,6 @@ from codegen.lowering import Lowered, lower, parse_targets
 from codegen.opening import open_source
 from codegen.options import CompileOptions
 from codegen.plan import Plan, Source, assemble
-from codegen.planned import INTEGER_LINEAR
 from codegen.progress import Progress
 from codegen.quantization.report import quantization_note
 from codegen.sampling import sampling_choice
@@ -62,7 +61,6 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
             plan = assemble(source, lowered)
             summary["weights"] = weights_document(plan)
             summary |= memory_of(plan, options)
-            summary["notes"] += _notes(plan, options)
             if options.output is not None and options.writes:
                 manifest = _write(options.output, plan, options, progress)
                 size = _bytes_in(options.output)
@@ -122,13 +120,6 @@ def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, 
         token_parts(plan.program, target, sizes),
         largest_contexts(plan.program, target, sizes, weights, USUAL_BUDGETS),
     )
-
-
-def _notes(plan: Plan, options: CompileOptions) -> list[str]:
-    if any(kernel.family == INTEGER_LINEAR for kernel in plan.kernels):
-        asked = options.quantization.value
-        return [f"a plan on paper: the kernels that read {asked} weights do not exist yet"]
-    return []
 
 
 def _written_notes(manifest: Manifest) -> list[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
-from runtime.artifact import is_gpu
 from runtime.errors import RequestError
 from sala_ir.frontends import AttentionMode
 
@@ -26,10 +25,6 @@ class WeightOrigin(StrEnum):
     CHECKPOINT = "checkpoint"
     RANDOM = "random"
     """A seed: no weights are written, a loader makes them."""
-
-
-BUILT = (Quantization.NONE,)
-"""Quantisations whose kernels can be built for CPUs; those of GPUs read them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +92,6 @@ class CompileOptions:
             )
         if self.writes and self.output is None:
             raise RequestError("no output is named", fix="add -o NAME.sala")
-        if self.writes and self.quantization not in BUILT and not all(map(is_gpu, self.targets)):
-            raise RequestError(
-                f"no kernels read weights of --quantize {self.quantization.value} yet",
-                expected=f"--quantize {' or '.join(BUILT)}: kernels read bfloat16 and float32",
-                fix="leave --quantize out, compile for cuda targets only, or add --dry-run, which "
-                "plans what will be",
-            )
         if self.chunk > self.context:
             raise RequestError(
                 f"--chunk {self.chunk} is longer than --context {self.context}",

@@ -60,8 +60,7 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice([kind.value for kind in Quantization]),
     default=Quantization.NONE.value,
     help="Store the linears of the layers as integers, each 32 or 128 values with a scale; output "
-    "gates, q and k of the sparse layers, embedding and head keep --dtype. For cuda targets, and "
-    "with --dry-run: the kernels of CPUs do not exist yet.",
+    "gates, q and k of the sparse layers, embedding and head keep --dtype.",
 )
 @click.option(
     "--rounding",

@@ -140,7 +140,7 @@ class TiledLinear:
                 def sums(j: int) -> Expr:
                     return linear.sums[worker, lanes(row * LANES + j * SUMS)]
 
-                linear.finish(row, held(index * PANEL_ROWS), PANEL_VECTORS, sums)
+                linear.epilogue.finish(row, held(index * PANEL_ROWS), PANEL_VECTORS, sums)
 
         rows = T.max(live, 1)
         configure(rows, rows)
@@ -304,7 +304,9 @@ class TiledLinear:
                 def sums(j: int, first: Expr = first) -> Expr:
                     return linear.sums[cell.item.worker, lanes(first + j * SUMS)]
 
-                linear.finish(held(cell.row + tile * TILE + row), outputs, STRIP // LANES, sums)
+                linear.epilogue.finish(
+                    held(cell.row + tile * TILE + row), outputs, STRIP // LANES, sums
+                )
 
 
 @contextmanager
