@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,8 @@ from codegen.plan import Plan, Source, assemble
 from codegen.planned import INTEGER_LINEAR
 from codegen.progress import Progress
 from codegen.quantization.report import quantization_note
+from codegen.sampling import sampling_choice
+from codegen.targets import Target
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
 from runtime.artifact import Manifest
@@ -51,8 +53,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
         lowered = tuple(
-            lower(source.captured, name, target, options, progress)
-            for name, target in targets.items()
+            _lowered(source, name, target, options, progress) for name, target in targets.items()
         )
         text = print_module(lowered[0].module)
         summary = _summary(options, source, lowered)
@@ -68,6 +69,14 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
                 summary["artifact"] = {"path": str(options.output), "bytes": size}
     summary["seconds"] = round(perf_counter() - start, 3)
     return CompileResult(summary, text)
+
+
+def _lowered(
+    source: Source, name: str, target: Target, options: CompileOptions, progress: Progress
+) -> Lowered:
+    """The model for a target, with the kernel that chooses tokens where there is one."""
+    lowered = lower(source.captured, name, target, options, progress)
+    return replace(lowered, sampling=sampling_choice(target, source.config.vocab_size))
 
 
 def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
@@ -151,6 +160,8 @@ def _summary(
 def _kernels(lowered: Lowered) -> list[dict[str, Any]]:
     calls = (op for op in lowered.module.walk() if op.name == "sala.kernel_call")
     steps = Counter(str(getattr(op.properties["symbol"], "data", "")) for op in calls)
+    if lowered.sampling is not None:
+        steps[lowered.sampling.symbol] += 1
     return [
         {
             "symbol": kernel.symbol,
