@@ -76,7 +76,7 @@ def lower(
     captured: ModuleOp, name: str, target: Target, options: CompileOptions, progress: Progress
 ) -> Lowered:
     """Take a copy of the captured module through the passes."""
-    witness = _Witness(selector_for(target, on_paper=not options.writes))
+    witness = _Witness(selector_for(target))
     passes = sala_pipeline(options.dtype, witness.select, options.quantization)
     module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
