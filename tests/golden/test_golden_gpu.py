@@ -16,6 +16,7 @@ import runtime
 from codegen.kernels.attend_blocks import gpu_spec as attend
 from codegen.kernels.select_blocks import gpu_spec as select
 from passes.assign_precision import Precision
+from runtime.generation import GenerationOptions
 from runtime.model import Model
 from tests.golden.test_golden_bfloat16 import NEAR
 from tests.golden.test_golden_float32 import LIMIT
@@ -85,6 +86,9 @@ def test_both_regimes_forks_and_states(
             _assert_close(rows[1], others[9])
             assert np.abs(rows[2] - rows[0]).max() > 0.1, "the fork went another way"
             sparse.save(tmp_path / "gpu.sala-state")
+            options = GenerationOptions(max_new_tokens=3, ignore_eos=True)
+            with gpu.generation(short[10:12], options, sequence=dense, spends=True) as answer:
+                assert list(answer.tokens()) == cpu.generate(short[:12], 3, ignore_eos=True)
         assert_unused(gpu)
     with cpu.restore(tmp_path / "gpu.sala-state") as continued:
         found = continued.append([int(text[SPARSE + 7])])
