@@ -15,6 +15,8 @@ __all__ = ["Schedule", "Spec", "build", "choice"]
 
 DRAW_WORDS = 4
 """Words that say how the token of a row is chosen."""
+RESULT_WORDS = 2
+"""The token of a row, and whether one of its logits is not a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> G
         CONTROL,
         integers("draws", "draw_rows", DRAW_WORDS),
         values("logits", Element.F32, "logit_rows", pitch),
-        integers("tokens", "token_rows"),
+        integers("tokens", "token_rows", RESULT_WORDS),
     )
     constants = {
         "VOCABULARY": spec.vocabulary,

@@ -185,7 +185,7 @@ def choose_tokens(
     PITCH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """tokens[r]: of row r of the logits by draws[r]; -1 for NaN.
+    """tokens[r]: of row r of the logits by draws[r], and 0; 0 and 1 where a logit is NaN.
 
     Without a temperature the best one; of equal logits the lowest id.
     """
@@ -200,7 +200,7 @@ def choose_tokens(
         invalid += tl.sum((x != x).to(tl.int32), 0)
         best_key = tl.maximum(best_key, tl.max(keys, 0))
     temperature = tl.load(draws + line * 4).to(tl.float32, bitcast=True)
-    token = line * 0 - 1
+    token = line * 0
     if invalid == 0:
         if temperature == 0:
             token = tied(row, best_key, line * 0, VOCABULARY, BLOCK)
@@ -217,4 +217,5 @@ def choose_tokens(
                 VOCABULARY,
                 BLOCK,
             )
-    tl.store(tokens + line, token)
+    tl.store(tokens + line * 2, token)
+    tl.store(tokens + line * 2 + 1, (invalid > 0).to(tl.int32))

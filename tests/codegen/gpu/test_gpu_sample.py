@@ -28,7 +28,7 @@ OPTIONS = (
 
 
 def chosen(logits: np.ndarray, options: Sequence[SamplingOptions], spare: int = 2) -> np.ndarray:
-    """The tokens of rows of logits by the kernel, in a grid of a larger bucket."""
+    """The tokens of rows of logits by the kernel, in a grid of a larger bucket; -1 for NaN."""
     rows, vocabulary = logits.shape
     control = np.zeros(16, np.int32)
     control[2] = rows
@@ -37,11 +37,13 @@ def chosen(logits: np.ndarray, options: Sequence[SamplingOptions], spare: int = 
     held = np.full((rows + spare, padded(vocabulary)), np.nan, np.float32)
     held[:rows, :vocabulary] = logits
     buffers = {"control": control, "draws": draws, "logits": held}
-    buffers["tokens"] = np.full(rows + spare, -7, np.int32)
+    buffers["tokens"] = np.full((rows + spare, 2), -7, np.int32)
     kernel = build(Spec(vocabulary), TARGET, Schedule(block=128))
     run(kernel, buffers, {"logit_rows": rows + spare})
     assert (buffers["tokens"][rows:] == -7).all()
-    return buffers["tokens"][:rows]
+    tokens, wrong = buffers["tokens"][:rows].T
+    assert ((tokens == 0) | (wrong == 0)).all(), "the next step can be fed with it"
+    return np.where(wrong == 1, -1, tokens)
 
 
 def by_host(logits: np.ndarray, options: Sequence[SamplingOptions]) -> list[int]:
