@@ -174,6 +174,7 @@ class Model:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
         engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
         sizes, counters, store = plan.sizes, self._memory.counters, engine.store
+        is_random = manifest.seeded is not None
         return {
             "path": str(self.artifact.directory),
             "format": str(manifest.format),
@@ -182,6 +183,7 @@ class Model:
             "device": self._device.describe,
             "dtype": manifest.dtype,
             "attention": manifest.attention,
+            "random_weights": is_random,
             "kernels": len({kernel.symbol for kernel in manifest.kernels}),
             "threads": sizes.workers,
             "context": sizes.context,
@@ -195,7 +197,7 @@ class Model:
             "memory": {
                 "total_bytes": sum(counters.values()),
                 "planned_bytes": plan.total_bytes,
-                "anonymous_bytes": plan.mapping_bytes,
+                "anonymous_bytes": plan.total_bytes if is_random else plan.mapping_bytes,
                 "arena_lower_bound_bytes": plan.packing.lower_bound,
                 "token_bytes": plan.token_bytes,
                 "parts": {part.value: size for part, size in counters.items()},

@@ -7,18 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tvm_ffi
 
-from runtime.artifact import Artifact, MappedTensors, Symbol, ValueKind
+from runtime.artifact import Artifact, Symbol, ValueKind
 from runtime.device import POISON, rows_by_symbol
 from runtime.errors import MemoryBudgetError
 from runtime.plan import MemoryPlan, Part
 from runtime.units import format_bytes
+from runtime.weights import open_tensors
 
 POPULATE_WRITE = 23
 """Linux: take every page of a mapping now; Python has no name for it."""
 
 
 class CpuMemory:
-    """The buffers of a plan in one anonymous mapping, and the weights as mapped files.
+    """The buffers of a plan in one anonymous mapping, and the weights: mapped files, or seeded.
 
     `arrays` and `tensors` are views by value name, made once. The host's arrays are the buffers.
     """
@@ -32,7 +33,7 @@ class CpuMemory:
         if poison:
             self._bytes[:] = POISON
         self._files = {
-            name: MappedTensors(artifact.path(name)) for name in artifact.weight_files_of(target)
+            name: open_tensors(artifact, name) for name in artifact.weight_files_of(target)
         }
         weights = self._weights(artifact, target)
         self.arrays: Mapping[str, np.ndarray] = {**self._views(), **weights}

@@ -38,10 +38,11 @@ class Schedule:
         """Tiles within 99 KiB of shared memory, the least that an architecture has."""
         bf16 = spec.element is Element.BF16
         if spec.decode:
-            return cls(rows=PARTS_ROWS, splits=32, warps=4, stages=3 if bf16 else 1)
+            warps, stages = (4, 3) if bf16 else (8, 1)
+            return cls(rows=PARTS_ROWS, splits=32, warps=warps, stages=stages)
         if bf16:
             return cls(rows=128, splits=1, warps=8, stages=3)
-        return cls(rows=16, splits=1, warps=4, stages=1)
+        return cls(rows=16, splits=1, warps=8, stages=1)
 
     def heads(self, spec: Spec) -> int:
         """Rows of a query: a power of two."""

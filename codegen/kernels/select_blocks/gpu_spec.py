@@ -36,12 +36,13 @@ class Schedule:
     @classmethod
     def default(cls, spec: Spec) -> "Schedule":
         """Tiles within 99 KiB of shared memory, the least that an architecture has."""
+        bf16 = spec.element is Element.BF16
         if spec.decode:
-            stages = 3 if spec.element is Element.BF16 else 1
-            return cls(rows=16, keys=64, splits=64, slab=64, warps=4, stages=stages)
-        if spec.element is Element.BF16:
+            warps, stages = (4, 3) if bf16 else (8, 2)
+            return cls(rows=16, keys=64, splits=64, slab=64, warps=warps, stages=stages)
+        if bf16:
             return cls(rows=128, keys=64, splits=4, slab=1024, warps=8, stages=3)
-        return cls(rows=32, keys=64, splits=4, slab=1024, warps=4, stages=1)
+        return cls(rows=32, keys=32, splits=4, slab=1024, warps=8, stages=2)
 
     def heads(self, spec: Spec) -> int:
         """Rows of a query: a power of two."""

@@ -81,7 +81,8 @@ def attend(layer: Layer, lists: Lists | None, *, decode: bool = False) -> Lists:
     if case.gate:
         buffers["gate"] = layer.merged
     buffers |= scratch(schedule.workspaces(spec), layer)
-    run(attend_blocks.build(spec, TARGET, schedule), buffers, layer.bucket)
+    kernel = attend_blocks.build(spec, TARGET, schedule)
+    run(kernel, buffers, layer.bucket, backwards=decode)
     values = loaded(out, case.out_element)
     assert np.isnan(values[batch.tokens :]).all()
     assert (values[: batch.tokens, case.used :] == 0).all()
