@@ -6,20 +6,14 @@ from typing import Any
 from xdsl.ir import Operation
 
 from codegen.kernels.registry import families
-from codegen.planned import planned_rules
 from passes.kernel_choice import KernelChoice, NoKernel, Selector, first_fitting
 
 
-def selector_for(target: Any, *, on_paper: bool = False) -> Selector:
-    """The selector that asks the rules of the registry in order for kernels of `target`.
-
-    `on_paper` also takes kernels that are only planned, where no other fits.
-    """
+def selector_for(target: Any) -> Selector:
+    """The selector that asks the rules of the registry in order for kernels of `target`."""
 
     def choose(op: Operation) -> KernelChoice | NoKernel:
         rules = [(f.name, partial(f.rule, target=target)) for f in families(op.name, target.kind)]
-        if on_paper:
-            rules += planned_rules(op, target)
         return first_fitting(op, rules)
 
     return choose

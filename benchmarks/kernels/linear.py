@@ -116,7 +116,7 @@ class OwnSide:
         }
         for case in CASES:
             spec = specs[case.name]
-            sums = default_schedule(spec, target).workspace
+            sums = default_schedule(spec, target).workspace(spec)
             self.works[case.name] = self._linear(module[spec.symbol], case, spec, sums)
         self.scales = {"read": READ_BYTES, "multiply_add": operations * threads}
         if target.has_amx_bf16:

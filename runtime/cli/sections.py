@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from runtime.artifact import PhaseName
+from runtime.artifact import MODEL_PHASES, PhaseName
 from runtime.artifact.reader import Artifact
+from runtime.artifact.seeded import WARNING
 from runtime.chat import TEMPLATE_FILE
 from runtime.cli.common import table
 from runtime.cli.gpu_code import code_tables, launches_of
@@ -48,7 +49,8 @@ def kernels_section(artifact: Artifact) -> Section:
     """The kernels, how often each phase calls them, which rules were refused, and GPU code."""
     manifest, document = artifact.manifest, []
     calls, launches = _calls(artifact), launches_of(artifact)
-    columns = ("prefill", "decode", "logits")
+    called = {phase for _, phase, _ in calls}
+    columns = tuple(phase.value for phase in PhaseName if phase in MODEL_PHASES or phase in called)
     made = table("kernels", "kernel", "family", "rule", *columns, "refused", numbers=columns)
     for kernel in manifest.kernels:
         counts = {phase: calls[(kernel.target, phase, kernel.symbol)] for phase in columns}
@@ -88,6 +90,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
         "context": f"{format_tokens(manifest.context)} by default, prefill in chunks of "
         f"{format_tokens(manifest.chunk)}",
         "weights": f"{len(artifact.weights)} tensors, {format_bytes(artifact.weight_bytes)}",
+        "warning": "" if manifest.seeded is None else WARNING,
         "quantized": str(manifest.quantization or ""),
         "text": _text_support(artifact),
         "golden": manifest.golden.kind if manifest.golden else "none",

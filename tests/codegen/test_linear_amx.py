@@ -82,7 +82,7 @@ def run(
     control[0 if spec.extent == "tokens" else 2] = problem.rows
     control[3] = workers
     optional = [each for each in (problem.bias, problem.residual) if each is not None]
-    sums = scratch(schedule or default_schedule(spec, TARGETS[0]), workers)
+    sums = scratch(spec, schedule or default_schedule(spec, TARGETS[0]), workers)
     library.call(spec.symbol, aligned(control), problem.x, problem.weight, *optional, out, sums)
     return out
 

@@ -6,6 +6,7 @@ from codegen.kernels.linear.amx import TiledLinear
 from codegen.kernels.linear.body import Linear
 from codegen.kernels.linear.layout import PANEL_ROWS
 from codegen.kernels.linear.spec import Schedule, Spec, default_schedule
+from codegen.kernels.linear.widened import widened_division
 from codegen.kernels.operands import (
     column_views,
     element,
@@ -48,7 +49,7 @@ def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:
         spec=spec_values(spec),
         operands=operands,
         arguments=("control", *inputs, "out:0", "workspace:0"),
-        workspaces=(Workspace("sums", "float32", default_schedule(spec, target).workspace),),
+        workspaces=(Workspace("sums", "float32", default_schedule(spec, target).workspace(spec)),),
         weight_layouts={1: LayoutAttr.panel(PANEL_ROWS)},
     )
 
@@ -75,7 +76,8 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
     """Return the PrimFunc (control, x, weight, bias?, residual?, y, sums).
 
     x and y have any capacity of rows; the memory of y may be that of the residual. A worker takes
-    blocks of rows of its share of the panels, panel by panel, or goes by tiles (amx.py).
+    blocks of rows of its share of the panels, panel by panel, or goes by tiles (amx.py), or by
+    blocks of widened values (widened.py).
     """
     schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target, noalias=not spec.residual_pitch) as builder:
@@ -95,11 +97,15 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
 
             shared(blocks * panels, worker, count, block)
 
+        widened = widened_division(linear)
+
         def work(worker: Expr, count: Expr) -> None:
-            if tiled is None:
-                by_vectors(worker, count)
-            else:
+            if widened is not None:
+                widened.work(worker, count, live)
+            elif tiled is not None:
                 tiled.work(worker, count, live)
+            else:
+                by_vectors(worker, count)
 
         small_rows = SMALL // (spec.depth * spec.rows)
         workers(builder, linear.control, work, alone=live <= small_rows if small_rows else None)

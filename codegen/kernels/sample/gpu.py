@@ -1,0 +1,64 @@
+"""The next token of every row of logits, on a GPU."""
+
+from dataclasses import dataclass
+
+from codegen.kernels.operands import padded, symbol_of
+from codegen.kernels.sample.gpu_rows import choose
+from codegen.kernels.tir.element import Element
+from codegen.kernels.triton.buffers import (
+    CONTROL,
+    LIVE_WORD,
+    integers,
+    parameters,
+    pointers,
+    values,
+)
+from codegen.kernels.triton.kernel import GpuKernel, Launch
+from codegen.kernels.triton.rows import power_of_two, row_grid
+from codegen.targets.cuda import CudaTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Constants of the choice: the size of the vocabulary."""
+
+    vocabulary: int
+
+    @property
+    def symbol(self) -> str:
+        """A unique name."""
+        return symbol_of("sample", str(self.vocabulary), self)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Logits that a program reads at a time, at most."""
+
+    block: int = 4096
+    warps: int = 16
+
+
+def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
+    """The kernel (control, sampling, logits, sampled).
+
+    `sampling` [rows, 4] has temperature, top_p and a number from [0, 1) as the bits of float32 in
+    words 0, 1 and 3, and top_k in word 2; `sampled` [rows, 2] takes the token and whether a logit
+    of the row is not a number.
+    """
+    schedule = schedule or Schedule()
+    pitch = padded(spec.vocabulary)
+    buffers = (
+        CONTROL,
+        integers("sampling", "logit_rows", 4),
+        values("logits", Element.F32, "logit_rows", pitch),
+        integers("sampled", "logit_rows", 2),
+    )
+    constants = {
+        "LIVE": LIVE_WORD["logit_rows"],
+        "COLUMNS": spec.vocabulary,
+        "PITCH": pitch,
+        "BLOCK": min(power_of_two(spec.vocabulary), schedule.block),
+    }
+    grid = row_grid("logit_rows")
+    launch = Launch(choose, grid, pointers(buffers), constants, schedule.warps, stages=1)
+    return GpuKernel(spec.symbol, parameters(buffers), (launch,))
