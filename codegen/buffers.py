@@ -46,6 +46,8 @@ INPUT_SHAPES: dict[str, tuple[Dim, ...]] = {
     "logit_rows": (dim_of(Symbol.LOGIT_ROWS),),
 }
 """What the runtime writes before a step, all int32."""
+SAMPLING_SHAPE: tuple[Dim, ...] = (dim_of(Symbol.LOGIT_ROWS), 4)
+"""What it writes besides where tokens are chosen by a kernel."""
 
 
 def element_type(element: Attribute) -> ElementType:
@@ -57,7 +59,8 @@ def element_type(element: Attribute) -> ElementType:
 
 def input_value(name: str) -> Value:
     """`control` or a field of the batch."""
-    return Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=INPUT_SHAPES[name])
+    shape = INPUT_SHAPES.get(name, SAMPLING_SHAPE)
+    return Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=shape)
 
 
 def activation(kind: TensorType, rows: Dim) -> Value:

@@ -1,5 +1,7 @@
 """Everything that is written: kernels compiled, weights packed, golden vectors, texts."""
 
+from typing import Any
+
 from codegen import emit
 from codegen.golden import write_golden
 from codegen.library import write_library
@@ -8,6 +10,7 @@ from codegen.plan import Plan
 from codegen.progress import Progress
 from codegen.quantization.report import quantization_info
 from codegen.quantization.source import open_weights
+from codegen.seeded import seeded_weights
 from runtime.artifact import Manifest, canonical_json
 from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_ir.context import print_module
@@ -17,8 +20,6 @@ def write_files(
     writer: ArtifactWriter, plan: Plan, options: CompileOptions, progress: Progress
 ) -> Manifest:
     """Write every file but the manifest, which is returned."""
-    checkpoint = plan.source.checkpoint
-    assert checkpoint is not None, "weights are written from a checkpoint"
     targets = {
         lowered.name: write_library(writer, lowered, plan.program, progress)
         for lowered in plan.lowered
@@ -27,18 +28,10 @@ def write_files(
         writer.copy_file(emit.RUNTIME_NAME, emit.runtime_library())
     writer.write_bytes(PROGRAM_NAME, canonical_json(plan.program))
     writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
-    for path in checkpoint.copied_files():
-        writer.copy_file(path.name, path)
-    with open_weights(plan.source, options, progress) as weights:
-        size = sum(weight.nbytes for weight in plan.stored)
-        with progress.stage("packing weights", size, unit="B") as advance:
-            weight_files = emit.write_weights(
-                writer, plan.stored, weights.source, advance, weights.errors.measure
-            )
-        with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
-            digest = checkpoint.digest(advance)
-        golden = write_golden(writer, plan, options, weights.source, progress)
-        quantization = quantization_info(plan.source, options, weights)
+    digest = ""
+    contents: dict[str, Any] = {"seeded": seeded_weights(plan)} if options.is_random else {}
+    if not options.is_random:
+        digest, contents = _write_weights(writer, plan, options, progress)
     return Manifest(
         model=emit.model_info(plan.source.config, plan.source.raw, digest),
         attention=options.attention.value,
@@ -48,9 +41,28 @@ def write_files(
         targets=targets,
         versions=emit.package_versions(targets),
         tensors=emit.tensor_infos(plan.stored),
-        weight_files=weight_files,
-        quantization=quantization,
-        golden=golden,
         passes=plan.passes,
         kernels=plan.kernels,
+        **contents,
     )
+
+
+def _write_weights(
+    writer: ArtifactWriter, plan: Plan, options: CompileOptions, progress: Progress
+) -> tuple[str, dict[str, Any]]:
+    """Write what comes from the checkpoint: its digest, and the fields of the manifest."""
+    checkpoint = plan.source.checkpoint
+    assert checkpoint is not None, "weights are written from a checkpoint"
+    for path in checkpoint.copied_files():
+        writer.copy_file(path.name, path)
+    with open_weights(plan.source, options, progress) as weights:
+        size = sum(weight.nbytes for weight in plan.stored)
+        with progress.stage("packing weights", size, unit="B") as advance:
+            files = emit.write_weights(
+                writer, plan.stored, weights.source, advance, weights.errors.measure
+            )
+        with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
+            digest = checkpoint.digest(advance)
+        golden = write_golden(writer, plan, options, weights.source, progress)
+        quantization = quantization_info(plan.source, options, weights)
+    return digest, {"weight_files": files, "golden": golden, "quantization": quantization}

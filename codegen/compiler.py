@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,9 +17,12 @@ from codegen.options import CompileOptions
 from codegen.plan import Plan, Source, assemble
 from codegen.progress import Progress
 from codegen.quantization.report import quantization_note
+from codegen.sampling import sampling_choice
+from codegen.targets import Target
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
 from runtime.artifact import Manifest
+from runtime.artifact.seeded import WARNING
 from runtime.artifact.writer import ArtifactWriter, write_artifact
 from runtime.plan import (
     USUAL_BUDGETS,
@@ -50,8 +53,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
         lowered = tuple(
-            lower(source.captured, name, target, options, progress)
-            for name, target in targets.items()
+            _lowered(source, name, target, options, progress) for name, target in targets.items()
         )
         text = print_module(lowered[0].module)
         summary = _summary(options, source, lowered)
@@ -66,6 +68,14 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
                 summary["artifact"] = {"path": str(options.output), "bytes": size}
     summary["seconds"] = round(perf_counter() - start, 3)
     return CompileResult(summary, text)
+
+
+def _lowered(
+    source: Source, name: str, target: Target, options: CompileOptions, progress: Progress
+) -> Lowered:
+    """The model for a target, with the kernel that chooses tokens where there is one."""
+    lowered = lower(source.captured, name, target, options, progress)
+    return replace(lowered, sampling=sampling_choice(target, source.config.vocab_size))
 
 
 def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
@@ -103,7 +113,8 @@ def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, 
         workers=len(os.sched_getaffinity(0)) if kind == "cpu" else 1,
     )
     stored = plan.stored_for(kind)
-    weights = weight_file_bytes(stored) if kind == "cpu" else device_weight_bytes(stored)
+    is_mapped = kind == "cpu" and not options.is_random
+    weights = weight_file_bytes(stored) if is_mapped else device_weight_bytes(stored)
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(
         token_parts(plan.program, target, sizes),
@@ -112,7 +123,10 @@ def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, 
 
 
 def _written_notes(manifest: Manifest) -> list[str]:
-    return [] if manifest.quantization is None else [quantization_note(manifest.quantization)]
+    notes = [] if manifest.seeded is None else [WARNING]
+    if manifest.quantization is not None:
+        notes.append(quantization_note(manifest.quantization))
+    return notes
 
 
 def _summary(
@@ -142,6 +156,8 @@ def _summary(
 def _kernels(lowered: Lowered) -> list[dict[str, Any]]:
     calls = (op for op in lowered.module.walk() if op.name == "sala.kernel_call")
     steps = Counter(str(getattr(op.properties["symbol"], "data", "")) for op in calls)
+    if lowered.sampling is not None:
+        steps[lowered.sampling.symbol] += 1
     return [
         {
             "symbol": kernel.symbol,

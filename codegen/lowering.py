@@ -9,6 +9,7 @@ from xdsl.passes import ModulePass
 
 from codegen.options import CompileOptions
 from codegen.progress import Progress
+from codegen.sampling import chosen_kernel
 from codegen.select import selector_for
 from codegen.targets import Target, parse_target
 from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each
@@ -23,7 +24,7 @@ class Lowered:
     """A module of kernel calls for one target.
 
     `operations` is the module before kernels were chosen, and `choices` the kernel of each of its
-    operations: what the kernels must compute.
+    operations: what the kernels must compute. `sampling` is the kernel that chooses tokens.
     """
 
     name: str
@@ -32,11 +33,13 @@ class Lowered:
     operations: ModuleOp
     choices: Mapping[Operation, KernelChoice]
     records: tuple[PassRecord, ...]
+    sampling: KernelChoice | None = None
 
     @property
     def kernels(self) -> tuple[ChosenKernel, ...]:
         """The kernels to build."""
-        return chosen_kernels(self.module)
+        extra = () if self.sampling is None else (chosen_kernel(self.sampling),)
+        return chosen_kernels(self.module) + extra
 
 
 def parse_targets(names: Sequence[str]) -> dict[str, Target]:

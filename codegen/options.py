@@ -19,9 +19,17 @@ class Rounding(StrEnum):
     NEAREST = "nearest"
 
 
+class WeightOrigin(StrEnum):
+    """Where the weights come from."""
+
+    CHECKPOINT = "checkpoint"
+    RANDOM = "random"
+    """A seed: no weights are written, a loader makes them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
-    """One compilation. `checkpoint` is None where only `config_file` is planned.
+    """One compilation. `checkpoint` is None where `config_file` is planned, or its weights random.
 
     `context` (tokens of the longest sequence) and `chunk` (new tokens of one prefill step) are the
     artifact's defaults, a loader may ask for others.
@@ -37,6 +45,7 @@ class CompileOptions:
     calibration: Path | None = None
     calibration_tokens: int = DEFAULT_TOKENS
     activation_order: bool = False
+    weights: WeightOrigin = WeightOrigin.CHECKPOINT
     context: int = 32768
     chunk: int = 512
     dump_ir: Path | None = None
@@ -52,7 +61,13 @@ class CompileOptions:
     @property
     def calibrates(self) -> bool:
         """True where a calibration text decides how weights are rounded."""
-        return self.quantization is not Quantization.NONE and self.rounding is Rounding.GPTQ
+        rounds = self.quantization is not Quantization.NONE and not self.is_random
+        return rounds and self.rounding is Rounding.GPTQ
+
+    @property
+    def is_random(self) -> bool:
+        """True where weights are made from a seed."""
+        return self.weights is WeightOrigin.RANDOM
 
     def check(self) -> None:
         """Raise RequestError where the options contradict each other."""
@@ -65,9 +80,15 @@ class CompileOptions:
             raise RequestError("no checkpoint is named", fix="give a directory, or --config FILE")
         if self.checkpoint is not None and self.config_file is not None:
             raise RequestError("both a checkpoint and --config are given", fix="give one of them")
-        if self.config_file is not None and not (self.dry_run or self.stop_after):
+        if self.config_file is None and self.is_random:
             raise RequestError(
-                "--config has no weights to compile", fix="add --dry-run, or name a checkpoint"
+                "--weights random is for a configuration without a checkpoint",
+                fix="give --config FILE in place of the checkpoint, or leave --weights out",
+            )
+        if self.config_file is not None and self.writes and not self.is_random:
+            raise RequestError(
+                "--config has no weights to compile",
+                fix="add --weights random or --dry-run, or name a checkpoint",
             )
         if self.writes and self.output is None:
             raise RequestError("no output is named", fix="add -o NAME.sala")

@@ -86,6 +86,6 @@ def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
     """The program and the weights of all targets."""
     assembly = Assembly()
     for entry in lowered:
-        assembly.add(entry.name, entry.module, entry.target.kind)
+        assembly.add(entry.name, entry.module, entry.target.kind, entry.sampling)
     program = assembly.program(paging_of(lowered[0].module))
     return Plan(source, lowered, program, assembly.table.weights)

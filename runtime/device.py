@@ -60,6 +60,10 @@ class Memory(Protocol):
         """Copy the leading rows and columns of a value to `out`, which has its rank."""
         ...
 
+    def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
+        """Ask for the leading rows of a small value as they are now; what waits and gives them."""
+        ...
+
     def read_rows(self, name: str, rows: Sequence[int]) -> np.ndarray:
         """A copy of some rows of a value."""
         ...

@@ -13,17 +13,18 @@ from runtime.artifact import Artifact, Symbol
 from runtime.batch import Work
 from runtime.device import Device, Memory
 from runtime.errors import MemoryBudgetError, RequestError
-from runtime.generation import Progress
+from runtime.generation import Answer, Progress
 from runtime.history import History
 from runtime.interrupts import Interrupts
 from runtime.observe import Observer
 from runtime.prefix_cache import PrefixCache, PrefixOptions
 from runtime.requests import checked_chunk, checked_tokens, no_snapshot
-from runtime.sampling import Draw, not_a_number
+from runtime.run_ahead import RunAhead
+from runtime.sampling import Draw
 from runtime.saving import StateFiles, model_digest
 from runtime.sequence import Sequence, TokenIds
 from runtime.stepper import Stepper
-from runtime.store import StateStore
+from runtime.store import State, StateStore
 
 Result = TypeVar("Result")
 
@@ -102,13 +103,36 @@ class Engine:
         ArtifactError where a logit is not a number.
         """
 
-        def finish() -> int:
-            return int(self._steps.sampled()[0])
+        def finish() -> Callable[[], int]:
+            return self._steps.sample(sequence.state)
 
-        token = self._extend(sequence, token_ids, finish, draws=[draw], progress=progress)
-        if token < 0:
-            raise not_a_number()
-        return token
+        return self._extend(sequence, token_ids, finish, draws=[draw], progress=progress)()
+
+    def run_ahead(
+        self, sequence: Sequence, token: int, draws: Iterator[Draw], count: int
+    ) -> Answer:
+        """Up to `count` tokens behind `token`, each fed to the next step on the device.
+
+        While the caller has a token the next is computed, so that a sequence whose tokens are not
+        all taken is broken in the end. A prefix cache wants to see every token: then none is
+        computed too far.
+        """
+        if self.prefix is None:
+            ahead = RunAhead(sequence.state, self._fed_step, self._steps.holds_token, self.store)
+            yield from ahead.tokens(token, draws, count)
+            return
+        for _ in range(count):
+            token = self.choose(sequence, [token], next(draws))
+            yield token
+
+    def _fed_step(self, state: State, token: int | None, draw: Draw) -> Callable[[], int]:
+        """Append one token, the newest one chosen if it is not told; what gives the next one."""
+        ids = np.array([token or 0], np.int32)
+        with self._interrupts.held(), self._alone():
+            self._steps.run([Work(state, ids, state.length + 1)], draws=[draw], fed=token is None)
+            self._steps.find_logits()
+            self.store.keep_logits(state, 0)
+            return self._steps.sample(state)
 
     @property
     def samples(self) -> bool:

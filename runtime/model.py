@@ -146,10 +146,12 @@ class Model:
         *,
         progress: Progress | None = None,
         sequence: TokenSequence | None = None,
+        spends: bool = False,
     ) -> Iterator[Generation]:
         """An answer in the making: behind `sequence`, or behind one that is closed at the end.
 
-        A sequence that has logits behind its last token can go on without new tokens.
+        A sequence that has logits behind its last token can go on without new tokens. With
+        `spends` it is not used afterwards, which lets a GPU work ahead of the host.
         """
         engine = self._open()
         history = [] if sequence is None else sequence.token_ids
@@ -158,12 +160,21 @@ class Model:
             ids = engine.checked_tokens(token_ids, len(history))
         chosen = replace(options, eos=options.eos or self.artifact.manifest.model.eos_token_ids)
         with nullcontext(sequence) if sequence is not None else self.sequence() as source:
-            yield Generation(source, ids.tolist(), self.vocabulary, chosen, progress, history)
+            yield Generation(
+                source,
+                ids.tolist(),
+                self.vocabulary,
+                chosen,
+                progress,
+                history,
+                spends or sequence is None,
+            )
 
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
         engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
         sizes, counters, store = plan.sizes, self._memory.counters, engine.store
+        is_random = manifest.seeded is not None
         return {
             "path": str(self.artifact.directory),
             "format": str(manifest.format),
@@ -172,6 +183,7 @@ class Model:
             "device": self._device.describe,
             "dtype": manifest.dtype,
             "attention": manifest.attention,
+            "random_weights": is_random,
             "kernels": len({kernel.symbol for kernel in manifest.kernels}),
             "threads": sizes.workers,
             "context": sizes.context,
@@ -185,7 +197,7 @@ class Model:
             "memory": {
                 "total_bytes": sum(counters.values()),
                 "planned_bytes": plan.total_bytes,
-                "anonymous_bytes": plan.mapping_bytes,
+                "anonymous_bytes": plan.total_bytes if is_random else plan.mapping_bytes,
                 "arena_lower_bound_bytes": plan.packing.lower_bound,
                 "token_bytes": plan.token_bytes,
                 "parts": {part.value: size for part, size in counters.items()},

@@ -80,10 +80,11 @@ class Draw:
         words = np.array([self.temperature, self.top_p, 0, self.uniform], np.float32)
         words[3] = min(words[3], _BELOW_ONE)
         found = words.view(np.int32)
-        found[2] = min(self.top_k, np.iinfo(np.int32).max)
+        found[2] = min(self.top_k, _LARGEST)
         return found
 
 
+_LARGEST = 2**31 - 1
 _BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 

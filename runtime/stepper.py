@@ -1,20 +1,22 @@
 """Runs steps: a ragged batch of new tokens through the program."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 
 import numpy as np
 
-from runtime.artifact import Artifact, PhaseName
+from runtime.artifact import Artifact, InputName, PhaseName
 from runtime.batch import BatchInputs, Work
 from runtime.device import Device, Memory
 from runtime.interrupts import Interrupts
 from runtime.observe import Observer
 from runtime.regimes import RegimeRule
-from runtime.sampling import Draw
-from runtime.store import StateStore
+from runtime.sampling import Draw, not_a_number
+from runtime.store import State, StateStore
 
 SAMPLED = "sampled"
-"""The value that the sample phase writes: a token for each row of logits, -1 for none."""
+"""The value that the sample phase writes, [logit_rows, 2]: a token for each row of logits, and 1
+where one of them is not a number."""
 
 
 class Stepper:
@@ -37,6 +39,7 @@ class Stepper:
         self.rule = RegimeRule.of(artifact.manifest)
         self._vocabulary = artifact.manifest.model.vocabulary
         self._logits = artifact.program.logits
+        self._sampled: State | None = None
 
     @property
     def samples(self) -> bool:
@@ -44,13 +47,24 @@ class Stepper:
         return PhaseName.SAMPLE in self.program.phases
 
     def run(
-        self, batch: Items[Work], observer: Observer | None = None, draws: Items[Draw] = ()
+        self,
+        batch: Items[Work],
+        observer: Observer | None = None,
+        draws: Items[Draw] = (),
+        *,
+        fed: bool = False,
     ) -> None:
-        """Run the batch up to the final hidden states, and advance its sequences."""
+        """Run the batch up to the final hidden states, and advance its sequences.
+
+        With `fed`, its one token is the one that the device holds for it, whatever stands there.
+        """
+        self._sampled = None
         self._inputs.check(batch)
         for work in batch:
             self._store.reserve(work.state, work.state.length + len(work.token_ids))
         self._inputs.write(batch, draws)
+        if fed:
+            self._memory.keep_row(SAMPLED, 0, InputName.TOKENS.value, 0)
         sizes = self._inputs.sizes
         phase = PhaseName.DECODE if sizes.tokens == len(batch) else PhaseName.PREFILL
         if self._memory.poison:
@@ -66,6 +80,7 @@ class Stepper:
 
     def find_logits(self, rows: np.ndarray | None = None) -> None:
         """Compute the logits of the last step's token `rows`, of each last token unless told."""
+        self._sampled = None
         if rows is not None:
             self._inputs.ask(rows)
         self.program.run(PhaseName.LOGITS, self._inputs.sizes)
@@ -76,13 +91,26 @@ class Stepper:
         self._memory.read(self._logits, found)
         return found
 
-    def sampled(self) -> np.ndarray:
-        """Tokens chosen from the newest logits by the draws of the step; -1 for not a number."""
-        sizes = self._inputs.sizes
-        self.program.run(PhaseName.SAMPLE, sizes)
-        found = np.empty(sizes.logit_rows, np.int32)
-        self._memory.read(SAMPLED, found)
-        return found
+    def holds_token(self, state: State) -> bool:
+        """Whether the device has the token chosen for a state, because nothing ran since."""
+        return self._sampled is state
+
+    def sample(self, state: State) -> Callable[[], int]:
+        """Choose a token for a state from the first row of logits; what waits for it and gives it.
+
+        That raises ArtifactError where a logit is not a number.
+        """
+        self.program.run(PhaseName.SAMPLE, self._inputs.sizes)
+        arrival = self._memory.read_later(SAMPLED, 1)
+        self._sampled = state
+
+        def take() -> int:
+            token, wrong = arrival()[0].tolist()
+            if wrong:
+                raise not_a_number()
+            return token
+
+        return take
 
     def close(self) -> None:
         """Let go of the kernels and buffers; nothing runs afterwards."""

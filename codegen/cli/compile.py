@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from codegen.options import CompileOptions, Rounding
+from codegen.options import CompileOptions, Rounding, WeightOrigin
 from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
@@ -98,7 +98,15 @@ _PATH = click.Path(path_type=Path)
     "config_file",
     type=_PATH,
     metavar="FILE",
-    help="Plan for this config.json, without weights (with --dry-run or --stop-after).",
+    help="Compile this config.json without a checkpoint: with --weights random, or to plan "
+    "(--dry-run, --stop-after).",
+)
+@click.option(
+    "--weights",
+    type=click.Choice([kind.value for kind in WeightOrigin]),
+    default=WeightOrigin.CHECKPOINT.value,
+    help="random (with --config): weights of the full shape, made from a seed when the artifact is "
+    "loaded and never written, for capacity planning and measurements.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, show_default=False, help="Print one JSON document."
@@ -124,6 +132,7 @@ def _options(given: dict[str, Any]) -> CompileOptions:
         "attention": AttentionMode(given["attention"]),
         "quantization": Quantization(given.pop("quantize")),
         "rounding": Rounding(given["rounding"]),
+        "weights": WeightOrigin(given["weights"]),
         "targets": split_targets(given["targets"]),
     }
     options = CompileOptions(**(given | kinds))

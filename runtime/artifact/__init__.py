@@ -57,6 +57,7 @@ from runtime.artifact.program import (
     pool_symbol,
 )
 from runtime.artifact.reader import Artifact, open_artifact
+from runtime.artifact.seeded import SEEDED, Fill, SeededTensors, SeededWeights
 from runtime.artifact.tensors import MappedTensors, StoredTensor, TensorSpec, TensorWriter
 from runtime.artifact.writer import (
     GOLDEN_NAME,
@@ -74,6 +75,7 @@ __all__ = [
     "MANIFEST_NAME",
     "MODEL_PHASES",
     "PROGRAM_NAME",
+    "SEEDED",
     "ArgumentInfo",
     "ArgumentKind",
     "Artifact",
@@ -82,6 +84,7 @@ __all__ = [
     "Dim",
     "ElementType",
     "FileInfo",
+    "Fill",
     "FormatVersion",
     "Golden",
     "GoldenKind",
@@ -111,6 +114,8 @@ __all__ = [
     "RandomArgument",
     "Rejection",
     "ScratchArgument",
+    "SeededTensors",
+    "SeededWeights",
     "SlabsInfo",
     "Step",
     "StoredArgument",

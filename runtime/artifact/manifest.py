@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from runtime.artifact.base import Frozen
+from runtime.artifact.seeded import SeededWeights
 
 MAJOR = 1
 MINOR = 1
@@ -156,7 +157,8 @@ class GoldenKind(Frozen):
 class Manifest(Frozen):
     """The first file to be read. `files` and `digest` are filled in by the writer.
 
-    `context` and `chunk` are the defaults at load, in tokens. `versions` are those of the
+    `context` and `chunk` are the defaults at load, in tokens. `seeded` stands in place of weight
+    files where the weights are random. `versions` are those of the
     packages that made the artifact; the runtime checks `apache-tvm-ffi`.
     """
 
@@ -170,6 +172,7 @@ class Manifest(Frozen):
     versions: dict[str, str]
     tensors: dict[str, TensorInfo] = Field(default_factory=dict)
     weight_files: tuple[str, ...] = ()
+    seeded: SeededWeights | None = None
     quantization: QuantizationInfo | None = None
     golden: GoldenKind | None = None
     passes: tuple[PassInfo, ...] = ()

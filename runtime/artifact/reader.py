@@ -38,7 +38,13 @@ class Artifact:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all weight files."""
+        """Bytes of all weights: of the files, or of what is made from a seed."""
+        seeded = self.manifest.seeded
+        return self.mapped_bytes if seeded is None else seeded.nbytes
+
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of the weight files."""
         return sum(self.manifest.files[path].size for path in self.manifest.weight_files)
 
     def weights_of(self, target: str) -> tuple[str, ...]:
@@ -52,7 +58,7 @@ class Artifact:
 
     def weight_bytes_of(self, target: str) -> int:
         """Bytes of a target's weights in memory: whole files on a CPU, which maps them."""
-        if is_gpu(target):
+        if is_gpu(target) or self.manifest.seeded is not None:
             specs = (self.weights[name][1].spec for name in self.weights_of(target))
             return sum(align(spec.nbytes) for spec in specs)
         return sum(self.manifest.files[path].size for path in self.weight_files_of(target))
@@ -213,7 +219,7 @@ def _read_program(directory: Path, manifest: Manifest) -> Program:
 
 
 def _read_weights(directory: Path, manifest: Manifest) -> dict[str, tuple[str, StoredTensor]]:
-    weights: dict[str, tuple[str, StoredTensor]] = {}
+    weights = {} if manifest.seeded is None else manifest.seeded.places()
     for name in manifest.weight_files:
         if name not in manifest.files:
             raise _damaged(directory / name, "the file is not listed among the files")

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from runtime.artifact import PhaseName
 from runtime.artifact.reader import Artifact
+from runtime.artifact.seeded import WARNING
 from runtime.chat import TEMPLATE_FILE
 from runtime.cli.common import table
 from runtime.cli.gpu_code import code_tables, launches_of
@@ -88,6 +89,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
         "context": f"{format_tokens(manifest.context)} by default, prefill in chunks of "
         f"{format_tokens(manifest.chunk)}",
         "weights": f"{len(artifact.weights)} tensors, {format_bytes(artifact.weight_bytes)}",
+        "warning": "" if manifest.seeded is None else WARNING,
         "quantized": str(manifest.quantization or ""),
         "text": _text_support(artifact),
         "golden": manifest.golden.kind if manifest.golden else "none",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import runtime
+from runtime.artifact.seeded import WARNING
 from runtime.cli.bars import prompt_bar, weights_bar
 from runtime.cli.common import notes, print_json
 from runtime.cli.prompt import Ask, conversation_ids
@@ -42,6 +43,8 @@ class Session:
             device=options["device"],
             progress=weights_bar(self._console),
         )
+        if self._model.artifact.manifest.seeded is not None:
+            self._console.print(f"warning: {WARNING}", soft_wrap=True)
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""
@@ -141,7 +144,7 @@ class Session:
         with (
             prompt_bar(self._console, len(token_ids)) as advance,
             self._model.generation(
-                token_ids, self._options, progress=advance, sequence=sequence
+                token_ids, self._options, progress=advance, sequence=sequence, spends=True
             ) as generation,
         ):
             yield generation

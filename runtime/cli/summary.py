@@ -15,7 +15,8 @@ _ENDINGS = {
     Finish.CONTEXT: "the end of the context (--context)",
 }
 INTERRUPTED = "interrupted"
-_LOADED = ("context", "chunk", "threads", "target", "device", "memory")
+_LOADED = ("context", "chunk", "threads", "target", "device", "memory", "random_weights")
+"""What every report takes from the model's `info`."""
 
 
 def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict
 def summary(report: dict[str, Any]) -> str:
     """The report of `describe` in three lines."""
     prefill, decode, memory = report["prefill"], report["decode"], report["memory"]
-    finish, weights = report["finish"], "weights" if is_gpu(report["target"]) else "mapped weights"
+    finish, weights = report["finish"], _weights(report)
     ending = f"ended by {_ENDINGS[Finish(finish)]}" if finish != INTERRUPTED else INTERRUPTED
     return (
         f"prompt {report['prompt_tokens']} tokens in {prefill['seconds']:.3f} s "
@@ -53,6 +54,12 @@ def summary(report: dict[str, Any]) -> str:
         f"{format_bytes(memory['total_bytes'])} used, of it "
         f"{format_bytes(memory['parts']['weights'])} {weights}; {report['device']}"
     )
+
+
+def _weights(report: dict[str, Any]) -> str:
+    if report["random_weights"]:
+        return "random weights"
+    return "weights" if is_gpu(report["target"]) else "mapped weights"
 
 
 def describe_saved(

@@ -68,8 +68,10 @@ class CpuDevice:
         return f"{self.workers} threads"
 
     def available(self) -> int:
-        """Free memory, and the weights, which are file memory."""
-        return available_memory() + self._artifact.weight_bytes_of(self.target)
+        """Free memory, and the weight files, which are no memory of the process."""
+        is_mapped = self._artifact.manifest.seeded is None
+        mapped = self._artifact.weight_bytes_of(self.target) if is_mapped else 0
+        return available_memory() + mapped
 
     def open(self) -> None:
         """Open the library, whose hash was checked; ArtifactError where it does not fit."""

@@ -2,23 +2,24 @@
 
 import mmap
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tvm_ffi
 
-from runtime.artifact import Artifact, MappedTensors, Symbol, ValueKind
+from runtime.artifact import Artifact, Symbol, ValueKind
 from runtime.device import POISON, rows_by_symbol
 from runtime.errors import MemoryBudgetError
 from runtime.plan import MemoryPlan, Part
 from runtime.units import format_bytes
+from runtime.weights import open_tensors
 
 POPULATE_WRITE = 23
 """Linux: take every page of a mapping now; Python has no name for it."""
 
 
 class CpuMemory:
-    """The buffers of a plan in one anonymous mapping, and the weights as mapped files.
+    """The buffers of a plan in one anonymous mapping, and the weights: mapped files, or seeded.
 
     `arrays` and `tensors` are views by value name, made once. The host's arrays are the buffers.
     """
@@ -32,7 +33,7 @@ class CpuMemory:
         if poison:
             self._bytes[:] = POISON
         self._files = {
-            name: MappedTensors(artifact.path(name)) for name in artifact.weight_files_of(target)
+            name: open_tensors(artifact, name) for name in artifact.weight_files_of(target)
         }
         weights = self._weights(artifact, target)
         self.arrays: Mapping[str, np.ndarray] = {**self._views(), **weights}
@@ -67,6 +68,11 @@ class CpuMemory:
     def read(self, name: str, out: np.ndarray) -> None:
         """Copy the leading rows and columns of a value to `out`."""
         out[...] = self.arrays[name][tuple(slice(extent) for extent in out.shape)]
+
+    def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
+        """A copy of the leading rows as they are now."""
+        found = self.arrays[name][:count].copy()
+        return lambda: found
 
     def read_rows(self, name: str, rows: Sequence[int]) -> np.ndarray:
         """A copy of some rows of a value."""

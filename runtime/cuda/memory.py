@@ -1,6 +1,6 @@
 """All memory of a model on a GPU: one allocation for the plan, one for the weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -9,11 +9,15 @@ import numpy as np
 
 from runtime.artifact import Artifact, InputName, Symbol, ValueKind, align, evaluate
 from runtime.cuda.driver import Driver
+from runtime.cuda.mailbox import Mailbox
 from runtime.cuda.transfer import Transfer
 from runtime.cuda.upload import upload
 from runtime.device import POISON, Advance, rows_by_symbol
 from runtime.errors import DeviceError
 from runtime.plan import LAST_LOGITS, TABLES, TOKEN_IDS, MemoryPlan, Part, text_shape
+
+MAIL_BYTES, ROWS = 8, Symbol.LOGIT_ROWS
+"""What is small enough for `read_later`: so many bytes for each row of logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,12 @@ class CudaMemory:
         for first, rows in self._transfer.read(buffer, range(len(out))):
             out[first : first + len(rows)] = rows[(slice(None), *columns)]
 
+    def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
+        """Queue a copy of the leading rows of a small value; what waits for it and gives them."""
+        buffer = self.buffers[name]
+        letter = self._mailbox.post(buffer.address, count * buffer.row_bytes)
+        return lambda: letter.take().view(buffer.dtype).reshape(count, *buffer.shape[1:])
+
     def read_rows(self, name: str, rows: Sequence[int]) -> np.ndarray:
         """A copy of some rows of a value, when all before is done."""
         buffer = self.buffers[name]
@@ -177,9 +187,10 @@ class CudaMemory:
         rows = (self.buffers[name].row_bytes for pool in self._pools.values() for name in pool)
         self._transfer = Transfer(driver, self._stream, max(rows))
         undo.callback(self._transfer.close)
-        self.extras["host_bytes"] = (
-            self._mirror.nbytes + self._staging.nbytes + self._texts.nbytes + self._transfer.nbytes
-        )
+        self._mailbox = Mailbox(driver, self._stream, MAIL_BYTES * self.plan.symbols[ROWS])
+        undo.callback(self._mailbox.close)
+        arrays = (self._mirror, self._staging, self._texts, self._transfer, self._mailbox)
+        self.extras["host_bytes"] = sum(each.nbytes for each in arrays)
 
     def _views(self, block: np.ndarray) -> dict[str, np.ndarray]:
         """The inputs in a block laid out as on the GPU."""

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from runtime.artifact import Artifact, MappedTensors
+from runtime.artifact import Artifact
 from runtime.cuda.driver import Driver
 from runtime.device import Advance
+from runtime.weights import open_tensors
 
 PIECE_BYTES = 16 << 20
 """Bytes of one buffer: one is filled while the GPU copies from the other."""
@@ -46,12 +47,12 @@ def upload(
 def _pieces(
     artifact: Artifact, places: Mapping[str, int], size: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Addresses and the bytes that belong there, file by file."""
+    """Addresses and the bytes that belong there, file by file, or made from the seed."""
     path, file = "", None
     for name, address in places.items():
         if file is None or artifact.weights[name][0] != path:
             path = artifact.weights[name][0]
-            file = MappedTensors(artifact.path(path))
+            file = open_tensors(artifact, path)
         data = file.array(name).reshape(-1).view(np.uint8)
         for first in range(0, len(data), size):
             yield address + first, data[first : first + size]

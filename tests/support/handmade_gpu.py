@@ -87,7 +87,8 @@ def tiny_sample(control, sampling, logits, sampled, N: tl.constexpr, P: tl.const
         heights = tl.cumsum(tl.exp((values - best) / temperature), 0)
         choice = tl.sum((heights <= uniform * tl.max(heights, 0)).to(tl.int32), 0)
     wrong = tl.sum((values != values).to(tl.int32), 0)
-    tl.store(sampled + row, tl.where(wrong > 0, -1, choice))
+    tl.store(sampled + row * 2, tl.where(wrong > 0, 0, choice))
+    tl.store(sampled + row * 2 + 1, (wrong > 0).to(tl.int32))
 
 
 def _pointers(**elements: str) -> dict[str, Pointer]:
@@ -146,7 +147,7 @@ def tiny_kernels() -> dict[str, GpuKernel]:
             control,
             Parameter("sampling", "int32", ("logit_rows", 4)),
             Parameter("logits", "float32", ("logit_rows", PITCH)),
-            Parameter("sampled", "int32", ("logit_rows",)),
+            Parameter("sampled", "int32", ("logit_rows", 2)),
         ),
         (
             Launch(
@@ -169,7 +170,7 @@ def gpu_program(target: str, *, samples: bool = True) -> Program:
         rows = dim_of(Symbol.LOGIT_ROWS)
         integer = ElementType.INT32
         values["sampling"] = Value(kind=ValueKind.INPUT, dtype=integer, shape=(rows, 4))
-        values["sampled"] = Value(kind=ValueKind.ACTIVATION, dtype=integer, shape=(rows,))
+        values["sampled"] = Value(kind=ValueKind.ACTIVATION, dtype=integer, shape=(rows, 2))
         arguments = ("control", InputName.SAMPLING.value, "logits", "sampled")
         step = Step(kernel="tiny_sample", family="sample", arguments=arguments)
         live = {"logits": (0, 0), "sampled": (0, 0)}

@@ -6,10 +6,10 @@ import triton
 
 from codegen.kernels.append_kv.cpu import Spec, rule
 from codegen.kernels.append_kv.gpu_rows import write_rows
+from codegen.kernels.triton.buffers import pointee
 from codegen.kernels.triton.cache import (
     batch_arguments,
     batch_parameters,
-    pointee,
     pool_parameters,
 )
 from codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch, Parameter, Pointer

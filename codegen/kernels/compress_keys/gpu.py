@@ -8,12 +8,12 @@ from codegen.kernels.compress_keys.cpu import Spec, spec_of
 from codegen.kernels.compress_keys.gpu_windows import average_windows
 from codegen.kernels.operands import indices_of, spec_values
 from codegen.kernels.pages import CompressedLevel
+from codegen.kernels.triton.buffers import pointee
 from codegen.kernels.triton.cache import (
     batch_arguments,
     batch_names,
     batch_parameters,
     level_parameters,
-    pointee,
     pool_parameters,
 )
 from codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch, Pointer

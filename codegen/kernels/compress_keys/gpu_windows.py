@@ -1,4 +1,3 @@
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 """The Triton functions that average windows of keys."""
 
 import triton
@@ -45,7 +44,7 @@ def average_windows(
     ends = (length % SPAN == 0) & (length >= 2 * SPAN)
     order = tl.cumsum(ends.to(tl.int32), 0)
     column = tl.arange(0, COLUMNS)
-    for turn in range(tl.sum(ends.to(tl.int32), 0)):
+    for turn in range(tl.sum(ends.to(tl.int32), 0)):  # type: ignore
         mine = ends & (order == turn + 1)
         end = tl.sum(tl.where(mine, length, 0), 0)
         sequence = tl.sum(tl.where(mine, slot, 0), 0).to(tl.int64)
@@ -79,7 +78,7 @@ def _mean(
     column = tl.arange(0, COLUMNS)
     mask = (row < STRIDE)[:, None] & (column < D)[None, :]
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for part in tl.static_range(PARTS):
+    for part in tl.static_range(PARTS):  # type: ignore
         token = end + (part - PARTS) * STRIDE
         page = tl.load(pages + token // BLOCK).to(tl.int64)
         at = ((page * KV_HEADS + head) * BLOCK + token % BLOCK) * D

@@ -35,20 +35,21 @@ from codegen.kernels.tir.builder import (
     when,
 )
 from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.shims import tile_shims
+from codegen.kernels.tir.tiles import (
+    DEPTH,
+    INSTRUCTIONS,
+    SUMS,
+    TILE,
+    call,
+    configure,
+    row_bytes,
+    tiles,
+)
 
-INSTRUCTIONS = ("amx_bf16", "amx_tile")
-
-TILE = 16
-"""Rows of a tile, of input or of sums; outputs of a tile of sums; pairs of a tile of weight."""
-DEPTH = 2 * TILE
-"""Values of the reduced dimension in a tile."""
 BLOCK = 2 * TILE
 """Rows that are computed together when there are many."""
 STRIP = 2 * TILE
 """Outputs that are computed together when there are many rows."""
-SUMS = TILE * TILE
-"""Floats of a tile of sums."""
 PAIR_ROW = PANEL_ROWS * 2
 """Values of a panel from one pair of the reduced dimension to the next."""
 TILE_FLOATS = TILE * DEPTH // 2
@@ -108,13 +109,13 @@ class TiledLinear:
 
     def work(self, worker: Expr, workers: Expr, live: Expr) -> None:
         """Emit a worker's share of the outputs of all live rows."""
-        with T.attr(0, "pragma_import_llvm", tile_shims()):
+        with tiles():
             choose(
                 live <= TILE,
                 lambda: self._few(worker, workers, live),
                 lambda: self._many(worker, workers, live),
             )
-            _call("release")
+            call("release")
 
     def _few(self, worker: Expr, workers: Expr, live: Expr) -> None:
         """Emit at most 16 rows: panel by panel."""
@@ -123,17 +124,17 @@ class TiledLinear:
         place = linear.sums.address(worker, 0)
 
         def panel(index: Expr) -> None:
-            _call("zero")
+            call("zero")
             with loop(spec.depth // DEPTH) as step:
                 x = linear.x.address(0, step * DEPTH + spec.x_start)
                 weight = self._weight(index, step, 0)
                 prefetch(linear.weight, index, (step + AHEAD_STEPS) * TILE, 0, 0)
-                _call("wide_step", x, _bytes(spec.x_pitch), weight, _bytes(PAIR_ROW))
+                call("wide_step", x, row_bytes(spec.x_pitch), weight, row_bytes(PAIR_ROW))
             if spec.depth % DEPTH:
                 x = self._rest_of_input(live)
                 weight = self._rest_of_weight(index, 0)
-                _call("wide_step", x.address(0, 0), _bytes(DEPTH), weight, _bytes(PAIR_ROW))
-            _call("store", place)
+                call("wide_step", x.address(0, 0), row_bytes(DEPTH), weight, row_bytes(PAIR_ROW))
+            call("store", place)
             with loop(live) as row:
 
                 def sums(j: int) -> Expr:
@@ -142,7 +143,7 @@ class TiledLinear:
                 linear.epilogue.finish(row, held(index * PANEL_ROWS), PANEL_VECTORS, sums)
 
         rows = T.max(live, 1)
-        _configure(rows, rows)
+        configure(rows, rows)
         shared(panels, worker, workers, panel)
 
     def _many(self, worker: Expr, workers: Expr, live: Expr) -> None:
@@ -164,7 +165,7 @@ class TiledLinear:
             here = held(T.min(strips - strip, width))
             self._item(_Item(worker, row, count, blocks, strip, here))
 
-        _configure(TILE, TILE)
+        configure(TILE, TILE)
         shared(groups * row_blocks, worker, workers, item)
 
     def _item(self, item: _Item) -> None:
@@ -217,21 +218,21 @@ class TiledLinear:
 
         def step(turn: Expr, weight: Expr) -> None:
             upper = held(cell.packed + turn * (2 * TILE_FLOATS))
-            tiles = [
+            rows = [
                 self.linear.sums.address(cell.item.worker, each)
                 for each in (upper, upper + cell.lower)
             ]
-            _call("step", *tiles, _bytes(DEPTH), weight, _bytes(PAIR_ROW))
+            call("step", *rows, row_bytes(DEPTH), weight, row_bytes(PAIR_ROW))
 
         with _rows(cell.count):
-            choose(first, lambda: _call("zero"), lambda: _call("load", place))
+            choose(first, lambda: call("zero"), lambda: call("load", place))
             with loop(steps.count) as turn:
                 step(turn, self._weight(panel, held(steps.first + turn), half))
                 self._prefetch(cell, steps, turn)
             if self.linear.spec.depth % DEPTH:
                 with when(last):
                     step(steps.count, self._rest_of_weight(panel, half))
-            _call("store", place)
+            call("store", place)
         with when(last):
             self._finish(cell)
 
@@ -313,25 +314,7 @@ def _rows(count: Expr) -> Iterator[None]:
     """Tiles for `count` rows, where they are less than 32, for the statements of the block."""
     few = count < BLOCK
     with when(few):
-        _configure(T.min(count, TILE), T.max(count - TILE, 1))
+        configure(T.min(count, TILE), T.max(count - TILE, 1))
     yield
     with when(few):
-        _configure(TILE, TILE)
-
-
-def _configure(upper: Expr, lower: Expr) -> None:
-    """Emit the rows, at least 1, of the upper and lower tiles (sums 0, 1 and 2, 3; input 4 and 5).
-
-    The other two are tiles of weight.
-    """
-    rows = [T.int32(n) if isinstance(n, int) else T.Cast("int32", n) for n in (upper, lower)]
-    _call("configure", *rows)
-
-
-def _bytes(values: int) -> Expr:
-    """The bytes of bf16 values, as the distance of two rows of a tile."""
-    return T.int64(2 * values)
-
-
-def _call(name: str, *arguments: Expr) -> None:
-    T.evaluate(T.call_extern("void", f"sala_tiles_{name}", *arguments))
+        configure(TILE, TILE)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from codegen.kernels.select_blocks.choice import Choice
+from codegen.kernels.select_blocks.products import KeyProducts
 from codegen.kernels.select_blocks.scores import Scores
 from codegen.kernels.select_blocks.spec import Schedule, Spec
 from codegen.kernels.tir.builder import Control, Expr, KernelBuilder, Tensor, choose, let, loop
@@ -93,19 +94,18 @@ class Select:
         """Emit scoring and choice."""
         spec = self.spec
         first_local = own - spec.window_blocks
-        scores = Scores(
+        products = KeyProducts(
             spec=spec,
             schedule=self.schedule,
             worker=worker,
-            token=token,
             head=head,
-            position=position,
             table=self.compressed_table,
             table_row=table_row,
-            q=self.q,
             queries=self.queries,
             work=self.floats,
+            stored_at=self.schedule.stored_at(spec),
         )
+        scores = Scores(token, position, self.q, products)
         if spec.chosen:
             scores.load_queries()
             scores.normalise(self.coarse)

@@ -5,23 +5,13 @@ from dataclasses import dataclass
 from math import e, log2
 
 from codegen.kernels.operands import padded
-from codegen.kernels.pages import CompressedLevel, page_of
+from codegen.kernels.select_blocks.products import KeyProducts, Products
 from codegen.kernels.select_blocks.spec import Schedule, Spec
 from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
-    LANES,
-    Expr,
-    Tensor,
-    lanes,
-    let,
-    loop,
-    prefetch_far,
-    registers,
-    splat,
-)
+from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let, loop, registers, splat
 from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.tile import Tile, cover_rows, live_lanes, zero_tile
+from codegen.kernels.tir.tile import cover_rows, live_lanes
 
 F32 = Element.F32
 
@@ -34,20 +24,24 @@ class Scores:
     """The scores of one query: all heads of a group at a position. Logits have the base 2.
 
     The float workspace of a worker holds the heads' maxima [rows, 16], rounded down to whole
-    numbers, their sums [rows, 16], and the scores of the fine keys by slot.
+    numbers, their sums [rows, 16], where AMX is used its products, and the scores of the fine
+    keys by slot.
     """
 
-    spec: Spec
-    schedule: Schedule
-    worker: Expr
     token: Expr
-    head: Expr
     position: Expr
-    table: Tensor
-    table_row: Expr
     q: Tensor
-    queries: Tensor
-    work: Tensor
+    products: KeyProducts
+
+    @property
+    def spec(self) -> Spec:
+        """Sizes."""
+        return self.products.spec
+
+    @property
+    def schedule(self) -> Schedule:
+        """Tiles."""
+        return self.products.schedule
 
     @property
     def sums_at(self) -> int:
@@ -60,21 +54,22 @@ class Scores:
         return self.schedule.heads_floats(self.spec)
 
     def _floats(self, place: Expr) -> Expr:
-        return self.work[self.worker, lanes(place)]
+        return self.products.work[self.products.worker, lanes(place)]
 
     def _keep(self, place: Expr, value: Expr) -> None:
-        self.work[self.worker, lanes(place)] = value
+        self.products.work[self.products.worker, lanes(place)] = value
 
     def load_queries(self) -> None:
         """Emit the rounding of the queries; scratch memory of floats takes the scale with them."""
         spec, size, product = self.spec, self.spec.head_dim, self.schedule.product(self.spec)
         factor = self._scale if product.in_floats else 1.0
+        target = (self.products.queries, self.products.worker)
         with loop(spec.group) as row:
-            start = let(spec.q_start + (self.head * spec.group + row) * size)
+            start = let(spec.q_start + (self.products.head * spec.group + row) * size)
             for column, live in live_lanes(size):
                 query = F32.load(self.q, self.token, start + column, count=live)
                 place = row * padded(size) + column
-                product.keep(self.queries, self.worker, place, value=query, factor=factor)
+                product.keep(*target, place, value=query, factor=factor)
 
     @property
     def _scale(self) -> float:
@@ -83,55 +78,6 @@ class Scores:
     def _logit(self, product: Expr) -> Expr:
         scaled = self.schedule.product(self.spec).in_floats
         return product if scaled else product * splat(self._scale)
-
-    def _tiles(
-        self, level: CompressedLevel, pool: Tensor, slots: Expr, body: Callable[..., None]
-    ) -> None:
-        """Emit `body(first slot, products)` for tiles that cover `slots` slots of a level.
-
-        `products(top, height)` emits q . k of some heads with the keys of the tile.
-        """
-        spec, element = self.spec, self.spec.element
-        vectors = self.schedule.vectors(spec, level)
-        width = vectors * LANES
-        with loop((slots + (width - 1)) // width) as turn:
-            first = let(turn * width)
-            page, left = self._place(level, first)
-            ahead = self._place(level, let(T.min(first + width, slots - 1)))
-
-            def products(top: Expr, height: int) -> Tile:
-                found = zero_tile(height, vectors)
-                self.schedule.product(spec).accumulate(
-                    found,
-                    spec.head_dim // element.pack,
-                    self.queries,
-                    lambda i: (self.worker, (top + i) * padded(spec.head_dim)),
-                    lambda j, d: element.operand(pool, page, self.head, d, left + j * LANES, 0),
-                    lambda d: self._fetch(pool, ahead, d, top, vectors),
-                )
-                return found
-
-            body(first, products)
-
-    def _place(self, level: CompressedLevel, slot: Expr) -> tuple[Expr, Expr]:
-        """Page and place in the page of a slot of the sequence."""
-        page = page_of(self.table, self.table_row, slot // level.slots)
-        return page, let(slot % level.slots)
-
-    def _fetch(
-        self, pool: Tensor, place: tuple[Expr, Expr], pack: Expr, top: Expr, vectors: int
-    ) -> None:
-        """Emit the prefetch of a share of the next tile's keys: a vector of packs is a line.
-
-        The row tiles of the running product deal the vectors out among themselves.
-        """
-        page, left = place
-        height = self.schedule.height(self.spec)
-        share = -(-vectors * height // self.schedule.rows(self.spec))
-        first = top // height * share
-        for line in range(share):
-            slot = left + (first + line) * LANES
-            prefetch_far(pool, page, self.head, pack, slot, 0)
 
     def normalise(self, coarse: Tensor) -> None:
         """Emit m, a whole number near the largest logit, and 1 / sum of 2^(logit - m), per head.
@@ -146,18 +92,21 @@ class Scores:
             self._keep(row * LANES, splat(MASKED))
             self._keep(self.sums_at + row * LANES, splat(0.0))
 
-        def tile(first: Expr, products: Callable[[Expr, int], Tile]) -> None:
+        vectors = self.schedule.vectors(spec, level)
+
+        def tile(first: Expr, products: Callable[[Expr, int], Products]) -> None:
             def rows(top: Expr, height: int) -> None:
                 found = products(top, height)
                 for i in range(height):
-                    for j in range(found.vectors):
-                        logit = _between(self._logit(found[i, j]), first + j * LANES, visible)
-                        found[i, j] = logit
-                    self._add_logits(top + i, [found[i, j] for j in range(found.vectors)])
+                    logits = [
+                        let(_between(self._logit(found[i, j]), first + j * LANES, visible))
+                        for j in range(vectors)
+                    ]
+                    self._add_logits(top + i, logits)
 
             cover_rows(spec.group, self.schedule.height(spec), rows)
 
-        self._tiles(level, coarse, visible + 1, tile)
+        self.products.tiles(level, coarse, visible + 1, tile)
         with loop(spec.group) as row:
             maxima = let(self._floats(row * LANES))
             largest = let(vector.largest(maxima))
@@ -186,8 +135,9 @@ class Scores:
         level, _ = spec.levels
         visible = let(level.complete(self.position + 1))
 
-        def tile(first: Expr, products: Callable[[Expr, int], Tile]) -> None:
-            vectors = self.schedule.vectors(spec, level)
+        vectors = self.schedule.vectors(spec, level)
+
+        def tile(first: Expr, products: Callable[[Expr, int], Products]) -> None:
             sums = registers(vectors).fill(vectors)
 
             def rows(top: Expr, height: int) -> None:
@@ -205,7 +155,7 @@ class Scores:
                 score = _between(sums[j], place, visible, outside=0.0)
                 self._keep(self.scores_at + place, score)
 
-        self._tiles(level, fine, slots, tile)
+        self.products.tiles(level, fine, slots, tile)
 
 
 def _between(values: Expr, slot: Expr, visible: Expr, *, outside: float = MASKED) -> Expr:

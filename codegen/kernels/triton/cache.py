@@ -10,6 +10,11 @@ from codegen.kernels.pages import CacheShape, CompressedLevel
 from codegen.kernels.tir.element import Element
 from codegen.kernels.triton.kernel import Extent, Parameter, Pointer
 
+LARGEST_GROUP = 32
+"""Query heads of a kv head."""
+LARGEST_HEAD = 128
+"""Columns of a head; smaller ones are masked up to a power of two."""
+
 TABLES = ("page_table", "compressed_table")
 
 FIELDS: dict[str, tuple[int | str, ...]] = {
@@ -65,6 +70,10 @@ def level_parameters(
     )
 
 
-def pointee(element: Element) -> str:
-    """The element type as Triton spells it."""
-    return "bf16" if element is Element.BF16 else "fp32"
+def refuse_heads(num_heads: int, kv_heads: int, head_dim: int) -> str | None:
+    """The reason why a kernel that multiplies tiles of heads refuses them, if there is one."""
+    if num_heads // kv_heads > LARGEST_GROUP:
+        return f"groups of {num_heads // kv_heads} heads pass {LARGEST_GROUP}"
+    if head_dim > LARGEST_HEAD:
+        return f"heads of {head_dim} columns pass {LARGEST_HEAD}"
+    return None

@@ -1,4 +1,3 @@
-# pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 """Device functions that cut the new tokens of a step into tiles."""
 
 import triton
@@ -12,7 +11,7 @@ def query_tile(offsets, sequences, begin, end, index, ROWS: tl.constexpr):
     Returns its sequence, its first row and the row behind its last one; equal rows beyond the last
     tile. There are at most (end - begin) // ROWS + sequences tiles.
     """
-    WIDTH: tl.constexpr = 64
+    WIDTH: tl.constexpr = 64  # type: ignore
     before = index * 0
     sequence = index * 0
     first = index * 0
@@ -31,3 +30,32 @@ def query_tile(offsets, sequences, begin, end, index, ROWS: tl.constexpr):
         stop += tl.sum(tl.where(here, tl.minimum(row + ROWS, high), 0), 0)
         before += tl.sum(tiles, 0)
     return sequence, first, stop
+
+
+@triton.jit
+def load_queries(
+    q,
+    pool,
+    first,
+    stop,
+    head,
+    GROUP: tl.constexpr,
+    D: tl.constexpr,
+    Q_START: tl.constexpr,
+    Q_PITCH: tl.constexpr,
+    QUERIES: tl.constexpr,
+    HEADS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The queries of a tile [rows, COLUMNS], rounded to the element type of a pool of keys.
+
+    Row r is head r % HEADS of the group, HEADS a power of two, of query r // HEADS; 0 where there
+    is none.
+    """
+    row = tl.arange(0, QUERIES * HEADS)
+    token, inside = first + row // HEADS, row % HEADS
+    column = tl.arange(0, COLUMNS)
+    mask = ((token < stop) & (inside < GROUP))[:, None] & (column < D)[None, :]
+    at = token.to(tl.int64) * Q_PITCH + Q_START + (head * GROUP + inside) * D
+    values = tl.load(q + at[:, None] + column[None, :], mask=mask, other=0.0)
+    return values.to(pool.dtype.element_ty)
