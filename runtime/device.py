@@ -61,7 +61,7 @@ class CpuDevice:
             _load_runtime(artifact, info.runtime)
         if TILES in info.instructions:
             permit_tiles()
-        path = artifact.path(info.library).resolve()
+        path = artifact.library(target).resolve()
         try:
             self._module = tvm_ffi.load_module(_process.spelling(path))
         except Exception as error:  # the loader raises what the library's format raises
@@ -71,7 +71,7 @@ class CpuDevice:
 
     def kernel(self, symbol: str) -> Kernel:
         """The kernel with this name; ArtifactError where the library has none."""
-        function = self._module.get_function(symbol) if self._has(symbol) else None
+        function = self._module.get_function(symbol) if self.has(symbol) else None
         if function is None:
             raise ArtifactError(
                 f"the library has no kernel {symbol}",
@@ -93,7 +93,8 @@ class CpuDevice:
             configure(1, self.threads, _cpus(self.threads))
         _process.local.threads = self.threads
 
-    def _has(self, symbol: str) -> bool:
+    def has(self, symbol: str) -> bool:
+        """Whether the library has a kernel of this name."""
         return bool(self._module.implements_function(symbol))
 
 

@@ -1,14 +1,15 @@
 """Runs calls: checked requests cut into steps, one call at a time."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from runtime.artifact import Artifact, Symbol
+from runtime.artifact import Artifact, PhaseName, Symbol
 from runtime.batch import Work
 from runtime.device import CpuDevice
 from runtime.errors import MemoryBudgetError, RequestError
@@ -18,11 +19,15 @@ from runtime.interrupts import Interrupts
 from runtime.memory import Memory
 from runtime.observe import Observer
 from runtime.prefix_cache import PrefixCache, PrefixOptions
+from runtime.program import RecordedPhase
 from runtime.requests import checked_chunk, checked_tokens, no_snapshot
 from runtime.saving import StateFiles, model_digest
 from runtime.sequence import Sequence, TokenIds
 from runtime.stepper import Stepper
 from runtime.store import StateStore
+
+Recorder = Callable[[PhaseName, int, float, float], None]
+"""Told the phase and the index of a step, and when it began and ended (perf_counter)."""
 
 
 class Engine:
@@ -208,6 +213,19 @@ class Engine:
     def checked_tokens(self, token_ids: TokenIds, history: int = 0) -> np.ndarray:
         """The ids as int32; RequestError if they cannot follow `history` tokens."""
         return checked_tokens(token_ids, self.vocabulary, self.context, history)
+
+    @contextmanager
+    def recorded(self, recorder: Recorder) -> Iterator[None]:
+        """Tell `recorder` of every step of the program that runs inside."""
+        phases = self._steps.phases
+        self._steps.phases = {
+            name: RecordedPhase(phase, partial(recorder, name)) for name, phase in phases.items()
+        }
+        try:
+            yield
+        finally:
+            if not self._closed:
+                self._steps.phases = phases
 
     def observer(self, kinds: Items[str]) -> Observer:
         """An observer for calls of `all_logits`."""

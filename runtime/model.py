@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.artifact import Artifact
 from runtime.device import CpuDevice
-from runtime.engine import Engine
+from runtime.engine import Engine, Recorder
 from runtime.errors import RequestError
 from runtime.generation import Generation, GenerationOptions, Progress
 from runtime.memory import Memory
@@ -152,6 +152,12 @@ class Model:
         chosen = replace(options, eos=options.eos or self.artifact.manifest.model.eos_token_ids)
         with nullcontext(sequence) if sequence is not None else self.sequence() as source:
             yield Generation(source, ids.tolist(), self.vocabulary, chosen, progress, history)
+
+    @contextmanager
+    def recorded(self, recorder: Recorder) -> Iterator[None]:
+        """Tell `recorder` of every kernel call that is made inside the block."""
+        with self._open().recorded(recorder):
+            yield
 
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""

@@ -1,12 +1,14 @@
 """The steps of an artifact as prepared calls: functions and arguments bound once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 from runtime.artifact import PhaseName, Program
 from runtime.device import CpuDevice
 
 Hook = Callable[[], None]
+Note = Callable[[int, float, float], None]
 
 
 class PreparedPhase:
@@ -26,6 +28,22 @@ class PreparedPhase:
             kernel(*arguments)
             for hook in hooks.get(index, ()):
                 hook()
+
+
+class RecordedPhase(PreparedPhase):
+    """A phase that tells of every step it runs, when it began and when it ended (perf_counter)."""
+
+    def __init__(self, phase: PreparedPhase, note: Note) -> None:
+        """`note` is told the index of a step, its begin and its end."""
+        super().__init__(phase.calls)
+        self._note = note
+
+    def run(self) -> None:
+        """Run every step and note each."""
+        for index, (kernel, arguments) in enumerate(self.calls):
+            begin = perf_counter()
+            kernel(*arguments)
+            self._note(index, begin, perf_counter())
 
 
 class PreparedProgram:

@@ -1,5 +1,6 @@
 """Runs steps: a ragged batch of new tokens through the prepared program."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
 
 import numpy as np
@@ -10,7 +11,7 @@ from runtime.device import CpuDevice
 from runtime.interrupts import Interrupts
 from runtime.memory import Memory
 from runtime.observe import Observer
-from runtime.program import PreparedProgram
+from runtime.program import PreparedPhase, PreparedProgram
 from runtime.regimes import RegimeRule
 from runtime.store import StateStore
 
@@ -33,7 +34,8 @@ class Stepper:
         self._device = device
         self._store = store
         self._inputs = BatchInputs(memory.arrays, memory.plan.symbols, device.threads)
-        self.phases = PreparedProgram(artifact.program, target, device, memory.tensors).phases
+        program = PreparedProgram(artifact.program, target, device, memory.tensors)
+        self.phases: Mapping[PhaseName, PreparedPhase] = program.phases
         self.rule = RegimeRule.of(artifact.manifest)
         vocabulary = artifact.manifest.model.vocabulary
         self._logits = memory.arrays[artifact.program.logits][:, :vocabulary]
