@@ -19,13 +19,13 @@ class ReadEngine:
     def __init__(self, threads: int) -> None:
         """Compile the reading kernel for this machine, and touch the buffer."""
         import numpy as np
-        import tvm
         from tvm_ffi import from_dlpack
 
         from benchmarks.kernels.ceilings import FLOATS_PER_WORKER, read_kernel
+        from benchmarks.threads import use_threads
         from codegen.targets.cpu import CpuTarget, compile_functions
 
-        tvm.get_global_func("runtime.config_threadpool")(1, threads)
+        use_threads(threads)
         target = CpuTarget.host()
         self._read = compile_functions({"read": read_kernel(target, READ_BYTES // 64)}, target)[
             "read"

@@ -2,9 +2,10 @@
 
 Integers come in panels of `rows` weight rows, so that one layout serves decode, which reads
 panel by panel, and prefill, which first expands a panel. The columns are padded to whole groups.
-Codes of 4 bits: uint16 [panels][K / 8][rows][2], each holding 4 integers of one row, those of
-columns 2 j + lane for j = 0 .. 3 from the low bits up. Codes of 8 bits: uint8
-[panels][K / 4][rows][4]. Scales: float16 [panels][K / group][rows]; stored zeros: uint8, alike.
+Codes: uint16 [panels][K / (2 n)][rows][2], each holding n integers of one row, 4 of 4 bits or 2 of
+8 bits: those of columns 2 j + lane for j = 0 .. n - 1 from the low bits up, so that a shift and a
+mask give pairs of neighbours. Scales: float16 [panels][K / group][rows]; stored zeros: uint8,
+alike. Rows that pad the last panel have scales of 0.
 """
 
 from dataclasses import dataclass
@@ -72,9 +73,7 @@ def _integer_parts(kind: WeightType) -> tuple[WeightPart, ...]:
     encoding, rows, (count, columns) = kind.encoding, kind.layout.panel_rows.data, kind.get_shape()
     panels, depth = -(-count // rows), round_up(columns, encoding.group.data)
     groups = (panels, depth // encoding.group.data, rows)
-    codes = (ElementType.UINT16, "U16", (panels, depth // 8, rows, 2))
-    if encoding.bits == 8:
-        codes = (ElementType.UINT8, "U8", (panels, depth // 4, rows, 4))
+    codes = (ElementType.UINT16, "U16", (panels, depth * encoding.bits // 32, rows, 2))
     stored = {
         "codes": codes,
         "scales": (ElementType.UINT16, "F16", groups),

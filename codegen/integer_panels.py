@@ -9,13 +9,11 @@ def panel_codes(integers: Integers, bits: int, panel_rows: int) -> np.ndarray:
     """The codes of some whole panels, the last one padded with rows of code 0."""
     codes = _whole_panels(integers.codes, panel_rows)
     panels = len(codes) // panel_rows
-    if bits == 8:
-        lanes = codes.reshape(panels, panel_rows, -1, 4)
-    else:
-        nibbles = codes.reshape(panels, panel_rows, -1, 4, 2).astype(np.uint16)
-        lanes = nibbles[:, :, :, 0] | nibbles[:, :, :, 1] << 4
-        lanes |= nibbles[:, :, :, 2] << 8
-        lanes |= nibbles[:, :, :, 3] << 12
+    count = 16 // bits
+    split = codes.reshape(panels, panel_rows, -1, count, 2).astype(np.uint16)
+    lanes = split[:, :, :, 0]
+    for index in range(1, count):
+        lanes |= split[:, :, :, index] << (bits * index)
     return np.ascontiguousarray(lanes.transpose(0, 2, 1, 3))
 
 

@@ -12,6 +12,7 @@ from codegen.kernels.tir.builder import (
     lanes,
     long,
     loop,
+    prefetch,
     registers,
     shared,
     splat,
@@ -23,7 +24,10 @@ STREAMS = 4
 """Places at which each thread reads at once."""
 CHUNK = 64
 """Vectors that a thread reads at each place before it moves on."""
-MULTIPLY_ADDS = 50_000
+AHEAD = 32
+"""Vectors between what is read and what is prefetched."""
+MULTIPLY_ADDS = 1_000_000
+"""So many that waking the threads and raising the clock take no visible part."""
 FLOATS_PER_WORKER = 16
 """One cache line for each worker's result."""
 
@@ -44,6 +48,7 @@ def read_kernel(target: CpuTarget, vectors: int) -> Any:
                     for cell in range(2 * STREAMS):
                         stream, half = divmod(cell, 2)
                         place = long(index) * CHUNK + step * 2 + half + stream * part
+                        prefetch(x, (place + AHEAD) * LANES)
                         sums[cell] = sums[cell] + x[lanes(place * LANES)]
 
             shared(part // CHUNK, worker, count, chunk)

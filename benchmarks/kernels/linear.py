@@ -85,7 +85,6 @@ class OwnSide:
 
     def __init__(self, threads: int) -> None:
         """Compile everything for this machine."""
-        import tvm
         from tvm_ffi import from_dlpack
 
         from benchmarks.kernels.ceilings import (
@@ -93,10 +92,11 @@ class OwnSide:
             multiply_add_kernel,
             read_kernel,
         )
+        from benchmarks.threads import use_threads
         from codegen.kernels.linear.cpu import build, default_schedule
         from codegen.targets.cpu import CpuTarget, compile_functions
 
-        tvm.get_global_func("runtime.config_threadpool")(1, threads)
+        use_threads(threads)
         self._tensor, self._threads = from_dlpack, threads
         target = CpuTarget.host()
         multiply_add, operations = multiply_add_kernel(target)

@@ -1,6 +1,7 @@
 """A GPU as a target: `cuda:sm_90` and its relatives."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import ClassVar
 
 from runtime.errors import CompileError
@@ -19,7 +20,7 @@ class CudaTarget:
 
     @classmethod
     def parse(cls, text: str) -> "CudaTarget":
-        """Read `cuda:sm_NN`; CompileError for others."""
+        """Read `cuda:sm_NN`; CompileError for others, and where Triton is not installed."""
         kind, _, name = text.partition(":")
         known = {f"sm_{number}": number for number in SHARED_BYTES}
         if kind != "cuda" or name not in known:
@@ -28,6 +29,7 @@ class CudaTarget:
                 expected=f"cuda:ARCHITECTURE, one of {', '.join(known)}",
                 fix="name the architecture of the GPU, such as --target cuda:sm_90",
             )
+        _require_triton(text)
         return cls(known[name])
 
     @property
@@ -44,3 +46,12 @@ class CudaTarget:
     def shared_bytes(self) -> int:
         """Bytes of shared memory that one block may have."""
         return SHARED_BYTES[self.architecture] * 1024
+
+
+def _require_triton(text: str) -> None:
+    if find_spec("triton") is None:
+        raise CompileError(
+            f"Triton is not installed, and the target {text} needs it",
+            expected="Triton, which compiles GPU kernels (no GPU is needed)",
+            fix="pip install 'sala-compile[compile,gpu]'",
+        )

@@ -115,7 +115,7 @@ def _check_argument(argument: ArgumentInfo, ranks: Mapping[str, int]) -> None:
         return
     if argument.parameter not in ranks:
         raise ValueError(f"an argument names the unknown parameter {argument.parameter}")
-    if argument.kind is ArgumentKind.EXTENT and argument.dim >= ranks[argument.parameter]:
+    if argument.kind is ArgumentKind.EXTENT and argument.dim >= ranks[str(argument.parameter)]:
         raise ValueError(f"{argument.parameter} has no dimension {argument.dim}")
 
 

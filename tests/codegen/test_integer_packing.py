@@ -77,12 +77,10 @@ def unpacked(tensors, encoding: EncodingAttr, rows: int, columns: int) -> np.nda
             zero = 1 << (encoding.bits - 1)
             if encoding.stores_zeros:
                 zero = int(tensors["zeros"][panel, group, row])
-            if encoding.bits == 4:
-                pair, lane = divmod(k % 8, 2)
-                word = int(tensors["codes"][panel, k // 8, row, lane])
-                code = word >> (4 * pair) & 15
-            else:
-                code = int(tensors["codes"][panel, k // 4, row, k % 4])
+            step = 32 // encoding.bits
+            pair, lane = divmod(k % step, 2)
+            word = int(tensors["codes"][panel, k // step, row, lane])
+            code = word >> (encoding.bits * pair) & (2**encoding.bits - 1)
             values[n, k] = float(scales[panel, group, row]) * (code - zero)
     return values
 

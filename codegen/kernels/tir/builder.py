@@ -17,6 +17,12 @@ from codegen.targets.cpu import REQUIRED_INSTRUCTIONS, CpuTarget
 LANES = 16
 """Floats in a vector."""
 
+STACK_VECTORS = 8
+"""Vectors of one allocation: from 1 KiB on TVM takes memory from its pool, never a register."""
+
+ON_STACK = "global"
+"""The scope of small buffers: TVM takes those of "local" from its pool whatever their size."""
+
 CONTROL_WORDS = 16
 ALIGNMENT = 64
 
@@ -109,15 +115,21 @@ class Registers:
     Indices are Python integers; an index known only at run time would force them to memory.
     """
 
-    buffer: Any
+    buffers: tuple[Any, ...]
 
     def __getitem__(self, index: int) -> Expr:
         """Return vector `index`."""
-        return self.buffer[T.ramp(index * LANES, 1, LANES)]
+        buffer, place = self._place(index)
+        return buffer[place]
 
     def __setitem__(self, index: int, value: Expr) -> None:
         """Emit an assignment to vector `index`."""
-        T.buffer_store(self.buffer, value, [T.ramp(index * LANES, 1, LANES)])
+        buffer, place = self._place(index)
+        T.buffer_store(buffer, value, [place])
+
+    def _place(self, index: int) -> tuple[Any, Expr]:
+        turn, vector = divmod(index, STACK_VECTORS)
+        return self.buffers[turn], T.ramp(vector * LANES, 1, LANES)
 
     def fill(self, count: int, value: float = 0.0) -> "Registers":
         """Emit assignments of one constant to the first `count` vectors; return self."""
@@ -146,17 +158,20 @@ def kernel(symbol: str, target: CpuTarget, *, noalias: bool = True) -> Iterator[
 
 def registers(count: int, dtype: str = "float32") -> Registers:
     """Return `count` vectors of 16, uninitialised."""
-    return Registers(T.alloc_buffer((count * LANES,), dtype, scope="local"))
+    sizes = [min(STACK_VECTORS, count - first) for first in range(0, count, STACK_VECTORS)]
+    return Registers(
+        tuple(T.alloc_buffer((size * LANES,), dtype, scope=ON_STACK) for size in sizes)
+    )
 
 
 def scratch(shape: Sequence[int], dtype: str = "float32") -> Tensor:
-    """Return a small buffer on the worker's stack; keep it below a few KiB."""
-    return Tensor(T.alloc_buffer(tuple(shape), dtype, scope="local", align=ALIGNMENT))
+    """Return a small buffer of the worker: on its stack below 1 KiB."""
+    return Tensor(T.alloc_buffer(tuple(shape), dtype, scope=ON_STACK, align=ALIGNMENT))
 
 
 def scalar(value: Expr, dtype: str = "float32") -> Tensor:
     """Return a mutable scalar: read and write it as `s[0]`."""
-    cell = Tensor(T.alloc_buffer((1,), dtype, scope="local"))
+    cell = Tensor(T.alloc_buffer((1,), dtype, scope=ON_STACK))
     cell[0] = value
     return cell
 

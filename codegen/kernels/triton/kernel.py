@@ -42,10 +42,14 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Argument of a Triton function, i32: a dimension of a parameter's buffer, known at load."""
+    """Argument of a Triton function, i32: a dimension of a parameter's buffer, known at load.
+
+    A capacity is promised to be a multiple of `multiple`, which the loader checks.
+    """
 
     parameter: str
     dim: int
+    multiple: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,10 @@ ONE = Grid(1)
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One launch of a `@triton.jit` function of a module, arguments by the function's names."""
+    """One launch of a `@triton.jit` function of a module, arguments by the function's names.
+
+    `fusion` lets a multiplication and an addition become one instruction that rounds once.
+    """
 
     function: Any
     grid: tuple[Grid, Grid, Grid]
@@ -86,6 +93,7 @@ class Launch:
     constants: Mapping[str, Constant]
     warps: int = 4
     stages: int = 2
+    fusion: bool = True
 
     def __post_init__(self) -> None:
         """Raise TypeError unless every parameter of the function is given once."""

@@ -1,0 +1,196 @@
+"""GPU kernels compiled ahead of time: no GPU, no driver."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import triton
+import triton.language as tl
+
+from codegen import gpu_library
+from codegen.gpu_library import BuiltLibrary, build_library
+from codegen.kernels.triton.kernel import ONE, Extent, GpuKernel, Launch, Parameter, Pointer
+from codegen.targets.cubin import source_of
+from codegen.targets.cuda import SHARED_BYTES, CudaTarget
+from runtime.artifact import ArgumentKind, GpuKernelInfo
+from runtime.errors import CompileError
+from tests.support.interpreted import run
+from tests.support.toy_kernel import toy_kernel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _target(architecture: int) -> CudaTarget:
+    return CudaTarget.parse(f"cuda:sm_{architecture}")
+
+
+def _build(*kernels: GpuKernel, architecture: int = 90) -> BuiltLibrary:
+    named = {kernel.symbol: kernel for kernel in kernels}
+    return build_library(named, _target(architecture), "lib/toy.cubins", lambda count: None)
+
+
+@pytest.mark.parametrize("text", ["cuda", "cuda:sm_42", "cuda:90", "rocm:gfx942"])
+def test_unknown_architectures_are_refused(text: str):
+    with pytest.raises(CompileError, match="unknown target") as caught:
+        CudaTarget.parse(text)
+    assert "sm_90" in str(caught.value)
+
+
+@pytest.mark.parametrize("architecture", sorted(SHARED_BYTES))
+def test_every_architecture_gets_its_code(architecture: int):
+    library = _build(toy_kernel(), architecture=architecture)
+    (slabs,) = library.table.kernels["toy"].steps
+    for launch in slabs.launches:
+        code = library.cubins[launch.offset : launch.offset + launch.size]
+        assert code.startswith(b"\x7fELF")
+        assert launch.entry.encode() in code
+        assert launch.registers > 0
+        assert launch.spill_bytes == 0
+        assert launch.threads == 32
+    older = architecture < 90
+    assert library.table.architecture == f"sm_{architecture}"
+    assert library.table.driver == int(library.table.toolkit.split(".")[0]) * 1000
+    assert (library.table.driver == 12000) == older
+
+
+def test_arguments_stand_in_the_order_of_the_abi():
+    library = _build(toy_kernel(pitch=48, slab=16))
+    (slabs,) = library.table.kernels["toy"].steps
+    squares = slabs.launches[0].arguments
+    kinds = [argument.kind.value for argument in squares]
+    assert kinds == ["pointer", "pointer", "pointer", "extent", "slab_start", "null", "null"]
+    assert [argument.parameter for argument in squares[:4]] == ["control", "x", "y", "x"]
+    assert [argument.divisible for argument in squares] == [16, 16, 16, 16, 16, 1, 1]
+    odd = _build(toy_kernel(pitch=40, slab=4)).table.kernels["toy"]
+    assert [each.divisible for each in next(odd.launches()).arguments[3:5]] == [1, 1]
+
+
+def test_the_same_bytes_twice_and_no_paths_in_them(monkeypatch: pytest.MonkeyPatch):
+    once = _build(toy_kernel())
+    monkeypatch.setattr(gpu_library, "_cubins", {})
+    again = _build(toy_kernel())
+    assert once == again
+    assert str(ROOT).encode() not in once.cubins
+    assert b".py" not in once.cubins
+    assert b"sala-ptx" not in once.cubins
+
+
+def test_equal_launches_are_compiled_and_stored_once(monkeypatch: pytest.MonkeyPatch):
+    kernel = toy_kernel()
+    twin = GpuKernel("twin", kernel.parameters, kernel.launches)
+    both = _build(kernel, twin)
+    assert both.cubins == _build(kernel).cubins
+    assert set(both.table.kernels) == {"toy", "twin"}
+    monkeypatch.setattr(gpu_library, "compile_source", None)
+    _build(twin)
+
+
+def test_nothing_is_written_into_the_cache_of_triton(tmp_path: Path):
+    code = (
+        "from tests.codegen.test_cuda_target import _build, toy_kernel\n"
+        "print(len(_build(toy_kernel()).cubins))"
+    )
+    environment = {"HOME": str(tmp_path), "TRITON_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert int(done.stdout) > 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@triton.jit
+def _wide_product(a, b, out, N: tl.constexpr):
+    index = tl.arange(0, N)
+    at = index[:, None] * N + index[None, :]
+    for step in range(4):
+        tl.store(out + at, tl.dot(tl.load(a + at + step), tl.load(b + at + step)))
+
+
+def test_too_much_shared_memory_is_refused_by_name():
+    pointers = {"a": Pointer("a", "bf16"), "b": Pointer("b", "bf16"), "out": Pointer("out", "fp32")}
+    launch = Launch(_wide_product, (ONE, ONE, ONE), pointers, {"N": 256}, warps=8, stages=2)
+    types = {"a": "uint16", "b": "uint16", "out": "float32"}
+    parameters = tuple(Parameter(name, dtype, (65536,)) for name, dtype in types.items())
+    with pytest.raises(CompileError, match="bytes of shared memory") as caught:
+        _build(GpuKernel("wide", parameters, (launch,)), architecture=86)
+    assert "at most 101376 bytes" in str(caught.value)
+    assert "wide for cuda:sm_86" in str(caught.value)
+
+
+def test_fusion_can_be_turned_off():
+    kernel = toy_kernel()
+    source = source_of(next(kernel.each_launch()), kernel, 4)
+    assert source.fusion
+    assert (
+        source.key
+        != source_of(
+            Launch(
+                source.function,
+                (ONE, ONE, ONE),
+                next(kernel.each_launch()).arguments,
+                source.constants,
+                1,
+                fusion=False,
+            ),
+            kernel,
+            4,
+        ).key
+    )
+
+
+def test_a_record_refuses_arguments_that_name_nothing():
+    record = _build(toy_kernel()).table.kernels["toy"].model_dump()
+    record["steps"][0]["launches"][0]["arguments"][0]["parameter"] = "nothing"
+    with pytest.raises(ValueError, match="unknown parameter nothing"):
+        GpuKernelInfo.model_validate(record)
+    record["steps"][0]["launches"][0]["arguments"][0]["parameter"] = "control"
+    record["steps"][0]["launches"][0]["arguments"][3]["dim"] = 2
+    with pytest.raises(ValueError, match="x has no dimension 2"):
+        GpuKernelInfo.model_validate(record)
+
+
+def test_interpreting_and_compiling_share_a_process(monkeypatch: pytest.MonkeyPatch):
+    import numpy as np
+
+    buffers = {
+        "control": np.full(16, 2, np.int32),
+        "x": np.ones((2, 48), np.float32),
+        "y": np.zeros((4, 48), np.uint16),
+        "out": np.zeros(2, np.float32),
+    }
+    before = _build(toy_kernel())
+    run(toy_kernel(), buffers, {"tokens": 2})
+    assert buffers["out"].tolist() == [48.5, 48.5]
+    monkeypatch.setattr(gpu_library, "_cubins", {})
+    assert _build(toy_kernel()) == before
+
+
+def test_without_triton_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(CompileError, match="Triton is not installed") as caught:
+        CudaTarget.parse("cuda:sm_90")
+    assert "sala-compile[compile,gpu]" in str(caught.value)
+
+
+def test_extents_of_capacities_are_only_known_by_promise():
+    kernel = GpuKernel(
+        "copy",
+        (Parameter("x", "float32", ("rows", "columns")),),
+        (
+            Launch(
+                _take,
+                (ONE, ONE, ONE),
+                {"x": Pointer("x", "fp32"), "a": Extent("x", 0), "b": Extent("x", 1, 16)},
+                {},
+            ),
+        ),
+    )
+    info = next(_build(kernel).table.kernels["copy"].launches())
+    assert [each.divisible for each in info.arguments[:3]] == [16, 1, 16]
+    assert info.arguments[1].kind is ArgumentKind.EXTENT
+
+
+@triton.jit
+def _take(x, a, b):
+    tl.store(x + a, tl.load(x + b))
