@@ -55,7 +55,9 @@ def _write_library(
         functions = {}
         for kernel in lowered.kernels:
             spec = dict(kernel.spec)
-            functions[kernel.symbol] = family(kernel.family).build(spec, lowered.target)
+            functions[kernel.symbol] = family(kernel.family).build(
+                spec, lowered.target, lowered.schedules.of(kernel.symbol)
+            )
             advance(1)
         check_calls(plan.program, lowered.name, functions)
         library = Path(folder, "kernels.so")

@@ -54,12 +54,13 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
             for name, target in targets.items()
         )
         text = print_module(lowered[0].module)
+        notes = [note for entry in lowered for note in entry.notes]
         summary = _summary(options, source, lowered)
         if options.stop_after is None:
             plan = assemble(source, lowered)
             summary["weights"] = weights_document(plan)
             summary["memory"] = memory_of(plan, options)
-            summary["notes"] += _notes(plan, options)
+            summary["notes"] += notes + _notes(plan, options)
             if options.output is not None and options.writes:
                 output = options.output
                 require_temporary_room()

@@ -1,7 +1,7 @@
 """The captured module taken through the passes for each target."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
@@ -9,6 +9,7 @@ from xdsl.passes import ModulePass
 
 from codegen.options import CompileOptions
 from codegen.progress import Progress
+from codegen.schedules import Schedules, read_schedules
 from codegen.select import selector_for
 from codegen.targets.cpu import CpuTarget
 from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each
@@ -23,7 +24,8 @@ class Lowered:
     """A module of kernel calls for one target.
 
     `operations` is the module before kernels were chosen, and `choices` the kernel of each of its
-    operations: what the kernels must compute.
+    operations: what the kernels must compute. `schedules` are those of tuned kernels, `notes` what
+    a user should know of them.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Lowered:
     operations: ModuleOp
     choices: Mapping[Operation, KernelChoice]
     records: tuple[PassRecord, ...]
+    schedules: Schedules = field(default_factory=Schedules)
+    notes: tuple[str, ...] = ()
 
     @property
     def kernels(self) -> tuple[ChosenKernel, ...]:
@@ -73,7 +77,9 @@ def lower(
     captured: ModuleOp, name: str, target: CpuTarget, options: CompileOptions, progress: Progress
 ) -> Lowered:
     """Take a copy of the captured module through the passes."""
-    witness = _Witness(selector_for(target, on_paper=not options.writes))
+    schedules, notes = _schedules(target, options)
+    selector = selector_for(target, on_paper=not options.writes, schedules=schedules)
+    witness = _Witness(selector)
     passes = sala_pipeline(options.dtype, witness.select, options.quantization)
     module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
@@ -85,4 +91,25 @@ def lower(
             callbacks.append(DumpEach(options.dump_ir / folder))
         run_pipeline(module, passes, [*callbacks, recorder], stop_after=options.stop_after)
     operations = witness.operations or module
-    return Lowered(name, target, module, operations, witness.choices, tuple(recorder.records))
+    records = tuple(recorder.records)
+    lowered = Lowered(name, target, module, operations, witness.choices, records, schedules)
+    return replace(lowered, notes=(*notes, *_used(lowered)))
+
+
+def _schedules(target: CpuTarget, options: CompileOptions) -> tuple[Schedules, list[str]]:
+    if options.tuning is None:
+        return Schedules(), []
+    return read_schedules(options.tuning, target)
+
+
+def _used(lowered: Lowered) -> list[str]:
+    """How many kernels got the schedules that were asked for."""
+    if not lowered.schedules.kernels:
+        return []
+    symbols = [kernel.symbol for kernel in lowered.kernels]
+    known = sum(symbol in lowered.schedules.kernels for symbol in symbols)
+    changed = sum(lowered.schedules.of(symbol) is not None for symbol in symbols)
+    return [
+        f"of {len(symbols)} kernels for {lowered.name}, {known} were tuned, and {changed} have "
+        "other tiles than by default"
+    ]

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +18,15 @@ from runtime.interrupts import Interrupts
 from runtime.memory import Memory
 from runtime.observe import Observer
 from runtime.prefix_cache import PrefixCache, PrefixOptions
-from runtime.program import RecordedPhase
+from runtime.program import PreparedPhase
 from runtime.requests import checked_chunk, checked_tokens, no_snapshot
 from runtime.saving import StateFiles, model_digest
 from runtime.sequence import Sequence, TokenIds
 from runtime.stepper import Stepper
 from runtime.store import StateStore
 
-Recorder = Callable[[PhaseName, int, float, float], None]
-"""Told the phase and the index of a step, and when it began and ended (perf_counter)."""
+Wrap = Callable[[PhaseName, PreparedPhase], PreparedPhase]
+"""A phase that stands in for another, for measurements."""
 
 
 class Engine:
@@ -215,12 +214,10 @@ class Engine:
         return checked_tokens(token_ids, self.vocabulary, self.context, history)
 
     @contextmanager
-    def recorded(self, recorder: Recorder) -> Iterator[None]:
-        """Tell `recorder` of every step of the program that runs inside."""
+    def wrapped(self, wrap: Wrap) -> Iterator[None]:
+        """Run inside what `wrap` makes of each phase."""
         phases = self._steps.phases
-        self._steps.phases = {
-            name: RecordedPhase(phase, partial(recorder, name)) for name, phase in phases.items()
-        }
+        self._steps.phases = {name: wrap(name, phase) for name, phase in phases.items()}
         try:
             yield
         finally:

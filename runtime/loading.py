@@ -12,6 +12,7 @@ from runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, requir
 from runtime.plan.packing import largest
 from runtime.prefix_cache import PrefixOptions
 from runtime.targets import choose_target
+from runtime.tuning import with_tuning
 from runtime.units import format_bytes, parse_bytes, parse_tokens
 
 MAX_SNAPSHOTS = 1 << 20
@@ -44,6 +45,7 @@ def load(
     snapshots: int = 0,
     *,
     target: str | None = None,
+    tuning: str | Path | None = None,
     poison: bool | None = None,
     hash_weights: bool | None = None,
 ) -> Model:
@@ -56,7 +58,8 @@ def load(
     `prefix_cache` bytes beyond the others hold beginnings of texts for reuse, a snapshot of the
     recurrent state `snapshot_every` tokens (whole pages; default: those of a compressed page).
     `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
-    `target` is one of the artifact's (default: the best for this processor).
+    `target` is one of the artifact's (default: the best for this processor), `tuning` a file that
+    sala-tune wrote for it, whose library is used instead of the artifact's.
     `poison` fills unwritten memory with NaN (default: SALA_POISON=1); `hash_weights` compares the
     weights with their hashes, which reads them whole (default: if they have 1 GiB or less).
 
@@ -83,6 +86,8 @@ def load(
     )
     artifact = open_artifact(path, hash_weights=hash_weights)
     chosen = choose_target(artifact, target)
+    if tuning is not None:
+        artifact = with_tuning(artifact, chosen, Path(tuning))
     prefix = _prefix_options(artifact, request.prefix_bytes, snapshot_every)
     plan = plan_for(artifact, chosen, request)
     return Model(

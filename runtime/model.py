@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.artifact import Artifact
 from runtime.device import CpuDevice
-from runtime.engine import Engine, Recorder
+from runtime.engine import Engine, Wrap
 from runtime.errors import RequestError
 from runtime.generation import Generation, GenerationOptions, Progress
 from runtime.memory import Memory
@@ -154,10 +154,15 @@ class Model:
             yield Generation(source, ids.tolist(), self.vocabulary, chosen, progress, history)
 
     @contextmanager
-    def recorded(self, recorder: Recorder) -> Iterator[None]:
-        """Tell `recorder` of every kernel call that is made inside the block."""
-        with self._open().recorded(recorder):
+    def wrapped(self, wrap: Wrap) -> Iterator[None]:
+        """Run what `wrap` makes of each phase of the program, inside the block: to measure it."""
+        with self._open().wrapped(wrap):
             yield
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """What the memory was planned for."""
+        return self._memory.plan
 
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""

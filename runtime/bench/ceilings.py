@@ -22,6 +22,8 @@ from runtime.timing import Sample, Summary, sample, summarise
 
 READ_BYTES = 256 << 20
 """Bytes that are read at least, and no less than four times the largest cache."""
+LEAST_SWEEP = 16 << 20
+"""Bytes that are read at least to empty the caches."""
 SAMPLE_SECONDS = 0.02
 """A sample of arithmetic lasts about so long: waking the threads takes no visible part of it."""
 
@@ -65,6 +67,9 @@ class CeilingProbe:
         result = _aligned(threads * RESULT_FLOATS)
         buffers = (self._control, self._memory, result)
         self._arguments = [tvm_ffi.from_dlpack(each) for each in buffers]
+        floats = max(LEAST_SWEEP, 2 * largest_cache()) // 4
+        part = tvm_ffi.from_dlpack(self._memory[: -(-floats // READ_MULTIPLE) * READ_MULTIPLE])
+        self._sweeping = [self._arguments[0], part, self._arguments[2]]
         self._samples: dict[Ceiling, list[Sample]] = {}
         self._threads = threads
         self._rounds = {kind: self._calibrated(kind) for kind in self._kinds}
@@ -78,8 +83,10 @@ class CeilingProbe:
                 self._samples.setdefault(kind, []).append(taken)
 
     def sweep(self) -> None:
-        """Read the memory once, so that no cache holds anything else."""
-        self._call(Ceiling.READ)
+        """Read twice what the largest cache holds, so that no cache holds anything else."""
+        self._control[0] = 1
+        self._device.use_threads()
+        self._device.kernel(Ceiling.READ)(*self._sweeping)
 
     def result(self) -> Ceilings:
         """The medians of all samples so far."""

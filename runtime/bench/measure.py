@@ -241,7 +241,7 @@ class _Length:
             yield None
             return
         recording = Recording()
-        with self._model.recorded(recording.note):
+        with self._model.wrapped(recording.wrap):
             yield recording
 
     def _keep(self, recording: Recording | None) -> None:

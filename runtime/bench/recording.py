@@ -1,9 +1,11 @@
 """Every kernel call of some steps of a model, with its time."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from runtime.artifact import PhaseName
 from runtime.bench.costs import Live
+from runtime.program import PreparedPhase, RecordedPhase
 from runtime.timing import Sample
 
 
@@ -44,11 +46,14 @@ class Recording:
     turns: list[Turn] = field(default_factory=list)
     _calls: list[Call] = field(default_factory=list)
 
-    def note(self, phase: PhaseName, step: int, begin: float, end: float) -> None:
-        """Take down one call."""
-        self._calls.append(Call(phase, step, begin, end))
+    def wrap(self, name: PhaseName, phase: PreparedPhase) -> PreparedPhase:
+        """The phase, every call of which is taken down."""
+        return RecordedPhase(phase, partial(self._note, name))
 
     def finish(self, live: Live, begin: float, sample: Sample) -> None:
         """All calls since the last time were one step of the model."""
         self.turns.append(Turn(tuple(self._calls), live, begin, sample))
         self._calls.clear()
+
+    def _note(self, phase: PhaseName, step: int, begin: float, end: float) -> None:
+        self._calls.append(Call(phase, step, begin, end))

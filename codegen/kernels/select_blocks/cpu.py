@@ -22,7 +22,7 @@ from sala_ir.dialect.stages import SelectBlocksOp
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 
 
-def default_schedule(target: CpuTarget) -> Schedule:
+def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
     vectors = 4 if target.has_avx512 else 1
     return Schedule(column_vectors=vectors, widened=widens(target))
@@ -70,14 +70,14 @@ def rule(op: SelectBlocksOp, target: CpuTarget) -> KernelChoice | str:
             "workspace:1",
             "workspace:2",
         ),
-        workspaces=workspaces(spec, default_schedule(target)),
+        workspaces=workspaces(spec, default_schedule(spec, target)),
     )
 
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
     """The PrimFunc; its parameters are the `arguments` of `rule`, in that order."""
     with kernel(spec.symbol, target) as builder:
-        body = Select.declare(builder, spec, schedule or default_schedule(target))
+        body = Select.declare(builder, spec, schedule or default_schedule(spec, target))
         control = body.control
         unscored = max(spec.dense_len, spec.budget * spec.block_size)
         alone = T.And(control.sequences == 1, body.call_lengths[0] < unscored)
