@@ -1,17 +1,24 @@
 """Kernels and program held against each other: every argument has the shape its kernel wants."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from codegen.kernels.triton.kernel import GpuKernel
 from runtime.artifact import ElementType, Polynomial, Program, Value
 from runtime.errors import CompileError
 
+Buffer = tuple[str, Sequence[Any]]
+"""Element type and shape of a parameter; a dimension that is no number is a capacity."""
 
-def check_calls(program: Program, target: str, functions: Mapping[str, Any]) -> None:
-    """Raise CompileError where a step hands a kernel something else than it was built for."""
+
+def check_calls(program: Program, target: str, kernels: Mapping[str, Any]) -> None:
+    """Raise CompileError where a step hands a kernel something else than it was built for.
+
+    `kernels` are PrimFuncs or GpuKernels by symbol.
+    """
     for phase, steps in program.targets[target].phases.items():
         for index, step in enumerate(steps.steps):
-            reason = _mismatch(step.arguments, program.values, functions[step.kernel])
+            reason = _mismatch(step.arguments, program.values, _parameters(kernels[step.kernel]))
             if reason:
                 raise CompileError(
                     f"the kernel {step.kernel} does not fit its call: {reason}",
@@ -20,25 +27,33 @@ def check_calls(program: Program, target: str, functions: Mapping[str, Any]) -> 
                 )
 
 
-def _mismatch(arguments: tuple[str, ...], values: Mapping[str, Value], function: Any) -> str | None:
-    buffers = [parameter.ty for parameter in function.params]
-    if len(buffers) != len(arguments):
-        return f"it takes {len(buffers)} arguments, not {len(arguments)}"
-    for name, buffer in zip(arguments, buffers, strict=True):
+def _parameters(kernel: Any) -> list[Buffer]:
+    if isinstance(kernel, GpuKernel):
+        return [(parameter.dtype, parameter.shape) for parameter in kernel.parameters]
+    types = [parameter.ty for parameter in kernel.params]
+    return [
+        (str(kind.dtype), [getattr(dim, "value", str(dim)) for dim in kind.shape]) for kind in types
+    ]
+
+
+def _mismatch(
+    arguments: tuple[str, ...], values: Mapping[str, Value], parameters: Sequence[Buffer]
+) -> str | None:
+    if len(parameters) != len(arguments):
+        return f"it takes {len(parameters)} arguments, not {len(arguments)}"
+    for name, (dtype, shape) in zip(arguments, parameters, strict=True):
         value = values[name]
-        dtype = ElementType(str(buffer.dtype))
-        if dtype is not value.dtype:
+        if value.dtype is not ElementType(dtype):
             return f"{name} is {value.dtype}, the kernel reads {dtype}"
-        if not _fits(value, buffer):
-            return f"{name} is {list(_shape(value))}, the kernel reads {list(buffer.shape)}"
+        if not _fits(value, shape):
+            return f"{name} is {list(_shape(value))}, the kernel reads {list(shape)}"
     return None
 
 
-def _fits(value: Value, buffer: Any) -> bool:
-    if len(buffer.shape) != len(value.shape):
-        return False
-    wanted = (getattr(dim, "value", None) for dim in buffer.shape)
-    return all(size is None or size == dim for size, dim in zip(wanted, value.shape, strict=True))
+def _fits(value: Value, shape: Sequence[Any]) -> bool:
+    return len(shape) == len(value.shape) and all(
+        isinstance(size, str) or size == dim for size, dim in zip(shape, value.shape, strict=True)
+    )
 
 
 def _shape(value: Value) -> Iterator[Any]:

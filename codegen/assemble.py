@@ -8,6 +8,8 @@ from xdsl.dialects.builtin import ModuleOp
 from codegen import buffers
 from codegen.emit import library_name
 from codegen.program import LOGITS, PhaseBuilder, ValueTable, phase_builders
+from codegen.sampling import sampling_phase
+from passes.kernel_choice import KernelChoice
 from runtime.artifact import Observation, Paging, PhaseName, Program, TargetProgram
 from sala_ir.dialect.kernel_call import KernelCallOp
 from sala_ir.dialect.types import KvCacheType
@@ -24,11 +26,22 @@ class Assembly:
     targets: dict[str, TargetProgram] = field(default_factory=dict)
     observable: dict[str, list[Observation]] = field(default_factory=dict)
 
-    def add(self, target: str, module: ModuleOp) -> None:
-        """Add the phases of a target; what can be observed is taken from the first one."""
+    def add(
+        self,
+        target: str,
+        module: ModuleOp,
+        kind: str = "cpu",
+        sampling: KernelChoice | None = None,
+    ) -> None:
+        """Add the phases of a target, with one that chooses tokens where a kernel does.
+
+        What can be observed is taken from the first target.
+        """
         prefix = f"{target}/" if self.targets else ""
-        builders = phase_builders(module, self.table, prefix)
+        builders = phase_builders(module, self.table, prefix, kind)
         phases = {name: builder.build() for name, builder in builders.items()}
+        if sampling is not None:
+            phases[PhaseName.SAMPLE] = sampling_phase(sampling, self.table)
         self.targets[target] = TargetProgram(library=library_name(target), phases=phases)
         if not self.observable:
             for builder in builders.values():

@@ -2,7 +2,8 @@
 
 Activations are [rows, pitch], the pitch of floats rounded up to 16 elements. Pools follow the
 kernel convention: K [pages, kv heads, D/p, Tp, p], V [pages, kv heads, Tp/p, Dp, p], p elements in
-32 bits, Tp and Dp rounded up to 16; compressed keys like K, a page covering 64 blocks.
+32 bits, Tp and Dp rounded up to 16; compressed keys like K, a page covering 64 blocks. On
+GPUs K and V are [pages, kv heads, block, D] and compressed keys [pages, kv heads, slots, D].
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from sala_ir.reference.cache import COARSE_FACTOR
 COMPRESSED_PAGE_BLOCKS = 64
 """Blocks that one page of compressed keys covers."""
 CONTROL_WORDS = 16
+GPU = "gpu"
+GPU_POOLS = "cuda"
+"""What stands before the names of pools that only GPUs use."""
 
 INPUT_SHAPES: dict[str, tuple[Dim, ...]] = {
     "control": (CONTROL_WORDS,),
@@ -42,6 +46,8 @@ INPUT_SHAPES: dict[str, tuple[Dim, ...]] = {
     "logit_rows": (dim_of(Symbol.LOGIT_ROWS),),
 }
 """What the runtime writes before a step, all int32."""
+SAMPLING_SHAPE: tuple[Dim, ...] = (dim_of(Symbol.LOGIT_ROWS), 4)
+"""What it writes besides where tokens are chosen by a kernel."""
 
 
 def element_type(element: Attribute) -> ElementType:
@@ -53,7 +59,8 @@ def element_type(element: Attribute) -> ElementType:
 
 def input_value(name: str) -> Value:
     """`control` or a field of the batch."""
-    return Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=INPUT_SHAPES[name])
+    shape = INPUT_SHAPES.get(name, SAMPLING_SHAPE)
+    return Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=shape)
 
 
 def activation(kind: TensorType, rows: Dim) -> Value:
@@ -87,13 +94,19 @@ class PoolPart:
     value: Value
 
 
-def pool_parts(kind: StateType) -> tuple[PoolPart, ...]:
-    """The tensors of a state."""
+def pool_name(name: str, kind: StateType, target_kind: str) -> str:
+    """The name of a state, one for each layout that its pools have on targets of a kind."""
+    own = target_kind == GPU and not isinstance(kind, RecurrentStateType)
+    return f"{GPU_POOLS}/{name}" if own else name
+
+
+def pool_parts(kind: StateType, target_kind: str = "cpu") -> tuple[PoolPart, ...]:
+    """The tensors of a state on targets of a kind."""
     match kind:
         case KvCacheType():
-            return _kv_parts(kind)
+            return _gpu_kv_parts(kind) if target_kind == GPU else _kv_parts(kind)
         case CompressedKeysType():
-            return _compressed_parts(kind)
+            return _compressed_parts(kind, target_kind)
         case RecurrentStateType():
             return (PoolPart("", _pool(kind, Symbol.SLOTS, kind.sizes)),)
     raise TypeError(f"{kind} has no buffers")
@@ -120,10 +133,18 @@ def _kv_parts(kind: KvCacheType) -> tuple[PoolPart, ...]:
     )
 
 
-def _compressed_parts(kind: CompressedKeysType) -> tuple[PoolPart, ...]:
+def _gpu_kv_parts(kind: KvCacheType) -> tuple[PoolPart, ...]:
+    return tuple(PoolPart(name, _pool(kind, Symbol.PAGES, kind.sizes)) for name in ("k", "v"))
+
+
+def _compressed_parts(kind: CompressedKeysType, target_kind: str) -> tuple[PoolPart, ...]:
     heads, pair, size = kind.kv_heads.data, pair_of(kind), kind.head_dim.data
     fine = COMPRESSED_PAGE_BLOCKS * kind.block_size.data // kind.kernel_stride.data
+
+    def shape(slots: int) -> tuple[int, ...]:
+        return (heads, slots, size) if target_kind == GPU else (heads, size // pair, slots, pair)
+
     return tuple(
-        PoolPart(name, _pool(kind, Symbol.COMPRESSED_PAGES, (heads, size // pair, count, pair)))
-        for name, count in (("fine", fine), ("coarse", fine // COARSE_FACTOR))
+        PoolPart(name, _pool(kind, Symbol.COMPRESSED_PAGES, shape(slots)))
+        for name, slots in (("fine", fine), ("coarse", fine // COARSE_FACTOR))
     )

@@ -3,22 +3,27 @@
 import os
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from codegen.build import write_files
 from codegen.disk import file_errors, require_temporary_room
-from codegen.emit import weight_file_bytes
+from codegen.emit import device_weight_bytes, weight_file_bytes
 from codegen.lowering import Lowered, lower, parse_targets
+from codegen.opening import open_source
 from codegen.options import CompileOptions
 from codegen.plan import Plan, Source, assemble
-from codegen.planned import INTEGER_LINEAR
 from codegen.progress import Progress
+from codegen.quantization.report import quantization_note
+from codegen.sampling import sampling_choice
+from codegen.targets import Target
 from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
-from runtime.artifact.writer import write_artifact
+from runtime.artifact import Manifest
+from runtime.artifact.seeded import WARNING
+from runtime.artifact.writer import ArtifactWriter, write_artifact
 from runtime.plan import (
     USUAL_BUDGETS,
     Sizes,
@@ -28,9 +33,7 @@ from runtime.plan import (
     plan_memory,
     token_parts,
 )
-from sala_ir.checkpoint import Checkpoint
 from sala_ir.context import print_module
-from sala_ir.frontends import Frontend, frontend_for, read_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,59 +48,74 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     """Compile as the options say. Raises SalaError for whatever the user can mend."""
     start = perf_counter()
     targets = parse_targets(options.targets)
-    if options.writes:
+    if options.writes and any(target.kind == "cpu" for target in targets.values()):
         find_linker()
     with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
         lowered = tuple(
-            lower(source.captured, name, target, options, progress)
-            for name, target in targets.items()
+            _lowered(source, name, target, options, progress) for name, target in targets.items()
         )
         text = print_module(lowered[0].module)
-        notes = [note for entry in lowered for note in entry.notes]
         summary = _summary(options, source, lowered)
         if options.stop_after is None:
             plan = assemble(source, lowered)
             summary["weights"] = weights_document(plan)
-            summary["memory"] = memory_of(plan, options)
-            summary["notes"] += notes + _notes(plan, options)
+            summary |= memory_of(plan, options)
+            summary["notes"] += [note for entry in lowered for note in entry.notes]
             if options.output is not None and options.writes:
-                output = options.output
-                require_temporary_room()
-                write_artifact(output, lambda writer: write_files(writer, plan, options, progress))
-                summary["artifact"] = {"path": str(output), "bytes": _bytes_in(output)}
+                manifest = _write(options.output, plan, options, progress)
+                size = _bytes_in(options.output)
+                summary["notes"] += _written_notes(manifest)
+                summary["artifact"] = {"path": str(options.output), "bytes": size}
     summary["seconds"] = round(perf_counter() - start, 3)
     return CompileResult(summary, text)
 
 
-def open_source(options: CompileOptions, stack: ExitStack) -> Source:
-    """Read the configuration and the headers of the weights, and capture the graph."""
-    checkpoint = None
-    if options.config_file is not None:
-        place, raw = options.config_file, read_config(options.config_file)
-    else:
-        assert options.checkpoint is not None, "checked with the options"
-        place, raw = options.checkpoint / "config.json", read_config(options.checkpoint)
-    frontend: Frontend = frontend_for(raw, file=str(place))
-    config = frontend.parse_config(raw, file=str(place))
-    tensors = frontend.expected_tensors(config)
-    if options.checkpoint is not None:
-        checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
-        checkpoint.check(tensors)
-    captured = frontend.build_module(config, options.attention)
-    return Source(raw, config, tensors, captured, checkpoint)
+def _lowered(
+    source: Source, name: str, target: Target, options: CompileOptions, progress: Progress
+) -> Lowered:
+    """The model for a target, with the kernel that chooses tokens where there is one."""
+    lowered = lower(source.captured, name, target, options, progress)
+    return replace(lowered, sampling=sampling_choice(target, source.config.vocab_size))
+
+
+def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
+    """Write the artifact; its manifest, but for the hashes."""
+    require_temporary_room()
+    written: list[Manifest] = []
+
+    def fill(writer: ArtifactWriter) -> Manifest:
+        written.append(write_files(writer, plan, options, progress))
+        return written[0]
+
+    write_artifact(output, fill)
+    return written[0]
 
 
 def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
-    """The planned memory for one sequence of the default context, and how far memory goes."""
+    """The planned memory for one sequence of the default context, and how far memory goes.
+
+    `memory` is that of the first target, `memory_by_target` that of the first of every kind.
+    """
+    firsts = {lowered.target.kind: lowered for lowered in reversed(plan.lowered)}
+    documents = {
+        lowered.name: _memory(plan, options, lowered) for lowered in reversed(firsts.values())
+    }
+    return {"memory": documents[plan.lowered[0].name], "memory_by_target": documents}
+
+
+def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, Any]:
+    target, kind = lowered.name, lowered.target.kind
     sizes = Sizes(
         context=options.context,
         batch=1,
         chunk=options.chunk,
         sequences=1,
-        workers=len(os.sched_getaffinity(0)),
+        workers=len(os.sched_getaffinity(0)) if kind == "cpu" else 1,
     )
-    target, weights = plan.lowered[0].name, weight_file_bytes(plan.stored)
+    stored = plan.stored_for(kind)
+    is_mapped = kind == "cpu" and not options.is_random
+    weights = weight_file_bytes(stored) if is_mapped else device_weight_bytes(stored)
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(
         token_parts(plan.program, target, sizes),
@@ -105,11 +123,11 @@ def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
     )
 
 
-def _notes(plan: Plan, options: CompileOptions) -> list[str]:
-    if any(kernel.family == INTEGER_LINEAR for kernel in plan.kernels):
-        asked = options.quantization.value
-        return [f"a plan on paper: the kernels that read {asked} weights do not exist yet"]
-    return []
+def _written_notes(manifest: Manifest) -> list[str]:
+    notes = [] if manifest.seeded is None else [WARNING]
+    if manifest.quantization is not None:
+        notes.append(quantization_note(manifest.quantization))
+    return notes
 
 
 def _summary(
@@ -139,6 +157,8 @@ def _summary(
 def _kernels(lowered: Lowered) -> list[dict[str, Any]]:
     calls = (op for op in lowered.module.walk() if op.name == "sala.kernel_call")
     steps = Counter(str(getattr(op.properties["symbol"], "data", "")) for op in calls)
+    if lowered.sampling is not None:
+        steps[lowered.sampling.symbol] += 1
     return [
         {
             "symbol": kernel.symbol,

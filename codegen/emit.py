@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -13,7 +13,7 @@ from codegen.integer_rows import Measure
 from codegen.packing import PackedWeight, pieces
 from codegen.progress import Advance
 from codegen.weights import RowSource
-from runtime.artifact import ModelInfo, TensorInfo
+from runtime.artifact import ModelInfo, TensorInfo, align, is_gpu
 from runtime.artifact.tensors import file_bytes
 from runtime.artifact.writer import ArtifactWriter
 
@@ -26,13 +26,20 @@ PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "xdsl", "numpy", "sa
 
 
 def library_name(target: str) -> str:
-    """The path of a target's library in the artifact."""
-    return f"lib/{target.replace(':', '-')}.so"
+    """The path of a target's library in the artifact; of a GPU's, the table of its cubins."""
+    suffix = ".json" if is_gpu(target) else ".so"
+    return f"lib/{target.replace(':', '-')}{suffix}"
 
 
-def package_versions() -> dict[str, str]:
+def cubins_name(target: str) -> str:
+    """The path of the code of a GPU's library."""
+    return str(Path(library_name(target)).with_suffix(".cubins"))
+
+
+def package_versions(targets: Iterable[str]) -> dict[str, str]:
     """The versions of what made the artifact."""
-    return {name: version(name) for name in PACKAGES}
+    compilers = ("triton",) if any(map(is_gpu, targets)) else ()
+    return {name: version(name) for name in (*PACKAGES, *compilers)}
 
 
 def model_info(config: Any, raw: Mapping[str, Any], digest: str) -> ModelInfo:
@@ -60,12 +67,16 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def weight_files(weights: Sequence[PackedWeight]) -> dict[str, list[PackedWeight]]:
-    """The weights by file, in order, a new file where one would grow beyond `FILE_BYTES`."""
+    """The weights by file, in order.
+
+    A new file begins where one would grow beyond `FILE_BYTES`, and where other kinds of targets
+    read the weights, so that none has to load what it does not read.
+    """
     groups: list[list[PackedWeight]] = []
     size = FILE_BYTES
     for weight in weights:
         size += weight.nbytes
-        if size > FILE_BYTES:
+        if size > FILE_BYTES or groups[-1][-1].readers != weight.readers:
             groups.append([])
             size = weight.nbytes
         groups[-1].append(weight)
@@ -78,6 +89,11 @@ def weight_file_bytes(weights: Sequence[PackedWeight]) -> int:
         file_bytes(spec for weight in group for spec in weight.specs)
         for group in weight_files(weights).values()
     )
+
+
+def device_weight_bytes(weights: Iterable[PackedWeight]) -> int:
+    """Bytes of the tensors alone, each aligned: what they take on a GPU."""
+    return sum(align(spec.nbytes) for weight in weights for spec in weight.specs)
 
 
 def write_weights(

@@ -5,13 +5,15 @@ panel by panel, and prefill, which first expands a panel. The columns are padded
 Codes: uint16 [panels][K / (2 n)][rows][2], each holding n integers of one row, 4 of 4 bits or 2 of
 8 bits: those of columns 2 j + lane for j = 0 .. n - 1 from the low bits up, so that a shift and a
 mask give pairs of neighbours. Scales: float16 [panels][K / group][rows]; stored zeros: uint8,
-alike. Rows that pad the last panel have scales of 0.
+alike. Rows that pad the last panel have scales of 0. For GPUs panels are cut into blocks:
+see `codegen.kernels.linear.gpu_layout`.
 """
 
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import BFloat16Type
 
+from codegen.kernels.linear.gpu_layout import IntegerBlocks
 from codegen.kernels.operands import padded
 from runtime.artifact import ElementType
 from runtime.artifact.tensors import TensorSpec
@@ -58,6 +60,12 @@ def value_type(kind: WeightType) -> str:
     return "bfloat16" if pair_of(kind) == 2 else "float32"
 
 
+def integer_blocks(kind: WeightType) -> IntegerBlocks:
+    """How a weight in the block layout is stored."""
+    (count, columns), encoding = kind.get_shape(), kind.encoding
+    return IntegerBlocks(count, columns, encoding.bits, encoding.group.data, encoding.stores_zeros)
+
+
 def _plain_part(kind: WeightType) -> WeightPart:
     pair, shape = pair_of(kind), kind.get_shape()
     stored = (*shape[:-1], padded(shape[-1]))
@@ -69,11 +77,14 @@ def _plain_part(kind: WeightType) -> WeightPart:
 
 
 def _integer_parts(kind: WeightType) -> tuple[WeightPart, ...]:
-    assert kind.layout.kind.data == LayoutKind.PANEL, "integers are stored in panels"
+    assert kind.layout.panel_rows.data, "integers are stored in panels"
     encoding, rows, (count, columns) = kind.encoding, kind.layout.panel_rows.data, kind.get_shape()
     panels, depth = -(-count // rows), round_up(columns, encoding.group.data)
     groups = (panels, depth // encoding.group.data, rows)
     codes = (ElementType.UINT16, "U16", (panels, depth * encoding.bits // 32, rows, 2))
+    if kind.layout.kind.data == LayoutKind.BLOCK:
+        blocks = integer_blocks(kind)
+        groups, codes = blocks.groups_shape, (ElementType.INT32, "I32", blocks.codes_shape)
     stored = {
         "codes": codes,
         "scales": (ElementType.UINT16, "F16", groups),

@@ -21,16 +21,22 @@ ALLOWED = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.05}
 
 
 def write_golden(
-    writer: ArtifactWriter, plan: Plan, options: CompileOptions, progress: Progress
+    writer: ArtifactWriter,
+    plan: Plan,
+    options: CompileOptions,
+    source: RowSource,
+    progress: Progress,
 ) -> GoldenKind:
-    """Write both golden files; what the logits come from."""
-    source = plan.source.checkpoint
-    assert source is not None, "the reference reads the weights of a checkpoint"
+    """Write both golden files for the weights of `source`; what the logits come from.
+
+    The kernels' vectors are in the layouts of the CPU's kernels; a GPU is held to the logits.
+    """
     store = TensorStore()
     kernels: list[KernelVector] = []
-    total = sum(len(lowered.kernels) for lowered in plan.lowered)
+    processors = [lowered for lowered in plan.lowered if lowered.target.kind == "cpu"]
+    total = sum(len(lowered.kernels) for lowered in processors)
     with progress.stage("golden vectors of the kernels", total, unit="kernels") as advance:
-        for lowered in plan.lowered:
+        for lowered in processors:
             for vector in kernel_vectors(lowered, plan.weights, source, store):
                 kernels.append(vector)
                 advance(1)

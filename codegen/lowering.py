@@ -9,8 +9,10 @@ from xdsl.passes import ModulePass
 
 from codegen.options import CompileOptions
 from codegen.progress import Progress
+from codegen.sampling import chosen_kernel
 from codegen.schedules import Schedules, read_schedules
 from codegen.select import selector_for
+from codegen.targets import Target, parse_target
 from codegen.targets.cpu import CpuTarget
 from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each
 from passes.kernel_choice import KernelChoice, NoKernel, Selector
@@ -24,28 +26,30 @@ class Lowered:
     """A module of kernel calls for one target.
 
     `operations` is the module before kernels were chosen, and `choices` the kernel of each of its
-    operations: what the kernels must compute. `schedules` are those of tuned kernels, `notes` what
-    a user should know of them.
+    operations: what the kernels must compute. `sampling` is the kernel that chooses tokens,
+    `schedules` are those of tuned kernels, `notes` what a user should know about them.
     """
 
     name: str
-    target: CpuTarget
+    target: Target
     module: ModuleOp
     operations: ModuleOp
     choices: Mapping[Operation, KernelChoice]
     records: tuple[PassRecord, ...]
+    sampling: KernelChoice | None = None
     schedules: Schedules = field(default_factory=Schedules)
     notes: tuple[str, ...] = ()
 
     @property
     def kernels(self) -> tuple[ChosenKernel, ...]:
         """The kernels to build."""
-        return chosen_kernels(self.module)
+        extra = () if self.sampling is None else (chosen_kernel(self.sampling),)
+        return chosen_kernels(self.module) + extra
 
 
-def parse_targets(names: Sequence[str]) -> dict[str, CpuTarget]:
+def parse_targets(names: Sequence[str]) -> dict[str, Target]:
     """The targets by the names that the user gave them; CompileError for an unknown one."""
-    return {name: CpuTarget.parse(name) for name in names}
+    return {name: parse_target(name) for name in names}
 
 
 class _Witness:
@@ -74,12 +78,11 @@ class _Witness:
 
 
 def lower(
-    captured: ModuleOp, name: str, target: CpuTarget, options: CompileOptions, progress: Progress
+    captured: ModuleOp, name: str, target: Target, options: CompileOptions, progress: Progress
 ) -> Lowered:
     """Take a copy of the captured module through the passes."""
     schedules, notes = _schedules(target, options)
-    selector = selector_for(target, on_paper=not options.writes, schedules=schedules)
-    witness = _Witness(selector)
+    witness = _Witness(selector_for(target, schedules))
     passes = sala_pipeline(options.dtype, witness.select, options.quantization)
     module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
@@ -91,13 +94,20 @@ def lower(
             callbacks.append(DumpEach(options.dump_ir / folder))
         run_pipeline(module, passes, [*callbacks, recorder], stop_after=options.stop_after)
     operations = witness.operations or module
-    records = tuple(recorder.records)
-    lowered = Lowered(name, target, module, operations, witness.choices, records, schedules)
+    lowered = Lowered(
+        name,
+        target,
+        module,
+        operations,
+        witness.choices,
+        tuple(recorder.records),
+        schedules=schedules,
+    )
     return replace(lowered, notes=(*notes, *_used(lowered)))
 
 
-def _schedules(target: CpuTarget, options: CompileOptions) -> tuple[Schedules, list[str]]:
-    if options.tuning is None:
+def _schedules(target: Target, options: CompileOptions) -> tuple[Schedules, list[str]]:
+    if options.tuning is None or not isinstance(target, CpuTarget):
         return Schedules(), []
     return read_schedules(options.tuning, target)
 

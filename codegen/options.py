@@ -1,20 +1,35 @@
 """What a user asks of the compiler, checked."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
+from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
 from runtime.errors import RequestError
 from sala_ir.frontends import AttentionMode
 
-BUILT = (Quantization.NONE,)
-"""Quantisations whose kernels can be built."""
+
+class Rounding(StrEnum):
+    """How values become integers."""
+
+    GPTQ = "gptq"
+    """So that errors cancel for the inputs of a calibration text."""
+    NEAREST = "nearest"
+
+
+class WeightOrigin(StrEnum):
+    """Where the weights come from."""
+
+    CHECKPOINT = "checkpoint"
+    RANDOM = "random"
+    """A seed: no weights are written, a loader makes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
-    """One compilation. `checkpoint` is None where only `config_file` is planned.
+    """One compilation. `checkpoint` is None where `config_file` is planned, or its weights random.
 
     `context` (tokens of the longest sequence) and `chunk` (new tokens of one prefill step) are the
     artifact's defaults, a loader may ask for others.
@@ -26,6 +41,11 @@ class CompileOptions:
     dtype: Precision = Precision.BFLOAT16
     attention: AttentionMode = AttentionMode.CONFIG
     quantization: Quantization = Quantization.NONE
+    rounding: Rounding = Rounding.GPTQ
+    calibration: Path | None = None
+    calibration_tokens: int = DEFAULT_TOKENS
+    activation_order: bool = False
+    weights: WeightOrigin = WeightOrigin.CHECKPOINT
     context: int = 32768
     chunk: int = 512
     dump_ir: Path | None = None
@@ -39,24 +59,40 @@ class CompileOptions:
         """True where an artifact is written at the end."""
         return not (self.dry_run or self.stop_after)
 
+    @property
+    def calibrates(self) -> bool:
+        """True where a calibration text decides how weights are rounded."""
+        rounds = self.quantization is not Quantization.NONE and not self.is_random
+        return rounds and self.rounding is Rounding.GPTQ
+
+    @property
+    def is_random(self) -> bool:
+        """True where weights are made from a seed."""
+        return self.weights is WeightOrigin.RANDOM
+
     def check(self) -> None:
         """Raise RequestError where the options contradict each other."""
+        if not self.calibrates and (self.calibration is not None or self.activation_order):
+            raise RequestError(
+                "--calibration and --activation-order are for error-aware rounding",
+                expected="--quantize int4-g128, int4-g32 or int8 with --rounding gptq",
+            )
         if self.checkpoint is None and self.config_file is None:
             raise RequestError("no checkpoint is named", fix="give a directory, or --config FILE")
         if self.checkpoint is not None and self.config_file is not None:
             raise RequestError("both a checkpoint and --config are given", fix="give one of them")
-        if self.config_file is not None and not (self.dry_run or self.stop_after):
+        if self.config_file is None and self.is_random:
             raise RequestError(
-                "--config has no weights to compile", fix="add --dry-run, or name a checkpoint"
+                "--weights random is for a configuration without a checkpoint",
+                fix="give --config FILE in place of the checkpoint, or leave --weights out",
+            )
+        if self.config_file is not None and self.writes and not self.is_random:
+            raise RequestError(
+                "--config has no weights to compile",
+                fix="add --weights random or --dry-run, or name a checkpoint",
             )
         if self.writes and self.output is None:
             raise RequestError("no output is named", fix="add -o NAME.sala")
-        if self.writes and self.quantization not in BUILT:
-            raise RequestError(
-                f"no kernels read weights of --quantize {self.quantization.value} yet",
-                expected=f"--quantize {' or '.join(BUILT)}: kernels read bfloat16 and float32",
-                fix="leave --quantize out, or add --dry-run, which plans what will be",
-            )
         if self.chunk > self.context:
             raise RequestError(
                 f"--chunk {self.chunk} is longer than --context {self.context}",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
-from codegen.encodings import WeightPart, weight_parts
+from codegen.encodings import WeightPart, integer_blocks, weight_parts
 from codegen.integer_panels import panel_codes, panel_groups
 from codegen.integer_rows import Measure, integer_rows
 from codegen.kernels.linear.layout import pack_panels
@@ -19,7 +19,9 @@ from codegen.kernels.operands import padded
 from codegen.weights import RowSource, numpy_element, rows_of, weight_type
 from runtime.artifact import ElementType
 from runtime.artifact.tensors import TensorSpec
+from sala_ir.dialect.attributes import LayoutKind
 from sala_ir.dialect.types import WeightType
+from sala_ir.integers import Integers
 
 PIECE_BYTES = 16 << 20
 """About as much of a weight as is in memory at a time."""
@@ -29,11 +31,15 @@ ROUNDING_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class PackedWeight:
-    """One stored weight: its name, the expression that gives its rows, and its layout's type."""
+    """One stored weight: its name, the expression that gives its rows, and its layout's type.
+
+    `readers` are the kinds of targets whose kernels read it.
+    """
 
     name: str
     rows: SSAValue
     type: WeightType
+    readers: tuple[str, ...] = ()
 
     @property
     def panel_rows(self) -> int:
@@ -70,6 +76,23 @@ class PackedWeight:
     def shape(self) -> tuple[int, ...]:
         """The stored shape of a plain weight, padding included."""
         return self._plain.shape
+
+    def codes(self, integers: Integers) -> np.ndarray:
+        """The stored codes of some whole panels, or of the last rows."""
+        if self.is_blocked:
+            return integer_blocks(self.type).pack_codes(integers.codes)
+        return panel_codes(integers, self.type.encoding.bits, self.panel_rows)
+
+    def groups(self, values: np.ndarray) -> np.ndarray:
+        """The stored scales or zeros of some whole panels, or of the last rows."""
+        if self.is_blocked:
+            return integer_blocks(self.type).pack_groups(values)
+        return panel_groups(values, self.panel_rows)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether integers stand in blocks, as GPUs read them."""
+        return self.type.layout.kind.data == LayoutKind.BLOCK
 
     @property
     def _plain(self) -> WeightPart:
@@ -116,8 +139,8 @@ def _integer_pieces(
     for start in range(0, rows.rows, step):
         integers = rows.read(start, min(start + step, rows.rows))
         for name, found in groups.items():
-            found.append(panel_groups(getattr(integers, name), weight.panel_rows))
-        yield "codes", panel_codes(integers, encoding.bits, weight.panel_rows)
+            found.append(weight.groups(getattr(integers, name)))
+        yield "codes", weight.codes(integers)
     yield from ((name, np.concatenate(found)) for name, found in groups.items())
 
 

@@ -1,7 +1,7 @@
 """A compilation on paper: the model, its lowered modules, the program and the weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -14,17 +14,25 @@ from codegen.schedules import schedule_values
 from codegen.weight_table import WeightTable
 from runtime.artifact import KernelInfo, PassInfo, Program, Rejection
 from sala_ir.checkpoint import Checkpoint
+from sala_ir.dialect.attributes import EncodingAttr
+from sala_ir.published import PublishedIntegers
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is compiled: the configuration as it stands, as understood, and its tensors."""
+    """What is compiled: the configuration as it stands, as understood, and its tensors.
+
+    `integers` are the tensors that come as integers: the captured module has their encodings.
+    `published` reads them where the checkpoint stores them so.
+    """
 
     raw: Mapping[str, Any]
     config: Any
     tensors: Mapping[str, tuple[int, ...]]
     captured: ModuleOp
     checkpoint: Checkpoint | None
+    integers: Mapping[str, EncodingAttr] = field(default_factory=dict)
+    published: PublishedIntegers | None = None
 
     @property
     def parameters(self) -> int:
@@ -43,8 +51,14 @@ class Plan:
 
     @property
     def stored(self) -> tuple[PackedWeight, ...]:
-        """The weights in the order in which they are stored."""
-        return tuple(self.weights.weights.values())
+        """The weights in the order in which they are stored: by the kinds that read them."""
+        weights = self.weights.weights.values()
+        order = list(dict.fromkeys(weight.readers for weight in weights))
+        return tuple(sorted(weights, key=lambda weight: order.index(weight.readers)))
+
+    def stored_for(self, kind: str) -> tuple[PackedWeight, ...]:
+        """The weights that targets of a kind read, in this order."""
+        return tuple(weight for weight in self.stored if kind in weight.readers)
 
     @property
     def passes(self) -> tuple[PassInfo, ...]:
@@ -74,7 +88,7 @@ def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
     """The program and the weights of all targets."""
     assembly = Assembly()
     for entry in lowered:
-        assembly.add(entry.name, entry.module)
+        assembly.add(entry.name, entry.module, entry.target.kind, entry.sampling)
     program = assembly.program(paging_of(lowered[0].module))
     return Plan(source, lowered, program, assembly.table.weights)
 

@@ -13,7 +13,16 @@ from codegen.weight_table import WeightTable
 from passes.functions import HIDDEN, argument_names, find_function
 from passes.kernel_choice import Workspace
 from passes.live_intervals import ROWS, phase_intervals
-from runtime.artifact import Phase, PhaseName, Step, Symbol, Value, ValueKind, dim_of
+from runtime.artifact import (
+    MODEL_PHASES,
+    Phase,
+    PhaseName,
+    Step,
+    Symbol,
+    Value,
+    ValueKind,
+    dim_of,
+)
 from sala_ir.dialect.attributes import plain
 from sala_ir.dialect.kernel_call import KernelCallOp
 from sala_ir.dialect.types import StateType, WeightType
@@ -39,15 +48,16 @@ class ValueTable:
         """Enter `control` or a field of the batch."""
         return self.declare(name, buffers.input_value(name))
 
-    def state(self, name: str, kind: StateType) -> str:
-        """Enter the pools of a state."""
-        for part in buffers.pool_parts(kind):
-            self.declare(part_name(name, part.suffix), part.value)
-        return name
+    def state(self, name: str, kind: StateType, target_kind: str = "cpu") -> str:
+        """Enter the pools of a state on targets of a kind; the name that they share."""
+        own = buffers.pool_name(name, kind, target_kind)
+        for part in buffers.pool_parts(kind, target_kind):
+            self.declare(part_name(own, part.suffix), part.value)
+        return own
 
-    def weight(self, value: SSAValue) -> str:
+    def weight(self, value: SSAValue, target_kind: str) -> str:
         """Enter the stored tensors of a weight operand of a kernel call."""
-        name = self.weights.add(value)
+        name = self.weights.add(value, target_kind)
         for part in self.weights.weights[name].parts:
             stored = Value(kind=ValueKind.WEIGHT, dtype=part.element, shape=part.shape)
             self.declare(part_name(name, part.suffix), stored)
@@ -60,12 +70,15 @@ class PhaseBuilder:
     `prefix` stands before the names of values that belong to this phase alone.
     """
 
-    def __init__(self, func: FuncOp, table: ValueTable, prefix: str = "") -> None:
+    def __init__(
+        self, func: FuncOp, table: ValueTable, prefix: str = "", target_kind: str = "cpu"
+    ) -> None:
         self.intervals = phase_intervals(func)
         self.phase = self.intervals.phase
         self.names: dict[SSAValue, str] = {}
         self._prefix = f"{prefix}{self.phase.value}/"
         self._table = table
+        self._target_kind = target_kind
         self._counts: dict[str, int] = {}
         self._scratch: dict[str, tuple[int, int]] = {}
         self._name_arguments(func)
@@ -84,7 +97,7 @@ class PhaseBuilder:
         for argument, name in argument_names(func).items():
             self.names[argument] = name
             if isinstance(argument.type, StateType):
-                self._table.state(name, argument.type)
+                self.names[argument] = self._table.state(name, argument.type, self._target_kind)
             elif argument in self.intervals.live:
                 self._declare(HIDDEN, argument)
             else:
@@ -130,7 +143,7 @@ class PhaseBuilder:
             return self._workspace(index, op, int(position))
         value = (op.inputs if kind == "in" else op.outputs)[int(position)]
         if isinstance(value.type, WeightType):
-            return part_name(self._table.weight(value), suffix)
+            return part_name(self._table.weight(value, self._target_kind), suffix)
         return part_name(self.names[value], suffix)
 
     def _workspace(self, index: int, op: KernelCallOp, position: int) -> str:
@@ -141,12 +154,12 @@ class PhaseBuilder:
 
 
 def phase_builders(
-    module: ModuleOp, table: ValueTable, prefix: str = ""
+    module: ModuleOp, table: ValueTable, prefix: str = "", target_kind: str = "cpu"
 ) -> dict[PhaseName, PhaseBuilder]:
     """A builder for each phase of a module of kernel calls."""
     builders: dict[PhaseName, PhaseBuilder] = {}
-    for name in PhaseName:
+    for name in MODEL_PHASES:
         func = find_function(module, name.value)
         assert func is not None, "the module has every phase"
-        builders[name] = PhaseBuilder(func, table, prefix)
+        builders[name] = PhaseBuilder(func, table, prefix, target_kind)
     return builders

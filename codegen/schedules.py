@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from codegen.emit import package_versions
 from codegen.kernels.registry import family
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice
@@ -83,14 +83,13 @@ def schedule_values(schedule: Any) -> dict[str, Any]:
 
 def compiler_versions() -> dict[str, str]:
     """The versions that a tuning belongs to."""
-    versions = package_versions()
-    return {name: versions[name] for name in COMPILERS}
+    return {name: version(name) for name in COMPILERS}
 
 
 def _misfit(tuning: Tuning, target: CpuTarget) -> str | None:
     if tuning.processor != target.name:
         return f"it was made for {tuning.processor}, not for {target.name}"
-    for name, version in compiler_versions().items():
-        if tuning.versions.get(name) != version:
-            return f"it was made with {name} {tuning.versions.get(name)}, this is {version}"
+    for name, ours in compiler_versions().items():
+        if tuning.versions.get(name) != ours:
+            return f"it was made with {name} {tuning.versions.get(name)}, this is {ours}"
     return None

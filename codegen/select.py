@@ -6,29 +6,19 @@ from typing import Any
 from xdsl.ir import Operation
 
 from codegen.kernels.registry import families
-from codegen.planned import planned_rules
 from codegen.schedules import Schedules
 from passes.kernel_choice import KernelChoice, NoKernel, Selector, first_fitting
 
 
-def selector_for(
-    target: Any,
-    kind: str = "cpu",
-    *,
-    on_paper: bool = False,
-    schedules: Schedules | None = None,
-) -> Selector:
+def selector_for(target: Any, schedules: Schedules | None = None) -> Selector:
     """The selector that asks the rules of the registry in order for kernels of `target`.
 
-    `on_paper` also takes kernels that are only planned, where no other fits. `schedules` are
-    those of kernels that were tuned.
+    `schedules` are those of kernels that were tuned.
     """
     tuned = schedules or Schedules()
 
     def choose(op: Operation) -> KernelChoice | NoKernel:
-        rules = [(f.name, partial(f.rule, target=target)) for f in families(op.name, kind)]
-        if on_paper:
-            rules += planned_rules(op, target)
+        rules = [(f.name, partial(f.rule, target=target)) for f in families(op.name, target.kind)]
         answer = first_fitting(op, rules)
         return tuned.apply(answer) if isinstance(answer, KernelChoice) else answer
 

@@ -17,6 +17,7 @@ EMBEDDING, HEAD, TIED = "embedding", "head", "embedding and head"
 LINEAR, VECTOR = "linears of the layers", "norms and biases"
 KEPT = "output gates, q and k of sparse layers"
 """Linears of the layers that a quantised model keeps as they were."""
+SKIPPED = "linears that the checkpoint does not quantise"
 
 
 def weights_document(plan: Plan) -> dict[str, Any]:
@@ -74,14 +75,16 @@ def _tensor(weight: PackedWeight, kind: str) -> dict[str, Any]:
 
 def _kinds(plan: Plan) -> dict[str, str]:
     """What every stored weight is for."""
-    quantized = any(not weight.type.encoding.is_plain for weight in plan.stored)
+    plain = LINEAR
+    if any(not weight.type.encoding.is_plain for weight in plan.stored):
+        plain = KEPT if plan.source.published is None else SKIPPED
     kinds: dict[str, str] = {}
     for lowered in plan.lowered:
         for call in _calls(lowered.module):
             for value in call.inputs:
                 if isinstance(value.type, WeightType):
                     name = plan.weights.name_of(value)
-                    found = _kind(call, value.type, quantized=quantized)
+                    found = _kind(call, value.type, plain)
                     both = {kinds.get(name, found), found}
                     kinds[name] = TIED if both >= {EMBEDDING, HEAD} or TIED in both else found
     return kinds
@@ -91,9 +94,10 @@ def _calls(module: ModuleOp) -> Iterator[KernelCallOp]:
     return (op for op in module.walk() if isinstance(op, KernelCallOp))
 
 
-def _kind(call: KernelCallOp, kind: WeightType, *, quantized: bool) -> str:
+def _kind(call: KernelCallOp, kind: WeightType, plain: str) -> str:
+    """What a weight is for; `plain` is the name of linears that are not integers."""
     if len(kind.get_shape()) == 1:
         return VECTOR
     if call.layer is None:
         return EMBEDDING if call.family.data == "embedding" else HEAD
-    return KEPT if quantized and kind.encoding.is_plain else LINEAR
+    return plain if kind.encoding.is_plain else LINEAR

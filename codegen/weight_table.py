@@ -1,5 +1,7 @@
 """The stored weights of an artifact: equal expressions are stored once."""
 
+from dataclasses import replace
+
 from xdsl.ir import SSAValue
 
 from codegen.packing import PackedWeight, packed_weight
@@ -13,14 +15,18 @@ class WeightTable:
         self.weights: dict[str, PackedWeight] = {}
         self._names: dict[str, str] = {}
 
-    def add(self, value: SSAValue) -> str:
-        """The name under which `value` is stored."""
+    def add(self, value: SSAValue, reader: str = "cpu") -> str:
+        """The name under which `value`, which targets of a kind read, is stored."""
         key = weight_key(value)
         if key not in self._names:
             name = self._free_name(weight_name(value))
             self._names[key] = name
             self.weights[name] = packed_weight(name, value)
-        return self._names[key]
+        name = self._names[key]
+        known = self.weights[name]
+        if reader not in known.readers:
+            self.weights[name] = replace(known, readers=(*known.readers, reader))
+        return name
 
     def name_of(self, value: SSAValue) -> str:
         """The name of a value that is stored."""

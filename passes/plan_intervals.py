@@ -10,7 +10,7 @@ from xdsl.passes import ModulePass
 from passes.functions import argument_names, find_function
 from passes.live_intervals import LiveValue, PhaseIntervals, phase_intervals
 from passes.select_kernels import is_kernel_level
-from runtime.artifact import Dim, PhaseName
+from runtime.artifact import MODEL_PHASES, Dim, PhaseName
 from runtime.errors import CompileError
 from sala_ir.dialect import KernelCallOp, StateType, attribute_of
 
@@ -25,7 +25,7 @@ class MemoryPlan:
 def plan_memory(module: ModuleOp) -> MemoryPlan:
     """The intervals of a module of kernel calls; raises `CompileError` if other ops are left."""
     phases: dict[PhaseName, PhaseIntervals] = {}
-    for phase in PhaseName:
+    for phase in MODEL_PHASES:
         func = find_function(module, phase.value)
         if func is None:
             raise CompileError(

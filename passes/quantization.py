@@ -1,8 +1,11 @@
 """Which weights a quantised model stores as integers, and which stay as they are."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
+from xdsl.rewriter import Rewriter
 
 from sala_ir.dialect import (
     BlockSparseAttentionOp,
@@ -13,6 +16,8 @@ from sala_ir.dialect import (
     RmsNormOp,
     RopeOp,
     SoftmaxAttentionOp,
+    WeightOp,
+    WeightType,
 )
 
 
@@ -64,6 +69,33 @@ def role_of(op: LinearOp) -> Role:
     if any(isinstance(user, scores) and value in (user.q, user.k) for user, value in users):
         return Role.ATTENTION_SCORES
     return Role.PROJECTION
+
+
+def linear_roles(module: ModuleOp) -> dict[str, Role]:
+    """What the checkpoint's tensors are for that are weights of linears in a captured module."""
+    roles: dict[str, Role] = {}
+    for op in module.walk():
+        if isinstance(op, LinearOp) and isinstance(op.weight.owner, WeightOp):
+            roles[op.weight.owner.tensor_name.data] = role_of(op)
+    return roles
+
+
+def quantized_tensors(module: ModuleOp, quantization: Quantization) -> dict[str, EncodingAttr]:
+    """The tensors that a quantisation stores as integers, and how."""
+    if quantization is Quantization.NONE:
+        return {}
+    roles = linear_roles(module).items()
+    return {name: quantization.encoding for name, role in roles if role not in FRAGILE}
+
+
+def store_as_integers(module: ModuleOp, encodings: Mapping[str, EncodingAttr]) -> None:
+    """Give tensors that a source stores as integers the type that says so, in place."""
+    for op in module.walk():
+        if isinstance(op, WeightOp) and op.tensor_name.data in encodings:
+            kind = op.result.type
+            assert isinstance(kind, WeightType)
+            encoded = kind.with_encoding(encodings[op.tensor_name.data])
+            Rewriter.replace_value_with_new_type(op.result, encoded)
 
 
 def _readers(value: SSAValue) -> list[tuple[Operation, SSAValue]]:

@@ -1,13 +1,15 @@
 """The inputs of a step: a ragged batch of new tokens, as the kernels read it."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.artifact import InputName, Symbol, Symbols
+from runtime.artifact import InputName, Symbol
+from runtime.device import Memory, StepSizes
 from runtime.errors import RequestError
+from runtime.plan import TABLES
+from runtime.sampling import Draw
 from runtime.store import State
 
 
@@ -26,20 +28,38 @@ class Work:
 class BatchInputs:
     """Writes the live part of the batch fields, and refuses what was not planned."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], symbols: Symbols, threads: int) -> None:
-        """`arrays` are the buffers by value name."""
-        self._fields = {name: arrays[name.value] for name in InputName}
-        self._symbols = symbols
+    def __init__(self, memory: Memory, workers: int) -> None:
+        """For the inputs of `memory`."""
+        names = {*InputName} & {*memory.plan.places} - {*TABLES}
+        self._memory = memory
+        self._fields = {InputName(name): memory.host(name) for name in names}
+        self._symbols = memory.plan.symbols
         self._control = self._fields[InputName.CONTROL]
-        self._control[3] = threads
+        self._control[3] = workers
 
-    def write(self, batch: Items[Work]) -> int:
-        """Write a batch; the number of its tokens. RequestError for one that is too large."""
+    @property
+    def sizes(self) -> StepSizes:
+        """The sizes of what was written last."""
+        return StepSizes(*self._control[:3].tolist())
+
+    def check(self, batch: Items[Work]) -> None:
+        """Raise RequestError for a batch that is too large."""
         tokens = sum(len(work.token_ids) for work in batch)
-        self._check(batch, tokens)
-        fields = self._fields
-        self._control[:3] = tokens, len(batch), 0
-        end = 0
+        slots = {work.state.slot for work in batch}
+        limits = self._symbols[Symbol.SEQUENCES], self._symbols[Symbol.TOKENS]
+        if not 0 < len(slots) == len(batch) <= limits[0] or tokens > limits[1]:
+            raise RequestError(
+                f"a step of {len(batch)} sequences with {tokens} tokens is asked",
+                expected=f"1 to {limits[0]} different sequences, at most {limits[1]} tokens",
+                fix="load with a larger batch or chunk",
+            )
+
+    def write(self, batch: Items[Work], draws: Items[Draw] = ()) -> None:
+        """Write and send a batch; the wanted logits are those of each last token.
+
+        `draws` say how tokens are chosen from them, where they are.
+        """
+        fields, end = self._fields, 0
         for index, work in enumerate(batch):
             begin, end = end, end + len(work.token_ids)
             history = work.state.length
@@ -50,20 +70,15 @@ class BatchInputs:
             fields[InputName.HISTORY][index] = history
             fields[InputName.CALL_LENGTHS][index] = work.call_length
             fields[InputName.SLOTS][index] = work.state.slot
-        return tokens
+            fields[InputName.LOGIT_ROWS][index] = end - 1
+        for index, draw in enumerate(draws):
+            fields[InputName.SAMPLING][index] = draw.words()
+        self._control[:3] = end, len(batch), len(batch)
+        self._memory.send_inputs()
 
     def ask(self, rows: np.ndarray) -> None:
-        """Write the tokens of the step whose logits are wanted next."""
+        """Write and send the tokens of the step whose logits are wanted next."""
         assert len(rows) <= self._symbols[Symbol.LOGIT_ROWS]
         self._fields[InputName.LOGIT_ROWS][: len(rows)] = rows
         self._control[2] = len(rows)
-
-    def _check(self, batch: Items[Work], tokens: int) -> None:
-        slots = {work.state.slot for work in batch}
-        limits = self._symbols[Symbol.SEQUENCES], self._symbols[Symbol.TOKENS]
-        if not 0 < len(slots) == len(batch) <= limits[0] or tokens > limits[1]:
-            raise RequestError(
-                f"a step of {len(batch)} sequences with {tokens} tokens is asked",
-                expected=f"1 to {limits[0]} different sequences, at most {limits[1]} tokens",
-                fix="load with a larger batch or chunk",
-            )
+        self._memory.send_inputs()

@@ -1,142 +1,158 @@
-"""The CPU as a device: its libraries, kernels and threads."""
+"""What differs between devices: their memory, and how they run a program."""
 
-import ctypes
-import os
-import threading
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-import tvm_ffi
+import numpy as np
 
-from runtime.artifact import Artifact
-from runtime.artifact.processor import TILES, permit_tiles
-from runtime.errors import ArtifactError
+from runtime.artifact import PhaseName, Symbol, ValueKind, pool_symbol
+from runtime.plan import LAST_LOGITS, MemoryPlan, Part
 
-FFI_PACKAGE = "apache-tvm-ffi"
-Kernel = Callable[..., Any]
+POISON = 0xFF
+"""A byte that makes NaN of every float and -1 of every integer."""
 
-
-class _Process:
-    """What exists once in a process: the kernel runtime, and the threads of each Python thread."""
-
-    def __init__(self) -> None:
-        self.runtime_hash: str | None = None
-        self.local = threading.local()
-        self._files: dict[Path, list[tuple[int, int]]] = {}
-
-    def spelling(self, path: Path) -> str:
-        """A spelling of `path` that no other file was opened by.
-
-        The dynamic linker takes an equal spelling for the library that it has, although another
-        file may stand there by now: an artifact that was compiled again.
-        """
-        found = path.stat()
-        files = self._files.setdefault(path, [])
-        if (found.st_dev, found.st_ino) not in files:
-            files.append((found.st_dev, found.st_ino))
-        detour = "/." * files.index((found.st_dev, found.st_ino))
-        return f"{path.parent}{detour}/{path.name}"
+Advance = Callable[[int, int], None]
+"""Told while weights come to a device: the bytes that are there, and all of them."""
+Hook = Callable[[], None]
+Hooks = Mapping[int, Sequence[Hook]]
+"""What is called after a step, by the number of the step."""
 
 
-_process = _Process()
+@dataclass(frozen=True, slots=True)
+class StepSizes:
+    """The live sizes of a step."""
+
+    tokens: int
+    sequences: int
+    logit_rows: int
 
 
-def default_threads() -> int:
-    """The CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
+class Memory(Protocol):
+    """The buffers of a plan on a device, by value name; nothing is allocated after it is made.
+
+    The host writes inputs and texts into its own arrays, and moves whole rows of everything else.
+    What it asks for is done in the order of the calls, runs of the program included.
+    """
+
+    plan: MemoryPlan
+    poison: bool
+
+    @property
+    def counters(self) -> dict[Part, int]:
+        """Bytes really held for each part."""
+        ...
+
+    @property
+    def extras(self) -> dict[str, int]:
+        """Bytes held beside the plan, by what for."""
+        ...
+
+    def host(self, name: str) -> np.ndarray:
+        """The host's array of an input, or of the texts."""
+        ...
+
+    def send_inputs(self) -> None:
+        """Make what the host wrote into its inputs that of the next run."""
+        ...
+
+    def read(self, name: str, out: np.ndarray) -> None:
+        """Copy the leading rows and columns of a value to `out`, which has its rank."""
+        ...
+
+    def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
+        """Ask for the leading rows of a small value as they are now; what waits and gives them."""
+        ...
+
+    def read_rows(self, name: str, rows: Sequence[int]) -> np.ndarray:
+        """A copy of some rows of a value."""
+        ...
+
+    def write_rows(self, name: str, rows: Sequence[int], values: np.ndarray) -> None:
+        """Overwrite whole rows of a value."""
+        ...
+
+    def keep_row(self, source: str, row: int, target: str, place: int) -> None:
+        """Copy a row of one value to row `place` of another, equally long."""
+        ...
+
+    def copy_row(self, symbol: Symbol, source: int, target: int) -> None:
+        """Copy one page or slot in every pool that `symbol` indexes."""
+        ...
+
+    def poison_row(self, symbol: Symbol, row: int) -> None:
+        """Make one page or slot NaN in every pool that `symbol` indexes."""
+        ...
+
+    def poison_arena(self) -> None:
+        """Make every activation and workspace NaN, so that a stale read shows."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back."""
+        ...
 
 
-class CpuDevice:
-    """The kernels of one artifact's CPU library, and the number of threads they run on."""
+class BoundProgram(Protocol):
+    """The phases of a target with every kernel bound to its buffers."""
 
-    name = "cpu"
+    @property
+    def phases(self) -> frozenset[PhaseName]:
+        """The phases that there are."""
+        ...
 
-    def __init__(self, artifact: Artifact, target: str, threads: int) -> None:
-        """Open the library, whose hash was checked; ArtifactError where it does not fit."""
-        info = artifact.target(target)
-        _check_ffi(artifact)
-        if info.runtime is not None:
-            _load_runtime(artifact, info.runtime)
-        if TILES in info.instructions:
-            permit_tiles()
-        path = artifact.library(target).resolve()
-        try:
-            self._module = tvm_ffi.load_module(_process.spelling(path))
-        except Exception as error:  # the loader raises what the library's format raises
-            raise ArtifactError(f"the library cannot be opened: {error}", where=str(path)) from None
-        self._where = str(path)
-        self.threads = threads
+    def run(self, phase: PhaseName, sizes: StepSizes, hooks: Hooks | None = None) -> None:
+        """Run a phase over the inputs that were sent, and after step i the hooks of i."""
+        ...
 
-    def kernel(self, symbol: str) -> Kernel:
-        """The kernel with this name; ArtifactError where the library has none."""
-        function = self._module.get_function(symbol) if self.has(symbol) else None
-        if function is None:
-            raise ArtifactError(
-                f"the library has no kernel {symbol}",
-                where=self._where,
-                expected="every kernel that program.json names",
-                fix="compile again",
-            )
-        return function
-
-    def use_threads(self) -> None:
-        """Make parallel kernels called from this Python thread run on `threads` threads."""
-        if getattr(_process.local, "threads", None) == self.threads:
-            return
-        configure = tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True)
-        if configure is not None:
-            if not hasattr(_process.local, "threads"):
-                # The pool is made by the first call and never grows: make it large enough.
-                configure(1, max(self.threads, default_threads()), _cpus(self.threads))
-            configure(1, self.threads, _cpus(self.threads))
-        _process.local.threads = self.threads
-
-    def has(self, symbol: str) -> bool:
-        """Whether the library has a kernel of this name."""
-        return bool(self._module.implements_function(symbol))
+    def close(self) -> None:
+        """Let go of what was prepared."""
+        ...
 
 
-def _cpus(threads: int) -> list[str]:
-    """At least as many CPU numbers as there will ever be threads in the pool."""
-    allowed = sorted(os.sched_getaffinity(0))
-    count = max(threads, len(allowed))
-    return [str(allowed[index % len(allowed)]) for index in range(count)]
+class Device(Protocol):
+    """A device with an artifact's kernels for one target.
+
+    `describe` tells people which device it is; `workers` share the items of a kernel.
+    """
+
+    target: str
+    workers: int
+
+    @property
+    def describe(self) -> str:
+        """The device in a few words."""
+        ...
+
+    def available(self) -> int:
+        """Bytes that a model may take here now, its weights included."""
+        ...
+
+    def open(self) -> None:
+        """Load the kernels; ArtifactError where they do not fit the device."""
+        ...
+
+    def memory(self, plan: MemoryPlan, *, poison: bool, advance: Advance | None) -> Memory:
+        """Take the memory of a plan and bring the weights; MemoryBudgetError if refused."""
+        ...
+
+    def bind(self, memory: Any) -> BoundProgram:
+        """The program over the buffers of a memory of this device."""
+        ...
+
+    def close(self) -> None:
+        """Give back what `open` took."""
+        ...
 
 
-def _check_ffi(artifact: Artifact) -> None:
-    try:
-        found = version(FFI_PACKAGE)
-    except PackageNotFoundError:
-        found = tvm_ffi.__version__
-    expected = artifact.manifest.versions.get(FFI_PACKAGE)
-    if expected is not None and found != expected:
-        raise ArtifactError(
-            f"{FFI_PACKAGE} {found} is installed",
-            where=str(artifact.directory),
-            expected=f"{FFI_PACKAGE} {expected}, for which the libraries were made",
-            fix=f"pip install {FFI_PACKAGE}=={expected}",
-        )
-
-
-def _load_runtime(artifact: Artifact, path: str) -> None:
-    """Load the kernel runtime, once in a process: a second copy would register everything twice."""
-    digest = artifact.manifest.files[path].sha256
-    if _process.runtime_hash is not None and _process.runtime_hash != digest:
-        raise ArtifactError(
-            "another version of the kernel runtime is loaded in this process",
-            where=str(artifact.directory / path),
-            expected="one version in a process",
-            fix="use a new process, or compile both models with the same version",
-        )
-    if tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True) is None:
-        # Pinned threads would ignore the CPUs that this process is confined to.
-        os.environ.setdefault("TVM_BIND_THREADS", "0")
-        try:
-            ctypes.CDLL(str(artifact.path(path).resolve()), ctypes.RTLD_GLOBAL)
-        except OSError as error:
-            raise ArtifactError(
-                f"the kernel runtime cannot be loaded: {error}", where=path
-            ) from None
-        _process.runtime_hash = digest
+def rows_by_symbol(plan: MemoryPlan) -> dict[Symbol, list[str]]:
+    """The values that consist of pages or slots, by what numbers their rows."""
+    names: dict[Symbol, list[str]] = {
+        Symbol.PAGES: [],
+        Symbol.COMPRESSED_PAGES: [],
+        Symbol.SLOTS: [LAST_LOGITS],
+    }
+    for name, place in plan.places.items():
+        if place.value.kind is ValueKind.POOL:
+            names[pool_symbol(place.value)].append(name)
+    return names

@@ -5,28 +5,31 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from runtime.artifact import Artifact, PhaseName, Symbol
+from runtime.artifact import Artifact, Symbol
 from runtime.batch import Work
-from runtime.device import CpuDevice
+from runtime.device import BoundProgram, Device, Memory
 from runtime.errors import MemoryBudgetError, RequestError
-from runtime.generation import Progress
+from runtime.generation import Answer, Progress
 from runtime.history import History
 from runtime.interrupts import Interrupts
-from runtime.memory import Memory
 from runtime.observe import Observer
 from runtime.prefix_cache import PrefixCache, PrefixOptions
-from runtime.program import PreparedPhase
 from runtime.requests import checked_chunk, checked_tokens, no_snapshot
+from runtime.run_ahead import RunAhead
+from runtime.sampling import Draw
 from runtime.saving import StateFiles, model_digest
 from runtime.sequence import Sequence, TokenIds
 from runtime.stepper import Stepper
-from runtime.store import StateStore
+from runtime.store import State, StateStore
 
-Wrap = Callable[[PhaseName, PreparedPhase], PreparedPhase]
-"""A phase that stands in for another, for measurements."""
+Result = TypeVar("Result")
+
+Wrap = Callable[[BoundProgram], BoundProgram]
+"""Makes the program that stands in for another, for measurements."""
 
 
 class Engine:
@@ -36,23 +39,24 @@ class Engine:
         self,
         artifact: Artifact,
         memory: Memory,
-        device: CpuDevice,
-        target: str,
+        device: Device,
         prefix: PrefixOptions | None = None,
     ) -> None:
         """Bind every kernel to its buffers; `prefix` asks for a prefix cache."""
         self._memory = memory
         self._artifact = artifact
-        self._target = artifact.program.targets[target]
+        self._target = artifact.program.targets[device.target]
         self._lock = threading.Lock()
         self._closed = False
         self.store = StateStore(memory, artifact.program)
         self._interrupts = Interrupts()
-        self._steps = Stepper(artifact, memory, device, target, self.store, self._interrupts)
+        self._steps = Stepper(artifact, memory, device, self.store, self._interrupts)
         self.vocabulary = artifact.manifest.model.vocabulary
         self.context = memory.plan.sizes.context
         self.chunk = memory.plan.sizes.chunk
-        self._files = StateFiles(artifact.manifest, artifact.program, memory.arrays, self.store)
+        self._files = StateFiles(
+            artifact.manifest, artifact.program, device.target, memory, self.store
+        )
         self.prefix = None if prefix is None else self._prefix_cache(artifact, prefix)
         self.history = History(self.store, self.prefix)
 
@@ -72,7 +76,7 @@ class Engine:
         """Refuse whatever is asked from now on."""
         with self._alone():
             self._closed = True
-            self._steps.phases = {}
+            self._steps.close()
 
     def append(
         self,
@@ -83,26 +87,60 @@ class Engine:
         progress: Progress | None = None,
     ) -> np.ndarray:
         """Append tokens in one call; a copy of the logits [vocabulary] behind the last of them."""
-        ids = self.checked_tokens(token_ids, len(sequence))
-        begin = len(sequence)
-        with (
-            self._interrupts.held(),
-            self._returnable(sequence, len(ids)),
-            self._call([sequence]),
-        ):
-            cuts = self._reuse(sequence, ids)
-            for work in self._chunks(sequence, ids[len(sequence) - begin :], chunk, cuts):
-                with self._alone():
-                    self._steps.run([work])
-                    if self.prefix is not None and len(sequence) in cuts:
-                        self.prefix.keep(sequence.state)
-                    if len(sequence) == work.call_length:
-                        row = np.array([len(work.token_ids) - 1], np.int32)
-                        self.store.set_logits(sequence.state, self._steps.logits_of(row)[0])
-                if progress is not None:
-                    with self._interrupts.allowed():
-                        progress(len(sequence) - begin)
+
+        def finish() -> np.ndarray:
             return self.last_logits(sequence)
+
+        return self._extend(sequence, token_ids, finish, chunk=chunk, progress=progress)
+
+    def choose(
+        self,
+        sequence: Sequence,
+        token_ids: TokenIds,
+        draw: Draw,
+        *,
+        progress: Progress | None = None,
+    ) -> int:
+        """Append tokens in one call; the next one, chosen on a device that `samples`.
+
+        ArtifactError where a logit is not a number.
+        """
+
+        def finish() -> Callable[[], int]:
+            return self._steps.sample(sequence.state)
+
+        return self._extend(sequence, token_ids, finish, draws=[draw], progress=progress)()
+
+    def run_ahead(
+        self, sequence: Sequence, token: int, draws: Iterator[Draw], count: int
+    ) -> Answer:
+        """Up to `count` tokens behind `token`, each fed to the next step on the device.
+
+        While the caller has a token the next is computed, so that a sequence whose tokens are not
+        all taken is broken in the end. A prefix cache wants to see every token: then none is
+        computed too far.
+        """
+        if self.prefix is None:
+            ahead = RunAhead(sequence.state, self._fed_step, self._steps.holds_token, self.store)
+            yield from ahead.tokens(token, draws, count)
+            return
+        for _ in range(count):
+            token = self.choose(sequence, [token], next(draws))
+            yield token
+
+    def _fed_step(self, state: State, token: int | None, draw: Draw) -> Callable[[], int]:
+        """Append one token, the newest one chosen if it is not told; what gives the next one."""
+        ids = np.array([token or 0], np.int32)
+        with self._interrupts.held(), self._alone():
+            self._steps.run([Work(state, ids, state.length + 1)], draws=[draw], fed=token is None)
+            self._steps.find_logits()
+            self.store.keep_logits(state, 0)
+            return self._steps.sample(state)
+
+    @property
+    def samples(self) -> bool:
+        """Whether the device can choose tokens."""
+        return self._steps.samples
 
     def all_logits(
         self,
@@ -122,12 +160,15 @@ class Engine:
                 count = len(work.token_ids)
                 with self._alone():
                     self._steps.run([work], observer)
+                    rows = np.zeros(0, np.int32)
                     for first in range(0, count, group):
                         rows = np.arange(first, min(first + group, count), dtype=np.int32)
-                        found = self._steps.logits_of(rows)
-                        result[done + first : done + first + len(rows)] = found
-                done += count
-            self.store.set_logits(sequence.state, result[-1])
+                        self._steps.find_logits(rows)
+                        begin = done + first
+                        result[begin : begin + len(rows)] = self._steps.logits()
+                    done += count
+                    if done == len(ids):
+                        self.store.keep_logits(sequence.state, len(rows) - 1)
         return result
 
     def step(
@@ -141,20 +182,20 @@ class Engine:
             self.checked_tokens(tokens, len(sequence))
             for sequence, tokens in zip(sequences, token_ids, strict=True)
         ]
-        ends = np.cumsum([len(tokens) for tokens in ids]).astype(np.int32)
         batch = [
             Work(sequence.state, tokens, len(sequence) + len(tokens))
             for sequence, tokens in zip(sequences, ids, strict=True)
         ]
         with self._interrupts.held(), self._call(sequences), self._alone():
             self._steps.run(batch)
-            last = self._steps.logits_of(ends - 1)
-            for sequence, row in zip(sequences, last, strict=True):
-                self.store.set_logits(sequence.state, row)
+            self._steps.find_logits()
+            for row, sequence in enumerate(sequences):
+                self.store.keep_logits(sequence.state, row)
                 if self.prefix is not None and len(sequence) % self.prefix.every == 0:
                     self.prefix.keep(sequence.state)
-            found = last if rows is None else self._steps.logits_of(np.asarray(rows, np.int32))
-            return found.copy()
+            if rows is not None:
+                self._steps.find_logits(np.asarray(rows, np.int32))
+            return self._steps.logits()
 
     def last_logits(self, sequence: Sequence) -> np.ndarray:
         """A copy of the logits [vocabulary] behind the last token; RequestError if unknown."""
@@ -163,7 +204,7 @@ class Engine:
             raise RequestError(
                 "the logits behind the last token were not computed", fix="append a token"
             )
-        return self.store.logits[state.slot, : self.vocabulary].copy()
+        return self.store.last_logits(state)[: self.vocabulary]
 
     def fork(self, sequence: Sequence) -> Sequence:
         """A sequence that shares what does not change."""
@@ -215,18 +256,51 @@ class Engine:
 
     @contextmanager
     def wrapped(self, wrap: Wrap) -> Iterator[None]:
-        """Run inside what `wrap` makes of each phase."""
-        phases = self._steps.phases
-        self._steps.phases = {name: wrap(name, phase) for name, phase in phases.items()}
+        """Run inside what `wrap` makes of the program."""
+        program = self._steps.program
+        self._steps.program = wrap(program)
         try:
             yield
         finally:
-            if not self._closed:
-                self._steps.phases = phases
+            self._steps.program = program
 
     def observer(self, kinds: Items[str]) -> Observer:
         """An observer for calls of `all_logits`."""
-        return Observer(self._artifact.program, self._target, kinds, self._memory.arrays)
+        return Observer(self._artifact.program, self._target, kinds, self._memory)
+
+    def _extend(
+        self,
+        sequence: Sequence,
+        token_ids: TokenIds,
+        finish: Callable[[], Result],
+        *,
+        chunk: int | None = None,
+        draws: Items[Draw] = (),
+        progress: Progress | None = None,
+    ) -> Result:
+        """Append tokens in one call; what `finish` makes of the logits behind the last."""
+        ids = self.checked_tokens(token_ids, len(sequence))
+        begin = len(sequence)
+        results: list[Result] = []
+        with (
+            self._interrupts.held(),
+            self._returnable(sequence, len(ids)),
+            self._call([sequence]),
+        ):
+            cuts = self._reuse(sequence, ids)
+            for work in self._chunks(sequence, ids[len(sequence) - begin :], chunk, cuts):
+                with self._alone():
+                    self._steps.run([work], draws=draws)
+                    if self.prefix is not None and len(sequence) in cuts:
+                        self.prefix.keep(sequence.state)
+                    if len(sequence) == work.call_length:
+                        self._steps.find_logits()
+                        self.store.keep_logits(sequence.state, 0)
+                        results.append(finish())
+                if progress is not None:
+                    with self._interrupts.allowed():
+                        progress(len(sequence) - begin)
+        return results[0]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -45,6 +45,10 @@ class RequestError(SalaError):
     """A prompt or option that cannot be served."""
 
 
+class DeviceError(SalaError):
+    """A device that failed while it worked; what was computed there is lost."""
+
+
 class StateFileError(SalaError):
     """A state file of another model or a newer version, or one that is damaged or truncated."""
 

@@ -1,7 +1,8 @@
 """One answer in the making: prefill, then a token at a time, until something ends it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -9,13 +10,17 @@ from typing import Protocol
 import numpy as np
 
 from runtime.errors import RequestError
-from runtime.sampling import Sampler, SamplingOptions
+from runtime.sampling import Draw, Sampler, SamplingOptions
 from runtime.stopping import StopStrings
 from runtime.tokenizer import Tokenizer
 from runtime.units import is_whole
 
 Progress = Callable[[int], None]
 """Called during prefill with the number of prompt tokens that are done."""
+
+
+Answer = Generator[int, None, None]
+"""Tokens one by one."""
 
 
 class Source(Protocol):
@@ -33,6 +38,19 @@ class Source(Protocol):
 
     def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
         """Append `token_ids`; the logits [vocabulary] float32 behind the last of them."""
+        ...
+
+    @property
+    def samples(self) -> bool:
+        """Whether the device that has the logits can choose from them."""
+        ...
+
+    def choose(self, token_ids: Sequence[int], draw: Draw, progress: Progress | None = None) -> int:
+        """Append `token_ids`; the token that the device chooses behind the last of them."""
+        ...
+
+    def run_ahead(self, token: int, draws: Iterator[Draw], count: int) -> Answer:
+        """Up to `count` tokens behind `token`, chosen there; the source is used up."""
         ...
 
 
@@ -74,7 +92,8 @@ class Generation:
     """An answer to `prompt`: iterate `tokens` or `text` once; the other fields tell how it goes.
 
     `history` are the tokens that the source holds already; the prompt may be empty if there are
-    some. `token_ids` holds every chosen token, one that ends the sequence included.
+    some. `token_ids` holds every chosen token, one that ends the sequence included. With `spends`,
+    nobody uses the source afterwards, so that its device may compute a token that nobody takes.
     """
 
     source: Source
@@ -83,25 +102,49 @@ class Generation:
     options: GenerationOptions
     progress: Progress | None = None
     history: Sequence[int] = ()
+    spends: bool = False
     token_ids: list[int] = field(default_factory=list, init=False)
     finish: Finish | None = field(default=None, init=False)
     prefill_seconds: float = field(default=0.0, init=False)
     decode_seconds: float = field(default=0.0, init=False)
+    _room: int = field(default=0, init=False)
 
     def tokens(self) -> Iterator[int]:
-        """New tokens one by one. The time that the consumer takes between them is not counted."""
+        """New tokens one by one.
+
+        The time that the consumer takes between them counts only while a device works meanwhile.
+        """
         sampler = Sampler(self.options.sampling, self.vocabulary)
         sampler.observe(np.asarray([*self.history, *self.prompt]))
         began = time.perf_counter()
-        logits = self._behind_prompt()
-        token = self._choose(sampler, logits)
+        token = self._behind_prompt(sampler)
+        self._room = self.source.remaining
+        self._note(token)
         self.prefill_seconds = time.perf_counter() - began
         yield token
+        if self.spends and self.source.samples and not sampler.needs_texts:
+            yield from self._run_ahead(sampler, token)
+            return
         while self.finish is None:
             began = time.perf_counter()
-            token = self._choose(sampler, self.source.append((token,)))
+            token = self._note(self._behind(sampler, (token,)))
             self.decode_seconds += time.perf_counter() - began
             yield token
+
+    def _run_ahead(self, sampler: Sampler, token: int) -> Iterator[int]:
+        """The tokens behind the first, computed while the consumer has the one before."""
+        if self.finish is not None:
+            return
+        began = time.perf_counter()
+        count = min(self.options.max_new_tokens - 1, self._room)
+        draws = iter(sampler.draw, None)
+        with closing(self.source.run_ahead(token, draws, count)) as tokens:
+            for token in tokens:
+                self._note(token)
+                self.decode_seconds = time.perf_counter() - began
+                yield token
+                if self.finish is not None:
+                    return
 
     def text(self, tokenizer: Tokenizer) -> Iterator[str]:
         """New text in pieces, none of them empty, without the stop string that ended it."""
@@ -130,13 +173,20 @@ class Generation:
         steps = len(self.token_ids) - 1
         return steps / self.decode_seconds if steps > 0 else 0.0
 
-    def _behind_prompt(self) -> np.ndarray:
+    def _behind_prompt(self, sampler: Sampler) -> int:
         if len(self.prompt) == 0 and len(self.history) > 0:
-            return self.source.last_logits
-        return self.source.append(self.prompt, self.progress)
+            return sampler.choose(self.source.last_logits)
+        return self._behind(sampler, self.prompt, self.progress)
 
-    def _choose(self, sampler: Sampler, logits: np.ndarray) -> int:
-        token = sampler.choose(logits)
+    def _behind(
+        self, sampler: Sampler, token_ids: Sequence[int], progress: Progress | None = None
+    ) -> int:
+        """The token behind some more, chosen where the logits are unless texts are needed."""
+        if self.source.samples and not sampler.needs_texts:
+            return self.source.choose(token_ids, sampler.draw(), progress)
+        return sampler.choose(self.source.append(token_ids, progress))
+
+    def _note(self, token: int) -> int:
         self.token_ids.append(token)
         self.finish = self._ending(token)
         return token
@@ -146,4 +196,4 @@ class Generation:
             return Finish.END_OF_SEQUENCE
         if len(self.token_ids) == self.options.max_new_tokens:
             return Finish.MAX_TOKENS
-        return Finish.CONTEXT if self.source.remaining == 0 else None
+        return Finish.CONTEXT if self._room < len(self.token_ids) else None

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from runtime.errors import MemoryBudgetError
+from runtime.errors import DeviceError, MemoryBudgetError
 from runtime.prefix_cache import PrefixCache
 from runtime.sequence import Sequence
 from runtime.store import Snapshot, StateStore
@@ -42,7 +42,8 @@ class History:
     def recover(self, sequence: Sequence, begin: int) -> None:
         """After a call that began at `begin` and was cut short: return there, or further back.
 
-        The sequence is broken if there is no snapshot to return to but the beginning.
+        The sequence is broken if there is no snapshot to return to but the beginning, or its
+        device failed.
         """
         state = sequence.state
         if state.length == begin and not state.broken:
@@ -51,7 +52,7 @@ class History:
         state.broken = True
         point = max(point for point in self.points(sequence) if point <= begin)
         if point or begin == 0:
-            with suppress(MemoryBudgetError):
+            with suppress(MemoryBudgetError, DeviceError):
                 self.go_back(sequence, point)
 
     def go_back(self, sequence: Sequence, length: int) -> None:

@@ -1,17 +1,18 @@
 """Loading: sizes and budget first, memory afterwards."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.artifact import Artifact, Symbol, open_artifact
-from runtime.device import default_threads
+from runtime.choose_device import choose_device
+from runtime.cpu.device import default_threads
+from runtime.device import Advance, Device
 from runtime.errors import MemoryBudgetError, RequestError
-from runtime.memory import available_memory, poison_wanted
 from runtime.model import Model
 from runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, require_fit
 from runtime.plan.packing import largest
 from runtime.prefix_cache import PrefixOptions
-from runtime.targets import choose_target
 from runtime.tuning import with_tuning
 from runtime.units import format_bytes, parse_bytes, parse_tokens
 
@@ -44,8 +45,10 @@ def load(
     snapshot_every: int | str | None = None,
     snapshots: int = 0,
     *,
+    device: str | None = None,
     target: str | None = None,
     tuning: str | Path | None = None,
+    progress: Advance | None = None,
     poison: bool | None = None,
     hash_weights: bool | None = None,
 ) -> Model:
@@ -54,12 +57,15 @@ def load(
     `context` is the longest sequence in tokens (`32768`, `"32K"`; default: the artifact's, less if
     `memory` does not suffice for that), `batch` the sequences of one step, `sequences` those alive
     at a time (default: batch), `chunk` the most new tokens of one step, `memory` the most bytes
-    to use, mapped weights included (`"8GiB"`), `threads` default to the CPUs of the process.
+    to use of the device's memory, weights included (`"8GiB"`), `threads` default to the CPUs of the
+    process.
     `prefix_cache` bytes beyond the others hold beginnings of texts for reuse, a snapshot of the
     recurrent state `snapshot_every` tokens (whole pages; default: those of a compressed page).
     `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
-    `target` is one of the artifact's (default: the best for this processor), `tuning` a file that
-    sala-tune wrote for it, whose library is used instead of the artifact's.
+    `device` is `"cpu"`, `"cuda"` or the number of a GPU, `"cuda:1"` (default: the CPU, if the
+    artifact has a target for one); `target` is one of the artifact's (default: the best for the
+    device). `tuning` is a file that sala-tune wrote for the artifact, whose library is used instead
+    of the artifact's. `progress` is told the bytes of weights that came to a GPU, and all of them.
     `poison` fills unwritten memory with NaN (default: SALA_POISON=1); `hash_weights` compares the
     weights with their hashes, which reads them whole (default: if they have 1 GiB or less).
 
@@ -85,53 +91,69 @@ def load(
         prefix_bytes=0 if prefix_cache is None else parse_bytes(prefix_cache),
     )
     artifact = open_artifact(path, hash_weights=hash_weights)
-    chosen = choose_target(artifact, target)
-    if tuning is not None:
-        artifact = with_tuning(artifact, chosen, Path(tuning))
     prefix = _prefix_options(artifact, request.prefix_bytes, snapshot_every)
-    plan = plan_for(artifact, chosen, request)
+    chosen = choose_device(artifact, device, target, request.threads)
+    try:
+        if tuning is not None:
+            artifact = with_tuning(artifact, chosen.target, Path(tuning))
+            chosen = choose_device(artifact, device, chosen.target, request.threads)
+        plan = plan_for(artifact, chosen, request)
+        if prefix is not None:
+            plan = with_prefix_cache(artifact, chosen, plan, prefix)
+    except BaseException:
+        chosen.close()
+        raise
     return Model(
         artifact,
-        plan if prefix is None else with_prefix_cache(artifact, chosen, plan, prefix),
-        target=chosen,
+        plan,
+        chosen,
         poison=poison_wanted() if poison is None else poison,
         prefix=prefix,
+        advance=progress,
     )
 
 
-def plan_for(artifact: Artifact, target: str, request: LoadRequest) -> MemoryPlan:
+def poison_wanted() -> bool:
+    """True if SALA_POISON=1 asks that unwritten memory be NaN."""
+    return os.environ.get("SALA_POISON") == "1"
+
+
+def plan_for(artifact: Artifact, device: Device, request: LoadRequest) -> MemoryPlan:
     """The memory plan for a request; MemoryBudgetError where nothing fits."""
-    manifest, program, weights = artifact.manifest, artifact.program, artifact.weight_bytes
+    manifest, program = artifact.manifest, artifact.program
+    weights = artifact.weight_bytes_of(device.target)
     context = manifest.context if request.context is None else request.context
     sizes = Sizes(
         context=context,
         batch=request.batch,
         chunk=min(manifest.chunk if request.chunk is None else request.chunk, context),
         sequences=request.sequences,
-        workers=request.threads,
+        workers=device.workers,
         snapshots=request.snapshots,
     )
-    machine = available_memory() + weights  # mapped weights are file memory
+    machine = device.available()
     budget = machine if request.memory is None else min(machine, request.memory)
     budget -= request.prefix_bytes
     if request.context is None and request.memory is not None:
-        sizes = _shrunk(artifact, target, sizes, budget)
-    plan = require_fit(program, target, sizes, weights, budget)
-    return plan if request.memory is None else _grown(artifact, target, plan, budget)
+        sizes = _shrunk(artifact, device, sizes, budget)
+    plan = require_fit(program, device.target, sizes, weights, budget)
+    return plan if request.memory is None else _grown(artifact, device, plan, budget)
 
 
-def _shrunk(artifact: Artifact, target: str, sizes: Sizes, budget: int) -> Sizes:
+def _shrunk(artifact: Artifact, device: Device, sizes: Sizes, budget: int) -> Sizes:
     """The sizes with the largest context up to the asked one that fits, if any does."""
-    program, weights = artifact.program, artifact.weight_bytes
+    program, target = artifact.program, device.target
+    weights = artifact.weight_bytes_of(target)
     if plan_memory(program, target, sizes, weights).total_bytes <= budget:
         return sizes
     context = min(sizes.context, largest_context(program, target, sizes, weights, budget))
     return sizes.with_context(context) if context else sizes
 
 
-def _grown(artifact: Artifact, target: str, plan: MemoryPlan, budget: int) -> MemoryPlan:
+def _grown(artifact: Artifact, device: Device, plan: MemoryPlan, budget: int) -> MemoryPlan:
     """The plan with further pages for the sequences beyond the batch, as the budget allows."""
     sizes, paging = plan.sizes, artifact.program.paging
+    weights = artifact.weight_bytes_of(device.target)
     if sizes.sequences == sizes.batch:
         return plan
     own = -(-sizes.context // paging.page_tokens)
@@ -139,20 +161,21 @@ def _grown(artifact: Artifact, target: str, plan: MemoryPlan, budget: int) -> Me
 
     def planned(extra: int) -> MemoryPlan:
         more = replace(sizes, pages=least + extra)
-        return plan_memory(artifact.program, target, more, artifact.weight_bytes)
+        return plan_memory(artifact.program, device.target, more, weights)
 
     limit = (sizes.sequences - sizes.batch) * own
     return planned(largest(lambda extra: planned(extra).total_bytes <= budget, limit))
 
 
 def with_prefix_cache(
-    artifact: Artifact, target: str, plan: MemoryPlan, options: PrefixOptions
+    artifact: Artifact, device: Device, plan: MemoryPlan, options: PrefixOptions
 ) -> MemoryPlan:
     """The plan with snapshots, and pages for the text between them, that fill the cache's bytes.
 
     MemoryBudgetError where not one fits.
     """
     sizes, symbols = plan.sizes, plan.symbols
+    weights = artifact.weight_bytes_of(device.target)
     own = -(-min(options.every, sizes.context) // artifact.program.paging.page_tokens)
 
     def planned(count: int) -> MemoryPlan:
@@ -161,7 +184,7 @@ def with_prefix_cache(
             pages=symbols[Symbol.PAGES] + count * own,
             snapshots=sizes.snapshots + count,
         )
-        return plan_memory(artifact.program, target, more, artifact.weight_bytes)
+        return plan_memory(artifact.program, device.target, more, weights)
 
     limit = plan.total_bytes + options.nbytes
     count = largest(lambda number: planned(number).total_bytes <= limit, MAX_SNAPSHOTS)

@@ -1,7 +1,7 @@
 """A loaded model: logits, generation, and what it holds."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.device import CpuDevice
+from runtime.device import Advance, Device
 from runtime.engine import Engine, Wrap
 from runtime.errors import RequestError
 from runtime.generation import Generation, GenerationOptions, Progress
-from runtime.memory import Memory
 from runtime.observe import Observed
 from runtime.pages import PagePool
 from runtime.plan import MemoryPlan
@@ -32,17 +31,25 @@ class Model:
         self,
         artifact: Artifact,
         plan: MemoryPlan,
+        device: Device,
         *,
-        target: str,
         poison: bool = False,
         prefix: PrefixOptions | None = None,
+        advance: Advance | None = None,
     ) -> None:
-        """Open the kernels, take the memory of the plan and bind the one to the other."""
+        """Open the kernels, take the memory of the plan and bind the one to the other.
+
+        `advance` is told how weights come to the device, where they have to.
+        """
         self.artifact = artifact
-        self._device = CpuDevice(artifact, target, plan.sizes.workers)
-        self._memory = Memory(plan, artifact, poison=poison)
-        self._engine: Engine | None = Engine(artifact, self._memory, self._device, target, prefix)
-        self._target = target
+        self._device = device
+        with ExitStack() as undo:
+            undo.callback(device.close)
+            device.open()
+            self._memory = device.memory(plan, poison=poison, advance=advance)
+            undo.callback(self._memory.close)
+            self._engine: Engine | None = Engine(artifact, self._memory, device, prefix)
+            undo.pop_all()
         self._tokenizer: Tokenizer | None = None
 
     @property
@@ -139,10 +146,12 @@ class Model:
         *,
         progress: Progress | None = None,
         sequence: TokenSequence | None = None,
+        spends: bool = False,
     ) -> Iterator[Generation]:
         """An answer in the making: behind `sequence`, or behind one that is closed at the end.
 
-        A sequence that has logits behind its last token can go on without new tokens.
+        A sequence that has logits behind its last token can go on without new tokens. With
+        `spends` it is not used afterwards, which lets a GPU work ahead of the host.
         """
         engine = self._open()
         history = [] if sequence is None else sequence.token_ids
@@ -151,11 +160,19 @@ class Model:
             ids = engine.checked_tokens(token_ids, len(history))
         chosen = replace(options, eos=options.eos or self.artifact.manifest.model.eos_token_ids)
         with nullcontext(sequence) if sequence is not None else self.sequence() as source:
-            yield Generation(source, ids.tolist(), self.vocabulary, chosen, progress, history)
+            yield Generation(
+                source,
+                ids.tolist(),
+                self.vocabulary,
+                chosen,
+                progress,
+                history,
+                spends or sequence is None,
+            )
 
     @contextmanager
     def wrapped(self, wrap: Wrap) -> Iterator[None]:
-        """Run what `wrap` makes of each phase of the program, inside the block: to measure it."""
+        """Run what `wrap` makes of the program, inside the block: to measure it."""
         with self._open().wrapped(wrap):
             yield
 
@@ -168,13 +185,16 @@ class Model:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
         engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
         sizes, counters, store = plan.sizes, self._memory.counters, engine.store
+        is_random = manifest.seeded is not None
         return {
             "path": str(self.artifact.directory),
             "format": str(manifest.format),
             "model": manifest.model.model_dump(mode="json"),
-            "target": self._target,
+            "target": self._device.target,
+            "device": self._device.describe,
             "dtype": manifest.dtype,
             "attention": manifest.attention,
+            "random_weights": is_random,
             "kernels": len({kernel.symbol for kernel in manifest.kernels}),
             "threads": sizes.workers,
             "context": sizes.context,
@@ -188,10 +208,11 @@ class Model:
             "memory": {
                 "total_bytes": sum(counters.values()),
                 "planned_bytes": plan.total_bytes,
-                "anonymous_bytes": plan.mapping_bytes,
+                "anonymous_bytes": plan.total_bytes if is_random else plan.mapping_bytes,
                 "arena_lower_bound_bytes": plan.packing.lower_bound,
                 "token_bytes": plan.token_bytes,
                 "parts": {part.value: size for part, size in counters.items()},
+                "beside_the_plan": self._memory.extras,
             },
         }
 
@@ -201,6 +222,7 @@ class Model:
             self._engine.close()
             self._engine = None
             self._memory.close()
+            self._device.close()
 
     def __enter__(self) -> "Model":
         """The model itself."""

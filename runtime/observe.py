@@ -1,12 +1,13 @@
 """Copies of inner values, taken between the steps of a program."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from runtime.artifact import Observation, PhaseName, Program, TargetProgram
+from runtime.device import Memory
 from runtime.errors import RequestError
 
 Observed = dict[str, dict[int | None, Any]]
@@ -22,19 +23,20 @@ class Observer:
         program: Program,
         target: TargetProgram,
         kinds: Sequence[str],
-        arrays: Mapping[str, np.ndarray],
+        memory: Memory,
     ) -> None:
-        """RequestError for a kind that the artifact does not offer."""
-        unknown = [kind for kind in kinds if kind not in program.observable]
+        """RequestError for a kind that the target does not offer."""
+        offered = _offered(program, target)
+        unknown = [kind for kind in kinds if kind not in offered]
         if unknown:
             raise RequestError(
                 f"{unknown[0]!r} cannot be observed",
                 where="observe",
-                expected=f"some of {', '.join(sorted(program.observable)) or 'nothing'}",
+                expected=f"some of {', '.join(offered) or 'nothing'}",
             )
         self._watched = [(kind, item) for kind in kinds for item in program.observable[kind]]
         self._target = target
-        self._arrays = arrays
+        self._memory = memory
         self._pieces: dict[tuple[str, int | None, str], list[np.ndarray]] = {}
 
     def hooks(self, phase: PhaseName, rows: int) -> dict[int, list[Callable[[], None]]]:
@@ -66,8 +68,20 @@ class Observer:
 
     def _copy(self, kind: str, item: Observation, rows: int) -> None:
         for role, name in item.values.items():
-            pieces = self._pieces.setdefault((kind, item.layer, role), [])
-            pieces.append(self._arrays[name][:rows].copy())
+            place = self._memory.plan.places[name]
+            copy = np.empty((rows, *place.shape[1:]), place.value.dtype.numpy)
+            self._memory.read(name, copy)
+            self._pieces.setdefault((kind, item.layer, role), []).append(copy)
+
+
+def _offered(program: Program, target: TargetProgram) -> list[str]:
+    """The kinds whose values a target computes: those of the first one have no prefix."""
+    live = {name for phase in target.phases.values() for name in phase.live}
+    return sorted(
+        kind
+        for kind, items in program.observable.items()
+        if all(live.issuperset(item.values.values()) for item in items)
+    )
 
 
 def _mask_unused(roles: dict[str, np.ndarray]) -> None:

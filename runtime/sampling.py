@@ -66,6 +66,28 @@ def _require(holds: bool, options: SamplingOptions, name: str, expected: str) ->
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How a device chooses one token: as `Sampler`, with `uniform` as the random number."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    uniform: float
+
+    def words(self) -> np.ndarray:
+        """The draw as the kernel reads it, int32 [4]: floats by their bits, top_k third."""
+        words = np.array([self.temperature, self.top_p, 0, self.uniform], np.float32)
+        words[3] = min(words[3], _BELOW_ONE)
+        found = words.view(np.int32)
+        found[2] = min(self.top_k, _LARGEST)
+        return found
+
+
+_LARGEST = 2**31 - 1
+_BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
+
+
 class Sampler:
     """Chooses tokens for one sequence: owns its random stream and the set of tokens seen."""
 
@@ -74,6 +96,17 @@ class Sampler:
         self.options = options
         self._random = np.random.Generator(np.random.PCG64(options.seed))
         self._seen = np.zeros(vocabulary, dtype=bool)
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether a choice depends on the tokens seen so far."""
+        return self.options.repetition_penalty != 1
+
+    def draw(self) -> Draw:
+        """What a device needs for the next token; the random stream goes on as in `choose`."""
+        options = self.options
+        uniform = self._random.random() if options.temperature > 0 else 0.0
+        return Draw(options.temperature, options.top_p, options.top_k, uniform)
 
     def observe(self, token_ids: "np.ndarray | list[int]") -> None:
         """Count `token_ids` as seen."""
@@ -85,10 +118,7 @@ class Sampler:
         Of equal logits the lowest id wins. Raises ArtifactError where a logit is not a number.
         """
         if np.isnan(logits).any():
-            raise ArtifactError(
-                "the model computed a logit that is not a number",
-                fix="sala-inspect --verify tells whether the artifact runs right on this machine",
-            )
+            raise not_a_number()
         logits = self._penalised(logits)
         token = int(np.argmax(logits)) if self.options.temperature == 0 else self._draw(logits)
         self._seen[token] = True
@@ -111,6 +141,14 @@ class Sampler:
         cumulative = np.cumsum(weights)
         place = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
         return int(kept[min(place, len(kept) - 1)])
+
+
+def not_a_number() -> ArtifactError:
+    """What is wrong where a logit is NaN."""
+    return ArtifactError(
+        "the model computed a logit that is not a number",
+        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+    )
 
 
 def _top_k(logits: np.ndarray, count: int) -> np.ndarray:

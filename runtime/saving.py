@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from runtime.artifact import ElementType, Manifest, Program
+from runtime.device import Memory
 from runtime.errors import RequestError
 from runtime.regimes import Pieces, Regime
 from runtime.state_file import (
@@ -18,7 +19,7 @@ from runtime.state_file import (
     refused,
     replacing,
 )
-from runtime.state_layout import PIECE_BYTES, parts_of, read_pieces, write_pieces
+from runtime.state_layout import PIECE_BYTES, StateLayout, read_pieces, write_pieces
 from runtime.store import State, StateStore
 
 TOKENS_SECTION = "token_ids"
@@ -51,14 +52,15 @@ class StateFiles:
         self,
         manifest: Manifest,
         program: Program,
-        arrays: Mapping[str, np.ndarray],
+        target: str,
+        memory: Memory,
         store: StateStore,
     ) -> None:
-        """`arrays` are the pools by name."""
+        """For the pools of `target` in `memory`."""
         self._digest = model_digest(manifest)
         self._manifest = manifest
-        self._program = program
-        self._arrays = arrays
+        self._memory = memory
+        self._layout = StateLayout(program, target)
         self._store = store
 
     def save(self, state: State, path: Path) -> None:
@@ -74,9 +76,9 @@ class StateFiles:
             writer.write(_buffers(self._store.text(state)))
             if has_logits:
                 writer.write(_buffers(self._last_logits(state)))
-            for part in parts_of(self._program, state.length):
-                pool = self._arrays[part.pool]
-                writer.write(_bytes(piece) for piece in read_pieces(part, pool, state))
+            for part in self._layout.parts(state.length):
+                pieces = read_pieces(part, self._memory, state)
+                writer.write(_bytes(piece) for piece in pieces)
 
     def restore(self, path: Path, context: int) -> State:
         """The state in the file, in a slot of its own.
@@ -102,9 +104,9 @@ class StateFiles:
         if not ((tokens >= 0) & (tokens < self._manifest.model.vocabulary)).all():
             raise refused(reader.path, "the state file is damaged: it holds ids of no token")
         logits = self._read_array(reader, LOGITS_SECTION, np.float32) if header.has_logits else None
-        for part in parts_of(self._program, header.tokens):
+        for part in self._layout.parts(header.tokens):
             section = reader.section(part.name)
-            for size, writer in write_pieces(part, self._arrays[part.pool], state):
+            for size, writer in write_pieces(part, self._memory, state):
                 writer.write(section.read(size))
             section.close()
         self._store.grow(state, tokens, Regime.DENSE)
@@ -147,7 +149,7 @@ class StateFiles:
         sections = [_section(TOKENS_SECTION, "int32", (tokens,), 4)]
         if has_logits:
             sections.append(_section(LOGITS_SECTION, "float32", (model.vocabulary,), 4))
-        for part in parts_of(self._program, tokens):
+        for part in self._layout.parts(tokens):
             dtype = _NAMES.get(part.element, part.element.value)
             sections.append(_section(part.name, dtype, part.shape, part.element.itemsize))
         return StateHeader(
@@ -160,7 +162,7 @@ class StateFiles:
         )
 
     def _last_logits(self, state: State) -> np.ndarray:
-        return self._store.logits[state.slot, : self._manifest.model.vocabulary]
+        return self._store.last_logits(state)[: self._manifest.model.vocabulary]
 
 
 def _section(name: str, dtype: str, shape: tuple[int, ...], itemsize: int) -> Section:

@@ -1,5 +1,6 @@
 """A text that grows, as users hold it."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime.errors import RequestError
-from runtime.generation import Progress
+from runtime.generation import Answer, Progress
 from runtime.prefix_cache import PrefixReport
+from runtime.sampling import Draw
 from runtime.store import Snapshot, State
 
 if TYPE_CHECKING:
@@ -62,6 +64,19 @@ class Sequence:
         number of tokens that are done after each chunk; it may raise to cancel.
         """
         return self._engine.append(self, token_ids, progress=progress)
+
+    @property
+    def samples(self) -> bool:
+        """Whether `choose` can be used: the device chooses tokens."""
+        return self._engine.samples
+
+    def choose(self, token_ids: TokenIds, draw: Draw, progress: Progress | None = None) -> int:
+        """Append tokens in one call, as `append`; the next token, chosen on the device."""
+        return self._engine.choose(self, token_ids, draw, progress=progress)
+
+    def run_ahead(self, token: int, draws: Iterator[Draw], count: int) -> Answer:
+        """Up to `count` tokens behind `token`, chosen on the device; the sequence is used up."""
+        return self._engine.run_ahead(self, token, draws, count)
 
     def fork(self) -> "Sequence":
         """Another sequence with the same text, state and snapshots.

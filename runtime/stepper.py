@@ -1,19 +1,22 @@
-"""Runs steps: a ragged batch of new tokens through the prepared program."""
+"""Runs steps: a ragged batch of new tokens through the program."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 
 import numpy as np
 
-from runtime.artifact import Artifact, PhaseName
+from runtime.artifact import Artifact, InputName, PhaseName
 from runtime.batch import BatchInputs, Work
-from runtime.device import CpuDevice
+from runtime.device import Device, Memory
 from runtime.interrupts import Interrupts
-from runtime.memory import Memory
 from runtime.observe import Observer
-from runtime.program import PreparedPhase, PreparedProgram
 from runtime.regimes import RegimeRule
-from runtime.store import StateStore
+from runtime.sampling import Draw, not_a_number
+from runtime.store import State, StateStore
+
+SAMPLED = "sampled"
+"""The value that the sample phase writes, [logit_rows, 2]: a token for each row of logits, and 1
+where one of them is not a number."""
 
 
 class Stepper:
@@ -23,46 +26,93 @@ class Stepper:
         self,
         artifact: Artifact,
         memory: Memory,
-        device: CpuDevice,
-        target: str,
+        device: Device,
         store: StateStore,
         interrupts: Interrupts,
     ) -> None:
-        """Bind every kernel of the target; `interrupts` may come while they run."""
+        """Bind every kernel of the device's target; `interrupts` may come while they run."""
         self._interrupts = interrupts
         self._memory = memory
-        self._device = device
         self._store = store
-        self._inputs = BatchInputs(memory.arrays, memory.plan.symbols, device.threads)
-        program = PreparedProgram(artifact.program, target, device, memory.tensors)
-        self.phases: Mapping[PhaseName, PreparedPhase] = program.phases
+        self._inputs = BatchInputs(memory, device.workers)
+        self.program = device.bind(memory)
         self.rule = RegimeRule.of(artifact.manifest)
-        vocabulary = artifact.manifest.model.vocabulary
-        self._logits = memory.arrays[artifact.program.logits][:, :vocabulary]
+        self._vocabulary = artifact.manifest.model.vocabulary
+        self._logits = artifact.program.logits
+        self._sampled: State | None = None
 
-    def run(self, batch: Items[Work], observer: Observer | None = None) -> None:
-        """Run the batch up to the final hidden states, and advance its sequences."""
-        tokens = self._inputs.write(batch)
+    @property
+    def samples(self) -> bool:
+        """Whether the device can choose tokens."""
+        return PhaseName.SAMPLE in self.program.phases
+
+    def run(
+        self,
+        batch: Items[Work],
+        observer: Observer | None = None,
+        draws: Items[Draw] = (),
+        *,
+        fed: bool = False,
+    ) -> None:
+        """Run the batch up to the final hidden states, and advance its sequences.
+
+        With `fed`, its one token is the one that the device holds for it, whatever stands there.
+        """
+        self._sampled = None
+        self._inputs.check(batch)
         for work in batch:
             self._store.reserve(work.state, work.state.length + len(work.token_ids))
-        single = tokens == len(batch)
-        phase = PhaseName.DECODE if single else PhaseName.PREFILL
+        self._inputs.write(batch, draws)
+        if fed:
+            self._memory.keep_row(SAMPLED, 0, InputName.TOKENS.value, 0)
+        sizes = self._inputs.sizes
+        phase = PhaseName.DECODE if sizes.tokens == len(batch) else PhaseName.PREFILL
         if self._memory.poison:
             self._memory.poison_arena()
         for work in batch:
             work.state.broken = True
-        self._device.use_threads()
+        hooks = None if observer is None else observer.hooks(phase, sizes.tokens)
         with self._interrupts.allowed():
-            if observer is None:
-                self.phases[phase].run()
-            else:
-                self.phases[phase].run_observed(observer.hooks(phase, tokens))
+            self.program.run(phase, sizes, hooks)
         for work in batch:
             self._store.grow(work.state, work.token_ids, self.rule.regime(work.call_length))
             work.state.broken = False
 
-    def logits_of(self, rows: np.ndarray) -> np.ndarray:
-        """Logits of the last step's token `rows`, in a buffer that the next run overwrites."""
-        self._inputs.ask(rows)
-        self.phases[PhaseName.LOGITS].run()
-        return self._logits[: len(rows)]
+    def find_logits(self, rows: np.ndarray | None = None) -> None:
+        """Compute the logits of the last step's token `rows`, of each last token unless told."""
+        self._sampled = None
+        if rows is not None:
+            self._inputs.ask(rows)
+        self.program.run(PhaseName.LOGITS, self._inputs.sizes)
+
+    def logits(self) -> np.ndarray:
+        """A copy of the newest logits [rows, vocabulary]."""
+        found = np.empty((self._inputs.sizes.logit_rows, self._vocabulary), np.float32)
+        self._memory.read(self._logits, found)
+        return found
+
+    def holds_token(self, state: State) -> bool:
+        """Whether the device has the token chosen for a state, because nothing ran since."""
+        return self._sampled is state
+
+    def sample(self, state: State) -> Callable[[], int]:
+        """Choose a token for a state from the first row of logits; what waits for it and gives it.
+
+        That raises ArtifactError where a logit is not a number.
+        """
+        self.program.run(PhaseName.SAMPLE, self._inputs.sizes)
+        arrival = self._memory.read_later(SAMPLED, 1)
+        self._sampled = state
+
+        def take() -> int:
+            token, wrong = arrival()[0].tolist()
+            if wrong:
+                raise not_a_number()
+            return token
+
+        return take
+
+    def close(self) -> None:
+        """Let go of the kernels and buffers; nothing runs afterwards."""
+        self.program.close()
+        del self._memory, self._inputs

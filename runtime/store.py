@@ -7,8 +7,8 @@ from functools import partial as bind
 import numpy as np
 
 from runtime.artifact import InputName, Program, Symbol
+from runtime.device import Memory
 from runtime.errors import MemoryBudgetError
-from runtime.memory import Memory
 from runtime.pages import PagePool, PageTable
 from runtime.plan import LAST_LOGITS, TOKEN_IDS
 from runtime.regimes import Pieces, Regime
@@ -53,11 +53,11 @@ class StateStore:
 
     def __init__(self, memory: Memory, program: Program) -> None:
         """All slots and pages are free."""
-        arrays, sizes = memory.arrays, memory.plan.sizes
+        sizes = memory.plan.sizes
         self._memory = memory
+        self._logits = program.logits
         self.sequences = sizes.sequences
-        self.tokens = arrays[TOKEN_IDS]
-        self.logits = arrays[LAST_LOGITS]
+        self.tokens = memory.host(TOKEN_IDS)
         self.slots = PagePool("sequences", sizes.sequences, self._poison(Symbol.SLOTS))
         self.snapshots = PagePool("snapshots", sizes.snapshots, self._poison_snapshot())
         paging = program.paging
@@ -97,10 +97,21 @@ class StateStore:
         state.pieces = state.pieces.grown(end, regime)
         state.length = end
 
-    def set_logits(self, state: State, logits: np.ndarray) -> None:
-        """Keep the logits [vocabulary] behind the last token."""
-        self.logits[state.slot, : len(logits)] = logits
+    def keep_logits(self, state: State, row: int) -> None:
+        """Keep row `row` of the newest logits as those behind the last token."""
+        self._memory.keep_row(self._logits, row, LAST_LOGITS, state.slot)
         state.logits_at = state.length
+
+    def set_logits(self, state: State, logits: np.ndarray) -> None:
+        """Keep given logits [vocabulary] as those behind the last token."""
+        row = np.zeros(self._memory.plan.places[LAST_LOGITS].shape[1:], np.float32)
+        row[: len(logits)] = logits
+        self._memory.write_rows(LAST_LOGITS, [state.slot], row[None])
+        state.logits_at = state.length
+
+    def last_logits(self, state: State) -> np.ndarray:
+        """A copy of the logits behind token `logits_at`, and padding."""
+        return self._memory.read_rows(LAST_LOGITS, [state.slot])[0]
 
     def fork(self, state: State) -> State:
         """The same text in another slot: full pages shared, the others and the slot copied."""
@@ -204,13 +215,12 @@ class StateStore:
 
     def _copy_slot(self, source: int, target: int, length: int) -> None:
         self._memory.copy_row(Symbol.SLOTS, source, target)
-        self.logits[target] = self.logits[source]
         self.tokens[target, :length] = self.tokens[source, :length]
 
     def _table(self, name: str, symbol: Symbol, table: InputName, page_tokens: int) -> PageTable:
         copy = bind(self._memory.copy_row, symbol)
         pool = PagePool(name, self._memory.plan.symbols[symbol], self._poison(symbol))
-        return PageTable(pool, self._memory.arrays[table.value], page_tokens, copy)
+        return PageTable(pool, self._memory.host(table.value), page_tokens, copy)
 
     def _poison(self, symbol: Symbol):
         return bind(self._memory.poison_row, symbol) if self._memory.poison else None

@@ -29,12 +29,13 @@ from runtime.artifact import (
 )
 from runtime.artifact.base import ALIGNMENT
 from runtime.artifact.golden import Argument
-from runtime.device import CpuDevice, default_threads
+from runtime.choose_device import choose_device
+from runtime.cpu.device import CpuDevice, default_threads
+from runtime.device import POISON
 from runtime.errors import ArtifactError
 from runtime.loading import LoadRequest, plan_for
-from runtime.memory import POISON
 from runtime.model import Model
-from runtime.targets import choose_target, runnable_targets
+from runtime.targets import runnable_targets
 
 
 class VectorKind(StrEnum):
@@ -79,8 +80,12 @@ class VerifyReport:
         return bool(self.results) and all(result.passed for result in self.results)
 
 
-def verify_artifact(path: str | Path | Artifact, *, threads: int | None = None) -> VerifyReport:
+def verify_artifact(
+    path: str | Path | Artifact, *, threads: int | None = None, device: str | None = None
+) -> VerifyReport:
     """Check every hash, then run every golden vector with poisoned memory.
+
+    Those of the model run on `device`, named as for `runtime.load`.
 
     A damaged artifact is an ArtifactError, a vector that does not hold a result that fails.
     """
@@ -100,7 +105,7 @@ def verify_artifact(path: str | Path | Artifact, *, threads: int | None = None) 
         for vector in golden.kernels
         if vector.target in runnable
     ]
-    models = [_run_model(artifact, vector, stored, workers) for vector in golden.models]
+    models = [_run_model(artifact, vector, stored, workers, device) for vector in golden.models]
     skipped = sorted({vector.target for vector in golden.kernels} - set(runnable))
     return VerifyReport((*models, *kernels), tuple(skipped))
 
@@ -125,11 +130,15 @@ def compare(
 
 
 def _run_model(
-    artifact: Artifact, vector: ModelVector, stored: MappedTensors, threads: int
+    artifact: Artifact,
+    vector: ModelVector,
+    stored: MappedTensors,
+    threads: int,
+    name: str | None,
 ) -> VectorResult:
     tokens = stored.array(vector.token_ids)
     expected = stored.array(vector.logits)
-    target = choose_target(artifact)
+    device = choose_device(artifact, name, None, threads)
     request = LoadRequest(
         context=len(tokens),
         batch=1,
@@ -138,8 +147,8 @@ def _run_model(
         chunk=None,
         sequences=1,
     )
-    plan = plan_for(artifact, target, request)
-    with Model(artifact, plan, target=target, poison=True) as model:
+    plan = plan_for(artifact, device, request)
+    with Model(artifact, plan, device, poison=True) as model:
         found = model.logits(tokens)[len(tokens) - len(expected) :]
     difference, excess = compare(found, expected, absolute=vector.absolute, relative=0.0)
     return VectorResult(VectorKind.MODEL, vector.name, difference, excess)
@@ -149,6 +158,7 @@ def _run_kernel(
     artifact: Artifact, vector: KernelVector, stored: MappedTensors, threads: int
 ) -> VectorResult:
     device = CpuDevice(artifact, vector.target, threads)
+    device.open()
     buffers = [_buffer(argument, artifact, stored, threads) for argument in vector.arguments]
     device.use_threads()
     device.kernel(vector.kernel)(*(tvm_ffi.from_dlpack(buffer) for buffer in buffers))

@@ -8,7 +8,7 @@ not a crash.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -64,10 +64,15 @@ class Checkpoint:
             )
         return Checkpoint(path, read_config(path), _read_headers(path))
 
-    def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """Refuse missing and extra tensors, other shapes, and elements that no weight has."""
+    def check(
+        self, expected: Mapping[str, tuple[int, ...]], also: Container[str] = frozenset()
+    ) -> None:
+        """Refuse missing and extra tensors, other shapes, and elements that no weight has.
+
+        Tensors of `also` may be there, whatever they are.
+        """
         missing = [name for name in expected if name not in self.tensors]
-        extra = [name for name in self.tensors if name not in expected]
+        extra = [name for name in self.tensors if name not in expected and name not in also]
         if missing:
             raise self._error(f"{_counted(missing)} missing", missing, "every tensor of the model")
         if extra:

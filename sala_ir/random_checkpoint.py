@@ -104,12 +104,12 @@ def _draw(
 ) -> np.ndarray:
     if "norm" in name:
         return generator.uniform(0.5, 1.5, shape).astype(np.float32)
-    scale = np.float32(_scale(name, shape, config))
+    scale = np.float32(standard_deviation(name, shape, config))
     return generator.standard_normal(shape, np.float32) * scale
 
 
-def _scale(name: str, shape: Shape, config: MiniCPMSalaConfig) -> float:
-    """Standard deviation of a tensor's values."""
+def standard_deviation(name: str, shape: Shape, config: MiniCPMSalaConfig) -> float:
+    """Of the values of a random tensor that is no norm."""
     if name.endswith(".bias"):
         return 0.2
     if name == HEAD or (name == EMBEDDING and config.tie_word_embeddings):

@@ -16,6 +16,7 @@ LEAVES = (
     "runtime.plan",
     "runtime.errors",
     "runtime.timing",
+    "runtime.tokenizer",
     "runtime.units",
 )
 MAY_IMPORT = {

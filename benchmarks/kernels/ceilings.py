@@ -18,6 +18,8 @@ from codegen.kernels.tir.builder import (
     splat,
     workers,
 )
+from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.shims import tile_shims
 from codegen.targets.cpu import CpuTarget
 
 STREAMS = 4
@@ -28,6 +30,29 @@ AHEAD = 32
 """Vectors between what is read and what is prefetched."""
 MULTIPLY_ADDS = 1_000_000
 """So many that waking the threads and raising the clock take no visible part."""
+TILE_PRODUCTS = 20_000
+"""Times that the four products of a step are done."""
+TILE_OPERATIONS = 2 * 16 * 16 * 32
+"""Of one product of tiles."""
+PRODUCTS = """
+declare void @llvm.x86.tileloadd64(i8, ptr, i64)
+declare void @llvm.x86.tdpbf16ps(i8, i8, i8)
+define void @ceiling_operands(ptr %p) {
+  call void @llvm.x86.tileloadd64(i8 4, ptr %p, i64 0)
+  call void @llvm.x86.tileloadd64(i8 5, ptr %p, i64 0)
+  call void @llvm.x86.tileloadd64(i8 6, ptr %p, i64 0)
+  call void @llvm.x86.tileloadd64(i8 7, ptr %p, i64 0)
+  ret void
+}
+define void @ceiling_products() {
+  call void @llvm.x86.tdpbf16ps(i8 0, i8 4, i8 6)
+  call void @llvm.x86.tdpbf16ps(i8 1, i8 4, i8 7)
+  call void @llvm.x86.tdpbf16ps(i8 2, i8 5, i8 6)
+  call void @llvm.x86.tdpbf16ps(i8 3, i8 5, i8 7)
+  ret void
+}
+"""
+"""Products of tiles that stay in their registers, of operands whose rows are all the same."""
 FLOATS_PER_WORKER = 16
 """One cache line for each worker's result."""
 
@@ -75,6 +100,34 @@ def multiply_add_kernel(target: CpuTarget) -> tuple[Any, int]:
 
         workers(builder, control, work)
     return builder.function, 2 * LANES * count * MULTIPLY_ADDS
+
+
+def tile_kernel(target: CpuTarget) -> tuple[Any, int]:
+    """Build (control, result) and return the operations of one worker: products of tiles."""
+    with kernel("tiles", target) as builder:
+        control = builder.control()
+        result = builder.tensor("result", ("results",), "float32")
+
+        def call(name: str, *arguments: Any) -> None:
+            T.evaluate(T.call_extern("void", name, *arguments))
+
+        def work(worker: Expr, _: Expr) -> None:
+            with T.attr(0, "pragma_import_llvm", PRODUCTS + _without_declared(tile_shims())):
+                call("sala_tiles_configure", T.int32(16), T.int32(16))
+                call("sala_tiles_zero")
+                call("ceiling_operands", result.address(worker * FLOATS_PER_WORKER))
+                with loop(TILE_PRODUCTS):
+                    call("ceiling_products")
+                call("sala_tiles_release")
+
+        workers(builder, control, work)
+    return builder.function, 4 * TILE_OPERATIONS * TILE_PRODUCTS
+
+
+def _without_declared(text: str) -> str:
+    """LLVM IR text without the declarations that `PRODUCTS` has."""
+    declared = {line for line in PRODUCTS.splitlines() if line.startswith("declare")}
+    return "\n".join(line for line in text.splitlines() if line not in declared)
 
 
 def _keep(result: Tensor, worker: Expr, sums: Registers, count: int) -> None:

@@ -3,8 +3,8 @@
     python -m benchmarks.kernels.linear --threads 2 --seconds 60
 
 Each side runs in a process of its own, asked for samples in turn. One row of a matrix larger than
-the caches is compared with the bandwidth of memory, many rows with the rate of multiply-adds
-(which torch can exceed where it has matrix instructions).
+the caches is compared with the bandwidth of memory, many rows with the rate of multiply-adds or,
+for bf16 where the processor has AMX, of products of tiles that stay in registers.
 """
 
 import argparse
@@ -56,12 +56,14 @@ CASES = (
     Case(1, 4096, 16384, "bf16", copies=3),
     Case(1, 16384, 4096, "bf16", copies=3),
     Case(8, 4096, 16384, "bf16", copies=3),
+    Case(16, 4096, 16384, "bf16", copies=3),
+    Case(64, 4096, 4096, "bf16", copies=4),
     Case(512, 4096, 4096, "bf16"),
+    Case(512, 4096, 16384, "bf16"),
     Case(512, 16384, 1024, "bf16"),
     Case(1, 4096, 16384, "f32", copies=2),
     Case(512, 4096, 2048, "f32"),
 )
-CEILINGS = ("read", "multiply_add")
 
 
 def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -91,10 +93,12 @@ class OwnSide:
             FLOATS_PER_WORKER,
             multiply_add_kernel,
             read_kernel,
+            tile_kernel,
         )
         from benchmarks.threads import use_threads
         from codegen.kernels.linear.cpu import build, default_schedule
         from codegen.targets.cpu import CpuTarget, compile_functions
+        from runtime.artifact.processor import permit_tiles
 
         use_threads(threads)
         self._tensor, self._threads = from_dlpack, threads
@@ -112,9 +116,15 @@ class OwnSide:
         }
         for case in CASES:
             spec = specs[case.name]
-            sums = default_schedule(spec, target).workspace
+            sums = default_schedule(spec, target).workspace(spec)
             self.works[case.name] = self._linear(module[spec.symbol], case, spec, sums)
         self.scales = {"read": READ_BYTES, "multiply_add": operations * threads}
+        if target.has_amx_bf16:
+            permit_tiles()
+            tiles, operations = tile_kernel(target)
+            module = compile_functions({"tiles": tiles}, target)
+            self.works["tiles"] = self._call(module["tiles"], 1, result)
+            self.scales["tiles"] = operations * threads
 
     @staticmethod
     def _spec(case: Case) -> Any:
@@ -200,7 +210,7 @@ def measure(threads: int, seconds: float) -> tuple[dict[tuple[str, str], list[Sa
         pipes[side], theirs = spawn.Pipe()
         spawn.Process(target=serve, args=(side, threads, theirs), daemon=True).start()
         scales |= pipes[side].recv()
-    asked = [("own", name) for name in CEILINGS]
+    asked = [("own", name) for name in scales]
     asked += [(side, case.name) for case in CASES for side in pipes]
     samples: dict[tuple[str, str], list[Sample]] = {each: [] for each in asked}
     end = time.monotonic() + seconds
@@ -221,17 +231,19 @@ def main() -> None:
     options = parser.parse_args()
     samples, scales = measure(options.threads, options.seconds)
     ceilings = {
-        name: scales[name] / summarise(samples["own", name]).median / 1e9 for name in CEILINGS
+        name: scale / summarise(samples["own", name]).median / 1e9 for name, scale in scales.items()
     }
     print(f"{options.threads} threads; memory is read at {ceilings['read']:.1f} GB/s, ", end="")
-    print(f"multiply-adds run at {ceilings['multiply_add']:.0f} GF")
+    print(f"multiply-adds run at {ceilings['multiply_add']:.0f} GF", end="")
+    print(f", products of tiles at {ceilings['tiles']:.0f} GF" if "tiles" in ceilings else "")
     for case in CASES:
         own, torch = (summarise(samples[side, case.name]) for side in ("own", "torch"))
-        if case.rows <= 8:
+        if case.rows <= 16:
             rate, unit, ceiling = case.bytes / own.median / 1e9, "GB/s", ceilings["read"]
         else:
             rate, unit = case.operations / own.median / 1e9, "GF"
-            ceiling = ceilings["multiply_add"]
+            best = "tiles" if case.dtype == "bf16" and "tiles" in ceilings else "multiply_add"
+            ceiling = ceilings[best]
         print(
             f"{case.name:24s} {own.median * 1e3:9.2f} ms {rate:7.1f} {unit:4s} "
             f"{rate / ceiling:5.2f} of the ceiling; torch {torch.median * 1e3:9.2f} ms, "

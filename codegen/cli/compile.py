@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from codegen.options import CompileOptions
+from codegen.options import CompileOptions, Rounding, WeightOrigin
+from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
 from runtime.errors import RequestError, reported_as
@@ -39,7 +40,8 @@ _PATH = click.Path(path_type=Path)
     "targets",
     multiple=True,
     default=("cpu",),
-    help="cpu (this machine) or cpu:PROCESSOR, such as cpu:x86-64-v3; may be repeated.",
+    help="cpu (this machine), cpu:PROCESSOR, such as cpu:x86-64-v3, or cuda:ARCHITECTURE, such as "
+    "cuda:sm_90 (needs the extra [gpu], no GPU); may be repeated or a list: cuda:sm_90,sm_120.",
 )
 @click.option(
     "--dtype",
@@ -58,8 +60,33 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice([kind.value for kind in Quantization]),
     default=Quantization.NONE.value,
     help="Store the linears of the layers as integers, each 32 or 128 values with a scale; output "
-    "gates, q and k of the sparse layers, embedding and head keep --dtype. With --dry-run only: "
-    "the kernels do not exist yet.",
+    "gates, q and k of the sparse layers, embedding and head keep --dtype.",
+)
+@click.option(
+    "--rounding",
+    type=click.Choice([kind.value for kind in Rounding]),
+    default=Rounding.GPTQ.value,
+    help="How --quantize rounds: so that errors cancel on a calibration text, or each value for "
+    "itself.",
+)
+@click.option(
+    "--calibration",
+    type=_PATH,
+    metavar="FILE",
+    help="Text for --rounding gptq, or token ids. Without it, a text that comes with sala-compile; "
+    "seeded token ids where the checkpoint has no tokenizer.",
+)
+@click.option(
+    "--calibration-tokens",
+    type=Tokens(),
+    default=str(DEFAULT_TOKENS),
+    help="Tokens of the calibration text that are used, as one sequence.",
+)
+@click.option(
+    "--activation-order",
+    is_flag=True,
+    show_default=False,
+    help="For --rounding gptq: round the columns first whose inputs are largest.",
 )
 @click.option("--context", type=Tokens(), default="32K", help="Default context at load.")
 @click.option("--chunk", type=Tokens(), default="512", help="New tokens of one prefill step.")
@@ -77,7 +104,15 @@ _PATH = click.Path(path_type=Path)
     "config_file",
     type=_PATH,
     metavar="FILE",
-    help="Plan for this config.json, without weights (with --dry-run or --stop-after).",
+    help="Compile this config.json without a checkpoint: with --weights random, or to plan "
+    "(--dry-run, --stop-after).",
+)
+@click.option(
+    "--weights",
+    type=click.Choice([kind.value for kind in WeightOrigin]),
+    default=WeightOrigin.CHECKPOINT.value,
+    help="random (with --config): weights of the full shape, made from a seed when the artifact is "
+    "loaded and never written, for capacity planning and measurements.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, show_default=False, help="Print one JSON document."
@@ -96,11 +131,15 @@ def main() -> None:
 
 
 def _options(given: dict[str, Any]) -> CompileOptions:
+    from codegen.targets import split_targets  # these take a while, --help should not
+
     kinds = {
         "dtype": Precision(given["dtype"]),
         "attention": AttentionMode(given["attention"]),
         "quantization": Quantization(given.pop("quantize")),
-        "targets": tuple(dict.fromkeys(given["targets"])),
+        "rounding": Rounding(given["rounding"]),
+        "weights": WeightOrigin(given["weights"]),
+        "targets": split_targets(given["targets"]),
     }
     options = CompileOptions(**(given | kinds))
     options.check()

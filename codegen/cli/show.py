@@ -76,10 +76,12 @@ def print_summary(summary: dict[str, Any]) -> None:
     console.print(_pass_table(summary["passes"]))
     for target, kernels in summary["kernels"].items():
         console.print(_kernel_table(target, kernels))
-    if memory := summary.get("memory"):
+    if "memory" in summary:
         console.print(_weight_table(summary["weights"]))
-        console.print(_memory_line(summary, memory))
-        console.print(_context_line(memory))
+        several = len(summary["memory_by_target"]) > 1
+        for target, memory in summary["memory_by_target"].items():
+            console.print(_memory_line(summary, memory, f" on {target}" if several else ""))
+            console.print(_context_line(memory))
     for warning in summary["notes"]:
         console.print(f"note: {warning}")
 
@@ -142,13 +144,13 @@ def _context_line(memory: dict[str, Any]) -> str:
     return f"longest context: {fitting or 'none fits 80 GiB'}"
 
 
-def _memory_line(summary: dict[str, Any], memory: dict[str, Any]) -> str:
+def _memory_line(summary: dict[str, Any], memory: dict[str, Any], place: str) -> str:
     parts = ", ".join(
         f"{name.replace('_', ' ')} {format_bytes(size)}"
         for name, size in memory["parts"].items()
         if size
     )
     return (
-        f"\nmemory for one sequence of {format_tokens(summary['context'])} tokens: "
+        f"\nmemory for one sequence of {format_tokens(summary['context'])} tokens{place}: "
         f"{format_bytes(memory['total_bytes'])} ({parts})"
     )

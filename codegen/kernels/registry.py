@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.embedding": ("embedding",),
-    "sala.linear": ("linear",),
+    "sala.linear": ("linear", "linear_integers"),
     "sala.rms_norm": ("rms_norm",),
     "sala.norm_gate": ("norm_gate",),
     "sala.rope_table": ("rope_table",),
@@ -77,4 +77,10 @@ def family(name: str, kind: str = "cpu") -> Family:
 
 def families(op_name: str, kind: str = "cpu") -> tuple[Family, ...]:
     """The families that may serve an operation, in order; none for an unknown operation."""
-    return tuple(family(name, kind) for name in FAMILIES.get(op_name, ()))
+    names = (name for name in FAMILIES.get(op_name, ()) if _exists(name, kind))
+    return tuple(family(name, kind) for name in names)
+
+
+@cache
+def _exists(name: str, kind: str) -> bool:
+    return find_spec(f"codegen.kernels.{name}.{kind}") is not None

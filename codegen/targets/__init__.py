@@ -1,1 +1,40 @@
 """Machines that code is generated for: what they have, how to compile, how to write a library."""
+
+from collections.abc import Iterable, Iterator
+
+from codegen.targets.cpu import CpuTarget
+from codegen.targets.cuda import CudaTarget
+from runtime.errors import CompileError
+
+Target = CpuTarget | CudaTarget
+"""A machine; `kind` names the modules of the kernel folders that serve it."""
+
+_KINDS: dict[str, type[CpuTarget] | type[CudaTarget]] = {"cpu": CpuTarget, "cuda": CudaTarget}
+
+
+def parse_target(text: str) -> Target:
+    """Read `cpu`, `cpu:PROCESSOR` or `cuda:ARCHITECTURE`; CompileError for others."""
+    kind = _KINDS.get(text.partition(":")[0])
+    if kind is None:
+        raise CompileError(
+            f"unknown target {text!r}",
+            expected="cpu, cpu:PROCESSOR or cuda:ARCHITECTURE",
+            fix="give, for instance, --target cpu or --target cuda:sm_90",
+        )
+    return kind.parse(text)
+
+
+def split_targets(texts: Iterable[str]) -> tuple[str, ...]:
+    """The names in comma lists, each once: `cuda:sm_90,sm_120` is two of kind cuda."""
+    return tuple(dict.fromkeys(name for text in texts for name in _split(text)))
+
+
+def _split(text: str) -> Iterator[str]:
+    kind = ""
+    for piece in text.split(","):
+        named, _, rest = piece.partition(":")
+        if rest or named in _KINDS:
+            kind = named
+            yield piece
+        else:
+            yield f"{kind}:{piece}" if kind else piece

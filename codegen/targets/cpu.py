@@ -108,6 +108,17 @@ class CpuTarget:
         return self.amx and self.has_avx512_bf16 and bool(x86.amx_flags(self.processor))
 
     @property
+    def vector_bits(self) -> int:
+        """Bits of the widest registers that hold vectors of integers."""
+        flags = x86.required_flags(self.processor)
+        return 512 if self.has_avx512 else 256 if "avx2" in flags else 128
+
+    @property
+    def has_f16c(self) -> bool:
+        """Whether float16 is widened by an instruction."""
+        return "f16c" in x86.required_flags(self.processor)
+
+    @property
     def has_fma(self) -> bool:
         """Whether a multiply-add rounds once."""
         return "fma" in x86.required_flags(self.processor)

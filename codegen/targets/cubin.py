@@ -139,6 +139,7 @@ def _type_of(argument: Argument | None) -> str:
 def _ptx(source: Source, target: CudaTarget) -> tuple[str, dict[str, Any]]:
     """Triton's stages up to PTX, and what they note about the code."""
     from triton.backends.compiler import GPUTarget
+    from triton.backends.nvidia.compiler import ptx_get_version
     from triton.compiler import ASTSource, make_backend
     from triton.compiler.compiler import ir
 
@@ -154,6 +155,7 @@ def _ptx(source: Source, target: CudaTarget) -> tuple[str, dict[str, Any]]:
             "num_warps": source.warps,
             "num_stages": source.stages,
             "enable_fp_fusion": source.fusion,
+            "ptx_version": ptx_get_version(assembler_version(target)),
         }
     )
     stages: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """The format of an artifact: records, validated reading, crash-safe writing."""
 
-from runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json
+from runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json, is_gpu
 from runtime.artifact.dims import Dim, Polynomial, Symbol, Symbols, dim_of, evaluate
 from runtime.artifact.golden import (
     Golden,
@@ -28,6 +28,7 @@ from runtime.artifact.gpu import (
     SlabsInfo,
 )
 from runtime.artifact.manifest import (
+    CalibrationInfo,
     FileInfo,
     FormatVersion,
     GoldenKind,
@@ -35,11 +36,14 @@ from runtime.artifact.manifest import (
     Manifest,
     ModelInfo,
     PassInfo,
+    QuantizationInfo,
+    QuantizedTensor,
     Rejection,
     TargetInfo,
     TensorInfo,
 )
 from runtime.artifact.program import (
+    MODEL_PHASES,
     InputName,
     Observation,
     Paging,
@@ -53,6 +57,7 @@ from runtime.artifact.program import (
     pool_symbol,
 )
 from runtime.artifact.reader import Artifact, open_artifact
+from runtime.artifact.seeded import SEEDED, Fill, SeededTensors, SeededWeights
 from runtime.artifact.tensors import MappedTensors, StoredTensor, TensorSpec, TensorWriter
 from runtime.artifact.writer import (
     GOLDEN_NAME,
@@ -68,14 +73,18 @@ __all__ = [
     "GOLDEN_NAME",
     "GOLDEN_TENSORS_NAME",
     "MANIFEST_NAME",
+    "MODEL_PHASES",
     "PROGRAM_NAME",
+    "SEEDED",
     "ArgumentInfo",
     "ArgumentKind",
     "Artifact",
     "ArtifactWriter",
+    "CalibrationInfo",
     "Dim",
     "ElementType",
     "FileInfo",
+    "Fill",
     "FormatVersion",
     "Golden",
     "GoldenKind",
@@ -100,9 +109,13 @@ __all__ = [
     "PhaseName",
     "Polynomial",
     "Program",
+    "QuantizationInfo",
+    "QuantizedTensor",
     "RandomArgument",
     "Rejection",
     "ScratchArgument",
+    "SeededTensors",
+    "SeededWeights",
     "SlabsInfo",
     "Step",
     "StoredArgument",
@@ -122,6 +135,7 @@ __all__ = [
     "canonical_json",
     "dim_of",
     "evaluate",
+    "is_gpu",
     "narrow_bfloat16",
     "open_artifact",
     "pool_symbol",

@@ -44,6 +44,11 @@ def align(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
+def is_gpu(target: str) -> bool:
+    """Whether a target of this name, such as `cuda:sm_90`, is a GPU."""
+    return target.partition(":")[0] == "cuda"
+
+
 def canonical_json(record: BaseModel) -> bytes:
     """The one byte string that stands for `record`: sorted keys, no defaults left out."""
     return canonical_document(record.model_dump(mode="json"))

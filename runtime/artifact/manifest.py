@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from runtime.artifact.base import Frozen
+from runtime.artifact.seeded import SeededWeights
 
 MAJOR = 1
 MINOR = 1
@@ -60,6 +61,51 @@ class TensorInfo(Frozen):
     layout: str
 
 
+class QuantizedTensor(Frozen):
+    """A tensor of the checkpoint in a quantised model.
+
+    `role` is what it is for, `encoding` how it is stored (`plain`: as it was). Errors are the root
+    of the lost part of the squares: of the weight, and of the linear's outputs for the
+    calibration text; None where that is not known.
+    """
+
+    role: str
+    encoding: str
+    weight_error: float | None = None
+    output_error: float | None = None
+
+
+class CalibrationInfo(Frozen):
+    """The text that the rounding was fitted to: `sha256` of its token ids as int32."""
+
+    origin: str
+    tokens: PositiveInt
+    sha256: str
+    activation_order: bool = False
+
+
+class QuantizationInfo(Frozen):
+    """How the integers of a model came about: `rounding` is gptq, nearest, or the checkpoint's.
+
+    `scheme` is the encoding that was asked for, or the format of the checkpoint.
+    """
+
+    scheme: str
+    rounding: str = Field(pattern="^(gptq|nearest|checkpoint)$")
+    calibration: CalibrationInfo | None = None
+    tensors: dict[str, QuantizedTensor]
+
+    def __str__(self) -> str:
+        """How the integers came about, in a line."""
+        if self.rounding == "checkpoint":
+            return f"{self.scheme}, as the checkpoint stores it"
+        if self.calibration is None:
+            return f"{self.scheme}, each value rounded to the nearest"
+        found = self.calibration
+        order = ", in activation order" if found.activation_order else ""
+        return f"{self.scheme} by GPTQ on {found.tokens} tokens of {found.origin}{order}"
+
+
 class FileInfo(Frozen):
     """Size in bytes and SHA-256 (lower-case hexadecimal) of a file."""
 
@@ -111,7 +157,8 @@ class GoldenKind(Frozen):
 class Manifest(Frozen):
     """The first file to be read. `files` and `digest` are filled in by the writer.
 
-    `context` and `chunk` are the defaults at load, in tokens. `versions` are those of the
+    `context` and `chunk` are the defaults at load, in tokens. `seeded` stands in place of weight
+    files where the weights are random. `versions` are those of the
     packages that made the artifact; the runtime checks `apache-tvm-ffi`.
     """
 
@@ -125,6 +172,8 @@ class Manifest(Frozen):
     versions: dict[str, str]
     tensors: dict[str, TensorInfo] = Field(default_factory=dict)
     weight_files: tuple[str, ...] = ()
+    seeded: SeededWeights | None = None
+    quantization: QuantizationInfo | None = None
     golden: GoldenKind | None = None
     passes: tuple[PassInfo, ...] = ()
     kernels: tuple[KernelInfo, ...] = ()

@@ -32,12 +32,18 @@ class PhaseName(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
     LOGITS = "logits"
+    SAMPLE = "sample"
+    """Optional: chooses a token from each row of logits, where a device can."""
+
+
+MODEL_PHASES = (PhaseName.PREFILL, PhaseName.DECODE, PhaseName.LOGITS)
+"""The phases that every target has."""
 
 
 class InputName(StrEnum):
     """The inputs, all int32, that the runtime writes before each step (live part only).
 
-    Values of kind `input` carry these names, and every program has them all.
+    Values of kind `input` carry these names, and every program has all but `sampling`.
     """
 
     CONTROL = "control"
@@ -62,9 +68,13 @@ class InputName(StrEnum):
     """[slots, sequence_compressed_pages]."""
     LOGIT_ROWS = "logit_rows"
     """[logit_rows]: the step's tokens whose logits are wanted."""
+    SAMPLING = "sampling"
+    """[logit_rows, 4]: how a row's token is chosen: the bits of float32 temperature, top_p and a
+    number from [0, 1) in words 0, 1 and 3, top_k in word 2. Only where there is a sample phase."""
 
 
 INPUT_NAMES = frozenset(name.value for name in InputName)
+REQUIRED_INPUTS = INPUT_NAMES - {InputName.SAMPLING.value}
 
 
 class Value(Frozen):
@@ -89,8 +99,8 @@ class Phase(Frozen):
 
     `live` gives the first and the last step (inclusive, counted from the phase's own first step)
     of every activation and workspace that the phase touches. On the timeline
-    prefill ++ decode ++ logits a value of several phases is live from its first to its last
-    mention. `alias` names for a value the one whose storage it shares, offset 0.
+    prefill ++ decode ++ logits ++ sample a value of several phases is live from its first to its
+    last mention. `alias` names for a value the one whose storage it shares, offset 0.
     """
 
     steps: tuple[Step, ...]
@@ -103,6 +113,11 @@ class TargetProgram(Frozen):
 
     library: str
     phases: dict[PhaseName, Phase]
+
+    def mentioned(self) -> frozenset[str]:
+        """The names of all values that its steps are called with."""
+        steps = (step for phase in self.phases.values() for step in phase.steps)
+        return frozenset(name for step in steps for name in step.arguments)
 
 
 class Observation(Frozen):
@@ -144,7 +159,7 @@ class Program(Frozen):
     @model_validator(mode="after")
     def _names_resolve(self) -> "Program":
         self._check_known("logits", [self.logits])
-        self._check_known("inputs", INPUT_NAMES)
+        self._check_known("inputs", REQUIRED_INPUTS)
         for target, program in self.targets.items():
             for name, phase in program.phases.items():
                 self._check_phase(f"targets.{target}.{name.value}", phase)
@@ -154,6 +169,13 @@ class Program(Frozen):
         for name, value in self.values.items():
             _check_value(name, value)
         return self
+
+    def values_of(self, target: str) -> dict[str, Value]:
+        """The values that a target can touch: all but those that only other targets mention."""
+        others = {name for program in self.targets.values() for name in program.mentioned()}
+        others -= self.targets[target].mentioned()
+        shared = {name for name, value in self.values.items() if value.kind is ValueKind.INPUT}
+        return {n: v for n, v in self.values.items() if n not in others or n in shared}
 
     def _check_known(self, where: str, names) -> None:
         unknown = [name for name in names if name not in self.values]

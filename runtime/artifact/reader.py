@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from runtime.artifact.base import Frozen, canonical_document
+from runtime.artifact.base import Frozen, align, canonical_document, is_gpu
 from runtime.artifact.golden import Golden
+from runtime.artifact.gpu import GpuLibrary
 from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
 from runtime.artifact.paths import regular_file
 from runtime.artifact.processor import architecture, missing_instructions, processor_flags
@@ -41,8 +42,30 @@ class Artifact:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weight files, which are mapped whole."""
+        """Bytes of all weights: of the files, or of what is made from a seed."""
+        seeded = self.manifest.seeded
+        return self.mapped_bytes if seeded is None else seeded.nbytes
+
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of the weight files."""
         return sum(self.manifest.files[path].size for path in self.manifest.weight_files)
+
+    def weights_of(self, target: str) -> tuple[str, ...]:
+        """The weights that the kernels of a target read, in the order of their files."""
+        used = self.program.targets[target].mentioned()
+        return tuple(name for name in self.weights if name in used)
+
+    def weight_files_of(self, target: str) -> tuple[str, ...]:
+        """The weight files that hold some of them."""
+        return tuple(dict.fromkeys(self.weights[name][0] for name in self.weights_of(target)))
+
+    def weight_bytes_of(self, target: str) -> int:
+        """Bytes of a target's weights in memory: whole files on a CPU, which maps them."""
+        if is_gpu(target) or self.manifest.seeded is not None:
+            specs = (self.weights[name][1].spec for name in self.weights_of(target))
+            return sum(align(spec.nbytes) for spec in specs)
+        return sum(self.manifest.files[path].size for path in self.weight_files_of(target))
 
     def has(self, path: str) -> bool:
         """True if the artifact has this file."""
@@ -82,8 +105,18 @@ class Artifact:
             with self.path(path).open("rb") as file:
                 self._check_hash(path, hashlib.file_digest(file, "sha256").hexdigest())
 
+    def gpu_library(self, target: str) -> GpuLibrary:
+        """The table of a GPU target's kernels, its hash and every place in the cubins checked."""
+        path = self.target(target).library
+        library = _parse(GpuLibrary, self.read_bytes(path), self.directory / path)
+        size = self.path(library.cubins).stat().st_size
+        for symbol, kernel in library.kernels.items():
+            if any(launch.offset + launch.size > size for launch in kernel.launches()):
+                raise _damaged(self.directory / path, f"{symbol} lies beyond the end of the cubins")
+        return library
+
     def target(self, name: str) -> TargetInfo:
-        """A target of the artifact whose library this machine can execute."""
+        """A target of the artifact; one for processors only if this one can execute it."""
         info = self.manifest.targets.get(name)
         if info is None or name not in self.program.targets:
             raise ArtifactError(
@@ -92,7 +125,8 @@ class Artifact:
                 expected=f"one of {', '.join(sorted(self.program.targets))}",
                 fix=f"compile again with --target {name}",
             )
-        self._check_processor(info)
+        if not is_gpu(name):
+            self._check_processor(info)
         return info
 
     def _check_processor(self, info: TargetInfo) -> None:
@@ -195,7 +229,7 @@ def _read_program(directory: Path, manifest: Manifest) -> Program:
 
 
 def _read_weights(directory: Path, manifest: Manifest) -> dict[str, tuple[str, StoredTensor]]:
-    weights: dict[str, tuple[str, StoredTensor]] = {}
+    weights = {} if manifest.seeded is None else manifest.seeded.places()
     for name in manifest.weight_files:
         if name not in manifest.files:
             raise _damaged(directory / name, "the file is not listed among the files")

@@ -14,14 +14,15 @@ from runtime.artifact import (
     Program,
     Step,
     Symbols,
+    TargetProgram,
     Value,
     ValueKind,
     align,
     evaluate,
     widen_bfloat16,
 )
-from runtime.memory import POISON
-from runtime.program import PreparedPhase
+from runtime.cpu.program import CpuProgram
+from runtime.device import POISON, Hooks, StepSizes
 
 WEIGHT_SETS = 8
 """Layers whose weights take turns."""
@@ -143,40 +144,51 @@ class Case:
         return work[: array.nbytes].view(array.dtype).reshape(array.shape)
 
 
-class CapturingPhase(PreparedPhase):
-    """A phase that takes a case of every kernel of its own, of the first step that calls it."""
+class Capturing:
+    """A program that takes a case of every kernel of a phase, of the first step that calls it."""
 
     def __init__(
         self,
-        name: PhaseName,
-        phase: PreparedPhase,
-        steps: Sequence[Step],
-        program: Program,
+        program: CpuProgram,
+        target: TargetProgram,
+        values: Program,
         cases: dict[tuple[PhaseName, str], Case],
     ) -> None:
         """`cases` receives what is taken."""
-        super().__init__(phase.calls)
-        self._name, self._steps, self._program, self._cases = name, steps, program, cases
+        self._program, self._target = program, target
+        self._values, self._cases = values, cases
 
-    def run(self) -> None:
+    @property
+    def phases(self) -> frozenset[PhaseName]:
+        """The phases that there are."""
+        return self._program.phases
+
+    def run(self, phase: PhaseName, sizes: StepSizes, hooks: Hooks | None = None) -> None:
         """Run every step, and before the first of each kernel copy its operands."""
+        self._program.enter()
         seen: set[str] = set()
-        for (kernel, arguments), step in zip(self.calls, self._steps, strict=True):
+        steps = self._target.phases[phase].steps
+        for (kernel, arguments), step in zip(self._program.calls[phase], steps, strict=True):
             if step.kernel not in seen:
                 seen.add(step.kernel)
-                weights = self._weights(step.kernel)
-                case = Case(self._name, step, self._program, arguments, weights)
-                self._cases[self._name, step.kernel] = case
+                weights = self._weights(phase, step.kernel)
+                case = Case(phase, step, self._values, arguments, weights)
+                self._cases[phase, step.kernel] = case
             kernel(*arguments)
 
-    def _weights(self, symbol: str) -> list[list[Any]]:
+    def close(self) -> None:
+        """Let go of the program."""
+        self._program.close()
+
+    def _weights(self, phase: PhaseName, symbol: str) -> list[list[Any]]:
+        steps = self._target.phases[phase].steps
         found = [
             [
                 argument
                 for argument, name in zip(arguments, step.arguments, strict=True)
-                if self._program.values[name].kind is ValueKind.WEIGHT
+                if self._values.values[name].kind is ValueKind.WEIGHT
             ]
-            for (_, arguments), step in zip(self.calls, self._steps, strict=True)
+            for (_, arguments), step in zip(self._program.calls[phase], steps, strict=True)
             if step.kernel == symbol
         ]
         return found[:WEIGHT_SETS]

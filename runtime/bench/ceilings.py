@@ -16,7 +16,7 @@ from runtime.artifact.ceilings import (
     Ceiling,
     ceilings_path,
 )
-from runtime.device import CpuDevice
+from runtime.cpu.device import CpuDevice
 from runtime.errors import ArtifactError
 from runtime.timing import Sample, Summary, sample, summarise
 
@@ -56,6 +56,7 @@ class CeilingProbe:
             )
         ceilings = replace(artifact, libraries={target: artifact.path(path)})
         self._device = CpuDevice(ceilings, target, threads)
+        self._device.open()
         self._kinds = [
             kind for kind in ARITHMETIC[artifact.manifest.dtype] if self._device.has(kind)
         ]

@@ -19,11 +19,11 @@ import numpy as np
 
 import runtime
 from runtime.artifact import PhaseName, Value
-from runtime.bench.cases import CapturingPhase, Case
+from runtime.bench.cases import Capturing, Case
 from runtime.bench.ceilings import CeilingProbe
 from runtime.bench.costs import Live
-from runtime.bench.recording import Recording
-from runtime.device import CpuDevice
+from runtime.bench.recording import Recording, calls_of
+from runtime.cpu.device import CpuDevice
 from runtime.errors import SalaError
 from runtime.timing import Sample, Stopwatch, sample, summarise
 
@@ -115,7 +115,9 @@ class Trials:
         if library not in self._libraries:
             libraries = {self._target: Path(library)}
             artifact = replace(self._artifact, libraries=libraries)
-            self._libraries[library] = CpuDevice(artifact, self._target, self._threads)
+            device = CpuDevice(artifact, self._target, self._threads)
+            device.open()
+            self._libraries[library] = device
         wanted = [Value.model_validate(each) for each in workspaces]
         return case.calls(
             self._libraries[library].kernel(case.symbol),
@@ -127,7 +129,7 @@ class Trials:
     def _read(self, length: int) -> None:
         """Prefill and one step of decode, recorded; then the last chunk and a step again, taken."""
         program = self._artifact.program
-        phases = program.targets[self._target].phases
+        own = program.targets[self._target]
         vocabulary = self._model.vocabulary
         tokens = np.random.default_rng(0).integers(0, vocabulary, length).astype(np.int32)
         with self._model.sequence() as sequence:
@@ -149,9 +151,7 @@ class Trials:
         with (
             self._model.sequence() as sequence,
             self._model.wrapped(
-                lambda name, phase: CapturingPhase(
-                    name, phase, phases[name].steps, program, self._cases
-                )
+                lambda bound: Capturing(calls_of(bound), own, program, self._cases)
             ),
         ):
             sequence.append(tokens)

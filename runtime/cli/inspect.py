@@ -42,12 +42,24 @@ FAILED = 1
 )
 @click.option("--batch", type=click.IntRange(min=1), default=1, help="Sequences of one step.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
-@click.option("--target", default="cpu", help="Target whose program is planned.")
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="Device that is planned for or verified on: cpu, cuda or the number of a GPU, cuda:1.  "
+    "[default: cpu, if the artifact has code for one]",
+)
+@click.option("--target", help="Target whose program is planned.  [default: one of the device]")
 @click.option(
     "--kernels",
     is_flag=True,
     show_default=False,
     help="Kernels, the rules that chose them, and why others refused.",
+)
+@click.option(
+    "--weights",
+    is_flag=True,
+    show_default=False,
+    help="Every tensor, how it is stored, and the error of those that were quantised.",
 )
 @click.option("--ir", is_flag=True, show_default=False, help="Print the captured graph.")
 @click.option(
@@ -95,27 +107,32 @@ def _inspect(options: dict[str, Any]) -> int:
 def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Section], int]":
     """What was asked for, and the exit code; the manifest where nothing was."""
     from runtime.cli import sections as make
-    from runtime.cli.memory_section import MemoryRequest, memory_section
+    from runtime.cli.memory_section import MemoryRequest, memory_section, planned_target
+    from runtime.cli.weights_section import weights_section
 
     planning = {
-        "target": options["target"],
         "contexts": options["context"],
         "batch": options["batch"],
         "threads": options["threads"] or len(os.sched_getaffinity(0)),
         "plot": options["plot"],
     }
-    chosen = {name: options[name] for name in ("memory", "kernels", "ir", "verify")}
+    chosen = {name: options[name] for name in ("memory", "kernels", "weights", "ir", "verify")}
     chosen["memory"] = chosen["memory"] or bool(options["context"] or options["plot"])
     made: list[Section] = []
     if not any(chosen.values()):
         made.append(make.manifest_section(artifact))
     if chosen["memory"]:
-        made.append(memory_section(artifact, MemoryRequest(**planning)))
+        target = planned_target(artifact, options["device"], options["target"])
+        made.append(memory_section(artifact, MemoryRequest(target, **planning)))
     if chosen["kernels"]:
         made.append(make.kernels_section(artifact))
+    if chosen["weights"]:
+        made.append(weights_section(artifact))
     if chosen["ir"]:
         made.append(make.graph_section(artifact))
     if not chosen["verify"]:
         return made, 0
-    section, passed = make.verify_section(artifact, threads=planning["threads"])
+    section, passed = make.verify_section(
+        artifact, threads=planning["threads"], device=options["device"]
+    )
     return [*made, section], 0 if passed else FAILED

@@ -7,11 +7,12 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from runtime.artifact.base import is_gpu
 from runtime.artifact.reader import Artifact
 from runtime.cli.common import table, write_whole
 from runtime.cli.plot import arena_svg
 from runtime.cli.sections import Section
-from runtime.errors import RequestError
+from runtime.errors import RequestError, SalaError
 from runtime.plan import (
     PART_NAMES,
     USUAL_BUDGETS,
@@ -24,6 +25,7 @@ from runtime.plan import (
     plan_memory,
     token_parts,
 )
+from runtime.targets import CPU
 from runtime.units import format_bytes, format_tokens
 
 _USUAL_CONTEXTS = tuple(1 << power for power in (12, 15, 17, 19, 20))
@@ -45,22 +47,16 @@ class MemoryRequest:
 
 def memory_section(artifact: Artifact, request: MemoryRequest) -> Section:
     """The plan of the artifact for each context; no weight is read and nothing is loaded."""
-    if request.target not in artifact.program.targets:
-        raise RequestError(
-            f"the artifact has no target {request.target!r}",
-            expected=f"one of {', '.join(sorted(artifact.program.targets))}",
-        )
     default = artifact.manifest.context
     chosen = request.contexts or sorted({default, *(c for c in _USUAL_CONTEXTS if c > default)})
     sizes = [_sizes(artifact, request, context) for context in chosen]
-    program, weights = artifact.program, artifact.weight_bytes
+    program, weights = artifact.program, artifact.weight_bytes_of(request.target)
     plans = [plan_memory(program, request.target, each, weights) for each in sizes]
     longest = max(sizes, key=lambda each: each.context)
     tokens = token_parts(program, request.target, longest)
-    machine = _machine_bytes(artifact)
-    budgets = largest_contexts(
-        program, request.target, sizes[0], weights, (machine, *USUAL_BUDGETS)
-    )
+    machine = _machine_bytes(artifact, request)
+    known = USUAL_BUDGETS if machine is None else (machine, *USUAL_BUDGETS)
+    budgets = largest_contexts(program, request.target, sizes[0], weights, known)
     documents = [memory_document(plan) for plan in plans]
     document = documents[0] | growth_document(tokens, budgets) | {"machine_bytes": machine}
     views = (_parts_table(plans, tokens, request), _budget_table(budgets, machine, request))
@@ -81,23 +77,46 @@ def _sizes(artifact: Artifact, request: MemoryRequest, context: int) -> Sizes:
         batch=request.batch,
         chunk=min(artifact.manifest.chunk, context),
         sequences=request.batch,
-        workers=request.threads,
+        workers=1 if is_gpu(request.target) else request.threads,
     )
 
 
-def _machine_bytes(artifact: Artifact) -> int:
-    """What a loader could take here now: free memory, and the weights, which are file memory."""
-    from runtime.memory import available_memory  # loads the kernel interface
+def planned_target(artifact: Artifact, device: str | None, target: str | None) -> str:
+    """The target `target`, or the one of the device; the newest GPU's where none is here."""
+    targets = sorted(artifact.program.targets)
+    if target is None:
+        on_gpu = all(map(is_gpu, targets)) if device is None else is_gpu(device)
+        own = [name for name in targets if is_gpu(name) is on_gpu]
+        newest = max(own, key=lambda name: (len(name), name), default=device or CPU)
+        target = CPU if CPU in own else newest
+    if target not in targets:
+        raise RequestError(
+            f"the artifact has no target {target!r}", expected=f"one of {', '.join(targets)}"
+        )
+    return target
 
-    return available_memory() + artifact.weight_bytes
+
+def _machine_bytes(artifact: Artifact, request: MemoryRequest) -> int | None:
+    """What a loader could take here now; None where the GPU or the processor is not here."""
+    from runtime.choose_device import choose_device  # loads the kernel interface
+
+    try:
+        device = choose_device(artifact, None, request.target, request.threads)
+    except SalaError:
+        return None
+    try:
+        return device.available()
+    finally:
+        device.close()
 
 
 def _parts_table(
     plans: Sequence[MemoryPlan], tokens: Mapping[Part, float], request: MemoryRequest
 ) -> Table:
+    shared = "" if is_gpu(request.target) else f", {request.threads} threads"
     names = [f"context {format_tokens(plan.sizes.context)}" for plan in plans]
     columns = (*names, "one more token")
-    title = f"memory, batch {request.batch}, target {request.target}, {request.threads} threads"
+    title = f"memory, batch {request.batch}, target {request.target}{shared}"
     made = table(title, "", *columns, numbers=columns)
     for part, name in PART_NAMES.items():
         held = (format_bytes(plan.parts[part]) for plan in plans)
@@ -111,12 +130,13 @@ def _token_text(size: float) -> str:
     return f"{size:.6g} B" if size else ""
 
 
-def _budget_table(budgets: Mapping[int, int], machine: int, request: MemoryRequest) -> Table:
+def _budget_table(budgets: Mapping[int, int], machine: int | None, request: MemoryRequest) -> Table:
     title = f"\nlargest context, batch {request.batch}"
     made = table(title, "memory", "context", numbers=("context",))
     for budget, context in budgets.items():
         name = format_bytes(budget)
         if budget == machine:
-            name += ", free on this machine now, with the mapped weights"
+            held = "for a model" if is_gpu(request.target) else "with the mapped weights"
+            name += f", free on this machine now, {held}"
         made.add_row(name, f"{context} ({context / 1024:.0f}K)" if context else "none")
     return made

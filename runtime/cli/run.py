@@ -74,7 +74,13 @@ if TYPE_CHECKING:
     type=TOKENS,
     help="Longest sequence, prompt and answer; 1K is 1024.  [default: the artifact's]",
 )
-@click.option("--memory", type=BYTES, help="Memory that may be taken, such as 8GiB.")
+@click.option("--memory", type=BYTES, help="Memory of the device that may be taken, such as 8GiB.")
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="cpu, cuda or the number of a GPU, cuda:1.  "
+    "[default: cpu, if the artifact has code for one]",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
 @click.option(
     "--json",

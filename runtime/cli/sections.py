@@ -10,8 +10,10 @@ from rich.text import Text
 
 from runtime.artifact import PhaseName
 from runtime.artifact.reader import Artifact
+from runtime.artifact.seeded import WARNING
 from runtime.chat import TEMPLATE_FILE
 from runtime.cli.common import table
+from runtime.cli.gpu_code import code_tables, launches_of
 from runtime.tokenizer import TOKENIZER_FILE
 from runtime.units import format_bytes, format_tokens
 
@@ -44,9 +46,9 @@ def manifest_section(artifact: Artifact) -> Section:
 
 
 def kernels_section(artifact: Artifact) -> Section:
-    """The kernels, how often each phase calls them, and which rules were refused."""
+    """The kernels, how often each phase calls them, which rules were refused, and GPU code."""
     manifest, document = artifact.manifest, []
-    calls = _calls(artifact)
+    calls, launches = _calls(artifact), launches_of(artifact)
     columns = ("prefill", "decode", "logits")
     made = table("kernels", "kernel", "family", "rule", *columns, "refused", numbers=columns)
     for kernel in manifest.kernels:
@@ -55,8 +57,10 @@ def kernels_section(artifact: Artifact) -> Section:
         made.add_row(
             kernel.symbol, kernel.family, kernel.rule, *map(str, counts.values()), refusals
         )
-        document.append(kernel.model_dump(mode="json") | {"calls": counts})
-    return Section("kernels", document, (made,))
+        code = launches.get((kernel.target, kernel.symbol))
+        known = {} if code is None else {"launches": code}
+        document.append(kernel.model_dump(mode="json") | {"calls": counts} | known)
+    return Section("kernels", document, (made, *code_tables(artifact)))
 
 
 def graph_section(artifact: Artifact) -> Section:
@@ -85,6 +89,8 @@ def _facts(artifact: Artifact) -> dict[str, str]:
         "context": f"{format_tokens(manifest.context)} by default, prefill in chunks of "
         f"{format_tokens(manifest.chunk)}",
         "weights": f"{len(artifact.weights)} tensors, {format_bytes(artifact.weight_bytes)}",
+        "warning": "" if manifest.seeded is None else WARNING,
+        "quantized": str(manifest.quantization or ""),
         "text": _text_support(artifact),
         "golden": manifest.golden.kind if manifest.golden else "none",
         "format": str(manifest.format),
@@ -114,11 +120,13 @@ def _calls(artifact: Artifact) -> Counter[tuple[str, str, str]]:
     )
 
 
-def verify_section(artifact: Artifact, *, threads: int) -> tuple[Section, bool]:
+def verify_section(
+    artifact: Artifact, *, threads: int, device: str | None = None
+) -> tuple[Section, bool]:
     """Every golden vector run here, and whether all hold."""
     from runtime.verify import VectorKind, verify_artifact  # loads the kernels
 
-    report = verify_artifact(artifact, threads=threads)
+    report = verify_artifact(artifact, threads=threads, device=device)
     made = table("golden vectors", "vector", "kind", "largest difference", "result")
     document: list[dict[str, Any]] = []
     for result in report.results:

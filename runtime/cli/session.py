@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 import runtime
+from runtime.artifact.seeded import WARNING
+from runtime.cli.bars import prompt_bar, weights_bar
 from runtime.cli.common import notes, print_json
 from runtime.cli.prompt import Ask, conversation_ids
 from runtime.cli.summary import describe, describe_saved, saved_summary, summary
@@ -19,7 +19,6 @@ from runtime.tokenizer import Tokenizer
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
-_PROGRESS_FROM_TOKENS = 256
 _END_WORDS = ("/quit", "/exit")
 
 
@@ -35,13 +34,17 @@ class Session:
         self._state: Path | None = options["state"]
         silent = ask.text is None and not ask.chat and not Tokenizer.exists(self._artifact)
         self._in_ids = ask.ids is not None or silent
+        self._console = notes()
         self._model = runtime.load(
             self._artifact,
             context=options["context"],
             memory=options["memory"],
             threads=options["threads"],
+            device=options["device"],
+            progress=weights_bar(self._console),
         )
-        self._console = notes()
+        if self._model.artifact.manifest.seeded is not None:
+            self._console.print(f"warning: {WARNING}", soft_wrap=True)
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""
@@ -62,7 +65,7 @@ class Session:
         with self._sequence() as sequence:
             try:
                 if token_ids:
-                    with self._bar(len(token_ids)) as advance:
+                    with prompt_bar(self._console, len(token_ids)) as advance:
                         sequence.append(token_ids, advance)
             except KeyboardInterrupt:
                 self._console.print("interrupted, nothing is saved")
@@ -139,29 +142,9 @@ class Session:
     def _generation(self, token_ids: list[int], sequence: Sequence) -> Iterator[Generation]:
         """A generation for `token_ids` with a bar on standard error while the prompt is read."""
         with (
-            self._bar(len(token_ids)) as advance,
+            prompt_bar(self._console, len(token_ids)) as advance,
             self._model.generation(
-                token_ids, self._options, progress=advance, sequence=sequence
+                token_ids, self._options, progress=advance, sequence=sequence, spends=True
             ) as generation,
         ):
             yield generation
-
-    @contextmanager
-    def _bar(self, total: int):
-        if total < _PROGRESS_FROM_TOKENS or not self._console.is_terminal:
-            yield None
-            return
-        columns = (TextColumn("prompt"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        bar = Progress(*columns, console=self._console, transient=True)
-        task = bar.add_task("prompt", total=total)
-
-        def advance(done: int) -> None:
-            bar.update(task, completed=done)
-            if done >= total:
-                bar.stop()
-
-        bar.start()
-        try:
-            yield advance
-        finally:
-            bar.stop()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from runtime.artifact import is_gpu
 from runtime.generation import Finish, Generation
 from runtime.model import Model
 from runtime.units import format_bytes
@@ -14,6 +15,8 @@ _ENDINGS = {
     Finish.CONTEXT: "the end of the context (--context)",
 }
 INTERRUPTED = "interrupted"
+_LOADED = ("context", "chunk", "threads", "target", "device", "memory", "random_weights")
+"""What every report takes from the model's `info`."""
 
 
 def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict[str, Any]:
@@ -33,14 +36,14 @@ def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict
             "seconds": generation.decode_seconds,
             "tokens_per_second": generation.decode_rate,
         },
-        **{name: info[name] for name in ("context", "chunk", "threads", "memory")},
+        **{name: info[name] for name in _LOADED},
     }
 
 
 def summary(report: dict[str, Any]) -> str:
     """The report of `describe` in three lines."""
     prefill, decode, memory = report["prefill"], report["decode"], report["memory"]
-    finish = report["finish"]
+    finish, weights = report["finish"], _weights(report)
     ending = f"ended by {_ENDINGS[Finish(finish)]}" if finish != INTERRUPTED else INTERRUPTED
     return (
         f"prompt {report['prompt_tokens']} tokens in {prefill['seconds']:.3f} s "
@@ -49,8 +52,14 @@ def summary(report: dict[str, Any]) -> str:
         f"({decode['tokens_per_second']:.1f} tokens/s), {ending}\n"
         f"memory {format_bytes(memory['planned_bytes'])} planned, "
         f"{format_bytes(memory['total_bytes'])} used, of it "
-        f"{format_bytes(memory['parts']['weights'])} mapped weights; {report['threads']} threads"
+        f"{format_bytes(memory['parts']['weights'])} {weights}; {report['device']}"
     )
+
+
+def _weights(report: dict[str, Any]) -> str:
+    if report["random_weights"]:
+        return "random weights"
+    return "weights" if is_gpu(report["target"]) else "mapped weights"
 
 
 def describe_saved(
@@ -67,7 +76,7 @@ def describe_saved(
             "seconds": seconds,
             "tokens_per_second": new_tokens / seconds if seconds else 0.0,
         },
-        **{name: info[name] for name in ("context", "chunk", "threads", "memory")},
+        **{name: info[name] for name in _LOADED},
     }
 
 

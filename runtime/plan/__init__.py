@@ -4,6 +4,7 @@ from runtime.plan.fit import largest_batch, largest_context, require_fit
 from runtime.plan.growth import USUAL_BUDGETS, largest_contexts, token_parts
 from runtime.plan.memory import (
     LAST_LOGITS,
+    TABLES,
     TOKEN_IDS,
     MemoryPlan,
     Part,
@@ -11,6 +12,7 @@ from runtime.plan.memory import (
     arena_buffers,
     measure,
     plan_memory,
+    text_shape,
 )
 from runtime.plan.packing import Buffer, Packing, pack
 from runtime.plan.report import PART_NAMES, growth_document, memory_document, memory_sentence
@@ -19,6 +21,7 @@ from runtime.plan.sizes import Sizes
 __all__ = [
     "LAST_LOGITS",
     "PART_NAMES",
+    "TABLES",
     "TOKEN_IDS",
     "USUAL_BUDGETS",
     "Buffer",
@@ -38,5 +41,6 @@ __all__ = [
     "pack",
     "plan_memory",
     "require_fit",
+    "text_shape",
     "token_parts",
 ]

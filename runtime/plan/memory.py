@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
 
-from runtime.artifact.base import ElementType, align
+from runtime.artifact.base import ElementType, align, is_gpu
 from runtime.artifact.dims import Dim, Symbol, Symbols, dim_of, evaluate
 from runtime.artifact.program import (
+    InputName,
     PhaseName,
     Program,
     TargetProgram,
@@ -23,7 +24,12 @@ MAX_BYTES = 1 << 47
 LAST_LOGITS = "last_logits"
 """The runtime's own buffer: the newest logits of each sequence, [slots, columns of the logits]."""
 TOKEN_IDS = "token_ids"
-"""The runtime's own buffer: the tokens of each sequence, int32 [slots, tokens of its pages]."""
+"""The runtime's own buffer: the tokens of each sequence, int32 [slots, tokens of its pages].
+
+No kernel reads it, so that it lies beside the plan where the plan is not of the host's memory.
+"""
+TABLES = (InputName.PAGE_TABLE.value, InputName.COMPRESSED_TABLE.value)
+"""The inputs that are much larger than what changes from step to step."""
 
 
 class Part(StrEnum):
@@ -90,7 +96,7 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
     parts[Part.ARENA] = packing.total
     places: dict[str, Placed] = {}
     offset = packing.total
-    for name, value in _outside_arena(program).items():
+    for name, value in _outside_arena(program, target).items():
         shape, size = measure(name, value, symbols)
         places[name] = Placed(value, shape, offset, size)
         parts[_part(value)] += align(size)
@@ -100,11 +106,12 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
         shape, size = measure(name, program.values[name], symbols)
         root = packing.offsets[_root(aliases, name)]
         places[name] = Placed(program.values[name], shape, root, size)
-    return MemoryPlan(sizes, symbols, packing, places, parts, _token_bytes(program, symbols))
+    token_bytes = _token_bytes(program, target, symbols)
+    return MemoryPlan(sizes, symbols, packing, places, parts, token_bytes)
 
 
 def arena_buffers(program: Program, target: TargetProgram, symbols: Symbols) -> list[Buffer]:
-    """The buffers of the arena on the timeline prefill ++ decode ++ logits.
+    """The buffers of the arena on the timeline prefill ++ decode ++ logits ++ sample.
 
     Values that share storage are one buffer, as large as the largest and alive as long as any.
     """
@@ -153,22 +160,28 @@ def least_parts(program: Program, target: str, sizes: Sizes) -> dict[Part, int]:
     symbols = sizes.symbols(program.paging)
     parts = dict.fromkeys(Part, 0)
     parts[Part.ARENA] = lower_bound(arena_buffers(program, program.targets[target], symbols))
-    for name, value in _outside_arena(program).items():
+    for name, value in _outside_arena(program, target).items():
         parts[_part(value)] += align(measure(name, value, symbols)[1])
     return parts
 
 
-def _outside_arena(program: Program) -> dict[str, Value]:
-    """Inputs, pools and the runtime's own buffers."""
-    kinds = (ValueKind.INPUT, ValueKind.POOL)
+def _outside_arena(program: Program, target: str) -> dict[str, Value]:
+    """What no step begins: the inputs, tables last, the runtime's own buffers, and the pools."""
+    values = program.values_of(target)
+    inputs = {name: value for name, value in values.items() if value.kind is ValueKind.INPUT}
+    pools = {name: value for name, value in values.items() if value.kind is ValueKind.POOL}
+    tables = {name: inputs.pop(name) for name in TABLES}
     columns = program.values[program.logits].shape[-1]
-    slots, pages = dim_of(Symbol.SLOTS), program.paging.page_tokens
-    text = dim_of(Symbol.SEQUENCE_PAGES, pages)
-    return {
-        **{name: value for name, value in program.values.items() if value.kind in kinds},
-        LAST_LOGITS: _own(ElementType.FLOAT32, slots, columns),
-        TOKEN_IDS: _own(ElementType.INT32, slots, text),
-    }
+    own = {LAST_LOGITS: _own(ElementType.FLOAT32, dim_of(Symbol.SLOTS), columns)}
+    if not is_gpu(target):
+        own[TOKEN_IDS] = _own(ElementType.INT32, *text_shape(program))
+    return {**inputs, **tables, **own, **pools}
+
+
+def text_shape(program: Program) -> tuple[Dim, Dim]:
+    """The shape of the tokens of every sequence."""
+    pages = dim_of(Symbol.SEQUENCE_PAGES, program.paging.page_tokens)
+    return dim_of(Symbol.SLOTS), pages
 
 
 def _own(dtype: ElementType, *shape: Dim) -> Value:
@@ -179,13 +192,13 @@ def _part(value: Value) -> Part:
     return POOL_PARTS[pool_symbol(value)] if value.kind is ValueKind.POOL else Part.INPUTS
 
 
-def _token_bytes(program: Program, symbols: Symbols) -> float:
+def _token_bytes(program: Program, target: str, symbols: Symbols) -> float:
     tokens = {
         Symbol.PAGES: program.paging.page_tokens,
         Symbol.COMPRESSED_PAGES: program.paging.compressed_page_tokens,
     }
     total = 0.0
-    for name, value in program.values.items():
+    for name, value in program.values_of(target).items():
         if value.kind is ValueKind.POOL and (symbol := pool_symbol(value)) in tokens:
             total += measure(name, value, {**symbols, symbol: 1})[1] / tokens[symbol]
     return total

@@ -55,6 +55,8 @@ class LayoutKind(StrEnum):
 
     ROW_MAJOR = "row_major"
     PANEL = "panel"
+    BLOCK = "block"
+    """Integers in panels of weight rows, cut into blocks of columns."""
 
 
 class Epilogue(StrEnum):
@@ -171,7 +173,10 @@ class EncodingAttr(ParametrizedAttribute):
 
 @irdl_attr_definition
 class LayoutAttr(ParametrizedAttribute):
-    """`#sala.layout<"row_major">`, or `#sala.layout<"panel", 64>` for panels of 64 weight rows."""
+    """`#sala.layout<"row_major">`, or `#sala.layout<"panel", 64>` for panels of 64 weight rows.
+
+    `#sala.layout<"block", 64>`: panels with integers in blocks of columns, as GPUs read them.
+    """
 
     name = "sala.layout"
 
@@ -192,6 +197,11 @@ class LayoutAttr(ParametrizedAttribute):
         return cls(LayoutKind.PANEL, rows)
 
     @classmethod
+    def block(cls, rows: int) -> LayoutAttr:
+        """The layout of integers in blocks of `rows` weight rows."""
+        return cls(LayoutKind.BLOCK, rows)
+
+    @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
         """Parse `<"kind">` or `<"kind", rows>`."""
         with parser.in_angle_brackets():
@@ -207,11 +217,11 @@ class LayoutAttr(ParametrizedAttribute):
                 printer.print_string(f", {self.panel_rows.data}")
 
     def verify(self) -> None:
-        """Refuse an unknown kind, and a panel without a positive number of rows."""
+        """Refuse an unknown kind, and panels without a positive number of rows."""
         if self.kind.data not in tuple(LayoutKind):
             raise VerifyException(f'unknown weight layout "{self.kind.data}"')
-        if (self.kind.data == LayoutKind.PANEL) != (self.panel_rows.data > 0):
-            raise VerifyException("a panel layout, and no other, has a positive number of rows")
+        if (self.kind.data != LayoutKind.ROW_MAJOR) != (self.panel_rows.data > 0):
+            raise VerifyException("a layout of panels, and no other, has a positive number of rows")
 
 
 def integer(value: int | IntegerAttr) -> IntegerAttr:

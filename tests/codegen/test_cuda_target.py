@@ -1,5 +1,6 @@
 """GPU kernels compiled ahead of time: no GPU, no driver."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import pytest
 import triton
 import triton.language as tl
+from click.testing import CliRunner
 
 from codegen import gpu_library
+from codegen.cli.compile import command
 from codegen.gpu_library import BuiltLibrary, build_library
 from codegen.kernels.triton.kernel import ONE, Extent, GpuKernel, Launch, Parameter, Pointer
 from codegen.targets.cubin import source_of
@@ -28,6 +31,11 @@ def _target(architecture: int) -> CudaTarget:
 def _build(*kernels: GpuKernel, architecture: int = 90) -> BuiltLibrary:
     named = {kernel.symbol: kernel for kernel in kernels}
     return build_library(named, _target(architecture), "lib/toy.cubins", lambda count: None)
+
+
+def _digest(library: BuiltLibrary) -> str:
+    table = library.table.model_dump_json().encode()
+    return hashlib.sha256(table + library.cubins).hexdigest()
 
 
 @pytest.mark.parametrize("text", ["cuda", "cuda:sm_42", "cuda:90", "rocm:gfx942"])
@@ -76,6 +84,16 @@ def test_the_same_bytes_twice_and_no_paths_in_them(monkeypatch: pytest.MonkeyPat
     assert b"sala-ptx" not in once.cubins
 
 
+def test_another_assembler_can_be_named(monkeypatch: pytest.MonkeyPatch):
+    """The usual variable of Triton; code of an older toolkit runs on older drivers."""
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    monkeypatch.setenv("TRITON_PTXAS_BLACKWELL_PATH", str(tools / "ptxas"))
+    older = _build(toy_kernel()).table
+    assert (older.toolkit.split(".")[0], older.driver) == ("12", 12000)
+    monkeypatch.delenv("TRITON_PTXAS_BLACKWELL_PATH")
+    assert _build(toy_kernel()).table.driver == 13000
+
+
 def test_equal_launches_are_compiled_and_stored_once(monkeypatch: pytest.MonkeyPatch):
     kernel = toy_kernel()
     twin = GpuKernel("twin", kernel.parameters, kernel.launches)
@@ -86,16 +104,21 @@ def test_equal_launches_are_compiled_and_stored_once(monkeypatch: pytest.MonkeyP
     _build(twin)
 
 
-def test_nothing_is_written_into_the_cache_of_triton(tmp_path: Path):
+def test_another_process_gives_the_same_bytes_and_leaves_no_cache(tmp_path: Path):
     code = (
-        "from tests.codegen.test_cuda_target import _build, toy_kernel\n"
-        "print(len(_build(toy_kernel()).cubins))"
+        "from tests.codegen.test_cuda_target import _build, _digest, toy_kernel\n"
+        "print(_digest(_build(toy_kernel())))"
     )
-    environment = {"HOME": str(tmp_path), "TRITON_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    environment = {
+        "PYTHONHASHSEED": "7",
+        "HOME": str(tmp_path),
+        "TRITON_HOME": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+    }
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    assert int(done.stdout) > 0, done.stderr
+    assert done.stdout.split() == [_digest(_build(toy_kernel()))], done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,6 +194,13 @@ def test_without_triton_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(CompileError, match="Triton is not installed") as caught:
         CudaTarget.parse("cuda:sm_90")
     assert "sala-compile[compile,gpu]" in str(caught.value)
+
+
+def test_the_command_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    result = CliRunner().invoke(command, ["nowhere", "-o", "x.sala", "--target", "cuda:sm_90"])
+    assert result.exit_code == 2
+    assert "pip install 'sala-compile[compile,gpu]'" in result.stderr
 
 
 def test_extents_of_capacities_are_only_known_by_promise():

@@ -73,9 +73,9 @@ def exact(buffer: np.ndarray) -> np.ndarray:
     return from_bits(buffer) if buffer.dtype == np.uint16 else buffer.astype(np.float64)
 
 
-def scratch(schedule: Schedule, workers: int) -> np.ndarray:
+def scratch(spec: Spec, schedule: Schedule, workers: int) -> np.ndarray:
     """The workspace of a kernel."""
-    return poisoned(workers, schedule.workspace)
+    return poisoned(workers, schedule.workspace(spec))
 
 
 class Problem:
@@ -122,7 +122,7 @@ class Problem:
         control[0 if self.spec.extent == "tokens" else 2] = self.rows
         control[3] = workers
         optional = [each for each in (self.bias, self.residual) if each is not None]
-        sums = scratch(default_schedule(self.spec, target), workers)
+        sums = scratch(self.spec, default_schedule(self.spec, target), workers)
         arrays = (aligned(control), self.x, self.weight, *optional, out, sums)
         library(target).call(self.spec.symbol, *arrays)
         return out
@@ -176,7 +176,7 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
     expected = problem.expected
     control = aligned(np.array([7, 0, 0, 2, *[0] * 12], np.int32))
     stream = problem.residual
-    sums = scratch(default_schedule(spec, HOST), 2)
+    sums = scratch(spec, default_schedule(spec, HOST), 2)
     fused.call(spec.symbol, control, problem.x, problem.weight, stream, stream, sums)
     np.testing.assert_allclose(stream[:7, : spec.rows], expected, 1e-4, 1e-4)
 
@@ -197,7 +197,7 @@ def test_bits_do_not_depend_on_the_schedule(changes: dict[str, int]) -> None:
     out = poisoned(20 + EXTRA, spec.columns, dtype=np.uint16)
     control = aligned(np.array([20, 0, 0, 2, *[0] * 12], np.int32))
     other = Library([build(spec, VECTORS, schedule)], VECTORS)
-    arrays = (problem.x, problem.weight, problem.bias, out, scratch(schedule, 2))
+    arrays = (problem.x, problem.weight, problem.bias, out, scratch(spec, schedule, 2))
     other.call(spec.symbol, control, *arrays)
     assert np.array_equal(out, expected)
 

@@ -13,11 +13,12 @@ from codegen.targets import x86
 from codegen.targets.cpu import CpuTarget, required_instructions
 from tests.codegen.test_linear import Problem, check, scratch, spec_of
 from tests.support.steps import EXTRA, Library, aligned, from_bits, padded, poisoned
+from tests.support.tiles import TARGETS, name_of, tile_library
 
-HOST = CpuTarget.host()
 AMX = {"amx_bf16", "amx_tile"}
 ROWS = (0, 1, 15, 16, 17, 31, 32, 33, 47, 64, 100)
-SIZES = [(depth, columns) for depth in (10, 32, 40, 48, 128, 4096) for columns in (1, 16, 100, 192)]
+SIZES = [(10, 1), (10, 192), (32, 16), (40, 100), (48, 192), (128, 1), (4096, 100), (4096, 192)]
+"""Depths that are whole tiles, less than one, or end in the first or second half of one."""
 BF16 = Element.BF16
 EPILOGUES = {
     "bias": {"bias": True},
@@ -29,7 +30,7 @@ EPILOGUES = {
 }
 """On 72 x 192: the depth ends in the middle of a tile."""
 
-needs_amx = pytest.mark.skipif(not HOST.has_amx_bf16, reason="this processor has no AMX for bf16")
+everywhere = pytest.mark.parametrize("target", TARGETS, ids=name_of)
 
 
 def epilogue(name: str) -> Spec:
@@ -40,22 +41,21 @@ def epilogue(name: str) -> Spec:
 def small_blocks(spec: Spec) -> Schedule:
     """Blocks and parts so small that every loop of the kernel turns several times."""
     tiles = TileBlocks(rows=64, panels=2, steps=1, long_steps=3, few=1)
-    return replace(default_schedule(spec, HOST), tiles=tiles)
+    return replace(default_schedule(spec, TARGETS[0]), tiles=tiles)
 
 
 @cache
-def sizes() -> Library:
+def sizes(target: CpuTarget) -> Library:
     """Kernels of all sizes."""
-    return Library([build(spec_of(*size, BF16), HOST) for size in SIZES], HOST)
+    return tile_library([build(spec_of(*size, BF16), target) for size in SIZES], target)
 
 
 @cache
-def epilogues(small: bool) -> Library:
+def epilogues(target: CpuTarget, small: bool) -> Library:
     """Kernels of all epilogues."""
     specs = [epilogue(name) for name in EPILOGUES]
-    return Library(
-        [build(spec, HOST, small_blocks(spec) if small else None) for spec in specs], HOST
-    )
+    kernels = [build(spec, target, small_blocks(spec) if small else None) for spec in specs]
+    return tile_library(kernels, target)
 
 
 def problem_of(spec: Spec, rows: int) -> Problem:
@@ -82,33 +82,33 @@ def run(
     control[0 if spec.extent == "tokens" else 2] = problem.rows
     control[3] = workers
     optional = [each for each in (problem.bias, problem.residual) if each is not None]
-    sums = scratch(schedule or default_schedule(spec, HOST), workers)
+    sums = scratch(spec, schedule or default_schedule(spec, TARGETS[0]), workers)
     library.call(spec.symbol, aligned(control), problem.x, problem.weight, *optional, out, sums)
     return out
 
 
-@needs_amx
+@everywhere
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_sizes(size: tuple[int, int]) -> None:
+def test_sizes(target: CpuTarget, size: tuple[int, int]) -> None:
     for rows in ROWS:
         problem = problem_of(spec_of(*size, BF16), rows)
-        out = run(sizes(), problem)
+        out = run(sizes(target), problem)
         found, expected = out[:rows, : size[1]], problem.expected
         assert np.abs(found - expected).max(initial=0) <= 2e-6 * size[0]
         assert (out[:rows, size[1] :] == 0).all()
         assert np.isnan(out[rows:]).all()
 
 
-@needs_amx
+@everywhere
 @pytest.mark.parametrize("rows", [16, 31, 33, 100])
 @pytest.mark.parametrize("name", EPILOGUES)
-def test_epilogues(name: str, rows: int) -> None:
+def test_epilogues(target: CpuTarget, name: str, rows: int) -> None:
     problem = problem_of(epilogue(name), rows)
-    check(problem, run(epilogues(small=False), problem))
+    check(problem, run(epilogues(target, small=False), problem))
 
 
-@needs_amx
-def test_the_order_is_that_of_the_instruction() -> None:
+@everywhere
+def test_the_order_is_that_of_the_instruction(target: CpuTarget) -> None:
     """Even and odd k apart over 32 values, then both into the sum: as Intel defines tdpbf16ps."""
     problem = problem_of(spec_of(4096, 100, BF16), 20)
     x = from_bits(problem.x[:20, :4096]).astype(np.float32)
@@ -119,7 +119,7 @@ def test_the_order_is_that_of_the_instruction() -> None:
         for k in range(start, start + 32):
             parts[k % 2] += x[:, k, None] * weight[None, :, k]
         sums += parts[0] + parts[1]
-    assert np.array_equal(run(sizes(), problem)[:20, :100], sums)
+    assert np.array_equal(run(sizes(target), problem)[:20, :100], sums)
 
 
 def pack_rows(problem: Problem) -> np.ndarray:
@@ -128,12 +128,12 @@ def pack_rows(problem: Problem) -> np.ndarray:
     return panels.reshape(-1, panels.shape[2] * 2)[: problem.spec.rows]
 
 
-@needs_amx
+@everywhere
 @pytest.mark.parametrize("name", ["scale", "swiglu-residual", "view"])
-def test_bits_depend_on_nothing_but_the_row(name: str) -> None:
+def test_bits_depend_on_nothing_but_the_row(target: CpuTarget, name: str) -> None:
     spec = epilogue(name)
     whole = problem_of(spec, 300)
-    wanted = run(epilogues(small=False), whole)
+    wanted = run(epilogues(target, small=False), whole)
     for rows in (1, 5, 16, 17, 64, 257):
         part = problem_of(spec, rows)
         part.x[:rows] = whole.x[300 - rows : 300]
@@ -141,21 +141,23 @@ def test_bits_depend_on_nothing_but_the_row(name: str) -> None:
         if whole.residual is not None:
             part.residual = aligned(whole.residual[300 - rows :])
         for workers in (1, 2, 5):
-            found = run(epilogues(small=False), part, workers=workers)
+            found = run(epilogues(target, small=False), part, workers=workers)
             assert np.array_equal(found[:rows], wanted[300 - rows : 300])
     for workers in (1, 3, 16):
-        found = run(epilogues(small=True), whole, workers=workers, schedule=small_blocks(spec))
+        found = run(
+            epilogues(target, small=True), whole, workers=workers, schedule=small_blocks(spec)
+        )
         assert np.array_equal(found[:300], wanted[:300])
 
 
-@needs_amx
+@everywhere
 @pytest.mark.parametrize("rows", [3, 40])
-def test_the_output_may_take_the_place_of_the_residual(rows: int) -> None:
+def test_the_output_may_take_the_place_of_the_residual(target: CpuTarget, rows: int) -> None:
     spec = spec_of(128, 192, BF16, residual_pitch=192, scale=0.5)
     problem = problem_of(spec, rows)
     expected = problem.expected
     stream = problem.residual
-    run(Library([build(spec, HOST)], HOST), problem, out=stream)
+    run(tile_library([build(spec, target)], target), problem, out=stream)
     assert stream is not None
     np.testing.assert_allclose(stream[:rows], expected, 1e-4, 1e-4)
     assert np.isnan(stream[rows:]).all()

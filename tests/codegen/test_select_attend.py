@@ -14,6 +14,7 @@ from codegen.targets.cpu import CpuTarget
 from sala_ir import reference
 from sala_ir.reference.cache import window_means
 from sala_ir.reference.selection import block_scores
+from tests.support import tiles
 from tests.support.pools import Pools, rounded
 from tests.support.steps import EXTRA, Library, Step, aligned, padded, poisoned, step
 
@@ -114,16 +115,22 @@ CASES = (
     Case(4, 2, 30, 24, 8, BF16, gate=False, init=0, window=1, topk=3),
     Case(3, 1, 16, 32, 32, F32, init=2, window=0, topk=5),
     Case(8, 2, 8, 16, 4, BF16, BF16, window=3),
-    Case(6, 2, 64, 32, 8, F32, F32, gate=False, topk=3, dense_len=0),
-    Case(5, 1, 32, 64, 32, BF16, topk=2, window=1),
+    Case(6, 2, 64, 32, 16, F32, F32, gate=False, topk=3, dense_len=0),
+    Case(10, 2, 32, 64, 16, BF16, topk=2, window=1),
 )
 PORTABLE_CASES = (CASES[1], CASES[2], CASES[4])
+TILED_CASES = (CASES[0], CASES[6])
+"""Those that AMX scores where a target has it."""
+SCORED = [(case, target) for case in TILED_CASES for target in tiles.TARGETS]
 TARGETS = [(case, HOST) for case in CASES] + [(case, PORTABLE) for case in PORTABLE_CASES]
 
 
 @cache
 def library(target: CpuTarget) -> Library:
     """The kernels of all cases for a target."""
+    if target == tiles.EMULATED:
+        kernels = [select_blocks.build(case.select, target) for case in TILED_CASES]
+        return tiles.tile_library(kernels, target)
     functions = []
     for case in CASES if target == HOST else PORTABLE_CASES:
         functions.append(select_blocks.build(case.select, target))
@@ -320,7 +327,7 @@ def batches(case: Case) -> list[Step]:
     ]
 
 
-@pytest.mark.parametrize(("case", "target"), TARGETS, ids=str)
+@pytest.mark.parametrize(("case", "target"), TARGETS + SCORED, ids=str)
 def test_selects_what_the_reference_scores_highest(case: Case, target: CpuTarget) -> None:
     for batch in batches(case):
         layer = Layer.random(case, batch)
@@ -396,6 +403,27 @@ def test_results_depend_on_nothing_but_the_sequence(case: Case) -> None:
             for expected, actual in zip(whole, found, strict=True):
                 assert np.array_equal(expected[rows], actual)
             done += count
+
+
+@pytest.mark.parametrize(("case", "target"), SCORED, ids=str)
+def test_tiles_choose_the_same_blocks_in_any_batch(case: Case, target: CpuTarget) -> None:
+    batch = batches(case)[0]
+    layer = Layer.random(case, batch)
+    whole = run_select(layer, target)
+    for token in range(0, batch.tokens, 5):
+        index = int(np.searchsorted(batch.offsets, token, side="right")) - 1
+        part = batch.reference.sequences[index]
+        now = replace(
+            batch,
+            counts=(1,),
+            history=(token - part.start,),
+            slots=(part.slot,),
+            call_lengths=(part.call_length,),
+            workers=1,
+        )
+        piece = replace(layer, batch=now, merged=aligned(layer.merged[token:]))
+        for expected, found in zip(whole, run_select(piece, target), strict=True):
+            assert np.array_equal(expected[token : token + 1], found)
 
 
 def _pieces(total: int, seed: int) -> Sequence[int]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, kernel, lanes, loop, workers
+from codegen.kernels.tir.builder import LANES, Expr, kernel, lanes, loop, splat, workers
 from codegen.kernels.tir.element import Element
 from codegen.targets.cpu import CpuTarget
 from tests.support.steps import Library, aligned, poisoned
@@ -18,6 +18,8 @@ HOST = CpuTarget.host()
 TARGETS = tuple(dict.fromkeys((HOST, CpuTarget("x86-64-v3"), CpuTarget("x86-64"))))
 FUNCTIONS: dict[str, Callable[[Expr], Expr]] = {
     "exp": vector.exp,
+    "exp2": vector.exp2,
+    "scaled": lambda x: vector.scaled(splat(1.5), vector.floor(x)),
     "sigmoid": vector.sigmoid,
     "silu": vector.silu,
     "sine": vector.sine,
@@ -116,6 +118,25 @@ def test_exp_at_its_ends(target: CpuTarget) -> None:
     assert found[:5].tolist() == [1, 1, 0, 0, 0]
     assert np.isnan(found[5])
     assert found[6] > 2e38
+
+
+def test_exp2_is_accurate_to_three_ulp(target: CpuTarget) -> None:
+    x = np.linspace(-125.9, 127.9, 200_003, dtype=np.float32)
+    assert ulps(apply(target, "exp2", x), np.exp2(x.astype(np.float64))) <= 3
+
+
+def test_exp2_at_its_ends(target: CpuTarget) -> None:
+    x = np.array([0, -0.0, -1, 5, -np.inf, -160, -1e30, np.nan, 129, 1e30], np.float32)
+    found = apply(target, "exp2", x)
+    assert found[:7].tolist() == [1, 1, 0.5, 32, 0, 0, 0]
+    assert np.isnan(found[7])
+    assert found[8:].tolist() == [np.inf, np.inf]
+
+
+def test_scaling_by_whole_powers_is_exact(target: CpuTarget) -> None:
+    x = np.array([-0.5, 0.7, -125, 126.9, -1e30, 200], np.float32)
+    found = apply(target, "scaled", x).tolist()
+    assert found == [0.75, 1.5, 1.5 * 2.0**-125, 1.5 * 2.0**126, 0, np.inf]
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "silu"])

@@ -18,6 +18,14 @@ def handmade(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def handmade_gpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for a processor and for a GPU that is emulated."""
+    from tests.support.handmade_gpu import write_handmade_gpu
+
+    return write_handmade_gpu(tmp_path_factory.mktemp("handmade-gpu") / "tiny.sala")
+
+
+@pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     """Give an artifact of one small model by name: `float32`, `bfloat16`, or `portable`.
 

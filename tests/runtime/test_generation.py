@@ -30,6 +30,10 @@ class Script:
     def last_logits(self) -> np.ndarray:
         return self._row()
 
+    @property
+    def samples(self) -> bool:
+        return False
+
     def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
         self.appended += token_ids
         if progress is not None:

@@ -10,9 +10,9 @@ import pytest
 import tvm_ffi
 
 import runtime
+from runtime.cpu.memory import CpuMemory
 from runtime.errors import MemoryBudgetError, RequestError
 from runtime.generation import GenerationOptions
-from runtime.memory import Memory
 from runtime.model import Model
 from tests.support.handmade import VOCABULARY, expected_logits
 
@@ -189,14 +189,13 @@ def test_an_interrupted_sequence_does_not_go_on(model: Model, monkeypatch: pytes
     broken, whole, empty = model.sequence(), model.sequence(), model.sequence()
     whole.append(IDS)
     broken.append(IDS)
-    phases = model._open()._steps.phases
+    program = model._open()._steps.program
 
-    def interrupt() -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        for phase in phases.values():
-            patch.setattr(phase, "run", interrupt)
+        patch.setattr(program, "run", interrupt)
         for sequence in (broken, empty):
             with pytest.raises(KeyboardInterrupt):
                 sequence.append(IDS)
@@ -288,7 +287,7 @@ def test_more_memory_than_the_machine_has_is_refused_before_loading(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("memory is taken")
 
-    monkeypatch.setattr(Memory, "__init__", refuse)
+    monkeypatch.setattr(CpuMemory, "__init__", refuse)
     with pytest.raises(MemoryBudgetError, match="context=") as caught:
         runtime.load(handmade, context="1024M", batch=1000)
     assert "would fit" in str(caught.value)

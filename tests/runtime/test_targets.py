@@ -62,4 +62,4 @@ def test_vectors_that_cannot_run_here_are_skipped_by_name(tmp_path: Path):
 def test_no_target_at_all_for_processors_is_refused(tmp_path: Path):
     directory = _with_targets(tmp_path / "a.sala", {"cuda:sm_90": ()})
     with pytest.raises(ArtifactError, match="nothing for the target 'cpu'"):
-        runtime.load(directory)
+        runtime.load(directory, device="cpu")

@@ -7,6 +7,7 @@ compile and interpret them. Every access is checked against the bounds of the bu
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -141,8 +142,16 @@ def _interpreted(function: JITFunction) -> Any:
         )
         copy.__kwdefaults__ = original.__kwdefaults__
         copy.__module__ = original.__module__
-        _functions[original] = interpreter.InterpretedFunction(copy)
+        _functions[original] = _Function(copy)
     return _functions[original]
+
+
+class _Function(interpreter.InterpretedFunction):
+    """A function that is called where the language is interpreted already."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Call it without patching the language again, which costs more than most functions."""
+        return self.rewrite()(*args, **options)
 
 
 def _namespace(names: dict[str, Any]) -> dict[str, Any]:
@@ -171,6 +180,9 @@ def _interpreting(buffers: Iterable[np.ndarray]) -> Iterator[None]:
                 scope.set_attr(tl.tensor, name, _method(_interpreted(value)))
         for owner, name, value in (*PATCHES, *_Bounds(buffers).patches()):
             scope.set_attr(owner, name, value)
+        builder = interpreter.interpreter_builder
+        unchecked = replace(builder.options, sanitize_overflow=False)
+        scope.set_attr(builder, "options", unchecked)
         yield
     finally:
         scope.restore()
@@ -232,3 +244,29 @@ class _Bounds:
     def _place(self, address: int) -> str:
         index = max(bisect_right(self.starts, address) - 1, 0)
         return f"byte {address - self.starts[index]} of {self.ends[index] - self.starts[index]}"
+
+
+def run_code(
+    function: JITFunction,
+    grid: tuple[int, int, int],
+    arguments: Mapping[str, tuple[str, int]],
+    constants: Mapping[str, Any],
+    memory: Iterable[np.ndarray],
+) -> None:
+    """Run every program of a launch as a driver gets it: values with Triton's types by name.
+
+    Addresses are those of host memory and have to lie in one of the arrays `memory`.
+    """
+    values = {name: _typed(kind, value) for name, (kind, value) in arguments.items()}
+    with _interpreting(memory):
+        interpreted = _interpreted(function).rewrite()
+        interpreter.interpreter_builder.set_grid_dim(*grid)
+        for program in product(*map(range, grid)):
+            interpreter.interpreter_builder.set_grid_idx(*program)
+            interpreted(**values, **constants)
+
+
+def _typed(kind: str, value: int) -> Any:
+    if kind.startswith("*"):
+        return _scalar(np.uint64(value), tl.pointer_type(tl.str_to_ty(kind[1:], None)))
+    return _scalar(np.int32(value), tl.int32)

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from codegen.compiler import open_source
 from codegen.lowering import lower, parse_targets
+from codegen.opening import open_source
 from codegen.options import CompileOptions
 from codegen.plan import Plan, assemble
 from codegen.progress import Silent

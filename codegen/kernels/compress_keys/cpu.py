@@ -74,12 +74,17 @@ class Schedule:
     alone: int = 16
 
 
-def rule(op: CompressKeysOp, target: CpuTarget) -> KernelChoice | str:
-    """Take every op: the types guarantee windows of two strides that fill blocks evenly."""
+def spec_of(op: CompressKeysOp) -> Spec:
+    """The sizes of an op."""
     cache, keys = kv_type(op.kv), compressed_type(op.ck)
     kv_heads, block_size, head_dim = cache.sizes
     stride = keys.kernel_stride.data
-    spec = Spec(kv_heads, block_size, head_dim, stride, element(op.kv), element(op.ck))
+    return Spec(kv_heads, block_size, head_dim, stride, element(op.kv), element(op.ck))
+
+
+def rule(op: CompressKeysOp, target: CpuTarget) -> KernelChoice | str:
+    """Take every op: the types guarantee windows of two strides that fill blocks evenly."""
+    spec = spec_of(op)
     return KernelChoice(
         symbol=spec.symbol,
         family="compress_keys",

@@ -3,7 +3,8 @@
 Up to 16 rows take a panel at a time, four tiles of sums, and read its weight as one stream. More
 rows take a strip (32 outputs, half of a panel) for 32 rows at a time: 2 x 2 tiles of sums. They go
 through the depth in parts, so short that a part of a strip stays in the first level of the cache
-while the rows of a block pass; between parts the sums wait in the workspace, in float32.
+while the rows pass; between parts the sums wait in the workspace, in float32. A part of the input
+is packed into tiles first: rows that are a power of two apart would share a few sets of the caches.
 
 Either way a sum takes, for 32 values of k at a time, the products of the even k in ascending order
 and those of the odd k in ascending order, and then adds the two: one order for any number of rows.
@@ -27,30 +28,34 @@ from codegen.kernels.tir.builder import (
     held,
     lanes,
     loop,
+    prefetch,
     prefetch_far,
     scratch,
     shared,
     when,
 )
 from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.shims import tile_shims
+from codegen.kernels.tir.tiles import (
+    DEPTH,
+    INSTRUCTIONS,
+    SUMS,
+    TILE,
+    call,
+    configure,
+    row_bytes,
+    tiles,
+)
 
-INSTRUCTIONS = ("amx_bf16", "amx_tile")
-
-TILE = 16
-"""Rows of a tile, of input or of sums; outputs of a tile of sums; pairs of a tile of weight."""
-DEPTH = 2 * TILE
-"""Values of the reduced dimension in a tile."""
 BLOCK = 2 * TILE
 """Rows that are computed together when there are many."""
 STRIP = 2 * TILE
 """Outputs that are computed together when there are many rows."""
-SUMS = TILE * TILE
-"""Floats of a tile of sums."""
 PAIR_ROW = PANEL_ROWS * 2
 """Values of a panel from one pair of the reduced dimension to the next."""
-AHEAD_ROWS = 4
-"""Rows of input of which a line is prefetched in every step."""
+TILE_FLOATS = TILE * DEPTH // 2
+"""Floats in whose place a packed tile of input is."""
+AHEAD_STEPS = 2
+"""Steps of few rows from the prefetch of a line to its use: each step reads 4 KiB, a page."""
 SHARES = 4
 """Items for each worker that make a fair division."""
 
@@ -69,20 +74,20 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """Up to 32 rows of a strip: rows from `row` on, and the place of their sums.
+    """Up to 32 rows of a strip: from `row` on, of `strip`, and `block` is the place in the item.
 
-    `block` and `turn` number it in its item; `lower` rows below `row` the lower tiles begin: 16, or
-    0 where there are none.
+    `sums` is where the sums wait and `packed` where the tiles of input are; the lower tile begins
+    `lower` floats behind the upper one: 0 where there is none.
     """
 
     item: _Item
     block: Expr
-    turn: Expr
     row: Expr
     count: Expr
-    lower: Expr
     strip: Expr
     sums: Expr
+    packed: Expr
+    lower: Expr
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +109,13 @@ class TiledLinear:
 
     def work(self, worker: Expr, workers: Expr, live: Expr) -> None:
         """Emit a worker's share of the outputs of all live rows."""
-        with T.attr(0, "pragma_import_llvm", tile_shims()):
+        with tiles():
             choose(
                 live <= TILE,
                 lambda: self._few(worker, workers, live),
                 lambda: self._many(worker, workers, live),
             )
-            _call("release")
+            call("release")
 
     def _few(self, worker: Expr, workers: Expr, live: Expr) -> None:
         """Emit at most 16 rows: panel by panel."""
@@ -119,23 +124,26 @@ class TiledLinear:
         place = linear.sums.address(worker, 0)
 
         def panel(index: Expr) -> None:
-            _call("zero")
+            call("zero")
             with loop(spec.depth // DEPTH) as step:
                 x = linear.x.address(0, step * DEPTH + spec.x_start)
-                self._step("wide_step", x, spec.x_pitch, index, step, 0)
+                weight = self._weight(index, step, 0)
+                prefetch(linear.weight, index, (step + AHEAD_STEPS) * TILE, 0, 0)
+                call("wide_step", x, row_bytes(spec.x_pitch), weight, row_bytes(PAIR_ROW))
             if spec.depth % DEPTH:
-                x, weight = self._rest(0, live, index)
-                _call("wide_step", x.address(0, 0), _bytes(DEPTH), weight, _bytes(PAIR_ROW))
-            _call("store", place)
+                x = self._rest_of_input(live)
+                weight = self._rest_of_weight(index, 0)
+                call("wide_step", x.address(0, 0), row_bytes(DEPTH), weight, row_bytes(PAIR_ROW))
+            call("store", place)
             with loop(live) as row:
 
                 def sums(j: int) -> Expr:
                     return linear.sums[worker, lanes(row * LANES + j * SUMS)]
 
-                linear.finish(row, held(index * PANEL_ROWS), PANEL_VECTORS, sums)
+                linear.epilogue.finish(row, held(index * PANEL_ROWS), PANEL_VECTORS, sums)
 
         rows = T.max(live, 1)
-        _configure(rows, rows)
+        configure(rows, rows)
         shared(panels, worker, workers, panel)
 
     def _many(self, worker: Expr, workers: Expr, live: Expr) -> None:
@@ -143,9 +151,11 @@ class TiledLinear:
         height = self.blocks.rows
         row_blocks = held((live + (height - 1)) // height)
         strips = -(-padded(self.linear.spec.rows) // STRIP)
-        fair = row_blocks * -(-strips // 2) // (workers * SHARES)
-        width = held((T.min(fair, self.blocks.panels - 1) + 1) * 2)
-        groups = held((strips + width - 1) // width)
+        panels = -(-strips // 2)
+        fair = row_blocks * panels // (workers * SHARES)
+        most = held(T.min(fair, self.blocks.panels - 1) + 1)
+        groups = held((panels + most - 1) // most)
+        width = held((panels + groups - 1) // groups * 2)
 
         def item(index: Expr) -> None:
             row = held(index % row_blocks * height)
@@ -155,7 +165,7 @@ class TiledLinear:
             here = held(T.min(strips - strip, width))
             self._item(_Item(worker, row, count, blocks, strip, here))
 
-        _configure(TILE, TILE)
+        configure(TILE, TILE)
         shared(groups * row_blocks, worker, workers, item)
 
     def _item(self, item: _Item) -> None:
@@ -163,65 +173,74 @@ class TiledLinear:
         few = item.blocks <= self.blocks.few
         part = held(T.Select(few, self.blocks.long_steps, self.blocks.steps))
         parts = held(T.max((whole + part - 1) // part, 1))
+        block_floats = (part + 1) * (2 * TILE_FLOATS)
         with loop(parts) as index:
             first = held(index * part)
             steps = Steps(first, held(T.min(whole - first, part)))
+            last = T.EQ(index, parts - 1)
+            self._pack(item, steps, block_floats, last)
             with loop(item.strips) as turn, loop(item.blocks) as block:
                 row = held(block * BLOCK)
                 count = held(T.min(item.count - row, BLOCK))
                 cell = _Cell(
                     item=item,
                     block=block,
-                    turn=turn,
                     row=held(item.row + row),
                     count=count,
-                    lower=held(T.Select(count > TILE, TILE, 0)),
                     strip=held(item.strip + turn),
                     sums=held((turn * (self.blocks.rows // BLOCK) + block) * (4 * SUMS)),
+                    packed=held(block * block_floats + self.blocks.sums),
+                    lower=held(T.Select(count > TILE, TILE_FLOATS, 0)),
                 )
-                self._part(cell, steps, T.EQ(index, 0), T.EQ(index, parts - 1))
+                self._part(cell, steps, T.EQ(index, 0), last)
+
+    def _pack(self, item: _Item, steps: Steps, block_floats: Expr, last: Expr) -> None:
+        """Emit a copy of a part of the input of an item, tile by tile, two tiles a step."""
+        linear, spec = self.linear, self.linear.spec
+        with loop(item.count) as row:
+            place = held(row // BLOCK * block_floats + row % BLOCK * TILE + self.blocks.sums)
+            with loop(steps.count) as turn:
+                column = (steps.first + turn) * DEPTH + spec.x_start
+                values = linear.x[item.row + row, lanes(column, DEPTH)]
+                target = lanes(place + turn * (2 * TILE_FLOATS), TILE)
+                linear.sums[item.worker, target] = T.reinterpret(values, dtype=vector.FLOATS)
+            if spec.depth % DEPTH:
+                with when(last):
+                    for half, values in enumerate(self._rest_of_row(item.row + row)):
+                        start = place + steps.count * (2 * TILE_FLOATS) + half * (TILE // 2)
+                        bits = T.reinterpret(values, dtype="float32x8")
+                        linear.sums[item.worker, lanes(start, TILE // 2)] = bits
 
     def _part(self, cell: _Cell, steps: Steps, first: Expr, last: Expr) -> None:
         """Emit a part of the depth for the rows of a cell."""
-        spec = self.linear.spec
         place = self.linear.sums.address(cell.item.worker, cell.sums)
+        panel, half = cell.strip // 2, cell.strip % 2
+
+        def step(turn: Expr, weight: Expr) -> None:
+            upper = held(cell.packed + turn * (2 * TILE_FLOATS))
+            rows = [
+                self.linear.sums.address(cell.item.worker, each)
+                for each in (upper, upper + cell.lower)
+            ]
+            call("step", *rows, row_bytes(DEPTH), weight, row_bytes(PAIR_ROW))
+
         with _rows(cell.count):
-            choose(first, lambda: _call("zero"), lambda: _call("load", place))
+            choose(first, lambda: call("zero"), lambda: call("load", place))
             with loop(steps.count) as turn:
-                column = held((steps.first + turn) * DEPTH + spec.x_start)
-                upper = self.linear.x.address(cell.row, column)
-                lower = self.linear.x.address(cell.row + cell.lower, column)
-                step, strip = held(steps.first + turn), cell.strip
-                self._step("step", (upper, lower), spec.x_pitch, strip // 2, step, strip % 2)
-                self._prefetch(cell, steps, turn, column)
-            if spec.depth % DEPTH:
+                step(turn, self._weight(panel, held(steps.first + turn), half))
+                self._prefetch(cell, steps, turn)
+            if self.linear.spec.depth % DEPTH:
                 with when(last):
-                    x, weight = self._rest(cell.row, cell.count, cell.strip // 2, cell.strip % 2)
-                    tiles = (x.address(0, 0), x.address(cell.lower, 0))
-                    _call("step", *tiles, _bytes(DEPTH), weight, _bytes(PAIR_ROW))
-            _call("store", place)
+                    step(steps.count, self._rest_of_weight(panel, half))
+            call("store", place)
         with when(last):
             self._finish(cell)
 
-    def _step(
-        self,
-        name: str,
-        x: Expr | tuple[Expr, Expr],
-        pitch: int,
-        panel: Expr,
-        step: Expr,
-        half: Expr,
-    ) -> None:
-        """Emit the products of 32 values of the depth."""
-        weight = self.linear.weight.address(panel, step * TILE, half * STRIP, 0)
-        tiles = x if isinstance(x, tuple) else (x,)
-        _call(name, *tiles, _bytes(pitch), weight, _bytes(PAIR_ROW))
+    def _prefetch(self, cell: _Cell, steps: Steps, turn: Expr) -> None:
+        """Emit this step's share of the prefetches of the next piece of weight.
 
-    def _prefetch(self, cell: _Cell, steps: Steps, turn: Expr, column: Expr) -> None:
-        """Emit this step's share of the prefetches of the next pieces of weight and input.
-
-        The next piece of weight is the same part of the next panel, after the last panel the next
-        part of the first. The cells of a panel share its lines.
+        That is the same part of the next panel, after the last panel the next part of the first.
+        The cells of a panel share its lines.
         """
         item = cell.item
         panel = cell.strip // 2
@@ -233,33 +252,46 @@ class TiledLinear:
         with loop(lines) as line:
             place = (share * lines + line) * LANES
             prefetch_far(self.linear.weight, next_panel, next_step * TILE, place, 0)
-        for row in range(AHEAD_ROWS):
-            ahead = cell.row + cell.turn % (BLOCK // AHEAD_ROWS) * AHEAD_ROWS + row
-            prefetch_far(self.linear.x, ahead, column + steps.count * DEPTH)
 
-    def _rest(self, row: Expr, count: Expr, panel: Expr, half: Expr = 0) -> tuple[Tensor, Expr]:
-        """Emit copies, ended by zeros, of what the depth has beyond whole steps.
+    def _weight(self, panel: Expr, step: Expr, half: Expr) -> Expr:
+        """The address of a step's weight of a panel or of a strip."""
+        return self.linear.weight.address(panel, step * TILE, half * STRIP, 0)
 
-        Return the rows of input, and the address of the weight of a panel or strip.
-        """
-        linear, spec = self.linear, self.linear.spec
+    def _rest_of_row(self, row: Expr) -> list[Expr]:
+        """What a row has beyond whole steps, ended by zeros: two vectors."""
+        spec = self.linear.spec
         left = spec.depth % DEPTH
-        start = spec.depth - left
-        x = scratch((BLOCK, DEPTH), "uint16")
-        with loop(count) as i:
-            for column in range(0, DEPTH, LANES):
-                place = (row + i, spec.x_start + start + column)
-                live = max(0, min(LANES, left - column))
-                x[i, lanes(column)] = vector.load_u16(linear.x, *place, count=live)
+        return [
+            vector.load_u16(
+                self.linear.x,
+                row,
+                spec.x_start + spec.depth - left + column,
+                count=max(0, min(LANES, left - column)),
+            )
+            for column in range(0, DEPTH, LANES)
+        ]
+
+    def _rest_of_input(self, count: Expr) -> Tensor:
+        """Emit a copy of what the first rows have beyond whole steps."""
+        copy = scratch((TILE, DEPTH), "uint16")
+        with loop(count) as row:
+            for half, values in enumerate(self._rest_of_row(row)):
+                copy[row, lanes(half * LANES)] = values
+        return copy
+
+    def _rest_of_weight(self, panel: Expr, half: Expr) -> Expr:
+        """Return the address of the weight beyond whole steps; emit a copy if it lacks zeros."""
+        left = self.linear.spec.depth % DEPTH
+        pair = (self.linear.spec.depth - left) // 2
         if padded(left) == DEPTH:
-            return x, linear.weight.address(panel, start // 2, half * STRIP, 0)
-        weight = scratch((TILE, PAIR_ROW), "uint16")
-        with loop(TILE // 2) as i:
+            return self.linear.weight.address(panel, pair, half * STRIP, 0)
+        copy = scratch((TILE, PAIR_ROW), "uint16")
+        with loop(TILE // 2) as row:
             for column in range(0, PAIR_ROW, 2 * LANES):
                 here = lanes(column, 2 * LANES)
-                weight[i, here] = linear.weight[panel, start // 2 + i, 0, here]
-                weight[i + TILE // 2, here] = T.broadcast(T.uint16(0), 2 * LANES)
-        return x, weight.address(0, half * (2 * STRIP))
+                copy[row, here] = self.linear.weight[panel, pair + row, 0, here]
+                copy[row + TILE // 2, here] = T.broadcast(T.uint16(0), 2 * LANES)
+        return copy.address(0, half * (2 * STRIP))
 
     def _finish(self, cell: _Cell) -> None:
         """Emit the epilogue of the rows of a cell."""
@@ -272,7 +304,9 @@ class TiledLinear:
                 def sums(j: int, first: Expr = first) -> Expr:
                     return linear.sums[cell.item.worker, lanes(first + j * SUMS)]
 
-                linear.finish(held(cell.row + tile * TILE + row), outputs, STRIP // LANES, sums)
+                linear.epilogue.finish(
+                    held(cell.row + tile * TILE + row), outputs, STRIP // LANES, sums
+                )
 
 
 @contextmanager
@@ -280,25 +314,7 @@ def _rows(count: Expr) -> Iterator[None]:
     """Tiles for `count` rows, where they are less than 32, for the statements of the block."""
     few = count < BLOCK
     with when(few):
-        _configure(T.min(count, TILE), T.max(count - TILE, 1))
+        configure(T.min(count, TILE), T.max(count - TILE, 1))
     yield
     with when(few):
-        _configure(TILE, TILE)
-
-
-def _configure(upper: Expr, lower: Expr) -> None:
-    """Emit the rows, at least 1, of the upper and lower tiles (sums 0, 1 and 2, 3; input 4 and 5).
-
-    The other two are tiles of weight.
-    """
-    rows = [T.int32(n) if isinstance(n, int) else T.Cast("int32", n) for n in (upper, lower)]
-    _call("configure", *rows)
-
-
-def _bytes(values: int) -> Expr:
-    """The bytes of bf16 values, as the distance of two rows of a tile."""
-    return T.int64(2 * values)
-
-
-def _call(name: str, *arguments: Expr) -> None:
-    T.evaluate(T.call_extern("void", f"sala_tiles_{name}", *arguments))
+        configure(TILE, TILE)

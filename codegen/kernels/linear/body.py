@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from codegen.kernels.linear.epilogue import Epilogue, live_rows
 from codegen.kernels.linear.layout import PANEL_ROWS, panel_shape
 from codegen.kernels.linear.spec import Schedule, Spec
-from codegen.kernels.operands import padded
-from codegen.kernels.tir import vector
 from codegen.kernels.tir.builder import (
     LANES,
     Control,
@@ -23,7 +22,6 @@ from codegen.kernels.tir.builder import (
     when,
 )
 from codegen.kernels.tir.ir import T
-from sala_ir.dialect.attributes import Extent
 
 PANEL_VECTORS = PANEL_ROWS // LANES
 
@@ -37,9 +35,7 @@ class Linear:
     control: Control
     x: Tensor
     weight: Tensor
-    bias: Tensor | None
-    residual: Tensor | None
-    y: Tensor
+    epilogue: Epilogue
     sums: Tensor
 
     @classmethod
@@ -49,20 +45,14 @@ class Linear:
         x = builder.tensor("x", ("x_rows", spec.x_pitch), spec.weight.dtype)
         shape = panel_shape(spec.rows, spec.depth, spec.weight.pack)
         weight = builder.tensor("weight", shape, spec.weight.dtype)
-        bias = residual = None
-        if spec.bias:
-            bias = builder.tensor("bias", (padded(spec.rows),), "float32")
-        if spec.residual_pitch:
-            residual = builder.tensor("residual", ("residual_rows", spec.residual_pitch), "float32")
-        y = builder.tensor("y", ("y_rows", spec.columns), spec.output.dtype)
-        sums = builder.tensor("sums", ("workers", schedule.workspace), "float32")
-        return cls(spec, schedule, control, x, weight, bias, residual, y, sums)
+        epilogue = Epilogue.declare(builder, spec)
+        sums = builder.tensor("sums", ("workers", schedule.workspace(spec)), "float32")
+        return cls(spec, schedule, control, x, weight, epilogue, sums)
 
     @property
     def live(self) -> Expr:
         """Live rows."""
-        sizes = {Extent.TOKENS: self.control.tokens, Extent.LOGIT_ROWS: self.control.logit_rows}
-        return sizes[Extent(self.spec.extent)]
+        return live_rows(self.control, self.spec)
 
     def block(self, worker: Expr, panel: Expr, first: Expr, count: Expr) -> None:
         """Emit rows first .. first + count - 1 of the outputs of a panel."""
@@ -79,7 +69,7 @@ class Linear:
             def sums(j: int, cell: Expr = cell) -> Expr:
                 return self.sums[worker, lanes(cell + j * LANES)]
 
-            self.finish(let(first + row), panel * PANEL_ROWS, PANEL_VECTORS, sums)
+            self.epilogue.finish(let(first + row), panel * PANEL_ROWS, PANEL_VECTORS, sums)
 
     def _rows(self, count: Expr, body: Callable[[Expr, int], None]) -> None:
         """Emit `body(first row, rows)` for whole tiles, then for one tile of what is left."""
@@ -128,42 +118,6 @@ class Linear:
                     sums[cell] = kind.dot(sums[cell], operand, x)
 
         place.steps.each(schedule.unroll, step)
-
-    def finish(
-        self, row: Expr, weight_row: Expr, vectors: int, sums: Callable[[int], Expr]
-    ) -> None:
-        """Emit the epilogue of `vectors` vectors of sums of a row, from a row of the weight on.
-
-        `sums(j)` is vector j; vectors beyond the last column are dropped.
-        """
-        stride = 2 if self.spec.swiglu else 1
-        for j in range(0, vectors, stride):
-            column = let(weight_row // stride + j // stride * LANES)
-
-            def write(j: int = j, column: Expr = column) -> None:
-                values = [sums(j + n) for n in range(stride)]
-                value = self._activate(values, weight_row + j * LANES)
-                self.spec.output.store(self.y, row, column, value=self._join(value, row, column))
-
-            if self.spec.columns % (vectors * LANES // stride):
-                with when(column < self.spec.columns):
-                    write()
-            else:
-                write()
-
-    def _activate(self, sums: list[Expr], weight_row: Expr) -> Expr:
-        """Return the sums with bias, through the activation."""
-        if self.bias is not None:
-            bias = self.bias
-            sums = [v + bias[lanes(weight_row + n * LANES)] for n, v in enumerate(sums)]
-        return vector.silu(sums[0]) * sums[1] if self.spec.swiglu else sums[0]
-
-    def _join(self, value: Expr, row: Expr, column: Expr) -> Expr:
-        """Return scale * value + residual."""
-        if self.residual is not None:
-            residual = self.residual[row, lanes(column + self.spec.residual_start)]
-            return vector.fma(value, splat(self.spec.scale), residual)
-        return value * splat(self.spec.scale) if self.spec.scale != 1.0 else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from codegen.kernels.linear.amx import TiledLinear
 from codegen.kernels.linear.body import Linear
 from codegen.kernels.linear.layout import PANEL_ROWS
 from codegen.kernels.linear.spec import Schedule, Spec, default_schedule
+from codegen.kernels.linear.widened import widened_division
 from codegen.kernels.operands import (
     column_views,
     element,
@@ -28,8 +29,8 @@ SMALL = 1 << 17
 
 
 def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
-    """The scratch memory: the sums of a block."""
-    return (Workspace("sums", "float32", schedule.workspace),)
+    """The scratch memory: sums of a block, and what is widened or packed."""
+    return (Workspace("sums", "float32", schedule.workspace(spec)),)
 
 
 def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:
@@ -80,7 +81,8 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
     """Return the PrimFunc (control, x, weight, bias?, residual?, y, sums).
 
     x and y have any capacity of rows; the memory of y may be that of the residual. A worker takes
-    blocks of rows of its share of the panels, panel by panel, or goes by tiles (amx.py).
+    blocks of rows of its share of the panels, panel by panel, or goes by tiles (amx.py), or by
+    blocks of widened values (widened.py).
     """
     schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target, noalias=not spec.residual_pitch) as builder:
@@ -100,11 +102,15 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
 
             shared(blocks * panels, worker, count, block)
 
+        widened = widened_division(linear)
+
         def work(worker: Expr, count: Expr) -> None:
-            if tiled is None:
-                by_vectors(worker, count)
-            else:
+            if widened is not None:
+                widened.work(worker, count, live)
+            elif tiled is not None:
                 tiled.work(worker, count, live)
+            else:
+                by_vectors(worker, count)
 
         small_rows = SMALL // (spec.depth * spec.rows)
         workers(builder, linear.control, work, alone=live <= small_rows if small_rows else None)

@@ -63,10 +63,55 @@ class TileBlocks:
     """
 
     rows: int = 256
-    panels: int = 4
+    panels: int = 8
     steps: int = 8
     long_steps: int = 32
     few: int = 2
+
+    @property
+    def sums(self) -> int:
+        """Floats of the sums of the rows and panels."""
+        return self.rows * self.panels * PANEL_ROWS
+
+    @property
+    def workspace(self) -> int:
+        """Floats of the sums and of the packed input of a part, which may have one step more."""
+        blocks = self.rows // 32
+        steps = max(blocks * (self.steps + 1), min(blocks, self.few) * (self.long_steps + 1))
+        return self.sums + steps * 512
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Sizes of the division.
+
+    Few rows, up to the last of `few`, share one pass over the weight, in a tile of one of these
+    heights. Where there are more, a worker takes up to `rows` rows of up to `panels` panels at a
+    time, `depth` values of k in a part, and tiles of the `heights`, the last of which divides
+    `rows`. `accumulators` vectors are in flight at most. Few rows prefetch the weight `ahead` steps
+    of 256 bytes ahead.
+    """
+
+    few: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
+    rows: int = 96
+    panels: int = 8
+    depth: int = 128
+    heights: tuple[int, ...] = (3, 6)
+    accumulators: int = 24
+    ahead: int = 16
+
+    @property
+    def sums(self) -> int:
+        """Floats that a worker keeps between parts."""
+        return self.rows * self.panels * PANEL_ROWS
+
+    def x_values(self, spec: Spec) -> int:
+        """Values of x that a worker keeps, of few rows or of a part of many."""
+        return max(self.few[-1] * padded(spec.depth), self.rows * self.depth)
+
+    def vectors(self, rows: int) -> int:
+        """Vectors of a panel that a tile of `rows` rows computes at a time."""
+        return max((n for n in (1, 2, 4) if n * rows <= self.accumulators), default=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +122,8 @@ class Schedule:
     `unroll` steps stand in one loop body. A worker takes `block_tiles` tiles of rows of a panel at
     a time and goes through their depth in parts of `depth_steps` steps, 256 bytes of weight each,
     so that a part stays in a cache while the rows pass. With at most `prefetch_rows` rows the
-    weight is prefetched `prefetch_steps` steps ahead. Where there are `tiles`, they are used
-    instead (amx.py).
+    weight is prefetched `prefetch_steps` steps ahead. Where there are `tiles` (amx.py) or `blocks`
+    (widened.py), they are used instead.
     """
 
     accumulators: int = 24
@@ -89,17 +134,19 @@ class Schedule:
     prefetch_rows: int = 2
     prefetch_steps: int = 8
     tiles: TileBlocks | None = None
+    blocks: Blocks | None = None
 
     @property
     def block_rows(self) -> int:
         """Rows that a worker takes at a time."""
         return self.tile_rows * self.block_tiles
 
-    @property
-    def workspace(self) -> int:
-        """Floats of the sums of a block: rows x the outputs of a panel, or of several."""
-        tiled = self.tiles.rows * self.tiles.panels if self.tiles else 0
-        return max(self.block_rows, tiled) * PANEL_ROWS
+    def workspace(self, spec: Spec) -> int:
+        """Floats of the sums of a block (rows x the outputs of a panel), or what others need."""
+        if self.blocks is not None:
+            return self.blocks.sums + self.blocks.x_values(spec) + self.blocks.depth * PANEL_ROWS
+        tiled = self.tiles.workspace if self.tiles else 0
+        return max(self.block_rows * PANEL_ROWS, tiled)
 
     def vectors(self, rows: int) -> int:
         """Return the vectors of a panel that a tile of `rows` rows computes at a time."""
@@ -110,8 +157,8 @@ def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     """Return tiles that fit the target's registers, and parts that fit its caches."""
     if target.has_amx_bf16 and spec.weight is Element.BF16:
         return Schedule(tiles=TileBlocks())
-    if target.has_avx512:
+    if spec.weight is Element.BF16 and target.has_fast_bf16_dot:
         return Schedule()
-    if spec.weight is Element.BF16:
-        return Schedule(accumulators=4, tile_rows=4, block_tiles=24)
-    return Schedule(accumulators=6)
+    if target.has_avx512:
+        return Schedule(blocks=Blocks(depth=64))
+    return Schedule(blocks=Blocks(few=(1, 2, 4, 6), depth=64, accumulators=6))

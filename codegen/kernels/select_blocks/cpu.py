@@ -14,6 +14,7 @@ from codegen.kernels.select_blocks.spec import Schedule, Spec
 from codegen.kernels.tir.builder import LANES, dealt, kernel, workers
 from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.product import widens
+from codegen.kernels.tir.tiles import INSTRUCTIONS, call, configure, tiles
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.heads import compressed_type
@@ -24,8 +25,10 @@ __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"
 
 def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
-    vectors = 4 if target.has_avx512 else 1
-    return Schedule(column_vectors=vectors, widened=widens(target))
+    if target.has_avx512:
+        tiled = target.has_amx_bf16
+        return Schedule(row_tile=4 if tiled else 16, widened=widens(target), tiled=tiled)
+    return Schedule(row_tile=4, column_vectors=1, accumulators=4, widened=widens(target))
 
 
 def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
@@ -76,8 +79,9 @@ def rule(op: SelectBlocksOp, target: CpuTarget) -> KernelChoice | str:
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
     """The PrimFunc; its parameters are the `arguments` of `rule`, in that order."""
+    schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target) as builder:
-        body = Select.declare(builder, spec, schedule or default_schedule(spec, target))
+        body = Select.declare(builder, spec, schedule)
         control = body.control
         unscored = max(spec.dense_len, spec.budget * spec.block_size)
         alone = T.And(control.sequences == 1, body.call_lengths[0] < unscored)
@@ -86,5 +90,14 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
             items = control.tokens * spec.kv_heads
             dealt(items, worker, count, lambda item: body.item(worker, item))
 
-        workers(builder, control, work, alone=alone)
+        def tiled_work(worker: Any, count: Any) -> None:
+            with tiles():
+                configure(spec.group, spec.group)
+                work(worker, count)
+                call("release")
+
+        tiled = schedule.uses_tiles(spec)
+        if tiled:
+            builder.require(*INSTRUCTIONS)
+        workers(builder, control, tiled_work if tiled else work, alone=alone)
     return builder.function

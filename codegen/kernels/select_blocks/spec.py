@@ -7,6 +7,7 @@ from codegen.kernels.pages import CompressedLevel, compressed_levels
 from codegen.kernels.tir.builder import LANES
 from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.product import Product
+from codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +67,52 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`row_tile` heads x `column_vectors` vectors of 16 keys are scored at a time.
+    """Up to `row_tile` heads x `column_vectors` vectors of 16 keys are scored at a time.
 
-    `widened`: see `Product`.
+    `accumulators` vectors of sums at most, so that nothing spills. `widened`: see `Product`. Where
+    `tiled`, AMX multiplies all heads with `column_vectors` = 4 vectors of keys, if they are bf16
+    and head and page are whole tiles; `row_tile` heads take their exponentials at a time.
     """
 
-    row_tile: int = 4
+    row_tile: int = 16
     column_vectors: int = 4
+    accumulators: int = 16
     widened: bool = False
+    tiled: bool = False
+
+    def uses_tiles(self, spec: Spec) -> bool:
+        """Whether products are those of AMX tiles."""
+        width = WIDE * TILE
+        whole = spec.head_dim % DEPTH == 0 and all(lv.slots % width == 0 for lv in spec.levels)
+        return self.tiled and spec.element is Element.BF16 and whole
 
     def product(self, spec: Spec) -> Product:
-        """How queries meet the compressed keys."""
-        return Product(spec.element, self.widened)
+        """How queries meet the compressed keys, unless by tiles, which take pairs."""
+        return Product(spec.element, self.widened and not self.uses_tiles(spec))
+
+    def height(self, spec: Spec) -> int:
+        """Heads of a tile."""
+        return min(self.row_tile, spec.group)
 
     def rows(self, spec: Spec) -> int:
         """Heads of a group, rounded up to whole tiles."""
-        return -(-spec.group // self.row_tile) * self.row_tile
+        height = self.height(spec)
+        return -(-spec.group // height) * height
 
-    def vectors(self, level: CompressedLevel) -> int:
+    def vectors(self, spec: Spec, level: CompressedLevel) -> int:
         """Vectors of keys in a tile; whole tiles fill a page."""
+        if self.uses_tiles(spec):
+            return WIDE
         page = level.slots // LANES
-        return max(n for n in range(1, self.column_vectors + 1) if page % n == 0)
+        most = min(self.column_vectors, self.accumulators // self.height(spec))
+        return max(n for n in range(1, max(1, most) + 1) if page % n == 0)
 
     def heads_floats(self, spec: Spec) -> int:
-        """Floats of the maxima and sums of all heads."""
+        """Floats of the maxima and sums of all heads, and of the products of tiles."""
+        return self.stored_at(spec) + (WIDE * SUMS if self.uses_tiles(spec) else 0)
+
+    def stored_at(self, spec: Spec) -> int:
+        """The place of the products of tiles, behind the maxima and sums."""
         return 2 * self.rows(spec) * LANES
 
     def queries(self, spec: Spec) -> int:

@@ -70,11 +70,9 @@ class Element(StrEnum):
 
     def spread(self, tensor: Tensor, *indices: Expr) -> Expr:
         """Read one pack and repeat it 16 times: the other side of `dot`."""
-        *rows, column = indices
         if self is Element.F32:
             return let(T.broadcast(tensor[indices], LANES))
-        pair = T.reinterpret(tensor[(*rows, lanes(column, 2))], dtype="uint32")
-        return let(T.reinterpret(T.broadcast(pair, LANES), dtype=f"uint16x{2 * LANES}"))
+        return vector.spread_pair(tensor, *indices)
 
     def dot(self, accumulator: Expr, operand: Expr, spread: Expr) -> Expr:
         """Return accumulator + the product of two packs, lane by lane."""

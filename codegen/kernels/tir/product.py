@@ -50,11 +50,24 @@ class Product:
         """Type of the scratch memory."""
         return "float32" if self._splits else self.element.dtype
 
-    def keep(self, scratch: Tensor, *place: Expr, value: Expr) -> None:
-        """Emit the rounding of 16 floats to the element type and their write to scratch memory."""
+    @property
+    def in_floats(self) -> bool:
+        """Whether the scratch memory holds floats, so that a factor needs no rounding to bf16."""
+        return self.dtype == "float32"
+
+    def keep(self, scratch: Tensor, *place: Expr, value: Expr, factor: float = 1.0) -> None:
+        """Emit the rounding of 16 floats to the element type and their write to scratch memory.
+
+        Where that holds floats they may be multiplied by a factor, behind the rounding.
+        """
+        assert factor == 1.0 or self.in_floats, "a factor would be rounded to bf16"
+        *rows, column = place
         if self._splits:
-            *rows, column = place
-            scratch[(*rows, lanes(column))] = vector.from_bf16(vector.to_bf16(value))
+            value = vector.from_bf16(vector.to_bf16(value))
+        if factor != 1.0:
+            value = value * splat(factor)
+        if self.in_floats:
+            scratch[(*rows, lanes(column))] = value
         else:
             self.element.store(scratch, *place, value=value)
 

@@ -1,8 +1,9 @@
 """Vector functions as LLVM IR text, for each target; `vector.py` calls them by name.
 
 A vector is always 16 floats: LLVM splits it where registers are shorter. TVM inlines every
-function, so a call costs nothing. The text for a target differs only where instructions do: the
-dot product of bf16 pairs and the rounding to bf16. The text stands in `llvm/*.ll`.
+function, so a call costs nothing. The text for a target differs only where instructions do: dot
+products of pairs, the rounding to bf16, the widening of float16, and powers of 2. It stands in
+`llvm/*.ll`.
 """
 
 import struct
@@ -19,7 +20,11 @@ def shims(target: CpuTarget) -> str:
     """Return the LLVM IR text that kernels for `target` import."""
     dot = "instruction" if target.has_fast_bf16_dot else "portable"
     rounding = "instruction" if target.has_avx512_bf16 else "portable"
-    names = ("vector", "exp", "trigonometry", f"dot_bf16_{dot}", f"to_bf16_{rounding}")
+    scaling = "instruction" if target.has_avx512 else "portable"
+    half = "instruction" if target.has_f16c else "portable"
+    names = ("vector", "exp", "exp2_polynomial", f"exp2_{scaling}", "trigonometry")
+    names += (f"dot_bf16_{dot}", f"to_bf16_{rounding}")
+    names += (f"dot_i16_{target.vector_bits}", f"from_f16_{half}")
     parts = [*map(_text, names), _sum(), _largest()]
     return "\n".join(parts).replace("MULTIPLY_ADD", "fma" if target.has_fma else "fmuladd")
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from codegen.kernels.tir.builder import LANES, Expr, Tensor
+from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let
 from codegen.kernels.tir.ir import T
 
 FLOATS = f"float32x{LANES}"
@@ -26,6 +26,21 @@ def maximum(a: Expr, b: Expr) -> Expr:
 def exp(x: Expr) -> Expr:
     """Return e^x to 2 ulp: exactly 0 below -87.33, exactly 1 at 0, constant above 88.37."""
     return _call("exp", x)
+
+
+def exp2(x: Expr) -> Expr:
+    """Return 2^x to 3 ulp: 0 far below -127, exactly 1 at 0, infinite from 128 on."""
+    return _call("exp2", x)
+
+
+def scaled(x: Expr, n: Expr) -> Expr:
+    """Return x 2^n for whole n, 0 where n is far below -127, infinite where n is large."""
+    return _call("scaled", x, n)
+
+
+def floor(x: Expr) -> Expr:
+    """Return the largest whole number that is not above x."""
+    return _call("floor", x)
 
 
 def sigmoid(x: Expr) -> Expr:
@@ -66,6 +81,23 @@ def to_bf16(x: Expr) -> Expr:
 def from_bf16(x: Expr) -> Expr:
     """Widen 16 bf16 values."""
     return _call("from_bf16", x)
+
+
+def from_f16(x: Expr) -> Expr:
+    """Widen 16 finite float16 values."""
+    return _call("from_f16", x)
+
+
+def dot_i16(accumulator: Expr, a: Expr, b: Expr) -> Expr:
+    """Return accumulator + the products of 16 pairs of 16-bit integers, in 32 bits."""
+    return _call("dot_i16", accumulator, a, b, result=f"int32x{LANES}")
+
+
+def spread_pair(tensor: Tensor, *indices: Expr) -> Expr:
+    """Read two 16-bit values, as uint16, and repeat the pair 16 times."""
+    *rows, column = indices
+    pair = T.reinterpret(tensor[(*rows, lanes(column, 2))], dtype="uint32")
+    return let(T.reinterpret(T.broadcast(pair, LANES), dtype=f"uint16x{2 * LANES}"))
 
 
 def first_lanes(x: Expr, count: Expr, other: Expr) -> Expr:

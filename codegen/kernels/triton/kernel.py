@@ -12,7 +12,7 @@ from typing import Any
 GRID_SYMBOLS = ("tokens", "sequences", "logit_rows")
 """Sizes that a grid may follow."""
 
-Constant = int | float | bool | str
+Constant = int | float | bool | str | tuple[float, ...]
 """Value of a `tl.constexpr` parameter."""
 
 

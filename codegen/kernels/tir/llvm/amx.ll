@@ -5,6 +5,7 @@ declare void @llvm.x86.ldtilecfg(ptr)
 declare void @llvm.x86.tilerelease()
 declare void @llvm.x86.tilezero(i8)
 declare void @llvm.x86.tileloadd64(i8, ptr, i64)
+declare void @llvm.x86.tileloaddt164(i8, ptr, i64)
 declare void @llvm.x86.tilestored64(i8, ptr, i64)
 declare void @llvm.x86.tdpbf16ps(i8, i8, i8)
 
@@ -70,17 +71,18 @@ define void @sala_tiles_step(ptr %a0, ptr %a1, i64 %a_stride, ptr %b0, i64 %b_st
   call void @llvm.x86.tdpbf16ps(i8 3, i8 5, i8 7)
   ret void
 }
+; A panel (64 outputs) for one tile of input: the weight is read once, past the first level of the cache.
 define void @sala_tiles_wide_step(ptr %a, i64 %a_stride, ptr %b0, i64 %b_stride) {
   %b1 = getelementptr i8, ptr %b0, i64 64
   %b2 = getelementptr i8, ptr %b0, i64 128
   %b3 = getelementptr i8, ptr %b0, i64 192
   call void @llvm.x86.tileloadd64(i8 4, ptr %a, i64 %a_stride)
-  call void @llvm.x86.tileloadd64(i8 6, ptr %b0, i64 %b_stride)
-  call void @llvm.x86.tileloadd64(i8 7, ptr %b1, i64 %b_stride)
+  call void @llvm.x86.tileloaddt164(i8 6, ptr %b0, i64 %b_stride)
+  call void @llvm.x86.tileloaddt164(i8 7, ptr %b1, i64 %b_stride)
   call void @llvm.x86.tdpbf16ps(i8 0, i8 4, i8 6)
-  call void @llvm.x86.tileloadd64(i8 6, ptr %b2, i64 %b_stride)
+  call void @llvm.x86.tileloaddt164(i8 6, ptr %b2, i64 %b_stride)
   call void @llvm.x86.tdpbf16ps(i8 1, i8 4, i8 7)
-  call void @llvm.x86.tileloadd64(i8 7, ptr %b3, i64 %b_stride)
+  call void @llvm.x86.tileloaddt164(i8 7, ptr %b3, i64 %b_stride)
   call void @llvm.x86.tdpbf16ps(i8 2, i8 4, i8 6)
   call void @llvm.x86.tdpbf16ps(i8 3, i8 4, i8 7)
   ret void

@@ -4,6 +4,7 @@ declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare <16 x float> @llvm.MULTIPLY_ADD.v16f32(<16 x float>, <16 x float>, <16 x float>)
 declare <16 x float> @llvm.roundeven.v16f32(<16 x float>)
 declare <16 x float> @llvm.sqrt.v16f32(<16 x float>)
+declare <16 x float> @llvm.floor.v16f32(<16 x float>)
 declare <16 x float> @llvm.masked.load.v16f32.p0(ptr, i32, <16 x i1>, <16 x float>)
 declare <16 x i16> @llvm.masked.load.v16i16.p0(ptr, i32, <16 x i1>, <16 x i16>)
 declare void @llvm.masked.store.v16f32.p0(<16 x float>, ptr, i32, <16 x i1>)
@@ -24,6 +25,10 @@ define <16 x float> @sala_fma(<16 x float> %a, <16 x float> %b, <16 x float> %c)
 define <16 x float> @sala_max(<16 x float> %a, <16 x float> %b) {
   %c = fcmp ogt <16 x float> %a, %b
   %r = select <16 x i1> %c, <16 x float> %a, <16 x float> %b
+  ret <16 x float> %r
+}
+define <16 x float> @sala_floor(<16 x float> %a) {
+  %r = call <16 x float> @llvm.floor.v16f32(<16 x float> %a)
   ret <16 x float> %r
 }
 define <16 x float> @sala_first_lanes(<16 x float> %a, i32 %count, <16 x float> %other) {

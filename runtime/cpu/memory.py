@@ -2,34 +2,29 @@
 
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tvm_ffi
 
-from runtime.artifact import Artifact, MappedTensors, Symbol, ValueKind, pool_symbol
+from runtime.artifact import Artifact, Symbol, ValueKind
+from runtime.device import POISON, rows_by_symbol
 from runtime.errors import MemoryBudgetError
 from runtime.plan import MemoryPlan, Part
 from runtime.units import format_bytes
+from runtime.weights import open_tensors
 
 POPULATE_WRITE = 23
 """Linux: take every page of a mapping now; Python has no name for it."""
-POISON = 0xFF
-"""A byte that makes NaN of every float and -1 of every integer."""
 
 
-def poison_wanted() -> bool:
-    """True if SALA_POISON=1 asks that unwritten memory be NaN."""
-    return os.environ.get("SALA_POISON") == "1"
+class CpuMemory:
+    """The buffers of a plan in one anonymous mapping, and the weights: mapped files, or seeded.
 
-
-class Memory:
-    """The buffers of a plan in one anonymous mapping, and the weights as mapped files.
-
-    `arrays` and `tensors` are views by value name, made once. Nothing is allocated afterwards.
+    `arrays` and `tensors` are views by value name, made once. The host's arrays are the buffers.
     """
 
-    def __init__(self, plan: MemoryPlan, artifact: Artifact, *, poison: bool) -> None:
+    def __init__(self, plan: MemoryPlan, artifact: Artifact, target: str, *, poison: bool) -> None:
         """Take the memory; MemoryBudgetError if the system refuses."""
         self.plan = plan
         self.poison = poison
@@ -38,14 +33,15 @@ class Memory:
         if poison:
             self._bytes[:] = POISON
         self._files = {
-            name: MappedTensors(artifact.path(name)) for name in artifact.manifest.weight_files
+            name: open_tensors(artifact, name) for name in artifact.weight_files_of(target)
         }
-        self.arrays: Mapping[str, np.ndarray] = {**self._views(), **self._weights(artifact)}
+        weights = self._weights(artifact, target)
+        self.arrays: Mapping[str, np.ndarray] = {**self._views(), **weights}
         self.tensors = {name: tvm_ffi.from_dlpack(array) for name, array in self.arrays.items()}
         for name, place in plan.places.items():
             if place.value.kind is ValueKind.INPUT:
                 self.arrays[name].fill(0)
-        self._pools = self._pools_by_symbol()
+        self._pools = rows_by_symbol(plan)
 
     @property
     def counters(self) -> dict[Part, int]:
@@ -57,25 +53,57 @@ class Memory:
         assert unplanned == 0, "the mapping is not what the plan says"
         return counted
 
-    def poison_arena(self) -> None:
-        """Make every activation and workspace NaN, so that a stale read shows."""
-        self._bytes[: self.plan.parts[Part.ARENA]] = POISON
+    @property
+    def extras(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
 
-    def poison_row(self, symbol: Symbol, row: int) -> None:
-        """Make one page or slot NaN in every pool that `symbol` indexes."""
-        for pool in self._pools[symbol]:
-            pool[row].view(np.uint8)[...] = POISON
+    def host(self, name: str) -> np.ndarray:
+        """The buffer itself."""
+        return self.arrays[name]
+
+    def send_inputs(self) -> None:
+        """Nothing is to be done: kernels read what the host writes."""
+
+    def read(self, name: str, out: np.ndarray) -> None:
+        """Copy the leading rows and columns of a value to `out`."""
+        out[...] = self.arrays[name][tuple(slice(extent) for extent in out.shape)]
+
+    def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
+        """A copy of the leading rows as they are now."""
+        found = self.arrays[name][:count].copy()
+        return lambda: found
+
+    def read_rows(self, name: str, rows: Sequence[int]) -> np.ndarray:
+        """A copy of some rows of a value."""
+        return self.arrays[name][list(rows)]
+
+    def write_rows(self, name: str, rows: Sequence[int], values: np.ndarray) -> None:
+        """Overwrite whole rows of a value."""
+        self.arrays[name][list(rows)] = values
+
+    def keep_row(self, source: str, row: int, target: str, place: int) -> None:
+        """Copy a row of one value to row `place` of another."""
+        self.arrays[target][place] = self.arrays[source][row]
 
     def copy_row(self, symbol: Symbol, source: int, target: int) -> None:
         """Copy one page or slot in every pool that `symbol` indexes."""
-        for pool in self._pools[symbol]:
-            pool[target] = pool[source]
+        for name in self._pools[symbol]:
+            self.arrays[name][target] = self.arrays[name][source]
+
+    def poison_row(self, symbol: Symbol, row: int) -> None:
+        """Make one page or slot NaN in every pool that `symbol` indexes."""
+        for name in self._pools[symbol]:
+            self.arrays[name][row].view(np.uint8)[...] = POISON
+
+    def poison_arena(self) -> None:
+        """Make every activation and workspace NaN, so that a stale read shows."""
+        self._bytes[: self.plan.parts[Part.ARENA]] = POISON
 
     def close(self) -> None:
         """Give the memory back now, even while somebody keeps a view (which then reads zeros)."""
         self.tensors = {}
         self.arrays = {}
-        self._pools = {}
         self._files = {}
         if len(self._map) > 1:
             self._map.madvise(mmap.MADV_DONTNEED)
@@ -88,24 +116,13 @@ class Memory:
             for name, place in self.plan.places.items()
         }
 
-    def _weights(self, artifact: Artifact) -> dict[str, np.ndarray]:
+    def _weights(self, artifact: Artifact, target: str) -> dict[str, np.ndarray]:
         weights: dict[str, np.ndarray] = {}
-        for name, value in artifact.program.values.items():
-            if value.kind is ValueKind.WEIGHT:
-                file, _ = artifact.weights[name]
-                weights[name] = self._files[file].array(name).view(value.dtype.numpy)
+        for name in artifact.weights_of(target):
+            file, _ = artifact.weights[name]
+            dtype = artifact.program.values[name].dtype.numpy
+            weights[name] = self._files[file].array(name).view(dtype)
         return weights
-
-    def _pools_by_symbol(self) -> dict[Symbol, list[np.ndarray]]:
-        pools: dict[Symbol, list[np.ndarray]] = {
-            Symbol.PAGES: [],
-            Symbol.COMPRESSED_PAGES: [],
-            Symbol.SLOTS: [],
-        }
-        for name, place in self.plan.places.items():
-            if place.value.kind is ValueKind.POOL:
-                pools[pool_symbol(place.value)].append(self.arrays[name])
-        return pools
 
 
 _IN_MAPPING = (

@@ -1,0 +1,93 @@
+"""Prepares what `run_all.sh` needs on a machine without compiler and network.
+
+    python -m benchmarks.gpu.prepare build/gpu
+
+Compiles, for the architecture, the released model with random int4 and bf16 weights (which are
+made at load: the artifacts are small) and the golden checkpoints in both types, computes the
+logits that bfloat16 is held against, and downloads the packages that such a machine may lack.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from benchmarks.gpu.golden import DTYPES, PROMPTS
+from benchmarks.gpu.sizes import RELEASED
+from codegen.cli import sala_compile
+from passes.assign_precision import Precision
+from sala_ir.checkpoint import Checkpoint
+from sala_ir.interpreter import ReferenceModel
+from sala_ir.reference import Rounding
+from tests.support.compiled import GOLDEN, kernel_level_module
+
+HERE = Path(__file__).parent
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+CHUNK = "8K"
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("build/gpu"))
+@click.option("--architecture", default="sm_90", help="Of the device.")
+@click.option("--python", "python_version", default="3.12", help="Of the machine with the device.")
+@click.option("--wheels/--no-wheels", default=True, help="Download packages.")
+def main(folder: Path, architecture: str, python_version: str, wheels: bool) -> None:
+    """Fill FOLDER; what is there already is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for checkpoint in sorted(path for path in GOLDEN.iterdir() if path.is_dir()):
+        _golden(folder, checkpoint, architecture)
+    for label, quantization in (("int4", "int4-g128"), ("bf16", "none")):
+        _released(folder / f"released-{label}.sala", quantization, architecture)
+    if wheels:
+        _download(folder / "wheels", python_version)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    click.echo(f"{folder}: {size / 2**20:.1f} MiB to carry")
+
+
+def _golden(folder: Path, checkpoint: Path, architecture: str) -> None:
+    """Artifacts of a golden checkpoint, and its expected values with those of bfloat16."""
+    name = f"golden-{checkpoint.name}"
+    for dtype in DTYPES:
+        target = folder / f"{name}-{dtype}.sala"
+        if not target.exists():
+            options = ["--dtype", dtype, "--context", "1K", "--chunk", "64"]
+            _compile([str(checkpoint), "-o", str(target), *options], architecture)
+    tensors = folder / f"{name}.safetensors"
+    if tensors.exists():
+        return
+    golden = load_file(checkpoint / "golden.safetensors")
+    module = kernel_level_module(checkpoint, Precision.BFLOAT16)
+    with Checkpoint.open(checkpoint) as weights:
+        for prompt in PROMPTS:
+            rounded = ReferenceModel(module, weights, Rounding.ROUNDED)
+            logits = rounded.prefill(golden[f"{prompt}.input_ids"].tolist())
+            golden[f"{prompt}.rounded_logits"] = np.asarray(logits, np.float32)
+    save_file(golden, tensors)
+
+
+def _released(target: Path, quantization: str, architecture: str) -> None:
+    if not target.exists():
+        options = ["--quantize", quantization, "--context", "1M", "--chunk", CHUNK]
+        source = ["--config", str(RELEASED), "--weights", "random"]
+        _compile([*source, "-o", str(target), *options], architecture)
+
+
+def _compile(arguments: list[str], architecture: str) -> None:
+    click.echo("sala-compile " + " ".join(arguments))
+    sala_compile([*arguments, "--target", f"cuda:{architecture}"], standalone_mode=False)
+
+
+def _download(folder: Path, python_version: str) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--implementation", "cp"]
+    command += ["--python-version", python_version, "--dest", str(folder)]
+    for platform in PLATFORMS:
+        command += ["--platform", platform]
+    subprocess.run([*command, "--requirement", str(HERE / "requirements.txt")], check=True)
+
+
+if __name__ == "__main__":
+    main()

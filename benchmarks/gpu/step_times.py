@@ -1,0 +1,79 @@
+"""Device time of every step of a phase, with events on the runtime's own stream."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.gpu.roofline import Ceilings
+from benchmarks.gpu.sizes import Sizes
+from benchmarks.gpu.step_costs import step_cost
+from runtime.artifact import PhaseName
+from runtime.batch import Work
+
+HEAD_START = 60_000_000
+"""Cycles that the device sleeps first, so that every launch is queued before the first runs."""
+
+
+@dataclass(slots=True)
+class StepClock:
+    """Takes the place of an observer: records an event after every step of a run."""
+
+    steps: int
+    stream: Any
+    events: list[Any] = field(default_factory=list)
+
+    def hooks(self, phase: PhaseName, rows: int) -> dict[int, list[Callable[[], None]]]:
+        """Begin a run: an event before the first step, and one after each."""
+        with torch.cuda.stream(self.stream):
+            torch.cuda._sleep(HEAD_START)
+        self.events = []
+        self._record()
+        return {index: [self._record] for index in range(self.steps)}
+
+    def seconds(self) -> list[float]:
+        """Seconds of each step, when all are done."""
+        self.events[-1].synchronize()
+        pairs = zip(self.events, self.events[1:], strict=False)
+        return [begin.elapsed_time(end) / 1e3 for begin, end in pairs]
+
+    def _record(self) -> None:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(self.stream)
+        self.events.append(event)
+
+
+def profile(
+    model: Any, text: Any, token_ids: np.ndarray, ceilings: Ceilings, *, repeats: int
+) -> list[dict[str, Any]]:
+    """Time by kernel family of one step that appends `token_ids` to copies of `text`.
+
+    Of several repeats the median of each step counts; its floor is `step_cost` over the ceilings.
+    """
+    phase = PhaseName.PREFILL if len(token_ids) > 1 else PhaseName.DECODE
+    artifact, target = model.artifact, model._device.target
+    steps = artifact.program.targets[target].phases[phase].steps
+    stream = torch.cuda.ExternalStream(model._device._stream)
+    clock = StepClock(len(steps), stream)
+    times = []
+    for _ in range(repeats):
+        with text.fork() as copy:
+            work = Work(copy.state, token_ids, len(copy) + len(token_ids))
+            model._engine._steps.run([work], clock)
+            times.append(clock.seconds())
+    medians = np.median(times, axis=0)
+    rows: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    bounds: dict[str, str] = {}
+    for step, seconds in zip(steps, medians.tolist(), strict=True):
+        cost = step_cost(artifact, step, phase, Sizes.released(), len(token_ids), len(text))
+        rows[step.family]["seconds"] += seconds
+        rows[step.family]["floor_seconds"] += cost.seconds(ceilings)
+        rows[step.family]["steps"] += 1
+        bounds[step.family] = cost.bound(ceilings)
+    return [
+        {"family": family, "phase": phase.value, "bound": bounds[family], **row}
+        for family, row in sorted(rows.items(), key=lambda item: -item[1]["seconds"])
+    ]

@@ -1,0 +1,86 @@
+"""Constants and tiles of the block attention kernels of a GPU."""
+
+from dataclasses import dataclass
+
+import triton
+
+from codegen.kernels.attend_blocks import spec as cpu
+from codegen.kernels.tir.element import Element
+from passes.kernel_choice import Workspace
+
+UNION_QUERIES = 8
+"""Queries whose lists are merged at most: each has a bit beside the number of a block."""
+PARTS_ROWS = 16
+"""Rows of a tile of one query: the least that matrix instructions take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(cpu.Spec):
+    """What the kernels are compiled for; `decode`: every sequence has one new token."""
+
+    decode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Tiles of `rows` rows (query, head), or of one query whose blocks `splits` programs share.
+
+    `splits`, a power of two, is part of the result: it says in which order sums are taken.
+    """
+
+    rows: int
+    splits: int
+    warps: int
+    stages: int
+
+    @classmethod
+    def default(cls, spec: Spec) -> "Schedule":
+        """Tiles within 99 KiB of shared memory, the least that an architecture has."""
+        bf16 = spec.element is Element.BF16
+        if spec.decode:
+            warps, stages = (4, 3) if bf16 else (8, 1)
+            return cls(rows=PARTS_ROWS, splits=32, warps=warps, stages=stages)
+        if bf16:
+            return cls(rows=128, splits=1, warps=8, stages=3)
+        return cls(rows=16, splits=1, warps=8, stages=1)
+
+    def heads(self, spec: Spec) -> int:
+        """Rows of a query: a power of two."""
+        heads = triton.next_power_of_2(spec.group)
+        if spec.decode:
+            return max(heads, PARTS_ROWS)
+        return max(heads, PARTS_ROWS // UNION_QUERIES) if spec.budget else heads
+
+    def queries(self, spec: Spec) -> int:
+        """Queries of a tile."""
+        if spec.decode:
+            return 1
+        queries = max(1, self.rows // self.heads(spec))
+        return min(queries, UNION_QUERIES) if spec.budget else queries
+
+    def workspaces(self, spec: Spec) -> tuple[Workspace, ...]:
+        """Decode: parts and their sums. Prefill: union lists, their pages and lengths."""
+        if spec.decode:
+            sums = spec.num_heads * self.splits
+            return (
+                Workspace("parts", "float32", 0, elements_per_sequence=sums * spec.head_dim),
+                Workspace("sums", "float32", 0, elements_per_sequence=sums),
+            )
+        if not spec.budget:
+            return ()
+        lists = spec.kv_heads * spec.budget
+        grown = {
+            "elements_per_token": lists,
+            "elements_per_sequence": lists * self.queries(spec),
+        }
+        return (
+            Workspace("entries", "int32", 0, **grown),
+            Workspace("pages", "int32", 0, **grown),
+            Workspace(
+                "lengths",
+                "int32",
+                0,
+                elements_per_token=spec.kv_heads,
+                elements_per_sequence=spec.kv_heads,
+            ),
+        )

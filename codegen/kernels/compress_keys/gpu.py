@@ -1,0 +1,89 @@
+"""compress_keys on a GPU: one program finds and averages the windows that a few tokens end."""
+
+from dataclasses import dataclass
+
+import triton
+
+from codegen.kernels.compress_keys.cpu import Spec, spec_of
+from codegen.kernels.compress_keys.gpu_windows import average_windows
+from codegen.kernels.operands import indices_of, spec_values
+from codegen.kernels.pages import CompressedLevel
+from codegen.kernels.triton.buffers import pointee
+from codegen.kernels.triton.cache import (
+    batch_arguments,
+    batch_names,
+    batch_parameters,
+    level_parameters,
+    pool_parameters,
+)
+from codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch, Pointer
+from codegen.targets.cuda import CudaTarget
+from passes.kernel_choice import KernelChoice
+from sala_ir.dialect.stages import CompressKeysOp
+
+__all__ = ["Schedule", "Spec", "build", "rule"]
+
+FIELDS = (
+    "control",
+    "token_sequence",
+    "token_position",
+    "slots",
+    "page_table",
+    "compressed_table",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Tokens in which a program looks for ends of windows."""
+
+    tokens: int = 16
+    warps: int = 4
+
+
+def rule(op: CompressKeysOp, target: CudaTarget) -> KernelChoice | str:
+    """Take every op: the types guarantee windows of two strides that fill blocks evenly."""
+    spec = spec_of(op)
+    return KernelChoice(
+        symbol=spec.symbol,
+        family="compress_keys",
+        spec=spec_values(spec),
+        operands=indices_of(op.operands, op.kv, op.ck),
+        arguments=(*batch_names(*FIELDS), "in:0.k", "in:1.fine", "in:1.coarse"),
+    )
+
+
+def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
+    """The kernel; its parameters are the `arguments` of `rule`, in that order."""
+    schedule = schedule or Schedule()
+    keys, _ = pool_parameters(spec.cache)
+    pools = level_parameters(spec.levels, spec.kv_heads, spec.head_dim, spec.compressed_element)
+    return GpuKernel(
+        spec.symbol,
+        (*batch_parameters(*FIELDS), keys, *pools),
+        tuple(_launch(spec, level, schedule) for level in spec.levels),
+    )
+
+
+def _launch(spec: Spec, level: CompressedLevel, schedule: Schedule) -> Launch:
+    return Launch(
+        average_windows,
+        (Grid(0, (("tokens", schedule.tokens, 1),)), Grid(spec.kv_heads), ONE),
+        {
+            **batch_arguments(*FIELDS),
+            "k_pool": Pointer("k_pool", pointee(spec.element)),
+            "pool": Pointer(level.name, pointee(spec.compressed_element)),
+        },
+        {
+            "KV_HEADS": spec.kv_heads,
+            "BLOCK": spec.block_size,
+            "D": spec.head_dim,
+            "STRIDE": spec.kernel_stride,
+            "PARTS": level.size // spec.kernel_stride,
+            "SLOTS": level.slots,
+            "TOKENS": schedule.tokens,
+            "ROWS": triton.next_power_of_2(spec.kernel_stride),
+            "COLUMNS": triton.next_power_of_2(spec.head_dim),
+        },
+        schedule.warps,
+    )

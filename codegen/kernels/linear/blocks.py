@@ -1,0 +1,182 @@
+"""How the outputs of a linear that prepares its operands are divided, and in which order.
+
+Few rows: a worker prepares them all, the whole depth, and reads its panels as one stream. Many
+rows: a worker takes some rows of some panels at a time and goes through the depth in parts; for a
+part it prepares the rows, then panel by panel the weight, which stays in a cache while the rows
+pass. Between parts the sums wait in the workspace, in float32. Either way every sum takes its
+steps in ascending order.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from codegen.kernels.linear.epilogue import Epilogue
+from codegen.kernels.linear.layout import PANEL_ROWS
+from codegen.kernels.linear.spec import Blocks, Spec
+from codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Tensor,
+    choose,
+    held,
+    lanes,
+    loop,
+    shared,
+    splat,
+    when,
+)
+from codegen.kernels.tir.ir import T
+
+PANEL_VECTORS = PANEL_ROWS // LANES
+SHARES = 2
+"""Items for each worker that make a fair division."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows `row` .. `row + count - 1` and blocks of the depth `first` .. `first + blocks - 1`.
+
+    `pitch` is the number of blocks from one prepared row to the next.
+    """
+
+    worker: Expr
+    row: Expr
+    count: Expr
+    first: Expr
+    blocks: Expr
+    pitch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Prepared rows `row` .. `row + rows - 1` of a part; their sums begin at `sums`."""
+
+    part: Part
+    panel: Expr
+    row: Expr
+    rows: int
+    sums: Expr
+
+
+class Operands(Protocol):
+    """How rows and weights are prepared and multiplied; the depth is counted in blocks."""
+
+    @property
+    def depth_blocks(self) -> int:
+        """Blocks of the depth."""
+        ...
+
+    @property
+    def part_blocks(self) -> int:
+        """Blocks of a part where rows are many."""
+        ...
+
+    def prepare(self, part: Part) -> None:
+        """Emit the preparation of the rows of a part."""
+        ...
+
+    def expand(self, part: Part, panel: Expr, ahead: Expr) -> None:
+        """Emit the preparation of a part of a panel; `ahead` is the panel that comes next."""
+        ...
+
+    def add(self, tile: Tile, *, expanded: bool) -> None:
+        """Emit sums += x W^T for a tile, with the weight as it is stored or as prepared."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """The loops of a linear kernel around its operands."""
+
+    spec: Spec
+    blocks: Blocks
+    epilogue: Epilogue
+    sums: Tensor
+    operands: Operands
+
+    @property
+    def _panels(self) -> int:
+        return -(-self.spec.rows // PANEL_ROWS)
+
+    def work(self, worker: Expr, workers: Expr, live: Expr) -> None:
+        """Emit a worker's share of the outputs of all live rows."""
+        choose(
+            live <= self.blocks.few[-1],
+            lambda: self._few(worker, workers, live),
+            lambda: self._many(worker, workers, live),
+        )
+
+    def _few(self, worker: Expr, workers: Expr, live: Expr) -> None:
+        depth = self.operands.depth_blocks
+        part = Part(worker, 0, live, 0, depth, depth)
+        self.operands.prepare(part)
+        below = 0
+        for rows in self.blocks.few:
+
+            def panel(index: Expr, rows: int = rows) -> None:
+                self._clear(worker, 0, live)
+                self.operands.add(Tile(part, index, 0, rows, 0), expanded=False)
+                self._finish(worker, index, 0, live, 0)
+
+            with when(T.And(live > below, live <= rows)):
+                shared(self._panels, worker, workers, panel)
+            below = rows
+
+    def _many(self, worker: Expr, workers: Expr, live: Expr) -> None:
+        blocks = self.blocks
+        row_blocks = held((live + (blocks.rows - 1)) // blocks.rows)
+        fair = row_blocks * self._panels // (workers * SHARES)
+        width = held(T.max(T.min(fair, blocks.panels), 1))
+        groups = held((self._panels + width - 1) // width)
+
+        def item(index: Expr) -> None:
+            row = held(index % row_blocks * blocks.rows)
+            count = held(T.min(live - row, blocks.rows))
+            panel = held(index // row_blocks * width)
+            self._item(worker, row, count, panel, held(T.min(self._panels - panel, width)))
+
+        shared(groups * row_blocks, worker, workers, item)
+
+    def _item(self, worker: Expr, row: Expr, count: Expr, panel: Expr, panels: Expr) -> None:
+        size, rows = self.operands.part_blocks, self.blocks.rows
+        depth = self.operands.depth_blocks
+        with loop(panels) as turn:
+            self._clear(worker, turn * rows, count)
+        with loop(-(-depth // size)) as index:
+            first = held(index * size)
+            part = Part(worker, row, count, first, held(T.min(depth - first, size)), size)
+            self.operands.prepare(part)
+            with loop(panels) as turn:
+                here = held(panel + turn)
+                ahead = held(T.Select(turn + 1 < panels, here + 1, panel))
+                self.operands.expand(part, here, ahead)
+                self._tiles(part, here, turn * rows)
+        with loop(panels) as turn:
+            self._finish(worker, panel + turn, row, count, turn * rows)
+
+    def _tiles(self, part: Part, panel: Expr, sums: Expr) -> None:
+        """Emit whole tiles, then one that covers the rows that are left, and rows beyond."""
+        *smaller, height = self.blocks.heights
+        with loop(part.count // height) as index:
+            row = held(index * height)
+            self.operands.add(Tile(part, panel, row, height, held(sums + row)), expanded=True)
+        left = held(part.count % height)
+        row = held(part.count - left)
+        below = 0
+        for rows in (*smaller, height):
+            with when(T.And(left > below, left <= rows)):
+                self.operands.add(Tile(part, panel, row, rows, held(sums + row)), expanded=True)
+            below = rows
+
+    def _clear(self, worker: Expr, first: Expr, rows: Expr) -> None:
+        with loop(rows * PANEL_VECTORS) as cell:
+            self.sums[worker, lanes(first * PANEL_ROWS + cell * LANES)] = splat(0.0)
+
+    def _finish(self, worker: Expr, panel: Expr, row: Expr, rows: Expr, first: Expr) -> None:
+        with loop(rows) as index:
+            cell = held((first + index) * PANEL_ROWS)
+
+            def sums(j: int, cell: Expr = cell) -> Expr:
+                return self.sums[worker, lanes(cell + j * LANES)]
+
+            self.epilogue.finish(held(row + index), held(panel * PANEL_ROWS), PANEL_VECTORS, sums)

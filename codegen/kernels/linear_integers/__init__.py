@@ -1,0 +1,1 @@
+"""Matrix products with weights that are stored as integers and scales."""

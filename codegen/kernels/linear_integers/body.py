@@ -1,0 +1,125 @@
+"""Sums of a linear with integer weights: exact in a block of the depth, then scaled."""
+
+from dataclasses import dataclass
+
+from codegen.kernels.linear.blocks import PANEL_VECTORS, Part, Tile
+from codegen.kernels.linear.layout import PANEL_ROWS
+from codegen.kernels.linear_integers.activations import TERM_BITS, Activations
+from codegen.kernels.linear_integers.spec import Schedule, Spec
+from codegen.kernels.linear_integers.weights import Weights
+from codegen.kernels.tir import vector
+from codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Registers,
+    Tensor,
+    held,
+    lanes,
+    let,
+    loop,
+    prefetch,
+    registers,
+    splat,
+)
+from codegen.kernels.tir.ir import T
+
+INTEGERS = f"int32x{LANES}"
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerOperands:
+    """Rows of 16-bit integers times pairs of integer weights.
+
+    A block of the depth gives an exact 32-bit sum; the sums of blocks are scaled and added in
+    float32, in ascending order. So rows have the same bits in any tile.
+    """
+
+    spec: Spec
+    schedule: Schedule
+    activations: Activations
+    weights: Weights
+    sums: Tensor
+
+    @property
+    def depth_blocks(self) -> int:
+        """Blocks of the depth."""
+        return self.spec.padded_depth // self.spec.block
+
+    @property
+    def part_blocks(self) -> int:
+        """Blocks of a part where rows are many."""
+        return self.schedule.part_blocks(self.spec)
+
+    def prepare(self, part: Part) -> None:
+        """Emit the preparation of the rows of a part."""
+        self.activations.prepare(part)
+
+    def expand(self, part: Part, panel: Expr, ahead: Expr) -> None:
+        """Emit the preparation of a part of a panel; `ahead` is the panel that comes next."""
+        self.weights.expand(part, panel, ahead)
+
+    def add(self, tile: Tile, *, expanded: bool) -> None:
+        """Emit sums += x W^T for a tile, with the weight as it is stored or as prepared."""
+        rows = tile.rows * self.spec.terms
+        width = self.schedule.blocks.vectors(rows)
+        accumulate = self._from_pairs if expanded else self._from_codes
+        with loop(PANEL_VECTORS // width) as turn, loop(tile.part.blocks) as index:
+            vectors = [held(turn * width + n) for n in range(width)]
+            sums = registers(rows * width, "int32")
+            for cell in range(rows * width):
+                sums[cell] = T.broadcast(T.int32(0), LANES)
+            accumulate(tile, index, vectors, sums)
+            self._scale(tile, index, vectors, sums)
+
+    def _from_pairs(self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers) -> None:
+        pairs = self.spec.block // 2
+        with loop(pairs) as pair:
+            words = [self.weights.pair(tile.part.worker, index * pairs + pair, j) for j in vectors]
+            self._multiply(tile, index, pair, words, sums)
+
+    def _from_codes(self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers) -> None:
+        spec, weights = self.spec, self.weights
+        lines = spec.block // spec.line
+        group = weights.group(index)
+        zeros = [weights.zero(tile.panel, group, j) for j in vectors]
+        with loop(lines) as step:
+            line = held(index * lines + step)
+            words = [weights.line(tile.panel, line, j) for j in vectors]
+            for j in vectors:
+                prefetch(weights.codes, tile.panel, line + self.schedule.blocks.ahead, j * LANES, 0)
+            for q in range(spec.lane):
+                pairs = [
+                    weights.unpack(word, q, zero) for word, zero in zip(words, zeros, strict=True)
+                ]
+                self._multiply(tile, index, step * spec.lane + q, pairs, sums)
+
+    def _multiply(
+        self, tile: Tile, index: Expr, pair: Expr, words: list[Expr], sums: Registers
+    ) -> None:
+        """Emit the products of a pair of columns of a block."""
+        for i in range(tile.rows * self.spec.terms):
+            row = tile.row * self.spec.terms + i
+            place = (row * tile.part.pitch + index) * self.spec.block + pair * 2
+            x = vector.spread_pair(self.activations.values, tile.part.worker, place)
+            for j, word in enumerate(words):
+                cell = i * len(words) + j
+                sums[cell] = vector.dot_i16(sums[cell], word, x)
+
+    def _scale(self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers) -> None:
+        """Emit the addition of a block's sums, scaled, to those before."""
+        worker, terms = tile.part.worker, self.spec.terms
+        group = self.weights.group(held(tile.part.first + index))
+        scales = [self.weights.scale(tile.panel, group, j) for j in vectors]
+        for i in range(tile.rows):
+            row = (tile.row + i) * tile.part.pitch + index
+            scale = let(splat(self.activations.scales[worker, row]))
+            for n, j in enumerate(vectors):
+                cell = i * terms * len(vectors) + n
+                value = T.Cast(vector.FLOATS, sums[cell])
+                if terms == 2:
+                    low = T.Cast(vector.FLOATS, sums[cell + len(vectors)])
+                    value = vector.fma(low, splat(2.0**-TERM_BITS), value)
+                here = lanes((tile.sums + i) * PANEL_ROWS + j * LANES)
+                self.sums[worker, here] = vector.fma(
+                    value * scale, scales[n], self.sums[worker, here]
+                )

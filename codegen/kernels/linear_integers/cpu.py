@@ -1,0 +1,100 @@
+"""y = scale * epilogue(x W^T + bias) + residual, the weight stored as integers, on the CPU."""
+
+from dataclasses import asdict
+from typing import Any
+
+from codegen.encodings import weight_parts
+from codegen.kernels.linear import cpu as plain
+from codegen.kernels.linear.blocks import Division
+from codegen.kernels.linear.epilogue import Epilogue, live_rows
+from codegen.kernels.linear.layout import PANEL_ROWS
+from codegen.kernels.linear_integers.activations import Activations
+from codegen.kernels.linear_integers.body import IntegerOperands
+from codegen.kernels.linear_integers.spec import Schedule, Spec, default_schedule
+from codegen.kernels.linear_integers.weights import Weights
+from codegen.kernels.operands import element, indices_of, refuse_unless_float32, spec_values
+from codegen.kernels.tir.builder import Expr, kernel, let, workers
+from codegen.targets.cpu import CpuTarget
+from passes.kernel_choice import KernelChoice, Workspace
+from sala_ir.dialect.attributes import LayoutAttr
+from sala_ir.dialect.linear import LinearOp
+from sala_ir.dialect.types import WeightType
+
+__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
+
+
+def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:
+    """Take a linear whose weight is stored as integers."""
+    kind = op.weight.type
+    assert isinstance(kind, WeightType)
+    if kind.encoding.is_plain:
+        return "the weight is not stored as integers"
+    if element(op.x) is not element(op.weight):
+        return f"input is {element(op.x)}, values are {element(op.weight)}: they must be equal"
+    refusal = refuse_unless_float32(bias=op.bias, residual=op.residual)
+    if refusal:
+        return refusal
+    encoding, layout = kind.encoding, LayoutAttr.panel(PANEL_ROWS)
+    spec = Spec(
+        **asdict(plain.spec_of(op)),
+        bits=encoding.bits,
+        group=encoding.group.data,
+        stores_zeros=encoding.stores_zeros,
+    )
+    operands = indices_of(op.operands, op.x, op.weight, op.bias, op.residual)
+    parts = [f"in:1.{part.suffix}" for part in weight_parts(kind.with_layout(layout))]
+    rest = [f"in:{index}" for index in range(2, len(operands))]
+    spaces = workspaces(spec, default_schedule(spec, target))
+    scratch = [f"workspace:{index}" for index in range(len(spaces))]
+    return KernelChoice(
+        symbol=spec.symbol,
+        family="linear_integers",
+        spec=spec_values(spec),
+        operands=operands,
+        arguments=("control", "in:0", *parts, *rest, "out:0", *scratch),
+        workspaces=spaces,
+        weight_layouts={1: layout},
+    )
+
+
+def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
+    """What a worker keeps: sums, x as integers and its scales, a part of a panel as pairs."""
+    return (
+        Workspace("sums", "float32", schedule.blocks.sums),
+        Workspace("x_values", "uint16", schedule.prepared_values(spec)),
+        Workspace("x_scales", "float32", schedule.prepared_blocks(spec)),
+        Workspace("pairs", "uint16", schedule.panel_values(spec)),
+    )
+
+
+def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
+    """Return the PrimFunc (control, x, codes, scales, zeros?, bias?, residual?, y, workspaces).
+
+    x and y have any capacity of rows; the memory of y may be that of the residual.
+    """
+    schedule = schedule or default_schedule(spec, target)
+    with kernel(spec.symbol, target, noalias=not spec.residual_pitch) as builder:
+        control = builder.control()
+        x = builder.tensor("x", ("x_rows", spec.x_pitch), spec.weight.dtype)
+        stored = Weights.declare(builder, spec)
+        epilogue = Epilogue.declare(builder, spec)
+        sums, values, scales, pairs = (
+            builder.tensor(space.name, ("workers", space.elements), space.dtype)
+            for space in workspaces(spec, schedule)
+        )
+        operands = IntegerOperands(
+            spec,
+            schedule,
+            Activations(spec, x, values, scales),
+            Weights(spec, *stored, pairs),
+            sums,
+        )
+        division = Division(spec, schedule.blocks, epilogue, sums, operands)
+        live = let(live_rows(control, spec))
+
+        def work(worker: Expr, count: Expr) -> None:
+            division.work(worker, count, live)
+
+        small_rows = plain.SMALL // (spec.depth * spec.rows)
+        workers(builder, control, work, alone=live <= small_rows if small_rows else None)
+    return builder.function

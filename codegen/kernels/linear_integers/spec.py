@@ -1,0 +1,95 @@
+"""What a linear kernel for integer weights is compiled for, and how it is tiled."""
+
+from dataclasses import dataclass, field
+from math import gcd
+
+from codegen.kernels.linear import spec as plain
+from codegen.kernels.linear.spec import Blocks
+from codegen.kernels.operands import symbol_of
+from codegen.kernels.tir.element import Element
+from codegen.targets.cpu import CpuTarget
+
+LONGEST_BLOCK = 128
+"""Values of x that share a scale at most: sums of their products with integers fit 32 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(plain.Spec):
+    """Constants of one kernel: those of a linear, and how its weight is stored.
+
+    `weight` is the element type of x; `bits` are those of an integer, `group` values of a row of
+    the weight share a scale, and a zero where `stores_zeros`.
+    """
+
+    bits: int = 4
+    group: int = 128
+    stores_zeros: bool = False
+
+    @property
+    def encoding(self) -> str:
+        """How the weight is stored, for names."""
+        return f"int{self.bits}_g{self.group}" + "_zeros" * self.stores_zeros
+
+    @property
+    def symbol(self) -> str:
+        """A unique name: the sizes, the encoding, the element of x, and what is fused."""
+        parts = [f"{self.depth}x{self.rows}", self.encoding, self.weight]
+        parts += ["bias"] * self.bias + ["swiglu"] * self.swiglu
+        parts += ["residual"] * bool(self.residual_pitch)
+        return symbol_of("linear_integers", "_".join(parts), self)
+
+    @property
+    def padded_depth(self) -> int:
+        """K, padded to whole groups."""
+        return -(-self.depth // self.group) * self.group
+
+    @property
+    def block(self) -> int:
+        """Values of a row of x that share a scale: a group of the weight or a part of one."""
+        return self.group if self.group <= LONGEST_BLOCK else gcd(self.group, LONGEST_BLOCK)
+
+    @property
+    def lane(self) -> int:
+        """Integers in 16 bits."""
+        return 16 // self.bits
+
+    @property
+    def line(self) -> int:
+        """Values of k in a step: those of a row in 32 bits."""
+        return 2 * self.lane
+
+    @property
+    def terms(self) -> int:
+        """16-bit integers that stand for a value of x, each with 15 bits more than the last."""
+        return 1 if self.weight is Element.BF16 else 2
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Tiles of a kernel."""
+
+    blocks: Blocks = field(default_factory=Blocks)
+
+    def part_blocks(self, spec: Spec) -> int:
+        """Blocks of a part where rows are many."""
+        return max(1, min(self.blocks.depth, spec.padded_depth) // spec.block)
+
+    def prepared_blocks(self, spec: Spec) -> int:
+        """Blocks of x that a worker keeps, of few rows or of many."""
+        few = self.blocks.few[-1] * (spec.padded_depth // spec.block)
+        return max(few, self.blocks.rows * self.part_blocks(spec))
+
+    def prepared_values(self, spec: Spec) -> int:
+        """Integers that stand for them."""
+        return self.prepared_blocks(spec) * spec.block * spec.terms
+
+    def panel_values(self, spec: Spec) -> int:
+        """Values of a part of a panel."""
+        return self.part_blocks(spec) * spec.block * plain.PANEL_ROWS
+
+
+def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
+    """Return tiles that fit the target's registers."""
+    if target.has_avx512:
+        return Schedule()
+    return Schedule(Blocks(few=(1, 2, 4), heights=(4,), accumulators=4))

@@ -1,0 +1,53 @@
+"""Rotation of dimension i of every head with dimension i + D/2, on a GPU."""
+
+from dataclasses import dataclass
+
+from codegen.kernels.operands import padded
+from codegen.kernels.rope.cpu import Spec, rule
+from codegen.kernels.rope.gpu_rows import rotate_heads
+from codegen.kernels.tir.element import Element
+from codegen.kernels.triton.buffers import CONTROL, parameters, pointers, values
+from codegen.kernels.triton.kernel import GpuKernel, Launch
+from codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from codegen.targets.cuda import CudaTarget
+
+__all__ = ["Schedule", "Spec", "build", "rule"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Pairs of values that a program rotates at most."""
+
+    pairs: int = 1024
+
+
+def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
+    """The kernel (control, x, table, y)."""
+    pitch, count = padded(spec.columns), spec.columns // spec.head_dim
+    block = power_of_two(spec.head_dim // 2)
+    heads = min(power_of_two(count), max(1, (schedule or Schedule()).pairs // block))
+    table_pitch = padded(spec.head_dim)
+    buffers = (
+        CONTROL,
+        values("x", spec.x, "x_rows", spec.x_pitch),
+        values("table", Element.F32, "table_rows", table_pitch),
+        values("y", spec.output, "y_rows", pitch),
+    )
+    constants = {
+        "COLUMNS": spec.columns,
+        "HEAD": spec.head_dim,
+        "X_START": spec.x_start,
+        "X_PITCH": spec.x_pitch,
+        "TABLE_PITCH": table_pitch,
+        "Y_PITCH": pitch,
+        "HEADS": heads,
+        "BLOCK": block,
+    }
+    launch = Launch(
+        rotate_heads,
+        row_grid(parts=-(-count // heads)),
+        pointers(buffers),
+        constants,
+        warps_for(2 * heads * block),
+    )
+    return GpuKernel(spec.symbol, parameters(buffers), (launch,))

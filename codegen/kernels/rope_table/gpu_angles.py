@@ -1,0 +1,71 @@
+"""The Triton functions of the rotary table: sine and cosine of float32 angles, by float64."""
+
+import triton
+import triton.language as tl
+
+from codegen.kernels.triton.values import entry
+
+
+@triton.jit
+def write_table(
+    control,
+    token_position,
+    table,
+    FREQUENCIES: tl.constexpr,
+    HALF: tl.constexpr,
+    PITCH: tl.constexpr,
+    TOKENS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """[cos | sin] of position * FREQUENCIES, padding 0; a program for TOKENS tokens.
+
+    The product is a float32; positions are not negative.
+    """
+    row = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    tokens = tl.load(control)
+    if tl.program_id(0) * TOKENS >= tokens:
+        return
+    position = tl.load(token_position + row, mask=row < tokens, other=0).to(tl.float32)
+    lane = tl.arange(0, BLOCK)
+    angle = position[:, None] * entry(lane, FREQUENCIES, HALF)[None, :]
+    cos, sin = cosine_and_sine(angle.to(tl.float64))
+    to = table + row.to(tl.int64)[:, None] * PITCH + lane[None, :]
+    live = (row < tokens)[:, None] & (lane < HALF)[None, :]
+    tl.store(to, cos.to(tl.float32), mask=live)
+    tl.store(to + HALF, sin.to(tl.float32), mask=live)
+    if 2 * HALF < PITCH:
+        padding = 2 * HALF + tl.arange(0, 16)
+        beyond = (row < tokens)[:, None] & (padding < PITCH)[None, :]
+        to = table + row.to(tl.int64)[:, None] * PITCH + padding[None, :]
+        tl.store(to, tl.zeros((TOKENS, 16), tl.float32), mask=beyond)
+
+
+@triton.jit
+def cosine_and_sine(x):
+    """Cosine and sine of x, float64 from 0 to 2^20, to 1e-16.
+
+    x less the nearest multiple of pi/2, which is subtracted in two parts of 33 and 53 bits, is at
+    most pi/4; there fdlibm's polynomials hold.
+    """
+    turns = (x * 0.6366197723675814 + 0.5).to(tl.int32)
+    count = turns.to(tl.float64)
+    r = (x - count * 1.5707963267341256) - count * 6.077100506506192e-11
+    z = r * r
+    p = 1.58969099521155010221e-10 * z - 2.50507602534068634195e-08
+    p = p * z + 2.75573137070700676789e-06
+    p = p * z - 1.98412698298579493134e-04
+    p = p * z + 8.33333333332248946124e-03
+    p = p * z - 1.66666666666666324348e-01
+    sin = r + r * z * p
+    q = 2.08757232129817482790e-09 - 1.13596475577881948265e-11 * z
+    q = q * z - 2.75573143513906633035e-07
+    q = q * z + 2.48015872894767294178e-05
+    q = q * z - 1.38888888888741095749e-03
+    q = q * z + 4.16666666666666019037e-02
+    cos = 1.0 - (0.5 * z - z * z * q)
+    quarter = turns & 3
+    swapped = (quarter & 1) == 1
+    down, up = tl.where(swapped, sin, cos), tl.where(swapped, cos, sin)
+    cosine = tl.where((quarter == 1) | (quarter == 2), -down, down)
+    sine = tl.where(quarter >= 2, -up, up)
+    return cosine, sine

@@ -1,0 +1,1 @@
+"""A token from every row of logits, chosen where the logits are."""

@@ -1,0 +1,125 @@
+"""The choice of blocks: their scores, the threshold that enough of them reach, the list."""
+
+from dataclasses import dataclass
+
+from codegen.kernels.select_blocks.spec import Spec
+from codegen.kernels.tir import vector
+from codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Tensor,
+    lanes,
+    let,
+    loop,
+    registers,
+    scalar,
+    splat,
+    when,
+)
+from codegen.kernels.tir.ir import T
+
+SCORE_BITS = 31
+"""Bits of a float that is not negative; as integers such floats keep their order."""
+
+MAGNITUDE = 2**SCORE_BITS - 1
+"""Clears the sign, which only a NaN can have: every list is complete, whatever the inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The list of one query, from the scores of the windows that `scores` has by slot.
+
+    `scores` and `ranks` are workspaces with a row for each worker, `scores_at` is the place of
+    slot 0; `token` and `head` name the row of `blocks`.
+    """
+
+    spec: Spec
+    worker: Expr
+    scores: Tensor
+    scores_at: int
+    ranks: Tensor
+    blocks: Tensor
+    token: Expr
+    head: Expr
+    first_local: Expr
+
+    @property
+    def first_competing(self) -> int:
+        """The first block that is neither forced nor local."""
+        return self.spec.init_blocks
+
+    def emit(self) -> None:
+        """Emit everything."""
+        competing = let(self.first_local - self.first_competing)
+        if self.spec.chosen:
+            self._score_blocks(competing)
+            self._list_chosen(competing, let(self._threshold(competing)))
+        self._list_forced()
+
+    def _list_block(self, place: Expr, block: Expr) -> None:
+        self.blocks[self.token, self.head, place] = block
+
+    def _score_blocks(self, competing: Expr) -> None:
+        """Emit the largest score of the windows that overlap a block, as an integer."""
+        ratio = self.spec.ratio
+        with loop(competing) as index:
+            start = let(self.scores_at + (self.first_competing + index) * ratio)
+            best = self.scores[self.worker, start]
+            for offset in range(1, ratio + 1):
+                best = T.max(best, self.scores[self.worker, start + offset])
+            bits = T.bitwise_and(T.reinterpret(best, dtype="int32"), T.int32(MAGNITUDE))
+            self.ranks[self.worker, index] = bits
+        self.ranks[self.worker, lanes(competing)] = _integers(-1)
+
+    def _threshold(self, competing: Expr) -> Expr:
+        """Emit the search for the largest rank that at least `chosen` blocks reach.
+
+        One bit a step from the highest down, counting the blocks at or above the candidate.
+        """
+        found = scalar(T.int32(0), "int32")
+        with loop(SCORE_BITS) as step:
+            candidate = let(found[0] + T.shift_left(T.int32(1), SCORE_BITS - 1 - step))
+            count = self._count_from(competing, candidate)
+            with when(count >= T.float32(self.spec.chosen)):
+                found[0] = candidate
+        return found[0]
+
+    def _count_from(self, competing: Expr, rank: Expr) -> Expr:
+        """Emit how many blocks have at least this rank, as a float."""
+        hits = registers(1, "int32")
+        hits[0] = _integers(0)
+        wanted = let(splat(rank))
+        with loop((competing + (LANES - 1)) // LANES) as v:
+            ranks = self.ranks[self.worker, lanes(v * LANES)]
+            hits[0] = hits[0] + T.Select(ranks >= wanted, _integers(1), _integers(0))
+        return let(vector.total(T.Cast(f"float32x{LANES}", hits[0])))
+
+    def _list_forced(self) -> None:
+        """Emit the initial blocks and the local ones."""
+        spec = self.spec
+        for block in range(spec.init_blocks):
+            self._list_block(block, T.int32(block))
+        with loop(spec.window_blocks + 1) as index:
+            self._list_block(spec.init_blocks + spec.chosen + index, self.first_local + index)
+
+    def _list_chosen(self, competing: Expr, threshold: Expr) -> None:
+        """Emit the blocks above the threshold, and of those at it the first ones, ascending."""
+        above = self._count_from(competing, threshold + 1)
+        ties = scalar(T.int32(self.spec.chosen) - T.Cast("int32", above), "int32")
+        place = scalar(T.int32(self.spec.init_blocks), "int32")
+        with loop(competing) as index:
+            rank = let(self.ranks[self.worker, index])
+
+            def take() -> None:
+                self._list_block(place[0], self.first_competing + index)
+                place[0] = place[0] + 1
+
+            with when(rank > threshold):
+                take()
+            with when(T.And(rank == threshold, ties[0] > 0)):
+                take()
+                ties[0] = ties[0] - 1
+
+
+def _integers(value: int) -> Expr:
+    return splat(T.int32(value))

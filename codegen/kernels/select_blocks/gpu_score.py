@@ -1,0 +1,241 @@
+"""The Triton functions that score compressed keys and blocks.
+
+Row r of a tile is head r % HEADS of the group, HEADS a power of two, of query r // HEADS. Tiles of
+keys are dealt to SPLITS programs by turns, so that no bit depends on where a sequence ends.
+"""
+
+import triton
+import triton.language as tl
+
+from codegen.kernels.triton.tiles import load_queries, query_tile
+
+MASKED = tl.constexpr(-1.0e30)
+"""The logit of a key that is not visible: its exponential is 0 beside any maximum."""
+
+
+@triton.jit
+def sum_coarse(
+    control,
+    offsets,
+    token_position,
+    call_lengths,
+    slots,
+    compressed_table,
+    q,
+    pool,
+    sums,
+    compressed_columns,
+    slab,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    D: tl.constexpr,
+    Q_START: tl.constexpr,
+    Q_PITCH: tl.constexpr,
+    SCALE: tl.constexpr,
+    DENSE_LEN: tl.constexpr,
+    UNSCORED: tl.constexpr,
+    SLAB: tl.constexpr,
+    QUERIES: tl.constexpr,
+    HEADS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    SPLITS: tl.constexpr,
+    SPAN: tl.constexpr,
+    SLOTS: tl.constexpr,
+    KEYS: tl.constexpr,
+):
+    """Base-2 log-sum-exp of a share of the coarse keys: sums [slab tokens, heads, SPLITS].
+
+    Programs (tiles of queries, kv heads, splits). SPAN is the stride of a coarse key, SLOTS those
+    of a page, a multiple of KEYS.
+    """
+    head = tl.program_id(1)
+    split = tl.program_id(2)
+    first, stop, slot, position = _tile(
+        control, offsets, token_position, call_lengths, slots, slab, DENSE_LEN, SLAB, QUERIES
+    )
+    last = position + stop - first - 1
+    if (stop <= first) | (last < UNSCORED):
+        return
+    row = tl.arange(0, QUERIES * HEADS)
+    queries = load_queries(
+        q, pool, first, stop, head, GROUP, D, Q_START, Q_PITCH, QUERIES, HEADS, COLUMNS
+    )
+    visible = tl.maximum((position + row // HEADS + 1) // SPAN - 1, 0)
+    seen = (last + 1) // SPAN
+    maxima = tl.full((QUERIES * HEADS,), 0.5 * MASKED, tl.float32)
+    totals = tl.zeros((QUERIES * HEADS,), tl.float32)
+    pages = compressed_table + slot.to(tl.int64) * compressed_columns
+    key = tl.arange(0, KEYS)
+    column = tl.arange(0, COLUMNS)
+    for start in range(split * KEYS, seen, SPLITS * KEYS):
+        page = tl.load(pages + start // SLOTS).to(tl.int64)
+        at = ((page * KV_HEADS + head) * SLOTS + start % SLOTS) * D  # type: ignore
+        keys = tl.load(
+            pool + at + key[None, :] * D + column[:, None], mask=(column < D)[:, None], other=0.0
+        )
+        logits = tl.dot(queries, keys, input_precision="ieee") * (SCALE * 1.4426950408889634)
+        place = start + key
+        shown = (place > 0)[None, :] & (place[None, :] <= visible[:, None])
+        logits = tl.where(shown, logits, MASKED)
+        top = tl.maximum(maxima, tl.max(logits, 1))
+        weights = tl.sum(tl.exp2(logits - top[:, None]), 1)
+        totals = totals * tl.exp2(maxima - top) + weights
+        maxima = top
+    result = tl.where(totals > 0, maxima + tl.log2(tl.where(totals > 0, totals, 1.0)), MASKED)
+    token = first + row // HEADS
+    to = ((token - slab) * KV_HEADS + head) * GROUP + row % HEADS
+    mask = (token < stop) & (row % HEADS < GROUP)
+    tl.store(sums + to * SPLITS + split, result, mask=mask)
+
+
+@triton.jit
+def score_blocks(
+    control,
+    offsets,
+    token_position,
+    call_lengths,
+    slots,
+    compressed_table,
+    q,
+    pool,
+    sums,
+    scores,
+    edges,
+    compressed_columns,
+    score_columns,
+    edge_columns,
+    slab,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    D: tl.constexpr,
+    Q_START: tl.constexpr,
+    Q_PITCH: tl.constexpr,
+    SCALE: tl.constexpr,
+    DENSE_LEN: tl.constexpr,
+    UNSCORED: tl.constexpr,
+    SLAB: tl.constexpr,
+    QUERIES: tl.constexpr,
+    HEADS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    SPLITS: tl.constexpr,
+    SPAN: tl.constexpr,
+    SLOTS: tl.constexpr,
+    BLOCKS: tl.constexpr,
+    RATIO: tl.constexpr,
+    STEP: tl.constexpr,
+    WINDOW: tl.constexpr,
+):
+    """Scores of the blocks before the local window: scores and edges [slab tokens, kv heads, ...].
+
+    A tile of keys has the slots of BLOCKS blocks, RATIO to a block, STEP columns (a power of two)
+    to a block in the product. The last block of a tile lacks the first key of the next tile, which
+    that tile writes into `edges`: each key is scored once. Programs as of `sum_coarse`.
+    """
+    head = tl.program_id(1)
+    split = tl.program_id(2)
+    first, stop, slot, position = _tile(
+        control, offsets, token_position, call_lengths, slots, slab, DENSE_LEN, SLAB, QUERIES
+    )
+    last = position + stop - first - 1
+    if (stop <= first) | (last < UNSCORED):
+        return
+    row = tl.arange(0, QUERIES * HEADS)
+    queries = load_queries(
+        q, pool, first, stop, head, GROUP, D, Q_START, Q_PITCH, QUERIES, HEADS, COLUMNS
+    )
+    normaliser = _normaliser(sums, first, stop, slab, head, row, KV_HEADS, GROUP, HEADS, SPLITS)
+    alive = normaliser > 0.5 * MASKED
+    visible = tl.maximum((position + row // HEADS + 1) // SPAN - 1, 0)
+    visible = tl.where(alive, visible, 0)
+    wanted = last // (RATIO * SPAN) - WINDOW
+    pages = compressed_table + slot.to(tl.int64) * compressed_columns
+    column = tl.arange(0, COLUMNS)
+    key = tl.arange(0, BLOCKS * STEP)
+    block = tl.arange(0, BLOCKS)
+    following = tl.zeros((QUERIES, BLOCKS), tl.int32) + tl.minimum(block + 1, BLOCKS - 1)[None, :]
+    token = first + tl.arange(0, QUERIES)
+    line = ((token - slab) * KV_HEADS + head).to(tl.int64)
+    pitch = score_pitch(score_columns, SLAB * KV_HEADS)
+    edge_pitch = edge_columns // (SLAB * KV_HEADS)
+    live = token < stop
+    for start in range(split * BLOCKS, wanted + 1, SPLITS * BLOCKS):
+        page = tl.load(pages + start * RATIO // SLOTS).to(tl.int64)
+        at = ((page * KV_HEADS + head) * SLOTS + start * RATIO % SLOTS) * D
+        inside = key // STEP * RATIO + key % STEP
+        keys = tl.load(
+            pool + at + inside[None, :] * D + column[:, None],
+            mask=(column < D)[:, None] & (key % STEP < RATIO)[None, :],
+            other=0.0,
+        )
+        logits = tl.dot(queries, keys, input_precision="ieee") * (SCALE * 1.4426950408889634)
+        place = start * RATIO + inside
+        shown = (place > 0)[None, :] & (place[None, :] <= visible[:, None])
+        shown = shown & (key % STEP < RATIO)[None, :]
+        weights = tl.exp2(tl.where(shown, logits - normaliser[:, None], MASKED))  # type: ignore
+        heads = tl.sum(tl.reshape(weights, (QUERIES, HEADS, BLOCKS * STEP)), 1)
+        grouped = tl.reshape(heads, (QUERIES, BLOCKS, STEP))
+        begins = (tl.arange(0, STEP) == 0)[None, None, :]
+        firsts = tl.sum(tl.where(begins, grouped, 0.0), 2)
+        best = tl.max(grouped, 2)
+        after = tl.gather(firsts, following, 1)
+        best = tl.where((block < BLOCKS - 1)[None, :], tl.maximum(best, after), best)
+        mask = live[:, None] & (start + block < wanted)[None, :]
+        tl.store(scores + line[:, None] * pitch + (start + block)[None, :], best, mask=mask)
+        edge = tl.sum(tl.where((block == 0)[None, :], firsts, 0.0), 1)
+        tl.store(edges + line * edge_pitch + start // BLOCKS, edge, mask=live)
+
+
+@triton.jit
+def score_pitch(columns, LINES: tl.constexpr):
+    """Scores from one of LINES lines to the next in a workspace of so many columns: aligned."""
+    return columns // LINES // 16 * 16
+
+
+@triton.jit
+def _tile(
+    control,
+    offsets,
+    token_position,
+    call_lengths,
+    slots,
+    slab,
+    DENSE_LEN: tl.constexpr,
+    SLAB: tl.constexpr,
+    QUERIES: tl.constexpr,
+):
+    """First row, row behind the last, slot of the sequence, position of the first row.
+
+    No rows where the sequence is dense or there is no such tile.
+    """
+    end = tl.minimum(tl.load(control), slab + SLAB)
+    sequences = tl.load(control + 1)
+    sequence, first, stop = query_tile(offsets, sequences, slab, end, tl.program_id(0), QUERIES)
+    found = stop > first
+    dense = tl.load(call_lengths + sequence, mask=found, other=0) < DENSE_LEN
+    stop = tl.where(dense, first, stop)
+    slot = tl.load(slots + sequence, mask=found, other=0)
+    position = tl.load(token_position + first, mask=found, other=0)
+    return first, stop, slot, position
+
+
+@triton.jit
+def _normaliser(
+    sums,
+    first,
+    stop,
+    slab,
+    head,
+    row,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    HEADS: tl.constexpr,
+    SPLITS: tl.constexpr,
+):
+    """The log-sum-exp of all coarse keys; MASKED where none is visible, and in rows of no head."""
+    token = first + row // HEADS
+    mask = (token < stop) & (row % HEADS < GROUP)
+    at = ((token - slab) * KV_HEADS + head) * GROUP + row % HEADS
+    split = tl.arange(0, SPLITS)
+    parts = tl.load(sums + at[:, None] * SPLITS + split[None, :], mask=mask[:, None], other=MASKED)
+    top = tl.max(parts, 1)
+    return top + tl.log2(tl.sum(tl.exp2(parts - top[:, None]), 1))  # type: ignore

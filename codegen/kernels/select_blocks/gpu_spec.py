@@ -1,0 +1,80 @@
+"""Constants and tiles of the block selection kernels of a GPU."""
+
+from dataclasses import dataclass
+
+import triton
+
+from codegen.kernels.pages import COMPRESSED_BLOCKS
+from codegen.kernels.select_blocks import spec as cpu
+from codegen.kernels.tir.element import Element
+from passes.kernel_choice import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(cpu.Spec):
+    """What the kernels are compiled for; `decode`: every sequence has one new token."""
+
+    decode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Tiles of `rows` rows (query, head) and `keys` columns; keys are dealt to `splits` programs.
+
+    `slab` tokens are scored before their blocks are chosen; the search takes `width` blocks at a
+    time. `splits` and `keys` are part of the result: they say in which order sums are taken.
+    """
+
+    rows: int
+    keys: int
+    splits: int
+    slab: int
+    warps: int
+    stages: int
+    width: int = 1024
+
+    @classmethod
+    def default(cls, spec: Spec) -> "Schedule":
+        """Tiles within 99 KiB of shared memory, the least that an architecture has."""
+        bf16 = spec.element is Element.BF16
+        if spec.decode:
+            warps, stages = (4, 3) if bf16 else (8, 2)
+            return cls(rows=16, keys=64, splits=64, slab=64, warps=warps, stages=stages)
+        if bf16:
+            return cls(rows=128, keys=64, splits=4, slab=1024, warps=8, stages=3)
+        return cls(rows=32, keys=32, splits=4, slab=1024, warps=8, stages=2)
+
+    def heads(self, spec: Spec) -> int:
+        """Rows of a query: a power of two."""
+        heads = triton.next_power_of_2(spec.group)
+        return max(self.rows, heads) if spec.decode else heads
+
+    def queries(self, spec: Spec) -> int:
+        """Queries of a tile."""
+        return 1 if spec.decode else max(1, self.rows // self.heads(spec))
+
+    def step(self, spec: Spec) -> int:
+        """Columns of a block in a tile of fine keys."""
+        return triton.next_power_of_2(spec.ratio)
+
+    def blocks(self, spec: Spec) -> int:
+        """Blocks of a tile of fine keys."""
+        return min(self.keys // self.step(spec), COMPRESSED_BLOCKS)
+
+    def coarse_keys(self, spec: Spec) -> int:
+        """Keys of a coarse tile, which lies in one page."""
+        _, coarse = spec.levels
+        return min(self.keys, coarse.slots & -coarse.slots)
+
+    def lines(self, spec: Spec) -> int:
+        """Rows of block scores: (token, kv head) of a slab."""
+        return self.slab * spec.kv_heads
+
+    def workspaces(self, spec: Spec) -> tuple[Workspace, ...]:
+        """Sums over coarse keys, scores of blocks, and the keys at the edges of tiles of blocks."""
+        lines = self.lines(spec)
+        return (
+            Workspace("sums", "float32", self.slab * spec.num_heads * self.splits),
+            Workspace("scores", "float32", 16 * lines, lines),
+            Workspace("edges", "float32", 2 * lines, -(-lines // self.blocks(spec))),
+        )

@@ -1,0 +1,79 @@
+"""Parameters that GPU kernels of sparse layers share: fields of the batch, pools, scratch memory.
+
+Pools are k and v [pages, kv heads, block, D] and compressed keys [compressed pages, kv heads,
+slots, D]; window j of a level stands in slot j + 1, as on the CPU.
+"""
+
+from collections.abc import Iterable
+
+from codegen.kernels.pages import CacheShape, CompressedLevel
+from codegen.kernels.tir.element import Element
+from codegen.kernels.triton.kernel import Extent, Parameter, Pointer
+
+LARGEST_GROUP = 32
+"""Query heads of a kv head."""
+LARGEST_HEAD = 128
+"""Columns of a head; smaller ones are masked up to a power of two."""
+
+TABLES = ("page_table", "compressed_table")
+
+FIELDS: dict[str, tuple[int | str, ...]] = {
+    "control": (16,),
+    "token_sequence": ("sequence_rows",),
+    "token_position": ("position_rows",),
+    "offsets": ("offset_capacity",),
+    "call_lengths": ("call_capacity",),
+    "slots": ("slot_capacity",),
+    "page_table": ("table_rows", "table_columns"),
+    "compressed_table": ("compressed_rows", "compressed_columns"),
+}
+"""What the runtime writes before a step, int32."""
+
+
+def batch_names(*names: str) -> tuple[str, ...]:
+    """`control` and fields of the batch as a rule names them among its arguments."""
+    return tuple(name if name == "control" else f"batch:{name}" for name in names)
+
+
+def batch_parameters(*names: str) -> tuple[Parameter, ...]:
+    """The parameters of `control` and of fields of the batch."""
+    return tuple(Parameter(name, "int32", FIELDS[name]) for name in names)
+
+
+def batch_arguments(*names: str) -> dict[str, Pointer | Extent]:
+    """Pointers to them by their names, and `<table>_columns` for page tables."""
+    pointers = {name: Pointer(name, "i32") for name in names}
+    columns = {str(FIELDS[name][1]): Extent(name, 1) for name in names if name in TABLES}
+    return pointers | columns
+
+
+def pool_parameters(cache: CacheShape) -> tuple[Parameter, Parameter]:
+    """The pools of keys and of values."""
+    shape = ("pages", cache.kv_heads, cache.block_size, cache.head_dim)
+    return (
+        Parameter("k_pool", cache.element.dtype, shape),
+        Parameter("v_pool", cache.element.dtype, shape),
+    )
+
+
+def level_parameters(
+    levels: Iterable[CompressedLevel], kv_heads: int, head_dim: int, element: Element
+) -> tuple[Parameter, ...]:
+    """The pools of compressed keys, named after their levels."""
+    return tuple(
+        Parameter(
+            level.name,
+            element.dtype,
+            ("compressed_pages", kv_heads, level.slots, head_dim),
+        )
+        for level in levels
+    )
+
+
+def refuse_heads(num_heads: int, kv_heads: int, head_dim: int) -> str | None:
+    """The reason why a kernel that multiplies tiles of heads refuses them, if there is one."""
+    if num_heads // kv_heads > LARGEST_GROUP:
+        return f"groups of {num_heads // kv_heads} heads pass {LARGEST_GROUP}"
+    if head_dim > LARGEST_HEAD:
+        return f"heads of {head_dim} columns pass {LARGEST_HEAD}"
+    return None

@@ -1,0 +1,61 @@
+"""Device functions that cut the new tokens of a step into tiles."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def query_tile(offsets, sequences, begin, end, index, ROWS: tl.constexpr):
+    """Tile `index` of the token rows begin .. end - 1, cut every ROWS rows and between sequences.
+
+    Returns its sequence, its first row and the row behind its last one; equal rows beyond the last
+    tile. There are at most (end - begin) // ROWS + sequences tiles.
+    """
+    WIDTH: tl.constexpr = 64  # type: ignore
+    before = index * 0
+    sequence = index * 0
+    first = index * 0
+    stop = index * 0
+    for start in range(0, sequences, WIDTH):
+        candidate = start + tl.arange(0, WIDTH)
+        live = candidate < sequences
+        low = tl.maximum(tl.load(offsets + candidate, mask=live, other=0), begin)
+        high = tl.minimum(tl.load(offsets + candidate + 1, mask=live, other=0), end)
+        tiles = (tl.maximum(high - low, 0) + ROWS - 1) // ROWS
+        behind = before + tl.cumsum(tiles, 0)
+        here = (index < behind) & (index >= behind - tiles)
+        row = low + (index - behind + tiles) * ROWS
+        sequence += tl.sum(tl.where(here, candidate, 0), 0)
+        first += tl.sum(tl.where(here, row, 0), 0)
+        stop += tl.sum(tl.where(here, tl.minimum(row + ROWS, high), 0), 0)
+        before += tl.sum(tiles, 0)
+    return sequence, first, stop
+
+
+@triton.jit
+def load_queries(
+    q,
+    pool,
+    first,
+    stop,
+    head,
+    GROUP: tl.constexpr,
+    D: tl.constexpr,
+    Q_START: tl.constexpr,
+    Q_PITCH: tl.constexpr,
+    QUERIES: tl.constexpr,
+    HEADS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The queries of a tile [rows, COLUMNS], rounded to the element type of a pool of keys.
+
+    Row r is head r % HEADS of the group, HEADS a power of two, of query r // HEADS; 0 where there
+    is none.
+    """
+    row = tl.arange(0, QUERIES * HEADS)
+    token, inside = first + row // HEADS, row % HEADS
+    column = tl.arange(0, COLUMNS)
+    mask = ((token < stop) & (inside < GROUP))[:, None] & (column < D)[None, :]
+    at = token.to(tl.int64) * Q_PITCH + Q_START + (head * GROUP + inside) * D
+    values = tl.load(q + at[:, None] + column[None, :], mask=mask, other=0.0)
+    return values.to(pool.dtype.element_ty)

@@ -1,0 +1,76 @@
+"""The library of a target: its kernels built, held against the program, compiled and written."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from codegen import emit
+from codegen.abi import check_calls
+from codegen.ceilings import ceiling_kernels
+from codegen.kernels.registry import family
+from codegen.lowering import Lowered
+from codegen.progress import Advance, Progress
+from codegen.targets.cpu import CpuTarget, compile_library, required_instructions
+from codegen.targets.cuda import CudaTarget
+from runtime.artifact import Program, TargetInfo, canonical_json
+from runtime.artifact.ceilings import ceilings_path
+from runtime.artifact.writer import ArtifactWriter
+
+CUDA = "cuda"
+"""Architecture of a GPU's library in the manifest."""
+
+
+def write_library(
+    writer: ArtifactWriter, lowered: Lowered, program: Program, progress: Progress
+) -> TargetInfo:
+    """Build and compile the kernels of a target."""
+    target, count = lowered.target, len(lowered.kernels)
+    steps = 2 * count if isinstance(target, CudaTarget) else count + 1
+    with progress.stage(f"kernels for {lowered.name}", steps) as advance:
+        kernels = {}
+        for kernel in lowered.kernels:
+            chosen = family(kernel.family, target.kind)
+            schedule = lowered.schedules.of(kernel.symbol)
+            built = chosen.build(dict(kernel.spec), target, schedule)
+            kernels[kernel.symbol] = built
+            advance(1)
+        check_calls(program, lowered.name, kernels)
+        if isinstance(target, CudaTarget):
+            return _write_cubins(writer, lowered.name, target, kernels, advance)
+        return _write_shared_object(writer, lowered.name, target, kernels)
+
+
+def _write_shared_object(
+    writer: ArtifactWriter, name: str, target: CpuTarget, functions: Mapping[str, Any]
+) -> TargetInfo:
+    path = emit.library_name(name)
+    with tempfile.TemporaryDirectory(prefix="sala-kernels-") as folder:
+        library = Path(folder, "kernels.so")
+        compile_library(functions, target, library)
+        writer.copy_file(path, library)
+        instructions = required_instructions(functions, target)
+        compile_library(ceiling_kernels(target, instructions), target, library)
+        writer.copy_file(ceilings_path(path), library)
+    return TargetInfo(
+        library=path,
+        runtime=emit.RUNTIME_NAME,
+        mcpu=target.processor,
+        instructions=instructions,
+    )
+
+
+def _write_cubins(
+    writer: ArtifactWriter,
+    name: str,
+    target: CudaTarget,
+    kernels: Mapping[str, Any],
+    advance: Advance,
+) -> TargetInfo:
+    from codegen.gpu_library import build_library  # needs Triton
+
+    path, cubins = emit.library_name(name), emit.cubins_name(name)
+    built = build_library(kernels, target, cubins, advance)
+    writer.write_bytes(path, canonical_json(built.table))
+    writer.write_bytes(cubins, built.cubins)
+    return TargetInfo(library=path, architecture=CUDA, mcpu=target.processor)

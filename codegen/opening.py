@@ -1,0 +1,69 @@
+"""What is compiled, opened: configuration, headers of the weights, the captured graph."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from xdsl.dialects.builtin import ModuleOp
+
+from codegen.options import CompileOptions
+from codegen.plan import Source
+from passes.quantization import Quantization, quantized_tensors, store_as_integers
+from runtime.errors import RequestError
+from sala_ir.checkpoint import Checkpoint
+from sala_ir.dialect.attributes import EncodingAttr
+from sala_ir.frontends import Frontend, frontend_for, read_config
+from sala_ir.published import FIELD, PublishedIntegers, published_integers
+
+
+def open_source(options: CompileOptions, stack: ExitStack) -> Source:
+    """Read the configuration and the headers of the weights, and capture the graph."""
+    checkpoint = None
+    if options.config_file is not None:
+        place, raw = options.config_file, read_config(options.config_file)
+    else:
+        assert options.checkpoint is not None, "checked with the options"
+        place, raw = options.checkpoint / "config.json", read_config(options.checkpoint)
+    frontend: Frontend = frontend_for(raw, file=str(place))
+    published = None
+    if options.checkpoint is not None:
+        checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
+        plain = {name: value for name, value in raw.items() if name != FIELD}
+        config = frontend.parse_config(plain, file=str(place))
+        tensors = frontend.expected_tensors(config)
+        published = published_integers(checkpoint, tensors)
+        _check_tensors(checkpoint, tensors, published)
+    else:
+        config = frontend.parse_config(raw, file=str(place))
+        tensors = frontend.expected_tensors(config)
+    captured = frontend.build_module(config, options.attention)
+    integers = _integers(captured, options, published)
+    store_as_integers(captured, integers)
+    return Source(raw, config, tensors, captured, checkpoint, integers, published)
+
+
+def _check_tensors(
+    checkpoint: Checkpoint,
+    tensors: Mapping[str, tuple[int, ...]],
+    published: PublishedIntegers | None,
+) -> None:
+    if published is None:
+        checkpoint.check(tensors)
+        return
+    plain = {name: shape for name, shape in tensors.items() if name not in published}
+    checkpoint.check(plain, published.members)
+
+
+def _integers(
+    captured: ModuleOp, options: CompileOptions, published: PublishedIntegers | None
+) -> Mapping[str, EncodingAttr]:
+    """The tensors that come as integers: from the checkpoint, or by calibration."""
+    if published is None:
+        quantized = quantized_tensors(captured, options.quantization)
+        return quantized if options.calibrates else {}
+    if options.quantization is not Quantization.NONE:
+        raise RequestError(
+            f"the checkpoint is quantised already ({published.scheme})",
+            where=f"--quantize {options.quantization.value}",
+            fix="leave --quantize out, or name the unquantised checkpoint",
+        )
+    return published.encodings

@@ -1,0 +1,1 @@
+"""Quantising a checkpoint while it streams by: calibration, error-aware rounding, the report."""

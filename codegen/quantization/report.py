@@ -1,0 +1,84 @@
+"""The table of a quantised model: every tensor, what it is for, how it is stored, its error."""
+
+from collections.abc import Mapping
+from statistics import median
+
+from xdsl.dialects.builtin import ModuleOp
+
+from codegen.options import CompileOptions
+from codegen.plan import Source
+from codegen.quantization.source import Weights
+from passes.quantization import Quantization, linear_roles, quantized_tensors
+from runtime.artifact import CalibrationInfo, QuantizationInfo, QuantizedTensor
+from sala_ir.dialect import EmbeddingOp, LogitsOp, WeightOp
+
+DIGITS = 4
+"""Significant digits of an error: more of them depend on the order of sums."""
+VECTOR, EMBEDDING, HEAD = "norm or bias", "embedding", "head"
+
+
+def quantization_info(
+    source: Source, options: CompileOptions, weights: Weights
+) -> QuantizationInfo | None:
+    """What the manifest says of a quantised model; None for a plain one."""
+    if options.quantization is Quantization.NONE and source.published is None:
+        return None
+    published = source.published
+    encodings = source.integers or quantized_tensors(source.captured, options.quantization)
+    roles = tensor_roles(source.captured)
+    return QuantizationInfo(
+        scheme=options.quantization.value if published is None else published.scheme,
+        rounding=options.rounding.value if published is None else "checkpoint",
+        calibration=_calibration(options, weights),
+        tensors={
+            name: QuantizedTensor(
+                role=roles.get(name, VECTOR),
+                encoding=encodings[name].label if name in encodings else "plain",
+                weight_error=_rounded(weights.errors.weight_error(name)),
+                output_error=_rounded(weights.errors.output_error(name)),
+            )
+            for name in source.tensors
+        },
+    )
+
+
+def quantization_note(info: QuantizationInfo) -> str:
+    """The table in a sentence: how it was rounded, the usual error and the largest."""
+    kinds = {"output": "output_error", "weight": "weight_error"}
+    for kind, field in kinds.items():
+        found = {name: getattr(entry, field) for name, entry in info.tensors.items()}
+        errors = {name: error for name, error in found.items() if error is not None}
+        if errors:
+            worst = max(errors, key=lambda name: errors[name])
+            return (
+                f"{info}; error of the {kind}s {median(errors.values()):.2%} in the median, "
+                f"{errors[worst]:.2%} at most ({worst})"
+            )
+    return str(info)
+
+
+def tensor_roles(captured: ModuleOp) -> Mapping[str, str]:
+    """What the matrices of the checkpoint are for."""
+    roles = {name: role.value.replace("_", " ") for name, role in linear_roles(captured).items()}
+    for op in captured.walk():
+        if isinstance(op, EmbeddingOp | LogitsOp) and isinstance(op.weight.owner, WeightOp):
+            name = op.weight.owner.tensor_name.data
+            own = EMBEDDING if isinstance(op, EmbeddingOp) else HEAD
+            roles[name] = own if name not in roles else f"{EMBEDDING} and {HEAD}"
+    return roles
+
+
+def _calibration(options: CompileOptions, weights: Weights) -> CalibrationInfo | None:
+    found = weights.calibration
+    if found is None:
+        return None
+    return CalibrationInfo(
+        origin=found.origin,
+        tokens=len(found.token_ids),
+        sha256=found.digest,
+        activation_order=options.activation_order,
+    )
+
+
+def _rounded(error: float | None) -> float | None:
+    return None if error is None else float(f"{error:.{DIGITS}g}")

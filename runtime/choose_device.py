@@ -1,0 +1,42 @@
+"""Which device runs an artifact."""
+
+import re
+
+from runtime.artifact import Artifact, is_gpu
+from runtime.cpu.device import CpuDevice
+from runtime.device import Device
+from runtime.errors import RequestError
+from runtime.targets import choose_target, cpu_targets
+
+
+def choose_device(artifact: Artifact, name: str | None, target: str | None, threads: int) -> Device:
+    """The device `name` (`cpu`, `cuda`, `cuda:1`) for the artifact's `target`.
+
+    Unless told, the CPU where the artifact has a target for one. ArtifactError or RequestError
+    where the artifact, the device and the target do not go together.
+    """
+    ordinal = _ordinal(artifact, name, target)
+    if target is not None and is_gpu(target) is (ordinal is None):
+        raise RequestError(
+            f"the target {target} does not run on the device {name}",
+            expected="a device and a target of one kind",
+            fix="give only one of them",
+        )
+    if ordinal is None:
+        return CpuDevice(artifact, choose_target(artifact, target), threads)
+    from runtime.cuda.device import CudaDevice  # machines without a GPU never need it
+
+    return CudaDevice(artifact, target, ordinal)
+
+
+def _ordinal(artifact: Artifact, name: str | None, target: str | None) -> int | None:
+    """The number of the GPU that is meant; None for the CPU."""
+    if name is None:
+        gpu = is_gpu(target) if target is not None else not cpu_targets(artifact)
+        return 0 if gpu else None
+    if name == "cpu":
+        return None
+    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if match is None:
+        raise RequestError(f"there is no device {name!r}", expected="cpu, cuda or cuda:1")
+    return int(match[1] or 0)

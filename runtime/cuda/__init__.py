@@ -1,0 +1,1 @@
+"""GPUs of NVIDIA as devices, through the driver alone."""

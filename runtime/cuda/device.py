@@ -1,0 +1,76 @@
+"""A GPU with the kernels of one artifact."""
+
+from runtime.artifact import Artifact
+from runtime.cuda.driver import Driver
+from runtime.cuda.library import KernelLibrary, architecture, choose_gpu_target, release
+from runtime.cuda.memory import CudaMemory
+from runtime.cuda.program import CudaProgram
+from runtime.device import Advance
+from runtime.errors import DeviceError
+from runtime.plan import MemoryPlan
+
+RESERVE_BYTES = 256 << 20
+"""Left to code, captured graphs and the driver itself when memory is planned."""
+
+
+class CudaDevice:
+    """One GPU; everything is queued on one stream of its own."""
+
+    workers = 1
+
+    def __init__(self, artifact: Artifact, target: str | None, ordinal: int) -> None:
+        """Open the driver and find the target that fits; ArtifactError where none does."""
+        self._artifact = artifact
+        self._driver = Driver(ordinal)
+        try:
+            self.target = choose_gpu_target(artifact, target, self._driver.properties)
+            self._library = KernelLibrary(artifact, self.target, self._driver)
+        except BaseException:
+            self._driver.close()
+            raise
+        self._stream = 0
+
+    @property
+    def describe(self) -> str:
+        """Name and architecture of the GPU, and the driver's release of CUDA."""
+        gpu = self._driver.properties
+        cuda = release(self._driver.version)
+        return f"{gpu.name} ({architecture(gpu.capability)}), driver for CUDA {cuda}"
+
+    def available(self) -> int:
+        """The GPU's free memory without a reserve."""
+        return max(0, self._driver.memory_info()[0] - RESERVE_BYTES)
+
+    def open(self) -> None:
+        """Read the cubins and make the stream."""
+        self._library.open()
+        self._stream = self._driver.stream()
+
+    def memory(self, plan: MemoryPlan, *, poison: bool, advance: Advance | None) -> CudaMemory:
+        """Two allocations on the GPU, and the weights in one of them."""
+        return CudaMemory(
+            plan,
+            self._artifact,
+            self.target,
+            self._driver,
+            self._stream,
+            poison=poison,
+            advance=advance,
+        )
+
+    def bind(self, memory: CudaMemory) -> CudaProgram:
+        """The program over the buffers of `memory`; loads the code of every kernel."""
+        program = self._artifact.program.targets[self.target]
+        return CudaProgram(program, self._library, memory, self._driver, self._stream)
+
+    def close(self) -> None:
+        """Unload the code and let go of the GPU; closing twice does nothing."""
+        try:
+            if self._stream:
+                stream, self._stream = self._stream, 0
+                self._driver.destroy_stream(stream)
+                self._library.close()
+        except DeviceError:
+            pass  # a broken GPU takes nothing back before the process ends
+        finally:
+            self._driver.close()

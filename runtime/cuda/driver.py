@@ -1,0 +1,320 @@
+"""The CUDA driver: libcuda.so.1, opened by itself, in Python's terms.
+
+Addresses and handles are integers. Nothing else in the runtime knows ctypes or the driver's names.
+"""
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from runtime.cuda.calls import PROTOTYPES, Attribute, DriverError, Refusal
+from runtime.errors import MemoryBudgetError, RequestError
+from runtime.units import format_bytes
+
+LIBRARY = "libcuda.so.1"
+_PORTABLE = 1
+_NO_TIMING = 2
+_NON_BLOCKING = 1
+_THREAD_LOCAL_CAPTURE = 1
+_DYNAMIC_SHARED_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProperties:
+    """A GPU: its name, compute capability such as (9, 0), and shared memory of a block."""
+
+    name: str
+    capability: tuple[int, int]
+    shared_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedLaunch:
+    """A launch whose arguments are packed: `pointers` point into `values`."""
+
+    function: int
+    grid: tuple[int, int, int]
+    threads: int
+    shared_bytes: int
+    values: Any
+    pointers: Any
+
+
+class Driver:
+    """One GPU, its primary context current in every thread that calls."""
+
+    def __init__(self, ordinal: int = 0) -> None:
+        """Open the driver and the GPU; RequestError where there is none."""
+        self._library = _open_library()
+        self._local = threading.local()
+        self._context = ctypes.c_void_p()
+        self._device = ctypes.c_int()
+        _initialise(self._library)
+        self.version = self._integer("cuDriverGetVersion")
+        count = self._integer("cuDeviceGetCount")
+        if not 0 <= ordinal < count:
+            raise RequestError(
+                f"there is no GPU number {ordinal}",
+                where=LIBRARY,
+                expected=f"0 to {count - 1}" if count else "a GPU that this process can see",
+                fix="choose another device, or run on the CPU: --device cpu",
+            )
+        self._check("cuDeviceGet", ctypes.byref(self._device), ordinal)
+        self._check("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._device)
+        self.properties = self._properties()
+
+    def close(self) -> None:
+        """Let go of the context; what was taken in it has to be given back before."""
+        if self._context:
+            self._context = ctypes.c_void_p()
+            self._library.cuDevicePrimaryCtxRelease_v2(self._device)
+
+    def memory_info(self) -> tuple[int, int]:
+        """Free and total bytes of the GPU's memory."""
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self._call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+        return free.value, total.value
+
+    def allocate(self, size: int) -> int:
+        """`size` bytes of the GPU's memory; MemoryBudgetError where they are refused."""
+        pointer = ctypes.c_uint64()
+        try:
+            self._call("cuMemAlloc_v2", ctypes.byref(pointer), max(1, size))
+        except DriverError as error:
+            if error.code != Refusal.OUT_OF_MEMORY:
+                raise
+            free, total = self.memory_info()
+            raise MemoryBudgetError(
+                f"{self.properties.name} refuses {size} bytes ({format_bytes(size)}) of memory",
+                expected=f"at most {free} bytes ({format_bytes(free)}), free of {total}",
+                fix="load with a smaller context or batch, or memory=",
+            ) from error
+        return pointer.value
+
+    def free(self, pointer: int) -> None:
+        """Give back memory of the GPU."""
+        self._call("cuMemFree_v2", pointer)
+
+    def allocate_host(self, size: int) -> np.ndarray:
+        """`size` bytes of host memory that the GPU copies from by itself, uint8."""
+        pointer = ctypes.c_void_p()
+        count = max(1, size)
+        self._call("cuMemHostAlloc", ctypes.byref(pointer), count, _PORTABLE)
+        buffer = (ctypes.c_uint8 * max(1, size)).from_address(pointer.value or 0)
+        return np.ctypeslib.as_array(buffer)
+
+    def free_host(self, memory: np.ndarray) -> None:
+        """Give back memory of `allocate_host`; no view may be used afterwards."""
+        self._call("cuMemFreeHost", memory.ctypes.data)
+
+    def stream(self) -> int:
+        """A queue of work that does not wait for others."""
+        return self._handle("cuStreamCreate", _NON_BLOCKING)
+
+    def destroy_stream(self, stream: int) -> None:
+        """Destroy a stream when its work is done."""
+        self._call("cuStreamDestroy_v2", stream)
+
+    def synchronize(self, stream: int) -> None:
+        """Wait until everything in the stream is done."""
+        self._call("cuStreamSynchronize", stream)
+
+    def event(self) -> int:
+        """A mark that `record` sets and `wait` waits for."""
+        return self._handle("cuEventCreate", _NO_TIMING)
+
+    def destroy_event(self, event: int) -> None:
+        """Destroy an event."""
+        self._call("cuEventDestroy_v2", event)
+
+    def record(self, event: int, stream: int) -> None:
+        """Set the mark behind what is in the stream by now."""
+        self._call("cuEventRecord", event, stream)
+
+    def wait(self, event: int) -> None:
+        """Wait for the mark; one that was never set is passed at once."""
+        self._call("cuEventSynchronize", event)
+
+    def copy_in(self, target: int, source: int, size: int, stream: int) -> None:
+        """Copy from host memory at `source` to the GPU, in the order of the stream."""
+        pointers = target, source
+        self._call("cuMemcpyHtoDAsync_v2", *pointers, size, stream)
+
+    def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
+        """Copy from the GPU to host memory at `target`, in the order of the stream."""
+        pointers = target, source
+        self._call("cuMemcpyDtoHAsync_v2", *pointers, size, stream)
+
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Copy within the GPU's memory, in the order of the stream."""
+        pointers = target, source
+        self._call("cuMemcpyDtoDAsync_v2", *pointers, size, stream)
+
+    def fill(self, target: int, byte: int, size: int, stream: int) -> None:
+        """Set bytes of the GPU's memory, in the order of the stream."""
+        place = target, byte
+        self._call("cuMemsetD8Async", *place, size, stream)
+
+    def load_module(self, image: bytes) -> int:
+        """Load a cubin."""
+        module = ctypes.c_void_p()
+        self._call("cuModuleLoadData", ctypes.byref(module), image)
+        return module.value or 0
+
+    def unload(self, module: int) -> None:
+        """Unload a module."""
+        self._call("cuModuleUnload", module)
+
+    def function(self, module: int, name: str) -> int:
+        """A kernel of a module."""
+        found = ctypes.c_void_p()
+        self._call("cuModuleGetFunction", ctypes.byref(found), module, name.encode())
+        return found.value or 0
+
+    def allow_shared(self, function: int, size: int) -> None:
+        """Let launches of a kernel take up to `size` bytes of dynamic shared memory."""
+        values = _DYNAMIC_SHARED_BYTES, size
+        self._call("cuFuncSetAttribute", function, *values)
+
+    def prepare(
+        self,
+        function: int,
+        grid: tuple[int, int, int],
+        threads: int,
+        shared_bytes: int,
+        arguments: Sequence[tuple[int, bool]],
+    ) -> PreparedLaunch:
+        """A launch with (value, whether it is an address, else an int32) for each argument."""
+        values = (ctypes.c_uint64 * len(arguments))()
+        for index, (value, is_address) in enumerate(arguments):
+            values[index] = value if is_address else value & 0xFFFFFFFF
+        begin = ctypes.addressof(values)
+        pointers = (ctypes.c_void_p * len(arguments))(
+            *(begin + 8 * index for index in range(len(arguments)))
+        )
+        return PreparedLaunch(function, grid, threads, shared_bytes, values, pointers)
+
+    def launch(self, prepared: PreparedLaunch, stream: int) -> None:
+        """Start a prepared launch, in the order of the stream."""
+        blocks = (*prepared.grid, prepared.threads, 1, 1, prepared.shared_bytes)
+        self._call(
+            "cuLaunchKernel",
+            prepared.function,
+            *blocks,
+            stream,
+            prepared.pointers,
+            None,
+        )
+
+    def begin_capture(self, stream: int) -> None:
+        """Note what is put into the stream from now on, instead of doing it."""
+        mode = _THREAD_LOCAL_CAPTURE
+        self._call("cuStreamBeginCapture_v2", stream, mode)
+
+    def end_capture(self, stream: int) -> int:
+        """What was noted as a graph, ready to be launched."""
+        graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
+        try:
+            flags = 0
+            self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, flags)
+        finally:
+            self._call("cuGraphDestroy", graph)
+        return executable.value or 0
+
+    def launch_graph(self, graph: int, stream: int) -> None:
+        """Start everything in a graph, in the order of the stream."""
+        self._call("cuGraphLaunch", graph, stream)
+
+    def destroy_graph(self, graph: int) -> None:
+        """Destroy a graph."""
+        self._call("cuGraphExecDestroy", graph)
+
+    def _properties(self) -> GpuProperties:
+        name = ctypes.create_string_buffer(256)
+        self._check("cuDeviceGetName", name, 256, self._device)
+        total = ctypes.c_size_t()
+        self._check("cuDeviceTotalMem_v2", ctypes.byref(total), self._device)
+        capability = (
+            self._attribute(Attribute.CAPABILITY_MAJOR),
+            self._attribute(Attribute.CAPABILITY_MINOR),
+        )
+        shared = self._attribute(Attribute.SHARED_BYTES_OPTIN)
+        return GpuProperties(name.value.decode(), capability, shared, total.value)
+
+    def _attribute(self, attribute: Attribute) -> int:
+        return self._integer("cuDeviceGetAttribute", int(attribute), self._device)
+
+    def _integer(self, name: str, *arguments: Any) -> int:
+        value = ctypes.c_int()
+        self._check(name, ctypes.byref(value), *arguments)
+        return value.value
+
+    def _handle(self, name: str, *arguments: Any) -> int:
+        handle = ctypes.c_void_p()
+        self._call(name, ctypes.byref(handle), *arguments)
+        return handle.value or 0
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        """Call with the context current in this thread."""
+        if getattr(self._local, "context", None) != self._context.value:
+            self._check("cuCtxSetCurrent", self._context)
+            self._local.context = self._context.value
+        self._check(name, *arguments)
+
+    def _check(self, name: str, *arguments: Any) -> None:
+        code = getattr(self._library, name)(*arguments)
+        if code:
+            raise failure(self._library, name, code)
+
+
+def _open_library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        raise RequestError(
+            f"there is no CUDA driver: {error}",
+            where=LIBRARY,
+            expected="a machine with an NVIDIA GPU and its driver",
+            fix="install the driver, or run on the CPU: --device cpu",
+        ) from None
+    for name, types in PROTOTYPES.items():
+        try:
+            function = getattr(library, name)
+        except AttributeError:
+            raise RequestError(
+                f"the CUDA driver has no {name}",
+                where=LIBRARY,
+                expected="a driver for CUDA 12 or newer",
+                fix="update the driver",
+            ) from None
+        function.argtypes = types
+        function.restype = ctypes.c_int
+    return library
+
+
+def _initialise(library: ctypes.CDLL) -> None:
+    code = library.cuInit(0)
+    if code:
+        found = failure(library, "cuInit", code)
+        raise RequestError(
+            f"the CUDA driver finds no GPU that it can use: {found.name}",
+            where=LIBRARY,
+            expected="a GPU that this process can see, and a driver of the kernel module's version",
+            fix="see what nvidia-smi tells, or run on the CPU: --device cpu",
+        )
+
+
+def failure(library: Any, name: str, code: int) -> DriverError:
+    """The error with the driver's own words for it."""
+    texts = []
+    for function in ("cuGetErrorName", "cuGetErrorString"):
+        text = ctypes.c_char_p()
+        getattr(library, function)(code, ctypes.byref(text))
+        texts.append((text.value or b"unknown error").decode(errors="replace"))
+    return DriverError(name, code, *texts)

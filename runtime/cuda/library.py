@@ -1,0 +1,142 @@
+"""The cubins of a target on a GPU: which target fits, and its kernels by name."""
+
+from runtime.artifact import Artifact, GpuKernelInfo, GpuLibrary, LaunchInfo, is_gpu
+from runtime.cuda.calls import DriverError, Refusal
+from runtime.cuda.driver import Driver, GpuProperties
+from runtime.errors import ArtifactError
+
+STATIC_SHARED_BYTES = 48 << 10
+"""Dynamic shared memory beyond it has to be asked for."""
+_UNFIT = (Refusal.NO_BINARY, Refusal.INVALID_IMAGE, Refusal.UNSUPPORTED_PTX)
+
+
+def choose_gpu_target(artifact: Artifact, name: str | None, gpu: GpuProperties) -> str:
+    """The target `name`, or the newest one whose code this GPU runs; else ArtifactError."""
+    offered = {
+        target: info.mcpu
+        for target, info in artifact.manifest.targets.items()
+        if is_gpu(target) and target in artifact.program.targets
+    }
+    asked = offered if name is None else {name: artifact.target(name).mcpu}
+    fitting = [target for target, code in asked.items() if runs(code, gpu.capability)]
+    if fitting:
+        return max(fitting, key=lambda target: _number(asked[target]))
+    own = architecture(gpu.capability)
+    has = ", ".join(sorted(asked.values(), key=_number)) or "no GPU"
+    raise ArtifactError(
+        f"the artifact has code for {has}, the GPU is {gpu.name} ({own})",
+        where=str(artifact.directory),
+        expected=f"code for {own}" if gpu.capability[0] >= 8 else "a GPU of sm_80 or newer",
+        fix=f"compile again with --target cuda:{own}",
+    )
+
+
+def runs(code: str, capability: tuple[int, int]) -> bool:
+    """Whether code for `sm_90` and the like runs on a GPU of this compute capability.
+
+    Up to sm_89 a GPU runs the code of lower ones of its own major number. Code for newer ones
+    uses what only they have.
+    """
+    major, minor = divmod(_number(code), 10)
+    if major >= 9:
+        return (major, minor) == capability
+    return major == capability[0] and minor <= capability[1]
+
+
+def architecture(capability: tuple[int, int]) -> str:
+    """The name of a GPU's code, such as sm_90."""
+    return f"sm_{capability[0]}{capability[1]}"
+
+
+def _number(code: str) -> int:
+    return int(code.removeprefix("sm_"))
+
+
+class KernelLibrary:
+    """The kernels of a target, loaded into the GPU when they are asked for."""
+
+    def __init__(self, artifact: Artifact, target: str, driver: Driver) -> None:
+        """Read the table; ArtifactError where the driver is older than the code."""
+        self._artifact = artifact
+        self._driver = driver
+        self._info: GpuLibrary = artifact.gpu_library(target)
+        self._modules: dict[int, int] = {}
+        self._functions: dict[tuple[int, str, int], int] = {}
+        self._image = b""
+        self._where = str(artifact.directory / self._info.cubins)
+        if driver.version < self._info.driver:
+            raise ArtifactError(
+                f"the code needs a driver for CUDA {release(self._info.driver)}, this one is for "
+                f"CUDA {release(driver.version)}",
+                where=self._where,
+                expected=f"{driver.properties.name} with a driver for CUDA "
+                f"{release(self._info.driver)} or newer",
+                fix="update the driver, or compile again with an older Triton",
+            )
+
+    def open(self) -> None:
+        """Read the cubins, whose hash was checked with the artifact's."""
+        self._image = self._artifact.path(self._info.cubins).read_bytes()
+
+    def kernel(self, symbol: str) -> GpuKernelInfo:
+        """The kernel with this name; ArtifactError where the library has none."""
+        found = self._info.kernels.get(symbol)
+        if found is None:
+            raise ArtifactError(
+                f"the library has no kernel {symbol}",
+                where=self._where,
+                expected="every kernel that program.json names",
+                fix="compile again",
+            )
+        return found
+
+    def function(self, launch: LaunchInfo) -> int:
+        """The code of a launch, with leave to take its shared memory."""
+        key = (launch.offset, launch.entry, launch.shared_bytes)
+        if key not in self._functions:
+            function = self._driver.function(self._module(launch), launch.entry)
+            if launch.shared_bytes > STATIC_SHARED_BYTES:
+                self._allow(function, launch)
+            self._functions[key] = function
+        return self._functions[key]
+
+    def close(self) -> None:
+        """Unload everything."""
+        modules, self._modules, self._functions = self._modules, {}, {}
+        for module in modules.values():
+            self._driver.unload(module)
+
+    def _module(self, launch: LaunchInfo) -> int:
+        if launch.offset not in self._modules:
+            image = self._image[launch.offset : launch.offset + launch.size]
+            try:
+                self._modules[launch.offset] = self._driver.load_module(image)
+            except DriverError as error:
+                if error.code not in _UNFIT:
+                    raise
+                gpu = self._driver.properties
+                raise ArtifactError(
+                    f"{gpu.name} does not take the code of {launch.entry}: {error.name}",
+                    where=self._where,
+                    expected=f"a GPU and driver for {self._info.architecture}; these are "
+                    f"{architecture(gpu.capability)} and CUDA {release(self._driver.version)}",
+                    fix="update the driver, or compile again for this GPU",
+                ) from error
+        return self._modules[launch.offset]
+
+    def _allow(self, function: int, launch: LaunchInfo) -> None:
+        gpu = self._driver.properties
+        if launch.shared_bytes > gpu.shared_bytes:
+            raise ArtifactError(
+                f"{launch.entry} takes {launch.shared_bytes} bytes of shared memory, a block of "
+                f"{gpu.name} has {gpu.shared_bytes}",
+                where=self._where,
+                expected=f"code for {architecture(gpu.capability)}",
+                fix=f"compile again with --target cuda:{architecture(gpu.capability)}",
+            )
+        self._driver.allow_shared(function, launch.shared_bytes)
+
+
+def release(version: int) -> str:
+    """13000 as 13.0."""
+    return f"{version // 1000}.{version % 1000 // 10}"

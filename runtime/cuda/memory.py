@@ -1,0 +1,243 @@
+"""All memory of a model on a GPU: one allocation for the plan, one for the weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from runtime.artifact import Artifact, InputName, Symbol, ValueKind, align, evaluate
+from runtime.cuda.driver import Driver
+from runtime.cuda.mailbox import Mailbox
+from runtime.cuda.transfer import Transfer
+from runtime.cuda.upload import upload
+from runtime.device import POISON, Advance, rows_by_symbol
+from runtime.errors import DeviceError
+from runtime.plan import LAST_LOGITS, TABLES, TOKEN_IDS, MemoryPlan, Part, text_shape
+
+MAIL_BYTES, ROWS = 8, Symbol.LOGIT_ROWS
+"""What is small enough for `read_later`: so many bytes for each row of logits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A value on the GPU."""
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return prod(self.shape[1:]) * self.dtype.itemsize
+
+
+class CudaMemory:
+    """The buffers of a plan and the weights of a target on a GPU.
+
+    The host writes inputs into `_mirror`, laid out as on the GPU; `_staging` is what was sent.
+    """
+
+    def __init__(
+        self,
+        plan: MemoryPlan,
+        artifact: Artifact,
+        target: str,
+        driver: Driver,
+        stream: int,
+        *,
+        poison: bool,
+        advance: Advance | None,
+    ) -> None:
+        """Take the memory and bring the weights; MemoryBudgetError where the GPU refuses."""
+        self.plan = plan
+        self.poison = poison
+        self.extras: dict[str, int] = {}
+        self._driver = driver
+        self._stream = stream
+        self._pools = rows_by_symbol(plan)
+        self._held = {"plan": plan.mapping_bytes, "weights": plan.parts[Part.WEIGHTS]}
+        with ExitStack() as undo:
+            self._base = self._allocate(undo, "plan")
+            weights = self._allocate(undo, "weights")
+            self.buffers: Mapping[str, Buffer] = {
+                **self._planned(),
+                **_weight_buffers(artifact, target, weights),
+            }
+            self._clear()
+            self._take_host(undo, artifact)
+            places = {n: self.buffers[n].address for n in artifact.weights_of(target)}
+            upload(driver, stream, artifact, places, advance)
+            self._close = undo.pop_all()
+
+    @property
+    def counters(self) -> dict[Part, int]:
+        """Bytes really held for each part."""
+        counted = dict(self.plan.parts)
+        counted[Part.WEIGHTS] = self._held["weights"]
+        assert sum(counted.values()) == sum(self._held.values()), "the plan is not what is held"
+        return counted
+
+    def host(self, name: str) -> np.ndarray:
+        """The host's array of an input, or of the texts."""
+        return self._texts if name == TOKEN_IDS else self._inputs[name]
+
+    def send_inputs(self) -> None:
+        """Queue a copy of the inputs: the batch, and of the tables what changed in its rows."""
+        self._driver.wait(self._sent)
+        self._staging[: self._batch_bytes] = self._mirror[: self._batch_bytes]
+        self._send(0, self._batch_bytes)
+        count = int(self._inputs[InputName.CONTROL.value][1])
+        for slot in self._inputs[InputName.SLOTS.value][:count].tolist():
+            for name in TABLES:
+                self._send_row(name, slot)
+        self._driver.record(self._sent, self._stream)
+
+    def read(self, name: str, out: np.ndarray) -> None:
+        """Copy the leading rows and columns of a value to `out`, when all before is done."""
+        buffer = self.buffers[name]
+        columns = tuple(slice(extent) for extent in out.shape[1:])
+        for first, rows in self._transfer.read(buffer, range(len(out))):
+            out[first : first + len(rows)] = rows[(slice(None), *columns)]
+
+    def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
+        """Queue a copy of the leading rows of a small value; what waits for it and gives them."""
+        buffer = self.buffers[name]
+        letter = self._mailbox.post(buffer.address, count * buffer.row_bytes)
+        return lambda: letter.take().view(buffer.dtype).reshape(count, *buffer.shape[1:])
+
+    def read_rows(self, name: str, rows: Sequence[int]) -> np.ndarray:
+        """A copy of some rows of a value, when all before is done."""
+        buffer = self.buffers[name]
+        found = np.empty((len(rows), *buffer.shape[1:]), buffer.dtype)
+        for first, piece in self._transfer.read(buffer, rows):
+            found[first : first + len(piece)] = piece
+        return found
+
+    def write_rows(self, name: str, rows: Sequence[int], values: np.ndarray) -> None:
+        """Overwrite whole rows of a value."""
+        self._transfer.write(self.buffers[name], rows, values)
+
+    def keep_row(self, source: str, row: int, target: str, place: int) -> None:
+        """Queue a copy of a row of one value to row `place` of another."""
+        self._copy(self.buffers[source], row, self.buffers[target], place)
+
+    def copy_row(self, symbol: Symbol, source: int, target: int) -> None:
+        """Queue a copy of one page or slot in every pool that `symbol` indexes."""
+        for name in self._pools[symbol]:
+            self._copy(self.buffers[name], source, self.buffers[name], target)
+
+    def poison_row(self, symbol: Symbol, row: int) -> None:
+        """Make one page or slot NaN in every pool that `symbol` indexes."""
+        for name in self._pools[symbol]:
+            buffer = self.buffers[name]
+            self._fill(buffer.address + row * buffer.row_bytes, POISON, buffer.row_bytes)
+
+    def poison_arena(self) -> None:
+        """Make every activation and workspace NaN, so that a stale read shows."""
+        self._fill(self._base, POISON, self.plan.parts[Part.ARENA])
+
+    def close(self) -> None:
+        """Give the memory back when what was queued is done; a broken GPU keeps it."""
+        try:
+            self._driver.synchronize(self._stream)
+            self._close.close()
+        except DeviceError:
+            return
+
+    def _allocate(self, undo: ExitStack, what: str) -> int:
+        address = self._driver.allocate(self._held[what])
+        undo.callback(self._driver.free, address)
+        return address
+
+    def _planned(self) -> dict[str, Buffer]:
+        return {
+            name: Buffer(self._base + place.offset, place.shape, place.value.dtype.numpy)
+            for name, place in self.plan.places.items()
+        }
+
+    def _clear(self) -> None:
+        """Unwritten memory is NaN if that is asked, inputs and everything else are 0."""
+        byte = POISON if self.poison else 0
+        self._fill(self._base, byte, self.plan.mapping_bytes)
+        for place in self.plan.places.values():
+            if place.value.kind is ValueKind.INPUT:
+                self._fill(self._base + place.offset, 0, place.size)
+
+    def _take_host(self, undo: ExitStack, artifact: Artifact) -> None:
+        """The host's arrays, and those that the GPU copies from and to."""
+        driver = self._driver
+        sent = _input_offsets(self.plan)
+        tables = [sent[name] for name in TABLES]
+        self._first = min(sent.values())
+        self._batch_bytes = min(tables) - self._first
+        ends = (sent[name] + align(self.plan.places[name].size) for name in sent)
+        self._mirror = np.zeros(max(ends) - self._first, np.uint8)
+        self._staging = driver.allocate_host(len(self._mirror))
+        undo.callback(driver.free_host, self._staging)
+        self._staging[:] = 0
+        self._inputs = self._views(self._mirror)
+        self._tables = {name: self._views(self._staging)[name] for name in TABLES}
+        self._sent = driver.event()
+        undo.callback(driver.destroy_event, self._sent)
+        shape = tuple(evaluate(dim, self.plan.symbols) for dim in text_shape(artifact.program))
+        self._texts = np.zeros(shape, np.int32)
+        rows = (self.buffers[name].row_bytes for pool in self._pools.values() for name in pool)
+        self._transfer = Transfer(driver, self._stream, max(rows))
+        undo.callback(self._transfer.close)
+        self._mailbox = Mailbox(driver, self._stream, MAIL_BYTES * self.plan.symbols[ROWS])
+        undo.callback(self._mailbox.close)
+        arrays = (self._mirror, self._staging, self._texts, self._transfer, self._mailbox)
+        self.extras["host_bytes"] = sum(each.nbytes for each in arrays)
+
+    def _views(self, block: np.ndarray) -> dict[str, np.ndarray]:
+        """The inputs in a block laid out as on the GPU."""
+        made: dict[str, np.ndarray] = {}
+        for name, offset in _input_offsets(self.plan).items():
+            place = self.plan.places[name]
+            begin = offset - self._first
+            data = block[begin : begin + place.size].view(place.value.dtype.numpy)
+            made[name] = data.reshape(place.shape)
+        return made
+
+    def _send(self, begin: int, size: int) -> None:
+        target = self._base + self._first + begin
+        self._driver.copy_in(target, self._staging.ctypes.data + begin, size, self._stream)
+
+    def _send_row(self, name: str, slot: int) -> None:
+        wanted, sent = self._inputs[name][slot], self._tables[name][slot]
+        changed = np.flatnonzero(wanted != sent)
+        if len(changed):
+            first, last = int(changed[0]), int(changed[-1]) + 1
+            sent[first:last] = wanted[first:last]
+            begin = sent.ctypes.data - self._staging.ctypes.data + first * sent.itemsize
+            self._send(begin, (last - first) * sent.itemsize)
+
+    def _copy(self, source: Buffer, row: int, target: Buffer, place: int) -> None:
+        size = target.row_bytes
+        begin = source.address + row * source.row_bytes
+        self._driver.copy(target.address + place * size, begin, size, self._stream)
+
+    def _fill(self, address: int, byte: int, size: int) -> None:
+        if size:
+            self._driver.fill(address, byte, size, self._stream)
+
+
+def _input_offsets(plan: MemoryPlan) -> dict[str, int]:
+    """Where the program's inputs lie in the plan: a run of places, tables last."""
+    return {
+        name: place.offset
+        for name, place in plan.places.items()
+        if place.value.kind is ValueKind.INPUT and name != LAST_LOGITS
+    }
+
+
+def _weight_buffers(artifact: Artifact, target: str, base: int) -> dict[str, Buffer]:
+    made: dict[str, Buffer] = {}
+    for name in artifact.weights_of(target):
+        value, spec = artifact.program.values[name], artifact.weights[name][1].spec
+        made[name] = Buffer(base, spec.shape, value.dtype.numpy)
+        base += align(spec.nbytes)
+    return made

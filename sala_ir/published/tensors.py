@@ -1,0 +1,150 @@
+"""What the published formats have in common: integers in groups, brought to our two group sizes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from runtime.errors import CheckpointError
+from sala_ir.checkpoint import Checkpoint
+from sala_ir.dialect.attributes import EncodingAttr, EncodingKind, ZeroKind
+from sala_ir.integers import Integers
+
+WIDE, NARROW = 128, 32
+"""Group sizes that kernels read; larger groups are several equal ones of these."""
+MIDDLE = 8
+"""The unsigned integer of 4 bits that means zero in a symmetric format."""
+KEPT = 4
+"""Tensors whose words stay in memory: rows of gate and up are read in turn."""
+
+Part = Callable[[], np.ndarray]
+"""Reads one part of a tensor, [weight rows, columns or groups]."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTensor:
+    """One weight [N, K] with integers of 4 bits.
+
+    `codes` [N, K] uint8, `scales` [N, groups], `zeros` [N, groups] uint8 (None: all are 8).
+    `members` are the tensors of the checkpoint that it consists of.
+    """
+
+    module: str
+    shape: tuple[int, int]
+    group: int
+    members: tuple[str, ...]
+    codes: Part
+    scales: Part
+    zeros: Part | None
+
+    @property
+    def encoding(self) -> EncodingAttr:
+        """The encoding in our groups: wide ones where the published ones consist of them."""
+        wide = self.group % WIDE == 0 or self.group == self.shape[1]
+        kind = ZeroKind.MIDDLE if self.zeros is None else ZeroKind.STORED
+        return EncodingAttr(EncodingKind.INT4, WIDE if wide else NARROW, kind)
+
+    def whole(self) -> Integers:
+        """All rows, in our groups; columns beyond K have the value 0."""
+        (rows, columns), group = self.shape, self.encoding.group.data
+        groups = -(-columns // group)
+        first = np.arange(groups) * group // self.group
+        zeros = np.full((rows, groups), MIDDLE, np.uint8)
+        if self.zeros is not None:
+            zeros = self.zeros()[:, first]
+        codes = np.repeat(zeros, group, axis=1)
+        codes[:, :columns] = self.codes()
+        return Integers(codes, self.scales().astype(np.float16)[:, first], zeros)
+
+    def check(self) -> None:
+        """Refuse groups that are no multiple of ours, and scales that float16 does not hold."""
+        if self.group % NARROW and self.group != self.shape[1]:
+            raise self.error(
+                f"a scale stands for {self.group} values", f"a multiple of {NARROW}, or whole rows"
+            )
+        scales = self.scales().astype(np.float32)
+        with np.errstate(over="ignore"):
+            narrow = scales.astype(np.float16).astype(np.float32)
+        if not np.array_equal(narrow, scales):
+            worst = scales.reshape(-1)[np.argmax((narrow != scales).reshape(-1))]
+            raise self.error(f"a scale is {worst:.9g}", "scales that float16 represents")
+        if self.zeros is not None:
+            self.zeros()  # refuses those that the format does not define
+
+    def error(self, found: str, expected: str) -> CheckpointError:
+        """An error that names this tensor."""
+        return CheckpointError(found, where=self.module, expected=expected)
+
+
+class PublishedIntegers:
+    """The weights by name that a checkpoint stores as integers; `scheme` names the format."""
+
+    def __init__(self, scheme: str, tensors: Mapping[str, PublishedTensor]) -> None:
+        self.scheme = scheme
+        self._tensors = tensors
+        self._whole = lru_cache(maxsize=KEPT)(lambda name: tensors[name].whole())
+
+    @property
+    def encodings(self) -> dict[str, EncodingAttr]:
+        """How each of the weights is stored."""
+        return {name: tensor.encoding for name, tensor in self._tensors.items()}
+
+    @property
+    def members(self) -> frozenset[str]:
+        """The tensors of the checkpoint that the weights consist of."""
+        return frozenset(name for tensor in self._tensors.values() for name in tensor.members)
+
+    def check(self) -> None:
+        """Raise CheckpointError for a tensor that cannot be read to the bit."""
+        for tensor in self._tensors.values():
+            tensor.check()
+
+    def read(self, name: str, start: int, stop: int) -> Integers:
+        """Rows [start, stop) of a weight."""
+        return self._whole(name).slice(start, stop)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a weight is stored as integers."""
+        return name in self._tensors
+
+
+def read_member(
+    checkpoint: Checkpoint, name: str, shape: tuple[int, ...], elements: tuple[str, ...]
+) -> Part:
+    """A reader of one stored tensor, whose shape and element type are checked here."""
+    stored = checkpoint.tensors.get(name)
+    if stored is None:
+        raise CheckpointError(
+            "the tensor is missing",
+            where=f"{checkpoint.directory}: {name}",
+            expected="every part of a quantised weight",
+        )
+    if stored.shape != shape or stored.element not in elements:
+        raise stored.error(
+            f"the tensor is {stored.element} {list(stored.shape)}",
+            expected=f"{' or '.join(elements)} {list(shape)}",
+        )
+    return lambda: checkpoint.read(name)
+
+
+def nibbles(words: np.ndarray, order: tuple[int, ...] = tuple(range(8))) -> np.ndarray:
+    """Integers of 4 bits [.., 8 n] in words of 32 bits [.., n]; `order[i]` is the place of the
+    one in bits 4 i to 4 i + 3.
+    """
+    unsigned = np.ascontiguousarray(words).view(np.uint32)
+    found = np.empty((*words.shape, 8), np.uint8)
+    for index, place in enumerate(order):
+        found[..., place] = unsigned >> np.uint32(4 * index) & np.uint32(15)
+    return found.reshape(*words.shape[:-1], -1)
+
+
+def require(config: Mapping, place: str, field: str, *allowed: object) -> None:
+    """Refuse a field of the configuration that has another value than the allowed ones."""
+    if config.get(field) not in allowed:
+        raise CheckpointError(
+            f"{field} is {config.get(field)!r}",
+            where=place,
+            expected=" or ".join(map(repr, allowed)),
+            fix="use the unquantised checkpoint",
+        )

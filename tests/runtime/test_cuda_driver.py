@@ -1,0 +1,139 @@
+"""The loader up to the driver call: a stub of libcuda that writes launches down."""
+
+from pathlib import Path
+
+import pytest
+
+import runtime
+from runtime.artifact import open_artifact
+from runtime.cuda import driver
+from runtime.errors import RequestError
+from tests.support.handmade_gpu import write_handmade_gpu
+from tests.support.stub_driver import build_stub, run_with_stub
+
+RUN = """
+import json, sys
+import runtime
+
+with runtime.load(sys.argv[1], device="cuda", batch=2, context=48) as model:
+    memory = model._memory
+    addresses = {name: buffer.address for name, buffer in memory.buffers.items()}
+    with model.sequence() as sequence:
+        sequence.append([1, 2, 3])
+        sequence.append([4])
+        sequence.append([5])
+    memory.host("tokens")[:3] = 7, 8, 9
+    memory.send_inputs()
+    found = [int(value) for value in memory.read_rows("tokens", [0, 2])]
+    info = model.info()
+print(json.dumps({"addresses": addresses, "found": found, "info": info}))
+"""
+
+REFUSALS = """
+import json, os, sys
+import runtime
+from runtime.errors import SalaError
+
+def refusal(options, artifact=sys.argv[1], **asked):
+    os.environ["STUB_CUDA"] = options
+    try:
+        with runtime.load(artifact, **{"device": "cuda"} | asked) as model:
+            with model.sequence() as sequence:
+                sequence.append([1, 2])
+                os.environ["STUB_CUDA"] = "launch=700"
+                try:
+                    sequence.append([1, 2])
+                except SalaError as error:
+                    return type(error).__name__, str(error), sequence.state.broken
+    except SalaError as error:
+        return type(error).__name__, str(error)
+
+print(json.dumps({
+    "fits": refusal(""),
+    "no device": refusal("init=100"),
+    "hidden": refusal("count=0"),
+    "number": refusal("", device="cuda:1"),
+    "old driver": refusal("version=11080"),
+    "other gpu": refusal("major=12,minor=0"),
+    "unlike code": refusal("load=209"),
+    "little memory": refusal("total=300000000", context="256M"),
+    "memory taken": refusal("grant=2000"),
+    "cpu target": refusal("", target="cpu"),
+    "ada": refusal("major=8,minor=9", artifact=sys.argv[2]),
+    "turing": refusal("major=7,minor=5", artifact=sys.argv[2]),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_stub(tmp_path_factory.mktemp("stub"))
+
+
+def test_launches_carry_the_addresses_of_the_plan(stub: Path, handmade_gpu: Path):
+    run = run_with_stub(stub, RUN, str(handmade_gpu))
+    place = run.result["addresses"]
+    program = open_artifact(handmade_gpu).program.targets["cuda:sm_90"]
+    hidden, logits = (
+        [str(place[name]) for name in program.phases[phase].steps[0].arguments]
+        for phase in ("prefill", "logits")
+    )
+    null = ["0", "0"]
+    launches = [line.split() for line in run.log if line.startswith(("launch", "captured"))]
+    grid = ["1", "1", "1", "32", "1024:"]
+    pitch = "12"  # pages of a sequence of 48 tokens
+    assert launches == [
+        ["launch", "tiny_hidden", *grid, *hidden, pitch, *null],
+        ["captured", "tiny_logits", *grid, *logits, *null],
+        ["captured", "tiny_hidden", *grid, *hidden, pitch, *null],
+    ]
+    assert run.log.count("graph") == 5, "two steps of decode, and logits behind every append"
+    assert run.result["found"] == [7, 9]
+
+
+def test_what_is_held_is_what_is_planned(stub: Path, handmade_gpu: Path):
+    run = run_with_stub(stub, RUN, str(handmade_gpu))
+    memory = run.result["info"]["memory"]
+    weights = memory["parts"]["weights"]
+    assert memory["total_bytes"] == memory["planned_bytes"]
+    freed = sorted(int(line.split()[1]) for line in run.log if line.startswith("free"))
+    assert freed == sorted([weights, memory["total_bytes"] - weights])
+    assert memory["beside_the_plan"]["graph_bytes"] == 2 * 4096
+    assert run.log.count("unload") == 3, "every kernel's code"
+    assert run.log[-1] == "release"
+    assert run.result["info"]["device"] == "Stub GPU 0 (sm_90), driver for CUDA 13.0"
+
+
+def test_every_misfit_is_one_clear_error(stub: Path, handmade_gpu: Path, tmp_path: Path):
+    ampere = write_handmade_gpu(tmp_path / "ampere.sala", 80)
+    found = run_with_stub(stub, REFUSALS, str(handmade_gpu), str(ampere)).result
+    assert found["ada"] == found["fits"], "code for sm_80 runs on sm_89"
+    told = {
+        "no device": ("RequestError", "no GPU that it can use: CUDA_ERROR_NO_DEVICE"),
+        "hidden": ("RequestError", "there is no GPU number 0"),
+        "number": ("RequestError", "there is no GPU number 1"),
+        "old driver": ("ArtifactError", "needs a driver for CUDA 12.0, this one is for CUDA 11.8"),
+        "other gpu": ("ArtifactError", "code for sm_90, the GPU is Stub GPU 0 (sm_120)"),
+        "unlike code": ("ArtifactError", "does not take the code of tiny_hidden: CUDA_ERROR_NO_BI"),
+        "little memory": ("MemoryBudgetError", "would fit"),
+        "memory taken": ("MemoryBudgetError", "Stub GPU 0 refuses"),
+        "fits": ("DriverError", "the GPU failed: CUDA_ERROR_ILLEGAL_ADDRESS"),
+        "cpu target": ("RequestError", "the target cpu does not run on the device cuda"),
+        "turing": ("ArtifactError", "a GPU of sm_80 or newer"),
+    }
+    for case, wanted in told.items():
+        name, message, *_ = found[case]
+        assert (case, name) == (case, wanted[0])
+        assert wanted[1] in message, (case, message)
+    assert found["fits"][2], "a sequence whose launch failed is broken"
+
+
+def test_a_machine_without_a_driver_is_told_so(handmade_gpu: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(driver, "LIBRARY", "libcuda-of-nobody.so.1")
+    with pytest.raises(RequestError, match="there is no CUDA driver") as caught:
+        runtime.load(handmade_gpu, device="cuda")
+    assert "--device cpu" in str(caught.value)
+    with pytest.raises(RequestError, match="there is no device 'gpu'"):
+        runtime.load(handmade_gpu, device="gpu")
+    with runtime.load(handmade_gpu) as model:
+        assert model.info()["target"] == "cpu", "unless told, the CPU where it has a target"
