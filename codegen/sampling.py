@@ -17,7 +17,8 @@ from runtime.artifact import (
 )
 
 SAMPLED = "sampled"
-"""The value that the phase writes: a token for each row of logits, -1 for none."""
+"""The value that the phase writes: for each row of logits a token, which the next step may be fed
+with, and 1 where a logit is not a number."""
 
 
 def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:
@@ -36,9 +37,8 @@ def chosen_kernel(choice: KernelChoice) -> ChosenKernel:
 
 def sampling_phase(choice: KernelChoice, table: ValueTable) -> Phase:
     """One step from the logits and the draws to tokens."""
-    tokens = Value(
-        kind=ValueKind.ACTIVATION, dtype=ElementType.INT32, shape=(dim_of(Symbol.LOGIT_ROWS),)
-    )
+    shape = (dim_of(Symbol.LOGIT_ROWS), 2)
+    tokens = Value(kind=ValueKind.ACTIVATION, dtype=ElementType.INT32, shape=shape)
     names = {
         "control": table.input(InputName.CONTROL.value),
         "batch:sampling": table.input(InputName.SAMPLING.value),
