@@ -218,4 +218,4 @@ def choose_tokens(
                 BLOCK,
             )
     tl.store(tokens + line * 2, token)
-    tl.store(tokens + line * 2 + 1, (invalid > 0).to(tl.int32))
+    tl.store(tokens + line * 2 + 1, tl.where(invalid > 0, 1, 0))
