@@ -21,13 +21,13 @@ from typing import Any
 
 import click
 import tvm_ffi
+from runtime.program import PreparedPhase
 
 import runtime
 from codegen.cli.compile import command as sala_compile
 from codegen.targets.cpu import find_linker
 from runtime.artifact import PhaseName
 from runtime.artifact.processor import processor_name
-from runtime.program import PreparedPhase
 from runtime.timing import Sample, Summary, sample, summarise
 from sala_ir.random_checkpoint import write_random_checkpoint
 
