@@ -6,6 +6,11 @@ Each side runs in a process of its own, asked for samples in turn. One row of a 
 the caches is compared with the bandwidth of memory, many rows with the rate of multiply-adds: of
 floats, of pairs of 16-bit integers where the weight is integers, and of tiles that stay in
 registers for bf16 where the processor has AMX. torch's integers of 4 bits have the same groups.
+
+    python -m benchmarks.kernels.linear --threads 1 --clock cpu
+
+counts the time that a process computed instead of the time that passed, for machines that others
+never leave alone: one thread only, and what others do to caches and memory still counts.
 """
 
 import argparse
@@ -16,34 +21,44 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.clean import Sample, sample, summarise
-from benchmarks.kernels.linear_cases import CASES, Case
+from benchmarks.kernels.linear_cases import CASES, Case, Work
 
 SETTLE_SECONDS = 0.002
 
 
-def serve(side: str, threads: int, pipe: Connection) -> None:
+def computed(work: Work) -> Sample:
+    """Run `work` once and count the time that this process computed."""
+    start = time.process_time()
+    work()
+    return Sample(time.process_time() - start, 0.0)
+
+
+def serve(side: str, threads: int, clock: str, pipe: Connection) -> None:
     """Answer each name with a sample of its work, until None comes."""
     if side == "own":
         from benchmarks.kernels.linear_own import OwnSide as Side
     else:
         from benchmarks.kernels.linear_torch import TorchSide as Side
     engine: Any = Side(threads)
+    take = {"wall": sample, "cpu": computed}[clock]
     for work in engine.works.values():
         work()
     pipe.send(engine.scales)
     while (name := pipe.recv()) is not None:
         time.sleep(SETTLE_SECONDS)
-        pipe.send(sample(engine.works[name]))
+        pipe.send(take(engine.works[name]))
 
 
-def measure(threads: int, seconds: float) -> tuple[dict[tuple[str, str], list[Sample]], Any]:
+def measure(
+    threads: int, seconds: float, clock: str
+) -> tuple[dict[tuple[str, str], list[Sample]], Any]:
     """Samples of every case of both sides, taken in turn, and what the ceilings count."""
     spawn = get_context("spawn")
     pipes: dict[str, Connection] = {}
     scales: dict[str, int] = {}
     for side in ("own", "torch"):
         pipes[side], theirs = spawn.Pipe()
-        spawn.Process(target=serve, args=(side, threads, theirs), daemon=True).start()
+        spawn.Process(target=serve, args=(side, threads, clock, theirs), daemon=True).start()
         scales |= pipes[side].recv()
     asked = [("own", name) for name in scales]
     asked += [(side, case.name) for case in CASES for side in pipes]
@@ -63,8 +78,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     options = parser.parse_args()
-    samples, scales = measure(options.threads, options.seconds)
+    if options.clock == "cpu" and options.threads != 1:
+        parser.error("--clock cpu needs --threads 1")
+    samples, scales = measure(options.threads, options.seconds, options.clock)
     ceilings = {
         name: scale / summarise(samples["own", name]).median / 1e9 for name, scale in scales.items()
     }

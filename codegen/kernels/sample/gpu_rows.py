@@ -147,7 +147,7 @@ def keep_share(
     fitting = tl.where(weight > 0, tl.ceil((goal - above) / weight), COLUMNS)
     fitting = tl.minimum(fitting, COLUMNS).to(tl.int32)
     found, heavier = count_from(line, bound, COLUMNS, BLOCK)
-    fitting = tl.minimum(fitting, found - heavier)
+    fitting = tl.minimum(fitting, found - heavier)  # type: ignore
     level = tl.minimum(fitting, tl.where(bound == least, level, COLUMNS))
     return bound, level, above + level.to(tl.float64) * weight
 

@@ -129,7 +129,7 @@ def test_inspecting_lists_what_every_function_takes(made):
     result = CliRunner().invoke(inspect, [str(made.artifact.directory), "--kernels"])
     assert result.exit_code == 0, result.output
     assert "code for cuda:sm_90, assembled by CUDA 12.3" in result.output
-    assert "choose_tokens" in result.output
+    assert "sample_512" in result.output
     assert "registers" in result.output
 
 
