@@ -14,20 +14,23 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 import tvm_ffi
-from runtime.program import PreparedPhase
 
 import runtime
 from codegen.cli.compile import command as sala_compile
 from codegen.targets.cpu import find_linker
 from runtime.artifact import PhaseName
 from runtime.artifact.processor import processor_name
+from runtime.bench.recording import calls_of
+from runtime.cpu.program import Call as PreparedCall
+from runtime.cpu.program import CpuProgram
+from runtime.device import StepSizes
 from runtime.timing import Sample, Summary, sample, summarise
 from sala_ir.random_checkpoint import write_random_checkpoint
 
@@ -90,7 +93,7 @@ class Call(ctypes.Structure):
 class NativeLoop:
     """The calls of some phases, made one behind the other without Python."""
 
-    def __init__(self, phases: Iterable[PreparedPhase], folder: Path) -> None:
+    def __init__(self, calls: Sequence[PreparedCall], folder: Path) -> None:
         """Compile the loop with the linker that kernels are linked with."""
         library = Path(tvm_ffi.__file__).parent / "lib"
         source, target = folder / "loop.c", folder / "loop.so"
@@ -99,7 +102,6 @@ class NativeLoop:
         command += ["-o", str(target), f"-L{library}", "-ltvm_ffi", f"-Wl,-rpath,{library}"]
         subprocess.run(command, check=True)
         self._run = ctypes.CDLL(str(target)).run_calls
-        calls = [call for phase in phases for call in phase.calls]
         self._kept = [
             (Any16 * len(arguments))(
                 *(Any16(TENSOR, 0, each.__ctypes_handle__()) for each in arguments)
@@ -134,21 +136,23 @@ def main(artifact: Path | None, threads: int, seconds: float, output: Path | Non
         )
         sequence = stack.enter_context(model.sequence())
         sequence.append(list(range(PROMPT)))
-        phases: dict[PhaseName, PreparedPhase] = {}
-        with model.wrapped(phases.setdefault):
+        programs: list[CpuProgram] = []
+        with model.wrapped(lambda program: programs.append(calls_of(program)) or program):
             model.decode([sequence], [1])
-        order = (phases[PhaseName.DECODE], phases[PhaseName.LOGITS])
+        program, sizes = programs[0], StepSizes(1, 1, 1)
+        order = (PhaseName.DECODE, PhaseName.LOGITS)
+        calls = [call for phase in order for call in program.calls[phase]]
         ways: dict[str, Callable[[], Any]] = {
             "model.decode": lambda: model.decode([sequence], [1]),
-            "Python loop": lambda: [phase.run() for phase in order],
-            "C loop": NativeLoop(order, folder),
+            "Python loop": lambda: [program.run(phase, sizes) for phase in order],
+            "C loop": NativeLoop(calls, folder),
         }
         found = _measure(ways, seconds, lambda: sequence.remaining)
     document = {
         "processor": processor_name(),
         "threads": threads,
-        "steps": sum(len(phase.calls) for phase in order),
-        "arguments": sum(len(arguments) for phase in order for _, arguments in phase.calls),
+        "steps": len(calls),
+        "arguments": sum(len(arguments) for _, arguments in calls),
         "milliseconds": {name: summary.median * 1e3 for name, summary in found.items()},
         "clean_samples": {name: str(summary) for name, summary in found.items()},
         **_shares(found),

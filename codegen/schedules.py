@@ -67,7 +67,7 @@ def schedule_of(symbol: str, kernel: TunedKernel) -> Any:
         if known != set(kernel.schedule):
             raise ValueError(f"its fields are {', '.join(sorted(kernel.schedule))}")
         return TypeAdapter(kind).validate_python(kernel.schedule)
-    except (ValidationError, ValueError, TypeError) as error:
+    except (ValidationError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(
             f"the record of {symbol} makes no sense: {str(error).splitlines()[0]}",
             where="the tuning file",

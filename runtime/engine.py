@@ -12,7 +12,7 @@ import numpy as np
 from runtime.artifact import Artifact, Symbol
 from runtime.batch import Work
 from runtime.device import BoundProgram, Device, Memory
-from runtime.errors import MemoryBudgetError, RequestError
+from runtime.errors import DeviceError, MemoryBudgetError, RequestError
 from runtime.generation import Answer, Progress
 from runtime.history import History
 from runtime.interrupts import Interrupts
@@ -109,7 +109,12 @@ class Engine:
         def finish() -> Callable[[], int]:
             return self._steps.sample(sequence.state)
 
-        return self._extend(sequence, token_ids, finish, draws=[draw], progress=progress)()
+        take = self._extend(sequence, token_ids, finish, draws=[draw], progress=progress)
+        try:
+            return take()
+        except DeviceError:
+            sequence.state.broken = True
+            raise
 
     def run_ahead(
         self, sequence: Sequence, token: int, draws: Iterator[Draw], count: int

@@ -89,8 +89,9 @@ def _tune(options: dict[str, Any], as_json: bool) -> None:
                 if tuner.tune(work, rest, board.tell) is not None:
                     board.done()
                 left = left[1:]
-            board.begin("compiling the library")
-            tuner.finish()
+            if tuner.tuning.library is None:
+                board.begin("compiling the library")
+                tuner.finish()
     finally:
         measurer.close()
     report = document(job, tuner.tuning, works)

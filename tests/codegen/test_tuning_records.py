@@ -107,7 +107,7 @@ def test_records_say_what_was_found(tuned: Path, compiled: Compiled):
 
 
 def test_a_search_goes_on_where_it_stopped(compiled: Compiled, tmp_path: Path):
-    job = job_for(compiled.artifact, tmp_path / "t.json", seconds=1.5)
+    job = job_for(compiled.artifact, tmp_path / "t.json", seconds=0.5)
     machine = Machine(job.artifact)
     tuner = Tuner(job, machine, clock=lambda: machine.now, compiler=uncompiled)
     works = tuner.works()
@@ -132,10 +132,12 @@ def test_a_search_goes_on_where_it_stopped(compiled: Compiled, tmp_path: Path):
 def test_a_tuned_library_computes_the_same(tuned: Path, compiled: Compiled):
     with runtime.load(compiled.artifact, threads=1) as model:
         expected = model.logits(IDS)
-        arena = model.info()["memory"]["parts"]["arena"]
     with runtime.load(compiled.artifact, threads=1, tuning=tuned) as model:
         found = model.logits(IDS)
-        assert model.info()["memory"]["parts"]["arena"] != arena  # other tiles, other workspaces
+        values = model.artifact.program.values
+    plain = open_artifact(compiled.artifact).program.values
+    assert any(values[name] != value for name, value in plain.items())  # other workspaces
+    assert values.keys() == plain.keys()
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -223,11 +225,13 @@ def test_trials_tell_builds_apart(compiled: Compiled, tmp_path: Path):
         work = next(each for each in tuner.works() if each.kernel.family == "linear")
         build = tuner._builder(work.kernel, tmp_path)
         chosen = family("linear")
-        default = chosen.module.default_schedule(chosen.spec(dict(work.kernel.spec)), tuner._target)
+        spec = chosen.spec(dict(work.kernel.spec))
+        default = chosen.module.default_schedule(spec, tuner._target)
+        other = next(chosen.axes(spec, tuner._target)[0].neighbours(default))
         measurer.default(build(default))
-        cases = measurer.trial(build(replace(default, unroll=1)), 3, 30.0)
+        cases = measurer.trial(build(other), 3, 1.0)
         assert {each.work for each in cases} <= {"prefill", "decode", "logits"}
-        assert all(each.equal and each.samples == 3 for each in cases)
+        assert all(each.equal and 3 <= each.samples <= 12 for each in cases)
         assert acceptable(cases, exact=True)
 
         wrong = dict(work.kernel.spec) | {"scale": 3.0}
@@ -237,13 +241,13 @@ def test_trials_tell_builds_apart(compiled: Compiled, tmp_path: Path):
         from codegen.targets.cpu import compile_library
 
         compile_library({kernel.symbol: function}, tuner._target, library)
-        cases = measurer.trial(replace(build(default), library=library), 3, 30.0)
+        cases = measurer.trial(replace(build(default), library=library), 3, 1.0)
         assert not acceptable(cases, exact=False)
 
         measurer._process.kill()
         with pytest.raises(TrialEnded):
-            measurer.trial(build(default), 3, 30.0)
-        assert measurer.trial(build(default), 3, 30.0)
+            measurer.trial(build(default), 3, 1.0)
+        assert measurer.trial(build(default), 3, 1.0)
     finally:
         measurer.close()
 
