@@ -7,6 +7,9 @@ one sparse layer among three linear ones, fewer layers, a smaller vocabulary and
 Random weights; the tokens are random too. Whatever was computed is kept in --work: called again,
 the prefill goes on from the last saved state. Beside the decode times stands the time that reading
 the added compressed keys takes at the bandwidth that was measured at the same length.
+
+--filled times decoding over caches of random numbers, which take seconds and not the hours of a
+prefill; such rows stand in a table of their own, and --until may then be short.
 """
 
 import json
@@ -24,13 +27,12 @@ from rich.console import Console
 
 import runtime
 from benchmarks.bandwidth import BandwidthProbe
-from benchmarks.clean import Sample, sample, summarise
+from benchmarks.clean import sample, summarise
+from benchmarks.long_decode import MARGIN, DecodeTimer
 from benchmarks.long_report import write_report
 from benchmarks.machine import anonymous_bytes, machine_document
 from codegen.cli.compile import command as sala_compile
-from runtime.artifact.reader import open_artifact
 from runtime.cli.common import TOKENS
-from runtime.plan import Part, Sizes, token_parts
 from sala_ir.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
@@ -38,8 +40,6 @@ RESULTS = Path(__file__).parent / "results"
 SPARSE, LIGHTNING = "minicpm4", "lightning-attn"
 POINTS = (4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20)
 """Lengths at which decoding is timed."""
-MARGIN = 128
-"""Tokens beyond the longest point, for the decoded ones."""
 BATCHES = (1, 2, 4, 8)
 PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "numpy")
 
@@ -52,6 +52,7 @@ class Record:
     tokens: int = 0
     segments: list[dict[str, float]] = field(default_factory=list)
     points: list[dict[str, float]] = field(default_factory=list)
+    filled: list[dict[str, float]] = field(default_factory=list)
     batches: list[dict[str, float]] = field(default_factory=list)
     memory: dict[str, float] = field(default_factory=dict)
 
@@ -74,6 +75,7 @@ class Record:
 @click.command()
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/long-context"))
 @click.option("--until", type=TOKENS, default="1M", show_default=True, help="Longest context.")
+@click.option("--filled", type=TOKENS, help="Time decoding over random caches up to this length.")
 @click.option("--layers", default=4, show_default=True, help="The first of each four is sparse.")
 @click.option("--intermediate", default=1024, show_default=True, help="Feed-forward width.")
 @click.option("--vocabulary", default=4096, show_default=True)
@@ -86,6 +88,7 @@ class Record:
 def main(
     work: Path,
     until: int,
+    filled: int | None,
     layers: int,
     intermediate: int,
     vocabulary: int,
@@ -103,11 +106,14 @@ def main(
     record = Record.load(work / "record.json", sizes | {"chunk": chunk, "threads": threads})
     probe = BandwidthProbe(threads)
     try:
+        timer = DecodeTimer(artifact, probe, console, steps, threads)
         if batches and not record.batches:
             record.batches = _time_batches(artifact, threads, steps, console)
             record.save(work / "record.json")
-        long = _LongText(work, record, probe, console, steps)
-        long.run(artifact, until, chunk, keep_every, threads)
+        if filled:
+            record.filled = timer.time_filled(work, _points(filled))
+            record.save(work / "record.json")
+        _LongText(work, record, timer).run(until, chunk, keep_every)
     finally:
         probe.close()
     document = machine_document(PACKAGES, threads) | asdict(record)
@@ -142,32 +148,29 @@ class _LongText:
 
     work: Path
     record: Record
-    probe: BandwidthProbe
-    console: Console
-    steps: int
+    timer: DecodeTimer
 
-    def run(self, artifact: Path, until: int, chunk: int, keep_every: int, threads: int) -> None:
+    def run(self, until: int, chunk: int, keep_every: int) -> None:
         """Prefill piece by piece, from the saved state if there is one."""
-        points = sorted({point for point in POINTS if point <= until} | {until})
-        with runtime.load(artifact, context=64, chunk=64, threads=threads) as small:
+        points, threads = _points(until), self.timer.threads
+        with runtime.load(self.timer.artifact, context=64, chunk=64, threads=threads) as small:
             small.logits([3])  # so that libraries and threads are there before memory is measured
         before = anonymous_bytes()
         with runtime.load(
-            artifact,
+            self.timer.artifact,
             context=points[-1] + MARGIN,
             chunk=min(chunk, points[-1]),
             threads=threads,
             sequences=2,
         ) as model:
             planned = model.info()["memory"]
-            key_bytes = _compressed_key_bytes(artifact, points[-1], threads)
             ids = _text(points[-1], model.vocabulary)
             with self._sequence(model) as text:
                 for stop in _stops(len(text), points, keep_every):
                     self._grow(text, ids[len(text) : stop])
                     self._note_memory(planned, anonymous_bytes() - before)
                     if stop in points and not self._has_point(stop):
-                        self._time_decode(text, key_bytes)
+                        self.record.points.append(self.timer.time(text))
                     text.save(self.work / "text.sala-state")
                     self.record.save(self.work / "record.json")
 
@@ -182,7 +185,7 @@ class _LongText:
                     f"{path} has {len(text)} tokens, record.json {self.record.tokens}: remove both"
                 )
             if resumed:
-                self.console.print(f"Going on from {len(text)} tokens")
+                self.timer.console.print(f"Going on from {len(text)} tokens")
             yield text
 
     def _grow(self, text: Any, ids: np.ndarray) -> None:
@@ -200,32 +203,8 @@ class _LongText:
         )
         self.record.tokens = len(text)
         speed = len(ids) / found.seconds
-        self.console.print(
+        self.timer.console.print(
             f"{len(text):>8} tokens  {speed:8.1f} tokens/s  waited for a CPU {found.waited:.0%}"
-        )
-
-    def _time_decode(self, text: Any, key_bytes: float) -> None:
-        """Single tokens behind the text, on a copy of it that is thrown away."""
-        samples: list[Sample] = []
-        with text.fork() as copy:
-            copy.append([5])
-            for token in range(self.steps):
-                samples.append(sample(partial(copy.append, [token + 3])))
-        summary, bandwidth = summarise(samples), self.probe.measure()
-        self.record.points.append(
-            {
-                "tokens": len(text),
-                "decode_seconds": summary.median,
-                "least_seconds": min(each.seconds for each in samples),
-                "clean_samples": summary.clean,
-                "samples": summary.total,
-                "bandwidth": bandwidth,
-                "compressed_key_bytes": key_bytes * len(text),
-            }
-        )
-        self.console.print(
-            f"{len(text):>8} tokens  decode {summary.median * 1e3:.2f} ms, {summary}; "
-            f"reading {bandwidth / 1e9:.1f} GB/s"
         )
 
     def _has_point(self, length: int) -> bool:
@@ -242,18 +221,16 @@ class _LongText:
         }
 
 
+def _points(until: int) -> list[int]:
+    """The lengths up to `until` at which decoding is timed."""
+    return sorted({point for point in POINTS if point <= until} | {until})
+
+
 def _stops(length: int, points: list[int], keep_every: int) -> list[int]:
     """Lengths at which the prefill pauses: the points, and regular ones to save at."""
     last = points[-1]
     regular = range(keep_every, last, keep_every)
     return sorted(stop for stop in {*points, *regular} if stop >= max(length, 1))
-
-
-def _compressed_key_bytes(artifact: Path, context: int, threads: int) -> float:
-    """Bytes of compressed keys, both levels of all layers, for each token of context."""
-    opened = open_artifact(artifact)
-    sizes = Sizes(context=context, batch=1, chunk=1, sequences=1, workers=threads)
-    return token_parts(opened.program, "cpu", sizes)[Part.COMPRESSED_KEYS]
 
 
 def _time_batches(

@@ -15,21 +15,27 @@ FIRST = 16 << 10
 def write_report(path: Path, document: dict[str, Any]) -> None:
     """Write `path` (JSON) and the same as Markdown beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = document | {"derived": derived(document)}
+    document = document | {
+        "derived": derived(document["points"], document["segments"]),
+        "filled_derived": derived(document["filled"], []),
+    }
     path.write_text(json.dumps(document, indent=1) + "\n")
     path.with_suffix(".md").write_text(markdown(document))
 
 
-def derived(document: dict[str, Any]) -> list[dict[str, float]]:
+def derived(
+    points: list[dict[str, float]], segments: list[dict[str, float]]
+) -> list[dict[str, float]]:
     """For each point: prefill speed on the way there, decode time, and what the keys cost."""
     rows, before = [], 0
-    base = next((p for p in document["points"] if p["tokens"] == FIRST), None)
-    for point in document["points"]:
-        on_the_way = [s for s in document["segments"] if before < s["until"] <= point["tokens"]]
+    base = next((p for p in points if p["tokens"] == FIRST), None)
+    for point in points:
+        on_the_way = [s for s in segments if before < s["until"] <= point["tokens"]]
         seconds = sum(segment["seconds"] for segment in on_the_way)
         row = {
             "tokens": point["tokens"],
             "prefill_tokens_per_second": sum(s["tokens"] for s in on_the_way) / (seconds or 1),
+            "read": len(on_the_way),
             "prefill_waited": sum(s["waited"] * s["seconds"] for s in on_the_way) / (seconds or 1),
             "decode_ms": point["decode_seconds"] * 1e3,
         }
@@ -61,8 +67,16 @@ def markdown(document: dict[str, Any]) -> str:
         f"{model['vocabulary']}, random bfloat16 weights; chunks of {model['chunk']} tokens. Made "
         "by `python -m benchmarks.long_context`.",
         "",
-        *_points(document),
+        *_points(document["points"], document["derived"]),
     ]
+    if document["filled"]:
+        lines += [
+            "",
+            "Filled: decoding over caches of random keys, values, compressed keys and recurrent "
+            "states, restored from a state file and never read as a text.",
+            "",
+            *_points(document["filled"], document["filled_derived"]),
+        ]
     if memory:
         lines += [
             "",
@@ -70,11 +84,13 @@ def markdown(document: dict[str, Any]) -> str:
             f"{format_bytes(memory['largest_held_bytes'])} held while the text grew; weights "
             f"{format_bytes(memory['weights_bytes'])} are mapped beside it.",
         ]
-    lines += ["", "Sequences of unequal lengths, one token each:", "", *_batches(document)]
+    if document["batches"]:
+        lines += ["", "Sequences of unequal lengths, one token each:", "", *_batches(document)]
     return "\n".join(lines) + "\n"
 
 
-def _points(document: dict[str, Any]) -> list[str]:
+def _points(points: list[dict[str, float]], figures: list[dict[str, float]]) -> list[str]:
+    """A table; columns of the prefill are empty where nothing was read."""
     head = (
         "tokens",
         "prefill tokens/s",
@@ -88,12 +104,12 @@ def _points(document: dict[str, Any]) -> list[str]:
         "ratio",
     )
     rows = []
-    for point, row in zip(document["points"], document["derived"], strict=True):
+    for point, row in zip(points, figures, strict=True):
         rows.append(
             (
                 format_tokens(int(row["tokens"])),
-                f"{row['prefill_tokens_per_second']:.0f}",
-                f"{row['prefill_waited']:.0%}",
+                f"{row['prefill_tokens_per_second']:.0f}" if row["read"] else "",
+                f"{row['prefill_waited']:.0%}" if row["read"] else "",
                 f"{row['decode_ms']:.2f}",
                 f"{point['clean_samples']}/{point['samples']}",
                 f"{point['bandwidth'] / 1e9:.1f}",

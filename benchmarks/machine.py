@@ -1,7 +1,6 @@
 """What a table of results says about the machine, the day and the versions."""
 
 import os
-import platform
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,12 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from runtime.artifact.processor import processor_name
+
 
 def machine_document(packages: Sequence[str], threads: int) -> dict[str, Any]:
     """Date, processor, CPUs, threads and versions."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "processor": processor(),
+        "processor": processor_name(),
         "cpus": len(os.sched_getaffinity(0)),
         "threads": threads,
         "versions": {name: version(name) for name in packages},
@@ -28,18 +29,6 @@ def machine_line(document: dict[str, Any]) -> str:
         f"{document['date']}, {document['processor']}, {document['cpus']} CPUs, "
         f"{document['threads']} threads; {versions}"
     )
-
-
-def processor() -> str:
-    """The processor: its model name, and family, model and stepping where the name hides them."""
-    text = Path("/proc/cpuinfo").read_text()
-
-    def field(name: str) -> str:
-        found = re.search(rf"^{name}\s*: (.*)$", text, re.MULTILINE)
-        return found[1] if found else ""
-
-    numbers = " ".join(filter(None, (field("cpu family"), field("model"), field("stepping"))))
-    return f"{field('model name') or platform.machine()} ({numbers})"
 
 
 def anonymous_bytes() -> int:

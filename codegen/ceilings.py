@@ -17,6 +17,7 @@ from codegen.kernels.tir.builder import (
     let,
     long,
     loop,
+    prefetch,
     registers,
     shared,
     splat,
@@ -32,6 +33,8 @@ STREAMS = 4
 """Places at which each thread reads at once."""
 CHUNK = READ_MULTIPLE // STREAMS // LANES
 """Vectors that a thread reads at each place before it moves on."""
+AHEAD = 32
+"""Vectors between what is read and what is prefetched."""
 TILE_STEP = 4 * 2 * 16 * 16 * 32
 """Operations of four products of tiles."""
 
@@ -60,6 +63,7 @@ def read_kernel(target: CpuTarget) -> Any:
                     for cell in range(2 * STREAMS):
                         stream, half = divmod(cell, 2)
                         place = long(index) * CHUNK + step * 2 + half + part * stream
+                        prefetch(memory, (place + AHEAD) * LANES)
                         sums[cell] = sums[cell] + memory[lanes(place * LANES)]
 
             with loop(control.tokens):

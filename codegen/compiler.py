@@ -61,6 +61,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
             plan = assemble(source, lowered)
             summary["weights"] = weights_document(plan)
             summary |= memory_of(plan, options)
+            summary["notes"] += [note for entry in lowered for note in entry.notes]
             if options.output is not None and options.writes:
                 manifest = _write(options.output, plan, options, progress)
                 size = _bytes_in(options.output)

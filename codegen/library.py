@@ -30,7 +30,9 @@ def write_library(
     with progress.stage(f"kernels for {lowered.name}", steps) as advance:
         kernels = {}
         for kernel in lowered.kernels:
-            built = family(kernel.family, target.kind).build(dict(kernel.spec), target)
+            chosen = family(kernel.family, target.kind)
+            schedule = lowered.schedules.of(kernel.symbol)
+            built = chosen.build(dict(kernel.spec), target, schedule)
             kernels[kernel.symbol] = built
             advance(1)
         check_calls(program, lowered.name, kernels)

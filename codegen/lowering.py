@@ -1,7 +1,7 @@
 """The captured module taken through the passes for each target."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
@@ -10,8 +10,10 @@ from xdsl.passes import ModulePass
 from codegen.options import CompileOptions
 from codegen.progress import Progress
 from codegen.sampling import chosen_kernel
+from codegen.schedules import Schedules, read_schedules
 from codegen.select import selector_for
 from codegen.targets import Target, parse_target
+from codegen.targets.cpu import CpuTarget
 from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each
 from passes.kernel_choice import KernelChoice, NoKernel, Selector
 from passes.kernel_log import ChosenKernel, chosen_kernels
@@ -24,7 +26,8 @@ class Lowered:
     """A module of kernel calls for one target.
 
     `operations` is the module before kernels were chosen, and `choices` the kernel of each of its
-    operations: what the kernels must compute. `sampling` is the kernel that chooses tokens.
+    operations: what the kernels must compute. `sampling` is the kernel that chooses tokens,
+    `schedules` are those of tuned kernels, `notes` what a user should know about them.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Lowered:
     choices: Mapping[Operation, KernelChoice]
     records: tuple[PassRecord, ...]
     sampling: KernelChoice | None = None
+    schedules: Schedules = field(default_factory=Schedules)
+    notes: tuple[str, ...] = ()
 
     @property
     def kernels(self) -> tuple[ChosenKernel, ...]:
@@ -76,7 +81,8 @@ def lower(
     captured: ModuleOp, name: str, target: Target, options: CompileOptions, progress: Progress
 ) -> Lowered:
     """Take a copy of the captured module through the passes."""
-    witness = _Witness(selector_for(target))
+    schedules, notes = _schedules(target, options)
+    witness = _Witness(selector_for(target, schedules))
     passes = sala_pipeline(options.dtype, witness.select, options.quantization)
     module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
@@ -88,4 +94,32 @@ def lower(
             callbacks.append(DumpEach(options.dump_ir / folder))
         run_pipeline(module, passes, [*callbacks, recorder], stop_after=options.stop_after)
     operations = witness.operations or module
-    return Lowered(name, target, module, operations, witness.choices, tuple(recorder.records))
+    lowered = Lowered(
+        name,
+        target,
+        module,
+        operations,
+        witness.choices,
+        tuple(recorder.records),
+        schedules=schedules,
+    )
+    return replace(lowered, notes=(*notes, *_used(lowered)))
+
+
+def _schedules(target: Target, options: CompileOptions) -> tuple[Schedules, list[str]]:
+    if options.tuning is None or not isinstance(target, CpuTarget):
+        return Schedules(), []
+    return read_schedules(options.tuning, target)
+
+
+def _used(lowered: Lowered) -> list[str]:
+    """How many kernels got the schedules that were asked for."""
+    if not lowered.schedules.kernels:
+        return []
+    symbols = [kernel.symbol for kernel in lowered.kernels]
+    known = sum(symbol in lowered.schedules.kernels for symbol in symbols)
+    changed = sum(lowered.schedules.of(symbol) is not None for symbol in symbols)
+    return [
+        f"of {len(symbols)} kernels for {lowered.name}, {known} were tuned, and {changed} have "
+        "other tiles than by default"
+    ]

@@ -52,6 +52,7 @@ class CompileOptions:
     stop_after: str | None = None
     dry_run: bool = False
     config_file: Path | None = None
+    tuning: Path | None = None
 
     @property
     def writes(self) -> bool:

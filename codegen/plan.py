@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import ModuleOp
 from codegen.assemble import Assembly, paging_of
 from codegen.lowering import Lowered
 from codegen.packing import PackedWeight
+from codegen.schedules import schedule_values
 from codegen.weight_table import WeightTable
 from runtime.artifact import KernelInfo, PassInfo, Program, Rejection
 from sala_ir.checkpoint import Checkpoint
@@ -75,6 +76,7 @@ class Plan:
                 rule=kernel.rule,
                 target=lowered.name,
                 spec=dict(kernel.spec),
+                schedule=_schedule(lowered.schedules.of(kernel.symbol)),
                 rejected=tuple(Rejection(rule=rule, reason=why) for rule, why in kernel.rejected),
             )
             for lowered in self.lowered
@@ -89,3 +91,7 @@ def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
         assembly.add(entry.name, entry.module, entry.target.kind, entry.sampling)
     program = assembly.program(paging_of(lowered[0].module))
     return Plan(source, lowered, program, assembly.table.weights)
+
+
+def _schedule(tuned: Any) -> dict[str, Any]:
+    return {} if tuned is None else schedule_values(tuned)

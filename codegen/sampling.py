@@ -1,7 +1,6 @@
 """The phase that chooses tokens where the logits are, on devices that can."""
 
 from codegen import buffers
-from codegen.kernels.operands import spec_values
 from codegen.program import LOGITS, ValueTable
 from codegen.targets import Target
 from passes.kernel_choice import KernelChoice
@@ -26,17 +25,9 @@ def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:
     """The kernel that chooses tokens; None where the host does."""
     if target.kind != buffers.GPU:
         return None
-    from codegen.kernels.sample.gpu import Spec  # needs Triton
+    from codegen.kernels.sample.gpu import choice  # needs Triton
 
-    spec = Spec(vocabulary)
-    return KernelChoice(
-        symbol=spec.symbol,
-        family="sample",
-        spec=spec_values(spec),
-        operands=(0,),
-        arguments=("control", "batch:sampling", "in:0", "out:0"),
-        rule="sample",
-    )
+    return choice(vocabulary)
 
 
 def chosen_kernel(choice: KernelChoice) -> ChosenKernel:

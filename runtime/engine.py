@@ -11,8 +11,8 @@ import numpy as np
 
 from runtime.artifact import Artifact, Symbol
 from runtime.batch import Work
-from runtime.device import Device, Memory
-from runtime.errors import MemoryBudgetError, RequestError
+from runtime.device import BoundProgram, Device, Memory
+from runtime.errors import DeviceError, MemoryBudgetError, RequestError
 from runtime.generation import Answer, Progress
 from runtime.history import History
 from runtime.interrupts import Interrupts
@@ -27,6 +27,9 @@ from runtime.stepper import Stepper
 from runtime.store import State, StateStore
 
 Result = TypeVar("Result")
+
+Wrap = Callable[[BoundProgram], BoundProgram]
+"""Makes the program that stands in for another, for measurements."""
 
 
 class Engine:
@@ -106,7 +109,12 @@ class Engine:
         def finish() -> Callable[[], int]:
             return self._steps.sample(sequence.state)
 
-        return self._extend(sequence, token_ids, finish, draws=[draw], progress=progress)()
+        take = self._extend(sequence, token_ids, finish, draws=[draw], progress=progress)
+        try:
+            return take()
+        except DeviceError:
+            sequence.state.broken = True
+            raise
 
     def run_ahead(
         self, sequence: Sequence, token: int, draws: Iterator[Draw], count: int
@@ -250,6 +258,16 @@ class Engine:
     def checked_tokens(self, token_ids: TokenIds, history: int = 0) -> np.ndarray:
         """The ids as int32; RequestError if they cannot follow `history` tokens."""
         return checked_tokens(token_ids, self.vocabulary, self.context, history)
+
+    @contextmanager
+    def wrapped(self, wrap: Wrap) -> Iterator[None]:
+        """Run inside what `wrap` makes of the program."""
+        program = self._steps.program
+        self._steps.program = wrap(program)
+        try:
+            yield
+        finally:
+            self._steps.program = program
 
     def observer(self, kinds: Items[str]) -> Observer:
         """An observer for calls of `all_logits`."""

@@ -13,6 +13,7 @@ from runtime.model import Model
 from runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, require_fit
 from runtime.plan.packing import largest
 from runtime.prefix_cache import PrefixOptions
+from runtime.tuning import with_tuning
 from runtime.units import format_bytes, parse_bytes, parse_tokens
 
 MAX_SNAPSHOTS = 1 << 20
@@ -46,6 +47,7 @@ def load(
     *,
     device: str | None = None,
     target: str | None = None,
+    tuning: str | Path | None = None,
     progress: Advance | None = None,
     poison: bool | None = None,
     hash_weights: bool | None = None,
@@ -62,7 +64,8 @@ def load(
     `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
     `device` is `"cpu"`, `"cuda"` or the number of a GPU, `"cuda:1"` (default: the CPU, if the
     artifact has a target for one); `target` is one of the artifact's (default: the best for the
-    device). `progress` is told the bytes of weights that came to a GPU, and all of them.
+    device). `tuning` is a file that sala-tune wrote for the artifact, whose library is used instead
+    of the artifact's. `progress` is told the bytes of weights that came to a GPU, and all of them.
     `poison` fills unwritten memory with NaN (default: SALA_POISON=1); `hash_weights` compares the
     weights with their hashes, which reads them whole (default: if they have 1 GiB or less).
 
@@ -91,6 +94,9 @@ def load(
     prefix = _prefix_options(artifact, request.prefix_bytes, snapshot_every)
     chosen = choose_device(artifact, device, target, request.threads)
     try:
+        if tuning is not None:
+            artifact = with_tuning(artifact, chosen.target, Path(tuning))
+            chosen = choose_device(artifact, device, chosen.target, request.threads)
         plan = plan_for(artifact, chosen, request)
         if prefix is not None:
             plan = with_prefix_cache(artifact, chosen, plan, prefix)

@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.artifact import Artifact
 from runtime.device import Advance, Device
-from runtime.engine import Engine
+from runtime.engine import Engine, Wrap
 from runtime.errors import RequestError
 from runtime.generation import Generation, GenerationOptions, Progress
 from runtime.observe import Observed
@@ -169,6 +169,17 @@ class Model:
                 history,
                 spends or sequence is None,
             )
+
+    @contextmanager
+    def wrapped(self, wrap: Wrap) -> Iterator[None]:
+        """Run what `wrap` makes of the program, inside the block: to measure it."""
+        with self._open().wrapped(wrap):
+            yield
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """What the memory was planned for."""
+        return self._memory.plan
 
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""

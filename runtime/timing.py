@@ -27,14 +27,14 @@ class Stopwatch:
 
     def __init__(self) -> None:
         """Start."""
-        self._waited, self._start = waited_seconds(), time.perf_counter()
+        self._waited, self.began = waited_seconds(), time.perf_counter()
 
     def lap(self) -> Sample:
         """The sample since the start, or since the last lap."""
         now = time.perf_counter()
-        waited, seconds = waited_seconds(), now - self._start
+        waited, seconds = waited_seconds(), now - self.began
         taken = Sample(seconds, (waited - self._waited) / seconds)
-        self._waited, self._start = waited, time.perf_counter()
+        self._waited, self.began = waited, time.perf_counter()
         return taken
 
 

@@ -1,16 +1,28 @@
 """Commands of the compiler."""
 
+from importlib import import_module
+
 from runtime.errors import CompileError, reported_as
 
 
 def sala_compile() -> None:
-    """Entry point of the console script; names the extra where only the runtime is installed."""
-    with reported_as("sala-compile"):
+    """Entry point of the console script sala-compile."""
+    _run("sala-compile", "codegen.cli.compile")
+
+
+def sala_tune() -> None:
+    """Entry point of the console script sala-tune."""
+    _run("sala-tune", "codegen.cli.tune")
+
+
+def _run(program: str, module: str) -> None:
+    """Run a command; name the extra where only the runtime is installed."""
+    with reported_as(program):
         try:
-            from codegen.cli.compile import main
+            found = import_module(module)
         except ModuleNotFoundError as error:
             raise CompileError(
                 f"the package {error.name} is not installed; this environment only runs artifacts",
                 fix="pip install 'sala-compile[compile]'",
             ) from None
-    main()
+    found.main()

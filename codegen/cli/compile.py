@@ -90,6 +90,12 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--context", type=Tokens(), default="32K", help="Default context at load.")
 @click.option("--chunk", type=Tokens(), default="512", help="New tokens of one prefill step.")
+@click.option(
+    "--tuning",
+    type=_PATH,
+    metavar="FILE",
+    help="Take the schedules that sala-tune found, for kernels with the same constants.",
+)
 @click.option("--dump-ir", type=_PATH, metavar="DIR", help="One numbered MLIR file per pass.")
 @click.option("--stop-after", metavar="PASS", help="Stop after this pass and print the module.")
 @click.option("--dry-run", is_flag=True, show_default=False, help="Plan only, write nothing.")

@@ -40,11 +40,21 @@ class Family:
         """`rule(op, target)`: a KernelChoice, or the reason of the refusal."""
         return self.module.rule
 
-    def build(self, spec: dict[str, Any], target: Any) -> Any:
-        """The TIR function for `spec`, whose global symbol is the spec's symbol."""
-        return self.module.build(self._spec(spec), target)
+    def build(self, spec: dict[str, Any], target: Any, schedule: Any = None) -> Any:
+        """The TIR function for `spec`, whose global symbol is the spec's symbol.
 
-    def _spec(self, values: dict[str, Any]) -> Any:
+        `schedule` is a Schedule of the family, its default where there is none.
+        """
+        chosen = () if schedule is None else (schedule,)
+        return self.module.build(self.spec(spec), target, *chosen)
+
+    @property
+    def axes(self) -> Callable[..., Any] | None:
+        """`axes(spec, target)`: what a search for schedules may try; None where nothing is."""
+        name = f"codegen.kernels.{self.name}.axes"
+        return import_module(name).axes if find_spec(name) is not None else None
+
+    def spec(self, values: dict[str, Any]) -> Any:
         """The family's Spec; enums, which a module keeps as their values, are made enums again."""
         kinds = get_type_hints(self.module.Spec)
         return self.module.Spec(

@@ -40,6 +40,21 @@ def processor_flags() -> frozenset[str]:
     return frozenset(match[1].split()) if match else frozenset()
 
 
+def processor_name() -> str:
+    """The processor: its model name, and family, model and stepping where the name hides them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+
+    def field(name: str) -> str:
+        found = re.search(rf"^{name}\s*: (.*)$", text, re.MULTILINE)
+        return found[1] if found else ""
+
+    numbers = " ".join(filter(None, (field("cpu family"), field("model"), field("stepping"))))
+    return f"{field('model name') or platform.machine()} ({numbers})"
+
+
 def architecture() -> str:
     """The instruction set family of this machine, such as x86_64."""
     return platform.machine()

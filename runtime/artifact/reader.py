@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,12 +29,16 @@ _FIX = "copy the whole artifact again, or compile again"
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A checked artifact. `weights` tells for every weight of the program its file and place."""
+    """A checked artifact. `weights` tells for every weight of the program its file and place.
+
+    `libraries` are checked files that stand in for the libraries of some targets.
+    """
 
     directory: Path
     manifest: Manifest
     program: Program
     weights: Mapping[str, tuple[str, StoredTensor]]
+    libraries: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def weight_bytes(self) -> int:
@@ -72,6 +76,12 @@ class Artifact:
         if path not in self.manifest.files:
             raise _damaged(self.directory / path, "the file is not listed in manifest.json")
         return regular_file(self.directory, path)
+
+    def library(self, target: str) -> Path:
+        """The file with the kernels of a target."""
+        if target in self.libraries:
+            return self.libraries[target]
+        return self.path(self.manifest.targets[target].library)
 
     def read_bytes(self, path: str) -> bytes:
         """The bytes of a file, their hash checked."""

@@ -1,1 +1,1 @@
-"""Command lines of the runtime: sala-run and sala-inspect."""
+"""Command lines of the runtime: sala-run, sala-inspect and sala-bench."""

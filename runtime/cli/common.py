@@ -1,8 +1,11 @@
 """What the commands share: option types and the look of tables."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +30,24 @@ class Size(click.ParamType):
             return self._parse(value)
         except RequestError as error:
             self.fail(f"{error.found}; expected {error.expected}", param, ctx)
+
+
+class Several(click.ParamType):
+    """A list of another type's values, with commas between them."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        """`kind` converts each of the values."""
+        self.name = f"{kind.name},..."
+        self._kind = kind
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """The values."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        return tuple(self._kind.convert(part, param, ctx) for part in parts)
 
 
 TOKENS = Size("tokens", parse_tokens)
@@ -56,3 +77,29 @@ def print_json(document: dict[str, Any]) -> None:
     """The one JSON document of a command with `--json`."""
     json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
+
+
+def require_folder(path: Path | None) -> None:
+    """Raise RequestError where the folder of a file to be written is not there."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise RequestError(
+            f"there is no directory {path.absolute().parent}",
+            where=str(path),
+            fix="name a file in a directory that can be written",
+        )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or, with a RequestError, as it was before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise RequestError(
+            f"the file cannot be written: {error.strerror}",
+            where=str(path),
+            fix="name a file in a directory that can be written",
+        ) from None

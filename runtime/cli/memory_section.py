@@ -9,7 +9,7 @@ from rich.text import Text
 
 from runtime.artifact.base import is_gpu
 from runtime.artifact.reader import Artifact
-from runtime.cli.common import table
+from runtime.cli.common import table, write_whole
 from runtime.cli.plot import arena_svg
 from runtime.cli.sections import Section
 from runtime.errors import RequestError, SalaError
@@ -62,7 +62,7 @@ def memory_section(artifact: Artifact, request: MemoryRequest) -> Section:
     views = (_parts_table(plans, tokens, request), _budget_table(budgets, machine, request))
     if request.plot is None:
         return Section("memory", document | {"by_context": documents}, views)
-    _write_plot(request.plot, arena_svg(program, request.target, plans[0], artifact.directory.name))
+    write_whole(request.plot, arena_svg(program, request.target, plans[0], artifact.directory.name))
     note = Text(f"\nthe arena at context {format_tokens(chosen[0])}: {request.plot}")
     return Section(
         "memory",
@@ -140,14 +140,3 @@ def _budget_table(budgets: Mapping[int, int], machine: int | None, request: Memo
             name += f", free on this machine now, {held}"
         made.add_row(name, f"{context} ({context / 1024:.0f}K)" if context else "none")
     return made
-
-
-def _write_plot(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RequestError(
-            f"the picture cannot be written: {error.strerror}",
-            where=str(path),
-            fix="name a file in a directory that can be written",
-        ) from None

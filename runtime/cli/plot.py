@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 
 from runtime.artifact.program import PhaseName, Program, TargetProgram, ValueKind
+from runtime.cli.svg import document, line, rectangle, round_step, text
 from runtime.plan import Buffer, MemoryPlan, memory_sentence
 from runtime.units import format_bytes
 
@@ -77,19 +77,10 @@ def arena_svg(program: Program, target: str, plan: MemoryPlan, name: str) -> str
     body += [*_live(live, plan), *_axes(live)]
     bottom = live.top + LIVE_HEIGHT
     for panel in _enlarged(phases, plan, bottom + GAP + 20):
-        body.append(_text(LEFT, panel.top - 26, "decode, enlarged", "title"))
+        body.append(text(LEFT, panel.top - 26, "decode, enlarged", "title"))
         body += _drawn(panel, runs, program, plan)
         bottom = panel.top + panel.height + 40
-    size = f'width="{LEFT + WIDTH + RIGHT}" height="{bottom + 20}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">'
-    return "\n".join([head, f"<style>{_STYLE}</style>", _BACKGROUND, *body, "</svg>", ""])
-
-
-_STYLE = (
-    "text{font-size:12px;fill:#333} .title{font-size:14px;font-weight:bold} .big{font-size:18px;"
-    "font-weight:bold} .small{font-size:10px} .inside{font-size:11px;fill:#fff}"
-)
-_BACKGROUND = '<rect width="100%" height="100%" fill="#fff"/>'
+    return document(LEFT + WIDTH + RIGHT, bottom + 20, body)
 
 
 def _runs(target: TargetProgram) -> Iterator[_Run]:
@@ -131,15 +122,15 @@ def _headline(plan: MemoryPlan, name: str) -> list[str]:
     packing = plan.packing
     excess = packing.total / packing.lower_bound - 1 if packing.lower_bound else 0.0
     return [
-        _text(LEFT, 30, f"The arena of {name}, step by step", "big"),
-        _text(
+        text(LEFT, 30, f"The arena of {name}, step by step", "big"),
+        text(
             LEFT,
             52,
             f"{format_bytes(packing.total)}, {excess:.1%} above the most that lives at once; "
             f"chunk {plan.sizes.chunk}, {plan.sizes.workers} threads",
         ),
-        _text(LEFT, 70, f"All memory: {memory_sentence(plan)}"),
-        _text(LEFT, TOP + HEIGHT + GAP - 8, "bytes that live at each step"),
+        text(LEFT, 70, f"All memory: {memory_sentence(plan)}"),
+        text(LEFT, TOP + HEIGHT + GAP - 8, "bytes that live at each step"),
     ]
 
 
@@ -149,7 +140,7 @@ def _legend(program: Program, plan: MemoryPlan) -> list[str]:
     for kind, (colour, _) in KINDS.items():
         if kind in used:
             parts.append(f'<rect x="{x}" y="80" width="13" height="13" fill="{colour}"/>')
-            parts.append(_text(x + 18, 91, kind))
+            parts.append(text(x + 18, 91, kind))
             x += 34 + 7 * len(kind)
     return parts
 
@@ -161,28 +152,27 @@ def _layers(panel: _Panel, runs: Sequence[_Run]) -> list[str]:
     for run in shown:
         left, right = panel.x(run.first), panel.x(run.last + 1)
         if run.layer is not None and run.layer % 2 == 0:
-            parts.append(_rect(left, panel.top, right - left, panel.height, "#f3f3f3"))
+            parts.append(rectangle(left, panel.top, right - left, panel.height, "#f3f3f3"))
         if run.layer is not None and right - left > 12:
             middle, base = (left + right) / 2, panel.top + panel.height
-            parts.append(_text(middle, base + 14, str(run.layer), "small", anchor="middle"))
-    parts.append(_text(LEFT, panel.top + panel.height + 30, "layer of the step", "small"))
+            parts.append(text(middle, base + 14, str(run.layer), "small", anchor="middle"))
+    parts.append(text(LEFT, panel.top + panel.height + 30, "layer of the step", "small"))
     for phase in PhaseName:
         own = [run for run in shown if run.phase is phase]
         if own:
             left, right = panel.x(own[0].first), panel.x(own[-1].last + 1)
-            parts.append(_line(left, panel.top - 14, left, panel.top + panel.height, "#999"))
+            parts.append(line(left, panel.top - 14, left, panel.top + panel.height, "#999"))
             count = own[-1].last - own[0].first + 1
             label = f"{phase.value}, {count} steps" if right - left > 110 else phase.value
             anchor = "start" if left + 7 * len(label) < LEFT + WIDTH else "end"
             place = left + 4 if anchor == "start" else LEFT + WIDTH
-            parts.append(_text(place, panel.top - 6, label, anchor=anchor))
+            parts.append(text(place, panel.top - 6, label, anchor=anchor))
     return parts
 
 
 def _buffers(panel: _Panel, program: Program, plan: MemoryPlan) -> list[str]:
-    clip = (
-        f'<clipPath id="panel{panel.top}">{_rect(LEFT, panel.top, WIDTH, panel.height)}</clipPath>'
-    )
+    whole = rectangle(LEFT, panel.top, WIDTH, panel.height)
+    clip = f'<clipPath id="panel{panel.top}">{whole}</clipPath>'
     parts = [clip, f'<g clip-path="url(#panel{panel.top})">']
     for buffer in plan.packing.buffers:
         if buffer.size and buffer.first <= panel.last and buffer.last >= panel.first:
@@ -198,11 +188,11 @@ def _buffer(panel: _Panel, program: Program, buffer: Buffer, offset: int) -> str
         f"{buffer.name}\n{kind}, {format_bytes(buffer.size)} ({buffer.size} bytes)\n"
         f"offset {offset}, steps {buffer.first} to {buffer.last}"
     )
-    shape = _rect(left, high, right - left, low - high, KINDS[kind][0], told)
+    shape = rectangle(left, high, right - left, low - high, KINDS[kind][0], told)
     visible = panel.low <= offset and offset + buffer.size <= panel.high
     if not visible or right - left < 8 * len(kind) or low - high < 16:
         return shape
-    return shape + _text((left + right) / 2, (low + high) / 2 + 4, kind, "inside", anchor="middle")
+    return shape + text((left + right) / 2, (low + high) / 2 + 4, kind, "inside", anchor="middle")
 
 
 def _live(panel: _Panel, plan: MemoryPlan) -> list[str]:
@@ -226,29 +216,19 @@ def _axes(panel: _Panel) -> list[str]:
     """Offsets on the left, in MiB or KiB, and a frame."""
     span = panel.high - panel.low
     unit, name = (1 << 20, "MiB") if span >= 2 << 20 else (1 << 10, "KiB")
-    step = _round_step(span / unit / (panel.height / 75)) * unit
+    step = round_step(span / unit / (panel.height / 75)) * unit
     parts = [
         f'<rect x="{LEFT}" y="{panel.top}" width="{WIDTH}" height="{panel.height}" '
         'fill="none" stroke="#777"/>',
-        _text(LEFT - 8, panel.top - 6, name, "small", anchor="end"),
+        text(LEFT - 8, panel.top - 6, name, "small", anchor="end"),
     ]
     tick = -(-panel.low // step) * step
     while tick <= panel.high:
         y = panel.y(tick)
-        parts.append(_line(LEFT - 5, y, LEFT, y, "#777"))
-        parts.append(_text(LEFT - 8, y + 4, f"{tick / unit:.10g}", "small", anchor="end"))
+        parts.append(line(LEFT - 5, y, LEFT, y, "#777"))
+        parts.append(text(LEFT - 8, y + 4, f"{tick / unit:.10g}", "small", anchor="end"))
         tick += step
     return parts
-
-
-def _round_step(size: float) -> int:
-    """The smallest of 1, 2, 5, 10, 20, ... that is not below `size`."""
-    scale = 1
-    while True:
-        for factor in (1, 2, 5):
-            if factor * scale >= size:
-                return factor * scale
-        scale *= 10
 
 
 def _kind(program: Program, name: str) -> str:
@@ -260,21 +240,3 @@ def _kind(program: Program, name: str) -> str:
     if in_stream and family in ("linear", "embedding", "residual_add"):
         return "residual stream"
     return next((kind for kind, (_, families) in KINDS.items() if family in families), "other")
-
-
-def _rect(
-    x: float, y: float, width: float, height: float, fill: str = "#000", told: str = ""
-) -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.2f}" fill="{fill}"'
-    if not told:
-        return f"<rect {place}/>"
-    return f'<rect {place} stroke="#fff" stroke-width="0.4"><title>{escape(told)}</title></rect>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
-    return f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" stroke="{colour}"/>'
-
-
-def _text(x: float, y: float, text: str, style: str = "", *, anchor: str = "start") -> str:
-    kind = f' class="{style}"' if style else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}"{kind} text-anchor="{anchor}">{escape(text)}</text>'

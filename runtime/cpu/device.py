@@ -82,7 +82,7 @@ class CpuDevice:
             _load_runtime(artifact, info.runtime)
         if TILES in info.instructions:
             permit_tiles()
-        path = artifact.path(info.library).resolve()
+        path = artifact.library(self.target).resolve()
         try:
             self._module = tvm_ffi.load_module(_process.spelling(path))
         except Exception as error:  # the loader raises what the library's format raises
@@ -103,7 +103,7 @@ class CpuDevice:
 
     def kernel(self, symbol: str) -> Kernel:
         """The kernel with this name; ArtifactError where the library has none."""
-        function = self._module.get_function(symbol) if self._has(symbol) else None
+        function = self._module.get_function(symbol) if self.has(symbol) else None
         if function is None:
             raise ArtifactError(
                 f"the library has no kernel {symbol}",
@@ -125,7 +125,8 @@ class CpuDevice:
             configure(1, self.workers, _cpus(self.workers))
         _process.local.threads = self.workers
 
-    def _has(self, symbol: str) -> bool:
+    def has(self, symbol: str) -> bool:
+        """Whether the open library has a kernel of this name."""
         return bool(self._module.implements_function(symbol))
 
 

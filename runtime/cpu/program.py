@@ -24,7 +24,7 @@ class CpuProgram:
 
         `enter` is called before each run, on the thread that runs.
         """
-        self._enter = enter
+        self.enter = enter
         self.calls: dict[PhaseName, list[Call]] = {
             name: [
                 (kernel(step.kernel), tuple(tensors[value] for value in step.arguments))
@@ -40,7 +40,7 @@ class CpuProgram:
 
     def run(self, phase: PhaseName, sizes: StepSizes, hooks: Hooks | None = None) -> None:
         """Run every step, which reads its sizes from the inputs; after step i the hooks of i."""
-        self._enter()
+        self.enter()
         if hooks is None:
             for kernel, arguments in self.calls[phase]:
                 kernel(*arguments)

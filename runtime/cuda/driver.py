@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from runtime.cuda.calls import PROTOTYPES, Attribute, DriverError, Refusal
+from runtime.cuda.calls import Attribute, DriverError, Refusal
+from runtime.cuda.opening import LIBRARY, failure, initialise, open_library
 from runtime.errors import MemoryBudgetError, RequestError
 from runtime.units import format_bytes
 
-LIBRARY = "libcuda.so.1"
 _PORTABLE = 1
 _NO_TIMING = 2
 _NON_BLOCKING = 1
@@ -50,11 +50,11 @@ class Driver:
 
     def __init__(self, ordinal: int = 0) -> None:
         """Open the driver and the GPU; RequestError where there is none."""
-        self._library = _open_library()
+        self._library = open_library()
         self._local = threading.local()
         self._context = ctypes.c_void_p()
         self._device = ctypes.c_int()
-        _initialise(self._library)
+        initialise(self._library)
         self.version = self._integer("cuDriverGetVersion")
         count = self._integer("cuDeviceGetCount")
         if not 0 <= ordinal < count:
@@ -103,8 +103,7 @@ class Driver:
     def allocate_host(self, size: int) -> np.ndarray:
         """`size` bytes of host memory that the GPU copies from by itself, uint8."""
         pointer = ctypes.c_void_p()
-        count = max(1, size)
-        self._call("cuMemHostAlloc", ctypes.byref(pointer), count, _PORTABLE)
+        self._call("cuMemHostAlloc", ctypes.byref(pointer), max(1, size), _PORTABLE)
         buffer = (ctypes.c_uint8 * max(1, size)).from_address(pointer.value or 0)
         return np.ctypeslib.as_array(buffer)
 
@@ -142,23 +141,19 @@ class Driver:
 
     def copy_in(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy from host memory at `source` to the GPU, in the order of the stream."""
-        pointers = target, source
-        self._call("cuMemcpyHtoDAsync_v2", *pointers, size, stream)
+        self._call("cuMemcpyHtoDAsync_v2", target, source, size, stream)
 
     def copy_out(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy from the GPU to host memory at `target`, in the order of the stream."""
-        pointers = target, source
-        self._call("cuMemcpyDtoHAsync_v2", *pointers, size, stream)
+        self._call("cuMemcpyDtoHAsync_v2", target, source, size, stream)
 
     def copy(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy within the GPU's memory, in the order of the stream."""
-        pointers = target, source
-        self._call("cuMemcpyDtoDAsync_v2", *pointers, size, stream)
+        self._call("cuMemcpyDtoDAsync_v2", target, source, size, stream)
 
     def fill(self, target: int, byte: int, size: int, stream: int) -> None:
         """Set bytes of the GPU's memory, in the order of the stream."""
-        place = target, byte
-        self._call("cuMemsetD8Async", *place, size, stream)
+        self._call("cuMemsetD8Async", target, byte, size, stream)
 
     def load_module(self, image: bytes) -> int:
         """Load a cubin."""
@@ -178,8 +173,7 @@ class Driver:
 
     def allow_shared(self, function: int, size: int) -> None:
         """Let launches of a kernel take up to `size` bytes of dynamic shared memory."""
-        values = _DYNAMIC_SHARED_BYTES, size
-        self._call("cuFuncSetAttribute", function, *values)
+        self._call("cuFuncSetAttribute", function, _DYNAMIC_SHARED_BYTES, size)
 
     def prepare(
         self,
@@ -213,16 +207,14 @@ class Driver:
 
     def begin_capture(self, stream: int) -> None:
         """Note what is put into the stream from now on, instead of doing it."""
-        mode = _THREAD_LOCAL_CAPTURE
-        self._call("cuStreamBeginCapture_v2", stream, mode)
+        self._call("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL_CAPTURE)
 
     def end_capture(self, stream: int) -> int:
         """What was noted as a graph, ready to be launched."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
         try:
-            flags = 0
-            self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, flags)
+            self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
         finally:
             self._call("cuGraphDestroy", graph)
         return executable.value or 0
@@ -271,50 +263,3 @@ class Driver:
         code = getattr(self._library, name)(*arguments)
         if code:
             raise failure(self._library, name, code)
-
-
-def _open_library() -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL(LIBRARY)
-    except OSError as error:
-        raise RequestError(
-            f"there is no CUDA driver: {error}",
-            where=LIBRARY,
-            expected="a machine with an NVIDIA GPU and its driver",
-            fix="install the driver, or run on the CPU: --device cpu",
-        ) from None
-    for name, types in PROTOTYPES.items():
-        try:
-            function = getattr(library, name)
-        except AttributeError:
-            raise RequestError(
-                f"the CUDA driver has no {name}",
-                where=LIBRARY,
-                expected="a driver for CUDA 12 or newer",
-                fix="update the driver",
-            ) from None
-        function.argtypes = types
-        function.restype = ctypes.c_int
-    return library
-
-
-def _initialise(library: ctypes.CDLL) -> None:
-    code = library.cuInit(0)
-    if code:
-        found = failure(library, "cuInit", code)
-        raise RequestError(
-            f"the CUDA driver finds no GPU that it can use: {found.name}",
-            where=LIBRARY,
-            expected="a GPU that this process can see, and a driver of the kernel module's version",
-            fix="see what nvidia-smi tells, or run on the CPU: --device cpu",
-        )
-
-
-def failure(library: Any, name: str, code: int) -> DriverError:
-    """The error with the driver's own words for it."""
-    texts = []
-    for function in ("cuGetErrorName", "cuGetErrorString"):
-        text = ctypes.c_char_p()
-        getattr(library, function)(code, ctypes.byref(text))
-        texts.append((text.value or b"unknown error").decode(errors="replace"))
-    return DriverError(name, code, *texts)

@@ -9,13 +9,15 @@ import numpy as np
 
 from runtime.artifact import Artifact, InputName, Symbol, ValueKind, align, evaluate
 from runtime.cuda.driver import Driver
+from runtime.cuda.inputs import Inputs
 from runtime.cuda.mailbox import Mailbox
 from runtime.cuda.transfer import Transfer
 from runtime.cuda.upload import upload
 from runtime.device import POISON, Advance, rows_by_symbol
 from runtime.errors import DeviceError
-from runtime.plan import LAST_LOGITS, TABLES, TOKEN_IDS, MemoryPlan, Part, text_shape
+from runtime.plan import TOKEN_IDS, MemoryPlan, Part, text_shape
 
+_CONTROL, _SLOTS = InputName.CONTROL.value, InputName.SLOTS.value
 MAIL_BYTES, ROWS = 8, Symbol.LOGIT_ROWS
 """What is small enough for `read_later`: so many bytes for each row of logits."""
 
@@ -35,10 +37,7 @@ class Buffer:
 
 
 class CudaMemory:
-    """The buffers of a plan and the weights of a target on a GPU.
-
-    The host writes inputs into `_mirror`, laid out as on the GPU; `_staging` is what was sent.
-    """
+    """The buffers of a plan and the weights of a target on a GPU."""
 
     def __init__(
         self,
@@ -82,18 +81,12 @@ class CudaMemory:
 
     def host(self, name: str) -> np.ndarray:
         """The host's array of an input, or of the texts."""
-        return self._texts if name == TOKEN_IDS else self._inputs[name]
+        return self._texts if name == TOKEN_IDS else self._inputs.arrays[name]
 
     def send_inputs(self) -> None:
         """Queue a copy of the inputs: the batch, and of the tables what changed in its rows."""
-        self._driver.wait(self._sent)
-        self._staging[: self._batch_bytes] = self._mirror[: self._batch_bytes]
-        self._send(0, self._batch_bytes)
-        count = int(self._inputs[InputName.CONTROL.value][1])
-        for slot in self._inputs[InputName.SLOTS.value][:count].tolist():
-            for name in TABLES:
-                self._send_row(name, slot)
-        self._driver.record(self._sent, self._stream)
+        control, slots = (self._inputs.arrays[name] for name in (_CONTROL, _SLOTS))
+        self._inputs.send(slots[: int(control[1])].tolist())
 
     def read(self, name: str, out: np.ndarray) -> None:
         """Copy the leading rows and columns of a value to `out`, when all before is done."""
@@ -169,19 +162,8 @@ class CudaMemory:
     def _take_host(self, undo: ExitStack, artifact: Artifact) -> None:
         """The host's arrays, and those that the GPU copies from and to."""
         driver = self._driver
-        sent = _input_offsets(self.plan)
-        tables = [sent[name] for name in TABLES]
-        self._first = min(sent.values())
-        self._batch_bytes = min(tables) - self._first
-        ends = (sent[name] + align(self.plan.places[name].size) for name in sent)
-        self._mirror = np.zeros(max(ends) - self._first, np.uint8)
-        self._staging = driver.allocate_host(len(self._mirror))
-        undo.callback(driver.free_host, self._staging)
-        self._staging[:] = 0
-        self._inputs = self._views(self._mirror)
-        self._tables = {name: self._views(self._staging)[name] for name in TABLES}
-        self._sent = driver.event()
-        undo.callback(driver.destroy_event, self._sent)
+        self._inputs = Inputs(driver, self._stream, self.plan, self._base)
+        undo.callback(self._inputs.close)
         shape = tuple(evaluate(dim, self.plan.symbols) for dim in text_shape(artifact.program))
         self._texts = np.zeros(shape, np.int32)
         rows = (self.buffers[name].row_bytes for pool in self._pools.values() for name in pool)
@@ -189,31 +171,8 @@ class CudaMemory:
         undo.callback(self._transfer.close)
         self._mailbox = Mailbox(driver, self._stream, MAIL_BYTES * self.plan.symbols[ROWS])
         undo.callback(self._mailbox.close)
-        arrays = (self._mirror, self._staging, self._texts, self._transfer, self._mailbox)
+        arrays = (self._inputs, self._texts, self._transfer, self._mailbox)
         self.extras["host_bytes"] = sum(each.nbytes for each in arrays)
-
-    def _views(self, block: np.ndarray) -> dict[str, np.ndarray]:
-        """The inputs in a block laid out as on the GPU."""
-        made: dict[str, np.ndarray] = {}
-        for name, offset in _input_offsets(self.plan).items():
-            place = self.plan.places[name]
-            begin = offset - self._first
-            data = block[begin : begin + place.size].view(place.value.dtype.numpy)
-            made[name] = data.reshape(place.shape)
-        return made
-
-    def _send(self, begin: int, size: int) -> None:
-        target = self._base + self._first + begin
-        self._driver.copy_in(target, self._staging.ctypes.data + begin, size, self._stream)
-
-    def _send_row(self, name: str, slot: int) -> None:
-        wanted, sent = self._inputs[name][slot], self._tables[name][slot]
-        changed = np.flatnonzero(wanted != sent)
-        if len(changed):
-            first, last = int(changed[0]), int(changed[-1]) + 1
-            sent[first:last] = wanted[first:last]
-            begin = sent.ctypes.data - self._staging.ctypes.data + first * sent.itemsize
-            self._send(begin, (last - first) * sent.itemsize)
 
     def _copy(self, source: Buffer, row: int, target: Buffer, place: int) -> None:
         size = target.row_bytes
@@ -223,15 +182,6 @@ class CudaMemory:
     def _fill(self, address: int, byte: int, size: int) -> None:
         if size:
             self._driver.fill(address, byte, size, self._stream)
-
-
-def _input_offsets(plan: MemoryPlan) -> dict[str, int]:
-    """Where the program's inputs lie in the plan: a run of places, tables last."""
-    return {
-        name: place.offset
-        for name, place in plan.places.items()
-        if place.value.kind is ValueKind.INPUT and name != LAST_LOGITS
-    }
 
 
 def _weight_buffers(artifact: Artifact, target: str, base: int) -> dict[str, Buffer]:

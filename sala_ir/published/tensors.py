@@ -40,8 +40,11 @@ class PublishedTensor:
 
     @property
     def encoding(self) -> EncodingAttr:
-        """The encoding in our groups: wide ones where the published ones consist of them."""
-        wide = self.group % WIDE == 0 or self.group == self.shape[1]
+        """The encoding in our groups: wide ones where the published ones consist of them.
+
+        A scale for a whole row of another size takes wide groups too, the last one padded.
+        """
+        wide = self.group % WIDE == 0 or self.group % NARROW > 0
         kind = ZeroKind.MIDDLE if self.zeros is None else ZeroKind.STORED
         return EncodingAttr(EncodingKind.INT4, WIDE if wide else NARROW, kind)
 

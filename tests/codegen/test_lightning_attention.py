@@ -87,7 +87,7 @@ class Inputs:
         spec = self.spec
         used = spec.num_heads * spec.head_dim
         out = poisoned(batch.tokens + EXTRA, padded(used))
-        chunk = poisoned(batch.workers, default_schedule(target).workspace(spec.head_dim))
+        chunk = poisoned(batch.workers, default_schedule(spec, target).workspace(spec.head_dim))
         fields = [batch.field(name) for name in ("control", "offsets", "history", "slots")]
         norms = self.norms if spec.norm else []
         rope = [self.rope] if spec.rope else []

@@ -205,7 +205,7 @@ def _compressed(keys: np.ndarray, case: Case, factor: int) -> np.ndarray:
 def run_select(layer: Layer, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]:
     """Blocks and counts of all tokens."""
     case, batch = layer.case, layer.batch
-    spec, schedule = case.select, select_blocks.default_schedule(target)
+    spec, schedule = case.select, select_blocks.default_schedule(case.select, target)
     names = ("control", "token_sequence", "token_position", "call_lengths", "slots")
     fields = [batch.field(name) for name in (*names, "compressed_table")]
     rows = batch.tokens + EXTRA
@@ -238,7 +238,7 @@ def run_attend(
     kernels = library(target)
     if schedule is not None:
         kernels = Library([attend_blocks.build(spec, target, schedule)], target)
-    schedule = schedule or attend_blocks.default_schedule(target)
+    schedule = schedule or attend_blocks.default_schedule(case.attend, target)
     names = ("control", "token_sequence", "token_position", "offsets", "slots", "page_table")
     fields = [batch.field(name) for name in names]
     dtype = np.dtype(case.out_element.dtype)

@@ -192,4 +192,4 @@ def test_the_arena_is_drawn(artifact: Path, tmp_path: Path):
 def test_a_picture_that_cannot_be_written_is_one_message(artifact: Path, tmp_path: Path):
     result = _inspect(artifact, "--plot", tmp_path / "nowhere" / "plan.svg")
     assert result.exit_code == 2
-    assert "the picture cannot be written" in result.stderr
+    assert "the file cannot be written" in result.stderr

@@ -11,12 +11,13 @@ from click.testing import CliRunner
 
 import runtime
 from runtime.cli import inspect, run
-from runtime.cuda import driver
+from runtime.cuda import opening
 from runtime.cuda.device import RESERVE_BYTES
 from runtime.cuda.driver import GpuProperties
 from runtime.errors import ArtifactError, DeviceError, MemoryBudgetError, RequestError
 from runtime.generation import Finish, GenerationOptions
 from runtime.model import Model
+from runtime.sampling import Draw
 from runtime.verify import verify_artifact
 from tests.support import emulated_gpu as emulation
 from tests.support.emulated_gpu import EmulatedDriver, emulated_gpu
@@ -158,19 +159,26 @@ def test_observed_values_are_copied_between_steps(model: Model):
 
 
 def test_a_failing_gpu_breaks_the_sequences_of_the_call(
-    model: Model, drivers: list[EmulatedDriver]
+    model: Model, drivers: list[EmulatedDriver], monkeypatch: pytest.MonkeyPatch
 ):
     one, two = model.sequence(), model.sequence()
     one.append(IDS)
     two.append(IDS)
 
-    def fail(work: emulation.Work) -> None:
+    def fail(_: object) -> None:
         raise DeviceError("the GPU failed: as asked")
 
     drivers[0].fail = fail
     with pytest.raises(DeviceError, match="as asked"):
         model.decode([one, two], [1, 1])
     drivers[0].fail = None
+    one.truncate(0)
+    one.append(IDS)
+    tokens = model._open().run_ahead(one, 3, iter([Draw(0, 1, 0, 0)] * 2), 1)
+    monkeypatch.setattr(drivers[0], "wait", fail)  # what a launch did shows when it is awaited
+    with pytest.raises(DeviceError, match="as asked"):
+        next(tokens)
+    monkeypatch.undo()
     for sequence in (one, two):
         with pytest.raises(RequestError, match="was interrupted"):
             sequence.append([1])
@@ -234,7 +242,7 @@ def test_memory_of_a_gpu_is_planned_with_and_without_one(handmade_gpu: Path):
     assert planned["parts"] == held["parts"]
     assert planned["machine_bytes"] == (1 << 30) - RESERVE_BYTES
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "LIBRARY", "libcuda-of-nobody.so.1")
+        patch.setattr(opening, "LIBRARY", "libcuda-of-nobody.so.1")
         without = json.loads(CliRunner().invoke(inspect.command, arguments).stdout)["memory"]
     assert without == planned | {"machine_bytes": None} | {
         "largest_context": planned["largest_context"][1:]

@@ -6,7 +6,7 @@ import pytest
 
 import runtime
 from runtime.artifact import open_artifact
-from runtime.cuda import driver
+from runtime.cuda import opening
 from runtime.errors import RequestError
 from tests.support.handmade_gpu import write_handmade_gpu
 from tests.support.stub_driver import build_stub, run_with_stub
@@ -129,7 +129,7 @@ def test_every_misfit_is_one_clear_error(stub: Path, handmade_gpu: Path, tmp_pat
 
 
 def test_a_machine_without_a_driver_is_told_so(handmade_gpu: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(driver, "LIBRARY", "libcuda-of-nobody.so.1")
+    monkeypatch.setattr(opening, "LIBRARY", "libcuda-of-nobody.so.1")
     with pytest.raises(RequestError, match="there is no CUDA driver") as caught:
         runtime.load(handmade_gpu, device="cuda")
     assert "--device cpu" in str(caught.value)

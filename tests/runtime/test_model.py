@@ -337,3 +337,12 @@ def test_poison_shows_stale_reads(model: Model):
     assert np.isnan(model._memory.arrays["hidden"]).all()
     assert np.isnan(model._memory.arrays["ids"]).all(), "freed pages are poisoned"
     assert np.isnan(model._memory.arrays["sum"]).all(), "freed slots are poisoned"
+
+
+def test_rows_asked_for_are_those_of_the_moment(model: Model):
+    model.logits(IDS)
+    take = model._memory.read_later("logits", 1)
+    before = model._memory.read_rows("logits", [0])
+    model._memory.poison_arena()
+    np.testing.assert_array_equal(take(), before)
+    assert np.isnan(model._memory.read_rows("logits", [0])).all()

@@ -12,6 +12,7 @@ from runtime.errors import CheckpointError
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.frontends import frontend_for
 from sala_ir.published import published_integers
+from sala_ir.published.tensors import PublishedTensor
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config
 
 CONFIG = tiny_config(mixers=(SPARSE, LIGHTNING), hidden=64, intermediate=96)
@@ -117,7 +118,7 @@ def test_asymmetric_gptq(tmp_path, version, group):
         zero = bits(zeros[k // group, n // 8], n % 8) + (1 if version == 1 else 0)
         return parts["scales"][k // group, n], bits(parts["qweight"][k // 8, n], k % 8) - zero
 
-    check(checkpoint, value, "int4-g32-zeros" if group == 32 else "int4-g128-zeros")
+    check(checkpoint, value, "int4-g32-zeros")
 
 
 def test_awq(tmp_path):
@@ -156,8 +157,30 @@ def test_compressed_tensors(tmp_path, symmetric, group):
         zero = bits(parts["weight_zero_point"][n // 8, k // group], n % 8) - 8
         return parts["weight_scale"][n, k // group], code - zero
 
-    size = "g32" if group == 32 else "g128"
-    check(checkpoint, value, f"int4-{size}" + "-zeros" * (not symmetric))
+    check(checkpoint, value, "int4-g32" + "-zeros" * (not symmetric))
+
+
+@pytest.mark.parametrize(
+    ("columns", "group", "label", "groups"),
+    [
+        (200, 200, "int4-g128", 2),
+        (512, 256, "int4-g128", 4),
+        (128, 64, "int4-g32", 4),
+        (96, 96, "int4-g32", 3),
+    ],
+)
+def test_groups_become_those_that_kernels_read(columns, group, label, groups):
+    codes = np.random.default_rng(0).integers(0, 16, (3, columns)).astype(np.uint8)
+    scales = halves(3, columns // group)
+    parts = {"codes": lambda: codes, "scales": lambda: scales, "zeros": None}
+    tensor = PublishedTensor("w", (3, columns), group, (), **parts)
+    tensor.check()
+    assert tensor.encoding.label == label
+    found = tensor.whole()
+    assert found.scales.shape == (3, groups)
+    wanted = np.repeat(scales.astype(np.float32), group, axis=1) * (codes - np.float32(8))
+    np.testing.assert_array_equal(found.values(columns), wanted)
+    assert (found.values(found.codes.shape[1])[:, columns:] == 0).all()
 
 
 def refused(folder: Path, quantization: dict[str, Any], parts: dict[str, np.ndarray]) -> str:

@@ -21,13 +21,21 @@ from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.heads import kv_type
 from sala_ir.dialect.stages import AttendBlocksOp
 
-__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule"]
+__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 
 
-def default_schedule(target: CpuTarget) -> Schedule:
+def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
     vectors = 4 if target.has_avx512 else 1
     return Schedule(column_vectors=vectors, widened=widens(target))
+
+
+def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
+    """The scratch memory: scores, sums and outputs; queries and probabilities."""
+    return (
+        Workspace("scores", "float32", schedule.floats(spec)),
+        Workspace("operands", schedule.product(spec).dtype, schedule.operands(spec)),
+    )
 
 
 def rule(op: AttendBlocksOp, target: CpuTarget) -> KernelChoice | str:
@@ -46,7 +54,6 @@ def rule(op: AttendBlocksOp, target: CpuTarget) -> KernelChoice | str:
         **column_views(q=op.q),
         **gate,
     )
-    schedule = default_schedule(target)
     operands = indices_of(op.operands, op.q, op.kv, op.blocks, op.counts, op.gate)
     return KernelChoice(
         symbol=spec.symbol,
@@ -69,10 +76,7 @@ def rule(op: AttendBlocksOp, target: CpuTarget) -> KernelChoice | str:
             "workspace:0",
             "workspace:1",
         ),
-        workspaces=(
-            Workspace("scores", "float32", schedule.floats(spec)),
-            Workspace("operands", schedule.product(spec).dtype, schedule.operands(spec)),
-        ),
+        workspaces=workspaces(spec, default_schedule(spec, target)),
     )
 
 
@@ -83,7 +87,7 @@ def _width(blocks: SSAValue) -> int:
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
     """The PrimFunc; its parameters are the `arguments` of `rule`, in that order."""
-    schedule = schedule or default_schedule(target)
+    schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target) as builder:
         body = Attend.declare(builder, spec, schedule)
         queries = schedule.queries(spec)

@@ -17,12 +17,17 @@ from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.mixers import LightningAttentionOp
 
-__all__ = ["CHUNK", "Schedule", "Spec", "build", "default_schedule", "rule"]
+__all__ = ["CHUNK", "Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 
 
-def default_schedule(target: CpuTarget) -> Schedule:
+def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
     return Schedule() if target.has_avx512 else Schedule(6, 1, 2)
+
+
+def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
+    """The scratch memory: what a chunk computes."""
+    return (Workspace("chunk", "float32", schedule.workspace(spec.head_dim)),)
 
 
 def rule(op: LightningAttentionOp, target: CpuTarget) -> KernelChoice | str:
@@ -39,7 +44,6 @@ def rule(op: LightningAttentionOp, target: CpuTarget) -> KernelChoice | str:
     )
     inputs = [op.q, op.k, op.v, op.state, op.q_norm, op.k_norm, op.rope]
     operands = indices_of(op.operands, *inputs)
-    size = default_schedule(target).workspace(spec.head_dim)
     return KernelChoice(
         symbol=spec.symbol,
         family="lightning_attention",
@@ -54,13 +58,13 @@ def rule(op: LightningAttentionOp, target: CpuTarget) -> KernelChoice | str:
             "out:0",
             "workspace:0",
         ),
-        workspaces=(Workspace("chunk", "float32", size),),
+        workspaces=workspaces(spec, default_schedule(spec, target)),
     )
 
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
     """The PrimFunc (control, offsets, history, slots, q, k, v, state, norms, rope, out, chunk)."""
-    schedule = schedule or default_schedule(target)
+    schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target) as builder:
         control = builder.control()
         body = Lightning.declare(builder, spec, schedule)

@@ -22,10 +22,15 @@ from sala_ir.dialect.attributes import Epilogue, LayoutAttr
 from sala_ir.dialect.base import columns_of, encoding_of, weight_shape
 from sala_ir.dialect.linear import LinearOp
 
-__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "spec_of"]
+__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "spec_of", "workspaces"]
 
 SMALL = 1 << 17
 """Multiply-adds that one thread does sooner than it wakes the others."""
+
+
+def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
+    """The scratch memory: sums of a block, and what is widened or packed."""
+    return (Workspace("sums", "float32", schedule.workspace(spec)),)
 
 
 def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:
@@ -49,7 +54,7 @@ def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:
         spec=spec_values(spec),
         operands=operands,
         arguments=("control", *inputs, "out:0", "workspace:0"),
-        workspaces=(Workspace("sums", "float32", default_schedule(spec, target).workspace(spec)),),
+        workspaces=workspaces(spec, default_schedule(spec, target)),
         weight_layouts={1: LayoutAttr.panel(PANEL_ROWS)},
     )
 

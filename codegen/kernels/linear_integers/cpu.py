@@ -20,7 +20,7 @@ from sala_ir.dialect.attributes import LayoutAttr
 from sala_ir.dialect.linear import LinearOp
 from sala_ir.dialect.types import WeightType
 
-__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule"]
+__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 
 
 def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.operands import padded, symbol_of
+from codegen.kernels.operands import padded, spec_values, symbol_of
 from codegen.kernels.sample.gpu_rows import choose
 from codegen.kernels.tir.element import Element
 from codegen.kernels.triton.buffers import (
@@ -16,6 +16,9 @@ from codegen.kernels.triton.buffers import (
 from codegen.kernels.triton.kernel import GpuKernel, Launch
 from codegen.kernels.triton.rows import power_of_two, row_grid
 from codegen.targets.cuda import CudaTarget
+from passes.kernel_choice import KernelChoice
+
+__all__ = ["Schedule", "Spec", "build", "choice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,19 @@ class Schedule:
 
     block: int = 4096
     warps: int = 16
+
+
+def choice(vocabulary: int) -> KernelChoice:
+    """The kernel of a vocabulary; `in:0` are the logits, `out:0` the tokens."""
+    spec = Spec(vocabulary)
+    return KernelChoice(
+        symbol=spec.symbol,
+        family="sample",
+        spec=spec_values(spec),
+        operands=(0,),
+        arguments=("control", "batch:sampling", "in:0", "out:0"),
+        rule="sample",
+    )
 
 
 def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:

@@ -23,7 +23,7 @@ from sala_ir.dialect.stages import SelectBlocksOp
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 
 
-def default_schedule(target: CpuTarget) -> Schedule:
+def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
     if target.has_avx512:
         tiled = target.has_amx_bf16
@@ -73,13 +73,13 @@ def rule(op: SelectBlocksOp, target: CpuTarget) -> KernelChoice | str:
             "workspace:1",
             "workspace:2",
         ),
-        workspaces=workspaces(spec, default_schedule(target)),
+        workspaces=workspaces(spec, default_schedule(spec, target)),
     )
 
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
     """The PrimFunc; its parameters are the `arguments` of `rule`, in that order."""
-    schedule = schedule or default_schedule(target)
+    schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target) as builder:
         body = Select.declare(builder, spec, schedule)
         control = body.control

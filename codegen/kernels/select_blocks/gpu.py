@@ -13,7 +13,7 @@ from codegen.kernels.operands import (
 )
 from codegen.kernels.select_blocks.gpu_choose import list_blocks
 from codegen.kernels.select_blocks.gpu_score import score_blocks, sum_coarse
-from codegen.kernels.select_blocks.gpu_spec import Schedule, Spec
+from codegen.kernels.select_blocks.gpu_spec import LARGEST_RATIO, Schedule, Spec
 from codegen.kernels.triton.buffers import pointee
 from codegen.kernels.triton.cache import (
     batch_arguments,
@@ -55,16 +55,20 @@ TOKEN_FIELDS = ("control", "token_sequence", "token_position", "call_lengths")
 
 
 def rule(op: SelectBlocksOp, target: CudaTarget) -> KernelChoice | str:
-    """Take float32 queries of up to 32 heads a group, 16 to 128 columns a head."""
+    """Take float32 queries, up to 32 heads a group, 128 columns a head, 64 strides a block."""
     parameters = op.parameters
+    stride = compressed_type(op.ck).kernel_stride.data
     refusal = refuse_unless_float32(q=op.q) or refuse_heads(
         parameters["num_heads"], parameters["kv_heads"], parameters["head_dim"]
     )
     if refusal:
         return refusal
+    ratio = parameters["block_size"] // stride
+    if ratio > LARGEST_RATIO:
+        return f"blocks of {ratio} strides pass {LARGEST_RATIO}"
     spec = Spec(
         **parameters,
-        kernel_stride=compressed_type(op.ck).kernel_stride.data,
+        kernel_stride=stride,
         element=element(op.ck),
         **column_views(q=op.q),
         decode=is_decode(op),
@@ -161,7 +165,7 @@ def _choice(spec: Spec, schedule: Schedule) -> Launch:
             "WIDTH": schedule.width,
             "LIST": triton.next_power_of_2(spec.budget),
         },
-        warps=4,
+        schedule.search_warps,
     )
 
 

@@ -9,6 +9,11 @@ from codegen.kernels.select_blocks import spec as cpu
 from codegen.kernels.tir.element import Element
 from passes.kernel_choice import Workspace
 
+LARGEST_RATIO = 64
+"""Strides of a block: as many columns has the widest tile of fine keys."""
+SLAB_LINES = 2048
+"""Rows of block scores (token, kv head) that a workspace of a prefill holds, about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spec(cpu.Spec):
@@ -39,10 +44,17 @@ class Schedule:
         bf16 = spec.element is Element.BF16
         if spec.decode:
             warps, stages = (4, 3) if bf16 else (8, 2)
-            return cls(rows=16, keys=64, splits=64, slab=64, warps=warps, stages=stages)
+            keys = 64 if bf16 else 32
+            return cls(16, keys, splits=64, slab=64, warps=warps, stages=stages, width=4096)
+        slab = max(16, SLAB_LINES // spec.kv_heads // 16 * 16)
         if bf16:
-            return cls(rows=128, keys=64, splits=4, slab=1024, warps=8, stages=3)
-        return cls(rows=32, keys=32, splits=4, slab=1024, warps=8, stages=2)
+            return cls(rows=128, keys=64, splits=4, slab=slab, warps=8, stages=3)
+        return cls(rows=32, keys=32, splits=4, slab=slab, warps=8, stages=2)
+
+    @property
+    def search_warps(self) -> int:
+        """Warps of the search: 8 blocks for a thread, and one warp at least."""
+        return max(1, self.width // 256)
 
     def heads(self, spec: Spec) -> int:
         """Rows of a query: a power of two."""
@@ -59,7 +71,7 @@ class Schedule:
 
     def blocks(self, spec: Spec) -> int:
         """Blocks of a tile of fine keys."""
-        return min(self.keys // self.step(spec), COMPRESSED_BLOCKS)
+        return min(max(1, self.keys // self.step(spec)), COMPRESSED_BLOCKS)
 
     def coarse_keys(self, spec: Spec) -> int:
         """Keys of a coarse tile, which lies in one page."""

@@ -7,10 +7,22 @@ from typing import Protocol
 from codegen.kernels.operands import padded
 from codegen.kernels.pages import CompressedLevel, page_of
 from codegen.kernels.select_blocks.spec import Schedule, Spec
-from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let, loop, prefetch_far
+from codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Tensor,
+    lanes,
+    let,
+    loop,
+    prefetch,
+    prefetch_far,
+)
 from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.tile import zero_tile
 from codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE, call, row_bytes
+
+NEAR = 8
+"""Packs from a line to the one that is brought into the first level meanwhile."""
 
 Place = tuple[Expr, Expr]
 """A page of compressed keys and a slot in it."""
@@ -63,11 +75,11 @@ class KeyProducts:
         with loop((slots + (width - 1)) // width) as turn:
             first = let(turn * width)
             here = self._place(level, first)
-            ahead = self._place(level, let(T.min(first + width, slots - 1)))
+            ahead, _ = self._place(level, let(T.min(first + level.slots, slots - 1)))
             body(first, self._products(level, pool, here, ahead))
 
     def _products(
-        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Place
+        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Expr
     ) -> Callable[[Expr, int], Products]:
         """Products of some heads with the keys at `here`; those `ahead` are prefetched."""
         spec, element = self.spec, self.spec.element
@@ -83,27 +95,26 @@ class KeyProducts:
                 self.queries,
                 lambda i: (self.worker, (top + i) * padded(spec.head_dim)),
                 lambda j, d: element.operand(pool, page, self.head, d, left + j * LANES, 0),
-                lambda d: self._fetch(pool, ahead, d, top, vectors),
+                lambda d: self._fetch(level, pool, here, ahead, d, top),
             )
             return found
 
         return products
 
     def _tile_products(
-        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Place
+        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Expr
     ) -> Callable[[Expr, int], Products]:
         """Emit the products of all heads by AMX into the workspace: [4][heads][16]."""
         page, left = here
+        lines = left // LANES * (self.spec.head_dim // 2)
         pitch = row_bytes(padded(self.spec.head_dim))
         call("zero")
         with loop(self.spec.head_dim // DEPTH) as step:
             query = self.queries.address(self.worker, step * DEPTH)
             keys = pool.address(page, self.head, step * TILE, left, 0)
             call("wide_step", query, pitch, keys, row_bytes(2 * level.slots))
-            with loop(TILE) as pair:
-                for line in range(WIDE):
-                    slot = ahead[1] + line * LANES
-                    prefetch_far(pool, ahead[0], self.head, step * TILE + pair, slot, 0)
+            with loop(TILE * WIDE) as line:
+                self._fetch_line(level, pool, ahead, lines + step * (TILE * WIDE) + line)
         call("store", self.work.address(self.worker, self.stored_at))
 
         def products(top: Expr, height: int) -> Products:
@@ -121,15 +132,28 @@ class KeyProducts:
         page = page_of(self.table, self.table_row, slot // level.slots)
         return page, let(slot % level.slots)
 
-    def _fetch(self, pool: Tensor, place: Place, pack: Expr, top: Expr, vectors: int) -> None:
-        """Emit the prefetch of a share of the next tile's keys: a vector of packs is a line.
+    def _fetch(
+        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Expr, pack: Expr, top: Expr
+    ) -> None:
+        """Emit prefetches: a share of the page `ahead`, and of the tile `here` some packs ahead.
 
-        The row tiles of the running product deal the vectors out among themselves.
+        The processor's own prefetchers stop at 4 KiB and are lost in a tile, whose lines lie far
+        apart. A page is fetched in the order of its lines, which the tiles of this one share; the
+        row tiles of a product deal their lines out among themselves.
         """
-        page, left = place
-        height = self.schedule.height(self.spec)
+        page, left = here
+        vectors, height = self.schedule.vectors(self.spec, level), self.schedule.height(self.spec)
         share = -(-vectors * height // self.schedule.rows(self.spec))
-        first = top // height * share
+        packs = self.spec.head_dim // self.spec.element.pack
+        mine = top // height * share
+        first = left // LANES * packs + pack * vectors + mine
         for line in range(share):
-            slot = left + (first + line) * LANES
-            prefetch_far(pool, page, self.head, pack, slot, 0)
+            self._fetch_line(level, pool, ahead, first + line)
+            slot = left + (mine + line) * LANES
+            prefetch(pool, page, self.head, pack + NEAR, slot, 0)
+
+    def _fetch_line(self, level: CompressedLevel, pool: Tensor, page: Expr, line: Expr) -> None:
+        """Emit the prefetch of a line of the keys of one head in a page: 16 packs."""
+        place = line * LANES
+        pack, slot = place // level.slots, place % level.slots
+        prefetch_far(pool, page, self.head, pack, slot, 0)

@@ -38,20 +38,26 @@ def value(kind: Any) -> SSAValue:
 
 
 def operation(
-    name: str, *, heads: int = 6, size: int = 16, element: Any = bf16, activation: Any = f32
+    name: str,
+    *,
+    heads: int = 6,
+    size: int = 16,
+    block: int = 16,
+    element: Any = bf16,
+    activation: Any = f32,
 ) -> Operation:
-    """An operation with two kv heads, pages of 16 and windows of 8."""
+    """An operation with two kv heads and windows of 8."""
     q, gate = (value(activation_type(heads * size, activation)) for _ in range(2))
     k, v = (value(activation_type(2 * size, activation)) for _ in range(2))
-    batch, kv = value(BatchType()), value(KvCacheType(2, 16, size, element))
-    ck = value(CompressedKeysType(2, 8, 4, 16, size, element))
+    batch, kv = value(BatchType()), value(KvCacheType(2, block, size, element))
+    ck = value(CompressedKeysType(2, 8, 4, block, size, element))
     sizes = {"num_heads": heads, "kv_heads": 2, "head_dim": size, "scale": 0.5}
     selection = {"init_blocks": 1, "window_blocks": 2, "topk": 4, "dense_len": 64}
     if name == "append_kv":
         return AppendKvOp(k, v, kv, batch)
     if name == "compress_keys":
         return CompressKeysOp(kv, ck, batch)
-    selected = SelectBlocksOp(q, ck, batch, **sizes, **selection, block_size=16)
+    selected = SelectBlocksOp(q, ck, batch, **sizes, **selection, block_size=block)
     if name == "select_blocks":
         return selected
     lists = {"blocks": selected.blocks, "counts": selected.counts}
@@ -105,6 +111,7 @@ def test_phases_have_kernels_of_their_own(name: str) -> None:
         ("select_blocks", {"size": 144}, "heads of 144 columns pass 128"),
         ("attend_blocks", {"size": 144}, "heads of 144 columns pass 128"),
         ("attend_blocks", {"heads": 66}, "groups of 33 heads pass 32"),
+        ("select_blocks", {"block": 512}, "blocks of 128 strides pass 64"),
     ],
 )
 def test_refusals_say_why(name: str, sizes: dict[str, Any], reason: str) -> None:

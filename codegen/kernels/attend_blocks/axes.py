@@ -1,0 +1,24 @@
+"""Which schedules of the block attention kernel are worth a trial."""
+
+from codegen.kernels.attend_blocks.spec import Spec
+from codegen.kernels.choices import Axis, single
+from codegen.targets.cpu import CpuTarget
+
+WIDE_REGISTERS, NARROW_REGISTERS = 24, 8
+"""Accumulators that leave room for operands, of 16 floats each."""
+
+
+def axes(spec: Spec, target: CpuTarget) -> tuple[Axis, ...]:
+    """Register tiles, then the softmax tile, which decides where the running maximum is taken."""
+    limit = WIDE_REGISTERS if target.has_avx512 else NARROW_REGISTERS
+    shapes = ((2, 4), (4, 2), (4, 4), (8, 2), (8, 3), (6, 4), (2, 2), (4, 1), (2, 1), (6, 1))
+    tile = Axis(
+        "tile",
+        tuple(
+            {"row_tile": rows, "column_vectors": vectors}
+            for rows, vectors in shapes
+            if rows * vectors <= limit and rows <= max(2, spec.group)
+        ),
+    )
+    several = (single("query_rows", 4, 8, 16),) if spec.group < 4 else ()
+    return (tile, *several, single("tile_tokens", 128, 256, 512, exact=False))

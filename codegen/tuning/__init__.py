@@ -1,0 +1,1 @@
+"""The search for schedules: candidates, trials on this machine, records."""

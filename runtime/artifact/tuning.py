@@ -1,0 +1,143 @@
+"""A tuning file: schedules that were searched for one artifact's kernels on one machine.
+
+It is a JSON document. A compiler takes its schedules for kernels with the same constants, for the
+same processor, made by the same versions. A runtime takes its library, which lies beside it, for
+the very artifact that was tuned.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
+
+from runtime.artifact.base import Frozen
+from runtime.artifact.manifest import FileInfo, KernelConstant
+from runtime.artifact.program import Value
+from runtime.errors import ArtifactError
+
+VERSION = 1
+SUFFIX = ".tuning.json"
+LIBRARY_SUFFIX = ".so"
+"""What the library of a tuning file is called: its name, with this in place of `.json`."""
+
+
+class TunedCase(Frozen):
+    """A kernel at one number of rows: median seconds of clean samples (of all if none was)."""
+
+    work: str
+    rows: PositiveInt
+    default_seconds: float
+    tuned_seconds: float
+    clean: NonNegativeInt
+    samples: PositiveInt
+
+    @property
+    def gain(self) -> float:
+        """How many times faster than the default."""
+        return self.default_seconds / self.tuned_seconds
+
+
+class TunedKernel(Frozen):
+    """The best schedule found for a kernel, the default's own where nothing was faster.
+
+    `workspaces` are the buffers that it wants, in the order in which the kernel takes them.
+    `differs` is the largest difference from the default's results, 0 where they are equal to the
+    bit; `tried` and `refused` count candidates. `complete` says that none was left out for time.
+    """
+
+    family: str
+    spec: dict[str, KernelConstant]
+    schedule: dict[str, Any]
+    is_default: bool
+    workspaces: tuple[Value, ...]
+    cases: tuple[TunedCase, ...]
+    differs: float
+    tried: NonNegativeInt
+    refused: NonNegativeInt
+    complete: bool
+
+    @property
+    def gain(self) -> float:
+        """How many times faster than the default, over all cases alike."""
+        product = 1.0
+        for case in self.cases:
+            product *= case.gain
+        return product ** (1 / len(self.cases)) if self.cases else 1.0
+
+
+class Tuning(Frozen):
+    """All of it. `artifact` is the digest of the artifact's manifest, `target` its target's name.
+
+    `processor` is the target that kernels were compiled for (`cpu:znver5`), `versions` those of
+    the packages that did it. `library` is the size and hash of the library beside the file.
+    """
+
+    version: int = VERSION
+    artifact: str
+    target: str
+    processor: str
+    dtype: str
+    threads: PositiveInt
+    length: PositiveInt
+    versions: dict[str, str]
+    kernels: dict[str, TunedKernel] = Field(default_factory=dict)
+    library: FileInfo | None = None
+
+
+def read_tuning(path: Path) -> Tuning:
+    """The tuning file at `path`; ArtifactError where it is missing, damaged or too new."""
+    try:
+        found = Tuning.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(
+            f"the tuning file cannot be read: {error.strerror}",
+            where=str(path),
+            expected="a file that sala-tune wrote",
+        ) from None
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise _unfit(path, f"{place or 'the document'}: {first['msg']}") from None
+    if found.version != VERSION:
+        raise _unfit(path, f"it has version {found.version}, this is version {VERSION}")
+    return found
+
+
+def library_beside(path: Path) -> Path:
+    """Where the library of a tuning file lies."""
+    return path.with_suffix(LIBRARY_SUFFIX)
+
+
+def checked_library(path: Path, tuning: Tuning) -> Path:
+    """The library beside a tuning file, its hash checked; ArtifactError."""
+    place = library_beside(path)
+    if tuning.library is None:
+        raise ArtifactError(
+            "the tuning was not finished: it has no library",
+            where=str(path),
+            fix="run sala-tune again with the same file, it goes on where it stopped",
+        )
+    try:
+        digest = hashlib.sha256(place.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ArtifactError(
+            f"the library of the tuning cannot be read: {error.strerror}",
+            where=str(place),
+            expected="the library that sala-tune wrote beside its file",
+            fix="copy both files, or tune again",
+        ) from None
+    if digest != tuning.library.sha256:
+        raise ArtifactError(
+            f"the library of the tuning is damaged: its SHA-256 is {digest[:16]}...",
+            where=str(place),
+            expected=f"{tuning.library.sha256[:16]}...",
+            fix="tune again",
+        )
+    return place
+
+
+def _unfit(path: Path, found: str) -> ArtifactError:
+    return ArtifactError(
+        f"the tuning file cannot be used: {found}", where=str(path), fix="tune again"
+    )

@@ -1,0 +1,129 @@
+"""What this machine does at most, measured by the kernels that an artifact brings for that."""
+
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import tvm_ffi
+
+from runtime.artifact import ALIGNMENT, Artifact
+from runtime.artifact.ceilings import (
+    ARITHMETIC,
+    OPERATIONS,
+    READ_MULTIPLE,
+    RESULT_FLOATS,
+    Ceiling,
+    ceilings_path,
+)
+from runtime.cpu.device import CpuDevice
+from runtime.errors import ArtifactError
+from runtime.timing import Sample, Summary, sample, summarise
+
+READ_BYTES = 256 << 20
+"""Bytes that are read at least, and no less than four times the largest cache."""
+LEAST_SWEEP = 16 << 20
+"""Bytes that are read at least to empty the caches."""
+SAMPLE_SECONDS = 0.02
+"""A sample of arithmetic lasts about so long: waking the threads takes no visible part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Bytes per second of reading memory, operations per second of each kind of arithmetic.
+
+    `peak` is the best of the kinds that the artifact's element type can use.
+    """
+
+    bandwidth: float
+    arithmetic: dict[str, float]
+    peak: float
+    read: Summary
+
+
+class CeilingProbe:
+    """Measures whenever it is asked, so that a change of the machine's speed shows."""
+
+    def __init__(self, artifact: Artifact, target: str, threads: int) -> None:
+        """Open the artifact's ceilings and take the memory; ArtifactError where there are none."""
+        path = ceilings_path(artifact.manifest.targets[target].library)
+        if not artifact.has(path):
+            raise ArtifactError(
+                f"the artifact has no kernels that measure the ceilings of {target}",
+                where=str(artifact.directory),
+                expected=path,
+                fix="compile again with this version",
+            )
+        ceilings = replace(artifact, libraries={target: artifact.path(path)})
+        self._device = CpuDevice(ceilings, target, threads)
+        self._device.open()
+        self._kinds = [
+            kind for kind in ARITHMETIC[artifact.manifest.dtype] if self._device.has(kind)
+        ]
+        size = max(READ_BYTES, 4 * largest_cache())
+        self._memory = _aligned(-(-size // 4 // READ_MULTIPLE) * READ_MULTIPLE)
+        self._memory += np.float32(0.5)  # pages of their own, not one page of zeros
+        self._control = _aligned(16).view(np.int32)
+        self._control[:4] = 1, 1, 0, threads
+        result = _aligned(threads * RESULT_FLOATS)
+        buffers = (self._control, self._memory, result)
+        self._arguments = [tvm_ffi.from_dlpack(each) for each in buffers]
+        floats = max(LEAST_SWEEP, 2 * largest_cache()) // 4
+        part = tvm_ffi.from_dlpack(self._memory[: -(-floats // READ_MULTIPLE) * READ_MULTIPLE])
+        self._sweeping = [self._arguments[0], part, self._arguments[2]]
+        self._samples: dict[Ceiling, list[Sample]] = {}
+        self._threads = threads
+        self._rounds = {kind: self._calibrated(kind) for kind in self._kinds}
+        self._call(Ceiling.READ)
+
+    def measure(self, rounds: int = 3) -> None:
+        """Take some samples of everything."""
+        for _ in range(rounds):
+            for kind in (Ceiling.READ, *self._kinds):
+                taken = sample(lambda kind=kind: self._call(kind))
+                self._samples.setdefault(kind, []).append(taken)
+
+    def sweep(self) -> None:
+        """Read twice what the largest cache holds, so that no cache holds anything else."""
+        self._control[0] = 1
+        self._device.use_threads()
+        self._device.kernel(Ceiling.READ)(*self._sweeping)
+
+    def result(self) -> Ceilings:
+        """The medians of all samples so far."""
+        found = {kind: summarise(samples) for kind, samples in self._samples.items()}
+        arithmetic = {
+            kind.name.lower(): OPERATIONS * self._threads * self._rounds[kind] / found[kind].median
+            for kind in self._kinds
+        }
+        read = found[Ceiling.READ]
+        bandwidth = self._memory.nbytes / read.median
+        return Ceilings(bandwidth, arithmetic, max(arithmetic.values()), read)
+
+    def _call(self, kind: Ceiling) -> None:
+        self._control[0] = 1 if kind is Ceiling.READ else self._rounds[kind]
+        self._device.use_threads()
+        self._device.kernel(kind)(*self._arguments)
+
+    def _calibrated(self, kind: Ceiling) -> int:
+        """Repetitions that last about `SAMPLE_SECONDS`; the first call raises the clock."""
+        self._rounds = {kind: 1}
+        seconds = min(sample(lambda: self._call(kind)).seconds for _ in range(3))
+        return max(1, ceil(SAMPLE_SECONDS / seconds))
+
+
+def largest_cache() -> int:
+    """Bytes of the largest cache of the first CPU; 0 where Linux does not tell."""
+    sizes = [0]
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text().strip()
+        if text.endswith("K") and text[:-1].isdigit():
+            sizes.append(int(text[:-1]) << 10)
+    return max(sizes)
+
+
+def _aligned(floats: int) -> np.ndarray:
+    """Zeros at an address that kernels accept."""
+    memory = np.zeros(floats * 4 + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + floats * 4].view(np.float32)

@@ -1,0 +1,97 @@
+"""Every kernel call of some steps of a model, with its time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from runtime.artifact import PhaseName
+from runtime.bench.costs import Live
+from runtime.cpu.program import CpuProgram
+from runtime.device import BoundProgram, Hooks, StepSizes
+from runtime.errors import RequestError
+from runtime.timing import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel call: the phase, the index of its step there, begin and end (perf_counter)."""
+
+    phase: PhaseName
+    step: int
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One step of the model: its calls, its live sizes, when it began, its time as a whole."""
+
+    calls: tuple[Call, ...]
+    live: Live
+    begin: float
+    sample: Sample
+
+    @property
+    def work(self) -> str:
+        """Whether it is a step of prefill or of decode."""
+        return "decode" if self.live.tokens == 1 else "prefill"
+
+    @property
+    def kernel_seconds(self) -> float:
+        """Time inside kernels."""
+        return sum(call.end - call.begin for call in self.calls)
+
+
+@dataclass(slots=True)
+class Recording:
+    """Steps of a model, one behind the other."""
+
+    turns: list[Turn] = field(default_factory=list)
+    _calls: list[Call] = field(default_factory=list)
+
+    def wrap(self, program: BoundProgram) -> BoundProgram:
+        """The program, every call of which is taken down."""
+        return _Recorded(calls_of(program), self._note)
+
+    def finish(self, live: Live, begin: float, sample: Sample) -> None:
+        """All calls since the last time were one step of the model."""
+        self.turns.append(Turn(tuple(self._calls), live, begin, sample))
+        self._calls.clear()
+
+    def _note(self, phase: PhaseName, step: int, begin: float, end: float) -> None:
+        self._calls.append(Call(phase, step, begin, end))
+
+
+class _Recorded:
+    """A program that tells of every call: phase, step, when it began and when it ended."""
+
+    def __init__(
+        self, program: CpuProgram, note: Callable[[PhaseName, int, float, float], None]
+    ) -> None:
+        self._program, self._note = program, note
+
+    @property
+    def phases(self) -> frozenset[PhaseName]:
+        return self._program.phases
+
+    def run(self, phase: PhaseName, sizes: StepSizes, hooks: Hooks | None = None) -> None:
+        assert hooks is None, "what is measured is not observed"
+        self._program.enter()
+        for index, (kernel, arguments) in enumerate(self._program.calls[phase]):
+            begin = perf_counter()
+            kernel(*arguments)
+            self._note(phase, index, begin, perf_counter())
+
+    def close(self) -> None:
+        self._program.close()
+
+
+def calls_of(program: BoundProgram) -> CpuProgram:
+    """The program as calls of kernels; RequestError for a GPU, whose calls cannot be timed so."""
+    if not isinstance(program, CpuProgram):
+        raise RequestError(
+            "single kernels of a GPU are not timed by the runtime",
+            expected="a CPU target",
+            fix="use the tools of the GPU's maker",
+        )
+    return program

@@ -1,0 +1,63 @@
+"""A tuned library in place of an artifact's own."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from runtime.artifact import Artifact, Phase, Program, Value, ValueKind
+from runtime.artifact.tuning import Tuning, checked_library, read_tuning
+from runtime.errors import ArtifactError
+
+
+def with_tuning(artifact: Artifact, target: str, path: Path) -> Artifact:
+    """The artifact with the library that sala-tune wrote beside the tuning file `path`.
+
+    Kernels with other tiles want other workspaces, so the program changes with the library.
+    ArtifactError where the file is damaged, or was made for another artifact or target.
+    """
+    tuning = read_tuning(path)
+    _check(artifact, target, path, tuning)
+    library = checked_library(path, tuning)
+    program = with_workspaces(
+        artifact.program,
+        target,
+        {symbol: kernel.workspaces for symbol, kernel in tuning.kernels.items()},
+    )
+    return replace(artifact, program=program, libraries={**artifact.libraries, target: library})
+
+
+def with_workspaces(
+    program: Program, target: str, workspaces: Mapping[str, tuple[Value, ...]]
+) -> Program:
+    """The program with these workspaces for the steps of these kernels, in the order of the ABI."""
+    changed: dict[str, Value] = {}
+    for phase in program.targets[target].phases.values():
+        changed |= _changed(phase, program, workspaces)
+    return program.model_copy(update={"values": program.values | changed})
+
+
+def _changed(
+    phase: Phase, program: Program, workspaces: Mapping[str, tuple[Value, ...]]
+) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for step in phase.steps:
+        if step.kernel in workspaces:
+            own = [
+                name for name in step.arguments if program.values[name].kind is ValueKind.WORKSPACE
+            ]
+            values |= zip(own, workspaces[step.kernel], strict=True)
+    return values
+
+
+def _check(artifact: Artifact, target: str, path: Path, tuning: Tuning) -> None:
+    for name, found, expected in (
+        ("artifact", tuning.artifact, artifact.manifest.digest),
+        ("target", tuning.target, target),
+    ):
+        if found != expected:
+            raise ArtifactError(
+                f"the tuning is for another {name}: {found[:16]}",
+                where=str(path),
+                expected=f"{expected[:16]}, which is loaded from {artifact.directory}",
+                fix="tune this artifact with sala-tune, or compile it with --tuning",
+            )

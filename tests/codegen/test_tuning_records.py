@@ -1,0 +1,286 @@
+"""Tuning a small artifact: records, going on, and what compiler and runtime make of them."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import runtime
+from codegen.cli.compile import command as sala_compile
+from codegen.cli.tune import command as sala_tune
+from codegen.kernels.registry import family
+from codegen.schedules import read_schedules
+from codegen.targets.cpu import CpuTarget
+from codegen.tuning.measurer import Build, CaseTrial, TrialEnded, TrialProcess
+from codegen.tuning.search import acceptable
+from codegen.tuning.tuner import Job, Tuner
+from runtime.artifact import Artifact, open_artifact
+from runtime.artifact.tuning import library_beside, read_tuning
+from runtime.errors import ArtifactError, RequestError
+from tests.codegen.conftest import Compiled
+from tests.support.compiled import compile_checkpoint
+
+IDS = np.arange(40) % 7
+
+
+@dataclass
+class Machine:
+    """A measurer for which every first candidate is twice as fast, and every other is slower."""
+
+    artifact: Artifact
+    tried: dict[str, int] = field(default_factory=dict)
+    now: float = 0.0
+
+    def kernels(self) -> dict[str, dict[str, float]]:
+        """Every kernel of the artifact takes as long."""
+        return {kernel.symbol: {"decode": 1.0} for kernel in self.artifact.manifest.kernels}
+
+    def default(self, build: Build) -> None:
+        """A default is not measured alone."""
+        self.tried[build.symbol] = 0
+
+    def trial(self, build: Build, pairs: int, seconds: float) -> list[CaseTrial]:
+        """The first build of a kernel wins, also when it is tried once more at the end."""
+        self.now += 1.0
+        self.tried[build.symbol] += 1
+        gain = 2.0 if build.library.stem == "1" else 0.5
+        return [CaseTrial("decode", 1, True, 0.0, 1.0, 1.0, 1 / gain, 8, 8)]
+
+
+def job_for(path: Path, output: Path, **changes: Any) -> Job:
+    """Tune everything with one thread."""
+    job = Job(open_artifact(path), "cpu", output, threads=1, length=40, seconds=1e6)
+    return replace(job, **changes)
+
+
+FAMILIES = ("linear", "attend_blocks", "select_blocks", "lightning_attention")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_candidates() -> Iterator[None]:
+    """Two candidates for each kernel: a search of all of them is another test's matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in FAMILIES:
+            module = import_module(f"codegen.kernels.{name}.axes")
+
+            def few(spec: Any, target: CpuTarget, all_axes: Any = module.axes) -> Any:
+                axis = max(all_axes(spec, target), key=lambda each: each.name == "tile")
+                return (replace(axis, options=axis.options[:3]),)
+
+            patch.setattr(module, "axes", few)
+        yield
+
+
+def uncompiled(functions: Any, target: CpuTarget, path: Path) -> None:
+    """A compiler for machines that only look at names."""
+
+
+@pytest.fixture(scope="module")
+def tuned(compiled: Compiled, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tuning of the artifact in which every tunable kernel has other tiles than by default."""
+    output = tmp_path_factory.mktemp("tuning") / "small.tuning.json"
+    job = job_for(compiled.artifact, output)
+    machine = Machine(job.artifact)
+    tuner = Tuner(job, machine, clock=lambda: machine.now, compiler=uncompiled)
+    for work in tuner.works():
+        assert tuner.tune(work, 1.0, lambda schedule, gain: None) is not None
+    tuner.finish()
+    return output
+
+
+def test_records_say_what_was_found(tuned: Path, compiled: Compiled):
+    tuning = read_tuning(tuned)
+    assert tuning.artifact == open_artifact(compiled.artifact).manifest.digest
+    families = {record.family for record in tuning.kernels.values()}
+    assert families == {"linear", "attend_blocks", "select_blocks", "lightning_attention"}
+    for record in tuning.kernels.values():
+        assert record.gain == pytest.approx(2.0)
+        assert (record.is_default, record.complete, record.refused) == (False, True, 0)
+    assert library_beside(tuned).stat().st_size == tuning.library.size
+
+
+def test_a_search_goes_on_where_it_stopped(compiled: Compiled, tmp_path: Path):
+    job = job_for(compiled.artifact, tmp_path / "t.json", seconds=0.5)
+    machine = Machine(job.artifact)
+    tuner = Tuner(job, machine, clock=lambda: machine.now, compiler=uncompiled)
+    works = tuner.works()
+    first = works[0]
+    assert tuner.tune(first, first.share, lambda schedule, gain: None) is not None
+    assert tuner.tune(works[1], 1.0, lambda schedule, gain: None) is None
+    record = read_tuning(job.output).kernels[first.kernel.symbol]
+    assert not record.complete
+
+    again = Tuner(
+        replace(job, seconds=1e6), machine, clock=lambda: machine.now, compiler=uncompiled
+    )
+    left = again.left(works)
+    assert left[-1] is first  # cut short: once more, after those without a record
+    assert len(left) == len(works)
+    assert again.tune(first, 1.0, lambda schedule, gain: None).complete
+    assert first not in again.left(works)
+    with pytest.raises(RequestError, match="threads"):
+        Tuner(replace(job, threads=2), machine)
+
+
+def test_a_tuned_library_computes_the_same(tuned: Path, compiled: Compiled):
+    with runtime.load(compiled.artifact, threads=1) as model:
+        expected = model.logits(IDS)
+    with runtime.load(compiled.artifact, threads=1, tuning=tuned) as model:
+        found = model.logits(IDS)
+        values = model.artifact.program.values
+    plain = open_artifact(compiled.artifact).program.values
+    assert any(values[name] != value for name, value in plain.items())  # other workspaces
+    assert values.keys() == plain.keys()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def edit(path: Path, folder: Path, change: Any) -> Path:
+    """A copy of a tuning, and of its library, after a change of the document."""
+    copy = folder / path.name
+    document = json.loads(path.read_text())
+    change(document)
+    copy.write_text(json.dumps(document))
+    shutil.copy(library_beside(path), library_beside(copy))
+    return copy
+
+
+def first_schedule(document: dict[str, Any]) -> dict[str, Any]:
+    """The schedule of the first linear."""
+    records = document["kernels"].values()
+    return next(each["schedule"] for each in records if each["family"] == "linear")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(artifact="0" * 64), "another artifact"),
+        (lambda d: d.update(target="cpu:x86-64"), "another target"),
+        (lambda d: d.update(library=None), "not finished"),
+        (lambda d: d["library"].update(sha256="0" * 64), "damaged"),
+        (lambda d: d.update(surprise=1), "surprise"),
+        (lambda d: d.update(version=9), "version 9"),
+    ],
+)
+def test_a_foreign_or_damaged_tuning_is_not_loaded(
+    tuned: Path, compiled: Compiled, tmp_path: Path, change: Any, words: str
+):
+    with pytest.raises(ArtifactError, match=words):
+        runtime.load(compiled.artifact, tuning=edit(tuned, tmp_path, change))
+
+
+def test_the_compiler_takes_the_schedules(tuned: Path, compiled: Compiled, tmp_path: Path):
+    result = compile_checkpoint(compiled.checkpoint, tmp_path / "tuned.sala", tuning=tuned)
+    count = len(read_tuning(tuned).kernels)
+    assert any(f"{count} were tuned, and {count} have" in note for note in result.summary["notes"])
+    artifact = open_artifact(tmp_path / "tuned.sala")
+    schedules = {kernel.symbol: kernel.schedule for kernel in artifact.manifest.kernels}
+    for symbol, record in read_tuning(tuned).kernels.items():
+        assert schedules[symbol] == record.schedule
+    with (
+        runtime.load(compiled.artifact, threads=1) as plain,
+        runtime.load(artifact.directory, threads=1) as model,
+    ):
+        np.testing.assert_allclose(model.logits(IDS), plain.logits(IDS), atol=1e-4)
+
+
+def test_the_compiler_says_why_it_takes_none(tuned: Path, tmp_path: Path):
+    host = CpuTarget.host()
+    other = edit(tuned, tmp_path, lambda d: d.update(processor="cpu:znver5"))
+    schedules, notes = read_schedules(other, host)
+    assert not schedules.kernels
+    assert "made for cpu:znver5" in notes[0]
+    stale = edit(tuned, tmp_path, lambda d: d["versions"].update({"apache-tvm": "0.26.0"}))
+    schedules, notes = read_schedules(stale, host)
+    assert not schedules.kernels
+    assert "apache-tvm 0.26.0" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: first_schedule(d).update(surprise=1),
+        lambda d: first_schedule(d).update(unroll="many"),
+        lambda d: first_schedule(d).pop("unroll"),
+        lambda d: next(iter(d["kernels"].values())).update(spec={"depth": 1}),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_refused_by_name(tuned: Path, tmp_path: Path, change: Any):
+    with pytest.raises(ArtifactError, match=r"record of \w+ makes no sense"):
+        read_schedules(edit(tuned, tmp_path, change), CpuTarget.host())
+
+
+def test_trials_tell_builds_apart(compiled: Compiled, tmp_path: Path):
+    """A real process: the same bits from other tiles, others from another kernel, and a death."""
+    job = job_for(compiled.artifact, tmp_path / "t.json")
+    measurer = TrialProcess(compiled.artifact, "cpu", 1, 40)
+    try:
+        tuner = Tuner(job, measurer)
+        work = next(each for each in tuner.works() if each.kernel.family == "linear")
+        build = tuner._builder(work.kernel, tmp_path)
+        chosen = family("linear")
+        spec = chosen.spec(dict(work.kernel.spec))
+        default = chosen.module.default_schedule(spec, tuner._target)
+        other = next(chosen.axes(spec, tuner._target)[0].neighbours(default))
+        measurer.default(build(default))
+        cases = measurer.trial(build(other), 3, 1.0)
+        assert {each.work for each in cases} <= {"prefill", "decode", "logits"}
+        assert all(each.equal and 3 <= each.samples <= 12 for each in cases)
+        assert acceptable(cases, exact=True)
+
+        wrong = dict(work.kernel.spec) | {"scale": 3.0}
+        kernel = work.kernel.model_copy(update={"spec": wrong})
+        function = chosen.build(wrong, tuner._target).with_attr("global_symbol", kernel.symbol)
+        library = tmp_path / "wrong.so"
+        from codegen.targets.cpu import compile_library
+
+        compile_library({kernel.symbol: function}, tuner._target, library)
+        cases = measurer.trial(replace(build(default), library=library), 3, 1.0)
+        assert not acceptable(cases, exact=False)
+
+        measurer._process.kill()
+        with pytest.raises(TrialEnded):
+            measurer.trial(build(default), 3, 1.0)
+        assert measurer.trial(build(default), 3, 1.0)
+    finally:
+        measurer.close()
+
+
+def run(command: Any, *words: Any) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(command, [str(word) for word in words])
+
+
+def test_the_command_shows_what_is_there_already(compiled: Compiled, tuned: Path, tmp_path: Path):
+    output = edit(tuned, tmp_path, lambda d: None)
+    arguments = (compiled.artifact, "-o", output, "--threads", 1, "--length", 40)
+    result = run(sala_tune, *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    done = [entry for entry in document["kernels"] if entry["done"]]
+    assert done
+    assert all(entry["gain"] == pytest.approx(2.0) for entry in done)
+    assert all(entry["default_is_a_bug"] for entry in done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--target", "cpu:none"), "cpu:none"),
+        (("-o", "/nowhere/t.json"), "no directory /nowhere"),
+        (("--seconds", "0"), "seconds"),
+    ],
+)
+def test_mistakes_are_told(compiled: Compiled, arguments: tuple[str, ...], words: str):
+    result = run(sala_tune, compiled.artifact, *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    missing = run(sala_compile, compiled.checkpoint, "--dry-run", "--tuning", "missing.json")
+    assert missing.exit_code == 2
+    assert "missing.json" in missing.stderr
