@@ -1,6 +1,7 @@
 """The phase that chooses tokens where the logits are, on devices that can."""
 
 from codegen import buffers
+from codegen.kernels.operands import spec_values
 from codegen.program import LOGITS, ValueTable
 from codegen.targets import Target
 from passes.kernel_choice import KernelChoice
@@ -17,16 +18,25 @@ from runtime.artifact import (
 )
 
 SAMPLED = "sampled"
-"""The value that the phase writes: a token for each row of logits, -1 for none."""
+"""The value that the phase writes: for each row of logits a token, which the next step may be fed
+with, and 1 where a logit is not a number."""
 
 
 def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:
     """The kernel that chooses tokens; None where the host does."""
     if target.kind != buffers.GPU:
         return None
-    from codegen.kernels.sample.gpu import choice  # needs Triton
+    from codegen.kernels.sample.gpu import Spec  # needs Triton
 
-    return choice(vocabulary)
+    spec = Spec(vocabulary)
+    return KernelChoice(
+        symbol=spec.symbol,
+        family="sample",
+        spec=spec_values(spec),
+        operands=(0,),
+        arguments=("control", "batch:sampling", "in:0", "out:0"),
+        rule="sample",
+    )
 
 
 def chosen_kernel(choice: KernelChoice) -> ChosenKernel:
@@ -36,9 +46,8 @@ def chosen_kernel(choice: KernelChoice) -> ChosenKernel:
 
 def sampling_phase(choice: KernelChoice, table: ValueTable) -> Phase:
     """One step from the logits and the draws to tokens."""
-    tokens = Value(
-        kind=ValueKind.ACTIVATION, dtype=ElementType.INT32, shape=(dim_of(Symbol.LOGIT_ROWS),)
-    )
+    shape = (dim_of(Symbol.LOGIT_ROWS), 2)
+    tokens = Value(kind=ValueKind.ACTIVATION, dtype=ElementType.INT32, shape=shape)
     names = {
         "control": table.input(InputName.CONTROL.value),
         "batch:sampling": table.input(InputName.SAMPLING.value),

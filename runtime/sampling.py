@@ -162,10 +162,11 @@ def _top_k(logits: np.ndarray, count: int) -> np.ndarray:
 
 
 def _top_p(ids: np.ndarray, weights: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest set of heaviest tokens that holds `share` of all weight, heaviest first.
+    """The smallest set of heaviest tokens that holds `share` of all weight, in ascending order.
 
-    Tokens lighter than (1 - share) / n of the total can never belong to it, since all of them
-    together weigh less than what may be dropped; only the others are sorted.
+    Of equal weights the lowest ids. Tokens lighter than (1 - share) / n of the total can never
+    belong to it, since all of them together weigh less than what may be dropped; only the others
+    are sorted.
     """
     if share == 1:
         return ids, weights
@@ -173,5 +174,5 @@ def _top_p(ids: np.ndarray, weights: np.ndarray, share: float) -> tuple[np.ndarr
     possible = np.flatnonzero(weights >= total * (1 - share) / len(weights))
     order = possible[np.argsort(-weights[possible], kind="stable")]
     before = np.cumsum(weights[order]) - weights[order]
-    order = order[before < share * total]
-    return ids[order], weights[order]
+    kept = np.sort(order[before < share * total])
+    return ids[kept], weights[kept]

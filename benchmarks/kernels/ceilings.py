@@ -10,6 +10,7 @@ from codegen.kernels.tir.builder import (
     Tensor,
     kernel,
     lanes,
+    let,
     long,
     loop,
     prefetch,
@@ -100,6 +101,31 @@ def multiply_add_kernel(target: CpuTarget) -> tuple[Any, int]:
 
         workers(builder, control, work)
     return builder.function, 2 * LANES * count * MULTIPLY_ADDS
+
+
+def pair_kernel(target: CpuTarget) -> tuple[Any, int]:
+    """Build (control, result) and return the operations of one worker: pairs of 16-bit integers."""
+    count = 24 if target.has_avx512 else 6
+    with kernel("pairs", target) as builder:
+        control = builder.control()
+        result = builder.tensor("result", ("results",), "float32")
+
+        def work(worker: Expr, _: Expr) -> None:
+            sums = registers(count, "int32")
+            for cell in range(count):
+                sums[cell] = T.broadcast(T.int32(0), LANES)
+            bits = T.reinterpret(result[worker * FLOATS_PER_WORKER], dtype="uint32")
+            factor = let(T.reinterpret(T.broadcast(bits, LANES), dtype=f"uint16x{2 * LANES}"))
+            with loop(MULTIPLY_ADDS):
+                for cell in range(count):
+                    sums[cell] = vector.dot_i16(sums[cell], factor, factor)
+            floats = registers(count)
+            for cell in range(count):
+                floats[cell] = T.Cast(vector.FLOATS, sums[cell])
+            _keep(result, worker, floats, count)
+
+        workers(builder, control, work)
+    return builder.function, 4 * LANES * count * MULTIPLY_ADDS
 
 
 def tile_kernel(target: CpuTarget) -> tuple[Any, int]:

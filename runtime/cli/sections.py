@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from runtime.artifact import PhaseName
+from runtime.artifact import MODEL_PHASES, PhaseName
 from runtime.artifact.reader import Artifact
 from runtime.artifact.seeded import WARNING
 from runtime.chat import TEMPLATE_FILE
@@ -49,7 +49,8 @@ def kernels_section(artifact: Artifact) -> Section:
     """The kernels, how often each phase calls them, which rules were refused, and GPU code."""
     manifest, document = artifact.manifest, []
     calls, launches = _calls(artifact), launches_of(artifact)
-    columns = ("prefill", "decode", "logits")
+    called = {phase for _, phase, _ in calls}
+    columns = tuple(phase.value for phase in PhaseName if phase in MODEL_PHASES or phase in called)
     made = table("kernels", "kernel", "family", "rule", *columns, "refused", numbers=columns)
     for kernel in manifest.kernels:
         counts = {phase: calls[(kernel.target, phase, kernel.symbol)] for phase in columns}

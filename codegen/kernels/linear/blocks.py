@@ -58,6 +58,14 @@ class Tile:
     sums: Expr
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """The weight that is needed next: a panel, from a block of the depth on."""
+
+    panel: Expr
+    first: Expr
+
+
 class Operands(Protocol):
     """How rows and weights are prepared and multiplied; the depth is counted in blocks."""
 
@@ -75,8 +83,17 @@ class Operands(Protocol):
         """Emit the preparation of the rows of a part."""
         ...
 
-    def expand(self, part: Part, panel: Expr, ahead: Expr) -> None:
-        """Emit the preparation of a part of a panel; `ahead` is the panel that comes next."""
+    @property
+    def part_lines(self) -> int:
+        """Lines of 64 bytes of weight in a part of a panel."""
+        ...
+
+    def expand(self, part: Part, panel: Expr) -> None:
+        """Emit the preparation of a part of a panel."""
+        ...
+
+    def prefetch(self, ahead: Ahead, line: Expr) -> None:
+        """Emit the prefetch of a line of the weight that is needed next."""
         ...
 
     def add(self, tile: Tile, *, expanded: bool) -> None:
@@ -148,24 +165,33 @@ class Division:
             self.operands.prepare(part)
             with loop(panels) as turn:
                 here = held(panel + turn)
-                ahead = held(T.Select(turn + 1 < panels, here + 1, panel))
-                self.operands.expand(part, here, ahead)
-                self._tiles(part, here, turn * rows)
+                more = turn + 1 < panels
+                ahead = Ahead(
+                    panel=held(T.Select(more, here + 1, panel)),
+                    first=held(T.Select(more, first, first + size)),
+                )
+                self.operands.expand(part, here)
+                self._tiles(part, here, turn * rows, ahead)
         with loop(panels) as turn:
             self._finish(worker, panel + turn, row, count, turn * rows)
 
-    def _tiles(self, part: Part, panel: Expr, sums: Expr) -> None:
+    def _tiles(self, part: Part, panel: Expr, sums: Expr, ahead: Ahead) -> None:
         """Emit whole tiles, then one that covers the rows that are left, and rows beyond."""
         *smaller, height = self.blocks.heights
+        share = held((self.operands.part_lines * height + part.count - 1) // part.count)
+
+        def add(row: Expr, rows: int) -> None:
+            with loop(share) as line:
+                self.operands.prefetch(ahead, row // height * share + line)
+            self.operands.add(Tile(part, panel, row, rows, held(sums + row)), expanded=True)
+
         with loop(part.count // height) as index:
-            row = held(index * height)
-            self.operands.add(Tile(part, panel, row, height, held(sums + row)), expanded=True)
+            add(held(index * height), height)
         left = held(part.count % height)
-        row = held(part.count - left)
         below = 0
         for rows in (*smaller, height):
             with when(T.And(left > below, left <= rows)):
-                self.operands.add(Tile(part, panel, row, rows, held(sums + row)), expanded=True)
+                add(held(part.count - left), rows)
             below = rows
 
     def _clear(self, worker: Expr, first: Expr, rows: Expr) -> None:

@@ -6,7 +6,7 @@ are few, in scratch where they are many. Every sum takes k in ascending order.
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Division, Part, Tile
+from codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Division, Part, Tile
 from codegen.kernels.linear.body import Linear
 from codegen.kernels.linear.layout import PANEL_ROWS
 from codegen.kernels.linear.spec import Blocks, Spec
@@ -92,14 +92,23 @@ class WidenedOperands:
         """Where a widened part of a panel begins."""
         return self.blocks.sums + self.blocks.x_values(self.spec)
 
-    def expand(self, part: Part, panel: Expr, ahead: Expr) -> None:
-        """Emit the widening of a part of a panel, and prefetches of the same part of another."""
+    @property
+    def part_lines(self) -> int:
+        """Lines of 64 bytes of weight in a part of a panel."""
+        return self.blocks.depth // self.spec.weight.pack * PANEL_VECTORS
+
+    def prefetch(self, ahead: Ahead, line: Expr) -> None:
+        """Emit the prefetch of a line of the weight that is needed next."""
+        step = ahead.first * (LANES // self.spec.weight.pack)
+        prefetch_far(self.weight, ahead.panel, step, line * LANES, 0)
+
+    def expand(self, part: Part, panel: Expr) -> None:
+        """Emit the widening of a part of a panel."""
         pack = self.spec.weight.pack
         first = self._panel
         with loop(part.blocks * (LANES // pack)) as index:
             step = held(part.first * (LANES // pack) + index)
             for j in range(PANEL_VECTORS):
-                prefetch_far(self.weight, ahead, step, j * LANES, 0)
                 for half, value in enumerate(self._values(panel, step, j)):
                     place = first + (index * pack + half) * PANEL_ROWS + j * LANES
                     self.space[part.worker, lanes(place)] = value

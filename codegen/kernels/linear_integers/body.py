@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Part, Tile
+from codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Part, Tile
 from codegen.kernels.linear.layout import PANEL_ROWS
 from codegen.kernels.linear_integers.activations import TERM_BITS, Activations
 from codegen.kernels.linear_integers.spec import Schedule, Spec
@@ -18,6 +18,7 @@ from codegen.kernels.tir.builder import (
     let,
     loop,
     prefetch,
+    prefetch_far,
     registers,
     splat,
 )
@@ -54,9 +55,19 @@ class IntegerOperands:
         """Emit the preparation of the rows of a part."""
         self.activations.prepare(part)
 
-    def expand(self, part: Part, panel: Expr, ahead: Expr) -> None:
-        """Emit the preparation of a part of a panel; `ahead` is the panel that comes next."""
-        self.weights.expand(part, panel, ahead)
+    @property
+    def part_lines(self) -> int:
+        """Lines of 64 bytes of weight in a part of a panel."""
+        return self.part_blocks * self.spec.block // self.spec.line * PANEL_VECTORS
+
+    def prefetch(self, ahead: Ahead, line: Expr) -> None:
+        """Emit the prefetch of a line of the weight that is needed next."""
+        first = ahead.first * (self.spec.block // self.spec.line)
+        prefetch_far(self.weights.codes, ahead.panel, first, line * LANES, 0)
+
+    def expand(self, part: Part, panel: Expr) -> None:
+        """Emit the preparation of a part of a panel."""
+        self.weights.expand(part, panel)
 
     def add(self, tile: Tile, *, expanded: bool) -> None:
         """Emit sums += x W^T for a tile, with the weight as it is stored or as prepared."""

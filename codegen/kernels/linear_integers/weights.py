@@ -15,7 +15,6 @@ from codegen.kernels.tir.builder import (
     lanes,
     let,
     loop,
-    prefetch_far,
 )
 from codegen.kernels.tir.ir import T
 
@@ -77,8 +76,8 @@ class Weights:
             line = line & T.broadcast(T.uint16((1 << bits) - 1), LINE)
         return let(T.reinterpret(line, dtype=PAIRS) - zero)
 
-    def expand(self, part: Part, panel: Expr, ahead: Expr) -> None:
-        """Emit the pairs of a part of a panel, and prefetches of the same part of another."""
+    def expand(self, part: Part, panel: Expr) -> None:
+        """Emit the pairs of a part of a panel."""
         spec = self.spec
         lines = spec.block // spec.line
         with loop(part.blocks) as index:
@@ -89,7 +88,6 @@ class Weights:
                 line = held(block * lines + step)
                 pair = held((index * lines + step) * spec.lane)
                 for j in range(PANEL_VECTORS):
-                    prefetch_far(self.codes, ahead, line, j * LANES, 0)
                     word = self.line(panel, line, j)
                     for q in range(spec.lane):
                         place = (pair + q) * (2 * PANEL_ROWS) + j * LINE

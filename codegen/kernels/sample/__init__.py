@@ -1,1 +1,1 @@
-"""A token from every row of logits, chosen where the logits are."""
+"""The next token of every row of logits."""

@@ -1,11 +1,18 @@
-"""tokens[r] chosen from logits[r] on a GPU, as the runtime's sampler chooses on the host."""
+"""The next token of every row of logits, on a GPU."""
 
 from dataclasses import dataclass
 
 from codegen.kernels.operands import padded, spec_values, symbol_of
-from codegen.kernels.sample.gpu_choose import choose_tokens
+from codegen.kernels.sample.gpu_rows import choose
 from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.buffers import CONTROL, integers, parameters, pointers, values
+from codegen.kernels.triton.buffers import (
+    CONTROL,
+    LIVE_WORD,
+    integers,
+    parameters,
+    pointers,
+    values,
+)
 from codegen.kernels.triton.kernel import GpuKernel, Launch
 from codegen.kernels.triton.rows import power_of_two, row_grid
 from codegen.targets.cuda import CudaTarget
@@ -13,32 +20,29 @@ from passes.kernel_choice import KernelChoice
 
 __all__ = ["Schedule", "Spec", "build", "choice"]
 
-DRAW_WORDS = 4
-"""Words that say how the token of a row is chosen."""
-
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Logits of a row."""
+    """Constants of the choice: the size of the vocabulary."""
 
     vocabulary: int
 
     @property
     def symbol(self) -> str:
-        """A unique name: the logits of a row."""
+        """A unique name."""
         return symbol_of("sample", str(self.vocabulary), self)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Logits that the program of a row reads at a time."""
+    """Logits that a program reads at a time, at most."""
 
     block: int = 4096
     warps: int = 16
 
 
 def choice(vocabulary: int) -> KernelChoice:
-    """The kernel; `in:0` are the logits, `out:0` the tokens."""
+    """The kernel of a vocabulary; `in:0` are the logits, `out:0` the tokens."""
     spec = Spec(vocabulary)
     return KernelChoice(
         symbol=spec.symbol,
@@ -51,21 +55,26 @@ def choice(vocabulary: int) -> KernelChoice:
 
 
 def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
-    """The kernel (control, draws, logits, tokens)."""
+    """The kernel (control, sampling, logits, sampled).
+
+    `sampling` [rows, 4] has temperature, top_p and a number from [0, 1) as the bits of float32 in
+    words 0, 1 and 3, and top_k in word 2; `sampled` [rows, 2] takes the token and whether a logit
+    of the row is not a number.
+    """
     schedule = schedule or Schedule()
     pitch = padded(spec.vocabulary)
     buffers = (
         CONTROL,
-        integers("draws", "draw_rows", DRAW_WORDS),
+        integers("sampling", "logit_rows", 4),
         values("logits", Element.F32, "logit_rows", pitch),
-        integers("tokens", "token_rows"),
+        integers("sampled", "logit_rows", 2),
     )
     constants = {
-        "VOCABULARY": spec.vocabulary,
+        "LIVE": LIVE_WORD["logit_rows"],
+        "COLUMNS": spec.vocabulary,
         "PITCH": pitch,
-        "BLOCK": min(schedule.block, power_of_two(spec.vocabulary, 32)),
+        "BLOCK": min(power_of_two(spec.vocabulary), schedule.block),
     }
-    launch = Launch(
-        choose_tokens, row_grid("logit_rows"), pointers(buffers), constants, schedule.warps
-    )
+    grid = row_grid("logit_rows")
+    launch = Launch(choose, grid, pointers(buffers), constants, schedule.warps, stages=1)
     return GpuKernel(spec.symbol, parameters(buffers), (launch,))

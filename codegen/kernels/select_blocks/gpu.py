@@ -161,7 +161,7 @@ def _choice(spec: Spec, schedule: Schedule) -> Launch:
             "WIDTH": schedule.width,
             "LIST": triton.next_power_of_2(spec.budget),
         },
-        warps=4,
+        schedule.search_warps,
     )
 
 

@@ -39,10 +39,16 @@ class Schedule:
         bf16 = spec.element is Element.BF16
         if spec.decode:
             warps, stages = (4, 3) if bf16 else (8, 2)
-            return cls(rows=16, keys=64, splits=64, slab=64, warps=warps, stages=stages)
+            keys = 64 if bf16 else 32
+            return cls(16, keys, splits=64, slab=64, warps=warps, stages=stages, width=4096)
         if bf16:
             return cls(rows=128, keys=64, splits=4, slab=1024, warps=8, stages=3)
         return cls(rows=32, keys=32, splits=4, slab=1024, warps=8, stages=2)
+
+    @property
+    def search_warps(self) -> int:
+        """Warps of the search: 8 blocks for a thread, and one warp at least."""
+        return max(1, self.width // 256)
 
     def heads(self, spec: Spec) -> int:
         """Rows of a query: a power of two."""

@@ -20,6 +20,7 @@ from sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
 from sala_ir.dialect.elementwise import SwigluOp
 from sala_ir.dialect.embedding import EmbeddingOp
 from sala_ir.dialect.linear import LinearOp, SliceOp
+from sala_ir.dialect.mixers import LightningAttentionOp
 from sala_ir.dialect.norm import NormGateOp, RmsNormOp
 from sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_ir.dialect.weights import PackWeightOp, QuantizeWeightOp, WeightOp
@@ -80,6 +81,30 @@ def test_parameters_follow_the_arguments(op: Operation) -> None:
 def test_the_table_of_a_rotation_needs_positions_only() -> None:
     batch = value(types.BatchType())
     assert chosen(RopeTableOp(batch, theta=1e4, head_dim=16))[0].operands == ()
+
+
+def lightning(element: Attribute, **options: Any) -> LightningAttentionOp:
+    """Lightning attention over the output of a linear of that element type; 4 heads of 8."""
+    merged = LinearOp(activation(16, element), weight(64, 16, element=element)).result
+    q, k, v = (SliceOp(merged, start=a, size=n).result for a, n in ((0, 32), (32, 16), (48, 16)))
+    state, batch = value(types.RecurrentStateType(4, 8, 8, f32)), value(types.BatchType())
+    sizes = {"num_heads": 4, "kv_heads": 2, "head_dim": 8, "scale": 0.5, "eps": 1e-6}
+    return LightningAttentionOp(q, k, v, state, batch, slopes=[0.5] * 4, **sizes, **options)
+
+
+def test_lightning_attention_follows_phase_and_precision() -> None:
+    norms = {"q_norm": weight(8), "k_norm": weight(8), "rope": activation(8)}
+    prefill, kernel = chosen(lightning(bf16, **norms))
+    assert (prefill.spec["form"], prefill.spec["products"]) == ("chunks", "tf32")
+    assert len(kernel.launches) == 3
+    (segments,) = prefill.workspaces
+    assert (segments.elements_per_token, segments.elements_per_sequence) == (1, 4 * 64)
+    op = lightning(f32)
+    FuncOp("decode", FunctionType.from_lists([], []), Region(Block([op, ReturnOp()])))
+    decode, kernel = chosen(op)
+    assert (decode.spec["form"], decode.spec["products"]) == ("step", "ieee")
+    assert len(kernel.launches) == 1
+    assert not decode.workspaces
 
 
 @pytest.mark.parametrize(

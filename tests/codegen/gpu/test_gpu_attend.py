@@ -21,7 +21,7 @@ BF16, F32 = Element.BF16, Element.F32
 
 CASES = (
     Case(16, 1, 32, 16, 4, BF16, BF16, topk=3, window=1),
-    Case(3, 1, 10, 24, 8, F32, gate=False, topk=3, window=1),
+    Case(9, 1, 10, 24, 8, F32, gate=False, topk=3, window=1),
     Case(2, 2, 24, 16, 16, BF16, topk=2, window=1, dense_len=40),
 )
 Lists = tuple[np.ndarray, np.ndarray]
@@ -185,9 +185,9 @@ def test_only_listed_blocks_are_touched() -> None:
     assert np.array_equal(before, after)
 
 
-@pytest.mark.parametrize("case", CASES[1:], ids=str)
-def test_rows_do_not_depend_on_the_batch(case: Case) -> None:
-    """Alone or in a batch, in one chunk or in pieces: equal bits; all blocks listed: dense bits."""
+def test_rows_do_not_depend_on_the_batch() -> None:
+    """Alone or in a batch, in one chunk or in pieces, with lists or without: equal bits."""
+    case = CASES[2]
     layer = Layer.random(case, chunks(case), seed=4)
     batch, lists = layer.batch, lists_of(layer)
     whole, dense = attend(layer, lists)[0], attend(layer, None)[0]

@@ -1,0 +1,86 @@
+"""The products that `benchmarks.kernels.linear` measures, and their buffers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """x [rows, depth] times a weight [columns, depth], one of `copies` in turn.
+
+    `kind` is how the weight is stored: bf16, f32, or integers of `bits` with a scale for each
+    `group`, which meet an x of bf16.
+    """
+
+    rows: int
+    depth: int
+    columns: int
+    kind: str
+    copies: int = 1
+    bits: int = 0
+    group: int = 128
+
+    @property
+    def name(self) -> str:
+        """How the table names it."""
+        kind = f"int{self.bits}-g{self.group}" if self.bits else self.kind
+        return f"{kind} {self.rows} x {self.depth} x {self.columns}"
+
+    @property
+    def bytes(self) -> float:
+        """Bytes of the weight."""
+        value = self.bits / 8 + 2 / self.group if self.bits else {"bf16": 2, "f32": 4}[self.kind]
+        return self.depth * self.columns * value
+
+    @property
+    def operations(self) -> int:
+        """Multiplications and additions."""
+        return 2 * self.rows * self.depth * self.columns
+
+
+def _integers(rows: int, depth: int, columns: int, bits: int = 4, group: int = 128) -> Case:
+    copies = 1 if rows > 16 else 4
+    return Case(rows, depth, columns, "bf16", copies=copies, bits=bits, group=group)
+
+
+CASES = (
+    Case(1, 4096, 16384, "bf16", copies=3),
+    Case(1, 16384, 4096, "bf16", copies=3),
+    Case(8, 4096, 16384, "bf16", copies=3),
+    Case(16, 4096, 16384, "bf16", copies=3),
+    Case(64, 4096, 4096, "bf16", copies=4),
+    Case(512, 4096, 4096, "bf16"),
+    Case(512, 4096, 16384, "bf16"),
+    Case(512, 16384, 1024, "bf16"),
+    Case(1, 4096, 16384, "f32", copies=2),
+    Case(512, 4096, 2048, "f32"),
+    _integers(1, 4096, 16384),
+    _integers(1, 4096, 16384, group=32),
+    _integers(1, 16384, 4096),
+    _integers(1, 4096, 16384, bits=8),
+    _integers(4, 4096, 16384),
+    _integers(8, 4096, 16384),
+    _integers(512, 4096, 4096),
+    _integers(512, 4096, 4096, group=32),
+    _integers(512, 4096, 4096, bits=8),
+)
+
+
+def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """A buffer of small values that starts at a page."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.empty(size + 4096, np.uint8)
+    start = -memory.ctypes.data % 4096
+    buffer = memory[start : start + size].view(dtype).reshape(shape)
+    buffer[...] = 0x3C00 if dtype == "uint16" else 0.0078125
+    return buffer
+
+
+def in_turn(works: list[Work]) -> Work:
+    """A work that does the next of `works` each time."""
+    turn = iter(range(1 << 60))
+    return lambda: works[next(turn) % len(works)]()

@@ -1,0 +1,45 @@
+"""torch on the shapes of the linear benchmark: its linear, and its products with integers."""
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.kernels.linear_cases import CASES, Case, Work, in_turn
+
+TYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
+VALUE = 0.0078125
+
+
+class TorchSide:
+    """torch's operators on the same shapes; its 8-bit integers have one scale for a row."""
+
+    def __init__(self, threads: int) -> None:
+        """Make the operands."""
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            self.works = {case.name: _works(case) for case in CASES}
+        self.scales: dict[str, int] = {}
+
+
+def _works(case: Case) -> Work:
+    x = torch.full((case.rows, case.depth), VALUE, dtype=TYPES[case.kind])
+    make = {0: _plain, 4: _int4, 8: _int8}[case.bits]
+    return in_turn([make(case, x) for _ in range(case.copies)])
+
+
+def _plain(case: Case, x: torch.Tensor) -> Callable[[], object]:
+    weight = torch.full((case.columns, case.depth), VALUE, dtype=x.dtype)
+    return lambda: torch.nn.functional.linear(x, weight)
+
+
+def _int4(case: Case, x: torch.Tensor) -> Callable[[], object]:
+    codes = torch.full((case.columns, case.depth), 9, dtype=torch.int32)
+    packed = torch._convert_weight_to_int4pack_for_cpu(codes, 2)
+    scales = torch.full((case.depth // case.group, case.columns, 2), VALUE, dtype=x.dtype)
+    return lambda: torch._weight_int4pack_mm_for_cpu(x, packed, case.group, scales)
+
+
+def _int8(case: Case, x: torch.Tensor) -> Callable[[], object]:
+    weight = torch.full((case.columns, case.depth), 9, dtype=torch.int8)
+    scales = torch.full((case.columns,), VALUE, dtype=x.dtype)
+    return lambda: torch._weight_int8pack_mm(x, weight, scales)

@@ -1,0 +1,113 @@
+"""A golden checkpoint through the runtime's GPU side, its launches interpreted.
+
+The texts are short, since every program of a launch runs in Triton's interpreter; their logits are
+those of the whole prompts, whose tokens see only what is before them. A CPU reads the beginning.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from codegen.kernels.attend_blocks import gpu_spec as attend
+from codegen.kernels.select_blocks import gpu_spec as select
+from passes.assign_precision import Precision
+from runtime.generation import GenerationOptions
+from runtime.model import Model
+from tests.golden.test_golden_bfloat16 import NEAR
+from tests.golden.test_golden_float32 import LIMIT
+from tests.support.compiled import GOLDEN, compile_checkpoint
+from tests.support.emulated_gpu import EmulatedDriver, emulated_code, emulated_gpu
+from tests.support.sequences import assert_unused
+
+NAME = "sala-tiny-a"
+SPARSE = 66
+"""Tokens of a call that is sparse: more than `dense_len`."""
+
+
+@pytest.fixture(scope="module")
+def drivers() -> Iterator[list[EmulatedDriver]]:
+    with emulated_gpu() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def load_gpu(
+    tmp_path_factory: pytest.TempPathFactory, drivers: list[EmulatedDriver]
+) -> Callable[[Precision], Model]:
+    """Give the golden model on an emulated GPU, loaded for one test."""
+    folder = tmp_path_factory.mktemp("golden-gpu")
+
+    def load(dtype: Precision) -> Model:
+        path = folder / f"{dtype}.sala"
+        with emulated_code(), pytest.MonkeyPatch.context() as patch:
+            for module in (attend, select):
+                patch.setattr(module.Schedule, "default", _few_splits(module.Schedule.default))
+            compile_checkpoint(GOLDEN / NAME, path, dtype=dtype, targets=("cuda:sm_90",))
+        return runtime.load(path, context=80, batch=3, chunk=4, device="cuda")
+
+    return load
+
+
+def _few_splits(default: Callable[[Any], Any]) -> Any:
+    """Decode of a short text shared by two programs, not by 64: each of them is interpreted."""
+
+    def reduced(spec: Any) -> Any:
+        schedule = default(spec)
+        return replace(schedule, splits=2) if spec.decode else schedule
+
+    return reduced
+
+
+def test_both_regimes_forks_and_states(
+    load_gpu, load_golden, expected, drivers: list[EmulatedDriver], tmp_path: Path
+):
+    golden, cpu = expected(NAME), load_golden(NAME)
+    text, wanted = golden["p0.input_ids"], golden["p0.prefill_logits"]
+    short, others = golden["p1.input_ids"], golden["p1.prefill_logits"]
+    with cpu.sequence() as prepared:
+        prepared.append(text[:SPARSE])
+        prepared.save(tmp_path / "cpu.sala-state")
+    with load_gpu(Precision.FLOAT32) as gpu:
+        with gpu.restore(tmp_path / "cpu.sala-state") as sparse, gpu.sequence() as dense:
+            _assert_close(sparse.last_logits, wanted[SPARSE - 1])
+            _assert_close(sparse.append(text[SPARSE : SPARSE + 6]), wanted[SPARSE + 5])
+            _assert_close(dense.append(short[:9]), others[8])
+            drivers[-1].log.clear()
+            with sparse.fork() as fork:
+                tokens = [int(text[SPARSE + 6]), int(short[9]), 7]
+                rows = gpu.decode([sparse, dense, fork], tokens)
+            assert "launch" not in drivers[-1].log, "decode is a replayed graph"
+            _assert_close(rows[0], wanted[SPARSE + 6])
+            _assert_close(rows[1], others[9])
+            assert np.abs(rows[2] - rows[0]).max() > 0.1, "the fork went another way"
+            sparse.save(tmp_path / "gpu.sala-state")
+            options = GenerationOptions(max_new_tokens=3, ignore_eos=True)
+            with gpu.generation(short[10:12], options, sequence=dense, spends=True) as answer:
+                assert list(answer.tokens()) == cpu.generate(short[:12], 3, ignore_eos=True)
+        assert_unused(gpu)
+    with cpu.restore(tmp_path / "gpu.sala-state") as continued:
+        found = continued.append([int(text[SPARSE + 7])])
+        _assert_close(found, wanted[SPARSE + 7])
+
+
+def test_bfloat16(load_gpu, load_golden, expected, tmp_path: Path):
+    golden, cpu = expected(NAME), load_golden(NAME, Precision.BFLOAT16)
+    text, short = golden["p0.input_ids"], golden["p1.input_ids"]
+    with cpu.sequence() as prepared, load_gpu(Precision.BFLOAT16) as gpu:
+        prepared.append(text[:SPARSE])
+        prepared.save(tmp_path / "cpu.sala-state")
+        with gpu.restore(tmp_path / "cpu.sala-state") as sparse, gpu.sequence() as dense:
+            np.testing.assert_array_equal(sparse.last_logits, prepared.last_logits)
+            dense.append(short[:3])
+            rows = gpu.decode([sparse, dense], [int(text[SPARSE]), int(short[3])])
+        rows -= golden["p0.prefill_logits"][SPARSE], golden["p1.prefill_logits"][3]
+        assert np.abs(rows).max() < NEAR * golden["p0.prefill_logits"].std()
+
+
+def _assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=LIMIT)
