@@ -8,6 +8,8 @@ Random weights; the tokens are random too. Whatever was computed is kept in --wo
 the prefill goes on from the last saved state. Beside the decode times stands the time that reading
 the added compressed keys takes at the bandwidth that was measured at the same length.
 
+On a machine with other work, `chrt -f 1` in front keeps that off the CPUs during the samples.
+
 --filled times decoding over caches of random numbers, which take seconds and not the hours of a
 prefill; such rows stand in a table of their own, and --until may then be short.
 """

@@ -12,12 +12,13 @@ from runtime.artifact.processor import processor_name
 
 
 def machine_document(packages: Sequence[str], threads: int) -> dict[str, Any]:
-    """Date, processor, CPUs, threads and versions."""
+    """Date, processor, CPUs, threads, whether these had the CPUs to themselves, and versions."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": processor_name(),
         "cpus": len(os.sched_getaffinity(0)),
         "threads": threads,
+        "real_time": os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR),
         "versions": {name: version(name) for name in packages},
     }
 
@@ -25,9 +26,10 @@ def machine_document(packages: Sequence[str], threads: int) -> dict[str, Any]:
 def machine_line(document: dict[str, Any]) -> str:
     """The same as a line for people."""
     versions = ", ".join(f"{name} {found}" for name, found in document["versions"].items())
+    priority = " of real-time priority" if document["real_time"] else ""
     return (
         f"{document['date']}, {document['processor']}, {document['cpus']} CPUs, "
-        f"{document['threads']} threads; {versions}"
+        f"{document['threads']} threads{priority}; {versions}"
     )
 
 

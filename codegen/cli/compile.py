@@ -80,7 +80,7 @@ _PATH = click.Path(path_type=Path)
     "--calibration-tokens",
     type=Tokens(),
     default=str(DEFAULT_TOKENS),
-    help="Tokens of the calibration text that are used, as one sequence.",
+    help="Tokens of the calibration text that are used, as one sequence; memory grows with them.",
 )
 @click.option(
     "--activation-order",

@@ -4,6 +4,7 @@ They are for capacity planning and measurements; a model of them computes noise.
 """
 
 import mmap
+from contextlib import suppress
 from math import prod
 from typing import Literal
 from zlib import crc32
@@ -94,13 +95,15 @@ class SeededTensors:
         fill = self._weights.fills[name]
         size = align(fill.spec.nbytes)
         try:
-            memory = mmap.mmap(-1, max(1, size))
+            memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except (OSError, ValueError, OverflowError) as error:
             raise ArtifactError(
                 f"the system refuses {size} bytes for a weight: {error}",
                 where=name,
                 fix="load on a machine with more memory",
             ) from error
+        with suppress(OSError, AttributeError):  # a kernel without huge pages
+            memory.madvise(mmap.MADV_HUGEPAGE)
         self.nbytes += size
         dtype = ElementType(_HELD[fill.element]).numpy
         flat = np.frombuffer(memory, dtype, prod(fill.shape))

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import runtime
+from benchmarks.machine import anonymous_bytes
 from codegen.cli.compile import command
 from runtime.artifact import Fill, SeededTensors, SeededWeights, open_artifact, widen_bfloat16
 from runtime.artifact.seeded import PERIOD, WARNING
@@ -41,6 +42,15 @@ def test_fills_have_their_spread_and_are_the_same_again():
     assert np.bincount(nibbles.reshape(-1), minlength=16).min() > 0.9 * nibbles.size / 16
     assert (first["scales"].view(np.float16) == 0.5).all()
     assert (first["ones"] == 1).all()
+
+
+def test_what_is_made_is_anonymous_memory():
+    fill = Fill(kind="bits", element="uint16", shape=(1 << 24,))
+    tensors = SeededTensors(SeededWeights(seed=0, fills={"w": fill}))
+    before = anonymous_bytes()
+    array = tensors.array("w")
+    assert tensors.nbytes == array.nbytes == 32 << 20
+    assert abs(anonymous_bytes() - before - array.nbytes) < 4 << 20
 
 
 def test_fills_that_make_no_sense_are_refused():

@@ -27,7 +27,7 @@ def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
     if target.has_avx512:
         tiled = target.has_amx_bf16
-        return Schedule(row_tile=4 if tiled else 16, widened=widens(target), tiled=tiled)
+        return Schedule(row_tile=4 if tiled else 8, widened=widens(target), tiled=tiled)
     return Schedule(row_tile=4, column_vectors=1, accumulators=4, widened=widens(target))
 
 

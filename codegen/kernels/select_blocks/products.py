@@ -14,15 +14,11 @@ from codegen.kernels.tir.builder import (
     lanes,
     let,
     loop,
-    prefetch,
     prefetch_far,
 )
 from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.tile import zero_tile
 from codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE, call, row_bytes
-
-NEAR = 8
-"""Packs from a line to the one that is brought into the first level meanwhile."""
 
 Place = tuple[Expr, Expr]
 """A page of compressed keys and a slot in it."""
@@ -95,7 +91,7 @@ class KeyProducts:
                 self.queries,
                 lambda i: (self.worker, (top + i) * padded(spec.head_dim)),
                 lambda j, d: element.operand(pool, page, self.head, d, left + j * LANES, 0),
-                lambda d: self._fetch(level, pool, here, ahead, d, top),
+                lambda d: self._fetch(level, pool, ahead, left, d, top),
             )
             return found
 
@@ -133,24 +129,19 @@ class KeyProducts:
         return page, let(slot % level.slots)
 
     def _fetch(
-        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Expr, pack: Expr, top: Expr
+        self, level: CompressedLevel, pool: Tensor, page: Expr, left: Expr, pack: Expr, top: Expr
     ) -> None:
-        """Emit prefetches: a share of the page `ahead`, and of the tile `here` some packs ahead.
+        """Emit the prefetch of a share of the next page's keys, while slot `left` of this one runs.
 
-        The processor's own prefetchers stop at 4 KiB and are lost in a tile, whose lines lie far
-        apart. A page is fetched in the order of its lines, which the tiles of this one share; the
-        row tiles of a product deal their lines out among themselves.
+        The processor's own prefetcher stops at 4 KiB. The tiles of a page and the row tiles of a
+        product each fetch the lines that follow those of the one before.
         """
-        page, left = here
         vectors, height = self.schedule.vectors(self.spec, level), self.schedule.height(self.spec)
         share = -(-vectors * height // self.schedule.rows(self.spec))
         packs = self.spec.head_dim // self.spec.element.pack
-        mine = top // height * share
-        first = left // LANES * packs + pack * vectors + mine
+        first = left // LANES + top // height * share
         for line in range(share):
-            self._fetch_line(level, pool, ahead, first + line)
-            slot = left + (mine + line) * LANES
-            prefetch(pool, page, self.head, pack + NEAR, slot, 0)
+            self._fetch_line(level, pool, page, (first + line) * packs + pack)
 
     def _fetch_line(self, level: CompressedLevel, pool: Tensor, page: Expr, line: Expr) -> None:
         """Emit the prefetch of a line of the keys of one head in a page: 16 packs."""

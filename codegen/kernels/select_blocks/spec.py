@@ -74,7 +74,7 @@ class Schedule:
     and head and page are whole tiles; `row_tile` heads take their exponentials at a time.
     """
 
-    row_tile: int = 16
+    row_tile: int = 8
     column_vectors: int = 4
     accumulators: int = 16
     widened: bool = False
