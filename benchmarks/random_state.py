@@ -10,7 +10,7 @@ from runtime.artifact.reader import open_artifact
 from runtime.regimes import Regime
 from runtime.saving import TOKENS_SECTION, model_digest
 from runtime.state_file import Section, StateHeader, replacing
-from runtime.state_layout import Part, parts_of
+from runtime.state_layout import Part, StateLayout
 
 PERIOD = 1 << 20
 """Numbers until the random ones repeat; odd, so that pages differ."""
@@ -22,7 +22,7 @@ def write_random_state(artifact: Path, path: Path, tokens: int) -> None:
     `Model.restore` of the artifact's model reads it. What the sparse layers choose is random, too.
     """
     opened = open_artifact(artifact)
-    parts = parts_of(opened.program, tokens)
+    parts = StateLayout(opened.program, "cpu").parts(tokens)
     model = opened.manifest.model
     header = StateHeader(
         model=model_digest(opened.manifest),
