@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.bandwidth import READ_BYTES
 from benchmarks.clean import Sample, sample, summarise
-from benchmarks.kernels.linear import READ_BYTES, aligned
+from benchmarks.kernels.linear_cases import aligned
 from benchmarks.threads import use_threads
 from codegen.kernels.attend_blocks import cpu as attend_blocks
 from codegen.kernels.select_blocks import cpu as select_blocks
@@ -164,7 +165,7 @@ class Kernels:
         return [self._control(case.tokens), integers(0, case.tokens), positions]
 
     def _select_works(self) -> None:
-        schedule = select_blocks.default_schedule(self._target)
+        schedule = select_blocks.default_schedule(SELECT, self._target)
         blocks = max(case.position for case in CASES) // BLOCK + 1
         pages = -(-blocks // 64)
         pools = [random_pool(pages, KV_HEADS, SIZE // 2, lv.slots, 2) for lv in SELECT.levels]
@@ -186,7 +187,7 @@ class Kernels:
             )
 
     def _attend_works(self) -> None:
-        schedule = attend_blocks.default_schedule(self._target)
+        schedule = attend_blocks.default_schedule(ATTEND, self._target)
         keys = random_pool(PAGES, KV_HEADS, SIZE // 2, BLOCK, 2)
         values = random_pool(PAGES, KV_HEADS, BLOCK // 2, SIZE, 2)
         random = np.random.default_rng(2)
@@ -239,7 +240,7 @@ def measure(kernels: Kernels, seconds: float) -> dict[str, list[Sample]]:
 
 def main() -> None:
     """Print the ceilings, then a line for each case."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Kernels of a sparse layer.")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--target", type=CpuTarget.parse, default=CpuTarget.host())
