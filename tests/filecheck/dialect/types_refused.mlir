@@ -48,7 +48,7 @@ func.func @f(%a: !sala.weight<[3], f32, #sala.layout<"diagonal">>) {
   return
 }
 // -----
-// REFUSE: a panel layout, and no other, has a positive number of rows
+// REFUSE: a layout of panels, and no other, has a positive number of rows
 func.func @f(%a: !sala.weight<[3], f32, #sala.layout<"panel">>) {
   return
 }
