@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from benchmarks.gpu.golden import DTYPES, PROMPTS
 from benchmarks.gpu.sizes import RELEASED
-from codegen.cli import sala_compile
+from codegen.cli.compile import command as sala_compile
 from passes.assign_precision import Precision
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.interpreter import ReferenceModel
