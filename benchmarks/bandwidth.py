@@ -6,8 +6,8 @@ The reader runs in a process of its own (`engines.Worker`), idle until it is ask
 from functools import partial
 from typing import Any
 
-from benchmarks.clean import summarise
 from benchmarks.engines import Worker
+from runtime.timing import summarise
 
 READ_BYTES = 512 << 20
 ROUNDS = 8

@@ -21,9 +21,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.clean import Sample, Summary, summarise
 from benchmarks.engines import RuntimeEngine, TorchEngine, Worker
 from codegen.cli.compile import command as sala_compile
+from runtime.timing import Sample, Summary, summarise
 from sala_ir.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"

@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.clean import Sample, sample
+from runtime.timing import Sample, sample
 
 
 class Engine(Protocol):

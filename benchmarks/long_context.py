@@ -29,12 +29,12 @@ from rich.console import Console
 
 import runtime
 from benchmarks.bandwidth import BandwidthProbe
-from benchmarks.clean import sample, summarise
 from benchmarks.long_decode import MARGIN, DecodeTimer
 from benchmarks.long_report import write_report
 from benchmarks.machine import anonymous_bytes, machine_document
 from codegen.cli.compile import command as sala_compile
 from runtime.cli.common import TOKENS
+from runtime.timing import sample, summarise
 from sala_ir.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"

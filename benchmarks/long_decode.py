@@ -9,10 +9,10 @@ from rich.console import Console
 
 import runtime
 from benchmarks.bandwidth import BandwidthProbe
-from benchmarks.clean import Sample, sample, summarise
 from benchmarks.random_state import write_random_state
 from runtime.artifact.reader import open_artifact
 from runtime.plan import Part, Sizes, token_parts
+from runtime.timing import Sample, sample, summarise
 
 MARGIN = 128
 """Tokens beyond the longest point, for the decoded ones."""

@@ -20,8 +20,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.clean import Sample, sample, summarise
 from benchmarks.kernels.linear_cases import CASES, Case, Work
+from runtime.timing import Sample, sample, summarise
 
 SETTLE_SECONDS = 0.002
 

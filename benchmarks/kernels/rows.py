@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tvm_ffi import from_dlpack
 
-from benchmarks.kernels.linear import aligned
+from benchmarks.kernels.linear_cases import aligned
 from codegen.kernels.elementwise import cpu as elementwise
 from codegen.kernels.embedding import cpu as embedding
 from codegen.kernels.norm_gate import cpu as norm_gate

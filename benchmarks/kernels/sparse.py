@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bandwidth import READ_BYTES
-from benchmarks.clean import Sample, sample, summarise
 from benchmarks.kernels.linear_cases import aligned
 from benchmarks.threads import use_threads
 from codegen.kernels.attend_blocks import cpu as attend_blocks
 from codegen.kernels.select_blocks import cpu as select_blocks
 from codegen.kernels.tir.element import Element
 from codegen.targets.cpu import CpuTarget, compile_functions
+from runtime.timing import Sample, sample, summarise
 
 Work = Callable[[], object]
 HEADS, KV_HEADS, SIZE, BLOCK, STRIDE = 32, 2, 128, 64, 16
