@@ -1,5 +1,6 @@
 """What this machine can do at most, measured by kernels that do nothing else."""
 
+from collections.abc import Callable
 from typing import Any
 
 from codegen.kernels.tir import vector
@@ -105,8 +106,31 @@ def multiply_add_kernel(target: CpuTarget) -> tuple[Any, int]:
 
 def pair_kernel(target: CpuTarget) -> tuple[Any, int]:
     """Build (control, result) and return the operations of one worker: pairs of 16-bit integers."""
+    kind = f"uint16x{2 * LANES}"
+
+    def dot(total: Expr, bits: Expr) -> Expr:
+        pairs = T.reinterpret(bits, dtype=kind)
+        return vector.dot_i16(total, pairs, pairs)
+
+    return _integer_kernel(target, "pairs", dot, 2)
+
+
+def byte_kernel(target: CpuTarget) -> tuple[Any, int]:
+    """Build (control, result) and return the operations of one worker: four bytes at a time."""
+
+    def dot(total: Expr, bits: Expr) -> Expr:
+        weights = T.reinterpret(bits, dtype=f"uint8x{4 * LANES}")
+        return vector.dot_bytes(total, weights, T.reinterpret(bits, dtype=f"int8x{4 * LANES}"))
+
+    return _integer_kernel(target, "bytes", dot, 4)
+
+
+def _integer_kernel(
+    target: CpuTarget, name: str, dot: Callable[[Expr, Expr], Expr], values: int
+) -> tuple[Any, int]:
+    """Sums of products of `values` integers that share 32 bits, in registers."""
     count = 24 if target.has_avx512 else 6
-    with kernel("pairs", target) as builder:
+    with kernel(name, target) as builder:
         control = builder.control()
         result = builder.tensor("result", ("results",), "float32")
 
@@ -115,17 +139,17 @@ def pair_kernel(target: CpuTarget) -> tuple[Any, int]:
             for cell in range(count):
                 sums[cell] = T.broadcast(T.int32(0), LANES)
             bits = T.reinterpret(result[worker * FLOATS_PER_WORKER], dtype="uint32")
-            factor = let(T.reinterpret(T.broadcast(bits, LANES), dtype=f"uint16x{2 * LANES}"))
+            factor = let(T.broadcast(bits, LANES))
             with loop(MULTIPLY_ADDS):
                 for cell in range(count):
-                    sums[cell] = vector.dot_i16(sums[cell], factor, factor)
+                    sums[cell] = dot(sums[cell], factor)
             floats = registers(count)
             for cell in range(count):
                 floats[cell] = T.Cast(vector.FLOATS, sums[cell])
             _keep(result, worker, floats, count)
 
         workers(builder, control, work)
-    return builder.function, 4 * LANES * count * MULTIPLY_ADDS
+    return builder.function, 2 * values * LANES * count * MULTIPLY_ADDS
 
 
 def tile_kernel(target: CpuTarget) -> tuple[Any, int]:

@@ -7,6 +7,7 @@ from tvm_ffi import from_dlpack
 
 from benchmarks.kernels.ceilings import (
     FLOATS_PER_WORKER,
+    byte_kernel,
     multiply_add_kernel,
     pair_kernel,
     read_kernel,
@@ -34,13 +35,14 @@ class OwnSide:
         target = self._target
         multiply_add, operations = multiply_add_kernel(target)
         pairs, pair_operations = pair_kernel(target)
+        bytes_of_four, byte_operations = byte_kernel(target)
         specs = {case.name: _spec(case) for case in CASES}
         families = {case.name: linear_integers if case.bits else linear for case in CASES}
         functions = {
             spec.symbol: families[name].build(spec, target) for name, spec in specs.items()
         }
         functions |= {"read": read_kernel(target, READ_BYTES // 64)}
-        functions |= {"multiply_add": multiply_add, "pairs": pairs}
+        functions |= {"multiply_add": multiply_add, "pairs": pairs, "bytes": bytes_of_four}
         module = compile_functions(functions, target)
         result = aligned((threads * FLOATS_PER_WORKER,), "float32")
         memory = aligned((READ_BYTES // 4,), "float32")
@@ -48,12 +50,14 @@ class OwnSide:
             "read": self._call(module["read"], 1, memory, result),
             "multiply_add": self._call(module["multiply_add"], 1, result),
             "pairs": self._call(module["pairs"], 1, result),
+            "bytes": self._call(module["bytes"], 1, result),
         }
         for case in CASES:
             spec = specs[case.name]
             self.works[case.name] = self._linear(module[spec.symbol], case, spec)
         self.scales = {"read": READ_BYTES, "multiply_add": operations * threads}
         self.scales["pairs"] = pair_operations * threads
+        self.scales["bytes"] = byte_operations * threads
         if target.has_amx_bf16:
             permit_tiles()
             tiles, operations = tile_kernel(target)
@@ -101,7 +105,8 @@ def _spec(case: Case) -> Any:
         "x_pitch": case.depth,
     }
     if case.bits:
-        return linear_integers.Spec(**values, bits=case.bits, group=case.group)
+        stored = {"bits": case.bits, "group": case.group, "x_bits": case.x_bits}
+        return linear_integers.Spec(**values, **stored)
     return linear.Spec(**values)
 
 
