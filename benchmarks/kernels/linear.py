@@ -4,8 +4,9 @@
 
 Each side runs in a process of its own, asked for samples in turn. One row of a matrix larger than
 the caches is compared with the bandwidth of memory, many rows with the rate of multiply-adds: of
-floats, of pairs of 16-bit integers where the weight is integers, and of tiles that stay in
-registers for bf16 where the processor has AMX. torch's integers of 4 bits have the same groups.
+floats, of pairs of 16-bit integers where the weight is integers, of bytes where x is too, and of
+tiles that stay in registers for bf16 where the processor has AMX. torch's integers of 4 bits have
+the same groups and an x of bf16; beside an x of bytes its 8-bit weights have one too.
 
     python -m benchmarks.kernels.linear --threads 1 --clock cpu
 
@@ -88,13 +89,14 @@ def main() -> None:
     }
     print(f"{options.threads} threads; memory is read at {ceilings['read']:.1f} GB/s, ", end="")
     print(f"multiply-adds run at {ceilings['multiply_add']:.0f} GF, ", end="")
-    print(f"those of pairs of 16-bit integers at {ceilings['pairs']:.0f} G", end="")
+    print(f"those of pairs of 16-bit integers at {ceilings['pairs']:.0f} G, ", end="")
+    print(f"of bytes at {ceilings['bytes']:.0f} G", end="")
     print(f", products of tiles at {ceilings['tiles']:.0f} GF" if "tiles" in ceilings else "")
     for case in CASES:
         own, torch = (summarise(samples[side, case.name]) for side in ("own", "torch"))
         rate, unit, ceiling = _rate(case, own.median, ceilings)
         print(
-            f"{case.name:26s} {own.median * 1e3:9.2f} ms {rate:7.1f} {unit:4s} "
+            f"{case.name:31s} {own.median * 1e3:9.2f} ms {rate:7.1f} {unit:4s} "
             f"{rate / ceiling:5.2f} of the ceiling; torch {torch.median * 1e3:9.2f} ms, "
             f"{torch.median / own.median:5.2f} x ours ({own}; torch {torch})"
         )
@@ -106,7 +108,7 @@ def _rate(case: Case, seconds: float, ceilings: dict[str, float]) -> tuple[float
         return case.bytes / seconds / 1e9, "GB/s", ceilings["read"]
     rate = case.operations / seconds / 1e9
     if case.bits:
-        return rate, "G", ceilings["pairs"]
+        return rate, "G", ceilings["pairs" if case.x_bits == 16 else "bytes"]
     best = "tiles" if case.kind == "bf16" and "tiles" in ceilings else "multiply_add"
     return rate, "GF", ceilings[best]
 
