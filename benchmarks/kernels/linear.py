@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.kernels.linear_cases import CASES, Case, Work
+from benchmarks.kernels.linear_cases import Case, Work, cases_with
 from runtime.timing import Sample, sample, summarise
 
 SETTLE_SECONDS = 0.002
@@ -34,13 +34,13 @@ def computed(work: Work) -> Sample:
     return Sample(time.process_time() - start, 0.0)
 
 
-def serve(side: str, threads: int, clock: str, pipe: Connection) -> None:
+def serve(side: str, threads: int, clock: str, cases: tuple[Case, ...], pipe: Connection) -> None:
     """Answer each name with a sample of its work, until None comes."""
     if side == "own":
         from benchmarks.kernels.linear_own import OwnSide as Side
     else:
         from benchmarks.kernels.linear_torch import TorchSide as Side
-    engine: Any = Side(threads)
+    engine: Any = Side(threads, cases)
     take = {"wall": sample, "cpu": computed}[clock]
     for work in engine.works.values():
         work()
@@ -51,7 +51,7 @@ def serve(side: str, threads: int, clock: str, pipe: Connection) -> None:
 
 
 def measure(
-    threads: int, seconds: float, clock: str
+    threads: int, seconds: float, clock: str, cases: tuple[Case, ...]
 ) -> tuple[dict[tuple[str, str], list[Sample]], Any]:
     """Samples of every case of both sides, taken in turn, and what the ceilings count."""
     spawn = get_context("spawn")
@@ -59,10 +59,10 @@ def measure(
     scales: dict[str, int] = {}
     for side in ("own", "torch"):
         pipes[side], theirs = spawn.Pipe()
-        spawn.Process(target=serve, args=(side, threads, clock, theirs), daemon=True).start()
+        spawn.Process(target=serve, args=(side, threads, clock, cases, theirs), daemon=True).start()
         scales |= pipes[side].recv()
     asked = [("own", name) for name in scales]
-    asked += [(side, case.name) for case in CASES for side in pipes]
+    asked += [(side, case.name) for case in cases for side in pipes]
     samples: dict[tuple[str, str], list[Sample]] = {each: [] for each in asked}
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -80,10 +80,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--cases", default="", help="only cases that have this in their names")
     options = parser.parse_args()
     if options.clock == "cpu" and options.threads != 1:
         parser.error("--clock cpu needs --threads 1")
-    samples, scales = measure(options.threads, options.seconds, options.clock)
+    cases = cases_with(options.cases)
+    samples, scales = measure(options.threads, options.seconds, options.clock, cases)
     ceilings = {
         name: scale / summarise(samples["own", name]).median / 1e9 for name, scale in scales.items()
     }
@@ -92,7 +94,7 @@ def main() -> None:
     print(f"those of pairs of 16-bit integers at {ceilings['pairs']:.0f} G, ", end="")
     print(f"of bytes at {ceilings['bytes']:.0f} G", end="")
     print(f", products of tiles at {ceilings['tiles']:.0f} GF" if "tiles" in ceilings else "")
-    for case in CASES:
+    for case in cases:
         own, torch = (summarise(samples[side, case.name]) for side in ("own", "torch"))
         rate, unit, ceiling = _rate(case, own.median, ceilings)
         print(

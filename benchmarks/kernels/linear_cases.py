@@ -77,6 +77,11 @@ CASES = (
 )
 
 
+def cases_with(text: str) -> tuple[Case, ...]:
+    """The cases whose names have `text` in them."""
+    return tuple(case for case in CASES if text in case.name)
+
+
 def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """A buffer of small values that starts at a page."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize

@@ -1,5 +1,6 @@
 """The kernels of this project, and what the machine can do at most, for the linear benchmark."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from benchmarks.kernels.ceilings import (
     read_kernel,
     tile_kernel,
 )
-from benchmarks.kernels.linear_cases import CASES, Case, Work, aligned, in_turn
+from benchmarks.kernels.linear_cases import Case, Work, aligned, in_turn
 from benchmarks.threads import use_threads
 from codegen.kernels.linear import cpu as linear
 from codegen.kernels.linear.layout import PANEL_ROWS, panel_shape
@@ -28,7 +29,7 @@ READ_BYTES = 512 << 20
 class OwnSide:
     """The kernels of this project, and the ceilings."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, cases: Sequence[Case]) -> None:
         """Compile everything for this machine."""
         use_threads(threads)
         self._threads, self._target = threads, CpuTarget.host()
@@ -36,8 +37,8 @@ class OwnSide:
         multiply_add, operations = multiply_add_kernel(target)
         pairs, pair_operations = pair_kernel(target)
         bytes_of_four, byte_operations = byte_kernel(target)
-        specs = {case.name: _spec(case) for case in CASES}
-        families = {case.name: linear_integers if case.bits else linear for case in CASES}
+        specs = {case.name: _spec(case) for case in cases}
+        families = {case.name: linear_integers if case.bits else linear for case in cases}
         functions = {
             spec.symbol: families[name].build(spec, target) for name, spec in specs.items()
         }
@@ -52,7 +53,7 @@ class OwnSide:
             "pairs": self._call(module["pairs"], 1, result),
             "bytes": self._call(module["bytes"], 1, result),
         }
-        for case in CASES:
+        for case in cases:
             spec = specs[case.name]
             self.works[case.name] = self._linear(module[spec.symbol], case, spec)
         self.scales = {"read": READ_BYTES, "multiply_add": operations * threads}

@@ -1,10 +1,10 @@
 """torch on the shapes of the linear benchmark: its linear, and its products with integers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks.kernels.linear_cases import CASES, Case, Work, in_turn
+from benchmarks.kernels.linear_cases import Case, Work, in_turn
 
 TYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
 VALUE = 0.0078125
@@ -16,11 +16,11 @@ class TorchSide:
     With an x of 8 bits that is rounded on the way, with one scale for all of it.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, cases: Sequence[Case]) -> None:
         """Make the operands."""
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            self.works = {case.name: _works(case) for case in CASES}
+            self.works = {case.name: _works(case) for case in cases}
         self.scales: dict[str, int] = {}
 
 

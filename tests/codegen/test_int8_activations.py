@@ -59,7 +59,9 @@ def reference(place: Path, activations: Activations) -> ReferenceModel:
     module = frontend.build_module(frontend.parse_config(checkpoint.config))
     passes = sala_pipeline(Precision.FLOAT32, accept_all, Quantization.INT4_G32, activations)
     run_pipeline(module, passes, stop_after="encode-weights")
-    rounding = [op for op in module.walk() if isinstance(op, LinearOp) and op.activation_group]
+    rounding = [
+        op for op in module.walk() if isinstance(op, LinearOp) and op.activation_group.value.data
+    ]
     assert bool(rounding) == (activations is Activations.INT8)
     return ReferenceModel(module, checkpoint)
 
@@ -120,10 +122,10 @@ def test_the_ceiling_of_bytes_comes_along(artifact):
     control[0], control[3] = 1, 1
     arrays = [aligned(array) for array in (control, np.zeros(READ_MULTIPLE, np.float32), result)]
     library = Library([built[Ceiling.INT8], built[Ceiling.INT16]], target)
-    library.call(Ceiling.INT8, *arrays)  # the bytes of 2.0 are 0, 0, 0, 64
+    library.call(Ceiling.INT8.value, *arrays)  # the bytes of 2.0 are 0, 0, 0, 64
     assert arrays[2][0] == OPERATIONS // (2 * 4) * 64 * 64
     arrays[2][0] = 2.0
-    library.call(Ceiling.INT16, *arrays)
+    library.call(Ceiling.INT16.value, *arrays)
     assert np.isfinite(arrays[2][0])
 
 
