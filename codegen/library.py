@@ -46,7 +46,8 @@ def _write_shared_object(
 ) -> TargetInfo:
     path = emit.library_name(lowered.name)
     specs = (dict(kernel.spec) for kernel in lowered.kernels)
-    integers = sorted({spec["x_bits"] for spec in specs if "x_bits" in spec})
+    found = {spec.get("x_bits") for spec in specs}
+    integers = sorted(bits for bits in found if isinstance(bits, int))
     with tempfile.TemporaryDirectory(prefix="sala-kernels-") as folder:
         library = Path(folder, "kernels.so")
         compile_library(functions, target, library)
