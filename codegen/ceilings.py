@@ -52,7 +52,7 @@ def ceiling_kernels(target: CpuTarget, instructions: Iterable[str]) -> dict[str,
 def read_kernel(target: CpuTarget) -> Any:
     """Build (control, memory, result): read all of the memory, as often as there are tokens."""
     with kernel(Ceiling.READ, target) as builder:
-        control, memory, result = _parameters(builder)
+        control, memory, result = parameters(builder)
         part = let(builder.capacity("floats") // (STREAMS * LANES))
 
         def work(worker: Expr, count: Expr) -> None:
@@ -68,7 +68,7 @@ def read_kernel(target: CpuTarget) -> Any:
 
             with loop(control.tokens):
                 shared(T.Cast("int32", part // CHUNK), worker, count, chunk)
-            _keep(result, worker, sums, 2 * STREAMS)
+            keep(result, worker, sums, 2 * STREAMS)
 
         workers(builder, control, work)
     return builder.function
@@ -79,7 +79,7 @@ def arithmetic_kernel(target: CpuTarget, element: Element = Element.F32) -> Any:
     count = 24 if target.has_avx512 else 6
     symbol = Ceiling.FLOAT32 if element is Element.F32 else Ceiling.BFLOAT16
     with kernel(symbol, target) as builder:
-        control, _, result = _parameters(builder)
+        control, _, result = parameters(builder)
 
         def work(worker: Expr, _: Expr) -> None:
             sums = registers(count).fill(count)
@@ -89,7 +89,7 @@ def arithmetic_kernel(target: CpuTarget, element: Element = Element.F32) -> Any:
             with loop(control.tokens), loop(OPERATIONS // (2 * LANES * element.pack * count)):
                 for cell in range(count):
                     sums[cell] = element.dot(sums[cell], factor, factor)
-            _keep(result, worker, sums, count)
+            keep(result, worker, sums, count)
 
         workers(builder, control, work)
     return builder.function
@@ -99,7 +99,7 @@ def tile_kernel(target: CpuTarget) -> Any:
     """Build (control, memory, result): products of tiles that the first cache holds."""
     with kernel(Ceiling.BFLOAT16, target) as builder:
         builder.require(*TILES)
-        control, _, result = _parameters(builder)
+        control, _, result = parameters(builder)
 
         def work(worker: Expr, _: Expr) -> None:
             def call(name: str, *arguments: Expr) -> None:
@@ -119,13 +119,14 @@ def tile_kernel(target: CpuTarget) -> Any:
     return builder.function
 
 
-def _parameters(builder: KernelBuilder) -> tuple[Control, Tensor, Tensor]:
+def parameters(builder: KernelBuilder) -> tuple[Control, Tensor, Tensor]:
+    """Declare what every ceiling takes."""
     control = builder.control()
     memory = builder.tensor("memory", ("floats",), "float32")
     return control, memory, builder.tensor("result", ("results",), "float32")
 
 
-def _keep(result: Tensor, worker: Expr, sums: Registers, count: int) -> None:
+def keep(result: Tensor, worker: Expr, sums: Registers, count: int) -> None:
     """Emit a use of the sums, so that nothing is left out."""
     whole = sums[0]
     for cell in range(1, count):
