@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu.sizes import Sizes
+from benchmarks.kernels.ggml_backend import TYPES
 from benchmarks.kernels.ggml_library import find_libraries
 from benchmarks.kernels.layer_stacks import KINDS, ROWS, matrices, work_name
 from benchmarks.kernels.linear_ggml_report import comparisons
-from benchmarks.kernels.linear_ggml_side import TYPES
 from runtime.errors import RequestError
 from runtime.timing import Sample
 
