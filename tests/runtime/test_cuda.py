@@ -174,7 +174,7 @@ def test_a_failing_gpu_breaks_the_sequences_of_the_call(
     drivers[0].fail = None
     one.truncate(0)
     one.append(IDS)
-    tokens = model._open().run_ahead(one, 3, iter([Draw(0, 1, 0, 0)] * 2), 1)
+    tokens = model._open().sampling.run_ahead(one, 3, iter([Draw(0, 1, 0, 0)] * 2), 1)
     monkeypatch.setattr(drivers[0], "wait", fail)  # what a launch did shows when it is awaited
     with pytest.raises(DeviceError, match="as asked"):
         next(tokens)
