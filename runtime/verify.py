@@ -30,12 +30,13 @@ from runtime.artifact import (
 from runtime.artifact.base import ALIGNMENT
 from runtime.artifact.golden import Argument
 from runtime.choose_device import choose_device
-from runtime.cpu.device import CpuDevice, default_threads
+from runtime.cpu.device import CpuDevice
 from runtime.device import POISON
 from runtime.errors import ArtifactError
 from runtime.loading import LoadRequest, plan_for
 from runtime.model import Model
 from runtime.targets import runnable_targets
+from runtime.threads import checked_threads
 
 
 class VectorKind(StrEnum):
@@ -98,7 +99,7 @@ def verify_artifact(
     if not (golden.models or golden.kernels):
         return VerifyReport(())
     stored = MappedTensors(artifact.path(GOLDEN_TENSORS_NAME))
-    workers = threads or default_threads()
+    workers = checked_threads(threads)
     runnable = runnable_targets(artifact)
     kernels = [
         _run_kernel(artifact, vector, stored, workers)

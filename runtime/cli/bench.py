@@ -5,16 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.common import (
-    TOKENS,
-    Several,
-    notes,
-    output,
-    print_json,
-    require_folder,
-    write_whole,
-)
+from runtime.cli.common import notes, output, print_json, require_folder, write_whole
 from runtime.errors import reported_as
+from runtime.option_types import THREADS, TOKENS, Several
 
 if TYPE_CHECKING:
     from runtime.bench.measure import Request
@@ -38,7 +31,7 @@ _PATH = click.Path(path_type=Path)
     metavar="NUMBER,...",
     help="Sequences that decode together.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
+@click.option("--threads", type=THREADS, help="[default: the CPUs of this process]")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
