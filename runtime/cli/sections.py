@@ -93,6 +93,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
         "warning": "" if manifest.seeded is None else WARNING,
         "quantized": str(manifest.quantization or ""),
         "text": _text_support(artifact),
+        "answers end": ", ".join(f"at token {end}" for end in manifest.model.eos_token_ids),
         "golden": manifest.golden.kind if manifest.golden else "none",
         "format": str(manifest.format),
         "made by": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
