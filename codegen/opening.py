@@ -7,7 +7,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from codegen.options import CompileOptions
 from codegen.plan import Source
-from codegen.texts import end_tokens
+from codegen.texts import check_tokenizer, end_tokens
 from passes.quantization import Quantization, quantized_tensors, store_as_integers
 from runtime.errors import RequestError
 from sala_ir.checkpoint import Checkpoint
@@ -17,7 +17,7 @@ from sala_ir.published import FIELD, PublishedIntegers, published_integers
 
 
 def open_source(options: CompileOptions, stack: ExitStack) -> Source:
-    """Read the configuration, the headers of the weights, and capture the graph."""
+    """Read the configuration, the headers of the weights and the tokenizer; capture the graph."""
     checkpoint = None
     if options.config_file is not None:
         place, raw = options.config_file, read_config(options.config_file)
@@ -31,6 +31,7 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         plain = {name: value for name, value in raw.items() if name != FIELD}
         config = frontend.parse_config(plain, file=str(place))
         ends = end_tokens(options.checkpoint, config.eos_token_id)
+        check_tokenizer(options.checkpoint)
         tensors = frontend.expected_tensors(config)
         published = published_integers(checkpoint, tensors)
         _check_tensors(checkpoint, tensors, published)

@@ -1,12 +1,29 @@
-"""What a checkpoint says about texts: the tokens that end an answer."""
+"""What a checkpoint says about texts: its tokenizer, and the tokens that end an answer."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.errors import ConfigError
+from runtime.errors import ArtifactError, CheckpointError, ConfigError
+from runtime.tokenizer import Tokenizer
 from sala_ir.frontends import read_config
 
 GENERATION_FILE = "generation_config.json"
+
+
+def check_tokenizer(directory: Path) -> None:
+    """Load the tokenizer of a checkpoint, if it has one; CheckpointError where it is damaged."""
+    if not Tokenizer.exists(directory):
+        return
+    try:
+        Tokenizer.from_files(directory)
+    except ArtifactError as error:
+        raise CheckpointError(
+            error.found,
+            where=error.where,
+            expected=error.expected,
+            fix="download the file again, or remove tokenizer.json: an artifact without it takes "
+            "and gives token ids",
+        ) from None
 
 
 def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:

@@ -45,7 +45,12 @@ class Tokenizer:
         try:
             core = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            raise ArtifactError(f"the tokenizer cannot be read: {error}", where=str(path)) from None
+            raise ArtifactError(
+                f"the tokenizer cannot be read: {error}",
+                where=str(path),
+                expected="a tokenizer as the library tokenizers writes it",
+                fix="compile again, from a checkpoint whose tokenizer.json is whole",
+            ) from None
         core.no_truncation()
         core.no_padding()
         return Tokenizer(core, read_config(directory))
@@ -124,10 +129,19 @@ def read_config(directory: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ArtifactError(f"this is not JSON: {error}", where=str(path)) from None
+        raise _unreadable_config(f"this is not JSON: {error}", path) from None
     if not isinstance(config, dict):
-        raise ArtifactError("the configuration is not a JSON object", where=str(path))
+        raise _unreadable_config("the configuration is not a JSON object", path)
     return config
+
+
+def _unreadable_config(found: str, path: Path) -> ArtifactError:
+    return ArtifactError(
+        found,
+        where=str(path),
+        expected="one JSON object",
+        fix=f"compile again, from a checkpoint whose {CONFIG_FILE} is whole",
+    )
 
 
 class StreamDecoder:

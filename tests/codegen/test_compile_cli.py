@@ -139,6 +139,8 @@ MISTAKES = {
     "an unknown mixer": (set_field(mixer_types=["minicpm4", "mamba"]), "mixer_types[1]"),
     "another model": (set_field(model_type="llama"), "model_type"),
     "an unsupported value": (set_field(hidden_act="gelu"), "hidden_act"),
+    "a broken tokenizer": (write("tokenizer.json", '{"version": "1.0"'), "tokenizer.json"),
+    "another file as tokenizer": (write("tokenizer.json", '{"model": {}}'), "tokenizer.json"),
     "a word as end": (
         write("generation_config.json", '{"eos_token_id": ["</s>"]}'),
         "generation_config.json: eos_token_id",

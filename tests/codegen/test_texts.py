@@ -1,4 +1,4 @@
-"""What a checkpoint says about texts: the tokens that end an answer."""
+"""What a checkpoint says about texts: the tokens that end an answer, and a tokenizer that loads."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 import runtime
-from codegen.texts import GENERATION_FILE, end_tokens
+from codegen.texts import GENERATION_FILE, check_tokenizer, end_tokens
 from runtime.artifact import open_artifact
-from runtime.errors import ConfigError
+from runtime.errors import CheckpointError, ConfigError
+from tests.support.tokenizers import byte_level
 
 CONFIGURED = (2, 3)
 
@@ -51,3 +52,30 @@ def test_its_tokens_end_an_answer(compiled):
             answers.append(model.generate(prompt, 40, temperature=2.0))
             assert answers[-1] == whole[: first + 1]
     assert max(map(len, answers)) > 1
+
+
+def test_a_tokenizer_that_loads_passes(tmp_path: Path):
+    check_tokenizer(tmp_path)
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    check_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", '{"model": {}}'),
+        ("tokenizer_config.json", "{"),
+        ("tokenizer_config.json", "[]"),
+    ],
+)
+def test_a_damaged_tokenizer_is_refused_with_what_to_do(tmp_path: Path, name: str, text: str):
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CheckpointError) as caught:
+        check_tokenizer(tmp_path)
+    error = caught.value
+    assert error.found
+    assert error.where == str(tmp_path / name)
+    assert error.expected is not None
+    assert "remove" in str(error.fix)
