@@ -1,11 +1,12 @@
 """Loading: sizes and budget first, memory afterwards."""
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.artifact import Artifact, Symbol, open_artifact
-from runtime.choose_device import choose_device
+from runtime.choose_device import choose_device, tuned_target
 from runtime.device import Advance, Device
 from runtime.errors import MemoryBudgetError, RequestError
 from runtime.model import Model
@@ -92,17 +93,16 @@ def load(
     )
     artifact = open_artifact(path, hash_weights=hash_weights)
     prefix = _prefix_options(artifact, request.prefix_bytes, snapshot_every)
+    if tuning is not None:
+        own = tuned_target(artifact, device, target)
+        artifact = with_tuning(artifact, own, Path(tuning))
     chosen = choose_device(artifact, device, target, request.threads)
-    try:
-        if tuning is not None:
-            artifact = with_tuning(artifact, chosen.target, Path(tuning))
-            chosen = choose_device(artifact, device, chosen.target, request.threads)
+    with ExitStack() as undo:
+        undo.callback(chosen.close)
         plan = plan_for(artifact, chosen, request)
         if prefix is not None:
             plan = with_prefix_cache(artifact, chosen, plan, prefix)
-    except BaseException:
-        chosen.close()
-        raise
+        undo.pop_all()
     return Model(
         artifact,
         plan,

@@ -1,5 +1,6 @@
 """Runs an artifact's golden vectors on this machine."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
@@ -148,7 +149,10 @@ def _run_model(
         chunk=None,
         sequences=1,
     )
-    plan = plan_for(artifact, device, request)
+    with ExitStack() as undo:
+        undo.callback(device.close)
+        plan = plan_for(artifact, device, request)
+        undo.pop_all()
     with Model(artifact, plan, device, poison=True) as model:
         found = model.logits(tokens)[len(tokens) - len(expected) :]
     difference, excess = compare(found, expected, absolute=vector.absolute, relative=0.0)
