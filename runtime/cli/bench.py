@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.common import notes, output, print_json, require_folder, write_whole
+from runtime.cli.common import notes, output, print_json, require_folder, write_text
 from runtime.errors import reported_as
 from runtime.option_types import THREADS, TOKENS, Several
 
@@ -82,9 +82,9 @@ def _bench(options: dict[str, Any]) -> None:
         profile = Profile(bench.model.artifact.program, bench.target, bench.costs, bench.recordings)
     if options["profile"] is not None:
         document["profile"] = report.profile_document(profile, bench.ceilings)
-        write_whole(options["profile"], report.compact(profile.trace()))
+        write_text(options["profile"], report.compact(profile.trace()))
     if options["plot"] is not None:
-        write_whole(options["plot"], rates_svg(document))
+        write_text(options["plot"], rates_svg(document))
     if options["as_json"]:
         print_json(document)
         return

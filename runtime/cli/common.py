@@ -1,15 +1,14 @@
 """What the commands share: where they print, the look of tables, files that they write."""
 
 import json
-import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from runtime.artifact.staging import write_whole
 from runtime.errors import RequestError
 
 
@@ -48,15 +47,11 @@ def require_folder(path: Path | None) -> None:
         )
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a file that is there whole or, with a RequestError, as it was before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path.absolute(), text.encode())
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise RequestError(
             f"the file cannot be written: {error.strerror}",
             where=str(path),
