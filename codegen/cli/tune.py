@@ -29,7 +29,11 @@ _PATH = click.Path(path_type=Path)
     default=600.0,
     help="About how long to search; what is not finished then goes on with the next call.",
 )
-@click.option("--threads", type=THREADS, help="[default: the CPUs of this process]")
+@click.option(
+    "--threads",
+    type=THREADS,
+    help="Threads of the kernels, two for each CPU at most.  [default: the CPUs of this process]",
+)
 @click.option(
     "--length",
     type=TOKENS,

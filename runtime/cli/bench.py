@@ -31,7 +31,11 @@ _PATH = click.Path(path_type=Path)
     metavar="NUMBER,...",
     help="Sequences that decode together.",
 )
-@click.option("--threads", type=THREADS, help="[default: the CPUs of this process]")
+@click.option(
+    "--threads",
+    type=THREADS,
+    help="Threads of the kernels, two for each CPU at most.  [default: the CPUs of this process]",
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),

@@ -81,7 +81,11 @@ if TYPE_CHECKING:
     help="cpu, cuda or the number of a GPU, cuda:1.  "
     "[default: cpu, if the artifact has code for one]",
 )
-@click.option("--threads", type=THREADS, help="[default: the CPUs of this process]")
+@click.option(
+    "--threads",
+    type=THREADS,
+    help="Threads of the kernels, two for each CPU at most.  [default: the CPUs of this process]",
+)
 @click.option(
     "--json",
     "as_json",
