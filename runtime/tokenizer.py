@@ -81,8 +81,7 @@ class Tokenizer:
 
     def special_text(self, name: str) -> str | None:
         """The text of the special token `name`, such as `bos_token`, if there is one."""
-        entry = self.config.get(name)
-        return entry.get("content") if isinstance(entry, dict) else entry
+        return special_text(self.config, name)
 
     def _around(self) -> tuple[list[int], list[int]] | None:
         """Ids before and after a text as tokenizer_config.json says; None where it says nothing.
@@ -119,6 +118,12 @@ def _require_characters(text: str) -> None:
             where=f"character {error.start} of the text",
             fix="give the text in UTF-8",
         ) from None
+
+
+def special_text(config: dict[str, Any], name: str) -> str | None:
+    """The text of the special token `name` in a tokenizer_config.json, if it names one."""
+    entry = config.get(name)
+    return entry.get("content") if isinstance(entry, dict) else entry
 
 
 def read_config(directory: Path) -> dict[str, Any]:
