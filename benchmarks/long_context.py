@@ -35,7 +35,7 @@ from benchmarks.long_decode import DecodeTimer
 from benchmarks.long_report import write_report
 from benchmarks.machine import anonymous_bytes, machine_document
 from codegen.cli.compile import command as sala_compile
-from runtime.cli.common import TOKENS
+from runtime.option_types import TOKENS
 from runtime.timing import sample, summarise
 from sala_ir.random_checkpoint import write_random_checkpoint
 
