@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.machine import machine_line
 from benchmarks.markdown import table
-from runtime.cli.common import write_whole
+from runtime.artifact.staging import write_whole
 
 BF16, EAGER, COMPILED = "bf16", "torch eager", "torch.compile"
 
@@ -50,7 +50,7 @@ class Record:
     def save(self) -> None:
         """Write it whole or not at all."""
         values = {name: getattr(self, name) for name in ("asked", "lengths", "first_calls")}
-        write_whole(self.path, json.dumps(values))
+        write_whole(self.path, json.dumps(values).encode())
 
     def document(self, prompts: Sequence[int]) -> dict[str, Any]:
         """What the report is made from; every row has its ratios."""

@@ -24,11 +24,12 @@ from benchmarks.cpu_table_report import write_report
 from benchmarks.machine import machine_document
 from benchmarks.random_state import write_random_state
 from codegen.cli.compile import command as sala_compile
+from runtime.artifact.staging import write_whole
 from runtime.bench.ceilings import CeilingProbe
 from runtime.bench.costs import CostModel, Live
 from runtime.bench.measure import Bench, Row
 from runtime.cli.bench_report import bench_document
-from runtime.cli.common import TOKENS, Several, write_whole
+from runtime.option_types import TOKENS, Several
 from runtime.targets import choose_target
 from runtime.timing import Sample, sample, summarise
 
@@ -99,7 +100,7 @@ def main(
             for context in missing:
                 run = {"context": context} | _measure(model, context, wanted, work, console)
                 runs.append(run)
-                write_whole(record, json.dumps(runs))
+                write_whole(record, json.dumps(runs).encode())
     shown = [run for run in runs if run["threads"] in threads and run["context"] in contexts]
     shown.sort(key=lambda run: (run["threads"], run["context"]))
     document = machine_document(PACKAGES, max(threads)) | {"quantize": quantize, "runs": shown}

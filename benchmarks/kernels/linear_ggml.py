@@ -24,8 +24,8 @@ from benchmarks.kernels.linear_ggml_report import comparisons, write_report
 from benchmarks.kernels.sides import Samples, Side, SideProcess, take_turns
 from benchmarks.machine import machine_document
 from runtime.artifact.ceilings import Ceiling
-from runtime.cli.common import Several
 from runtime.errors import reported_as
+from runtime.option_types import Several
 from runtime.timing import summarise
 
 RESULTS = Path(__file__).parents[1] / "results"
