@@ -17,7 +17,7 @@ import argparse
 import os
 from functools import partial
 
-from benchmarks.kernels.linear_cases import CASES, PAIRS, Case
+from benchmarks.kernels.linear_cases import BYTES, CASES, PAIRS, Case
 from benchmarks.kernels.sides import Samples, Side, SideProcess, take_turns
 from runtime.artifact.ceilings import Ceiling
 from runtime.timing import summarise
@@ -71,7 +71,8 @@ def main() -> None:
         f"{options.threads} threads; memory is read at {ceilings[Ceiling.READ]:.1f} GB/s, ", end=""
     )
     print(f"multiply-adds run at {ceilings[Ceiling.FLOAT32]:.0f} GF, ", end="")
-    print(f"those of pairs of 16-bit integers at {ceilings[PAIRS]:.0f} G", end="")
+    print(f"those of pairs of 16-bit integers at {ceilings[PAIRS]:.0f} G, ", end="")
+    print(f"of four bytes at {ceilings[BYTES]:.0f} G", end="")
     bfloat16 = ceilings.get(Ceiling.BFLOAT16)
     print(f", products of bfloat16 at {bfloat16:.0f} GF" if bfloat16 else "")
     for case in CASES:
@@ -90,7 +91,7 @@ def _rate(case: Case, seconds: float, ceilings: dict[str, float]) -> tuple[float
         return case.bytes / seconds / 1e9, "GB/s", ceilings[Ceiling.READ]
     rate = case.operations / seconds / 1e9
     if case.bits:
-        return rate, "G", ceilings[PAIRS]
+        return rate, "G", ceilings[BYTES if case.x_bits == 8 else PAIRS]
     floats = ceilings[Ceiling.FLOAT32]
     return rate, "GF", ceilings.get(Ceiling.BFLOAT16, floats) if case.kind == "bf16" else floats
 
