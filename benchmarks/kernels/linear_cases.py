@@ -6,10 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 Work = Callable[[], object]
-PAIRS = "ceiling_pairs"
-"""Products of pairs of 16-bit integers: what bounds many rows of integer weights."""
-BYTES = "ceiling_bytes"
-"""Products of four bytes at a time: the same where rows become 8-bit integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +75,11 @@ CASES = (
     _integers(512, 4096, 4096, group=32, x_bits=8),
     *(_integers(rows, 4096, 4096, bits=8, x_bits=8) for rows in (1, 8, 512)),
 )
+
+
+def cases_with(text: str) -> tuple[Case, ...]:
+    """The cases whose names have `text` in them."""
+    return tuple(case for case in CASES if text in case.name)
 
 
 def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kernels.layer_stacks import KINDS, ROWS, stack, work_name
-from benchmarks.kernels.linear_cases import BYTES, PAIRS
 from benchmarks.kernels.sides import Samples
 from benchmarks.machine import machine_line
 from benchmarks.markdown import table
@@ -131,5 +130,5 @@ def _rate(run: dict[str, Any], row: dict[str, Any]) -> tuple[str, str]:
     if row["kind"] == "bf16":
         best = ceilings.get(Ceiling.BFLOAT16, floats)
     else:
-        best = ceilings[BYTES if row["kind"].endswith("int8-rows") else PAIRS]
+        best = ceilings[Ceiling.INT8 if row["kind"].endswith("int8-rows") else Ceiling.INT16]
     return f"{rate / 1e9:.0f} G/s", f"{rate / best:.2f}"

@@ -147,7 +147,7 @@ class CpuTarget:
                 "mcpu": self.processor,
                 "opt-level": 3,
                 "num-cores": 1,
-                "mattr": [f"-{name}" for name in sorted(masked)],
+                "mattr": [f"-{name}" for name in sorted(masked)] + x86.tuning(self.processor),
             }
         )
 

@@ -19,9 +19,10 @@ def round_activations(x: Array, *, group: int) -> Array:
     """
     xp = array_namespace(x)
     rows, columns = x.shape
-    padding = xp.zeros((rows, -columns % group), dtype=x.dtype)
+    groups = -(-columns // group)
+    padding = xp.zeros((rows, groups * group - columns), dtype=x.dtype)
     single = xp.astype(xp.concat([x, padding], axis=1), xp.float32)
-    blocks = xp.reshape(single, (rows, -1, group))
+    blocks = xp.reshape(single, (rows, groups, group))
     largest = xp.max(xp.abs(blocks), axis=-1, keepdims=True)
     bounded = xp.clip(largest, LEAST, None)
     levels = xp.asarray(LEVELS, dtype=xp.float32)
@@ -29,4 +30,4 @@ def round_activations(x: Array, *, group: int) -> Array:
     scale = bounded * xp.asarray(1.0 / LEVELS, dtype=xp.float32)
     scale = xp.where(xp.isfinite(largest), scale, xp.full_like(scale, float("nan")))
     values = xp.astype(integers, x.dtype) * xp.astype(scale, x.dtype)
-    return xp.reshape(values, (rows, -1))[:, :columns]
+    return xp.reshape(values, (rows, groups * group))[:, :columns]

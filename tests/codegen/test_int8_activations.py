@@ -8,12 +8,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 import runtime
+from codegen.ceilings import ceiling_kernels
 from codegen.cli.compile import command
+from codegen.targets.cpu import CpuTarget
 from passes.assign_precision import Precision
 from passes.pipeline import run_pipeline, sala_pipeline
 from passes.quantization import Quantization
 from passes.quantize_activations import Activations
 from runtime.artifact import open_artifact
+from runtime.artifact.ceilings import OPERATIONS, READ_MULTIPLE, RESULT_FLOATS, Ceiling
 from runtime.verify import verify_artifact
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.dialect import LinearOp
@@ -21,6 +24,7 @@ from sala_ir.frontends import frontend_for
 from sala_ir.interpreter import ReferenceModel
 from tests.passes.fakes import accept_all
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
+from tests.support.steps import Library, aligned
 
 CONFIG = tiny_config(mixers=(SPARSE, LIGHTNING))
 IDS = np.random.default_rng(4).integers(0, 131, 110).tolist()
@@ -55,7 +59,9 @@ def reference(place: Path, activations: Activations) -> ReferenceModel:
     module = frontend.build_module(frontend.parse_config(checkpoint.config))
     passes = sala_pipeline(Precision.FLOAT32, accept_all, Quantization.INT4_G32, activations)
     run_pipeline(module, passes, stop_after="encode-weights")
-    rounding = [op for op in module.walk() if isinstance(op, LinearOp) and op.activation_group]
+    rounding = [
+        op for op in module.walk() if isinstance(op, LinearOp) and op.activation_group.value.data
+    ]
     assert bool(rounding) == (activations is Activations.INT8)
     return ReferenceModel(module, checkpoint)
 
@@ -103,6 +109,24 @@ def test_the_effect_on_the_logits_is_reported(artifact):
     rounding = [entry for entry in kernels if "_int8_" in entry.name]
     assert rounding
     assert all(entry.difference < 1e-4 for entry in rounding)
+
+
+def test_the_ceiling_of_bytes_comes_along(artifact):
+    target = CpuTarget.host()
+    manifest = open_artifact(artifact[0]).manifest
+    bits = {kernel.spec["x_bits"] for kernel in manifest.kernels if "x_bits" in kernel.spec}
+    assert bits == {8}
+    built = ceiling_kernels(target, target.instructions, (8, 16))
+    assert {Ceiling.INT8, Ceiling.INT16} <= set(built)
+    control, result = np.zeros(16, np.int32), np.full(RESULT_FLOATS, 2.0, np.float32)
+    control[0], control[3] = 1, 1
+    arrays = [aligned(array) for array in (control, np.zeros(READ_MULTIPLE, np.float32), result)]
+    library = Library([built[Ceiling.INT8], built[Ceiling.INT16]], target)
+    library.call(Ceiling.INT8.value, *arrays)  # the bytes of 2.0 are 0, 0, 0, 64
+    assert arrays[2][0] == OPERATIONS // (2 * 4) * 64 * 64
+    arrays[2][0] = 2.0
+    library.call(Ceiling.INT16.value, *arrays)
+    assert np.isfinite(arrays[2][0])
 
 
 def test_random_weights_have_no_effect_to_report(checkpoint, tmp_path):

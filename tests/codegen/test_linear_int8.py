@@ -1,5 +1,6 @@
 """The linear that rounds its input to 8 bits: exact for those integers, on every processor."""
 
+import re
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -139,20 +140,12 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
     assert (np.abs(stream[:5, :130] - expected) <= problem.bound + 1e-5).all()
 
 
-@pytest.mark.parametrize(
-    ("processor", "name", "instruction"),
-    [
-        ("alderlake", "zeros", "vpdpbusd"),
-        ("znver5", "view", "vpdpbusd"),
-        ("haswell", "zeros", "vpmaddubsw"),
-        ("x86-64", "zeros", "pmaddwd"),
-    ],
-)
-def test_compiles_for_other_processors(processor: str, name: str, instruction: str) -> None:
-    target, spec = CpuTarget(processor), SPECS[name]
+def test_bytes_of_avx_vnni_are_256_bits_wide() -> None:
+    target, spec = CpuTarget("alderlake"), SPECS["zeros"]
     module: Any = compile_functions({spec.symbol: build(spec, target, SMALL)}, target)
     text = module.mod.inspect_source("asm")
-    assert instruction in text
+    assert re.search(r"vpdpbusd\s[^\n]*%ymm", text)
+    assert "zmm" not in text
     assert "vpdpbusds" not in text
 
 

@@ -24,7 +24,6 @@ from codegen.kernels.tir.builder import (
 )
 from codegen.kernels.tir.ir import T
 
-INTEGERS = f"int32x{LANES}"
 TERM_STEP = 2.0**-15
 """Of the second of two integers that stand for a value, beside the first."""
 

@@ -27,7 +27,13 @@ class Weights:
     codes: Tensor
     scales: Tensor
     zeros: Tensor | None
-    unpacked: Tensor | None
+    room: Tensor | None
+
+    @property
+    def unpacked(self) -> Tensor:
+        """The part of a panel that a worker keeps unpacked."""
+        assert self.room is not None, "integers that are read as they are stored have no room"
+        return self.room
 
     @classmethod
     def declare(cls, builder: KernelBuilder, spec: Spec) -> tuple[Tensor, Tensor, Tensor | None]:
