@@ -3,6 +3,7 @@
 from typing import Any
 
 from codegen import emit
+from codegen.activations import activations_info
 from codegen.golden import write_golden
 from codegen.library import write_library
 from codegen.options import CompileOptions
@@ -29,7 +30,10 @@ def write_files(
     writer.write_bytes(PROGRAM_NAME, canonical_json(plan.program))
     writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
     digest = ""
-    contents: dict[str, Any] = {"seeded": seeded_weights(plan)} if options.is_random else {}
+    contents: dict[str, Any] = {}
+    if options.is_random:
+        contents["seeded"] = seeded_weights(plan)
+        contents["activations"] = activations_info(options, plan.targets, None)
     if not options.is_random:
         digest, contents = _write_weights(writer, plan, options, progress)
     source = plan.source
@@ -64,6 +68,11 @@ def _write_weights(
             )
         with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
             digest = checkpoint.digest(advance)
-        golden = write_golden(writer, plan, options, weights.source, progress)
-        quantization = quantization_info(plan.source, options, weights)
-    return digest, {"weight_files": files, "golden": golden, "quantization": quantization}
+        golden, effect = write_golden(writer, plan, options, weights.source, progress)
+        contents = {
+            "weight_files": files,
+            "golden": golden,
+            "quantization": quantization_info(plan.source, options, weights),
+            "activations": activations_info(options, plan.targets, effect),
+        }
+    return digest, contents

@@ -27,7 +27,13 @@ from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.shims import tile_shims
 from codegen.targets.cpu import CpuTarget
-from runtime.artifact.ceilings import OPERATIONS, READ_MULTIPLE, RESULT_FLOATS, Ceiling
+from runtime.artifact.ceilings import (
+    INTEGERS,
+    OPERATIONS,
+    READ_MULTIPLE,
+    RESULT_FLOATS,
+    Ceiling,
+)
 
 STREAMS = 4
 """Places at which each thread reads at once."""
@@ -35,24 +41,35 @@ CHUNK = READ_MULTIPLE // STREAMS // LANES
 """Vectors that a thread reads at each place before it moves on."""
 AHEAD = 32
 """Vectors between what is read and what is prefetched."""
+PACKS = {Ceiling.FLOAT32: 1, Ceiling.BFLOAT16: 2, Ceiling.INT16: 2, Ceiling.INT8: 4}
+"""Values that share 32 bits."""
+BY_BITS = {16: Ceiling.INT16, 8: Ceiling.INT8}
 TILE_STEP = 4 * 2 * 16 * 16 * 32
 """Operations of four products of tiles."""
 
 
-def ceiling_kernels(target: CpuTarget, instructions: Iterable[str]) -> dict[str, Any]:
-    """The kernels for a target by symbol; `instructions` are those that its own kernels need."""
+def ceiling_kernels(
+    target: CpuTarget, instructions: Iterable[str], integers: Iterable[int] = ()
+) -> dict[str, Any]:
+    """The kernels for a target by symbol.
+
+    `instructions` are those that the target's own kernels need, `integers` the bits of the
+    integers that they multiply.
+    """
     built = {Ceiling.READ: read_kernel(target), Ceiling.FLOAT32: arithmetic_kernel(target)}
     if set(TILES) <= set(instructions):
         built[Ceiling.BFLOAT16] = tile_kernel(target)
     elif target.has_fast_bf16_dot:
-        built[Ceiling.BFLOAT16] = arithmetic_kernel(target, Element.BF16)
+        built[Ceiling.BFLOAT16] = arithmetic_kernel(target, Ceiling.BFLOAT16)
+    for kind in (BY_BITS[bits] for bits in integers):
+        built[kind] = arithmetic_kernel(target, kind)
     return {ceiling.value: function for ceiling, function in built.items()}
 
 
 def read_kernel(target: CpuTarget) -> Any:
     """Build (control, memory, result): read all of the memory, as often as there are tokens."""
     with kernel(Ceiling.READ, target) as builder:
-        control, memory, result = parameters(builder)
+        control, memory, result = _parameters(builder)
         part = let(builder.capacity("floats") // (STREAMS * LANES))
 
         def work(worker: Expr, count: Expr) -> None:
@@ -68,38 +85,56 @@ def read_kernel(target: CpuTarget) -> Any:
 
             with loop(control.tokens):
                 shared(T.Cast("int32", part // CHUNK), worker, count, chunk)
-            keep(result, worker, sums, 2 * STREAMS)
+            _keep(result, worker, sums, 2 * STREAMS)
 
         workers(builder, control, work)
     return builder.function
 
 
-def arithmetic_kernel(target: CpuTarget, element: Element = Element.F32) -> Any:
+def arithmetic_kernel(target: CpuTarget, kind: Ceiling = Ceiling.FLOAT32) -> Any:
     """Build (control, memory, result): dot products of registers, as many as hide their latency."""
     count = 24 if target.has_avx512 else 6
-    symbol = Ceiling.FLOAT32 if element is Element.F32 else Ceiling.BFLOAT16
-    with kernel(symbol, target) as builder:
-        control, _, result = parameters(builder)
+    with kernel(kind, target) as builder:
+        control, _, result = _parameters(builder)
 
         def work(worker: Expr, _: Expr) -> None:
-            sums = registers(count).fill(count)
+            is_integer = kind in INTEGERS
+            sums = registers(count, "int32" if is_integer else "float32")
+            for cell in range(count):
+                sums[cell] = T.broadcast(T.int32(0), LANES) if is_integer else splat(0.0)
             factor = let(splat(result[worker * RESULT_FLOATS]))
-            if element is Element.BF16:
-                factor = let(T.reinterpret(factor, dtype=f"uint16x{2 * LANES}"))
-            with loop(control.tokens), loop(OPERATIONS // (2 * LANES * element.pack * count)):
+            with loop(control.tokens), loop(OPERATIONS // (2 * LANES * PACKS[kind] * count)):
                 for cell in range(count):
-                    sums[cell] = element.dot(sums[cell], factor, factor)
-            keep(result, worker, sums, count)
+                    sums[cell] = _dot(kind, sums[cell], factor)
+            floats = registers(count)
+            for cell in range(count):
+                floats[cell] = T.Cast(vector.FLOATS, sums[cell]) if is_integer else sums[cell]
+            _keep(result, worker, floats, count)
 
         workers(builder, control, work)
     return builder.function
+
+
+def _dot(kind: Ceiling, total: Expr, factor: Expr) -> Expr:
+    """The sum and the products of a vector with itself, its bits taken as the kind says."""
+    if kind is Ceiling.FLOAT32:
+        return Element.F32.dot(total, factor, factor)
+    if kind is Ceiling.INT8:
+        unsigned, signed = (
+            T.reinterpret(factor, dtype=f"{sign}int8x{4 * LANES}") for sign in ("u", "")
+        )
+        return vector.dot_bytes(total, unsigned, signed)
+    pairs = T.reinterpret(factor, dtype=f"uint16x{2 * LANES}")
+    if kind is Ceiling.INT16:
+        return vector.dot_i16(total, pairs, pairs)
+    return Element.BF16.dot(total, pairs, pairs)
 
 
 def tile_kernel(target: CpuTarget) -> Any:
     """Build (control, memory, result): products of tiles that the first cache holds."""
     with kernel(Ceiling.BFLOAT16, target) as builder:
         builder.require(*TILES)
-        control, _, result = parameters(builder)
+        control, _, result = _parameters(builder)
 
         def work(worker: Expr, _: Expr) -> None:
             def call(name: str, *arguments: Expr) -> None:
@@ -119,14 +154,13 @@ def tile_kernel(target: CpuTarget) -> Any:
     return builder.function
 
 
-def parameters(builder: KernelBuilder) -> tuple[Control, Tensor, Tensor]:
-    """Declare what every ceiling takes."""
+def _parameters(builder: KernelBuilder) -> tuple[Control, Tensor, Tensor]:
     control = builder.control()
     memory = builder.tensor("memory", ("floats",), "float32")
     return control, memory, builder.tensor("result", ("results",), "float32")
 
 
-def keep(result: Tensor, worker: Expr, sums: Registers, count: int) -> None:
+def _keep(result: Tensor, worker: Expr, sums: Registers, count: int) -> None:
     """Emit a use of the sums, so that nothing is left out."""
     whole = sums[0]
     for cell in range(1, count):

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from codegen.activations import check_targets, wide_note
 from codegen.build import write_files
 from codegen.disk import file_errors, require_temporary_room
 from codegen.emit import device_weight_bytes, weight_file_bytes
@@ -48,6 +49,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     """Compile as the options say. Raises SalaError for whatever the user can mend."""
     start = perf_counter()
     targets = parse_targets(options.targets)
+    check_targets(options, targets)
     if options.writes and any(target.kind == "cpu" for target in targets.values()):
         find_linker()
     with file_errors(), ExitStack() as stack:
@@ -62,6 +64,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
             summary["weights"] = weights_document(plan)
             summary |= memory_of(plan, options)
             summary["notes"] += [note for entry in lowered for note in entry.notes]
+            summary["notes"] += wide_note(options, targets)
             if options.output is not None and options.writes:
                 manifest = _write(options.output, plan, options, progress)
                 size = _bytes_in(options.output)
@@ -127,6 +130,8 @@ def _written_notes(manifest: Manifest) -> list[str]:
     notes = [] if manifest.seeded is None else [WARNING]
     if manifest.quantization is not None:
         notes.append(quantization_note(manifest.quantization))
+    if manifest.activations is not None:
+        notes.append(str(manifest.activations))
     return notes
 
 
@@ -143,6 +148,7 @@ def _summary(
         "attention": options.attention.value,
         "dtype": options.dtype.value,
         "quantization": options.quantization.value,
+        "activations": options.activations.value,
         "context": options.context,
         "chunk": options.chunk,
         "passes": [

@@ -9,9 +9,17 @@ from codegen.progress import Progress
 from codegen.vectors import kernel_vectors
 from codegen.vectors.tensors import TensorStore
 from passes.assign_precision import Precision
-from runtime.artifact import Golden, GoldenKind, KernelVector, ModelVector, canonical_json
+from runtime.artifact import (
+    ActivationEffect,
+    Golden,
+    GoldenKind,
+    KernelVector,
+    ModelVector,
+    canonical_json,
+)
 from runtime.artifact.writer import GOLDEN_NAME, GOLDEN_TENSORS_NAME, ArtifactWriter
-from sala_ir.interpreter import ReferenceModel, RowSource
+from sala_ir.dialect import LinearOp
+from sala_ir.interpreter import NewTokens, ReferenceModel, RowSource
 from sala_ir.reference import Rounding
 
 TOKENS = 12
@@ -26,8 +34,10 @@ def write_golden(
     options: CompileOptions,
     source: RowSource,
     progress: Progress,
-) -> GoldenKind:
-    """Write both golden files for the weights of `source`; what the logits come from.
+) -> tuple[GoldenKind, ActivationEffect | None]:
+    """Write both golden files for the weights of `source`.
+
+    Returns what the logits come from, and what integer activations change in them.
 
     The kernels' vectors are in the layouts of the CPU's kernels; a GPU is held to the logits.
     """
@@ -41,33 +51,75 @@ def write_golden(
                 kernels.append(vector)
                 advance(1)
     with progress.stage("golden logits by the reference"):
-        vocabulary = plan.source.config.vocab_size
-        model = _model_vector(plan.lowered[0], vocabulary, source, options, store)
+        model, effect = _model_vector(plan, source, options, store)
     golden = Golden(models=(model,), kernels=tuple(kernels))
     writer.write_bytes(GOLDEN_NAME, canonical_json(golden))
     with writer.tensors(GOLDEN_TENSORS_NAME, store.specs) as tensors:
         for name, values in store:
             tensors.write(name, values)
-    return GoldenKind(kind="reference")
+    return GoldenKind(kind="reference"), effect
 
 
 def _model_vector(
-    lowered: Lowered,
-    vocabulary: int,
-    source: RowSource,
-    options: CompileOptions,
-    store: TensorStore,
-) -> ModelVector:
-    """Seeded token ids and their logits, in float64 with the roundings of the graph."""
+    plan: Plan, source: RowSource, options: CompileOptions, store: TensorStore
+) -> tuple[ModelVector, ActivationEffect | None]:
+    """Seeded token ids and their logits, in float64 with the roundings of the graph.
+
+    Integer activations are none of these: what they change is allowed on top.
+    """
+    vocabulary = plan.source.config.vocab_size
     tokens = np.random.default_rng(0).integers(0, vocabulary, TOKENS)
-    reference = ReferenceModel(lowered.operations, source, Rounding.ROUNDED)
-    logits = np.asarray(reference.prefill(tokens.tolist()), np.float64)
+    logits, effect = _logits(plan, source, tokens.tolist())
     allowed = ALLOWED[options.dtype]
     if options.dtype is Precision.BFLOAT16:
         allowed *= float(logits.std())
-    return ModelVector(
+    if effect is not None:
+        allowed += effect.largest
+    vector = ModelVector(
         name=f"{TOKENS} tokens",
         token_ids=store.add("model/token_ids", tokens, "int32"),
         logits=store.add("model/logits", logits, "float32"),
         absolute=allowed,
     )
+    return vector, effect
+
+
+def _logits(
+    plan: Plan, source: RowSource, tokens: list[int]
+) -> tuple[np.ndarray, ActivationEffect | None]:
+    """The logits of the tokens, and what integer activations change in them.
+
+    Both are computed in one run, in which the tokens stand twice: reading the weights takes most
+    of the time.
+    """
+    rounding = next((entry for entry in plan.lowered if _rounds_activations(entry)), None)
+    lowered = rounding or plan.lowered[0]
+    reference = ReferenceModel(lowered.operations, source, Rounding.ROUNDED, wide_rows=len(tokens))
+    slots = (0,) if rounding is None else (0, 1)
+    found = reference.step([NewTokens(slot, tokens) for slot in slots])
+    logits = [np.asarray(rows, np.float64) for rows in found]
+    return logits[0], None if rounding is None else _effect(*logits)
+
+
+def _rounds_activations(lowered: Lowered) -> bool:
+    return any(
+        isinstance(op, LinearOp) and op.activation_group.value.data
+        for op in lowered.operations.walk()
+    )
+
+
+def _effect(wide: np.ndarray, rounded: np.ndarray) -> ActivationEffect:
+    """How far logits [tokens, vocabulary] move."""
+    moved = rounded - wide
+    changed = np.count_nonzero(wide.argmax(axis=1) != rounded.argmax(axis=1))
+    return ActivationEffect(
+        tokens=len(wide),
+        largest=_digits(np.abs(moved).max()),
+        rms=_digits(np.sqrt(np.mean(moved**2))),
+        deviation=_digits(wide.std()),
+        changed=int(changed),
+    )
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")

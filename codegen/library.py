@@ -38,19 +38,21 @@ def write_library(
         check_calls(program, lowered.name, kernels)
         if isinstance(target, CudaTarget):
             return _write_cubins(writer, lowered.name, target, kernels, advance)
-        return _write_shared_object(writer, lowered.name, target, kernels)
+        return _write_shared_object(writer, lowered, target, kernels)
 
 
 def _write_shared_object(
-    writer: ArtifactWriter, name: str, target: CpuTarget, functions: Mapping[str, Any]
+    writer: ArtifactWriter, lowered: Lowered, target: CpuTarget, functions: Mapping[str, Any]
 ) -> TargetInfo:
-    path = emit.library_name(name)
+    path = emit.library_name(lowered.name)
+    specs = (dict(kernel.spec) for kernel in lowered.kernels)
+    integers = sorted({spec["x_bits"] for spec in specs if "x_bits" in spec})
     with tempfile.TemporaryDirectory(prefix="sala-kernels-") as folder:
         library = Path(folder, "kernels.so")
         compile_library(functions, target, library)
         writer.copy_file(path, library)
         instructions = required_instructions(functions, target)
-        compile_library(ceiling_kernels(target, instructions), target, library)
+        compile_library(ceiling_kernels(target, instructions, integers), target, library)
         writer.copy_file(ceilings_path(path), library)
     return TargetInfo(
         library=path,

@@ -7,6 +7,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
+from codegen.activations import activations_for
 from codegen.options import CompileOptions
 from codegen.progress import Progress
 from codegen.sampling import chosen_kernel
@@ -83,7 +84,8 @@ def lower(
     """Take a copy of the captured module through the passes."""
     schedules, notes = _schedules(target, options)
     witness = _Witness(selector_for(target, schedules))
-    passes = sala_pipeline(options.dtype, witness.select, options.quantization)
+    activations = activations_for(target, options)
+    passes = sala_pipeline(options.dtype, witness.select, options.quantization, activations)
     module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
         recorder = RecordEach(lambda record: advance(1))

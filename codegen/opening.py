@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 from xdsl.dialects.builtin import ModuleOp
 
+from codegen.activations import check_integers
 from codegen.options import CompileOptions
 from codegen.plan import Source
 from codegen.texts import check_tokenizer, end_tokens
@@ -38,6 +39,7 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
     else:
         config = frontend.parse_config(raw, file=str(place))
         tensors = frontend.expected_tensors(config)
+    check_integers(options, published is not None)
     captured = frontend.build_module(config, options.attention)
     integers = _integers(captured, options, published)
     store_as_integers(captured, integers)

@@ -7,6 +7,7 @@ from pathlib import Path
 from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
+from passes.quantize_activations import Activations
 from runtime.errors import RequestError
 from sala_ir.frontends import AttentionMode
 
@@ -41,6 +42,7 @@ class CompileOptions:
     dtype: Precision = Precision.BFLOAT16
     attention: AttentionMode = AttentionMode.CONFIG
     quantization: Quantization = Quantization.NONE
+    activations: Activations = Activations.WIDE
     rounding: Rounding = Rounding.GPTQ
     calibration: Path | None = None
     calibration_tokens: int = DEFAULT_TOKENS

@@ -11,6 +11,7 @@ from codegen.assemble import Assembly, paging_of
 from codegen.lowering import Lowered
 from codegen.packing import PackedWeight
 from codegen.schedules import schedule_values
+from codegen.targets import Target
 from codegen.weight_table import WeightTable
 from runtime.artifact import KernelInfo, PassInfo, Program, Rejection
 from sala_ir.checkpoint import Checkpoint
@@ -56,6 +57,11 @@ class Plan:
         weights = self.weights.weights.values()
         order = list(dict.fromkeys(weight.readers for weight in weights))
         return tuple(sorted(weights, key=lambda weight: order.index(weight.readers)))
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """The targets by name."""
+        return {lowered.name: lowered.target for lowered in self.lowered}
 
     def stored_for(self, kind: str) -> tuple[PackedWeight, ...]:
         """The weights that targets of a kind read, in this order."""

@@ -30,6 +30,7 @@ class _FuseResidual(RewritePattern):
             scale=linear.scale.value.data,
             epilogue=linear.epilogue.data,
             extent=linear.extent.data,
+            activation_group=linear.activation_group.value.data,
             columns=columns_of(linear.result),
             element=element_of(op.result),
             layer=op.layer,

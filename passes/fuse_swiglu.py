@@ -39,6 +39,7 @@ class _FuseSwiglu(RewritePattern):
             bias=bias,
             epilogue=Epilogue.SWIGLU,
             extent=gate.extent.data,
+            activation_group=gate.activation_group.value.data,
             columns=columns_of(op.result),
             element=element_of(op.result),
             layer=op.layer,
@@ -55,7 +56,8 @@ def _may_interleave(gate: LinearOp, up: LinearOp) -> bool:
     )
     same_bias = _type_of(gate.bias) == _type_of(up.bias)
     same_weight = gate.weight.type == up.weight.type
-    return plain and same_bias and same_weight and gate.x is up.x and gate.extent == up.extent
+    same_x = gate.x is up.x and gate.activation_group == up.activation_group
+    return plain and same_bias and same_weight and same_x and gate.extent == up.extent
 
 
 def _type_of(value: SSAValue | None) -> object:

@@ -72,7 +72,7 @@ def _merge_key(op: LinearOp) -> tuple[Any, ...] | None:
         return None
     bias = None if op.bias is None else element_of(op.bias)
     kind = (weight.element_type, weight.encoding, bias, element_of(op.result))
-    return (op.x, op.layer, op.scale, op.extent, kind)
+    return (op.x, op.layer, op.scale, op.extent, op.activation_group, kind)
 
 
 def _feeds_swiglu(op: LinearOp) -> bool:
@@ -89,6 +89,7 @@ def _merged(siblings: list[LinearOp], rewriter: PatternRewriter) -> LinearOp:
         bias=_joined(biases, first, rewriter) if biases else None,
         scale=first.scale.value.data,
         extent=first.extent.data,
+        activation_group=first.activation_group.value.data,
         element=element_of(first.result),
         layer=first.layer,
     )

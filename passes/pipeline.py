@@ -17,6 +17,7 @@ from passes.merge_projections import MergeProjections
 from passes.open_attention import OpenAttention
 from passes.plan_intervals import PlanIntervals
 from passes.quantization import Quantization
+from passes.quantize_activations import Activations, QuantizeActivations
 from passes.quantize_weights import QuantizeWeights
 from passes.select_kernels import SelectKernels, Selector
 from passes.sink_row_selection import SinkRowSelection
@@ -29,12 +30,16 @@ Callback = Callable[[ModulePass | None, ModuleOp, ModulePass | None], None]
 
 
 def sala_pipeline(
-    dtype: Precision, selector: Selector, quantization: Quantization = Quantization.NONE
+    dtype: Precision,
+    selector: Selector,
+    quantization: Quantization = Quantization.NONE,
+    activations: Activations = Activations.WIDE,
 ) -> tuple[ModulePass, ...]:
     """All passes, in order."""
     return (
         AssignPrecision(dtype),  # where values are rounded to bf16
         QuantizeWeights(quantization, dtype),  # integers where the linears of layers bear it
+        QuantizeActivations(activations),  # bytes for linears whose weights are integers
         MergeProjections(),  # q | k | v | gate of one input and encoding: one linear
         FoldScales(),  # the scale of a residual branch into the linear at its end
         OpenAttention(),  # attention mixers into append, compress, select, attend

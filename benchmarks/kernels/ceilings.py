@@ -1,7 +1,6 @@
 """What this machine can do at most, for benchmarks that call kernels without the runtime.
 
-The kernels are those that artifacts bring (`codegen.ceilings`), and one more for products of
-16-bit integers, which the kernels for integer weights use.
+The kernels are those that artifacts bring (`codegen.ceilings`).
 """
 
 from typing import Any
@@ -10,12 +9,9 @@ import numpy as np
 from tvm_ffi import from_dlpack
 
 from benchmarks.bandwidth import READ_BYTES
-from benchmarks.kernels.linear_cases import PAIRS, Work, aligned
-from codegen.ceilings import ceiling_kernels, keep, parameters
+from benchmarks.kernels.linear_cases import Work, aligned
+from codegen.ceilings import BY_BITS, ceiling_kernels
 from codegen.kernels.linear.amx import INSTRUCTIONS as TILES
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, kernel, let, loop, registers, workers
-from codegen.kernels.tir.ir import T
 from codegen.targets.cpu import CpuTarget, compile_functions
 from runtime.artifact.ceilings import OPERATIONS, RESULT_FLOATS, Ceiling
 from runtime.artifact.processor import permit_tiles
@@ -31,8 +27,7 @@ class CeilingWorks:
         """Compile the kernels for this machine and touch the memory that is read."""
         if target.has_amx_bf16:
             permit_tiles()
-        functions = ceiling_kernels(target, TILES if target.has_amx_bf16 else ())
-        functions |= {PAIRS: pair_kernel(target)}
+        functions = ceiling_kernels(target, TILES if target.has_amx_bf16 else (), BY_BITS)
         if not arithmetic:
             functions = {Ceiling.READ.value: functions[Ceiling.READ]}
         module = compile_functions(functions, target)
@@ -48,30 +43,6 @@ class CeilingWorks:
             self.works[name] = _call(module[name], control, memory, result)
             reading = name == Ceiling.READ
             self.scales[name] = READ_BYTES if reading else OPERATIONS * times * threads
-
-
-def pair_kernel(target: CpuTarget) -> Any:
-    """Build (control, memory, result): products of pairs of 16-bit integers in registers."""
-    count = 24 if target.has_avx512 else 6
-    with kernel(PAIRS, target) as builder:
-        control, _, result = parameters(builder)
-
-        def work(worker: Expr, _: Expr) -> None:
-            sums = registers(count, "int32")
-            for cell in range(count):
-                sums[cell] = T.broadcast(T.int32(0), LANES)
-            bits = T.reinterpret(result[worker * RESULT_FLOATS], dtype="uint32")
-            factor = let(T.reinterpret(T.broadcast(bits, LANES), dtype=f"uint16x{2 * LANES}"))
-            with loop(control.tokens), loop(OPERATIONS // (4 * LANES * count)):
-                for cell in range(count):
-                    sums[cell] = vector.dot_i16(sums[cell], factor, factor)
-            floats = registers(count)
-            for cell in range(count):
-                floats[cell] = T.Cast(vector.FLOATS, sums[cell])
-            keep(result, worker, floats, count)
-
-        workers(builder, control, work)
-    return builder.function
 
 
 def _call(function: Any, *arrays: np.ndarray) -> Work:

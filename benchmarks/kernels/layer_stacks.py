@@ -19,17 +19,22 @@ class Kind:
     @property
     def name(self) -> str:
         """How the table names it."""
-        return f"int{self.case.bits}-g{self.case.group}" if self.case.bits else self.case.kind
+        case = self.case
+        rows = "-int8-rows" * (case.x_bits == 8)
+        return f"int{case.bits}-g{case.group}{rows}" if case.bits else case.kind
 
 
-def _integers(bits: int, group: int) -> Case:
-    return Case(0, 0, 0, "bf16", bits=bits, group=group)
+def _integers(bits: int, group: int, x_bits: int = 16) -> Case:
+    return Case(0, 0, 0, "bf16", bits=bits, group=group, x_bits=x_bits)
 
 
 KINDS = (
     Kind(_integers(4, 32), ("Q4_0", "Q4_K")),
     Kind(_integers(4, 128), ("Q4_0", "Q4_K")),
     Kind(_integers(8, 128), ("Q8_0",)),
+    Kind(_integers(4, 32, x_bits=8), ("Q4_0", "Q4_K")),
+    Kind(_integers(4, 128, x_bits=8), ("Q4_0", "Q4_K")),
+    Kind(_integers(8, 128, x_bits=8), ("Q8_0",)),
     Kind(Case(0, 0, 0, "bf16"), ("BF16",)),
 )
 """Peers have as many bits; Q4_0 has a scale for each 32 values and no zeros, like int4-g32."""

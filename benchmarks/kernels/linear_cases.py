@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 Work = Callable[[], object]
-PAIRS = "ceiling_pairs"
-"""Products of pairs of 16-bit integers: what bounds many rows of integer weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +13,7 @@ class Case:
     """x [rows, depth] times a weight [columns, depth], one of `copies` in turn.
 
     `kind` is how the weight is stored: bf16, f32, or integers of `bits` with a scale for each
-    `group`, which meet an x of bf16.
+    `group`, which meet an x of bf16. `x_bits` are those of the integers that x then becomes.
     """
 
     rows: int
@@ -25,11 +23,13 @@ class Case:
     copies: int = 1
     bits: int = 0
     group: int = 128
+    x_bits: int = 16
 
     @property
     def name(self) -> str:
         """How the table names it."""
         kind = f"int{self.bits}-g{self.group}" if self.bits else self.kind
+        kind += " int8" * (self.x_bits == 8)
         return f"{kind} {self.rows} x {self.depth} x {self.columns}"
 
     @property
@@ -44,9 +44,9 @@ class Case:
         return 2 * self.rows * self.depth * self.columns
 
 
-def _integers(rows: int, depth: int, columns: int, bits: int = 4, group: int = 128) -> Case:
+def _integers(rows: int, depth: int, columns: int, **stored: int) -> Case:
     copies = 1 if rows > 16 else 4
-    return Case(rows, depth, columns, "bf16", copies=copies, bits=bits, group=group)
+    return Case(rows, depth, columns, "bf16", copies=copies, **({"bits": 4} | stored))
 
 
 CASES = (
@@ -66,10 +66,20 @@ CASES = (
     _integers(1, 4096, 16384, bits=8),
     _integers(4, 4096, 16384),
     _integers(8, 4096, 16384),
+    _integers(512, 4096, 16384),
     _integers(512, 4096, 4096),
     _integers(512, 4096, 4096, group=32),
     _integers(512, 4096, 4096, bits=8),
+    *(_integers(rows, 4096, 16384, x_bits=8) for rows in (1, 4, 8, 512)),
+    *(_integers(rows, 4096, 4096, x_bits=8) for rows in (1, 4, 8, 512)),
+    _integers(512, 4096, 4096, group=32, x_bits=8),
+    *(_integers(rows, 4096, 4096, bits=8, x_bits=8) for rows in (1, 8, 512)),
 )
+
+
+def cases_with(text: str) -> tuple[Case, ...]:
+    """The cases whose names have `text` in them."""
+    return tuple(case for case in CASES if text in case.name)
 
 
 def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kernels.layer_stacks import KINDS, ROWS, stack, work_name
-from benchmarks.kernels.linear_cases import PAIRS
 from benchmarks.kernels.sides import Samples
 from benchmarks.machine import machine_line
 from benchmarks.markdown import table
@@ -62,8 +61,8 @@ def markdown(document: dict[str, Any]) -> str:
         "",
         f"All {document['weights'] / 1e6:.0f} M weights of {document['layers']} layers, "
         "one matrix behind the other. ggml's time is that of its best layout; its rows of x are "
-        "rounded to 8 bits, ours are bf16. Medians of clean samples where there are any. Made by "
-        "`python -m benchmarks.kernels.linear_ggml`.",
+        "rounded to 8 bits, ours too where the name has int8-rows, else they are bf16. Medians of "
+        "clean samples where there are any. Made by `python -m benchmarks.kernels.linear_ggml`.",
     ]
     if document["clock"] == "cpu":
         lines += ["", "Times are those that the processes computed, not those that passed."]
@@ -128,5 +127,8 @@ def _rate(run: dict[str, Any], row: dict[str, Any]) -> tuple[str, str]:
         return f"{rate / 1e9:.1f} GB/s", f"{rate / ceiling:.2f}"
     ceilings, rate = run["operations_per_second"], row["operations_per_second"]
     floats = ceilings[Ceiling.FLOAT32]
-    best = ceilings.get(Ceiling.BFLOAT16, floats) if row["kind"] == "bf16" else ceilings[PAIRS]
+    if row["kind"] == "bf16":
+        best = ceilings.get(Ceiling.BFLOAT16, floats)
+    else:
+        best = ceilings[Ceiling.INT8 if row["kind"].endswith("int8-rows") else Ceiling.INT16]
     return f"{rate / 1e9:.0f} G/s", f"{rate / best:.2f}"

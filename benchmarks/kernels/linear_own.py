@@ -79,7 +79,8 @@ def _spec(case: Case) -> Any:
         "x_pitch": case.depth,
     }
     if case.bits:
-        return linear_integers.Spec(**values, bits=case.bits, group=case.group)
+        stored = {"bits": case.bits, "group": case.group, "x_bits": case.x_bits}
+        return linear_integers.Spec(**values, **stored)
     return linear.Spec(**values)
 
 

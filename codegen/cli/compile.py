@@ -11,6 +11,7 @@ from codegen.options import CompileOptions, Rounding, WeightOrigin
 from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
+from passes.quantize_activations import Activations
 from runtime.errors import reported_as
 from runtime.option_types import TOKENS
 from sala_ir.frontends import AttentionMode
@@ -47,6 +48,13 @@ _PATH = click.Path(path_type=Path)
     default=Quantization.NONE.value,
     help="Store the linears of the layers as integers, each 32 or 128 values with a scale; output "
     "gates, q and k of the sparse layers, embedding and head keep --dtype.",
+)
+@click.option(
+    "--activations",
+    type=click.Choice([kind.value for kind in Activations]),
+    default=Activations.WIDE.value,
+    help="int8: on CPUs, linears whose weights are integers also round what they multiply them by "
+    "to 8 bits; faster, and less exact: the effect on the logits is reported.",
 )
 @click.option(
     "--rounding",
@@ -123,6 +131,7 @@ def _options(given: dict[str, Any]) -> CompileOptions:
         "dtype": Precision(given["dtype"]),
         "attention": AttentionMode(given["attention"]),
         "quantization": Quantization(given.pop("quantize")),
+        "activations": Activations(given["activations"]),
         "rounding": Rounding(given["rounding"]),
         "weights": WeightOrigin(given["weights"]),
         "targets": split_targets(given["targets"]),

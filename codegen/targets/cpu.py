@@ -115,6 +115,12 @@ class CpuTarget:
         return 512 if self.has_avx512 else 256 if "avx2" in flags else 128
 
     @property
+    def has_byte_dot(self) -> bool:
+        """Whether four products of bytes are added to 32 bits by one instruction of that width."""
+        flag = "avx512_vnni" if self.has_avx512 else "avx_vnni"
+        return flag in x86.required_flags(self.processor)
+
+    @property
     def has_f16c(self) -> bool:
         """Whether float16 is widened by an instruction."""
         return "f16c" in x86.required_flags(self.processor)
@@ -142,7 +148,7 @@ class CpuTarget:
                 "mcpu": self.processor,
                 "opt-level": 3,
                 "num-cores": 1,
-                "mattr": [f"-{name}" for name in sorted(masked)],
+                "mattr": [f"-{name}" for name in sorted(masked)] + x86.tuning(self.processor),
             }
         )
 

@@ -28,6 +28,8 @@ from runtime.artifact.gpu import (
     SlabsInfo,
 )
 from runtime.artifact.manifest import (
+    ActivationEffect,
+    ActivationsInfo,
     CalibrationInfo,
     FileInfo,
     FormatVersion,
@@ -76,6 +78,8 @@ __all__ = [
     "MODEL_PHASES",
     "PROGRAM_NAME",
     "SEEDED",
+    "ActivationEffect",
+    "ActivationsInfo",
     "ArgumentInfo",
     "ArgumentKind",
     "Artifact",

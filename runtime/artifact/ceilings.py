@@ -3,14 +3,14 @@
 They lie in a library of their own beside that of the target, `lib/cpu-ceilings.so`. All take
 (control, memory, result): the control tensor says by its tokens how often the work is repeated.
 The read kernel reads its memory once in each repetition; an arithmetic kernel has every worker do
-`OPERATIONS` floating-point operations, and does not touch its memory.
+`OPERATIONS` multiplications and additions, and does not touch its memory.
 """
 
 from enum import StrEnum
 from pathlib import PurePosixPath
 
 OPERATIONS = 600 << 16
-"""Floating-point operations of one worker in one repetition of an arithmetic kernel."""
+"""Multiplications and additions of one worker in one repetition of an arithmetic kernel."""
 READ_MULTIPLE = 4096
 """The memory of the read kernel has a multiple of so many floats."""
 RESULT_FLOATS = 1024
@@ -26,11 +26,16 @@ class Ceiling(StrEnum):
     """Multiply-adds of float32."""
     BFLOAT16 = "ceiling_bfloat16"
     """Products of bfloat16, where an instruction makes them faster than multiply-adds."""
+    INT16 = "ceiling_int16"
+    """Sums of products of pairs of 16-bit integers, where weights are integers."""
+    INT8 = "ceiling_int8"
+    """Sums of products of four bytes, where activations are integers of 8 bits."""
 
 
+INTEGERS = (Ceiling.INT16, Ceiling.INT8)
 ARITHMETIC = {
-    "float32": (Ceiling.FLOAT32,),
-    "bfloat16": (Ceiling.BFLOAT16, Ceiling.FLOAT32),
+    "float32": (Ceiling.FLOAT32, *INTEGERS),
+    "bfloat16": (Ceiling.BFLOAT16, Ceiling.FLOAT32, *INTEGERS),
 }
 """Element type of an artifact -> the kernels that may show its peak: that of the fastest."""
 

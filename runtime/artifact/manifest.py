@@ -8,7 +8,7 @@ from runtime.artifact.base import Frozen
 from runtime.artifact.seeded import SeededWeights
 
 MAJOR = 1
-MINOR = 1
+MINOR = 2
 
 
 class FormatVersion(Frozen):
@@ -106,6 +106,47 @@ class QuantizationInfo(Frozen):
         return f"{self.scheme} by GPTQ on {found.tokens} tokens of {found.origin}{order}"
 
 
+class ActivationEffect(Frozen):
+    """What integer activations change: logits of golden tokens, by the reference in float64.
+
+    `largest` and `rms` are differences between the logits with and without them, of which
+    `deviation` is the standard deviation; for `changed` of the `tokens` another token follows as
+    the likeliest.
+    """
+
+    tokens: PositiveInt
+    largest: float
+    rms: float
+    deviation: float
+    changed: NonNegativeInt
+
+
+class ActivationsInfo(Frozen):
+    """Which linears multiply integer weights by rounded activations: `scheme` is int8.
+
+    Those of the `targets` whose weights are integers, but for the roles in `wide`. `effect` is
+    None where no weights were there to tell.
+    """
+
+    scheme: str
+    targets: tuple[str, ...]
+    wide: tuple[str, ...]
+    effect: ActivationEffect | None = None
+
+    def __str__(self) -> str:
+        """What they change, in a line."""
+        place = f"{self.scheme} activations on {', '.join(self.targets)}"
+        found = self.effect
+        if found is None:
+            return f"{place}; their effect on the logits is not known"
+        unit = found.deviation
+        return (
+            f"{place} move the logits of {found.tokens} tokens by {found.rms / unit:.2%} of their "
+            f"standard deviation (RMS), {found.largest / unit:.2%} at most; another token becomes "
+            f"the likeliest behind {found.changed} of them"
+        )
+
+
 class FileInfo(Frozen):
     """Size in bytes and SHA-256 (lower-case hexadecimal) of a file."""
 
@@ -174,6 +215,7 @@ class Manifest(Frozen):
     weight_files: tuple[str, ...] = ()
     seeded: SeededWeights | None = None
     quantization: QuantizationInfo | None = None
+    activations: ActivationsInfo | None = None
     golden: GoldenKind | None = None
     passes: tuple[PassInfo, ...] = ()
     kernels: tuple[KernelInfo, ...] = ()

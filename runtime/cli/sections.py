@@ -92,6 +92,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
         "weights": f"{len(artifact.weights)} tensors, {format_bytes(artifact.weight_bytes)}",
         "warning": "" if manifest.seeded is None else WARNING,
         "quantized": str(manifest.quantization or ""),
+        "activations": str(manifest.activations or ""),
         "text": _text_support(artifact),
         "answers end": ", ".join(f"at token {end}" for end in manifest.model.eos_token_ids),
         "golden": manifest.golden.kind if manifest.golden else "none",

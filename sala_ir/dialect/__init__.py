@@ -18,7 +18,7 @@ from sala_ir.dialect.batch import MakeBatchOp
 from sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 from sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
 from sala_ir.dialect.kernel_call import BATCH_FIELDS, KernelCallOp
-from sala_ir.dialect.linear import SWIGLU_GROUP, LinearOp, SliceOp
+from sala_ir.dialect.linear import SWIGLU_GROUP, LinearOp, SliceOp, activation_group_for
 from sala_ir.dialect.mixers import (
     BlockSparseAttentionOp,
     LightningAttentionOp,
@@ -137,6 +137,7 @@ __all__ = [
     "WeightOp",
     "WeightType",
     "ZeroKind",
+    "activation_group_for",
     "activation_type",
     "attribute_of",
     "columns_of",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 from xdsl.dialects.builtin import StringAttr, f32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
@@ -28,6 +30,7 @@ from sala_ir.dialect.base import (
     SalaOp,
     columns_of,
     element_of,
+    encoding_of,
     layer_mark,
     require,
     require_columns,
@@ -39,6 +42,13 @@ from sala_ir.dialect.weights import round_up
 
 SWIGLU_GROUP = 16
 """Rows of gate, then of up, in the weight of a swiglu linear."""
+LONGEST_BLOCK = 128
+"""Values of x that share a scale at most: sums of their products with integers fit 32 bits."""
+
+
+def activation_group_for(group: int) -> int:
+    """Values of x that share a scale beside a weight whose groups have `group` values."""
+    return group if group <= LONGEST_BLOCK else gcd(group, LONGEST_BLOCK)
 
 
 @irdl_op_definition
@@ -47,7 +57,9 @@ class LinearOp(SalaOp):
 
     x [T, K], W [N, K], bias [N]. With the swiglu epilogue the rows of W (and bias) come from
     `interleave_weights` with group 16 and y has M columns, N = 2 * round_up(M, 16).
-    `extent` names the live count that gives the rows.
+    `extent` names the live count that gives the rows. With an `activation_group`, blocks of so
+    many values of a row of x become integers of 8 bits times a scale before the product
+    (`sala_ir.reference.activations`); W then is stored as integers.
     """
 
     name = "sala.linear"
@@ -59,6 +71,7 @@ class LinearOp(SalaOp):
     scale = opt_prop_def(FloatProperty, default_value=floating(1.0))
     epilogue = opt_prop_def(StringAttr, default_value=StringAttr(Epilogue.NONE.value))
     extent = opt_prop_def(StringAttr, default_value=StringAttr(Extent.TOKENS.value))
+    activation_group = opt_prop_def(IntegerProperty, default_value=integer(0))
     result = result_def(Activation)
 
     irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
@@ -78,6 +91,7 @@ class LinearOp(SalaOp):
         scale: float = 1.0,
         epilogue: str = Epilogue.NONE,
         extent: str = Extent.TOKENS,
+        activation_group: int = 0,
         columns: int | None = None,
         element: Attribute = f32,
         layer: int | None = None,
@@ -96,6 +110,7 @@ class LinearOp(SalaOp):
                 "scale": floating(scale),
                 "epilogue": StringAttr(str(epilogue)),
                 "extent": StringAttr(str(extent)),
+                "activation_group": integer(activation_group) if activation_group else None,
             },
             attributes=layer_mark(layer),
             result_types=[activation_type(columns, element)],
@@ -105,6 +120,7 @@ class LinearOp(SalaOp):
         """Weight, bias, residual and result fit each other and the epilogue."""
         require(self.epilogue.data in tuple(Epilogue), f'unknown epilogue "{self.epilogue.data}"')
         require(self.extent.data in tuple(Extent), f'unknown extent "{self.extent.data}"')
+        self._verify_activations()
         columns = columns_of(self.result)
         rows = columns
         if self.epilogue.data == Epilogue.SWIGLU:
@@ -114,6 +130,14 @@ class LinearOp(SalaOp):
             require_shape(self.bias, (rows,), "bias")
         if self.residual is not None:
             require_columns(self.residual, columns, "residual")
+
+    def _verify_activations(self) -> None:
+        group = self.activation_group.value.data
+        if group:
+            encoding = encoding_of(self.weight)
+            require(not encoding.is_plain, "activations of 8 bits need a weight of integers")
+            expected = activation_group_for(encoding.group.data)
+            require(group == expected, f"the activation group must be {expected}, not {group}")
 
 
 @irdl_op_definition

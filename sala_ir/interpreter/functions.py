@@ -152,6 +152,7 @@ class SalaFunctions(InterpreterFunctions):
         columns = dialect.columns_of(op.result)
         is_swiglu = op.parameters["epilogue"] == dialect.Epilogue.SWIGLU
         x, residual = value(op.x), value(op.residual)
+        x = self._numerics.activations(x, op.parameters["activation_group"])
         blocks = [reference.linear(x, block) for block in value.weight(op.weight).blocks()]
         y = linear_epilogue(
             array_namespace(x).concat(blocks, axis=1),

@@ -51,7 +51,8 @@ class ReferenceModel:
 
     `weights` gives tensors by their names in the checkpoint: a `Checkpoint`, a mapping, or a
     function. The module has the function `step`, or `prefill`, `decode` and `logits`. A sequence
-    is named by a slot, any integer. Values are those of `namespace`, computed in `dtype`.
+    is named by a slot, any integer. Values are those of `namespace`, computed in `dtype`. The first
+    `wide_rows` rows of a step stay as they are where the module rounds activations to integers.
     """
 
     module: ModuleOp
@@ -61,11 +62,19 @@ class ReferenceModel:
     dtype: Any = None
     device: Any = None
     lightning: LightningForm = LightningForm.CHUNKED
+    wide_rows: int = 0
     lengths: dict[int, int] = field(default_factory=dict, init=False)
     _states: dict[str, dict[int, Any]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        numerics = Numerics(self.rounding, self.namespace, self.dtype, self.device, self.lightning)
+        numerics = Numerics(
+            self.rounding,
+            self.namespace,
+            self.dtype,
+            self.device,
+            self.lightning,
+            self.wide_rows,
+        )
         self._functions = SalaFunctions(row_source(self.weights), numerics)
         self._interpreter = Interpreter(self.module)
         self._interpreter.register_implementations(FuncFunctions())

@@ -12,7 +12,15 @@ from xdsl.dialects.builtin import BFloat16Type, TensorType
 from xdsl.ir import Attribute
 
 from sala_ir.interpreter.weights import WeightValue
-from sala_ir.reference import LightningForm, Round, Rounding, exact, to_bfloat16, to_float32
+from sala_ir.reference import (
+    LightningForm,
+    Round,
+    Rounding,
+    exact,
+    round_activations,
+    to_bfloat16,
+    to_float32,
+)
 from sala_ir.reference.arrays import Array
 
 _SINGLE = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
@@ -23,7 +31,8 @@ class Numerics:
     """The namespace, element type and device of all values, and what the graph's types round.
 
     `namespace` is one of array-api-compat's, or any that follows the standard; `dtype` one of its
-    element types, float64 by default.
+    element types, float64 by default. The first `wide_rows` rows that a linear reads stay as they
+    are where the graph makes integers of them, so that one run shows what those cost.
     """
 
     rounding: Rounding = Rounding.EXACT
@@ -31,6 +40,7 @@ class Numerics:
     dtype: Any = None
     device: Any = None
     lightning: LightningForm = LightningForm.CHUNKED
+    wide_rows: int = 0
 
     @property
     def element(self) -> Any:
@@ -66,6 +76,14 @@ class Numerics:
     def operand_rounder(self, element: Attribute) -> Round:
         """What rounds q and the probabilities beside a cache of `element`: bfloat16 or nothing."""
         return self.rounder(element) if isinstance(element, BFloat16Type) else exact
+
+    def activations(self, x: Array, group: int) -> Array:
+        """What a linear makes of its rows: integers of 8 bits in groups, unless `group` is 0."""
+        if not group or self.wide_rows >= x.shape[0]:
+            return x
+        wide, rest = x[: self.wide_rows, :], x[self.wide_rows :, :]
+        rounded = round_activations(rest, group=group)
+        return array_namespace(x).concat([wide, rounded], axis=0) if self.wide_rows else rounded
 
     def rounded(self, kind: Attribute, value: Any) -> Any:
         """Round a result to its type, if that is a tensor of real numbers."""

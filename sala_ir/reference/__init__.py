@@ -5,6 +5,7 @@ namespace that differentiates, they differentiate. Section numbers in the docstr
 the description of MiniCPM-SALA that the project follows.
 """
 
+from sala_ir.reference.activations import round_activations
 from sala_ir.reference.attention import (
     SparseAttention,
     attend_blocks,
@@ -74,6 +75,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "rope_table",
+    "round_activations",
     "round_to_integers",
     "scale_and_zero",
     "scale_weight",

@@ -97,11 +97,16 @@ class Problem:
             self.residual[:rows] = random.standard_normal((rows, spec.residual_pitch))
 
     @property
+    def inputs(self) -> np.ndarray:
+        """What the weight is multiplied by, in float64."""
+        spec = self.spec
+        return exact(self.x[: self.rows, spec.x_start : spec.x_start + spec.depth])
+
+    @property
     def expected(self) -> np.ndarray:
         """The result in float64, without padding."""
         spec = self.spec
-        x = exact(self.x[: self.rows, spec.x_start : spec.x_start + spec.depth])
-        y = x @ self._rows.T
+        y = self.inputs @ self._rows.T
         if self.bias is not None:
             y = y + self.bias[: spec.rows]
         if spec.swiglu:

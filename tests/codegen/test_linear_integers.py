@@ -82,15 +82,20 @@ class IntegerProblem(Problem):
         self.parts = [aligned(part) for part in self.parts]
 
     @property
-    def bound(self) -> np.ndarray:
-        """How far the rounding of x and of float32 sums may take the result."""
-        spec = self.spec
-        x = exact(self.x[: self.rows, spec.x_start : spec.x_start + spec.depth])
+    def lost(self) -> np.ndarray:
+        """How far the rounding of x and of float32 sums may take each product."""
+        spec, x = self.spec, self.inputs
         missing = -spec.depth % spec.block
         blocks = np.pad(np.abs(x), [(0, 0), (0, missing)]).reshape(self.rows, -1, spec.block)
         largest = blocks.max(axis=2, initial=0).repeat(spec.block, axis=1)[:, : spec.depth]
         step = {BF16: 2.0**-16, F32: 2.0**-30}[spec.weight]
-        bound = (step * largest + 2.0**-20 * np.abs(x)) @ np.abs(self._rows).T
+        return step * largest + 2.0**-20 * np.abs(x)
+
+    @property
+    def bound(self) -> np.ndarray:
+        """How far that may take the result."""
+        spec, x = self.spec, self.inputs
+        bound = self.lost @ np.abs(self._rows).T
         if spec.swiglu:
             y = (x @ self._rows.T + self.bias[: spec.rows]).reshape(self.rows, -1, 2, 16)
             off = bound.reshape(self.rows, -1, 2, 16)

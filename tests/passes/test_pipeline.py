@@ -152,7 +152,8 @@ def test_stop_after_runs_no_further():
     assert seen == [
         (None, "assign-precision"),
         ("assign-precision", "quantize-weights"),
-        ("quantize-weights", "merge-projections"),
+        ("quantize-weights", "quantize-activations"),
+        ("quantize-activations", "merge-projections"),
         ("merge-projections", None),
     ]
 

@@ -59,7 +59,12 @@ def test_linear_infers_columns_from_the_weight() -> None:
     op.verify()
     assert op.result.type == activation_type(48, bf16)
     assert op.layer == 3
-    assert op.parameters == {"scale": 1.0, "epilogue": "none", "extent": "tokens"}
+    assert op.parameters == {
+        "scale": 1.0,
+        "epilogue": "none",
+        "extent": "tokens",
+        "activation_group": 0,
+    }
 
 
 @pytest.mark.parametrize(("inner", "rows"), [(24, 64), (16, 32), (1, 32), (33, 96)])

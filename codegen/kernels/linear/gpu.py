@@ -27,6 +27,8 @@ def rule(op: LinearOp, target: CudaTarget) -> KernelChoice | str:
     """Take a linear whose input has the element type of its weight's values."""
     if element(op.x) is not element(op.weight):
         return f"input is {element(op.x)}, weight {element(op.weight)}: they must be equal"
+    if op.activation_group.value.data:
+        return "the input is rounded to 8 bits, which no GPU kernel does"
     refusal = refuse_unless_float32(bias=op.bias, residual=op.residual)
     if refusal:
         return refusal

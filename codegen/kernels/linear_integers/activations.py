@@ -1,10 +1,10 @@
-"""Rows of x as 16-bit integers: every block of a row is q * 2^e, |q| < 2^15.
+"""Rows of x as integers: what is the same for integers of 16 and of 8 bits.
 
-The largest value of a block fills 15 bits, so that a bf16 value down to 2^-7 of it is exact, and
-no value is off by more than 2^-16 of the largest. float32 takes two integers, q + q' * 2^-15.
-A block with an infinity or NaN gets the scale NaN, and all outputs of its row become NaN.
+A block of a row, at most 128 values, gets a scale of its own. A block with an infinity or NaN
+gets the scale NaN, and all outputs of its row become NaN.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from codegen.kernels.linear.blocks import Part
@@ -17,39 +17,39 @@ from codegen.kernels.tir.builder import (
     Tensor,
     held,
     lanes,
-    let,
     loop,
     prefetch,
     registers,
     splat,
     when,
 )
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.ir import T, tirx
 
 MAGNITUDE = 0x7FFFFFFF
 INFINITY = 0x7F800000
 NOT_A_NUMBER = 0x7FC00000
-FIRST_EXPONENT = 14
-"""Biased exponent of the least maximum that fills 15 bits; smaller blocks use fewer."""
-LAST_EXPONENT = 268
-"""Biased exponents of a maximum and of the factor that brings it below 2^15 have this sum."""
-LARGEST = 32767.0
-TERM_BITS = 15
-"""Bits of a value that one integer holds, beside its sign."""
 ROUNDER = 1.5 * 2.0**23
 """Added to a float below 2^22, leaves its nearest integer in the low bits."""
 BITS = f"int32x{LANES}"
 
 
 @dataclass(frozen=True, slots=True)
-class Activations:
+class Activations(ABC):
     """Rows of x, and where a worker keeps them as integers with scales."""
 
     spec: Spec
     x: Tensor
     values: Tensor
     scales: Tensor
+
+    @abstractmethod
+    def write(
+        self, part: Part, row: Expr, index: Expr, values: Registers, magnitudes: Expr
+    ) -> None:
+        """Emit the integers of a block and what belongs to them.
+
+        `magnitudes` are the bits of the largest values without their signs, lane by lane.
+        """
 
     def prepare(self, part: Part) -> None:
         """Emit the integers of the rows of a part."""
@@ -71,12 +71,17 @@ class Activations:
         for block in range(first, spec.padded_depth // spec.block):
             index = held(block - part.first)
             with when(T.And(index >= 0, index < part.blocks)):
-                self.scales[part.worker, held(row * part.pitch + index)] = T.float32(0)
+                self.clear(part, row, index)
                 for term in range(spec.terms):
                     place = self.place(part, row * spec.terms + term, index)
                     for column in range(0, spec.block, LANES):
                         here = lanes(place + column)
-                        self.values[part.worker, here] = T.broadcast(T.uint16(0), LANES)
+                        zero = tirx.const(0, self.values.buffer.dtype)
+                        self.values[part.worker, here] = T.broadcast(zero, LANES)
+
+    def clear(self, part: Part, row: Expr, index: Expr) -> None:
+        """Emit what belongs to the integers of a block that are all 0."""
+        self.scales[part.worker, held(row * part.pitch + index)] = T.float32(0)
 
     def place(self, part: Part, row: Expr, block: Expr) -> Expr:
         """Where the integers of a block begin: row counts terms, block from the part's first."""
@@ -100,36 +105,13 @@ class Activations:
                 largest[0] = T.max(largest[0], magnitude)
             else:
                 values[i] = splat(0.0)
-        exponent = held(_exponent(largest[0]))
-        shift = held(T.max(exponent, FIRST_EXPONENT))
-        scale = T.Select(exponent < 255, (shift - FIRST_EXPONENT) << 23, NOT_A_NUMBER)
-        self.scales[part.worker, row * part.pitch + index] = T.reinterpret(scale, dtype="float32")
-        factor = let(splat(T.reinterpret((LAST_EXPONENT - shift) << 23, dtype="float32")))
-        for i in range(vectors):
-            values[i] = values[i] * factor
-        for term in range(spec.terms):
-            place = self.place(part, row * spec.terms + term, index)
-            for i in range(vectors):
-                self._round(values, i, held(place + i * LANES), part.worker)
-
-    def _round(self, values: Registers, index: int, place: Expr, worker: Expr) -> None:
-        """Emit a vector of integers, and leave 2^15 times what they miss of the values."""
-        if self.spec.weight is Element.F32:
-            values[index] = T.min(T.max(values[index], splat(-LARGEST)), splat(LARGEST))
-        rounded = registers(1)
-        rounded[0] = values[index] + splat(ROUNDER)
-        bits = T.reinterpret(rounded[0], dtype=f"uint32x{LANES}")
-        self.values[worker, lanes(place)] = T.Cast(vector.HALVES, bits)
-        if self.spec.weight is Element.F32:
-            missed = values[index] - (rounded[0] - splat(ROUNDER))
-            values[index] = missed * splat(2.0**TERM_BITS)
+        self.write(part, row, index, values, largest[0])
 
 
-def _exponent(magnitudes: Expr) -> Expr:
-    """The biased exponent of the largest of 16 magnitudes; 255 where one is infinite or NaN."""
+def largest_magnitude(magnitudes: Expr) -> Expr:
+    """The largest of 16 magnitudes as a float; infinite where one is infinite or NaN."""
     bounded = T.min(magnitudes, _integers(INFINITY))
-    largest = vector.largest(T.reinterpret(bounded, dtype=vector.FLOATS))
-    return T.reinterpret(largest, dtype="int32") >> 23
+    return vector.largest(T.reinterpret(bounded, dtype=vector.FLOATS))
 
 
 def _integers(value: int) -> Expr:

@@ -1,10 +1,11 @@
 """Sums of a linear with integer weights: exact in a block of the depth, then scaled."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Part, Tile
 from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear_integers.activations import TERM_BITS, Activations
+from codegen.kernels.linear_integers.activations import Activations
 from codegen.kernels.linear_integers.spec import Schedule, Spec
 from codegen.kernels.linear_integers.weights import Weights
 from codegen.kernels.tir import vector
@@ -17,19 +18,19 @@ from codegen.kernels.tir.builder import (
     lanes,
     let,
     loop,
-    prefetch,
     prefetch_far,
     registers,
     splat,
 )
 from codegen.kernels.tir.ir import T
 
-INTEGERS = f"int32x{LANES}"
+TERM_STEP = 2.0**-15
+"""Of the second of two integers that stand for a value, beside the first."""
 
 
 @dataclass(frozen=True, slots=True)
-class IntegerOperands:
-    """Rows of 16-bit integers times pairs of integer weights.
+class IntegerOperands(ABC):
+    """Rows of integers times integer weights.
 
     A block of the depth gives an exact 32-bit sum; the sums of blocks are scaled and added in
     float32, in ascending order. So rows have the same bits in any tile.
@@ -40,6 +41,22 @@ class IntegerOperands:
     activations: Activations
     weights: Weights
     sums: Tensor
+
+    @abstractmethod
+    def expand(self, part: Part, panel: Expr) -> None:
+        """Emit the preparation of a part of a panel."""
+
+    @abstractmethod
+    def multiply_stored(
+        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+    ) -> None:
+        """Emit the sums of block `index` of a part, with the weight as it is stored."""
+
+    @abstractmethod
+    def multiply_expanded(
+        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+    ) -> None:
+        """Emit the sums of block `index` of a part, with the weight as it was prepared."""
 
     @property
     def depth_blocks(self) -> int:
@@ -65,56 +82,16 @@ class IntegerOperands:
         first = ahead.first * (self.spec.block // self.spec.line)
         prefetch_far(self.weights.codes, ahead.panel, first, line * LANES, 0)
 
-    def expand(self, part: Part, panel: Expr) -> None:
-        """Emit the preparation of a part of a panel."""
-        self.weights.expand(part, panel)
-
     def add(self, tile: Tile, *, expanded: bool) -> None:
         """Emit sums += x W^T for a tile, with the weight as it is stored or as prepared."""
         rows = tile.rows * self.spec.terms
         width = self.schedule.blocks.vectors(rows)
-        accumulate = self._from_pairs if expanded else self._from_codes
+        multiply = self.multiply_expanded if expanded else self.multiply_stored
         with loop(PANEL_VECTORS // width) as turn, loop(tile.part.blocks) as index:
             vectors = [held(turn * width + n) for n in range(width)]
             sums = registers(rows * width, "int32")
-            for cell in range(rows * width):
-                sums[cell] = T.broadcast(T.int32(0), LANES)
-            accumulate(tile, index, vectors, sums)
+            multiply(tile, index, vectors, sums)
             self._scale(tile, index, vectors, sums)
-
-    def _from_pairs(self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers) -> None:
-        pairs = self.spec.block // 2
-        with loop(pairs) as pair:
-            words = [self.weights.pair(tile.part.worker, index * pairs + pair, j) for j in vectors]
-            self._multiply(tile, index, pair, words, sums)
-
-    def _from_codes(self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers) -> None:
-        spec, weights = self.spec, self.weights
-        lines = spec.block // spec.line
-        group = weights.group(index)
-        zeros = [weights.zero(tile.panel, group, j) for j in vectors]
-        with loop(lines) as step:
-            line = held(index * lines + step)
-            words = [weights.line(tile.panel, line, j) for j in vectors]
-            for j in vectors:
-                prefetch(weights.codes, tile.panel, line + self.schedule.blocks.ahead, j * LANES, 0)
-            for q in range(spec.lane):
-                pairs = [
-                    weights.unpack(word, q, zero) for word, zero in zip(words, zeros, strict=True)
-                ]
-                self._multiply(tile, index, step * spec.lane + q, pairs, sums)
-
-    def _multiply(
-        self, tile: Tile, index: Expr, pair: Expr, words: list[Expr], sums: Registers
-    ) -> None:
-        """Emit the products of a pair of columns of a block."""
-        for i in range(tile.rows * self.spec.terms):
-            row = tile.row * self.spec.terms + i
-            place = (row * tile.part.pitch + index) * self.spec.block + pair * 2
-            x = vector.spread_pair(self.activations.values, tile.part.worker, place)
-            for j, word in enumerate(words):
-                cell = i * len(words) + j
-                sums[cell] = vector.dot_i16(sums[cell], word, x)
 
     def _scale(self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers) -> None:
         """Emit the addition of a block's sums, scaled, to those before."""
@@ -129,7 +106,7 @@ class IntegerOperands:
                 value = T.Cast(vector.FLOATS, sums[cell])
                 if terms == 2:
                     low = T.Cast(vector.FLOATS, sums[cell + len(vectors)])
-                    value = vector.fma(low, splat(2.0**-TERM_BITS), value)
+                    value = vector.fma(low, splat(TERM_STEP), value)
                 here = lanes((tile.sums + i) * PANEL_ROWS + j * LANES)
                 self.sums[worker, here] = vector.fma(
                     value * scale, scales[n], self.sums[worker, here]

@@ -1,5 +1,6 @@
 """y = scale * epilogue(x W^T + bias) + residual, the weight stored as integers, on the CPU."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -8,12 +9,15 @@ from codegen.kernels.linear import cpu as plain
 from codegen.kernels.linear.blocks import Division
 from codegen.kernels.linear.epilogue import Epilogue, live_rows
 from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear_integers.activations import Activations
 from codegen.kernels.linear_integers.body import IntegerOperands
+from codegen.kernels.linear_integers.pair_activations import PairActivations
+from codegen.kernels.linear_integers.pairs import PairOperands
+from codegen.kernels.linear_integers.quad_activations import QuadActivations
+from codegen.kernels.linear_integers.quads import QuadOperands
 from codegen.kernels.linear_integers.spec import Schedule, Spec, default_schedule
 from codegen.kernels.linear_integers.weights import Weights
 from codegen.kernels.operands import element, indices_of, refuse_unless_float32, spec_values
-from codegen.kernels.tir.builder import Expr, kernel, let, workers
+from codegen.kernels.tir.builder import Expr, Tensor, kernel, let, workers
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.attributes import LayoutAttr
@@ -40,6 +44,7 @@ def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:
         bits=encoding.bits,
         group=encoding.group.data,
         stores_zeros=encoding.stores_zeros,
+        x_bits=8 if op.activation_group.value.data else 16,
     )
     operands = indices_of(op.operands, op.x, op.weight, op.bias, op.residual)
     parts = [f"in:1.{part.suffix}" for part in weight_parts(kind.with_layout(layout))]
@@ -58,13 +63,19 @@ def rule(op: LinearOp, target: CpuTarget) -> KernelChoice | str:
 
 
 def workspaces(spec: Spec, schedule: Schedule) -> tuple[Workspace, ...]:
-    """What a worker keeps: sums, x as integers and its scales, a part of a panel as pairs."""
-    return (
+    """What a worker keeps: sums, x as integers with scales and sums?, a part of a panel?."""
+    pairs = spec.x_bits == 16
+    found = [
         Workspace("sums", "float32", schedule.blocks.sums),
-        Workspace("x_values", "uint16", schedule.prepared_values(spec)),
+        Workspace("x_values", "uint16" if pairs else "int8", schedule.prepared_values(spec)),
         Workspace("x_scales", "float32", schedule.prepared_blocks(spec)),
-        Workspace("pairs", "uint16", schedule.panel_values(spec)),
-    )
+    ]
+    if not pairs:
+        found.append(Workspace("x_sums", "int32", schedule.prepared_blocks(spec)))
+    if spec.expands:
+        kind = "uint16" if pairs else "uint8"
+        found.append(Workspace("unpacked", kind, schedule.panel_values(spec)))
+    return tuple(found)
 
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
@@ -78,18 +89,13 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         x = builder.tensor("x", ("x_rows", spec.x_pitch), spec.weight.dtype)
         stored = Weights.declare(builder, spec)
         epilogue = Epilogue.declare(builder, spec)
-        sums, values, scales, pairs = (
-            builder.tensor(space.name, ("workers", space.elements), space.dtype)
+        spaces = {
+            space.name: builder.tensor(space.name, ("workers", space.elements), space.dtype)
             for space in workspaces(spec, schedule)
-        )
-        operands = IntegerOperands(
-            spec,
-            schedule,
-            Activations(spec, x, values, scales),
-            Weights(spec, *stored, pairs),
-            sums,
-        )
-        division = Division(spec, schedule.blocks, epilogue, sums, operands)
+        }
+        weights = Weights(spec, *stored, spaces.get("unpacked"))
+        operands = _operands(spec, schedule, x, weights, spaces)
+        division = Division(spec, schedule.blocks, epilogue, spaces["sums"], operands)
         live = let(live_rows(control, spec))
 
         def work(worker: Expr, count: Expr) -> None:
@@ -98,3 +104,15 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         small_rows = plain.SMALL // (spec.depth * spec.rows)
         workers(builder, control, work, alone=live <= small_rows if small_rows else None)
     return builder.function
+
+
+def _operands(
+    spec: Spec, schedule: Schedule, x: Tensor, weights: Weights, spaces: Mapping[str, Tensor]
+) -> IntegerOperands:
+    """Operands of 16-bit pairs, or of bytes."""
+    prepared = spec, x, spaces["x_values"], spaces["x_scales"]
+    if spec.x_bits == 16:
+        pairs = PairActivations(*prepared)
+        return PairOperands(spec, schedule, pairs, weights, spaces["sums"])
+    quads = QuadActivations(*prepared, spaces["x_sums"])
+    return QuadOperands(spec, schedule, quads, weights, spaces["sums"])

@@ -1,16 +1,13 @@
 """What a linear kernel for integer weights is compiled for, and how it is tiled."""
 
 from dataclasses import dataclass, field
-from math import gcd
 
 from codegen.kernels.linear import spec as plain
 from codegen.kernels.linear.spec import Blocks
 from codegen.kernels.operands import symbol_of
 from codegen.kernels.tir.element import Element
 from codegen.targets.cpu import CpuTarget
-
-LONGEST_BLOCK = 128
-"""Values of x that share a scale at most: sums of their products with integers fit 32 bits."""
+from sala_ir.dialect.linear import activation_group_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +15,14 @@ class Spec(plain.Spec):
     """Constants of one kernel: those of a linear, and how its weight is stored.
 
     `weight` is the element type of x; `bits` are those of an integer, `group` values of a row of
-    the weight share a scale, and a zero where `stores_zeros`.
+    the weight share a scale, and a zero where `stores_zeros`. `x_bits`, 16 or 8, are those of the
+    integers that x becomes.
     """
 
     bits: int = 4
     group: int = 128
     stores_zeros: bool = False
+    x_bits: int = 16
 
     @property
     def encoding(self) -> str:
@@ -34,6 +33,7 @@ class Spec(plain.Spec):
     def symbol(self) -> str:
         """A unique name: the sizes, the encoding, the element of x, and what is fused."""
         parts = [f"{self.depth}x{self.rows}", self.encoding, self.weight]
+        parts += ["int8"] * (self.x_bits == 8)
         parts += ["bias"] * self.bias + ["swiglu"] * self.swiglu
         parts += ["residual"] * bool(self.residual_pitch)
         return symbol_of("linear_integers", "_".join(parts), self)
@@ -46,7 +46,7 @@ class Spec(plain.Spec):
     @property
     def block(self) -> int:
         """Values of a row of x that share a scale: a group of the weight or a part of one."""
-        return self.group if self.group <= LONGEST_BLOCK else gcd(self.group, LONGEST_BLOCK)
+        return activation_group_for(self.group)
 
     @property
     def lane(self) -> int:
@@ -59,9 +59,19 @@ class Spec(plain.Spec):
         return 2 * self.lane
 
     @property
+    def quads(self) -> int:
+        """Vectors of bytes in a line: four values of k of 16 rows each."""
+        return self.line // 4
+
+    @property
     def terms(self) -> int:
-        """16-bit integers that stand for a value of x, each with 15 bits more than the last."""
-        return 1 if self.weight is Element.BF16 else 2
+        """Integers that stand for a value of x, each with 15 bits more than the last."""
+        return 1 if self.weight is Element.BF16 or self.x_bits == 8 else 2
+
+    @property
+    def expands(self) -> bool:
+        """Whether a panel is unpacked before many rows pass: bytes are read as they are stored."""
+        return self.bits < self.x_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +94,15 @@ class Schedule:
         return self.prepared_blocks(spec) * spec.block * spec.terms
 
     def panel_values(self, spec: Spec) -> int:
-        """Values of a part of a panel."""
+        """Values of a part of a panel that is unpacked."""
         return self.part_blocks(spec) * spec.block * plain.PANEL_ROWS
 
 
 def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
-    """Return tiles that fit the target's registers."""
+    """Return tiles that fit the target's registers.
+
+    Bytes pass so fast that preparing x shows: more panels share it, and parts are longer.
+    """
     if target.has_avx512:
-        return Schedule()
+        return Schedule(Blocks(panels=16, depth=256) if spec.x_bits == 8 else Blocks())
     return Schedule(Blocks(few=(1, 2, 4), heights=(4,), accumulators=4))

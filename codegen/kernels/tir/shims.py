@@ -2,8 +2,8 @@
 
 A vector is always 16 floats: LLVM splits it where registers are shorter. TVM inlines every
 function, so a call costs nothing. The text for a target differs only where instructions do: dot
-products of pairs, the rounding to bf16, the widening of float16, and powers of 2. It stands in
-`llvm/*.ll`.
+products of pairs and of bytes, the rounding to bf16, the widening of float16, and powers of 2. It
+stands in `llvm/*.ll`.
 """
 
 import struct
@@ -24,9 +24,17 @@ def shims(target: CpuTarget) -> str:
     half = "instruction" if target.has_f16c else "portable"
     names = ("vector", "exp", "exp2_polynomial", f"exp2_{scaling}", "trigonometry")
     names += (f"dot_bf16_{dot}", f"to_bf16_{rounding}")
-    names += (f"dot_i16_{target.vector_bits}", f"from_f16_{half}")
+    names += (f"dot_i16_{target.vector_bits}", f"from_f16_{half}", "bytes", *_byte_dots(target))
     parts = [*map(_text, names), _sum(), _largest()]
     return "\n".join(parts).replace("MULTIPLY_ADD", "fma" if target.has_fma else "fmuladd")
+
+
+def _byte_dots(target: CpuTarget) -> tuple[str, str]:
+    """The products of bytes, and of integers of 4 bits in bytes."""
+    bits = target.vector_bits
+    if target.has_byte_dot:
+        return f"dot_u8_vnni_{bits}", "dot_u4_as_u8"
+    return "dot_u8_pairs", "dot_u4_as_u8" if bits == 128 else f"dot_u4_words_{bits}"
 
 
 @cache

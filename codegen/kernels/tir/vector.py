@@ -93,6 +93,34 @@ def dot_i16(accumulator: Expr, a: Expr, b: Expr) -> Expr:
     return _call("dot_i16", accumulator, a, b, result=f"int32x{LANES}")
 
 
+def dot_bytes(accumulator: Expr, a: Expr, b: Expr, *, bits: int = 8) -> Expr:
+    """Return accumulator + the products of 16 times four bytes, in 32 bits: exact.
+
+    `a` are unsigned integers of `bits`, 4 or 8, in bytes, `b` signed ones.
+    """
+    return _call(f"dot_u{bits}", accumulator, a, b, result=f"int32x{LANES}")
+
+
+def nearest_integers(x: Expr, factor: Expr) -> Expr:
+    """Return x * factor, rounded to float32 and then to the nearest integer, below 2^22."""
+    return _call("nearest_integers", x, factor, result=f"int32x{LANES}")
+
+
+def narrow_bytes(x: Expr, *, step: int) -> Expr:
+    """Return 16 integers as int8, in each 2 * `step` (2 or 4) those of even places first.
+
+    Of 2 * 2 the order is 0, 2, 1, 3; of 2 * 4 it is 0, 4, 1, 5, 2, 6, 3, 7.
+    """
+    return _call(f"narrow_bytes_{step}", x, result=f"int8x{LANES}")
+
+
+def spread_quad(tensor: Tensor, *indices: Expr) -> Expr:
+    """Read four int8 and repeat them 16 times."""
+    *rows, column = indices
+    quad = T.reinterpret(tensor[(*rows, lanes(column, 4))], dtype="int32")
+    return let(T.reinterpret(T.broadcast(quad, LANES), dtype=f"int8x{4 * LANES}"))
+
+
 def spread_pair(tensor: Tensor, *indices: Expr) -> Expr:
     """Read two 16-bit values, as uint16, and repeat the pair 16 times."""
     *rows, column = indices

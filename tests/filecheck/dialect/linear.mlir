@@ -12,3 +12,8 @@ func.func @swiglu(%x: tensor<?x32xbf16>, %w: !sala.weight<[64, 32], bf16>, %b: !
   %y = sala.linear %x, %w bias(%b : !sala.weight<[64], f32>) {epilogue = "swiglu"} : tensor<?x32xbf16>, !sala.weight<[64, 32], bf16> -> tensor<?x24xbf16>
   return
 }
+// -----
+func.func @rounded(%x: tensor<?x256xf32>, %w: !sala.weight<[48, 256], f32, #sala.encoding<"int8", 256>>) {
+  %y = sala.linear %x, %w {activation_group = 128 : i64} : tensor<?x256xf32>, !sala.weight<[48, 256], f32, #sala.encoding<"int8", 256>> -> tensor<?x48xf32>
+  return
+}

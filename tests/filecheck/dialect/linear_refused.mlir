@@ -57,3 +57,15 @@ func.func @f(%x: tensor<?x48xf32>) {
   %y = sala.slice %x {start = 0 : i64, size = 16 : i64} : tensor<?x48xf32> -> tensor<?x16xbf16>
   return
 }
+// -----
+// REFUSE: activations of 8 bits need a weight of integers
+func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
+  %y = sala.linear %x, %w {activation_group = 32 : i64} : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  return
+}
+// -----
+// REFUSE: the activation group must be 128, not 256
+func.func @f(%x: tensor<?x256xf32>, %w: !sala.weight<[48, 256], f32, #sala.encoding<"int8", 256>>) {
+  %y = sala.linear %x, %w {activation_group = 256 : i64} : tensor<?x256xf32>, !sala.weight<[48, 256], f32, #sala.encoding<"int8", 256>> -> tensor<?x48xf32>
+  return
+}

@@ -1,0 +1,73 @@
+"""Integer activations of a compilation: who gets them, and what the manifest says of them."""
+
+from collections.abc import Mapping
+
+from codegen.options import CompileOptions
+from codegen.targets import Target
+from passes.quantization import FRAGILE, Quantization
+from passes.quantize_activations import Activations
+from runtime.artifact import ActivationEffect, ActivationsInfo
+from runtime.errors import RequestError
+
+
+def activations_for(target: Target, options: CompileOptions) -> Activations:
+    """What linears of a target multiply integer weights by: GPUs by values as they are."""
+    return options.activations if target.kind == "cpu" else Activations.WIDE
+
+
+def check_targets(options: CompileOptions, targets: Mapping[str, Target]) -> None:
+    """Raise RequestError where integer activations are asked for, and no target has them."""
+    if options.activations is Activations.WIDE or _rounding(options, targets):
+        return
+    raise RequestError(
+        "kernels for GPUs have no activations of 8 bits",
+        where=f"--activations {options.activations.value} --target {', '.join(targets)}",
+        expected="a target cpu",
+        fix="leave --activations out, or compile for a CPU too",
+    )
+
+
+def check_integers(options: CompileOptions, is_published: bool) -> None:
+    """Raise RequestError where integer activations are asked for, and no weight is integers."""
+    if options.activations is Activations.WIDE or is_published:
+        return
+    if options.quantization is Quantization.NONE:
+        raise RequestError(
+            "no weight of the model is stored as integers",
+            where=f"--activations {options.activations.value}",
+            expected="a checkpoint of integers, or --quantize int4-g128, int4-g32 or int8",
+            fix="add --quantize int4-g128, or leave --activations out",
+        )
+
+
+def wide_note(options: CompileOptions, targets: Mapping[str, Target]) -> list[str]:
+    """Which targets do not get the integer activations that others do."""
+    rounding = _rounding(options, targets)
+    wide = [name for name in targets if name not in rounding]
+    if options.activations is Activations.WIDE or not wide:
+        return []
+    return [
+        f"activations stay {options.dtype.value} on {', '.join(wide)}: GPUs have none of 8 bits"
+    ]
+
+
+def activations_info(
+    options: CompileOptions, targets: Mapping[str, Target], effect: ActivationEffect | None
+) -> ActivationsInfo | None:
+    """What the manifest says of integer activations; None where there are none."""
+    if options.activations is Activations.WIDE:
+        return None
+    return ActivationsInfo(
+        scheme=options.activations.value,
+        targets=_rounding(options, targets),
+        wide=tuple(sorted(role.value.replace("_", " ") for role in FRAGILE)),
+        effect=effect,
+    )
+
+
+def _rounding(options: CompileOptions, targets: Mapping[str, Target]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, target in targets.items()
+        if activations_for(target, options) is not Activations.WIDE
+    )

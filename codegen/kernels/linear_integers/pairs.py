@@ -1,0 +1,104 @@
+"""Products of 16-bit integers: pairs of neighbours of a row of x and of the weight."""
+
+from dataclasses import dataclass
+
+from codegen.kernels.linear.blocks import PANEL_VECTORS, Part, Tile
+from codegen.kernels.linear.layout import PANEL_ROWS
+from codegen.kernels.linear_integers.body import IntegerOperands
+from codegen.kernels.linear_integers.weights import LINE
+from codegen.kernels.tir import vector
+from codegen.kernels.tir.builder import LANES, Expr, Registers, held, lanes, let, loop, prefetch
+from codegen.kernels.tir.ir import T
+
+PAIRS = f"int16x{LINE}"
+"""The type of a pair of neighbours of each of 16 rows of the weight."""
+WORDS = f"uint16x{LINE}"
+
+
+@dataclass(frozen=True, slots=True)
+class PairOperands(IntegerOperands):
+    """Pairs of integers less their zeros, exact in 16 bits, times pairs of x."""
+
+    def expand(self, part: Part, panel: Expr) -> None:
+        """Emit the pairs of a part of a panel."""
+        spec, weights = self.spec, self.weights
+        lines = spec.block // spec.line
+        with loop(part.blocks) as index:
+            block = held(part.first + index)
+            group = weights.group(block)
+            zeros = [self._zero(panel, group, j) for j in range(PANEL_VECTORS)]
+            with loop(lines) as step:
+                line = held(block * lines + step)
+                pair = held((index * lines + step) * spec.lane)
+                for j in range(PANEL_VECTORS):
+                    word = weights.line(panel, line, j)
+                    for q in range(spec.lane):
+                        place = (pair + q) * (2 * PANEL_ROWS) + j * LINE
+                        pairs = T.reinterpret(self._unpack(word, q, zeros[j]), dtype=WORDS)
+                        weights.unpacked[part.worker, lanes(place, LINE)] = pairs
+
+    def multiply_expanded(
+        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+    ) -> None:
+        """Emit the sums of a block from pairs that were unpacked."""
+        self._clear(tile, vectors, sums)
+        pairs = self.spec.block // 2
+        with loop(pairs) as pair:
+            places = [(index * pairs + pair) * (2 * PANEL_ROWS) + j * LINE for j in vectors]
+            words = [
+                let(self.weights.unpacked[tile.part.worker, lanes(place, LINE)]) for place in places
+            ]
+            self._multiply(tile, index, pair, words, sums)
+
+    def multiply_stored(
+        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+    ) -> None:
+        """Emit the sums of a block, unpacking the weight on the way."""
+        self._clear(tile, vectors, sums)
+        spec, weights = self.spec, self.weights
+        lines = spec.block // spec.line
+        group = weights.group(index)
+        zeros = [self._zero(tile.panel, group, j) for j in vectors]
+        with loop(lines) as step:
+            line = held(index * lines + step)
+            words = [weights.line(tile.panel, line, j) for j in vectors]
+            for j in vectors:
+                prefetch(weights.codes, tile.panel, line + self.schedule.blocks.ahead, j * LANES, 0)
+            for q in range(spec.lane):
+                pairs = [
+                    self._unpack(word, q, zero) for word, zero in zip(words, zeros, strict=True)
+                ]
+                self._multiply(tile, index, step * spec.lane + q, pairs, sums)
+
+    def _clear(self, tile: Tile, vectors: list[Expr], sums: Registers) -> None:
+        for cell in range(tile.rows * self.spec.terms * len(vectors)):
+            sums[cell] = T.broadcast(T.int32(0), LANES)
+
+    def _multiply(
+        self, tile: Tile, index: Expr, pair: Expr, words: list[Expr], sums: Registers
+    ) -> None:
+        """Emit the products of a pair of columns of a block."""
+        for i in range(tile.rows * self.spec.terms):
+            row = tile.row * self.spec.terms + i
+            place = (row * tile.part.pitch + index) * self.spec.block + pair * 2
+            x = vector.spread_pair(self.activations.values, tile.part.worker, place)
+            for j, word in enumerate(words):
+                cell = i * len(words) + j
+                sums[cell] = vector.dot_i16(sums[cell], word, x)
+
+    def _zero(self, panel: Expr, group: Expr, j: Expr) -> Expr:
+        """The zeros of vector j of a panel, as pairs."""
+        if self.weights.zeros is None:
+            return T.broadcast(T.int16(1 << (self.spec.bits - 1)), LINE)
+        words = T.Cast(f"uint32x{LANES}", self.weights.zeros[panel, group, lanes(j * LANES)])
+        both = T.bitwise_or(words, T.shift_left(words, T.broadcast(T.uint32(16), LANES)))
+        return let(T.reinterpret(both, dtype=PAIRS))
+
+    def _unpack(self, line: Expr, index: int, zero: Expr) -> Expr:
+        """Pair `index` of a line, less the zeros."""
+        bits = self.spec.bits
+        if index:
+            line = T.shift_right(line, T.broadcast(T.uint16(bits * index), LINE))
+        if index + 1 < self.spec.lane:
+            line = line & T.broadcast(T.uint16((1 << bits) - 1), LINE)
+        return let(T.reinterpret(line, dtype=PAIRS) - zero)
