@@ -46,9 +46,8 @@ def wide_note(options: CompileOptions, targets: Mapping[str, Target]) -> list[st
     wide = [name for name in targets if name not in rounding]
     if options.activations is Activations.WIDE or not wide:
         return []
-    return [
-        f"activations stay {options.dtype.value} on {', '.join(wide)}: GPUs have none of 8 bits"
-    ]
+    kind = options.dtype.value
+    return [f"activations stay {kind} on {', '.join(wide)}: GPU kernels have none of 8 bits"]
 
 
 def activations_info(
