@@ -1,143 +1,160 @@
-"""This runtime beside the same model in torch eager, bfloat16, same threads: prefill and decode.
+"""This runtime beside the same model in torch, eager and compiled: prefill and decode.
 
-Both sides stay loaded in processes of their own and are asked in turn, so that a change of the
-machine's speed meets both. A sample counts only if our threads did not wait for a CPU. Without
---checkpoint the model has random weights: `--layers` layers of the released width.
+    python -m benchmarks.cpu_model
+
+Every side stays loaded in a process of its own and is asked in turn, so that a change of the
+machine's speed meets all. A sample counts only if its threads did not wait for a CPU. Without
+--checkpoint the model has random weights: `--layers` layers of the released width. Here it is
+compiled in bfloat16 and with each --quantize; torch multiplies in bfloat16, with the same
+checkpoint. With --work, a run that was cut short goes on behind the last length that was done.
 """
 
 import json
 import os
-import platform
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.engines import RuntimeEngine, TorchEngine, Worker
+from benchmarks.cpu_model_report import BF16, COMPILED, EAGER, Record, Row, write_report
+from benchmarks.engines import CompiledEngine, Engine, RuntimeEngine, TorchEngine, Worker
+from benchmarks.machine import machine_document
 from codegen.cli.compile import command as sala_compile
-from runtime.timing import Sample, Summary, summarise
+from runtime.timing import Sample, summarise
 from sala_ir.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
+RESULTS = Path(__file__).parent / "results"
 SPARSE, LIGHTNING = "minicpm4", "lightning-attn"
+PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "torch", "numpy")
+SIZES = ("num_hidden_layers", "hidden_size", "vocab_size")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One measurement of both sides; `tokens` are those of one sample."""
+class Sides:
+    """Workers by name, asked in turn."""
 
-    work: str
-    tokens: int
-    ours: Summary
-    peer: Summary
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster this runtime is."""
-        return self.peer.median / self.ours.median
-
-    def record(self) -> dict[str, Any]:
-        """The row as JSON."""
-        sides = {
-            name: {
-                "tokens_per_second": self.tokens / side.median,
-                "clean_samples": side.clean,
-                "samples": side.total,
-            }
-            for name, side in (("ours", self.ours), ("torch", self.peer))
-        }
-        return {"work": self.work, **sides, "ratio": self.ratio}
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Both sides, asked in turn."""
-
-    ours: Worker
-    peer: Worker
+    workers: Mapping[str, Worker]
     rounds: int
+    steps: int
 
-    def prefill(self, token_ids: list[int]) -> Row:
-        """Time a whole prompt from an empty sequence."""
-        samples: dict[Worker, list[Sample]] = {self.ours: [], self.peer: []}
-        for _ in range(self.rounds):
-            for worker in (self.ours, self.peer):
-                worker.reset()
-                samples[worker].append(worker.timed(token_ids))
-        return self._row(f"prefill {len(token_ids)}", len(token_ids), samples)
+    def measure(self, token_ids: list[int]) -> tuple[list[Row], dict[str, float]]:
+        """Time a whole prompt and single tokens behind it; how far the last logits are from eager.
 
-    def decode(self, token_ids: list[int], steps: int) -> Row:
-        """Time single tokens behind a prompt."""
-        samples: dict[Worker, list[Sample]] = {self.ours: [], self.peer: []}
-        for worker in (self.ours, self.peer):
+        The difference is relative to the spread of torch eager's, behind the prompt.
+        """
+        logits = {}
+        for name, worker in self.workers.items():
             worker.reset()
-            worker.append(token_ids)
-        for token in range(steps):
-            for worker in (self.ours, self.peer):
-                samples[worker].append(worker.timed([token]))
-        return self._row(f"decode at {len(token_ids)}", 1, samples)
+            logits[name] = np.array(worker.append(token_ids))
+        spread = float(logits[EAGER].std())
+        gaps = {
+            name: float(np.abs(found - logits[EAGER]).max()) / spread
+            for name, found in logits.items()
+            if name != EAGER
+        }
+        length = len(token_ids)
+        prefill = self._turns(self.rounds, token_ids, length, reset=True)
+        for worker in self.workers.values():
+            worker.append([3])  # compiles the graph of a step
+        decode = self._turns(self.steps, [3], 1, reset=False)
+        return [Row(f"prefill {length}", prefill), Row(f"decode at {length}", decode)], gaps
 
-    def difference(self, token_ids: list[int]) -> tuple[float, float]:
-        """Largest difference of the two sides' last logits, and those logits' spread."""
-        for worker in (self.ours, self.peer):
-            worker.reset()
-        ours, peer = (np.array(worker.append(token_ids)) for worker in (self.ours, self.peer))
-        return float(np.abs(ours - peer).max()), float(peer.std())
+    def _turns(
+        self, count: int, token_ids: list[int], tokens: int, *, reset: bool
+    ) -> dict[str, dict[str, float]]:
+        samples: dict[str, list[Sample]] = {name: [] for name in self.workers}
+        for _ in range(count):
+            for name, worker in self.workers.items():
+                if reset:
+                    worker.reset()
+                samples[name].append(worker.timed(token_ids))
+        found = {name: summarise(taken) for name, taken in samples.items()}
+        return {
+            name: {
+                "tokens_per_second": tokens / each.median,
+                "clean_samples": each.clean,
+                "samples": each.total,
+            }
+            for name, each in found.items()
+        }
 
-    def _row(self, work: str, tokens: int, samples: dict[Worker, list[Sample]]) -> Row:
-        return Row(work, tokens, summarise(samples[self.ours]), summarise(samples[self.peer]))
 
-
-@click.command()
+@click.command(help=__doc__.partition("\n")[0])
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Instead of random weights.")
 @click.option("--layers", default=8, show_default=True, help="Layers of the random model.")
+@click.option("--quantize", multiple=True, default=("int4-g128",), show_default=True)
+@click.option("--compile/--no-compile", "compiled", default=True, help="torch.compile as well.")
 @click.option("--prompt", "prompts", multiple=True, type=int, default=(512, 2048))
-@click.option("--rounds", default=5, show_default=True, help="Samples of each prefill.")
+@click.option("--rounds", default=3, show_default=True, help="Samples of each prefill.")
 @click.option("--steps", default=24, show_default=True, help="Samples of each decode.")
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
-@click.option("--work", type=click.Path(path_type=Path), help="Keep checkpoint and artifact here.")
-@click.option("--output", type=click.Path(path_type=Path), help="Write the results as JSON.")
+@click.option("--work", type=click.Path(path_type=Path), help="Keep everything here.")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "cpu_model.json")
 def main(
     checkpoint: Path | None,
     layers: int,
+    quantize: tuple[str, ...],
+    compiled: bool,
     prompts: tuple[int, ...],
     rounds: int,
     steps: int,
     threads: int,
     work: Path | None,
-    output: Path | None,
+    output: Path,
 ) -> None:
-    """Compile a model, time it beside torch eager, and print the ratios."""
-    console = Console()
+    """Compile the model, time it beside torch, write the table and print it."""
+    console = Console(stderr=True)
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sala-")))
         checkpoint = checkpoint or _random_checkpoint(folder / f"random-{layers}", layers, console)
-        artifact = folder / f"{checkpoint.name}.sala"
+        makers = _sides(checkpoint, folder, quantize, compiled)
+        asked = {"sides": list(makers), "threads": threads, "rounds": rounds, "steps": steps}
+        record = Record.load(folder / f"{checkpoint.name}-record.json", asked)
+        missing = [length for length in prompts if str(length) not in record.lengths]
+        context = max(prompts) + steps + 1
+        workers: dict[str, Worker] = {}
+        for name, make in makers.items():
+            if missing:
+                console.print(f"Loading {name}")
+                workers[name] = Worker(partial(make, threads, context))
+                stack.callback(workers[name].close)
+        config = json.loads((checkpoint / "config.json").read_text())
+        ids = np.random.default_rng(0).integers(0, config["vocab_size"], max(prompts)).tolist()
+        for length in missing:
+            console.print(f"Measuring at {length} tokens")
+            rows, gaps = Sides(workers, rounds, steps).measure(ids[:length])
+            record.add(length, rows, gaps)
+            if COMPILED in workers:
+                record.first_calls |= workers[COMPILED].asked("first_calls")
+            record.save()
+    document = machine_document(PACKAGES, threads) | {"model": {key: config[key] for key in SIZES}}
+    write_report(output, document | record.document(prompts))
+    click.echo(output.with_suffix(".md").read_text())
+
+
+def _sides(
+    checkpoint: Path, folder: Path, quantize: tuple[str, ...], compiled: bool
+) -> dict[str, Callable[[int, int], Engine]]:
+    """What makes each engine, given threads and context; artifacts are compiled if need be."""
+    makers: dict[str, Callable[[int, int], Engine]] = {}
+    for name in (*quantize, BF16):
+        artifact = folder / f"{checkpoint.name}-{name}.sala"
         if not artifact.exists():
-            sala_compile([str(checkpoint), "-o", str(artifact)], standalone_mode=False)
-        context = max(prompts) + steps
-        ours = Worker(partial(RuntimeEngine, artifact, threads, context))
-        stack.callback(ours.close)
-        peer = Worker(partial(TorchEngine, checkpoint, threads, context))
-        stack.callback(peer.close)
-        pair = Pair(ours, peer, rounds)
-        vocabulary = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
-        ids = np.random.default_rng(0).integers(0, vocabulary, max(prompts)).tolist()
-        gap, spread = pair.difference(ids[:64])
-        rows = [pair.prefill(ids[:length]) for length in prompts]
-        rows += [pair.decode(ids[:length], steps) for length in prompts]
-    _print(console, rows, gap, spread, threads)
-    if output:
-        document = _document(checkpoint, rows, gap, spread, threads)
-        output.write_text(json.dumps(document, indent=2) + "\n")
+            # How values are rounded does not change the time that they take.
+            options = [] if name == BF16 else ["--quantize", name, "--rounding", "nearest"]
+            sala_compile([str(checkpoint), "-o", str(artifact), *options], standalone_mode=False)
+        makers[name] = partial(RuntimeEngine, artifact)
+    makers[EAGER] = partial(TorchEngine, checkpoint)
+    if compiled:
+        makers[COMPILED] = partial(CompiledEngine, checkpoint)
+    return makers
 
 
 def _random_checkpoint(folder: Path, layers: int, console: Console) -> Path:
@@ -149,36 +166,6 @@ def _random_checkpoint(folder: Path, layers: int, console: Console) -> Path:
     config |= {"num_hidden_layers": layers, "mixer_types": mixers}
     console.print(f"Writing {layers} random layers of the released width to {folder}")
     return write_random_checkpoint(folder, config)
-
-
-def _print(console: Console, rows: list[Row], gap: float, spread: float, threads: int) -> None:
-    table = Table(title=f"bfloat16, {threads} threads, tokens per second")
-    for title in ("work", "this runtime", "torch eager", "ratio", "samples ours", "samples torch"):
-        table.add_column(title, justify="left" if title == "work" else "right")
-    for row in rows:
-        ours, peer = row.tokens / row.ours.median, row.tokens / row.peer.median
-        figures = (f"{ours:.2f}", f"{peer:.2f}", f"{row.ratio:.2f}")
-        table.add_row(row.work, *figures, str(row.ours), str(row.peer))
-    console.print(table)
-    console.print(f"Largest difference of the last logits: {gap:.3f} (their spread {spread:.2f})")
-
-
-def _document(
-    checkpoint: Path, rows: list[Row], gap: float, spread: float, threads: int
-) -> dict[str, Any]:
-    config = json.loads((checkpoint / "config.json").read_text())
-    model = [
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {
-        "processor": model[0].split(":")[1].strip() if model else platform.machine(),
-        "threads": threads,
-        "versions": {name: version(name) for name in ("apache-tvm", "torch", "numpy")},
-        "model": {key: config[key] for key in ("num_hidden_layers", "hidden_size", "vocab_size")},
-        "logit_difference": gap,
-        "logit_spread": spread,
-        "rows": [row.record() for row in rows],
-    }
 
 
 if __name__ == "__main__":

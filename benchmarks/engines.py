@@ -1,12 +1,16 @@
-"""The two sides of a model benchmark, each in a process of its own, asked for samples in turn."""
+"""The sides of a model benchmark, each in a process of its own, asked for samples in turn."""
 
 import multiprocessing
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
 from runtime.timing import Sample, sample
+
+SETTLE_SECONDS = 0.05
+"""Before a sample: threads of OpenMP spin for a while after their last work, in any process."""
 
 
 class Engine(Protocol):
@@ -63,6 +67,34 @@ class TorchEngine:
         return self._model.forward(self._tensor(token_ids)).numpy()
 
 
+class CompiledEngine:
+    """The same model under torch.compile, bfloat16."""
+
+    def __init__(self, checkpoint: Path, threads: int, context: int) -> None:
+        """Read the checkpoint; a graph is compiled when it is first needed."""
+        import torch
+
+        from benchmarks.torch_compiled import CompiledSala
+
+        torch.set_num_threads(threads)
+        self._tensor = torch.tensor
+        self._model = CompiledSala.load(checkpoint)
+        self._model.prepare(context)
+
+    @property
+    def first_calls(self) -> dict[str, float]:
+        """Seconds of the first call for each number of tokens: compilation and one run."""
+        return {str(tokens): seconds for tokens, seconds in self._model.first_calls.items()}
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self._model.reset()
+
+    def append(self, token_ids: list[int]) -> Any:
+        """Add tokens to the sequence; the logits [vocabulary] behind the last."""
+        return self._model.forward(self._tensor(token_ids)).numpy()
+
+
 class Worker:
     """A process that holds an engine and works only while it is asked."""
 
@@ -86,13 +118,17 @@ class Worker:
         """Time one append."""
         return self._ask("timed", token_ids)
 
+    def asked(self, name: str) -> Any:
+        """An attribute of the engine."""
+        return self._ask("attribute", name)
+
     def close(self) -> None:
         """End the process."""
         self._connection.close()
         self._process.join()
 
-    def _ask(self, action: str, token_ids: list[int] | None) -> Any:
-        self._connection.send((action, token_ids))
+    def _ask(self, action: str, argument: list[int] | str | None) -> Any:
+        self._connection.send((action, argument))
         return self._receive()
 
     def _receive(self) -> Any:
@@ -107,13 +143,16 @@ def _serve(make: Callable[[], Engine], connection: Connection) -> None:
     connection.send(None)
     while True:
         try:
-            action, token_ids = connection.recv()
+            action, argument = connection.recv()
         except EOFError:
             return
         if action == "reset":
             engine.reset()
             connection.send(None)
         elif action == "append":
-            connection.send(engine.append(token_ids))
+            connection.send(engine.append(argument))
+        elif action == "attribute":
+            connection.send(getattr(engine, argument))
         else:
-            connection.send(sample(lambda ids=token_ids: engine.append(ids)))
+            time.sleep(SETTLE_SECONDS)
+            connection.send(sample(lambda ids=argument: engine.append(ids)))

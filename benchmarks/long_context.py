@@ -5,8 +5,9 @@
 A small model of the released structure: the width, heads and sparse sizes of the released layers,
 one sparse layer among three linear ones, fewer layers, a smaller vocabulary and feed-forward.
 Random weights; the tokens are random too. Whatever was computed is kept in --work: called again,
-the prefill goes on from the last saved state. Beside the decode times stands the time that reading
-the added compressed keys takes at the bandwidth that was measured at the same length.
+the prefill goes on from the last saved state. Decoding is timed behind all lengths in turn, from
+states that the prefill left; beside it stands the time that reading the added compressed keys
+takes at the bandwidth that was measured with it.
 
 On a machine with other work, `chrt -f 1` in front keeps that off the CPUs during the samples.
 
@@ -21,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import click
@@ -29,11 +31,11 @@ from rich.console import Console
 
 import runtime
 from benchmarks.bandwidth import BandwidthProbe
-from benchmarks.long_decode import MARGIN, DecodeTimer
+from benchmarks.long_decode import DecodeTimer
 from benchmarks.long_report import write_report
 from benchmarks.machine import anonymous_bytes, machine_document
 from codegen.cli.compile import command as sala_compile
-from runtime.cli.common import TOKENS
+from runtime.option_types import TOKENS
 from runtime.timing import sample, summarise
 from sala_ir.random_checkpoint import write_random_checkpoint
 
@@ -115,7 +117,9 @@ def main(
         if filled:
             record.filled = timer.time_filled(work, _points(filled))
             record.save(work / "record.json")
-        _LongText(work, record, timer).run(until, chunk, keep_every)
+        text = _LongText(work, record, timer)
+        text.read(until, chunk, keep_every)
+        text.time_decoding(until)
     finally:
         probe.close()
     document = machine_document(PACKAGES, threads) | asdict(record)
@@ -152,18 +156,17 @@ class _LongText:
     record: Record
     timer: DecodeTimer
 
-    def run(self, until: int, chunk: int, keep_every: int) -> None:
-        """Prefill piece by piece, from the saved state if there is one."""
+    def read(self, until: int, chunk: int, keep_every: int) -> None:
+        """Prefill piece by piece, from the saved state if there is one; keep states at points."""
         points, threads = _points(until), self.timer.threads
         with runtime.load(self.timer.artifact, context=64, chunk=64, threads=threads) as small:
             small.logits([3])  # so that libraries and threads are there before memory is measured
         before = anonymous_bytes()
         with runtime.load(
             self.timer.artifact,
-            context=points[-1] + MARGIN,
+            context=points[-1],
             chunk=min(chunk, points[-1]),
             threads=threads,
-            sequences=2,
         ) as model:
             planned = model.info()["memory"]
             ids = _text(points[-1], model.vocabulary)
@@ -171,10 +174,22 @@ class _LongText:
                 for stop in _stops(len(text), points, keep_every):
                     self._grow(text, ids[len(text) : stop])
                     self._note_memory(planned, anonymous_bytes() - before)
-                    if stop in points and not self._has_point(stop):
-                        self.record.points.append(self.timer.time(text))
                     text.save(self.work / "text.sala-state")
                     self.record.save(self.work / "record.json")
+                    if stop in points:
+                        copyfile(self.work / "text.sala-state", self._state(stop))
+
+    def time_decoding(self, until: int) -> None:
+        """Time single tokens behind the kept states."""
+        states = {point: self._state(point) for point in _points(until)}
+        missing = [str(path) for path in states.values() if not path.exists()]
+        if missing:
+            raise SystemExit(f"missing {', '.join(missing)}: remove record.json to read again")
+        self.record.points = self.timer.time_states(states)
+        self.record.save(self.work / "record.json")
+
+    def _state(self, tokens: int) -> Path:
+        return self.work / f"text-{tokens}.sala-state"
 
     @contextmanager
     def _sequence(self, model: Any) -> Iterator[Any]:
@@ -208,9 +223,6 @@ class _LongText:
         self.timer.console.print(
             f"{len(text):>8} tokens  {speed:8.1f} tokens/s  waited for a CPU {found.waited:.0%}"
         )
-
-    def _has_point(self, length: int) -> bool:
-        return any(point["tokens"] == length for point in self.record.points)
 
     def _note_memory(self, planned: dict[str, Any], held: int) -> None:
         """The largest anonymous memory beyond what the process held before loading."""

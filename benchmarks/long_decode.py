@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -13,9 +14,6 @@ from benchmarks.random_state import write_random_state
 from runtime.artifact.reader import open_artifact
 from runtime.plan import Part, Sizes, token_parts
 from runtime.timing import Sample, sample, summarise
-
-MARGIN = 128
-"""Tokens beyond the longest point, for the decoded ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,35 +26,32 @@ class DecodeTimer:
     steps: int
     threads: int
 
-    def time(self, text: Any) -> dict[str, float]:
-        """A row of the table; the tokens go to a copy of the text that is thrown away."""
-        with text.fork() as copy:
-            copy.append([5])
-            samples = [self._sample(copy, step) for step in range(self.steps)]
-        return self._row(len(text), samples)
-
     def time_filled(self, work: Path, points: list[int]) -> list[dict[str, float]]:
-        """Rows for caches of random numbers, restored from state files that are not kept.
+        """Rows for caches of random numbers, whose state files are not kept."""
+        with TemporaryDirectory(dir=work) as directory:
+            states = {tokens: Path(directory) / f"{tokens}.sala-state" for tokens in points}
+            for tokens, path in states.items():
+                write_random_state(self.artifact, path, tokens)
+            return self.time_states(states)
+
+    def time_states(self, states: dict[int, Path]) -> list[dict[str, float]]:
+        """A row for each state file, by the number of its tokens.
 
         All lengths are asked in turn, so that a change of the machine's speed meets all of them.
         """
-        path, count = work / "random.sala-state", len(points)
-        samples: dict[int, list[Sample]] = {tokens: [] for tokens in points}
+        samples: dict[int, list[Sample]] = {tokens: [] for tokens in states}
         with runtime.load(
             self.artifact,
-            context=points[-1] + MARGIN,
+            context=max(states) + self.steps + 1,
             threads=self.threads,
-            batch=count,
-            sequences=count,
+            batch=len(states),
+            sequences=len(states),
         ) as model:
-            texts = []
-            for tokens in points:
-                write_random_state(self.artifact, path, tokens)
-                texts.append(model.restore(path))
-                path.unlink()
-                texts[-1].append([5])
+            texts = {tokens: model.restore(path) for tokens, path in states.items()}
+            for text in texts.values():
+                text.append([5])
             for step in range(self.steps):
-                for tokens, text in zip(points, texts, strict=True):
+                for tokens, text in texts.items():
                     samples[tokens].append(self._sample(text, step))
         return [self._row(tokens, found) for tokens, found in samples.items()]
 

@@ -1,11 +1,11 @@
 """The results of `benchmarks.long_context` as JSON and as a table for people."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine_line
+from benchmarks.markdown import table
 from runtime.units import format_bytes, format_tokens
 
 FIRST = 16 << 10
@@ -124,7 +124,7 @@ def _points(points: list[dict[str, float]], figures: list[dict[str, float]]) -> 
                 ),
             )
         )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _batches(document: dict[str, Any]) -> list[str]:
@@ -138,9 +138,4 @@ def _batches(document: dict[str, Any]) -> list[str]:
         )
         for row in document["batches"]
     ]
-    return _table(("batch", "one by one ms", "in one pass ms", "speed-up", "clean samples"), rows)
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    lines = ["| " + " | ".join(head) + " |", "|" + " ---: |" * len(head)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
+    return table(("batch", "one by one ms", "in one pass ms", "speed-up", "clean samples"), rows)

@@ -32,7 +32,7 @@ from codegen.progress import Silent
 from codegen.quantization.report import quantization_info
 from codegen.quantization.source import open_weights
 from passes.quantization import Quantization
-from runtime.cli.common import TOKENS
+from runtime.option_types import TOKENS
 from sala_ir.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"

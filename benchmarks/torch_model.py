@@ -57,6 +57,13 @@ class TorchSala:
     @torch.inference_mode()
     def forward(self, token_ids: Tensor) -> Tensor:
         """Append `token_ids` [T] and return the last position's logits [vocabulary]."""
+        positions = torch.arange(self.length, self.length + len(token_ids))
+        logits = self.step(token_ids, positions)
+        self.length += len(token_ids)
+        return logits
+
+    def step(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        """`forward` for tokens at `positions` [T]; the length is the caller's."""
         config = self.config
         hidden = F.embedding(token_ids, self.weights["model.embed_tokens.weight"])
         hidden = hidden * config["scale_emb"]
@@ -65,14 +72,13 @@ class TorchSala:
             name = f"model.layers.{index}"
             x = self._norm(hidden, f"{name}.input_layernorm")
             mixer = self._sparse if kind == SPARSE else self._lightning
-            hidden = hidden + depth * mixer(x, f"{name}.self_attn", self.states[index])
+            hidden = hidden + depth * mixer(x, f"{name}.self_attn", self.states[index], positions)
             x = self._norm(hidden, f"{name}.post_attention_layernorm")
             gated = F.silu(self._linear(x, f"{name}.mlp.gate_proj"))
             x = self._linear(
                 gated * self._linear(x, f"{name}.mlp.up_proj"), f"{name}.mlp.down_proj"
             )
             hidden = hidden + depth * x
-        self.length += len(token_ids)
         last = self._norm(hidden[-1:], "model.norm")
         last = last / (config["hidden_size"] / config["dim_model_base"])
         tied = config.get("tie_word_embeddings", False)
@@ -88,24 +94,31 @@ class TorchSala:
     def _heads(self, x: Tensor, name: str, heads: int) -> Tensor:
         return self._linear(x, name).view(len(x), heads, -1).transpose(0, 1)
 
-    def _sparse(self, x: Tensor, name: str, state: LayerState) -> Tensor:
+    def _sparse(self, x: Tensor, name: str, state: LayerState, positions: Tensor) -> Tensor:
         heads, kv_heads = self.config["num_attention_heads"], self.config["num_key_value_heads"]
         query = self._heads(x, f"{name}.q_proj", heads)
         key, value = (self._heads(x, f"{name}.{part}_proj", kv_heads) for part in "kv")
-        if state.key is not None and state.value is not None:
-            key, value = torch.cat((state.key, key), 1), torch.cat((state.value, value), 1)
-        state.key, state.value = key, value
-        dense = key.shape[1] < self.config["sparse_config"]["dense_len"]
-        if not dense and len(x) > 1:
-            raise NotImplementedError("the peer prefills in the dense regime only")
-        if not dense:
-            key, value = self._gather(query, key, value)
-        out = F.scaled_dot_product_attention(
-            query[None], key[None], value[None], is_causal=len(x) > 1, enable_gqa=True
-        )[0]
+        out = self._attention(query, key, value, state, positions)[0]
         out = out.transpose(0, 1).reshape(len(x), -1)
         return self._linear(
             out * torch.sigmoid(self._linear(x, f"{name}.o_gate")), f"{name}.o_proj"
+        )
+
+    def _attention(
+        self, query: Tensor, key: Tensor, value: Tensor, state: LayerState, positions: Tensor
+    ) -> Tensor:
+        """Attention of `[heads, T, dim]` over the past and themselves: `[1, heads, T, dim]`."""
+        if state.key is not None and state.value is not None:
+            key, value = torch.cat((state.key, key), 1), torch.cat((state.value, value), 1)
+        state.key, state.value = key, value
+        rows = query.shape[1]
+        dense = key.shape[1] < self.config["sparse_config"]["dense_len"]
+        if not dense and rows > 1:
+            raise NotImplementedError("the peer prefills in the dense regime only")
+        if not dense:
+            key, value = self._gather(query, key, value)
+        return F.scaled_dot_product_attention(
+            query[None], key[None], value[None], is_causal=rows > 1, enable_gqa=True
         )
 
     def _gather(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,12 +145,11 @@ class TorchSala:
         index = index[..., None].expand(-1, -1, dim)
         return key.gather(1, index), value.gather(1, index)
 
-    def _lightning(self, x: Tensor, name: str, state: LayerState) -> Tensor:
+    def _lightning(self, x: Tensor, name: str, state: LayerState, positions: Tensor) -> Tensor:
         config = self.config
         heads = config["lightning_nh"]
         query, key, value = (self._heads(x, f"{name}.{part}_proj", heads) for part in "qkv")
         query, key = self._norm(query, f"{name}.q_norm"), self._norm(key, f"{name}.k_norm")
-        positions = torch.arange(self.length, self.length + len(x))
         query, key = self._rope(query, positions), self._rope(key, positions)
         out = self._recurrence(query.float(), key.float(), value.float(), state).to(x.dtype)
         out = self._norm(out.transpose(0, 1).reshape(len(x), -1), f"{name}.o_norm")

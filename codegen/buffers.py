@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import BFloat16Type, IntegerType, TensorType
 from xdsl.ir import Attribute
 
-from codegen.kernels.operands import padded
+from codegen.kernels.operands import padded, pair_of
 from passes.kernel_choice import Workspace
 from runtime.artifact import (
     Dim,
@@ -115,11 +115,6 @@ def pool_parts(kind: StateType, target_kind: str = "cpu") -> tuple[PoolPart, ...
 def _pool(kind: StateType, rows: Symbol, shape: tuple[int, ...]) -> Value:
     dtype = element_type(kind.element_type)
     return Value(kind=ValueKind.POOL, dtype=dtype, shape=(dim_of(rows), *shape))
-
-
-def pair_of(kind: StateType) -> int:
-    """Elements of a pool that share 32 bits."""
-    return 2 if isinstance(kind.element_type, BFloat16Type) else 1
 
 
 def _kv_parts(kind: KvCacheType) -> tuple[PoolPart, ...]:

@@ -36,8 +36,9 @@ def write_files(
         contents["activations"] = activations_info(options, plan.targets, None)
     if not options.is_random:
         digest, contents = _write_weights(writer, plan, options, progress)
+    source = plan.source
     return Manifest(
-        model=emit.model_info(plan.source.config, plan.source.raw, digest),
+        model=emit.model_info(source.config, source.raw, digest, source.end_tokens),
         attention=options.attention.value,
         dtype=options.dtype.value,
         context=options.context,

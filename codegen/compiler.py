@@ -1,6 +1,5 @@
 """A whole compilation: from options to an artifact, or to a plan of one."""
 
-import os
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from runtime.plan import (
     plan_memory,
     token_parts,
 )
+from runtime.threads import available_cpus
 from sala_ir.context import print_module
 
 
@@ -114,7 +114,7 @@ def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, 
         batch=1,
         chunk=options.chunk,
         sequences=1,
-        workers=len(os.sched_getaffinity(0)) if kind == "cpu" else 1,
+        workers=available_cpus() if kind == "cpu" else 1,
     )
     stored = plan.stored_for(kind)
     is_mapped = kind == "cpu" and not options.is_random

@@ -42,7 +42,9 @@ def package_versions(targets: Iterable[str]) -> dict[str, str]:
     return {name: version(name) for name in (*PACKAGES, *compilers)}
 
 
-def model_info(config: Any, raw: Mapping[str, Any], digest: str) -> ModelInfo:
+def model_info(
+    config: Any, raw: Mapping[str, Any], digest: str, end_tokens: tuple[int, ...]
+) -> ModelInfo:
     """Family, digests, sizes and special tokens of a model; `digest` is its checkpoint's."""
     fields = config.model_dump(mode="json")
     sizes = {name: value for name, value in _flat(fields) if type(value) is int}
@@ -53,7 +55,7 @@ def model_info(config: Any, raw: Mapping[str, Any], digest: str) -> ModelInfo:
         digest=digest,
         vocabulary=config.vocab_size,
         sizes=sizes,
-        eos_token_ids=tuple(config.eos_token_id),
+        eos_token_ids=end_tokens,
         bos_token_id=config.bos_token_id,
     )
 

@@ -11,10 +11,8 @@ see `codegen.kernels.linear.gpu_layout`.
 
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import BFloat16Type
-
 from codegen.kernels.linear.gpu_layout import IntegerBlocks
-from codegen.kernels.operands import padded
+from codegen.kernels.operands import padded, pair_of
 from runtime.artifact import ElementType
 from runtime.artifact.tensors import TensorSpec
 from sala_ir.dialect.attributes import LayoutKind
@@ -48,11 +46,6 @@ def part_name(name: str, suffix: str) -> str:
 def weight_parts(kind: WeightType) -> tuple[WeightPart, ...]:
     """The tensors of a weight of this type."""
     return (_plain_part(kind),) if kind.encoding.is_plain else _integer_parts(kind)
-
-
-def pair_of(kind: WeightType) -> int:
-    """Values of a plain weight that share 32 bits."""
-    return 2 if isinstance(kind.element_type, BFloat16Type) else 1
 
 
 def value_type(kind: WeightType) -> str:

@@ -1,6 +1,5 @@
 """The library of a GPU target: every launch compiled, the codes in one file, the table beside."""
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from runtime.artifact import (
     SlabsInfo,
 )
 from runtime.artifact.gpu import CUBIN_ALIGNMENT
+from runtime.threads import available_cpus
 
 SCRATCH = (ArgumentInfo(kind=ArgumentKind.NULL),) * 2
 """Pointers that Triton appends to the arguments of every function."""
@@ -78,7 +78,7 @@ def _compile_missing(
     kernels: Mapping[str, GpuKernel], target: CudaTarget, release: str, advance: Advance
 ) -> None:
     """Compile what this process has not compiled, on all CPUs; `advance` is told each kernel."""
-    with _without_line_numbers(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with _without_line_numbers(), ThreadPoolExecutor(available_cpus()) as pool:
         pending: dict[tuple[Any, ...], Any] = {}
         for symbol, kernel in kernels.items():
             for launch, slab in _launches(kernel):

@@ -8,6 +8,7 @@ from xdsl.dialects.builtin import ModuleOp
 from codegen.activations import check_integers
 from codegen.options import CompileOptions
 from codegen.plan import Source
+from codegen.texts import check_tokenizer, end_tokens
 from passes.quantization import Quantization, quantized_tensors, store_as_integers
 from runtime.errors import RequestError
 from sala_ir.checkpoint import Checkpoint
@@ -17,7 +18,7 @@ from sala_ir.published import FIELD, PublishedIntegers, published_integers
 
 
 def open_source(options: CompileOptions, stack: ExitStack) -> Source:
-    """Read the configuration and the headers of the weights, and capture the graph."""
+    """Read the configuration, the headers of the weights and the tokenizer; capture the graph."""
     checkpoint = None
     if options.config_file is not None:
         place, raw = options.config_file, read_config(options.config_file)
@@ -25,11 +26,13 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         assert options.checkpoint is not None, "checked with the options"
         place, raw = options.checkpoint / "config.json", read_config(options.checkpoint)
     frontend: Frontend = frontend_for(raw, file=str(place))
-    published = None
+    published, ends = None, None
     if options.checkpoint is not None:
         checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
         plain = {name: value for name, value in raw.items() if name != FIELD}
         config = frontend.parse_config(plain, file=str(place))
+        ends = end_tokens(options.checkpoint, config.eos_token_id)
+        check_tokenizer(options.checkpoint)
         tensors = frontend.expected_tensors(config)
         published = published_integers(checkpoint, tensors)
         _check_tensors(checkpoint, tensors, published)
@@ -40,7 +43,16 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
     captured = frontend.build_module(config, options.attention)
     integers = _integers(captured, options, published)
     store_as_integers(captured, integers)
-    return Source(raw, config, tensors, captured, checkpoint, integers, published)
+    return Source(
+        raw,
+        config,
+        tensors,
+        captured,
+        checkpoint,
+        integers,
+        published,
+        tuple(config.eos_token_id) if ends is None else ends,
+    )
 
 
 def _check_tensors(

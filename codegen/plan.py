@@ -24,7 +24,7 @@ class Source:
     """What is compiled: the configuration as it stands, as understood, and its tensors.
 
     `integers` are the tensors that come as integers: the captured module has their encodings.
-    `published` reads them where the checkpoint stores them so.
+    `published` reads them where the checkpoint stores them so. `end_tokens` end an answer.
     """
 
     raw: Mapping[str, Any]
@@ -34,6 +34,7 @@ class Source:
     checkpoint: Checkpoint | None
     integers: Mapping[str, EncodingAttr] = field(default_factory=dict)
     published: PublishedIntegers | None = None
+    end_tokens: tuple[int, ...] = ()
 
     @property
     def parameters(self) -> int:

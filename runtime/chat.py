@@ -12,7 +12,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from runtime.errors import RequestError
-from runtime.tokenizer import CONFIG_FILE, read_config
+from runtime.tokenizer import CONFIG_FILE, read_config, special_text
 
 TEMPLATE_FILE = "chat_template.jinja"
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
@@ -45,6 +45,12 @@ class ChatTemplate:
             self._template = _environment().from_string(source)
         except jinja2.TemplateError as error:
             raise RequestError(f"the chat template is broken: {error}", where=where) from None
+
+    @staticmethod
+    def exists(directory: Path) -> bool:
+        """Whether `directory` has a template, in a file of its own or in tokenizer_config.json."""
+        has_file = (directory / TEMPLATE_FILE).is_file()
+        return has_file or _default_template(read_config(directory)) is not None
 
     @staticmethod
     def from_files(directory: Path) -> "ChatTemplate":
@@ -93,8 +99,7 @@ def _default_template(config: dict[str, Any]) -> str | None:
 
 def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
     """Texts of the special tokens that `config` names."""
-    entries = {name: config.get(name) for name in _SPECIAL_TOKENS}
-    texts = {n: e.get("content") if isinstance(e, dict) else e for n, e in entries.items()}
+    texts = {name: special_text(config, name) for name in _SPECIAL_TOKENS}
     return {name: text for name, text in texts.items() if text is not None}
 
 

@@ -16,12 +16,6 @@ def choose_device(artifact: Artifact, name: str | None, target: str | None, thre
     where the artifact, the device and the target do not go together.
     """
     ordinal = _ordinal(artifact, name, target)
-    if target is not None and is_gpu(target) is (ordinal is None):
-        raise RequestError(
-            f"the target {target} does not run on the device {name}",
-            expected="a device and a target of one kind",
-            fix="give only one of them",
-        )
     if ordinal is None:
         return CpuDevice(artifact, choose_target(artifact, target), threads)
     from runtime.cuda.device import CudaDevice  # machines without a GPU never need it
@@ -29,8 +23,34 @@ def choose_device(artifact: Artifact, name: str | None, target: str | None, thre
     return CudaDevice(artifact, target, ordinal)
 
 
+def tuned_target(artifact: Artifact, name: str | None, target: str | None) -> str:
+    """The target that `choose_device` takes for the CPU, which the library of a tuning is for.
+
+    RequestError where it takes a GPU.
+    """
+    if _ordinal(artifact, name, target) is not None:
+        raise RequestError(
+            "a tuning has kernels of a processor, and a GPU is to run the model",
+            where="tuning",
+            expected="no tuning, or the device cpu",
+            fix="leave the tuning out, or ask for the device cpu",
+        )
+    return choose_target(artifact, target)
+
+
 def _ordinal(artifact: Artifact, name: str | None, target: str | None) -> int | None:
     """The number of the GPU that is meant; None for the CPU."""
+    ordinal = _named(artifact, name, target)
+    if target is not None and is_gpu(target) is (ordinal is None):
+        raise RequestError(
+            f"the target {target} does not run on the device {name}",
+            expected="a device and a target of one kind",
+            fix="give only one of them",
+        )
+    return ordinal
+
+
+def _named(artifact: Artifact, name: str | None, target: str | None) -> int | None:
     if name is None:
         gpu = is_gpu(target) if target is not None else not cpu_targets(artifact)
         return 0 if gpu else None

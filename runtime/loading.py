@@ -1,18 +1,19 @@
 """Loading: sizes and budget first, memory afterwards."""
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.artifact import Artifact, Symbol, open_artifact
-from runtime.choose_device import choose_device
-from runtime.cpu.device import default_threads
+from runtime.choose_device import choose_device, tuned_target
 from runtime.device import Advance, Device
 from runtime.errors import MemoryBudgetError, RequestError
 from runtime.model import Model
 from runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, require_fit
 from runtime.plan.packing import largest
 from runtime.prefix_cache import PrefixOptions
+from runtime.threads import checked_threads
 from runtime.tuning import with_tuning
 from runtime.units import format_bytes, parse_bytes, parse_tokens
 
@@ -58,7 +59,7 @@ def load(
     `memory` does not suffice for that), `batch` the sequences of one step, `sequences` those alive
     at a time (default: batch), `chunk` the most new tokens of one step, `memory` the most bytes
     to use of the device's memory, weights included (`"8GiB"`), `threads` default to the CPUs of the
-    process.
+    process, and are twice as many at most.
     `prefix_cache` bytes beyond the others hold beginnings of texts for reuse, a snapshot of the
     recurrent state `snapshot_every` tokens (whole pages; default: those of a compressed page).
     `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
@@ -84,7 +85,7 @@ def load(
         context=None if context is None else parse_tokens(context),
         batch=steps,
         memory=None if memory is None else parse_bytes(memory),
-        threads=_positive("threads", threads, default_threads()),
+        threads=checked_threads(threads),
         chunk=None if chunk is None else _positive("chunk", chunk, 1),
         sequences=alive,
         snapshots=_positive("snapshots", snapshots, 1) if snapshots else 0,
@@ -92,17 +93,16 @@ def load(
     )
     artifact = open_artifact(path, hash_weights=hash_weights)
     prefix = _prefix_options(artifact, request.prefix_bytes, snapshot_every)
+    if tuning is not None:
+        own = tuned_target(artifact, device, target)
+        artifact = with_tuning(artifact, own, Path(tuning))
     chosen = choose_device(artifact, device, target, request.threads)
-    try:
-        if tuning is not None:
-            artifact = with_tuning(artifact, chosen.target, Path(tuning))
-            chosen = choose_device(artifact, device, chosen.target, request.threads)
+    with ExitStack() as undo:
+        undo.callback(chosen.close)
         plan = plan_for(artifact, chosen, request)
         if prefix is not None:
             plan = with_prefix_cache(artifact, chosen, plan, prefix)
-    except BaseException:
-        chosen.close()
-        raise
+        undo.pop_all()
     return Model(
         artifact,
         plan,

@@ -81,7 +81,7 @@ class Model:
         engine = self._open()
         observer = engine.observer(tuple(observe)) if observe else None
         with engine.new_sequence() as sequence:
-            values = engine.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
+            values = engine.calls.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
         return values if observer is None else _observed(values, observer.result())
 
     def sequence(self) -> TokenSequence:
@@ -109,7 +109,7 @@ class Model:
                 f"there are {len(sequences)} sequences and {len(tokens)} tokens",
                 expected="one token for each sequence",
             )
-        return engine.step(sequences, [[token] for token in tokens])
+        return engine.calls.step(sequences, [[token] for token in tokens])
 
     def generate(
         self, token_ids: TokenIds | str, max_new_tokens: int = 256, **options: Any
@@ -157,7 +157,7 @@ class Model:
         history = [] if sequence is None else sequence.token_ids
         ids = np.zeros(0, np.int32)
         if len(token_ids) or not history:
-            ids = engine.checked_tokens(token_ids, len(history))
+            ids = engine.limits.checked_tokens(token_ids, len(history))
         chosen = replace(options, eos=options.eos or self.artifact.manifest.model.eos_token_ids)
         with nullcontext(sequence) if sequence is not None else self.sequence() as source:
             yield Generation(

@@ -40,7 +40,7 @@ class Sequence:
     @property
     def remaining(self) -> int:
         """How many more tokens fit the context."""
-        return self._engine.context - self.state.length
+        return self._engine.limits.context - self.state.length
 
     @property
     def token_ids(self) -> list[int]:
@@ -55,7 +55,7 @@ class Sequence:
         RequestError where they were not computed: in an empty sequence, or after `truncate`.
         """
         self.require_usable()
-        return self._engine.last_logits(self)
+        return self._engine.calls.last_logits(self)
 
     def append(self, token_ids: TokenIds, progress: Progress | None = None) -> np.ndarray:
         """Append tokens in one call; the logits [vocabulary] float32 behind the last.
@@ -63,20 +63,20 @@ class Sequence:
         The length after the call decides the regime of the sparse layers. `progress` is told the
         number of tokens that are done after each chunk; it may raise to cancel.
         """
-        return self._engine.append(self, token_ids, progress=progress)
+        return self._engine.calls.append(self, token_ids, progress=progress)
 
     @property
     def samples(self) -> bool:
         """Whether `choose` can be used: the device chooses tokens."""
-        return self._engine.samples
+        return self._engine.sampling.available
 
     def choose(self, token_ids: TokenIds, draw: Draw, progress: Progress | None = None) -> int:
         """Append tokens in one call, as `append`; the next token, chosen on the device."""
-        return self._engine.choose(self, token_ids, draw, progress=progress)
+        return self._engine.sampling.choose(self, token_ids, draw, progress=progress)
 
     def run_ahead(self, token: int, draws: Iterator[Draw], count: int) -> Answer:
         """Up to `count` tokens behind `token`, chosen on the device; the sequence is used up."""
-        return self._engine.run_ahead(self, token, draws, count)
+        return self._engine.sampling.run_ahead(self, token, draws, count)
 
     def fork(self) -> "Sequence":
         """Another sequence with the same text, state and snapshots.

@@ -7,7 +7,6 @@ as JSON, then the sections, each from a multiple of 64 bytes on. Integers are li
 import hashlib
 import os
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from runtime.artifact.base import Frozen, align, canonical_json
 from runtime.artifact.replace import sync_directory
+from runtime.artifact.staging import staged_file
 from runtime.errors import StateFileError
 from runtime.regimes import Regime
 
@@ -24,6 +24,8 @@ MAGIC = b"SALASTAT"
 VERSION = 1
 SUFFIX = ".sala-state"
 MAX_HEADER = 64 << 20
+PRIVATE = 0o600
+"""The mode of state files: they hold texts."""
 _PREFIX = struct.Struct("<8sII32s")
 _UNKNOWN = "0" * 64
 
@@ -117,22 +119,15 @@ def replacing(path: Path, header: StateHeader) -> Iterator[StateWriter]:
     path = Path(os.path.abspath(path))
     _check_target(path)
     try:
-        number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        with staged_file(path, PRIVATE) as temporary:
+            with temporary.open("r+b") as file:
+                writer = StateWriter(file, header)
+                yield writer
+                writer.finish()
+            temporary.replace(path)
+            sync_directory(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(number, "w+b") as file:
-            writer = StateWriter(file, header)
-            yield writer
-            writer.finish()
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 class StateReader:

@@ -45,7 +45,12 @@ class Tokenizer:
         try:
             core = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            raise ArtifactError(f"the tokenizer cannot be read: {error}", where=str(path)) from None
+            raise ArtifactError(
+                f"the tokenizer cannot be read: {error}",
+                where=str(path),
+                expected="a tokenizer as the library tokenizers writes it",
+                fix="compile again, from a checkpoint whose tokenizer.json is whole",
+            ) from None
         core.no_truncation()
         core.no_padding()
         return Tokenizer(core, read_config(directory))
@@ -76,8 +81,7 @@ class Tokenizer:
 
     def special_text(self, name: str) -> str | None:
         """The text of the special token `name`, such as `bos_token`, if there is one."""
-        entry = self.config.get(name)
-        return entry.get("content") if isinstance(entry, dict) else entry
+        return special_text(self.config, name)
 
     def _around(self) -> tuple[list[int], list[int]] | None:
         """Ids before and after a text as tokenizer_config.json says; None where it says nothing.
@@ -116,6 +120,12 @@ def _require_characters(text: str) -> None:
         ) from None
 
 
+def special_text(config: dict[str, Any], name: str) -> str | None:
+    """The text of the special token `name` in a tokenizer_config.json, if it names one."""
+    entry = config.get(name)
+    return entry.get("content") if isinstance(entry, dict) else entry
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """The contents of tokenizer_config.json, empty where there is none."""
     path = directory / CONFIG_FILE
@@ -124,10 +134,19 @@ def read_config(directory: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ArtifactError(f"this is not JSON: {error}", where=str(path)) from None
+        raise _unreadable_config(f"this is not JSON: {error}", path) from None
     if not isinstance(config, dict):
-        raise ArtifactError("the configuration is not a JSON object", where=str(path))
+        raise _unreadable_config("the configuration is not a JSON object", path)
     return config
+
+
+def _unreadable_config(found: str, path: Path) -> ArtifactError:
+    return ArtifactError(
+        found,
+        where=str(path),
+        expected="one JSON object",
+        fix=f"compile again, from a checkpoint whose {CONFIG_FILE} is whole",
+    )
 
 
 class StreamDecoder:

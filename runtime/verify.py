@@ -1,5 +1,6 @@
 """Runs an artifact's golden vectors on this machine."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
@@ -30,12 +31,13 @@ from runtime.artifact import (
 from runtime.artifact.base import ALIGNMENT
 from runtime.artifact.golden import Argument
 from runtime.choose_device import choose_device
-from runtime.cpu.device import CpuDevice, default_threads
+from runtime.cpu.device import CpuDevice
 from runtime.device import POISON
 from runtime.errors import ArtifactError
 from runtime.loading import LoadRequest, plan_for
 from runtime.model import Model
 from runtime.targets import runnable_targets
+from runtime.threads import checked_threads
 
 
 class VectorKind(StrEnum):
@@ -98,7 +100,7 @@ def verify_artifact(
     if not (golden.models or golden.kernels):
         return VerifyReport(())
     stored = MappedTensors(artifact.path(GOLDEN_TENSORS_NAME))
-    workers = threads or default_threads()
+    workers = checked_threads(threads)
     runnable = runnable_targets(artifact)
     kernels = [
         _run_kernel(artifact, vector, stored, workers)
@@ -147,7 +149,10 @@ def _run_model(
         chunk=None,
         sequences=1,
     )
-    plan = plan_for(artifact, device, request)
+    with ExitStack() as undo:
+        undo.callback(device.close)
+        plan = plan_for(artifact, device, request)
+        undo.pop_all()
     with Model(artifact, plan, device, poison=True) as model:
         found = model.logits(tokens)[len(tokens) - len(expected) :]
     difference, excess = compare(found, expected, absolute=vector.absolute, relative=0.0)

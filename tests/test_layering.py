@@ -15,6 +15,8 @@ LEAVES = (
     "runtime.artifact",
     "runtime.plan",
     "runtime.errors",
+    "runtime.option_types",
+    "runtime.threads",
     "runtime.timing",
     "runtime.tokenizer",
     "runtime.units",

@@ -62,7 +62,7 @@ def profile(
     for _ in range(repeats):
         with text.fork() as copy:
             work = Work(copy.state, token_ids, len(copy) + len(token_ids))
-            model._engine._steps.run([work], clock)
+            model._engine.steps.run([work], clock)
             times.append(clock.seconds())
     medians = np.median(times, axis=0)
     rows: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))

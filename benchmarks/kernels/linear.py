@@ -5,8 +5,8 @@
 Each side runs in a process of its own, asked for samples in turn. One row of a matrix larger than
 the caches is compared with the bandwidth of memory, many rows with the rate of multiply-adds: of
 floats, of pairs of 16-bit integers where the weight is integers, of bytes where x is too, and of
-tiles that stay in registers for bf16 where the processor has AMX. torch's integers of 4 bits have
-the same groups and an x of bf16; beside an x of bytes its 8-bit weights have one too.
+bfloat16 for bf16 where the processor has instructions for it. torch's integers of 4 bits have the
+same groups and an x of bf16; beside an x of bytes its 8-bit weights have one too.
 
     python -m benchmarks.kernels.linear --threads 1 --clock cpu
 
@@ -16,62 +16,45 @@ never leave alone: one thread only, and what others do to caches and memory stil
 
 import argparse
 import os
-import time
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from typing import Any
+from functools import partial
 
-from benchmarks.kernels.linear_cases import Case, Work, cases_with
-from runtime.timing import Sample, sample, summarise
-
-SETTLE_SECONDS = 0.002
+from benchmarks.kernels.linear_cases import Case, cases_with
+from benchmarks.kernels.sides import Samples, Side, SideProcess, take_turns
+from runtime.artifact.ceilings import Ceiling
+from runtime.timing import summarise
 
 
-def computed(work: Work) -> Sample:
-    """Run `work` once and count the time that this process computed."""
-    start = time.process_time()
-    work()
-    return Sample(time.process_time() - start, 0.0)
+def make_own(cases: dict[str, list[Case]], threads: int) -> Side:
+    """This project's kernels, made in the process that calls them."""
+    from benchmarks.kernels.linear_own import OwnSide
+
+    return OwnSide(cases, threads)
 
 
-def serve(side: str, threads: int, clock: str, cases: tuple[Case, ...], pipe: Connection) -> None:
-    """Answer each name with a sample of its work, until None comes."""
-    if side == "own":
-        from benchmarks.kernels.linear_own import OwnSide as Side
-    else:
-        from benchmarks.kernels.linear_torch import TorchSide as Side
-    engine: Any = Side(threads, cases)
-    take = {"wall": sample, "cpu": computed}[clock]
-    for work in engine.works.values():
-        work()
-    pipe.send(engine.scales)
-    while (name := pipe.recv()) is not None:
-        time.sleep(SETTLE_SECONDS)
-        pipe.send(take(engine.works[name]))
+def make_torch(threads: int, cases: tuple[Case, ...]) -> Side:
+    """torch's operators, likewise."""
+    from benchmarks.kernels.linear_torch import TorchSide
+
+    return TorchSide(threads, cases)
 
 
 def measure(
     threads: int, seconds: float, clock: str, cases: tuple[Case, ...]
-) -> tuple[dict[tuple[str, str], list[Sample]], Any]:
+) -> tuple[Samples, dict[str, int]]:
     """Samples of every case of both sides, taken in turn, and what the ceilings count."""
-    spawn = get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    scales: dict[str, int] = {}
-    for side in ("own", "torch"):
-        pipes[side], theirs = spawn.Pipe()
-        spawn.Process(target=serve, args=(side, threads, clock, cases, theirs), daemon=True).start()
-        scales |= pipes[side].recv()
+    own = partial(make_own, {case.name: [case] for case in cases}, threads)
+    sides = {
+        "own": SideProcess(own, clock),
+        "torch": SideProcess(partial(make_torch, threads, cases), clock),
+    }
+    scales = sides["own"].scales
     asked = [("own", name) for name in scales]
-    asked += [(side, case.name) for case in cases for side in pipes]
-    samples: dict[tuple[str, str], list[Sample]] = {each: [] for each in asked}
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for side, name in asked:
-            pipes[side].send(name)
-            samples[side, name].append(pipes[side].recv())
-    for pipe in pipes.values():
-        pipe.send(None)
-    return samples, scales
+    asked += [(side, case.name) for case in cases for side in sides]
+    try:
+        return take_turns(sides, asked, seconds, least=1), scales
+    finally:
+        for side in sides.values():
+            side.close()
 
 
 def main() -> None:
@@ -89,11 +72,14 @@ def main() -> None:
     ceilings = {
         name: scale / summarise(samples["own", name]).median / 1e9 for name, scale in scales.items()
     }
-    print(f"{options.threads} threads; memory is read at {ceilings['read']:.1f} GB/s, ", end="")
-    print(f"multiply-adds run at {ceilings['multiply_add']:.0f} GF, ", end="")
-    print(f"those of pairs of 16-bit integers at {ceilings['pairs']:.0f} G, ", end="")
-    print(f"of bytes at {ceilings['bytes']:.0f} G", end="")
-    print(f", products of tiles at {ceilings['tiles']:.0f} GF" if "tiles" in ceilings else "")
+    print(
+        f"{options.threads} threads; memory is read at {ceilings[Ceiling.READ]:.1f} GB/s, ", end=""
+    )
+    print(f"multiply-adds run at {ceilings[Ceiling.FLOAT32]:.0f} GF, ", end="")
+    print(f"those of pairs of 16-bit integers at {ceilings[Ceiling.INT16]:.0f} G, ", end="")
+    print(f"of four bytes at {ceilings[Ceiling.INT8]:.0f} G", end="")
+    bfloat16 = ceilings.get(Ceiling.BFLOAT16)
+    print(f", products of bfloat16 at {bfloat16:.0f} GF" if bfloat16 else "")
     for case in cases:
         own, torch = (summarise(samples[side, case.name]) for side in ("own", "torch"))
         rate, unit, ceiling = _rate(case, own.median, ceilings)
@@ -107,12 +93,12 @@ def main() -> None:
 def _rate(case: Case, seconds: float, ceilings: dict[str, float]) -> tuple[float, str, float]:
     """How fast a case ran, and its ceiling."""
     if case.rows <= 16:
-        return case.bytes / seconds / 1e9, "GB/s", ceilings["read"]
+        return case.bytes / seconds / 1e9, "GB/s", ceilings[Ceiling.READ]
     rate = case.operations / seconds / 1e9
     if case.bits:
-        return rate, "G", ceilings["pairs" if case.x_bits == 16 else "bytes"]
-    best = "tiles" if case.kind == "bf16" and "tiles" in ceilings else "multiply_add"
-    return rate, "GF", ceilings[best]
+        return rate, "G", ceilings[Ceiling.INT8 if case.x_bits == 8 else Ceiling.INT16]
+    floats = ceilings[Ceiling.FLOAT32]
+    return rate, "GF", ceilings.get(Ceiling.BFLOAT16, floats) if case.kind == "bf16" else floats
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The products that `benchmarks.kernels.linear` measures, and their buffers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,3 +96,13 @@ def in_turn(works: list[Work]) -> Work:
     """A work that does the next of `works` each time."""
     turn = iter(range(1 << 60))
     return lambda: works[next(turn) % len(works)]()
+
+
+def together(works: Sequence[Work]) -> Work:
+    """A work that does all of `works`, one behind the other."""
+
+    def work() -> None:
+        for each in works:
+            each()
+
+    return work

@@ -1,70 +1,43 @@
-"""The kernels of this project, and what the machine can do at most, for the linear benchmark."""
+"""The kernels of this project, and what the machine can do at most, for the linear benchmarks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from tvm_ffi import from_dlpack
 
-from benchmarks.kernels.ceilings import (
-    FLOATS_PER_WORKER,
-    byte_kernel,
-    multiply_add_kernel,
-    pair_kernel,
-    read_kernel,
-    tile_kernel,
-)
-from benchmarks.kernels.linear_cases import Case, Work, aligned, in_turn
+from benchmarks.kernels.ceilings import CeilingWorks
+from benchmarks.kernels.linear_cases import Case, Work, aligned, in_turn, together
 from benchmarks.threads import use_threads
 from codegen.kernels.linear import cpu as linear
 from codegen.kernels.linear.layout import PANEL_ROWS, panel_shape
 from codegen.kernels.linear_integers import cpu as linear_integers
 from codegen.kernels.tir.element import Element
 from codegen.targets.cpu import CpuTarget, compile_functions
-from runtime.artifact.processor import permit_tiles
-
-READ_BYTES = 512 << 20
 
 
 class OwnSide:
-    """The kernels of this project, and the ceilings."""
+    """The kernels of this project, and the ceilings; `scales` has what the ceilings count."""
 
-    def __init__(self, threads: int, cases: Sequence[Case]) -> None:
-        """Compile everything for this machine."""
+    def __init__(self, cases: Mapping[str, Sequence[Case]], threads: int) -> None:
+        """Compile everything for this machine; a work does its cases one behind the other."""
         use_threads(threads)
         self._threads, self._target = threads, CpuTarget.host()
-        target = self._target
-        multiply_add, operations = multiply_add_kernel(target)
-        pairs, pair_operations = pair_kernel(target)
-        bytes_of_four, byte_operations = byte_kernel(target)
-        specs = {case.name: _spec(case) for case in cases}
-        families = {case.name: linear_integers if case.bits else linear for case in cases}
-        functions = {
-            spec.symbol: families[name].build(spec, target) for name, spec in specs.items()
-        }
-        functions |= {"read": read_kernel(target, READ_BYTES // 64)}
-        functions |= {"multiply_add": multiply_add, "pairs": pairs, "bytes": bytes_of_four}
-        module = compile_functions(functions, target)
-        result = aligned((threads * FLOATS_PER_WORKER,), "float32")
-        memory = aligned((READ_BYTES // 4,), "float32")
-        self.works: dict[str, Work] = {
-            "read": self._call(module["read"], 1, memory, result),
-            "multiply_add": self._call(module["multiply_add"], 1, result),
-            "pairs": self._call(module["pairs"], 1, result),
-            "bytes": self._call(module["bytes"], 1, result),
-        }
-        for case in cases:
-            spec = specs[case.name]
-            self.works[case.name] = self._linear(module[spec.symbol], case, spec)
-        self.scales = {"read": READ_BYTES, "multiply_add": operations * threads}
-        self.scales["pairs"] = pair_operations * threads
-        self.scales["bytes"] = byte_operations * threads
-        if target.has_amx_bf16:
-            permit_tiles()
-            tiles, operations = tile_kernel(target)
-            module = compile_functions({"tiles": tiles}, target)
-            self.works["tiles"] = self._call(module["tiles"], 1, result)
-            self.scales["tiles"] = operations * threads
+        specs = {case: _spec(case) for group in cases.values() for case in group}
+        module = compile_functions(
+            {
+                spec.symbol: (linear_integers if case.bits else linear).build(spec, self._target)
+                for case, spec in specs.items()
+            },
+            self._target,
+        )
+        ceilings = CeilingWorks(self._target, threads)
+        self.scales = ceilings.scales
+        self.works: dict[str, Work] = dict(ceilings.works)
+        for name, group in cases.items():
+            self.works[name] = together(
+                [self._linear(module[specs[case].symbol], case, specs[case]) for case in group]
+            )
 
     def _call(self, function: Any, rows: int, *arrays: np.ndarray) -> Work:
         control = aligned((16,), "int32")

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bandwidth import READ_BYTES
 from benchmarks.kernels.linear_cases import aligned
 from benchmarks.threads import use_threads
 from codegen.kernels.attend_blocks import cpu as attend_blocks
 from codegen.kernels.select_blocks import cpu as select_blocks
 from codegen.kernels.tir.element import Element
 from codegen.targets.cpu import CpuTarget, compile_functions
+from runtime.artifact.ceilings import Ceiling
 from runtime.timing import Sample, sample, summarise
 
 Work = Callable[[], object]
@@ -121,31 +121,19 @@ class Kernels:
         """Compile everything for this machine and fill the pools."""
         from tvm_ffi import from_dlpack
 
-        from benchmarks.kernels.ceilings import (
-            FLOATS_PER_WORKER,
-            multiply_add_kernel,
-            read_kernel,
-        )
+        from benchmarks.kernels.ceilings import CeilingWorks
 
         use_threads(threads)
         self._tensor, self._threads = from_dlpack, threads
-        multiply_add, operations = multiply_add_kernel(target)
         functions = {
             SELECT.symbol: select_blocks.build(SELECT, target),
             ATTEND.symbol: attend_blocks.build(ATTEND, target),
-            "read": read_kernel(target, READ_BYTES // 64),
-            "multiply_add": multiply_add,
         }
         self._module = compile_functions(functions, target)
         self._target = target
-        result = aligned((threads * FLOATS_PER_WORKER,), "float32")
-        memory = aligned((READ_BYTES // 4,), "float32")
-        control = self._control(1)
-        self.works: dict[str, Work] = {
-            "read": self._call("read", control, memory, result),
-            "multiply_add": self._call("multiply_add", control, result),
-        }
-        self.scales = {"read": READ_BYTES, "multiply_add": operations * threads}
+        ceilings = CeilingWorks(target, threads)
+        self.scales = {name: ceilings.scales[name] for name in (Ceiling.READ, Ceiling.FLOAT32)}
+        self.works: dict[str, Work] = {name: ceilings.works[name] for name in self.scales}
         self._select_works()
         self._attend_works()
 
@@ -233,7 +221,7 @@ def measure(kernels: Kernels, seconds: float) -> dict[str, list[Sample]]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for name, work in kernels.works.items():
-            kernels.works["read"]()
+            kernels.works[Ceiling.READ]()
             samples[name].append(sample(work))
     return samples
 
@@ -251,16 +239,16 @@ def main() -> None:
         name: scale / summarise(samples[name]).median for name, scale in kernels.scales.items()
     }
     print(
-        f"{options.threads} threads; memory is read at {rates['read'] / 1e9:.1f} GB/s, "
-        f"multiply-adds run at {rates['multiply_add'] / 1e9:.0f} GF"
+        f"{options.threads} threads; memory is read at {rates[Ceiling.READ] / 1e9:.1f} GB/s, "
+        f"multiply-adds run at {rates[Ceiling.FLOAT32] / 1e9:.0f} GF"
     )
     for case in CASES:
         found = summarise(samples[case.name])
         rate = case.operations / found.median
-        reading = case.bytes * case.tokens / rates["read"]
+        reading = case.bytes * case.tokens / rates[Ceiling.READ]
         print(
             f"{case.name:20s} {found.median * 1e3:8.3f} ms {rate / 1e9:6.1f} GF, "
-            f"{rate / rates['multiply_add']:.2f} of the ceiling; "
+            f"{rate / rates[Ceiling.FLOAT32]:.2f} of the ceiling; "
             f"{found.median / reading:.2f} x the time to read the keys ({found})"
         )
 

@@ -12,23 +12,9 @@ from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
 from passes.quantize_activations import Activations
-from runtime.errors import RequestError, reported_as
-from runtime.units import parse_tokens
+from runtime.errors import reported_as
+from runtime.option_types import TOKENS
 from sala_ir.frontends import AttentionMode
-
-
-class Tokens(click.ParamType):
-    """A number of tokens such as 4096, 32K or 1M."""
-
-    name = "tokens"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number that `value` names."""
-        try:
-            return parse_tokens(value)
-        except RequestError as error:
-            self.fail(f"{error.found}; expected {error.expected}", param, ctx)
-
 
 _PATH = click.Path(path_type=Path)
 
@@ -86,7 +72,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option(
     "--calibration-tokens",
-    type=Tokens(),
+    type=TOKENS,
     default=str(DEFAULT_TOKENS),
     help="Tokens of the calibration text that are used, as one sequence; memory grows with them.",
 )
@@ -96,8 +82,8 @@ _PATH = click.Path(path_type=Path)
     show_default=False,
     help="For --rounding gptq: round the columns first whose inputs are largest.",
 )
-@click.option("--context", type=Tokens(), default="32K", help="Default context at load.")
-@click.option("--chunk", type=Tokens(), default="512", help="New tokens of one prefill step.")
+@click.option("--context", type=TOKENS, default="32K", help="Default context at load.")
+@click.option("--chunk", type=TOKENS, default="512", help="New tokens of one prefill step.")
 @click.option(
     "--tuning",
     type=_PATH,

@@ -1,6 +1,5 @@
 """sala-tune: searches the schedules of a compiled model's kernels on this machine."""
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Any
 
 import click
 
-from codegen.cli.compile import Tokens
 from runtime.errors import RequestError, reported_as
+from runtime.option_types import THREADS, TOKENS
+from runtime.threads import available_cpus
 
 _PATH = click.Path(path_type=Path)
 
@@ -29,10 +29,14 @@ _PATH = click.Path(path_type=Path)
     default=600.0,
     help="About how long to search; what is not finished then goes on with the next call.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
+@click.option(
+    "--threads",
+    type=THREADS,
+    help="Threads of the kernels, two for each CPU at most.  [default: the CPUs of this process]",
+)
 @click.option(
     "--length",
-    type=Tokens(),
+    type=TOKENS,
     help="Tokens of the text behind which kernels are tried.  [default: two chunks]",
 )
 @click.option("--target", help="One of the artifact's.  [default: the best for this processor]")
@@ -125,7 +129,7 @@ def _job(options: dict[str, Any]) -> Any:
         artifact=artifact,
         target=target,
         output=output,
-        threads=options["threads"] or len(os.sched_getaffinity(0)),
+        threads=options["threads"] or available_cpus(),
         length=options["length"] or 2 * artifact.manifest.chunk,
         seconds=options["seconds"],
     )

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +15,7 @@ from codegen.quantization.calibration import Calibration, calibration_for
 from codegen.quantization.errors import ErrorSums
 from codegen.quantization.store import IntegerStore
 from codegen.quantization.stream import Quantizer
+from runtime.artifact.staging import staged_directory
 from sala_ir.integers import Integers
 from sala_ir.interpreter import RowSource
 
@@ -81,9 +80,8 @@ def open_weights(source: Source, options: CompileOptions, progress: Progress) ->
     calibration = calibration_for(
         place, vocabulary, options.calibration, options.calibration_tokens
     )
-    parent = options.output.resolve().parent
-    with TemporaryDirectory(prefix=f".{options.output.name}.integers.", dir=parent) as folder:
-        store = IntegerStore(Path(folder))
+    with staged_directory(options.output.absolute()) as folder:
+        store = IntegerStore(folder)
         quantizer = Quantizer(
             source.captured, checkpoint, source.integers, store, options.activation_order
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from codegen.targets import x86
+from runtime.artifact.staging import write_whole
 from runtime.errors import CompileError
 
 LINK_OPTIONS = ("-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-s")
@@ -199,10 +200,7 @@ def compile_library(functions: Mapping[str, Any], target: CpuTarget, path: Path 
     library = _libraries.get(key)
     if library is None:
         library = _libraries[key] = _link(functions, target, linker)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes(library)
-    fresh.chmod(0o755)
-    fresh.replace(path)
+    write_whole(path.absolute(), library, 0o755)
 
 
 def _content_key(functions: Mapping[str, Any], target: CpuTarget, linker: str) -> str:

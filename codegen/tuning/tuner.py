@@ -1,7 +1,6 @@
 """Tuning an artifact: its kernels in the order of their time, a record after each."""
 
 import hashlib
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from codegen.tuning.measurer import Build, Measurer
 from codegen.tuning.search import Clock, Found, Search, Tell
 from runtime.artifact import Artifact, KernelInfo, Value, canonical_json
 from runtime.artifact.manifest import FileInfo
+from runtime.artifact.staging import write_whole
 from runtime.artifact.tuning import (
     TunedCase,
     TunedKernel,
@@ -216,12 +216,9 @@ class Tuner:
     def _write(self) -> None:
         """Replace the record file as a whole."""
         path = self._job.output
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            fresh.write_bytes(canonical_json(self.tuning))
-            fresh.replace(path)
+            write_whole(path.absolute(), canonical_json(self.tuning))
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise ArtifactError(
                 f"the tuning file cannot be written: {error.strerror}",
                 where=str(path),

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from codegen.buffers import PoolPart, pair_of, pool_parts
+from codegen.buffers import PoolPart, pool_parts
+from codegen.kernels.operands import pair_of
 from codegen.vectors.batch import VectorBatch
 from runtime.artifact import Symbol, pool_symbol
 from sala_ir.dialect.types import CompressedKeysType, KvCacheType, RecurrentStateType, StateType

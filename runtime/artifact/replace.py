@@ -3,8 +3,9 @@
 import ctypes
 import errno
 import os
-import shutil
 from pathlib import Path
+
+from runtime.artifact.staging import PREVIOUS
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -21,10 +22,10 @@ def sync_directory(directory: Path) -> None:
 
 
 def exchange_directories(staged: Path, target: Path) -> None:
-    """Put `staged` at `target`; what stood there afterwards stands at `staged` or is gone.
+    """Put `staged` at `target`; what stood there afterwards stands at `staged`, or beside it.
 
     Atomic where the file system exchanges names; elsewhere the old directory is moved aside and
-    moved back if the second move fails.
+    moved back if the second move fails, or by the next writer if this one dies in between.
     """
     if not target.exists():
         staged.rename(target)
@@ -48,11 +49,10 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _move_aside(staged: Path, target: Path) -> None:
-    aside = target.with_name(f".{target.name}.{os.getpid()}.previous")
+    aside = staged.with_name(PREVIOUS)
     target.rename(aside)
     try:
         staged.rename(target)
     except OSError:
         aside.rename(target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)

@@ -2,16 +2,15 @@
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from runtime.artifact.base import canonical_json
 from runtime.artifact.manifest import FileInfo, Manifest
 from runtime.artifact.paths import checked_relative
 from runtime.artifact.replace import exchange_directories, sync_directory
+from runtime.artifact.staging import staged_directory
 from runtime.artifact.tensors import TensorSpec, TensorWriter
 from runtime.errors import ArtifactError
 
@@ -82,28 +81,28 @@ def write_artifact(directory: Path, fill: Callable[[ArtifactWriter], Manifest]) 
 
     `fill` returns the manifest without `files` and `digest`. The files are made in a temporary
     directory beside the target, made durable, and exchanged with the earlier artifact. Whatever
-    goes wrong, the temporary directory goes and the earlier artifact stays.
+    goes wrong, the temporary directory goes and the earlier artifact stays; that of a writer that
+    was killed goes with the next one.
     Raises ArtifactError if the target is something else than an artifact or cannot be written.
     """
     directory = Path(os.path.abspath(directory))
     _check_target(directory)
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    except OSError as error:
-        raise _unwritable(directory, error) from error
-    try:
-        staged = temporary / "new"
-        staged.mkdir()
-        writer = ArtifactWriter(staged)
-        writer.finish(fill(writer))
-        exchange_directories(staged, directory)
-    except OSError as error:
-        if error.filename is not None and not _inside(temporary, directory, error.filename):
-            raise
-        raise _unwritable(directory, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            temporary = stack.enter_context(staged_directory(directory))
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+        try:
+            staged = temporary / "new"
+            staged.mkdir()
+            writer = ArtifactWriter(staged)
+            writer.finish(fill(writer))
+            exchange_directories(staged, directory)
+        except OSError as error:
+            if error.filename is not None and not _inside(temporary, directory, error.filename):
+                raise
+            raise _unwritable(directory, error) from error
 
 
 def _check_target(directory: Path) -> None:

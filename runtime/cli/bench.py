@@ -5,16 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.common import (
-    TOKENS,
-    Several,
-    notes,
-    output,
-    print_json,
-    require_folder,
-    write_whole,
-)
+from runtime.cli.common import notes, output, print_json, require_folder, write_text
 from runtime.errors import reported_as
+from runtime.option_types import THREADS, TOKENS, Several
 
 if TYPE_CHECKING:
     from runtime.bench.measure import Request
@@ -38,7 +31,11 @@ _PATH = click.Path(path_type=Path)
     metavar="NUMBER,...",
     help="Sequences that decode together.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
+@click.option(
+    "--threads",
+    type=THREADS,
+    help="Threads of the kernels, two for each CPU at most.  [default: the CPUs of this process]",
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -89,9 +86,9 @@ def _bench(options: dict[str, Any]) -> None:
         profile = Profile(bench.model.artifact.program, bench.target, bench.costs, bench.recordings)
     if options["profile"] is not None:
         document["profile"] = report.profile_document(profile, bench.ceilings)
-        write_whole(options["profile"], report.compact(profile.trace()))
+        write_text(options["profile"], report.compact(profile.trace()))
     if options["plot"] is not None:
-        write_whole(options["plot"], rates_svg(document))
+        write_text(options["plot"], rates_svg(document))
     if options["as_json"]:
         print_json(document)
         return

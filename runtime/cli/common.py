@@ -1,57 +1,15 @@
-"""What the commands share: option types and the look of tables."""
+"""What the commands share: where they print, the look of tables, files that they write."""
 
 import json
-import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.table import Table
 
+from runtime.artifact.staging import write_whole
 from runtime.errors import RequestError
-from runtime.units import parse_bytes, parse_tokens
-
-
-class Size(click.ParamType):
-    """An option such as `32K` or `8GiB`."""
-
-    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
-        """`name` is what the help shows, `parse` refuses with a RequestError."""
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number that `value` names."""
-        try:
-            return self._parse(value)
-        except RequestError as error:
-            self.fail(f"{error.found}; expected {error.expected}", param, ctx)
-
-
-class Several(click.ParamType):
-    """A list of another type's values, with commas between them."""
-
-    def __init__(self, kind: click.ParamType) -> None:
-        """`kind` converts each of the values."""
-        self.name = f"{kind.name},..."
-        self._kind = kind
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
-        """The values."""
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip() for part in str(value).split(",")]
-        return tuple(self._kind.convert(part, param, ctx) for part in parts)
-
-
-TOKENS = Size("tokens", parse_tokens)
-BYTES = Size("bytes", parse_bytes)
 
 
 def output() -> Console:
@@ -89,15 +47,11 @@ def require_folder(path: Path | None) -> None:
         )
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a file that is there whole or, with a RequestError, as it was before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path.absolute(), text.encode())
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise RequestError(
             f"the file cannot be written: {error.strerror}",
             where=str(path),

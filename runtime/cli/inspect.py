@@ -1,6 +1,5 @@
 """sala-inspect: shows what is in an artifact, what memory it needs, and whether it runs right."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from runtime.cli.common import TOKENS, output, print_json
+from runtime.cli.common import output, print_json
 from runtime.errors import reported_as
+from runtime.option_types import TOKENS
+from runtime.threads import available_cpus
 
 if TYPE_CHECKING:
     from runtime.artifact.reader import Artifact
@@ -41,7 +42,12 @@ FAILED = 1
     help="Draw the arena of the first context over the steps.",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=1, help="Sequences of one step.")
-@click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads that are planned for, of any machine, or verified on, of this one.  "
+    "[default: the CPUs of this process]",
+)
 @click.option(
     "--device",
     metavar="DEVICE",
@@ -113,7 +119,7 @@ def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Sect
     planning = {
         "contexts": options["context"],
         "batch": options["batch"],
-        "threads": options["threads"] or len(os.sched_getaffinity(0)),
+        "threads": options["threads"] or available_cpus(),
         "plot": options["plot"],
     }
     chosen = {name: options[name] for name in ("memory", "kernels", "weights", "ir", "verify")}

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from runtime.artifact.base import is_gpu
 from runtime.artifact.reader import Artifact
-from runtime.cli.common import table, write_whole
+from runtime.cli.common import table, write_text
 from runtime.cli.plot import arena_svg
 from runtime.cli.sections import Section
 from runtime.errors import RequestError, SalaError
@@ -62,7 +62,7 @@ def memory_section(artifact: Artifact, request: MemoryRequest) -> Section:
     views = (_parts_table(plans, tokens, request), _budget_table(budgets, machine, request))
     if request.plot is None:
         return Section("memory", document | {"by_context": documents}, views)
-    write_whole(request.plot, arena_svg(program, request.target, plans[0], artifact.directory.name))
+    write_text(request.plot, arena_svg(program, request.target, plans[0], artifact.directory.name))
     note = Text(f"\nthe arena at context {format_tokens(chosen[0])}: {request.plot}")
     return Section(
         "memory",

@@ -7,8 +7,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.common import BYTES, TOKENS
 from runtime.errors import RequestError, reported_as
+from runtime.option_types import BYTES, THREADS, TOKENS
 
 if TYPE_CHECKING:
     from runtime.generation import GenerationOptions
@@ -81,7 +81,11 @@ if TYPE_CHECKING:
     help="cpu, cuda or the number of a GPU, cuda:1.  "
     "[default: cpu, if the artifact has code for one]",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="[default: the CPUs of this process]")
+@click.option(
+    "--threads",
+    type=THREADS,
+    help="Threads of the kernels, two for each CPU at most.  [default: the CPUs of this process]",
+)
 @click.option(
     "--json",
     "as_json",

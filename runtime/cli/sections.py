@@ -11,7 +11,7 @@ from rich.text import Text
 from runtime.artifact import MODEL_PHASES, PhaseName
 from runtime.artifact.reader import Artifact
 from runtime.artifact.seeded import WARNING
-from runtime.chat import TEMPLATE_FILE
+from runtime.chat import ChatTemplate
 from runtime.cli.common import table
 from runtime.cli.gpu_code import code_tables, launches_of
 from runtime.tokenizer import TOKENIZER_FILE
@@ -94,6 +94,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
         "quantized": str(manifest.quantization or ""),
         "activations": str(manifest.activations or ""),
         "text": _text_support(artifact),
+        "answers end": ", ".join(f"at token {end}" for end in manifest.model.eos_token_ids),
         "golden": manifest.golden.kind if manifest.golden else "none",
         "format": str(manifest.format),
         "made by": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
@@ -108,7 +109,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
 def _text_support(artifact: Artifact) -> str:
     if not artifact.has(TOKENIZER_FILE):
         return "no tokenizer: token ids only"
-    template = artifact.has(TEMPLATE_FILE)
+    template = ChatTemplate.exists(artifact.directory)
     return "tokenizer and chat template" if template else "tokenizer"
 
 

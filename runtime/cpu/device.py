@@ -17,6 +17,7 @@ from runtime.cpu.program import CpuProgram
 from runtime.device import Advance
 from runtime.errors import ArtifactError
 from runtime.plan import MemoryPlan
+from runtime.threads import available_cpus
 
 FFI_PACKAGE = "apache-tvm-ffi"
 Kernel = Callable[..., Any]
@@ -45,11 +46,6 @@ class _Process:
 
 
 _process = _Process()
-
-
-def default_threads() -> int:
-    """The CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class CpuDevice:
@@ -121,7 +117,7 @@ class CpuDevice:
         if configure is not None:
             if not hasattr(_process.local, "threads"):
                 # The pool is made by the first call and never grows: make it large enough.
-                configure(1, max(self.workers, default_threads()), _cpus(self.workers))
+                configure(1, max(self.workers, available_cpus()), _cpus(self.workers))
             configure(1, self.workers, _cpus(self.workers))
         _process.local.threads = self.workers
 

@@ -1,5 +1,6 @@
 """A small compiled model for the tests of the driver."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,12 @@ class Compiled:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """Two layers in float32, with a tokenizer file to be copied."""
+    """Two layers in float32, with files to be copied; even tokens end an answer."""
     folder = tmp_path_factory.mktemp("compiled")
     checkpoint = write_checkpoint(folder / "checkpoint", SMALL)
     (checkpoint / "tokenizer_config.json").write_text('{"add_bos_token": true}\n')
+    ends = {"eos_token_id": list(range(0, SMALL["vocab_size"], 2))}
+    (checkpoint / "generation_config.json").write_text(json.dumps(ends))
     (checkpoint / "README.md").write_text("not copied")
     artifact = folder / "small.sala"
     return Compiled(checkpoint, artifact, compile_checkpoint(checkpoint, artifact))

@@ -35,6 +35,7 @@ def test_the_artifact_has_what_it_promises(compiled):
         "model.mlir",
         "golden.json",
         "golden.safetensors",
+        "generation_config.json",
         "lib/cpu-ceilings.so",
         "lib/cpu.so",
         "lib/libtvm_runtime.so",

@@ -121,6 +121,10 @@ def set_field(**fields):
     return change
 
 
+def write(name: str, text: str):
+    return lambda checkpoint: (checkpoint / name).write_text(text)
+
+
 def remove(name: str):
     return lambda checkpoint: (checkpoint / name).unlink()
 
@@ -135,6 +139,12 @@ MISTAKES = {
     "an unknown mixer": (set_field(mixer_types=["minicpm4", "mamba"]), "mixer_types[1]"),
     "another model": (set_field(model_type="llama"), "model_type"),
     "an unsupported value": (set_field(hidden_act="gelu"), "hidden_act"),
+    "a broken tokenizer": (write("tokenizer.json", '{"version": "1.0"'), "tokenizer.json"),
+    "another file as tokenizer": (write("tokenizer.json", '{"model": {}}'), "tokenizer.json"),
+    "a word as end": (
+        write("generation_config.json", '{"eos_token_id": ["</s>"]}'),
+        "generation_config.json: eos_token_id",
+    ),
     "a scaled rotation": (set_field(rope_scaling={"rope_type": "yarn"}), "rope_scaling"),
 }
 

@@ -8,42 +8,19 @@ import pytest
 
 from codegen.kernels.lightning_attention.cpu import CHUNK, Spec, build, default_schedule
 from codegen.targets.cpu import CpuTarget
-from sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
-from sala_ir.reference import lightning_attention
-from tests.support.steps import EXTRA, Library, Step, aligned, padded, poisoned, step
+from tests.support.lightning import LightningInputs, spec_of
+from tests.support.steps import EXTRA, Library, Step, padded, poisoned, step
 
 HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
-MARGIN = 5
-"""Foreign columns before the queries."""
-
-
-def spec_of(heads: int, kv_heads: int, head_dim: int, *, norm: bool, rope: bool) -> Spec:
-    """A spec whose q, k and v stand side by side in one buffer."""
-    starts = np.cumsum([MARGIN, heads * head_dim, kv_heads * head_dim, kv_heads * head_dim])
-    pitch = padded(int(starts[-1]) + 1)
-    return Spec(
-        heads,
-        kv_heads,
-        head_dim,
-        head_dim**-0.5,
-        1e-6,
-        tuple(float(x) for x in lightning_slopes(heads)),
-        *(int(x) for x in starts[:3]),
-        *[pitch] * 3,
-        norm=norm,
-        rope=rope,
-    )
-
-
 SPECS = (
-    spec_of(3, 3, 10, norm=True, rope=True),
-    spec_of(4, 2, 16, norm=True, rope=False),
-    spec_of(2, 1, 30, norm=False, rope=True),
-    spec_of(5, 5, 8, norm=False, rope=False),
-    spec_of(2, 2, 64, norm=True, rope=True),
-    spec_of(1, 1, 128, norm=True, rope=True),
-    spec_of(2, 2, 82, norm=True, rope=True),
+    spec_of(Spec, 3, 3, 10, norm=True, rope=True),
+    spec_of(Spec, 4, 2, 16, norm=True, rope=False),
+    spec_of(Spec, 2, 1, 30, norm=False, rope=True),
+    spec_of(Spec, 5, 5, 8, norm=False, rope=False),
+    spec_of(Spec, 2, 2, 64, norm=True, rope=True),
+    spec_of(Spec, 1, 1, 128, norm=True, rope=True),
+    spec_of(Spec, 2, 2, 82, norm=True, rope=True),
 )
 PORTABLE_SPECS = (SPECS[0], SPECS[4])
 
@@ -55,32 +32,8 @@ def library(target: CpuTarget) -> Library:
     return Library([build(spec, target) for spec in specs], target)
 
 
-class Inputs:
-    """Random inputs of a spec for `tokens` rows, poisoned wherever nobody may read."""
-
-    def __init__(self, spec: Spec, tokens: int, slots: int, seed: int = 0):
-        random = np.random.default_rng(seed)
-        size = spec.head_dim
-        self.spec = spec
-        self.merged = poisoned(tokens + EXTRA, spec.q_pitch)
-        end = spec.v_start + spec.kv_heads * size
-        self.merged[:tokens, MARGIN:end] = random.standard_normal((tokens, end - MARGIN))
-        self.state = aligned(
-            random.standard_normal((slots, spec.num_heads, size, size)).astype(np.float32)
-        )
-        self.norms = [aligned(np.zeros(padded(size), np.float32)) for _ in range(2)]
-        for norm in self.norms:
-            norm[:size] = random.standard_normal(size)
-        angles = random.standard_normal((tokens, size // 2))
-        self.rope = poisoned(tokens + EXTRA, padded(size))
-        self.rope[:tokens, :size] = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
-
-    def rows(self, rows: slice) -> "Inputs":
-        """The same inputs for a part of the tokens; the state is shared."""
-        part = object.__new__(Inputs)
-        part.spec, part.state, part.norms = self.spec, self.state, self.norms
-        part.merged, part.rope = aligned(self.merged[rows]), aligned(self.rope[rows])
-        return part
+class Inputs(LightningInputs):
+    """Inputs that the kernel runs on."""
 
     def run(self, batch: Step, target: CpuTarget) -> np.ndarray:
         """The kernel's output; the state changes in place."""
@@ -96,36 +49,6 @@ class Inputs:
         assert np.isnan(out[batch.tokens :]).all()
         assert (out[: batch.tokens, used:] == 0).all()
         return out[: batch.tokens, :used]
-
-    def expected(self, batch: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-        """The reference's output and new states."""
-        spec = self.spec
-        sizes = (spec.num_heads, spec.kv_heads, spec.kv_heads)
-        merged = self.merged[: batch.tokens].astype(np.float64)
-        starts = (spec.q_start, spec.k_start, spec.v_start)
-        q, k, v = (
-            merged[:, start : start + heads * spec.head_dim]
-            for start, heads in zip(starts, sizes, strict=True)
-        )
-        norms = [x[: spec.head_dim].astype(np.float64) if spec.norm else None for x in self.norms]
-        rope = self.rope[: batch.tokens, : spec.head_dim].astype(np.float64)
-        state = {slot: x.astype(np.float64) for slot, x in enumerate(self.state)}
-        out, states = lightning_attention(
-            q,
-            k,
-            v,
-            state,
-            batch.reference,
-            *norms,
-            rope if spec.rope else None,
-            num_heads=spec.num_heads,
-            kv_heads=spec.kv_heads,
-            head_dim=spec.head_dim,
-            scale=spec.scale,
-            eps=spec.eps,
-            slopes=spec.slopes,
-        )
-        return out, dict(states)
 
 
 def close(actual: np.ndarray, expected: np.ndarray) -> bool:

@@ -19,7 +19,8 @@ from codegen.kernels.rope_table import cpu as rope_table
 from codegen.kernels.tir.element import Element
 from codegen.targets.cpu import CpuTarget
 from sala_ir.reference.rope import rope_angles
-from tests.support.steps import EXTRA, Library, aligned, from_bits, padded, poisoned, to_bits
+from tests.support.rows import activation, close, exact, vector_weight
+from tests.support.steps import EXTRA, Library, aligned, padded, poisoned, to_bits
 
 HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
@@ -121,32 +122,6 @@ def run(
         library(target).call(spec.symbol, aligned(control), *arrays, again)
         assert np.array_equal(again[:count], out[:count])
     return exact(out[:rows, :columns])
-
-
-def exact(buffer: np.ndarray) -> np.ndarray:
-    """What a buffer holds, in float64."""
-    return from_bits(buffer) if buffer.dtype == np.uint16 else buffer.astype(np.float64)
-
-
-def activation(rows: int, pitch: int, kind: Element, seed: int = 0) -> np.ndarray:
-    """Random live rows, poison below."""
-    values = np.random.default_rng(seed).standard_normal((rows, pitch))
-    buffer = poisoned(rows + EXTRA, pitch, dtype=kind.dtype)
-    buffer[:rows] = to_bits(values) if kind is BF16 else values
-    return buffer
-
-
-def vector_weight(columns: int, seed: int = 7) -> np.ndarray:
-    """A float32 weight, padded with zeros."""
-    weight = aligned(np.zeros(padded(columns), np.float32))
-    weight[:columns] = np.random.default_rng(seed).standard_normal(columns)
-    return weight
-
-
-def close(found: np.ndarray, expected: np.ndarray, output: Element) -> None:
-    """Equal up to float32, or to the rounding to bf16."""
-    tolerance = 5e-3 if output is BF16 else 3e-6
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,45 +13,20 @@ from codegen.kernels.select_blocks import cpu as select_blocks
 from codegen.kernels.tir.element import Element
 from codegen.targets.cpu import CpuTarget
 from sala_ir import reference
-from sala_ir.reference.cache import window_means
 from sala_ir.reference.selection import block_scores
 from tests.support import tiles
-from tests.support.pools import Pools, rounded
+from tests.support.pools import Pools
+from tests.support.sparse_layer import START, SparseCase, SparseLayer
 from tests.support.steps import EXTRA, Library, Step, aligned, padded, poisoned, step
 
 HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
 BF16, F32 = Element.BF16, Element.F32
-START = 7
-"""Foreign columns before the queries and behind them before the gate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One sparse layer."""
-
-    heads: int
-    kv_heads: int
-    size: int
-    block: int
-    stride: int
-    element: Element
-    out_element: Element = F32
-    gate: bool = True
-    init: int = 1
-    window: int = 2
-    topk: int = 4
-    dense_len: int = 64
-
-    @property
-    def used(self) -> int:
-        """Columns of the queries."""
-        return self.heads * self.size
-
-    @property
-    def pitch(self) -> int:
-        """Floats from row to row of the merged buffer."""
-        return padded(2 * START + 2 * self.used)
+class Case(SparseCase):
+    """A sparse layer and the kernels that compute it."""
 
     @property
     def select(self) -> select_blocks.Spec:
@@ -86,7 +62,7 @@ class Case:
             q_start=START,
             q_pitch=self.pitch,
             gate=self.gate,
-            gate_start=2 * START + self.used if self.gate else 0,
+            gate_start=self.gate_start if self.gate else 0,
             gate_pitch=self.pitch if self.gate else 0,
         )
 
@@ -94,19 +70,6 @@ class Case:
     def dense(self) -> attend_blocks.Spec:
         """The attention kernel without block lists."""
         return replace(self.attend, budget=0)
-
-    @property
-    def selection(self) -> reference.BlockSelection:
-        """What the reference selects by."""
-        return reference.BlockSelection(
-            2 * self.stride,
-            self.stride,
-            self.block,
-            self.init,
-            self.window,
-            self.topk,
-            self.dense_len,
-        )
 
 
 CASES = (
@@ -139,67 +102,14 @@ def library(target: CpuTarget) -> Library:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """Inputs and caches of a step: whole histories in poisoned pools."""
+class Layer(SparseLayer):
+    """Inputs of a step, and caches as processors have them."""
 
-    case: Case
-    batch: Step
-    merged: np.ndarray
-    pools: Pools
-    kv: dict[int, tuple[np.ndarray, np.ndarray]]
-    compressed: dict[int, tuple[np.ndarray, np.ndarray]]
-
-    @classmethod
-    def random(cls, case: Case, batch: Step, seed: int = 0) -> "Layer":
-        """Random keys, values, queries and gates."""
-        random = np.random.default_rng(seed)
-        merged = poisoned(batch.tokens + EXTRA, case.pitch)
-        used = case.used
-        for start in (START, 2 * START + used):
-            merged[: batch.tokens, start : start + used] = random.standard_normal(
-                (batch.tokens, used)
-            )
-        pools = Pools.poisoned(
-            batch,
-            kv_heads=case.kv_heads,
-            block_size=case.block,
-            stride=case.stride,
-            head_dim=case.size,
-            element=case.element,
-        )
-        kv, compressed = {}, {}
-        for part in batch.reference:
-            shape = (part.length, case.kv_heads, case.size)
-            keys, values = (
-                rounded(random.standard_normal(shape) * factor, case.element) for factor in (3, 1)
-            )
-            pools.fill(batch, part.slot, keys, values)
-            levels = tuple(_compressed(keys, case, factor) for factor in (1, 4))
-            pools.fill_compressed(batch, part.slot, *levels)
-            kv[part.slot], compressed[part.slot] = (keys, values), levels
-        return cls(case, batch, merged, pools, kv, compressed)
-
-    def queries(self) -> np.ndarray:
-        """The queries, rounded as the kernels round them: [tokens, heads * size]."""
-        q = self.merged[: self.batch.tokens, START : START + self.case.used]
-        return rounded(q, self.case.element)
-
-    def gates(self) -> np.ndarray | None:
-        """The gates of all tokens."""
-        if not self.case.gate:
-            return None
-        start = 2 * START + self.case.used
-        return self.merged[: self.batch.tokens, start : start + self.case.used].astype(np.float64)
+    pool_type: ClassVar[Any] = Pools
 
     def rounding(self) -> reference.Round:
         """What operands of products are rounded to."""
         return reference.to_bfloat16 if self.case.element is BF16 else reference.exact
-
-
-def _compressed(keys: np.ndarray, case: Case, factor: int) -> np.ndarray:
-    size, stride = 2 * factor * case.stride, factor * case.stride
-    windows = max(0, len(keys) // stride - 1)
-    return rounded(window_means(keys, 0, windows, size, stride), case.element)
 
 
 def run_select(layer: Layer, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]:

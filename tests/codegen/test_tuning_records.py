@@ -21,8 +21,10 @@ from codegen.targets.cpu import CpuTarget
 from codegen.tuning.measurer import Build, CaseTrial, TrialEnded, TrialProcess
 from codegen.tuning.search import acceptable
 from codegen.tuning.tuner import Job, Tuner
+from runtime import choose_device
 from runtime.artifact import Artifact, open_artifact
 from runtime.artifact.tuning import library_beside, read_tuning
+from runtime.cpu.device import CpuDevice
 from runtime.errors import ArtifactError, RequestError
 from tests.codegen.conftest import Compiled
 from tests.support.compiled import compile_checkpoint
@@ -139,6 +141,21 @@ def test_a_tuned_library_computes_the_same(tuned: Path, compiled: Compiled):
     assert any(values[name] != value for name, value in plain.items())  # other workspaces
     assert values.keys() == plain.keys()
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_device_is_opened_once_for_a_tuning(
+    tuned: Path, compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[CpuDevice] = []
+
+    def make(*arguments: Any) -> CpuDevice:
+        made.append(CpuDevice(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(choose_device, "CpuDevice", make)
+    with runtime.load(compiled.artifact, threads=1, tuning=tuned) as model:
+        assert model._device is made[0]
+    assert len(made) == 1
 
 
 def edit(path: Path, folder: Path, change: Any) -> Path:

@@ -55,7 +55,7 @@ def test_prompts_in_one_step_give_what_each_gives_alone(load_golden, dtype):
     model = load_golden("sala-tiny-a", dtype)
     prompts = _prompts(model.vocabulary)
     sequences = [model.sequence() for _ in prompts]
-    together = model._open().step(sequences, prompts)
+    together = model._open().calls.step(sequences, prompts)
     for sequence in sequences:
         sequence.close()
     for prompt, found in zip(prompts, together, strict=True):
@@ -69,7 +69,7 @@ def test_decoding_goes_on_beside_a_prefill(load_golden, dtype):
     wanted = _alone(model, long)[1]
     with model.sequence() as one, model.sequence() as other:
         token = int(one.append(long).argmax())
-        found = model._open().step([other, one], [short, [token]])
+        found = model._open().calls.step([other, one], [short, [token]])
     np.testing.assert_array_equal(found[1], wanted)
     np.testing.assert_array_equal(found[0], model.logits(short)[-1])
 

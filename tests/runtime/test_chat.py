@@ -86,6 +86,17 @@ def test_the_file_comes_before_the_configuration(tmp_path: Path):
     assert ChatTemplate.from_files(tmp_path).render(ASK) == "file <s>"
 
 
+def test_a_template_is_found_in_either_place(tmp_path: Path):
+    assert not ChatTemplate.exists(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>"}))
+    assert not ChatTemplate.exists(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "x"}))
+    assert ChatTemplate.exists(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / "chat_template.jinja").write_text("x")
+    assert ChatTemplate.exists(tmp_path)
+
+
 def test_of_several_templates_the_default_is_taken(tmp_path: Path):
     entries = [{"name": "tool", "template": "t"}, {"name": "default", "template": "d"}]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": entries}))

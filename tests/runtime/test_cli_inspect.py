@@ -56,6 +56,25 @@ def test_the_manifest_is_shown_by_default(artifact: Path):
     assert _document(artifact)["manifest"]["model"]["vocabulary"] == 29
 
 
+@pytest.mark.parametrize(
+    ("config", "shown"),
+    [("{}", "tokenizer"), ('{"chat_template": "x"}', "tokenizer and chat template")],
+)
+def test_what_text_is_supported_is_told(tmp_path: Path, config: str, shown: str):
+    def write(writer: ArtifactWriter) -> Manifest:
+        writer.write_bytes("tokenizer.json", b"{}")
+        writer.write_bytes("tokenizer_config.json", config.encode())
+        return tiny.fill(writer)
+
+    write_artifact(tmp_path / "x.sala", write)
+    lines = _inspect(tmp_path / "x.sala").stdout.splitlines()
+    text = next(line for line in lines if line.startswith("text "))
+    assert text.split(maxsplit=1)[1].rstrip() == shown
+    assert [line.split() for line in lines if line.startswith("answers end")] == [
+        ["answers", "end", "at", "token", "3"]
+    ]
+
+
 def test_memory_by_context_adds_up_and_equals_the_loaded_model(artifact: Path):
     from runtime import load
 

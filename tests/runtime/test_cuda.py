@@ -48,6 +48,14 @@ def test_logits_are_those_of_the_cpu(model: Model):
     assert_unused(model)
 
 
+def test_a_tuning_of_a_processor_opens_no_gpu(
+    handmade_gpu: Path, drivers: list[EmulatedDriver], tmp_path: Path
+):
+    with pytest.raises(RequestError, match="kernels of a processor"):
+        runtime.load(handmade_gpu, device="cuda", tuning=tmp_path / "x.tuning.json")
+    assert drivers == []
+
+
 def test_decode_replays_a_graph_for_each_bucket(model: Model, drivers: list[EmulatedDriver]):
     texts = [list(IDS), [3, 1], [9, 2, 6, 6, 6, 6]]
     sequences = [model.sequence() for _ in texts]
@@ -174,7 +182,7 @@ def test_a_failing_gpu_breaks_the_sequences_of_the_call(
     drivers[0].fail = None
     one.truncate(0)
     one.append(IDS)
-    tokens = model._open().run_ahead(one, 3, iter([Draw(0, 1, 0, 0)] * 2), 1)
+    tokens = model._open().sampling.run_ahead(one, 3, iter([Draw(0, 1, 0, 0)] * 2), 1)
     monkeypatch.setattr(drivers[0], "wait", fail)  # what a launch did shows when it is awaited
     with pytest.raises(DeviceError, match="as asked"):
         next(tokens)

@@ -83,14 +83,14 @@ def test_a_batch_of_unequal_lengths_gives_what_each_gives_alone(model: Model):
     texts = [IDS, IDS[4:7]]
     sequences = [model.sequence() for _ in texts]
     for sequence, text in zip(sequences, texts, strict=True):
-        model._open().append(sequence, text, chunk=2)
+        model._open().calls.append(sequence, text, chunk=2)
     for token in (4, 17):
         rows = model.decode(sequences, [token, token])
         for text, row in zip(texts, rows, strict=True):
             text = [*text, token]
             np.testing.assert_array_equal(row, expected_logits(text)[-1])
         texts = [[*text, token] for text in texts]
-    mixed = model._open().step(sequences, [[1], [2, 3, 4]], rows=[0, 1, 3])
+    mixed = model._open().calls.step(sequences, [[1], [2, 3, 4]], rows=[0, 1, 3])
     np.testing.assert_array_equal(mixed[0], expected_logits([*texts[0], 1])[-1])
     np.testing.assert_array_equal(mixed[1:], expected_logits([*texts[1], 2, 3, 4])[-3::2])
     for sequence in sequences:
@@ -165,7 +165,7 @@ def test_too_many_sequences_or_tokens_are_refused(model: Model):
     with pytest.raises(RequestError, match="a step of 3 sequences"):
         model.decode(sequences, [1] * 3)
     with pytest.raises(RequestError, match="with 9 tokens"):
-        model._open().step(sequences[:1], [[1] * 9])
+        model._open().calls.step(sequences[:1], [[1] * 9])
     with pytest.raises(RequestError, match="different sequences"):
         model.decode([sequences[0]] * 2, [1, 1])
     sequences[0].close()
@@ -189,7 +189,7 @@ def test_an_interrupted_sequence_does_not_go_on(model: Model, monkeypatch: pytes
     broken, whole, empty = model.sequence(), model.sequence(), model.sequence()
     whole.append(IDS)
     broken.append(IDS)
-    program = model._open()._steps.program
+    program = model._open().steps.program
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -216,7 +216,7 @@ def test_two_threads_at_a_time_are_refused(model: Model):
         except RequestError as error:
             errors.append(error)
 
-    with model._open()._alone():
+    with model._open()._exclusive.entered():
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()

@@ -111,7 +111,7 @@ class Blocks:
 
     def vectors(self, rows: int) -> int:
         """Vectors of a panel that a tile of `rows` rows computes at a time."""
-        return max((n for n in (1, 2, 4) if n * rows <= self.accumulators), default=1)
+        return _vectors(rows, self.accumulators)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,13 @@ class Schedule:
         return max(self.block_rows * PANEL_ROWS, tiled)
 
     def vectors(self, rows: int) -> int:
-        """Return the vectors of a panel that a tile of `rows` rows computes at a time."""
-        return max((n for n in (1, 2, 4) if n * rows <= self.accumulators), default=1)
+        """Vectors of a panel that a tile of `rows` rows computes at a time."""
+        return _vectors(rows, self.accumulators)
+
+
+def _vectors(rows: int, accumulators: int) -> int:
+    """How many columns of vectors a tile of `rows` rows has, with so many sums in registers."""
+    return max((n for n in (1, 2, 4) if n * rows <= accumulators), default=1)
 
 
 def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:

@@ -24,8 +24,9 @@ from sala_ir.dialect.mixers import LightningAttentionOp
 from sala_ir.dialect.norm import NormGateOp, RmsNormOp
 from sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_ir.dialect.weights import PackWeightOp, QuantizeWeightOp, WeightOp
-from tests.support.gpu_rows import control_of, exact
+from tests.support.gpu_rows import control_of
 from tests.support.interpreted import run
+from tests.support.rows import exact
 from tests.support.steps import aligned, poisoned
 
 TARGET = CudaTarget(90)

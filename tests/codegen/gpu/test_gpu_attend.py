@@ -11,23 +11,24 @@ from codegen.kernels.tir.element import Element
 from codegen.targets.cuda import CudaTarget
 from sala_ir import reference
 from sala_ir.reference.selection import select_blocks
-from tests.support.gpu_layer import START, Case, Layer
+from tests.support.gpu_layer import GpuLayer
 from tests.support.interpreted import run
 from tests.support.pools import loaded
+from tests.support.sparse_layer import START, SparseCase
 from tests.support.steps import EXTRA, Step, aligned, padded, poisoned, step
 
 TARGET = CudaTarget(90)
 BF16, F32 = Element.BF16, Element.F32
 
 CASES = (
-    Case(16, 1, 32, 16, 4, BF16, BF16, topk=3, window=1),
-    Case(9, 1, 10, 24, 8, F32, gate=False, topk=3, window=1),
-    Case(2, 2, 24, 16, 16, BF16, topk=2, window=1, dense_len=40),
+    SparseCase(16, 1, 32, 16, 4, BF16, BF16, topk=3, window=1),
+    SparseCase(9, 1, 10, 24, 8, F32, gate=False, topk=3, window=1),
+    SparseCase(2, 2, 24, 16, 16, BF16, topk=2, window=1, dense_len=40),
 )
 Lists = tuple[np.ndarray, np.ndarray]
 
 
-def spec_of(case: Case, *, lists: bool, decode: bool) -> attend_blocks.Spec:
+def spec_of(case: SparseCase, *, lists: bool, decode: bool) -> attend_blocks.Spec:
     """The attention kernel of a layer."""
     return attend_blocks.Spec(
         num_heads=case.heads,
@@ -47,7 +48,7 @@ def spec_of(case: Case, *, lists: bool, decode: bool) -> attend_blocks.Spec:
     )
 
 
-def lists_of(layer: Layer) -> Lists:
+def lists_of(layer: GpuLayer) -> Lists:
     """The lists of the reference."""
     case = layer.case
     return select_blocks(
@@ -61,7 +62,7 @@ def lists_of(layer: Layer) -> Lists:
     )
 
 
-def attend(layer: Layer, lists: Lists | None, *, decode: bool = False) -> Lists:
+def attend(layer: GpuLayer, lists: Lists | None, *, decode: bool = False) -> Lists:
     """Output and blocks read; nothing behind the live rows is written."""
     case, batch = layer.case, layer.batch
     spec = spec_of(case, lists=lists is not None, decode=decode)
@@ -90,7 +91,7 @@ def attend(layer: Layer, lists: Lists | None, *, decode: bool = False) -> Lists:
     return values[: batch.tokens, : case.used], read[: batch.tokens]
 
 
-def scratch(spaces: Any, layer: Layer) -> dict[str, np.ndarray]:
+def scratch(spaces: Any, layer: GpuLayer) -> dict[str, np.ndarray]:
     """Poisoned workspaces, as large as those of the step and no larger."""
     tokens, sequences = layer.batch.tokens, len(layer.batch.counts)
     return {
@@ -103,7 +104,7 @@ def scratch(spaces: Any, layer: Layer) -> dict[str, np.ndarray]:
     }
 
 
-def check(layer: Layer, lists: Lists | None, found: Lists) -> None:
+def check(layer: GpuLayer, lists: Lists | None, found: Lists) -> None:
     """Output and counts are those of the reference."""
     case = layer.case
     exact = case.element is F32
@@ -125,7 +126,7 @@ def check(layer: Layer, lists: Lists | None, found: Lists) -> None:
     assert np.array_equal(read, count)
 
 
-def chunks(case: Case) -> Step:
+def chunks(case: SparseCase) -> Step:
     """Chunks of unequal lengths: dense and sparse sequences, tiles cut short at both ends."""
     block, length = case.block, (case.topk + case.window + 3) * case.block
     return step(
@@ -138,8 +139,8 @@ def chunks(case: Case) -> Step:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_prefill_attends_like_the_reference(case: Case) -> None:
-    layer = Layer.random(case, chunks(case), seed=1)
+def test_prefill_attends_like_the_reference(case: SparseCase) -> None:
+    layer = GpuLayer.random(case, chunks(case), seed=1)
     lists = lists_of(layer)
     assert (lists[1] < 0).any()
     assert (lists[1] > 0).any()
@@ -148,7 +149,7 @@ def test_prefill_attends_like_the_reference(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_decode_attends_like_the_reference_and_like_prefill(case: Case) -> None:
+def test_decode_attends_like_the_reference_and_like_prefill(case: SparseCase) -> None:
     length = (case.topk + case.window + 3) * case.block
     batch = step(
         (1, 1, 1, 1),
@@ -158,7 +159,7 @@ def test_decode_attends_like_the_reference_and_like_prefill(case: Case) -> None:
         block_size=case.block,
         context=2 * length,
     )
-    layer = Layer.random(case, batch, seed=2)
+    layer = GpuLayer.random(case, batch, seed=2)
     lists = lists_of(layer)
     for given in (lists, None):
         found = attend(layer, given, decode=True)
@@ -172,7 +173,7 @@ def test_decode_attends_like_the_reference_and_like_prefill(case: Case) -> None:
 def test_only_listed_blocks_are_touched() -> None:
     case = CASES[0]
     batch = replace(chunks(case), counts=(3, 1, 0, 0))
-    layer = Layer.random(case, batch, seed=3)
+    layer = GpuLayer.random(case, batch, seed=3)
     lists = lists_of(layer)
     before, _ = attend(layer, lists)
     for part in batch.reference:
@@ -188,7 +189,7 @@ def test_only_listed_blocks_are_touched() -> None:
 def test_rows_do_not_depend_on_the_batch() -> None:
     """Alone or in a batch, in one chunk or in pieces, with lists or without: equal bits."""
     case = CASES[2]
-    layer = Layer.random(case, chunks(case), seed=4)
+    layer = GpuLayer.random(case, chunks(case), seed=4)
     batch, lists = layer.batch, lists_of(layer)
     whole, dense = attend(layer, lists)[0], attend(layer, None)[0]
     for part in batch.reference:

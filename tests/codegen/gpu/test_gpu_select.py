@@ -9,22 +9,23 @@ from codegen.kernels.select_blocks import gpu as select_blocks
 from codegen.kernels.tir.element import Element
 from codegen.targets.cuda import CudaTarget
 from sala_ir.reference.selection import block_scores
-from tests.support.gpu_layer import START, Case, Layer
+from tests.support.gpu_layer import GpuLayer
 from tests.support.interpreted import run
+from tests.support.sparse_layer import START, SparseCase
 from tests.support.steps import EXTRA, aligned, poisoned, step
 
 TARGET = CudaTarget(90)
 BF16, F32 = Element.BF16, Element.F32
 
 CASES = (
-    Case(16, 1, 32, 32, 8, BF16, window=1, topk=3, dense_len=256),
-    Case(3, 1, 16, 32, 32, F32, init=2, window=0, topk=5),
-    Case(10, 2, 10, 24, 8, BF16, init=0, window=3),
+    SparseCase(16, 1, 32, 32, 8, BF16, window=1, topk=3, dense_len=256),
+    SparseCase(3, 1, 16, 32, 32, F32, init=2, window=0, topk=5),
+    SparseCase(10, 2, 10, 24, 8, BF16, init=0, window=3),
 )
-PLAIN = Case(1, 1, 16, 16, 4, F32)
+PLAIN = SparseCase(1, 1, 16, 16, 4, F32)
 
 
-def spec_of(case: Case, *, decode: bool = False) -> select_blocks.Spec:
+def spec_of(case: SparseCase, *, decode: bool = False) -> select_blocks.Spec:
     """The selection kernel of a layer."""
     return select_blocks.Spec(
         num_heads=case.heads,
@@ -45,7 +46,7 @@ def spec_of(case: Case, *, decode: bool = False) -> select_blocks.Spec:
 
 
 def select(
-    layer: Layer, schedule: select_blocks.Schedule | None = None, *, decode: bool = False
+    layer: GpuLayer, schedule: select_blocks.Schedule | None = None, *, decode: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blocks and counts of all tokens."""
     case, batch = layer.case, layer.batch
@@ -76,7 +77,7 @@ def small(spec: select_blocks.Spec) -> select_blocks.Schedule:
     return replace(schedule, keys=64, rows=64, splits=2, slab=11, width=64)
 
 
-def check(layer: Layer, blocks: np.ndarray, counts: np.ndarray) -> None:
+def check(layer: GpuLayer, blocks: np.ndarray, counts: np.ndarray) -> None:
     """The lists are what the reference's scores allow, exact ties resolved to the lower block."""
     case, selection, queries = layer.case, layer.case.selection, layer.queries()
     for part in layer.batch.reference:
@@ -99,7 +100,7 @@ def check(layer: Layer, blocks: np.ndarray, counts: np.ndarray) -> None:
                 check_list(layer, blocks[rows][index, head], scores[index, head], own)
 
 
-def check_list(layer: Layer, listed: np.ndarray, scores: np.ndarray, own: int) -> None:
+def check_list(layer: GpuLayer, listed: np.ndarray, scores: np.ndarray, own: int) -> None:
     """A list ascends, has what is forced, and nothing left out scores higher than what is chosen.
 
     Blocks that tie exactly in float64 share their best window.
@@ -120,7 +121,7 @@ def check_list(layer: Layer, listed: np.ndarray, scores: np.ndarray, own: int) -
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_prefill_selects_what_the_reference_scores_highest(case: Case) -> None:
+def test_prefill_selects_what_the_reference_scores_highest(case: SparseCase) -> None:
     """Ragged chunks over both regimes; one of them is in the second page of compressed keys."""
     block, length = case.block, (case.topk + case.window + 3) * case.block
     batch = step(
@@ -130,16 +131,16 @@ def test_prefill_selects_what_the_reference_scores_highest(case: Case) -> None:
         block_size=block,
         context=70 * block,
     )
-    layer = Layer.random(case, batch, seed=1)
+    layer = GpuLayer.random(case, batch, seed=1)
     check(layer, *select(layer))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_decode_selects_what_the_reference_scores_highest(case: Case) -> None:
+def test_decode_selects_what_the_reference_scores_highest(case: SparseCase) -> None:
     block, length = case.block, (case.topk + case.window + 3) * case.block
     history = (length, block - 1, 0, 64 * block + block // 2)
     batch = step((1,) * 4, history, seed=2, block_size=block, context=70 * block)
-    layer = Layer.random(case, batch, seed=2)
+    layer = GpuLayer.random(case, batch, seed=2)
     blocks, counts = select(layer, decode=True)
     check(layer, blocks, counts)
     if case.element is F32:
@@ -154,7 +155,7 @@ def test_rows_do_not_depend_on_the_batch() -> None:
     length = (case.topk + case.window + 3) * case.block
     history = (length - 2, length + 1)
     batch = step((5, 4), history, seed=3, block_size=case.block, context=2 * length)
-    layer = Layer.random(case, batch, seed=3)
+    layer = GpuLayer.random(case, batch, seed=3)
     whole, _ = select(layer)
     for part in batch.reference:
         done = 0
@@ -177,7 +178,7 @@ def test_equal_scores_go_to_the_lower_blocks(decode: bool) -> None:
     case = PLAIN
     length = (case.topk + case.window + 9) * case.block
     batch = step((1,), (length,), block_size=case.block, context=2 * length)
-    layer = Layer.random(case, batch, seed=4)
+    layer = GpuLayer.random(case, batch, seed=4)
     own, spec = length // case.block, spec_of(case)
     local = list(range(own - case.window, own + 1))
     layer.merged[0, START : START + case.used] = 0

@@ -12,8 +12,9 @@ from codegen.kernels.linear.gpu_spec import Form, Schedule, Spec
 from codegen.kernels.tir.element import Element
 from codegen.targets.cuda import CudaTarget
 from sala_ir import reference
-from tests.support.gpu_rows import control_of, exact, stored
+from tests.support.gpu_rows import control_of
 from tests.support.interpreted import run
+from tests.support.rows import exact, stored
 from tests.support.steps import EXTRA, aligned, padded, poisoned
 
 TARGET = CudaTarget(90)

@@ -16,7 +16,8 @@ from codegen.kernels.tir.element import Element
 from codegen.targets.cuda import CudaTarget
 from sala_ir import reference
 from sala_ir.reference.rope import rope_angles
-from tests.support.gpu_rows import activation, close, exact, run_rows, stored, vector_weight
+from tests.support.gpu_rows import run_rows
+from tests.support.rows import activation, close, exact, stored, vector_weight
 from tests.support.steps import EXTRA, aligned, padded
 
 TARGET = CudaTarget(90)

@@ -1,0 +1,76 @@
+"""The results of `benchmarks.cpu_table`: JSON, and a table for each number of threads."""
+
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine_line
+from benchmarks.markdown import table
+from runtime.units import format_tokens
+
+
+def write_report(path: Path, document: dict[str, Any]) -> None:
+    """Write `path` (JSON) and the same as Markdown beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    path.with_suffix(".md").write_text(markdown(document))
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The tables, runs sorted by threads and contexts."""
+    lines = [
+        "# The released shape by threads, contexts and batches",
+        "",
+        machine_line(document) + ".",
+        "",
+        f"{document['layers']} layers of the released shape, random {document['quantize']} "
+        "weights, keys and values in bfloat16. Contexts are filled with random keys, values and "
+        "states, not read as texts; the sequences of a batch have unequal lengths. Prefill is a "
+        "chunk of 512 tokens behind the context. In brackets: of the bandwidth that a plain read "
+        "reaches in the same run, for prefill of the measured peak of arithmetic (integers "
+        "multiplied in pairs of 16 bits may pass that of floats). A star: no sample was clean. "
+        "Made by `python -m benchmarks.cpu_table`.",
+    ]
+    for threads, runs in groupby(document["runs"], key=lambda run: run["threads"]):
+        lines += [
+            "",
+            f"## {threads} thread{'s' * (threads > 1)}, tokens/s",
+            "",
+            *_rates(list(runs)),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _rates(runs: list[dict[str, Any]]) -> list[str]:
+    batches = sorted({row["batch"] for run in runs for row in _rows(run, "decode")})
+    head = ("context", *(f"decode, batch {batch}" for batch in batches), "prefill, 512")
+    head += ("memory GB/s", "peak G operations/s", "clean samples")
+    lines = []
+    for run in runs:
+        decode = {row["batch"]: row for row in _rows(run, "decode")}
+        (prefill,) = _rows(run, "prefill")
+        ceilings = run["ceilings"]
+        counted = [*decode.values(), prefill, ceilings]
+        clean, total = (sum(row[name] for row in counted) for name in ("clean_samples", "samples"))
+        lines.append(
+            (
+                format_tokens(run["context"]),
+                *(_rate(decode[batch], "bandwidth_fraction") for batch in batches),
+                _rate(prefill, "peak_fraction"),
+                f"{ceilings['read_bytes_per_second'] / 1e9:.1f}",
+                f"{ceilings['peak_operations_per_second'] / 1e9:.0f}",
+                f"{clean}/{total}",
+            )
+        )
+    return table(head, lines)
+
+
+def _rows(run: dict[str, Any], work: str) -> list[dict[str, Any]]:
+    return [row for row in run["rows"] if row["work"] == work]
+
+
+def _rate(row: dict[str, Any], fraction: str) -> str:
+    """Tokens per second; marked where no sample was clean."""
+    mark = "" if row["clean_samples"] else "*"
+    return f"{row['tokens_per_second']:.2f}{mark} ({row[fraction]:.2f})"

@@ -1,0 +1,125 @@
+"""Files and directories in the making, beside the target whose place they take when they are whole.
+
+Each is locked while its process lives. What a killed one leaves behind has no lock: the next writer
+to the same target removes it.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+SUFFIX = ".partial"
+PREVIOUS = "previous"
+"""In a staged directory: what stood at the target, while two moves replace it."""
+_WITHOUT_LOCKS = frozenset(
+    {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, errno.ENOLCK}
+)
+
+
+@contextmanager
+def staged_directory(target: Path) -> Iterator[Path]:
+    """An empty directory beside `target`, which is gone at the end of the block."""
+    with _staged(target, lambda path: path.mkdir(0o700)) as path:
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def staged_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
+    """An empty file beside `target`, which is gone at the end of the block unless it was moved."""
+
+    def create(path: Path) -> None:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+
+    with _staged(target, create) as path:
+        try:
+            yield path
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
+
+def write_whole(target: Path, data: bytes, mode: int = 0o666) -> None:
+    """Make `target` a file of these bytes, or leave it as it was; raises OSError."""
+    with staged_file(target, mode) as fresh:
+        fresh.write_bytes(data)
+        fresh.replace(target)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what writers to `target` left that are dead; never what one is still writing.
+
+    A directory that stood at the target goes back there, if it was moved aside and nothing came.
+    """
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}{re.escape(SUFFIX)}")
+    with suppress(OSError):
+        for entry in list(os.scandir(target.parent)):
+            if name.fullmatch(entry.name):
+                _remove_leftover(Path(entry.path), target)
+
+
+def _remove_leftover(path: Path, target: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            if not _locks(descriptor):
+                return
+            if not path.is_dir():
+                path.unlink()
+                return
+            if (path / PREVIOUS).is_dir() and not target.exists():
+                (path / PREVIOUS).rename(target)
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _staged(target: Path, create: Callable[[Path], None]) -> Iterator[Path]:
+    """What `create` makes under a name of its own, locked in the block."""
+    remove_leftovers(target)
+    descriptor = None
+    while descriptor is None:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}{SUFFIX}")
+        with suppress(FileExistsError):
+            create(path)
+            descriptor = _held(path)
+    try:
+        yield path
+    finally:
+        os.close(descriptor)
+
+
+def _held(path: Path) -> int | None:
+    """A descriptor that keeps `path`; None where another writer just took it for a leftover."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        if _locks(descriptor) and path.exists():
+            return descriptor
+    except OSError as error:
+        if error.errno in _WITHOUT_LOCKS:
+            return descriptor  # nobody can lock here, so that nobody removes anything
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _locks(descriptor: int) -> bool:
+    """Lock what is open, until it is closed; False where another has the lock."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

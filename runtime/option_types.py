@@ -1,0 +1,53 @@
+"""Types of command-line options, for the commands of the runtime and of the compiler."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from runtime.errors import RequestError
+from runtime.threads import checked_threads
+from runtime.units import parse_bytes, parse_tokens
+
+
+class Size(click.ParamType):
+    """An option such as `32K` or `8GiB`."""
+
+    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
+        """`name` is what the help shows, `parse` refuses with a RequestError."""
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that `value` names."""
+        try:
+            return self._parse(value)
+        except RequestError as error:
+            self.fail(f"{error.found}; expected {error.expected}", param, ctx)
+
+
+class Several(click.ParamType):
+    """A list of another type's values, with commas between them."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        """`kind` converts each of the values."""
+        self.name = f"{kind.name},..."
+        self._kind = kind
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """The values."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        return tuple(self._kind.convert(part, param, ctx) for part in parts)
+
+
+def _threads(text: str) -> int:
+    return checked_threads(click.INT.convert(text, None, None))
+
+
+TOKENS = Size("tokens", parse_tokens)
+BYTES = Size("bytes", parse_bytes)
+THREADS = Size("threads", _threads)

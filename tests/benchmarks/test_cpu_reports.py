@@ -1,0 +1,82 @@
+"""The CPU benchmarks' records and tables."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cpu_model_report import BF16, COMPILED, EAGER, Record, Row, markdown
+from benchmarks.cpu_table_report import markdown as table_markdown
+
+MACHINE = {
+    "date": "2026-01-01 00:00 UTC",
+    "processor": "a processor",
+    "cpus": 2,
+    "threads": 2,
+    "real_time": False,
+    "versions": {"numpy": "2"},
+}
+
+
+def rates(**sides: float) -> dict[str, dict[str, float]]:
+    return {
+        name: {"tokens_per_second": rate, "clean_samples": 3, "samples": 4}
+        for name, rate in sides.items()
+    }
+
+
+def model_record(path: Path) -> Record:
+    names = ["int4-g128", BF16, EAGER, COMPILED]
+    record = Record.load(path, {"sides": names, "threads": 2, "rounds": 1, "steps": 1})
+    found = rates(**dict(zip(names, (12.0, 6.0, 2.0, 3.0), strict=True)))
+    record.add(512, [Row("decode at 512", found)], {BF16: 0.05})
+    record.first_calls = {"1": 41.0}
+    return record
+
+
+def test_the_model_stands_beside_every_peer(tmp_path: Path) -> None:
+    record = model_record(tmp_path / "record.json")
+    sizes = {"num_hidden_layers": 8, "hidden_size": 4096, "vocab_size": 7}
+    text = markdown(MACHINE | {"model": sizes} | record.document([512]))
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("| decode at 512 |")
+    ]
+    assert lines[0][1:] == ["12.00 (3/4)", "6.00 (3/4)", "2.00 (3/4)", "3.00 (3/4)"]
+    assert lines[1][1:] == ["6.00", "4.00", "3.00", "2.00"]
+    assert "bf16 0.050 at 512" in text
+    assert "41 s for 1 token." in text
+
+
+def test_a_record_goes_on_only_for_the_same_request(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record = model_record(path)
+    record.save()
+    again = Record.load(path, record.asked)
+    assert again.lengths == record.lengths
+    assert again.first_calls == record.first_calls
+    assert not Record.load(path, record.asked | {"threads": 1}).lengths
+
+
+def table_run(threads: int, context: int, clean: int) -> dict[str, Any]:
+    row = {"bandwidth_fraction": 0.9, "peak_fraction": 1.3, "clean_samples": clean, "samples": 4}
+    rows = [row | {"work": "decode", "batch": n, "tokens_per_second": 3.0 * n} for n in (1, 8)]
+    rows.append(row | {"work": "prefill", "batch": 1, "tokens_per_second": 20.0})
+    ceilings = {"read_bytes_per_second": 25e9, "peak_operations_per_second": 3e11}
+    ceilings |= {"clean_samples": 4, "samples": 4}
+    return {"threads": threads, "context": context, "rows": rows, "ceilings": ceilings}
+
+
+def test_the_table_marks_what_was_never_clean() -> None:
+    runs = [table_run(1, 1024, 4), table_run(2, 65536, 0)]
+    text = table_markdown(MACHINE | {"layers": 32, "quantize": "int4-g128", "runs": runs})
+    (first,), (second,) = (
+        [
+            [cell.strip() for cell in line.split("|")[1:-1]]
+            for line in text.splitlines()
+            if line.startswith(f"| {context} |")
+        ]
+        for context in ("1K", "64K")
+    )
+    assert first[1:] == ["3.00 (0.90)", "24.00 (0.90)", "20.00 (1.30)", "25.0", "300", "16/16"]
+    assert second[1:] == ["3.00* (0.90)", "24.00* (0.90)", "20.00* (1.30)", "25.0", "300", "4/16"]
+    assert text.index("## 1 thread,") < text.index("| 1K |") < text.index("## 2 threads,")

@@ -1,0 +1,79 @@
+"""How many threads are taken, and what is refused before anything is loaded."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import runtime
+from codegen.cli import tune
+from runtime.cli import bench, inspect, run
+from runtime.errors import RequestError
+from runtime.verify import verify_artifact
+from tests.support.handmade import expected_logits
+
+CPUS = len(os.sched_getaffinity(0))
+WRONG = (100_000, 2 * CPUS + 1, 0, -1, True, 1.0, "2")
+
+
+@pytest.mark.parametrize("threads", WRONG)
+def test_threads_beyond_the_cpus_are_refused(handmade: Path, threads: Any):
+    for use in (runtime.load, verify_artifact):
+        with pytest.raises(RequestError) as caught:
+            use(handmade, threads=threads)
+        error = caught.value
+        assert f"{threads!r} threads are asked, and this process may use {CPUS} CPU" in error.found
+        assert error.where == "threads"
+        assert f"from 1 to {2 * CPUS}" in str(error.expected)
+        assert error.fix is not None
+
+
+def test_the_cpus_are_those_that_the_process_may_use(handmade: Path):
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        with pytest.raises(RequestError, match="may use 1 CPU\n"):
+            runtime.load(handmade, threads=3)
+        with runtime.load(handmade) as model:
+            assert model.info()["threads"] == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize("threads", [1, CPUS, 2 * CPUS])
+def test_threads_that_share_cpus_give_the_same(handmade: Path, threads: int):
+    with runtime.load(handmade, threads=threads) as model:
+        assert model.info()["threads"] == threads
+        np.testing.assert_array_equal(model.logits([5, 4, 8]), expected_logits([5, 4, 8]))
+
+
+@pytest.mark.parametrize("threads", ["100000", "0", "-1", "many"])
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (run.command, ["--ids", "1"]),
+        (bench.command, []),
+        (inspect.command, ["--verify"]),
+        (tune.command, []),
+    ],
+    ids=["run", "bench", "inspect", "tune"],
+)
+def test_a_command_says_so_in_one_message(
+    handmade: Path, command: Any, options: list[str], threads: str
+):
+    found = CliRunner().invoke(command, [str(handmade), *options, "--threads", threads])
+    assert found.exit_code == 2
+    assert "threads" in found.stderr
+    assert found.stdout == ""
+    if threads == "100000":
+        assert re.search(rf"this process may use {CPUS} CPU", found.stderr)
+
+
+def test_memory_is_planned_for_other_machines(handmade: Path):
+    found = CliRunner().invoke(inspect.command, [str(handmade), "--memory", "--threads", "192"])
+    assert found.exit_code == 0
+    assert "192 threads" in found.stdout

@@ -1,0 +1,69 @@
+"""What the documents name is there: files, modules, and options of the commands."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from codegen.cli import compile, tune
+from runtime.cli import bench, inspect, run
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS: dict[str, click.Command] = {
+    "sala-compile": compile.command,
+    "sala-run": run.command,
+    "sala-inspect": inspect.command,
+    "sala-bench": bench.command,
+    "sala-tune": tune.command,
+}
+PACKAGES = ("benchmarks", "codegen", "examples", "passes", "runtime", "sala_ir", "tests")
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(path for name in PACKAGES for path in (ROOT / name).rglob("*.md"))]
+)
+
+
+def _named(document: Path) -> Iterator[str]:
+    """Paths that a document names: its links, and sources with a folder."""
+    text = document.read_text(encoding="utf-8")
+    yield from (link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link)
+    yield from re.findall(r"`([\w.-]+(?:/[\w.-]+)+\.(?:py|md|c|ll|mlir|json))`", text)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_a_document_names_exist(document: Path):
+    places = (document.parent, ROOT)
+    missing = [name for name in _named(document) if not any((p / name).exists() for p in places)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_that_a_document_runs_exist(document: Path):
+    modules = re.findall(r"python -m ([\w.]+\w)", document.read_text(encoding="utf-8"))
+    own = [name for name in modules if name.split(".")[0] in PACKAGES]
+    missing = [
+        name for name in own if not ROOT.joinpath(*name.split(".")).with_suffix(".py").exists()
+    ]
+    assert missing == []
+
+
+def test_options_that_a_document_gives_a_command_exist():
+    found = 0
+    for document in DOCUMENTS:
+        for line in document.read_text(encoding="utf-8").splitlines():
+            for name, rest in re.findall(r"(sala-[a-z]+)((?:(?!sala-[a-z]|python -m).)*)", line):
+                options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", rest))
+                if name in COMMANDS:
+                    known = {text for p in COMMANDS[name].params for text in p.opts} | {"--help"}
+                    assert options <= known, f"{document}: {line}"
+                    found += len(options)
+    assert found > 30
+
+
+def test_every_option_says_what_it_is_for():
+    for name, command in COMMANDS.items():
+        for option in command.params:
+            if isinstance(option, click.Option):
+                text = re.sub(r"\[default: .*\]", "", option.help or "").strip()
+                assert text.endswith("."), f"{name} {option.opts[0]}"
