@@ -44,7 +44,7 @@ class Several(click.ParamType):
         return tuple(self._kind.convert(part, param, ctx) for part in parts)
 
 
-def _threads(text: str) -> int:
+def _threads(text: Any) -> int:
     return checked_threads(click.INT.convert(text, None, None))
 
 
