@@ -9,7 +9,7 @@ from codegen.activations import check_integers
 from codegen.options import CompileOptions
 from codegen.plan import Source
 from codegen.texts import check_tokenizer, end_tokens
-from passes.quantization import Quantization, quantized_tensors, store_as_integers
+from passes.quantization import Quantization, calibrated_tensors, store_as_integers
 from runtime.errors import RequestError
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.dialect.attributes import EncodingAttr
@@ -72,8 +72,7 @@ def _integers(
 ) -> Mapping[str, EncodingAttr]:
     """The tensors that come as integers: from the checkpoint, or by calibration."""
     if published is None:
-        quantized = quantized_tensors(captured, options.quantization)
-        return quantized if options.calibrates else {}
+        return calibrated_tensors(captured, options.quantization) if options.calibrates else {}
     if options.quantization is not Quantization.NONE:
         raise RequestError(
             f"the checkpoint is quantised already ({published.scheme})",

@@ -16,8 +16,10 @@ from sala_ir.dialect.types import WeightType
 EMBEDDING, HEAD, TIED = "embedding", "head", "embedding and head"
 LINEAR, VECTOR = "linears of the layers", "norms and biases"
 KEPT = "output gates, q and k of sparse layers"
-"""Linears of the layers that a quantised model keeps as they were."""
+"""Linears of the layers that a quantised model stores with more bits than the others."""
 SKIPPED = "linears that the checkpoint does not quantise"
+PLAIN_BITS = 32
+"""Of the widest values that are no integers."""
 
 
 def weights_document(plan: Plan) -> dict[str, Any]:
@@ -75,16 +77,17 @@ def _tensor(weight: PackedWeight, kind: str) -> dict[str, Any]:
 
 def _kinds(plan: Plan) -> dict[str, str]:
     """What every stored weight is for."""
-    plain = LINEAR
-    if any(not weight.type.encoding.is_plain for weight in plan.stored):
-        plain = KEPT if plan.source.published is None else SKIPPED
+    fewest = min((_bits(weight.type) for weight in plan.stored), default=PLAIN_BITS)
+    finer = KEPT if plan.source.published is None else SKIPPED
     kinds: dict[str, str] = {}
     for lowered in plan.lowered:
         for call in _calls(lowered.module):
             for value in call.inputs:
                 if isinstance(value.type, WeightType):
                     name = plan.weights.name_of(value)
-                    found = _kind(call, value.type, plain)
+                    found = _kind(call, value.type)
+                    if found == LINEAR and _bits(value.type) > fewest:
+                        found = finer
                     both = {kinds.get(name, found), found}
                     kinds[name] = TIED if both >= {EMBEDDING, HEAD} or TIED in both else found
     return kinds
@@ -94,10 +97,14 @@ def _calls(module: ModuleOp) -> Iterator[KernelCallOp]:
     return (op for op in module.walk() if isinstance(op, KernelCallOp))
 
 
-def _kind(call: KernelCallOp, kind: WeightType, plain: str) -> str:
-    """What a weight is for; `plain` is the name of linears that are not integers."""
+def _kind(call: KernelCallOp, kind: WeightType) -> str:
+    """What a weight is for."""
     if len(kind.get_shape()) == 1:
         return VECTOR
     if call.layer is None:
         return EMBEDDING if call.family.data == "embedding" else HEAD
-    return plain if kind.encoding.is_plain else LINEAR
+    return LINEAR
+
+
+def _bits(kind: WeightType) -> int:
+    return kind.encoding.bits or PLAIN_BITS

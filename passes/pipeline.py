@@ -38,7 +38,7 @@ def sala_pipeline(
     """All passes, in order."""
     return (
         AssignPrecision(dtype),  # where values are rounded to bf16
-        QuantizeWeights(quantization, dtype),  # integers where the linears of layers bear it
+        QuantizeWeights(quantization, dtype),  # integers, of as many bits as the linear bears
         QuantizeActivations(activations),  # bytes for linears whose weights are integers
         MergeProjections(),  # q | k | v | gate of one input and encoding: one linear
         FoldScales(),  # the scale of a residual branch into the linear at its end

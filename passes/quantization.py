@@ -9,9 +9,11 @@ from xdsl.rewriter import Rewriter
 
 from sala_ir.dialect import (
     BlockSparseAttentionOp,
+    EmbeddingOp,
     EncodingAttr,
     EncodingKind,
     LinearOp,
+    LogitsOp,
     OutputGateOp,
     RmsNormOp,
     RopeOp,
@@ -22,7 +24,7 @@ from sala_ir.dialect import (
 
 
 class Quantization(StrEnum):
-    """How the weights of the layers' linears are stored."""
+    """How the weights of the layers' projections are stored."""
 
     NONE = "none"
     INT4_G128 = "int4-g128"
@@ -31,7 +33,7 @@ class Quantization(StrEnum):
 
     @property
     def encoding(self) -> EncodingAttr:
-        """The encoding of the weights that are quantised; zeros are the middle of the range."""
+        """The encoding of the projections; zeros are the middle of the range."""
         return _ENCODINGS[self]
 
 
@@ -44,7 +46,7 @@ _ENCODINGS = {
 
 
 class Role(StrEnum):
-    """What a linear of the captured step is for."""
+    """What a matrix that multiplies activations of the captured step is for."""
 
     PROJECTION = "projection"
     """Any linear of a layer that is none of the following."""
@@ -52,16 +54,21 @@ class Role(StrEnum):
     """Its result passes a sigmoid and multiplies the output of a mixer."""
     ATTENTION_SCORES = "attention_scores"
     """Queries and keys of softmax attention, which also select the blocks."""
+    HEAD = "head"
+    """The logits."""
 
 
-FRAGILE = frozenset({Role.OUTPUT_GATE, Role.ATTENTION_SCORES})
-"""Roles whose weights keep the element type of the model: an error here is multiplied, by a
-whole head's output or through the selection of blocks. Embedding, head, norms and biases are no
-linears of the captured step and stay as they are as well."""
+FRAGILE = frozenset({Role.OUTPUT_GATE, Role.ATTENTION_SCORES, Role.HEAD})
+"""Roles whose weights take 8 bits and whose inputs are not rounded: an error here is multiplied,
+by a whole head's output or through the selection of blocks, or it stands in the logits itself."""
+FRAGILE_ENCODING = _ENCODINGS[Quantization.INT8]
+"""How a quantised model stores fragile weights. Embedding, norms and biases stay as they are."""
 
 
-def role_of(op: LinearOp) -> Role:
-    """The role of a linear before projections are merged and gates are fused."""
+def role_of(op: LinearOp | LogitsOp) -> Role:
+    """The role of an operation before projections are merged and gates are fused."""
+    if isinstance(op, LogitsOp):
+        return Role.HEAD
     users = list(_readers(op.result))
     if any(isinstance(user, OutputGateOp) and user.gate is value for user, value in users):
         return Role.OUTPUT_GATE
@@ -80,12 +87,32 @@ def linear_roles(module: ModuleOp) -> dict[str, Role]:
     return roles
 
 
+def encoding_for(op: LinearOp | LogitsOp, quantization: Quantization) -> EncodingAttr:
+    """How the weight of an operation is stored; as it is where it is the embedding's too."""
+    is_embedding = any(isinstance(use.operation, EmbeddingOp) for use in op.weight.uses)
+    if quantization is Quantization.NONE or is_embedding:
+        return EncodingAttr()
+    return FRAGILE_ENCODING if role_of(op) in FRAGILE else quantization.encoding
+
+
 def quantized_tensors(module: ModuleOp, quantization: Quantization) -> dict[str, EncodingAttr]:
     """The tensors that a quantisation stores as integers, and how."""
-    if quantization is Quantization.NONE:
-        return {}
-    roles = linear_roles(module).items()
-    return {name: quantization.encoding for name, role in roles if role not in FRAGILE}
+    found = {
+        op.weight.owner.tensor_name.data: encoding_for(op, quantization)
+        for op in module.walk()
+        if isinstance(op, LinearOp | LogitsOp) and isinstance(op.weight.owner, WeightOp)
+    }
+    return {name: encoding for name, encoding in found.items() if not encoding.is_plain}
+
+
+def calibrated_tensors(module: ModuleOp, quantization: Quantization) -> dict[str, EncodingAttr]:
+    """Those of them whose rounding a calibration decides; 8 bits of fragile ones need none."""
+    roles = linear_roles(module)
+    return {
+        name: encoding
+        for name, encoding in quantized_tensors(module, quantization).items()
+        if roles.get(name) is Role.PROJECTION
+    }
 
 
 def store_as_integers(module: ModuleOp, encodings: Mapping[str, EncodingAttr]) -> None:

@@ -1,4 +1,4 @@
-"""Store the weights of the layers' linears as integers with scales."""
+"""Store the weights of linears as integers with scales."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,30 +10,29 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from passes.assign_precision import Precision
-from passes.quantization import FRAGILE, Quantization, role_of
+from passes.quantization import Quantization, encoding_for
 from passes.rewriting import apply_patterns
-from sala_ir.dialect import LinearOp, QuantizeWeightOp, SalaOp, WeightType
+from sala_ir.dialect import LinearOp, LogitsOp, QuantizeWeightOp, SalaOp, WeightType
 
 
 @dataclass(frozen=True)
 class _Quantize(RewritePattern):
-    """linear(x, W) -> linear(x, quantize(W)), but for linears that must not lose precision."""
+    """linear(x, W) -> linear(x, quantize(W)), and the same for the logits."""
 
     quantization: Quantization
     dtype: Precision
 
     @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: LinearOp, rewriter: PatternRewriter) -> None:
+    def match_and_rewrite(self, op: LinearOp | LogitsOp, rewriter: PatternRewriter) -> None:
         weight = op.weight.type
         assert isinstance(weight, WeightType)
-        if not weight.encoding.is_plain or role_of(op) in FRAGILE:
+        encoding = encoding_for(op, self.quantization)
+        if not weight.encoding.is_plain or encoding.is_plain:
             return
         owner = op.weight.owner
         assert isinstance(owner, SalaOp), "weights are results of weight-side operations"
         element = bf16 if self.dtype is Precision.BFLOAT16 else f32
-        quantized = QuantizeWeightOp(
-            op.weight, self.quantization.encoding, element, layer=owner.layer
-        )
+        quantized = QuantizeWeightOp(op.weight, encoding, element, layer=owner.layer)
         quantized.result.name_hint = op.weight.name_hint
         rewriter.insert(quantized, InsertPoint.after(owner))
         op.operands[list(op.operands).index(op.weight)] = quantized.result
@@ -42,7 +41,7 @@ class _Quantize(RewritePattern):
 
 @dataclass(frozen=True)
 class QuantizeWeights(ModulePass):
-    """Linears of the layers read integers, those of `FRAGILE` roles what they read before.
+    """Linears read integers: projections of the quantisation, fragile ones and the head of 8 bits.
 
     Comes before projections are merged: only weights of one encoding can become one matrix.
     """

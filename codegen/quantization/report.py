@@ -8,13 +8,13 @@ from xdsl.dialects.builtin import ModuleOp
 from codegen.options import CompileOptions
 from codegen.plan import Source
 from codegen.quantization.source import Weights
-from passes.quantization import Quantization, linear_roles, quantized_tensors
+from passes.quantization import Quantization, Role, linear_roles, quantized_tensors
 from runtime.artifact import CalibrationInfo, QuantizationInfo, QuantizedTensor
 from sala_ir.dialect import EmbeddingOp, LogitsOp, WeightOp
 
 DIGITS = 4
 """Significant digits of an error: more of them depend on the order of sums."""
-VECTOR, EMBEDDING, HEAD = "norm or bias", "embedding", "head"
+VECTOR, EMBEDDING, HEAD = "norm or bias", "embedding", Role.HEAD.value
 
 
 def quantization_info(
@@ -24,7 +24,7 @@ def quantization_info(
     if options.quantization is Quantization.NONE and source.published is None:
         return None
     published = source.published
-    encodings = source.integers or quantized_tensors(source.captured, options.quantization)
+    encodings = quantized_tensors(source.captured, options.quantization) | dict(source.integers)
     roles = tensor_roles(source.captured)
     return QuantizationInfo(
         scheme=options.quantization.value if published is None else published.scheme,

@@ -73,8 +73,9 @@ def test_which_weights_of_the_released_model_are_quantised(released):
     assert integers["parts"]["scales"] == integers["values"] // 128 * 2
     kept = kinds["output gates, q and k of sparse layers"]
     assert kept["values"] == 32 * 4096**2 + 8 * (4096 + 256) * 4096
-    for kind in ("output gates, q and k of sparse layers", "embedding", "head"):
-        assert (kinds[kind]["encoding"], kinds[kind]["dtype"]) == ("plain", "bfloat16")
+    for kind in ("output gates, q and k of sparse layers", "head"):
+        assert (kinds[kind]["encoding"], kinds[kind]["dtype"]) == ("int8-g128", "bfloat16")
+    assert (kinds["embedding"]["encoding"], kinds["embedding"]["dtype"]) == ("plain", "bfloat16")
     assert kinds["norms and biases"]["dtype"] == "float32"
 
 
@@ -95,7 +96,7 @@ def test_bits_of_a_value(tmp_path, quantization, bits, dtype):
 def test_dense_models_keep_their_scores_too(tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(tiny_config()))
-    made = planned("--config", config, "--quantize", "int8", "--attention", "dense")
+    made = planned("--config", config, "--quantize", "int4-g32", "--attention", "dense")
     kept = [t["name"] for t in made["weights"]["tensors"] if t["kind"].startswith("output gates")]
     assert any("0.self_attn.q_proj+k_proj+o_gate" in name for name in kept)
     assert any("1.self_attn.z_proj" in name for name in kept)

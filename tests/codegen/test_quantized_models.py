@@ -13,7 +13,7 @@ from codegen.progress import Silent
 from codegen.quantization.report import quantization_info
 from codegen.quantization.source import open_weights
 from examples.needle import haystack
-from passes.quantization import Quantization, quantized_tensors, store_as_integers
+from passes.quantization import Quantization, calibrated_tensors, store_as_integers
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.frontends import frontend_for
 from sala_ir.integers import Integers
@@ -43,7 +43,7 @@ def opened(place: Path, quantization: Quantization) -> Source:
     frontend = frontend_for(checkpoint.config)
     config = frontend.parse_config(checkpoint.config)
     captured = frontend.build_module(config)
-    integers = quantized_tensors(captured, quantization)
+    integers = calibrated_tensors(captured, quantization)
     store_as_integers(captured, integers)
     tensors = frontend.expected_tensors(config)
     return Source(checkpoint.config, config, tensors, captured, checkpoint, integers)
@@ -101,11 +101,12 @@ def test_gptq_keeps_the_logits_of_the_golden_checkpoints_better(name, quantizati
     assert table.calibration.tokens == 512
     assert list(table.tensors) == list(source.tensors)
     for name, entry in table.tensors.items():
-        assert (entry.encoding != "plain") == (name in source.integers)
+        assert (entry.encoding == quantization.encoding.label) == (name in source.integers)
         errors = entry.weight_error, entry.output_error
-        assert errors == (None, None) if entry.encoding == "plain" else 0 < errors[1] < errors[0]
-    kept = {entry.role for entry in table.tensors.values() if entry.encoding == "plain"}
-    assert kept >= {"output gate", "attention scores", "embedding", "norm or bias"}
+        assert 0 < errors[1] < errors[0] if name in source.integers else errors == (None, None)
+    roles = {(entry.role, entry.encoding) for entry in table.tensors.values()}
+    fragile = {(role, "int8-g128") for role in ("output gate", "attention scores", "head")}
+    assert roles >= {*fragile, ("embedding", "plain"), ("norm or bias", "plain")}
     assert not any(path.name.startswith(".x.sala") for path in tmp_path.iterdir())
 
 

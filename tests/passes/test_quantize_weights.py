@@ -47,12 +47,12 @@ def test_weights_of_one_encoding_become_one_matrix(checkpoint):
             found[op.layer, kind.encoding.label, kind.get_shape()] += 1
     assert found == Counter(
         {
-            (0, "plain", (64 + 32 + 64, 64)): 1,
+            (0, "int8-g128", (64 + 32 + 64, 64)): 1,
             (0, "int4-g32", (32, 64)): 1,
             (0, "int4-g32", (64, 64)): 1,
             (0, "int4-g32", (2 * 96, 64)): 1,
             (0, "int4-g32", (64, 96)): 1,
-            (1, "plain", (64, 64)): 1,
+            (1, "int8-g128", (64, 64)): 1,
             (1, "int4-g32", (192, 64)): 2,  # q, k and v; gate and up
             (1, "int4-g32", (64, 64)): 1,
             (1, "int4-g32", (64, 96)): 1,
