@@ -5,7 +5,7 @@ import os
 from runtime.errors import RequestError
 from runtime.units import is_whole
 
-THREADS_OF_A_CPU = 2
+THREADS_OF_A_CPU = 8
 """Threads that may share a CPU. They only take turns, and wait busily for each other behind every
 kernel; but results do not depend on their number, so that a few more are of use to compare them."""
 

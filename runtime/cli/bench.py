@@ -34,7 +34,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--threads",
     type=THREADS,
-    help="Threads of the kernels, two for each CPU at most.  [default: the CPUs of this process]",
+    help="Threads of the kernels, eight for each CPU at most.  [default: the CPUs of this process]",
 )
 @click.option(
     "--seconds",

@@ -84,7 +84,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threads",
     type=THREADS,
-    help="Threads of the kernels, two for each CPU at most.  [default: the CPUs of this process]",
+    help="Threads of the kernels, eight for each CPU at most.  [default: the CPUs of this process]",
 )
 @click.option(
     "--json",
