@@ -304,7 +304,11 @@ class SalaFunctions(InterpreterFunctions):
         return results
 
     def _weight_rounder(self, weight: SSAValue) -> reference.Round:
-        return self._numerics.rounder(cast(dialect.WeightType, weight.type).element_type)
+        """What rounds the values of a weight; those that integers stand for are not rounded."""
+        kind = cast(dialect.WeightType, weight.type)
+        return (
+            self._numerics.rounder(kind.element_type) if kind.encoding.is_plain else reference.exact
+        )
 
     def _state_rounder(self, state: SSAValue) -> reference.Round:
         return self._numerics.rounder(cast(dialect.StateType, state.type).element_type)
