@@ -148,7 +148,8 @@ def _measure(
         bench.rows.append(_prefill(bench, texts[: wanted.passes], context))
         console.print(_told(bench.rows[-1], threads))
         probe.measure()
-    return bench_document(bench)
+    document = bench_document(bench)
+    return document | {"artifact": Path(document["artifact"]).name}
 
 
 def _decode(bench: Bench, texts: list[Any], context: int, steps: int) -> Row:
