@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine_line
-from benchmarks.markdown import table
+from benchmarks.markdown import table, write_results
 from runtime.artifact.staging import write_whole
 
 BF16, EAGER, COMPILED = "bf16", "torch eager", "torch.compile"
@@ -70,9 +70,7 @@ class Record:
 
 def write_report(path: Path, document: dict[str, Any]) -> None:
     """Write `path` (JSON) and the same as Markdown beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    path.with_suffix(".md").write_text(markdown(document))
+    write_results(path, document, markdown(document))
 
 
 def markdown(document: dict[str, Any]) -> str:

@@ -1,20 +1,17 @@
 """The results of `benchmarks.cpu_table`: JSON, and a table for each number of threads."""
 
-import json
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine_line
-from benchmarks.markdown import table
+from benchmarks.markdown import table, write_results
 from runtime.units import format_tokens
 
 
 def write_report(path: Path, document: dict[str, Any]) -> None:
     """Write `path` (JSON) and the same as Markdown beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    path.with_suffix(".md").write_text(markdown(document))
+    write_results(path, document, markdown(document))
 
 
 def markdown(document: dict[str, Any]) -> str:

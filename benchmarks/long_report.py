@@ -1,11 +1,10 @@
 """The results of `benchmarks.long_context` as JSON and as a table for people."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine_line
-from benchmarks.markdown import table
+from benchmarks.markdown import table, write_results
 from runtime.units import format_bytes, format_tokens
 
 FIRST = 16 << 10
@@ -14,13 +13,11 @@ FIRST = 16 << 10
 
 def write_report(path: Path, document: dict[str, Any]) -> None:
     """Write `path` (JSON) and the same as Markdown beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     document = document | {
         "derived": derived(document["points"], document["segments"]),
         "filled_derived": derived(document["filled"], []),
     }
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    path.with_suffix(".md").write_text(markdown(document))
+    write_results(path, document, markdown(document))
 
 
 def derived(

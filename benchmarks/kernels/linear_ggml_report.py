@@ -1,13 +1,12 @@
 """The results of `benchmarks.kernels.linear_ggml`: JSON, and tables for people."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from benchmarks.kernels.layer_stacks import KINDS, ROWS, stack, work_name
 from benchmarks.kernels.sides import Samples
 from benchmarks.machine import machine_line
-from benchmarks.markdown import table
+from benchmarks.markdown import table, write_results
 from runtime.artifact.ceilings import Ceiling
 from runtime.timing import Summary, summarise
 
@@ -47,9 +46,7 @@ def comparisons(samples: Samples, layers: int) -> list[dict[str, Any]]:
 
 def write_report(path: Path, document: dict[str, Any]) -> None:
     """Write `path` (JSON) and the same as Markdown beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    path.with_suffix(".md").write_text(markdown(document))
+    write_results(path, document, markdown(document))
 
 
 def markdown(document: dict[str, Any]) -> str:
