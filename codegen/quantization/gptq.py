@@ -16,6 +16,9 @@ from sala_ir.dialect.attributes import EncodingAttr
 from sala_ir.integers import Integers
 from sala_ir.reference import scale_and_zero
 
+STEP = 16
+"""Columns of a group whose errors are carried to those before them in one product."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rounder:
@@ -34,7 +37,9 @@ class Rounder:
         """The integers of rows [n, K], and what was lost: rows - values, float32 [n, K]."""
         depth, group = rows.shape[1], self.encoding.group.data
         columns = np.arange(depth) if self.order is None else self.order
-        left = np.ascontiguousarray(rows.T[columns], np.float32)  # becomes the error
+        left = np.array(rows.T, np.float32, order="C")  # becomes the error
+        if self.order is not None:
+            left = left[columns]
         grid = _Grid.of(rows, self.encoding)
         integers = Integers.empty(len(rows), depth, self.encoding)
         codes = np.ascontiguousarray(integers.codes.T)
@@ -43,17 +48,23 @@ class Rounder:
             carried = self.factor[stop:, start:stop].T @ left[stop:]
             if self.order is None:
                 corner = self.factor[start:stop, start:stop]
-                updated = left[start:stop] + np.linalg.solve(np.tril(corner).T, carried)
+                updated = left[start:stop] + np.linalg.inv(np.tril(corner)).T @ carried
                 grid.set(start // group, updated)
-            for place in reversed(range(start, stop)):
-                behind = self.factor[place + 1 : stop, place] @ left[place + 1 : stop]
-                behind += carried[place - start]
-                behind /= self.factor[place, place]
-                column = int(columns[place])
-                codes[column], value = grid.nearest(column // group, left[place] + behind)
-                left[place] -= value
-        lost = np.empty_like(left)
-        lost[columns] = left
+            for first in reversed(range(start, stop, STEP)):
+                last = min(first + STEP, stop)
+                nearer = carried[first - start : last - start]
+                nearer += self.factor[last:stop, first:last].T @ left[last:stop]
+                for place in reversed(range(first, last)):
+                    behind = self.factor[place + 1 : last, place] @ left[place + 1 : last]
+                    behind += nearer[place - first]
+                    behind /= self.factor[place, place]
+                    column = int(columns[place])
+                    codes[column], value = grid.nearest(column // group, left[place] + behind)
+                    left[place] -= value
+        lost = left
+        if self.order is not None:
+            lost = np.empty_like(left)
+            lost[columns] = left
         return Integers(np.ascontiguousarray(codes.T), *grid.parts), lost.T
 
 
