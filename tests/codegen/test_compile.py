@@ -102,7 +102,7 @@ def test_a_portable_target_runs_here_beside_this_machine(compiled, tmp_path):
 
 
 def test_tied_embeddings_are_stored_once(tmp_path):
-    checkpoint = write_checkpoint(tmp_path / "checkpoint", VARIATIONS["tied"])
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", VARIATIONS["group-1-tied"])
     compile_checkpoint(checkpoint, tmp_path / "tied.sala")
     artifact = open_artifact(tmp_path / "tied.sala")
     stored = [name for name in artifact.weights if "embed" in name or "head" in name]

@@ -57,7 +57,7 @@ def test_all_passes_together_in_float64(checkpoint):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("checkpoint", ["plain", "biases"], indirect=True)
+@pytest.mark.parametrize("checkpoint", ["group-16-head-dim-8", "heads-12-biases"], indirect=True)
 @pytest.mark.parametrize("dtype", list(Precision), ids=str)
 def test_each_pass_alone_with_its_rounding(checkpoint, dtype):
     stages = snapshots(captured(checkpoint), dtype)
@@ -70,7 +70,7 @@ def test_each_pass_alone_with_its_rounding(checkpoint, dtype):
         previous = found
 
 
-@pytest.mark.parametrize("checkpoint", ["tied"], indirect=True)
+@pytest.mark.parametrize("checkpoint", ["group-1-tied"], indirect=True)
 @pytest.mark.parametrize("mode", [AttentionMode.SPARSE, AttentionMode.DENSE])
 def test_attention_modes_in_float64(checkpoint, mode):
     stages = snapshots(captured(checkpoint, mode), Precision.BFLOAT16)

@@ -92,27 +92,33 @@ def tiny_config(
 
 
 VARIATIONS: dict[str, dict[str, Any]] = {
-    "plain": tiny_config(),
-    "heads-12": tiny_config(heads=12, kv_heads=4, head_dim=10, hidden=72),
-    "group-1": tiny_config(heads=2, kv_heads=2),
-    "group-16": tiny_config(heads=16, kv_heads=1, head_dim=8),
-    "head-dim-8": tiny_config(head_dim=8),
-    "head-dim-128": tiny_config(heads=2, kv_heads=1, head_dim=128),
-    "tied": tiny_config(tied=True),
-    "biases": tiny_config(attention_bias=True),
-    "rope-in-sparse": tiny_config(attn_use_rope=True),
+    "group-1-tied": tiny_config(heads=2, kv_heads=2, tied=True),
+    "group-16-head-dim-8": tiny_config(heads=16, kv_heads=1, head_dim=8),
+    "heads-12-biases": tiny_config(
+        heads=12, kv_heads=4, head_dim=10, hidden=72, attention_bias=True
+    ),
+    "head-dim-128-wide-blocks": tiny_config(
+        heads=2,
+        kv_heads=1,
+        head_dim=128,
+        sparse={"block_size": 32, "window_size": 32, "init_blocks": 2, "topk": 3, "dense_len": 100},
+    ),
     "no-gates-or-norms": tiny_config(
         attn_use_output_gate=False, use_output_gate=False, use_output_norm=False, qk_norm=False
     ),
-    "no-lightning-rope": tiny_config(lightning_use_rope=False, lightning_scale="1/d"),
-    "hidden-unlike-heads": tiny_config(hidden=56, heads=6, kv_heads=3, head_dim=14),
-    "lightning-groups": tiny_config(lightning_heads=6, lightning_kv_heads=3, lightning_head_dim=18),
-    "wide-blocks": tiny_config(
-        sparse={"block_size": 32, "window_size": 32, "init_blocks": 2, "topk": 3, "dense_len": 100}
+    "lightning-groups-without-rope": tiny_config(
+        lightning_heads=6,
+        lightning_kv_heads=3,
+        lightning_head_dim=18,
+        lightning_use_rope=False,
+        lightning_scale="1/d",
     ),
-    "always-sparse": tiny_config(sparse={"dense_len": 0, "window_size": 16}),
+    "hidden-unlike-heads": tiny_config(hidden=56, heads=6, kv_heads=3, head_dim=14),
+    "rope-in-always-sparse": tiny_config(
+        attn_use_rope=True, sparse={"dense_len": 0, "window_size": 16}
+    ),
 }
-"""Configurations that differ where kernels and passes can go wrong."""
+"""Configurations that differ where kernels and passes can go wrong, as few as hold it all."""
 
 
 def write_checkpoint(

@@ -27,7 +27,7 @@ def _parameters(directory):
     }
 
 
-@pytest.mark.parametrize("name", ["plain", "rope-in-sparse", "tied", "biases", "lightning-groups"])
+@pytest.mark.parametrize("name", VARIATIONS)
 def test_values_equal_numpy(tmp_path, name):
     directory = write_checkpoint(tmp_path, VARIATIONS[name])
     expected = reference_model(directory).prefill(_text(90))
