@@ -25,8 +25,10 @@ def markdown(document: dict[str, Any]) -> str:
         "weights, keys and values in bfloat16. Contexts are filled with random keys, values and "
         "states, not read as texts; the sequences of a batch have unequal lengths. Prefill is a "
         "chunk of 512 tokens behind the context. In brackets: of the bandwidth that a plain read "
-        "reaches in the same run, for prefill of the measured peak of arithmetic (integers "
-        "multiplied in pairs of 16 bits may pass that of floats). A star: no sample was clean. "
+        "reaches in the same run, for prefill of the measured peak of arithmetic (of integers in "
+        "pairs of 16 bits where that is the highest) and of the peak that bf16 has: of its own "
+        "instructions, or of multiply-adds of floats where there are none. A star: no sample was "
+        "clean. "
         "Made by `python -m benchmarks.cpu_table`.",
     ]
     for threads, runs in groupby(document["runs"], key=lambda run: run["threads"]):
@@ -54,7 +56,7 @@ def _rates(runs: list[dict[str, Any]]) -> list[str]:
             (
                 format_tokens(run["context"]),
                 *(_rate(decode[batch], "bandwidth_fraction") for batch in batches),
-                _rate(prefill, "peak_fraction"),
+                _prefill_rate(prefill, ceilings),
                 f"{ceilings['read_bytes_per_second'] / 1e9:.1f}",
                 f"{ceilings['peak_operations_per_second'] / 1e9:.0f}",
                 f"{clean}/{total}",
@@ -65,6 +67,14 @@ def _rates(runs: list[dict[str, Any]]) -> list[str]:
 
 def _rows(run: dict[str, Any], work: str) -> list[dict[str, Any]]:
     return [row for row in run["rows"] if row["work"] == work]
+
+
+def _prefill_rate(row: dict[str, Any], ceilings: dict[str, Any]) -> str:
+    """Tokens per second, of the highest peak, of that of bf16."""
+    peaks = ceilings["operations_per_second"]
+    peak = peaks.get("bfloat16", peaks["float32"])
+    operations = row["tokens_per_second"] * row["operations_per_token"]
+    return f"{_rate(row, 'peak_fraction')[:-1]}, {operations / peak:.2f})"
 
 
 def _rate(row: dict[str, Any], fraction: str) -> str:
