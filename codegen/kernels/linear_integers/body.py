@@ -32,8 +32,9 @@ TERM_STEP = 2.0**-15
 class IntegerOperands(ABC):
     """Rows of integers times integer weights.
 
-    A block of the depth gives an exact 32-bit sum; the sums of blocks are scaled and added in
-    float32, in ascending order. So rows have the same bits in any tile.
+    A span of the depth gives an exact 32-bit sum. The sums of the spans of a block are scaled by
+    the weight and added in float32, in ascending order; then those of blocks, scaled by x. So rows
+    have the same bits in any tile.
     """
 
     spec: Spec
@@ -50,13 +51,13 @@ class IntegerOperands(ABC):
     def multiply_stored(
         self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
     ) -> None:
-        """Emit the sums of block `index` of a part, with the weight as it is stored."""
+        """Emit the sums of span `index` of a part, with the weight as it is stored."""
 
     @abstractmethod
     def multiply_expanded(
         self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
     ) -> None:
-        """Emit the sums of block `index` of a part, with the weight as it was prepared."""
+        """Emit the sums of span `index` of a part, with the weight as it was prepared."""
 
     @property
     def depth_blocks(self) -> int:
@@ -87,27 +88,43 @@ class IntegerOperands(ABC):
         rows = tile.rows * self.spec.terms
         width = self.schedule.blocks.vectors(rows)
         multiply = self.multiply_expanded if expanded else self.multiply_stored
-        with loop(PANEL_VECTORS // width) as turn, loop(tile.part.blocks) as index:
+        with loop(PANEL_VECTORS // width) as turn, loop(tile.part.blocks) as block:
             vectors = [held(turn * width + n) for n in range(width)]
-            sums = registers(rows * width, "int32")
-            multiply(tile, index, vectors, sums)
-            self._scale(tile, index, vectors, sums)
+            scaled = registers(tile.rows * width)
+            for cell in range(tile.rows * width):
+                scaled[cell] = splat(0.0)
+            with loop(self.spec.spans) as span:
+                index = held(block * self.spec.spans + span)
+                sums = registers(rows * width, "int32")
+                multiply(tile, index, vectors, sums)
+                self._scale(tile, index, vectors, sums, scaled)
+            self._add(tile, block, vectors, scaled)
 
-    def _scale(self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers) -> None:
-        """Emit the addition of a block's sums, scaled, to those before."""
-        worker, terms = tile.part.worker, self.spec.terms
-        group = self.weights.group(held(tile.part.first + index))
+    def _scale(
+        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers, scaled: Registers
+    ) -> None:
+        """Emit the addition of a span's sums, scaled by the weight, to those of the block."""
+        terms, width = self.spec.terms, len(vectors)
+        group = self.weights.group(held(tile.part.first * self.spec.spans + index))
         scales = [self.weights.scale(tile.panel, group, j) for j in vectors]
         for i in range(tile.rows):
-            row = (tile.row + i) * tile.part.pitch + index
-            scale = let(splat(self.activations.scales[worker, row]))
-            for n, j in enumerate(vectors):
-                cell = i * terms * len(vectors) + n
+            for n in range(width):
+                cell = i * terms * width + n
                 value = T.Cast(vector.FLOATS, sums[cell])
                 if terms == 2:
-                    low = T.Cast(vector.FLOATS, sums[cell + len(vectors)])
+                    low = T.Cast(vector.FLOATS, sums[cell + width])
                     value = vector.fma(low, splat(TERM_STEP), value)
+                here = i * width + n
+                scaled[here] = vector.fma(value, scales[n], scaled[here])
+
+    def _add(self, tile: Tile, block: Expr, vectors: list[Expr], scaled: Registers) -> None:
+        """Emit the addition of a block's sums, scaled by x, to those before."""
+        worker = tile.part.worker
+        for i in range(tile.rows):
+            row = (tile.row + i) * tile.part.pitch + block
+            scale = let(splat(self.activations.scales[worker, row]))
+            for n, j in enumerate(vectors):
                 here = lanes((tile.sums + i) * PANEL_ROWS + j * LANES)
                 self.sums[worker, here] = vector.fma(
-                    value * scale, scales[n], self.sums[worker, here]
+                    scaled[i * len(vectors) + n], scale, self.sums[worker, here]
                 )

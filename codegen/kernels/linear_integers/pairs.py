@@ -22,13 +22,13 @@ class PairOperands(IntegerOperands):
     def expand(self, part: Part, panel: Expr) -> None:
         """Emit the pairs of a part of a panel."""
         spec, weights = self.spec, self.weights
-        lines = spec.block // spec.line
-        with loop(part.blocks) as index:
-            block = held(part.first + index)
-            group = weights.group(block)
+        lines = spec.span // spec.line
+        with loop(part.blocks * spec.spans) as index:
+            span = held(part.first * spec.spans + index)
+            group = weights.group(span)
             zeros = [self._zero(panel, group, j) for j in range(PANEL_VECTORS)]
             with loop(lines) as step:
-                line = held(block * lines + step)
+                line = held(span * lines + step)
                 pair = held((index * lines + step) * spec.lane)
                 for j in range(PANEL_VECTORS):
                     word = weights.line(panel, line, j)
@@ -40,9 +40,9 @@ class PairOperands(IntegerOperands):
     def multiply_expanded(
         self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
     ) -> None:
-        """Emit the sums of a block from pairs that were unpacked."""
+        """Emit the sums of a span from pairs that were unpacked."""
         self._clear(tile, vectors, sums)
-        pairs = self.spec.block // 2
+        pairs = self.spec.span // 2
         with loop(pairs) as pair:
             places = [(index * pairs + pair) * (2 * PANEL_ROWS) + j * LINE for j in vectors]
             words = [
@@ -53,10 +53,10 @@ class PairOperands(IntegerOperands):
     def multiply_stored(
         self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
     ) -> None:
-        """Emit the sums of a block, unpacking the weight on the way."""
+        """Emit the sums of a span, unpacking the weight on the way."""
         self._clear(tile, vectors, sums)
         spec, weights = self.spec, self.weights
-        lines = spec.block // spec.line
+        lines = spec.span // spec.line
         group = weights.group(index)
         zeros = [self._zero(tile.panel, group, j) for j in vectors]
         with loop(lines) as step:
@@ -77,10 +77,11 @@ class PairOperands(IntegerOperands):
     def _multiply(
         self, tile: Tile, index: Expr, pair: Expr, words: list[Expr], sums: Registers
     ) -> None:
-        """Emit the products of a pair of columns of a block."""
-        for i in range(tile.rows * self.spec.terms):
-            row = tile.row * self.spec.terms + i
-            place = (row * tile.part.pitch + index) * self.spec.block + pair * 2
+        """Emit the products of a pair of columns of a span."""
+        spec = self.spec
+        for i in range(tile.rows * spec.terms):
+            row = tile.row * spec.terms + i
+            place = (row * (tile.part.pitch * spec.spans) + index) * spec.span + pair * 2
             x = vector.spread_pair(self.activations.values, tile.part.worker, place)
             for j, word in enumerate(words):
                 cell = i * len(words) + j

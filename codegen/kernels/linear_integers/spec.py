@@ -1,13 +1,14 @@
 """What a linear kernel for integer weights is compiled for, and how it is tiled."""
 
 from dataclasses import dataclass, field
+from math import gcd
 
 from codegen.kernels.linear import spec as plain
 from codegen.kernels.linear.spec import Blocks
 from codegen.kernels.operands import symbol_of
 from codegen.kernels.tir.element import Element
 from codegen.targets.cpu import CpuTarget
-from sala_ir.dialect.linear import activation_group_for
+from sala_ir.dialect.linear import LONGEST_BLOCK, activation_group_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,22 @@ class Spec(plain.Spec):
         return -(-self.depth // self.group) * self.group
 
     @property
-    def block(self) -> int:
-        """Values of a row of x that share a scale: a group of the weight or a part of one."""
+    def span(self) -> int:
+        """Neighbours whose products are added as integers: a group of the weight or a part."""
         return activation_group_for(self.group)
+
+    @property
+    def block(self) -> int:
+        """Values of a row of x that share a scale: a span of bytes, else whole spans up to 128."""
+        if self.x_bits == 8:
+            return self.span
+        most = max(1, LONGEST_BLOCK // self.span)
+        return self.span * gcd(self.padded_depth // self.span, most)
+
+    @property
+    def spans(self) -> int:
+        """Spans of a block."""
+        return self.block // self.span
 
     @property
     def lane(self) -> int:

@@ -46,10 +46,10 @@ class Weights:
         zeros = builder.tensor("zeros", groups, "uint8") if spec.stores_zeros else None
         return codes, scales, zeros
 
-    def group(self, block: Expr) -> Expr:
-        """The group that a block of the depth belongs to."""
-        blocks = self.spec.group // self.spec.block
-        return block if blocks == 1 else held(block // blocks)
+    def group(self, span: Expr) -> Expr:
+        """The group that a span of the depth belongs to."""
+        spans = self.spec.group // self.spec.span
+        return span if spans == 1 else held(span // spans)
 
     def scale(self, panel: Expr, group: Expr, j: Expr) -> Expr:
         """The scales of vector j of a panel, as floats."""
