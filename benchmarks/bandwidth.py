@@ -44,7 +44,7 @@ class BandwidthProbe:
 
     def measure(self) -> float:
         """Bytes per second, the median of clean readings (of all where none was clean)."""
-        samples = [self._worker.timed([]) for _ in range(ROUNDS)]
+        samples = [self._worker.timed([[]]) for _ in range(ROUNDS)]
         return READ_BYTES / summarise(samples).median
 
     def close(self) -> None:

@@ -33,6 +33,8 @@ RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 RESULTS = Path(__file__).parent / "results"
 SPARSE, LIGHTNING = "minicpm4", "lightning-attn"
 PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "torch", "numpy")
+DECODED = 4
+"""Tokens of a sample of decode, one behind the other, as they are when a model answers."""
 SIZES = ("num_hidden_layers", "hidden_size", "vocab_size")
 
 
@@ -60,21 +62,21 @@ class Sides:
             if name != EAGER
         }
         length = len(token_ids)
-        prefill = self._turns(self.rounds, token_ids, length, reset=True)
+        prefill = self._turns(self.rounds, [token_ids], length, reset=True)
         for worker in self.workers.values():
             worker.append([3])  # compiles the graph of a step
-        decode = self._turns(self.steps, [3], 1, reset=False)
+        decode = self._turns(self.steps, [[3]] * DECODED, DECODED, reset=False)
         return [Row(f"prefill {length}", prefill), Row(f"decode at {length}", decode)], gaps
 
     def _turns(
-        self, count: int, token_ids: list[int], tokens: int, *, reset: bool
+        self, count: int, calls: list[list[int]], tokens: int, *, reset: bool
     ) -> dict[str, dict[str, float]]:
         samples: dict[str, list[Sample]] = {name: [] for name in self.workers}
         for _ in range(count):
             for name, worker in self.workers.items():
                 if reset:
                     worker.reset()
-                samples[name].append(worker.timed(token_ids))
+                samples[name].append(worker.timed(calls))
         found = {name: summarise(taken) for name, taken in samples.items()}
         return {
             name: {
@@ -93,7 +95,7 @@ class Sides:
 @click.option("--compile/--no-compile", "compiled", default=True, help="torch.compile as well.")
 @click.option("--prompt", "prompts", multiple=True, type=int, default=(512, 2048))
 @click.option("--rounds", default=3, show_default=True, help="Samples of each prefill.")
-@click.option("--steps", default=24, show_default=True, help="Samples of each decode.")
+@click.option("--steps", default=16, show_default=True, help="Samples of each decode.")
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), help="Keep everything here.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "cpu_model.json")
@@ -116,9 +118,10 @@ def main(
         checkpoint = checkpoint or _random_checkpoint(folder / f"random-{layers}", layers, console)
         makers = _sides(checkpoint, folder, quantize, compiled)
         asked = {"sides": list(makers), "threads": threads, "rounds": rounds, "steps": steps}
+        asked["decoded"] = DECODED
         record = Record.load(folder / f"{checkpoint.name}-record.json", asked)
         missing = [length for length in prompts if str(length) not in record.lengths]
-        context = max(prompts) + steps + 1
+        context = max(prompts) + steps * DECODED + 1
         workers: dict[str, Worker] = {}
         for name, make in makers.items():
             if missing:

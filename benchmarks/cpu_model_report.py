@@ -75,7 +75,8 @@ def write_report(path: Path, document: dict[str, Any]) -> None:
 
 def markdown(document: dict[str, Any]) -> str:
     """The rates of all sides, then the ratios."""
-    model = document["model"]
+    model, decoded = document["model"], document["decoded"]
+    tokens = f"{decoded} token{'s' * (decoded > 1)}"
     lines = [
         "# The model beside torch",
         "",
@@ -83,8 +84,8 @@ def markdown(document: dict[str, Any]) -> str:
         "",
         f"{model['num_hidden_layers']} layers of width {model['hidden_size']}, vocabulary "
         f"{model['vocab_size']}; the same checkpoint for all, torch in bfloat16. Tokens/s, medians "
-        "of clean samples (in brackets how many were clean; where none was, the median of all). "
-        "Made by `python -m benchmarks.cpu_model`.",
+        "of clean samples (in brackets how many were clean; where none was, the median of all); a "
+        f"sample of decode is {tokens}. Made by `python -m benchmarks.cpu_model`.",
         "",
         *_rates(document),
         "",

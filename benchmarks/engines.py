@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from runtime.timing import Sample, sample
 
-SETTLE_SECONDS = 0.05
+SETTLE_SECONDS = 0.25
 """Before a sample: threads of OpenMP spin for a while after their last work, in any process."""
 
 
@@ -114,9 +114,9 @@ class Worker:
         """Logits of the last of these tokens, not timed."""
         return self._ask("append", token_ids)
 
-    def timed(self, token_ids: list[int]) -> Sample:
-        """Time one append."""
-        return self._ask("timed", token_ids)
+    def timed(self, calls: list[list[int]]) -> Sample:
+        """Time the appends of these tokens, one behind the other."""
+        return self._ask("timed", calls)
 
     def asked(self, name: str) -> Any:
         """An attribute of the engine."""
@@ -127,7 +127,7 @@ class Worker:
         self._connection.close()
         self._process.join()
 
-    def _ask(self, action: str, argument: list[int] | str | None) -> Any:
+    def _ask(self, action: str, argument: Any) -> Any:
         self._connection.send((action, argument))
         return self._receive()
 
@@ -155,4 +155,4 @@ def _serve(make: Callable[[], Engine], connection: Connection) -> None:
             connection.send(getattr(engine, argument))
         else:
             time.sleep(SETTLE_SECONDS)
-            connection.send(sample(lambda ids=argument: engine.append(ids)))
+            connection.send(sample(lambda calls=argument: [engine.append(ids) for ids in calls]))
