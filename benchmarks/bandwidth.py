@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks.engines import Worker
+from benchmarks.machine import READ_BYTES
 from runtime.timing import summarise
 
-READ_BYTES = 512 << 20
 ROUNDS = 8
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from runtime.artifact.processor import processor_name
 
+READ_BYTES = 512 << 20
+"""Bytes of a buffer that no cache holds."""
+
 
 def machine_document(packages: Sequence[str], threads: int) -> dict[str, Any]:
     """Date, processor, CPUs, threads, whether these had the CPUs to themselves, and versions."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from tvm_ffi import from_dlpack
 
-from benchmarks.bandwidth import READ_BYTES
 from benchmarks.kernels.linear_cases import Work, aligned
+from benchmarks.machine import READ_BYTES
 from codegen.ceilings import BY_BITS, ceiling_kernels
 from codegen.kernels.linear.amx import INSTRUCTIONS as TILES
 from codegen.targets.cpu import CpuTarget, compile_functions
