@@ -45,7 +45,7 @@ def spec_of(depth: int, rows: int, weight: Element, **options: Any) -> Spec:
 
 SPECS = {
     "one": spec_of(10, 1, BF16),
-    "odd": spec_of(201, 70, BF16, bias=True, scale=0.3, output=BF16),
+    "odd": spec_of(249, 70, BF16, bias=True, scale=0.3, output=BF16),
     "zeros": spec_of(144, 130, BF16, group=128, stores_zeros=True),
     "int8": spec_of(300, 96, BF16, bits=8, group=128, swiglu=True, bias=True, output=BF16),
     "residual": spec_of(64, 150, F32, scale=-1.7, residual_start=14, residual_pitch=164),
