@@ -25,7 +25,8 @@ def rates(**sides: float) -> dict[str, dict[str, float]]:
 
 def model_record(path: Path) -> Record:
     names = ["int4-g128", BF16, EAGER, COMPILED]
-    record = Record.load(path, {"sides": names, "threads": 2, "rounds": 1, "steps": 1})
+    asked = {"sides": names, "threads": 2, "rounds": 1, "steps": 1, "decoded": 4}
+    record = Record.load(path, asked)
     found = rates(**dict(zip(names, (12.0, 6.0, 2.0, 3.0), strict=True)))
     record.add(512, [Row("decode at 512", found)], {BF16: 0.05})
     record.first_calls = {"1": 41.0}
@@ -45,6 +46,7 @@ def test_the_model_stands_beside_every_peer(tmp_path: Path) -> None:
     assert lines[1][1:] == ["6.00", "4.00", "3.00", "2.00"]
     assert "bf16 0.050 at 512" in text
     assert "41 s for 1 token." in text
+    assert "a sample of decode is 4 tokens." in text
 
 
 def test_a_record_goes_on_only_for_the_same_request(tmp_path: Path) -> None:
@@ -60,8 +62,11 @@ def test_a_record_goes_on_only_for_the_same_request(tmp_path: Path) -> None:
 def table_run(threads: int, context: int, clean: int) -> dict[str, Any]:
     row = {"bandwidth_fraction": 0.9, "peak_fraction": 1.3, "clean_samples": clean, "samples": 4}
     rows = [row | {"work": "decode", "batch": n, "tokens_per_second": 3.0 * n} for n in (1, 8)]
-    rows.append(row | {"work": "prefill", "batch": 1, "tokens_per_second": 20.0})
+    prefill = {"tokens_per_second": 20.0, "operations_per_token": 18e9}
+    rows.append(row | {"work": "prefill", "batch": 1} | prefill)
+    peaks = {"float32": 1e11, "int16": 3e11} | ({"bfloat16": 2e11} if threads == 2 else {})
     ceilings = {"read_bytes_per_second": 25e9, "peak_operations_per_second": 3e11}
+    ceilings["operations_per_second"] = peaks
     ceilings |= {"clean_samples": 4, "samples": 4}
     return {"threads": threads, "context": context, "rows": rows, "ceilings": ceilings}
 
@@ -77,6 +82,8 @@ def test_the_table_marks_what_was_never_clean() -> None:
         ]
         for context in ("1K", "64K")
     )
-    assert first[1:] == ["3.00 (0.90)", "24.00 (0.90)", "20.00 (1.30)", "25.0", "300", "16/16"]
-    assert second[1:] == ["3.00* (0.90)", "24.00* (0.90)", "20.00* (1.30)", "25.0", "300", "4/16"]
+    decode, machine = ["3.00 (0.90)", "24.00 (0.90)"], ["25.0", "300"]
+    assert first[1:] == [*decode, "20.00 (1.30, 3.60)", *machine, "16/16"]
+    decode = ["3.00* (0.90)", "24.00* (0.90)"]
+    assert second[1:] == [*decode, "20.00* (1.30, 1.80)", *machine, "4/16"]
     assert text.index("## 1 thread,") < text.index("| 1K |") < text.index("## 2 threads,")
