@@ -28,8 +28,7 @@ def markdown(document: dict[str, Any]) -> str:
         "reaches in the same run, for prefill of the measured peak of arithmetic (of integers in "
         "pairs of 16 bits where that is the highest) and of the peak that bf16 has: of its own "
         "instructions, or of multiply-adds of floats where there are none. A star: no sample was "
-        "clean. "
-        "Made by `python -m benchmarks.cpu_table`.",
+        "clean. Made by `python -m benchmarks.cpu_table`.",
     ]
     for threads, runs in groupby(document["runs"], key=lambda run: run["threads"]):
         lines += [
@@ -55,7 +54,7 @@ def _rates(runs: list[dict[str, Any]]) -> list[str]:
         lines.append(
             (
                 format_tokens(run["context"]),
-                *(_rate(decode[batch], "bandwidth_fraction") for batch in batches),
+                *(_rate(decode[n], decode[n]["bandwidth_fraction"]) for n in batches),
                 _prefill_rate(prefill, ceilings),
                 f"{ceilings['read_bytes_per_second'] / 1e9:.1f}",
                 f"{ceilings['peak_operations_per_second'] / 1e9:.0f}",
@@ -74,10 +73,12 @@ def _prefill_rate(row: dict[str, Any], ceilings: dict[str, Any]) -> str:
     peaks = ceilings["operations_per_second"]
     peak = peaks.get("bfloat16", peaks["float32"])
     operations = row["tokens_per_second"] * row["operations_per_token"]
-    return f"{_rate(row, 'peak_fraction')[:-1]}, {operations / peak:.2f})"
+    return _rate(row, row["peak_fraction"], operations / peak)
 
 
-def _rate(row: dict[str, Any], fraction: str) -> str:
-    """Tokens per second; marked where no sample was clean."""
+def _rate(row: dict[str, Any], *fractions: float) -> str:
+    """Tokens per second, marked where no sample was clean, and what they are of the ceilings."""
     mark = "" if row["clean_samples"] else "*"
-    return f"{row['tokens_per_second']:.2f}{mark} ({row[fraction]:.2f})"
+    return (
+        f"{row['tokens_per_second']:.2f}{mark} ({', '.join(f'{each:.2f}' for each in fractions)})"
+    )

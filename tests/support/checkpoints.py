@@ -114,9 +114,8 @@ VARIATIONS: dict[str, dict[str, Any]] = {
         lightning_scale="1/d",
     ),
     "hidden-unlike-heads": tiny_config(hidden=56, heads=6, kv_heads=3, head_dim=14),
-    "rope-in-always-sparse": tiny_config(
-        attn_use_rope=True, sparse={"dense_len": 0, "window_size": 16}
-    ),
+    "rope-in-sparse": tiny_config(attn_use_rope=True),
+    "always-sparse": tiny_config(sparse={"dense_len": 0, "window_size": 16}),
 }
 """Configurations that differ where kernels and passes can go wrong, as few as hold it all."""
 
