@@ -6,6 +6,7 @@ from xdsl.dialects.builtin import TensorType
 from xdsl.ir import SSAValue
 
 from codegen.kernels.attend_blocks.body import Attend
+from codegen.kernels.attend_blocks.parameters import Parameters
 from codegen.kernels.attend_blocks.spec import Schedule, Spec
 from codegen.kernels.operands import (
     column_views,
@@ -89,13 +90,14 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
     """The PrimFunc; its parameters are the `arguments` of `rule`, in that order."""
     schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target) as builder:
-        body = Attend.declare(builder, spec, schedule)
+        tensors = Parameters.declare(builder, spec, schedule)
+        body = Attend(spec, schedule, tensors)
         queries = schedule.queries(spec)
-        groups = (body.control.tokens + (queries - 1)) // queries
+        groups = (tensors.control.tokens + (queries - 1)) // queries
 
         def work(worker: Any, count: Any) -> None:
             items = groups * spec.kv_heads
             dealt(items, worker, count, lambda item: body.item(worker, item))
 
-        workers(builder, body.control, work)
+        workers(builder, tensors.control, work)
     return builder.function

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from codegen.kernels.lightning_attention.body import CHUNK, Lightning, decay_values
-from codegen.kernels.lightning_attention.spec import Schedule, Spec
+from codegen.kernels.lightning_attention.body import emit_item
+from codegen.kernels.lightning_attention.decay import decay_values
+from codegen.kernels.lightning_attention.parameters import Parameters
+from codegen.kernels.lightning_attention.spec import CHUNK, Schedule, Spec
 from codegen.kernels.operands import (
     column_views,
     element,
@@ -67,12 +69,15 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
     schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target) as builder:
         control = builder.control()
-        body = Lightning.declare(builder, spec, schedule)
+        tensors = Parameters.declare(builder, spec, schedule)
 
         def work(worker: Any, count: Any) -> None:
             with constant_table(f"decay_{spec.symbol}", decay_values(spec)) as decay:
-                items = control.sequences * spec.num_heads
-                dealt(items, worker, count, lambda item: body.item(worker, item, decay))
+
+                def take(item: Any) -> None:
+                    emit_item(spec, schedule, tensors, decay, worker, item)
+
+                dealt(control.sequences * spec.num_heads, worker, count, take)
 
         workers(builder, control, work)
     return builder.function
