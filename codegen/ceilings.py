@@ -19,13 +19,12 @@ from codegen.kernels.tir.builder import (
     loop,
     prefetch,
     registers,
-    shared,
     splat,
-    workers,
 )
 from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.shims import tile_shims
+from codegen.kernels.tir.team import Team, workers
 from codegen.targets.cpu import CpuTarget
 from runtime.artifact.ceilings import (
     INTEGERS,
@@ -72,7 +71,7 @@ def read_kernel(target: CpuTarget) -> Any:
         control, memory, result = _parameters(builder)
         part = let(builder.capacity("floats") // (STREAMS * LANES))
 
-        def work(worker: Expr, count: Expr) -> None:
+        def work(team: Team) -> None:
             sums = registers(2 * STREAMS).fill(2 * STREAMS)
 
             def chunk(index: Expr) -> None:
@@ -84,8 +83,8 @@ def read_kernel(target: CpuTarget) -> Any:
                         sums[cell] = sums[cell] + memory[lanes(place * LANES)]
 
             with loop(control.tokens):
-                shared(T.Cast("int32", part // CHUNK), worker, count, chunk)
-            _keep(result, worker, sums, 2 * STREAMS)
+                team.split(T.Cast("int32", part // CHUNK), chunk)
+            _keep(result, team.worker, sums, 2 * STREAMS)
 
         workers(builder, control, work)
     return builder.function
@@ -97,19 +96,19 @@ def arithmetic_kernel(target: CpuTarget, kind: Ceiling = Ceiling.FLOAT32) -> Any
     with kernel(kind, target) as builder:
         control, _, result = _parameters(builder)
 
-        def work(worker: Expr, _: Expr) -> None:
+        def work(team: Team) -> None:
             is_integer = kind in INTEGERS
             sums = registers(count, "int32" if is_integer else "float32")
             for cell in range(count):
                 sums[cell] = T.broadcast(T.int32(0), LANES) if is_integer else splat(0.0)
-            factor = let(splat(result[worker * RESULT_FLOATS]))
+            factor = let(splat(result[team.worker * RESULT_FLOATS]))
             with loop(control.tokens), loop(OPERATIONS // (2 * LANES * PACKS[kind] * count)):
                 for cell in range(count):
                     sums[cell] = _dot(kind, sums[cell], factor)
             floats = registers(count)
             for cell in range(count):
                 floats[cell] = T.Cast(vector.FLOATS, sums[cell]) if is_integer else sums[cell]
-            _keep(result, worker, floats, count)
+            _keep(result, team.worker, floats, count)
 
         workers(builder, control, work)
     return builder.function
@@ -136,12 +135,12 @@ def tile_kernel(target: CpuTarget) -> Any:
         builder.require(*TILES)
         control, _, result = _parameters(builder)
 
-        def work(worker: Expr, _: Expr) -> None:
+        def work(team: Team) -> None:
             def call(name: str, *arguments: Expr) -> None:
                 T.evaluate(T.call_extern("void", f"sala_tiles_{name}", *arguments))
 
             upper, lower, right = (
-                result.address(worker * RESULT_FLOATS + start) for start in (0, 256, 512)
+                result.address(team.worker * RESULT_FLOATS + start) for start in (0, 256, 512)
             )
             with T.attr(0, "pragma_import_llvm", tile_shims()):
                 call("configure", T.int32(16), T.int32(16))

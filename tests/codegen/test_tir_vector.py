@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, kernel, lanes, loop, splat, workers
+from codegen.kernels.tir.builder import LANES, Expr, kernel, lanes, loop, splat
 from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.team import Team, workers
 from codegen.targets.cpu import CpuTarget
 from tests.support.steps import Library, aligned, poisoned
 
@@ -44,7 +45,7 @@ def map_kernel(symbol: str, target: CpuTarget, function: Callable[[Expr], Expr])
         x = builder.tensor("x", ("x_rows", LANES), "float32")
         y = builder.tensor("y", ("y_rows", LANES), dtype)
 
-        def body(worker: Expr, count: Expr) -> None:
+        def body(team: Team) -> None:
             with loop(sizes.tokens) as row:
                 y[row, lanes(0)] = function(x[row, lanes(0)])
 
@@ -59,7 +60,7 @@ def fold_kernel(target: CpuTarget) -> Any:
         x = builder.tensor("x", ("x_rows", LANES), "float32")
         y = builder.tensor("y", ("y_rows", 2), "float32")
 
-        def body(worker: Expr, count: Expr) -> None:
+        def body(team: Team) -> None:
             with loop(sizes.tokens) as row:
                 y[row, 0] = vector.total(x[row, lanes(0)])
                 y[row, 1] = vector.largest(x[row, lanes(0)])
@@ -75,7 +76,7 @@ def tail_kernel(element: Element, target: CpuTarget) -> Any:
         x = builder.tensor("x", ("x_rows", 8), element.dtype)
         y = builder.tensor("y", ("y_rows", 8), element.dtype)
 
-        def body(worker: Expr, count: Expr) -> None:
+        def body(team: Team) -> None:
             with loop(sizes.tokens) as row:
                 element.store(y, row, 3, value=element.load(x, row, 0, count=5), count=5)
 

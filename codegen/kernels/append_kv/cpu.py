@@ -25,13 +25,12 @@ from codegen.kernels.tir.builder import (
     let,
     loop,
     scratch,
-    shared,
     splat,
     when,
-    workers,
 )
 from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.team import Team, workers
 from codegen.kernels.tir.tile import live_lanes
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice
@@ -111,12 +110,12 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         body = _Append.declare(builder, spec)
         tokens = body.control.tokens
 
-        def work(worker: Expr, count: Expr) -> None:
+        def work(team: Team) -> None:
             def take(turn: Expr) -> None:
                 with loop(T.min(tokens - turn * group, T.int32(group))) as index:
                     body.token(let(turn * group + index))
 
-            shared((tokens + group - 1) // group, worker, count, take)
+            team.split((tokens + group - 1) // group, take)
 
         workers(builder, body.control, work, alone=tokens <= group)
     return builder.function

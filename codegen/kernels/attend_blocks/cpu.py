@@ -15,8 +15,9 @@ from codegen.kernels.operands import (
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.tir.builder import dealt, kernel, workers
+from codegen.kernels.tir.builder import kernel
 from codegen.kernels.tir.product import widens
+from codegen.kernels.tir.team import Team, workers
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.heads import kv_type
@@ -95,9 +96,8 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         queries = schedule.queries(spec)
         groups = (tensors.control.tokens + (queries - 1)) // queries
 
-        def work(worker: Any, count: Any) -> None:
-            items = groups * spec.kv_heads
-            dealt(items, worker, count, lambda item: body.item(worker, item))
+        def work(team: Team) -> None:
+            team.take(groups * spec.kv_heads, lambda item: body.item(team.worker, item))
 
         workers(builder, tensors.control, work)
     return builder.function

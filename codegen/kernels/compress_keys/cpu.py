@@ -21,12 +21,11 @@ from codegen.kernels.tir.builder import (
     let,
     loop,
     scratch,
-    shared,
-    workers,
 )
 from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.product import split_pairs
+from codegen.kernels.tir.team import Team, workers
 from codegen.kernels.tir.tile import live_lanes
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice
@@ -110,9 +109,9 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
     with kernel(spec.symbol, target) as builder:
         body = _Compress.declare(builder, spec)
 
-        def work(worker: Expr, count: Expr) -> None:
+        def work(team: Team) -> None:
             with loop(body.control.sequences) as sequence:
-                body.sequence(sequence, worker, count)
+                body.sequence(sequence, team)
 
         workers(builder, body.control, work, alone=body.control.tokens <= schedule.alone)
     return builder.function
@@ -151,7 +150,7 @@ class _Compress:
             ),
         )
 
-    def sequence(self, sequence: Expr, worker: Expr, count: Expr) -> None:
+    def sequence(self, sequence: Expr, team: Team) -> None:
         """Emit this worker's share of the windows that end among the sequence's new tokens."""
         history = let(self.history[sequence])
         new = let(self.offsets[sequence + 1] - self.offsets[sequence])
@@ -166,7 +165,7 @@ class _Compress:
                 index = let(first + item // self.spec.kv_heads)
                 self._window(level, pool, row, index, let(item % self.spec.kv_heads))
 
-            shared(items, worker, count, window)
+            team.split(items, window)
 
     def _window(
         self, level: CompressedLevel, pool: Tensor, row: Expr, index: Expr, head: Expr

@@ -13,8 +13,9 @@ from codegen.kernels.operands import (
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.tir.builder import dealt, kernel, workers
+from codegen.kernels.tir.builder import Expr, kernel
 from codegen.kernels.tir.table import constant_table
+from codegen.kernels.tir.team import Team, workers
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.mixers import LightningAttentionOp
@@ -71,13 +72,13 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         control = builder.control()
         tensors = Parameters.declare(builder, spec, schedule)
 
-        def work(worker: Any, count: Any) -> None:
+        def work(team: Team) -> None:
             with constant_table(f"decay_{spec.symbol}", decay_values(spec)) as decay:
 
-                def take(item: Any) -> None:
-                    emit_item(spec, schedule, tensors, decay, worker, item)
+                def take(item: Expr) -> None:
+                    emit_item(spec, schedule, tensors, decay, team.worker, item)
 
-                dealt(control.sequences * spec.num_heads, worker, count, take)
+                team.take(control.sequences * spec.num_heads, take)
 
         workers(builder, control, work)
     return builder.function

@@ -31,10 +31,10 @@ from codegen.kernels.tir.builder import (
     prefetch,
     prefetch_far,
     scratch,
-    shared,
     when,
 )
 from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.team import Team
 from codegen.kernels.tir.tiles import (
     DEPTH,
     INSTRUCTIONS,
@@ -107,21 +107,21 @@ class TiledLinear:
         builder.require(*INSTRUCTIONS)
         return cls(linear, blocks)
 
-    def work(self, worker: Expr, workers: Expr, live: Expr) -> None:
+    def work(self, team: Team, live: Expr) -> None:
         """Emit a worker's share of the outputs of all live rows."""
         with tiles():
             choose(
                 live <= TILE,
-                lambda: self._few(worker, workers, live),
-                lambda: self._many(worker, workers, live),
+                lambda: self._few(team, live),
+                lambda: self._many(team, live),
             )
             call("release")
 
-    def _few(self, worker: Expr, workers: Expr, live: Expr) -> None:
+    def _few(self, team: Team, live: Expr) -> None:
         """Emit at most 16 rows: panel by panel."""
         linear, spec = self.linear, self.linear.spec
         panels = T.Select(live > 0, -(-spec.rows // PANEL_ROWS), 0)
-        place = linear.sums.address(worker, 0)
+        place = linear.sums.address(team.worker, 0)
 
         def panel(index: Expr) -> None:
             call("zero")
@@ -138,21 +138,21 @@ class TiledLinear:
             with loop(live) as row:
 
                 def sums(j: int) -> Expr:
-                    return linear.sums[worker, lanes(row * LANES + j * SUMS)]
+                    return linear.sums[team.worker, lanes(row * LANES + j * SUMS)]
 
                 linear.epilogue.finish(row, held(index * PANEL_ROWS), PANEL_VECTORS, sums)
 
         rows = T.max(live, 1)
         configure(rows, rows)
-        shared(panels, worker, workers, panel)
+        team.take(panels, panel)
 
-    def _many(self, worker: Expr, workers: Expr, live: Expr) -> None:
+    def _many(self, team: Team, live: Expr) -> None:
         """Emit any number of rows: items of some rows of the strips of some panels."""
         height = self.blocks.rows
         row_blocks = held((live + (height - 1)) // height)
         strips = -(-padded(self.linear.spec.rows) // STRIP)
         panels = -(-strips // 2)
-        fair = row_blocks * panels // (workers * SHARES)
+        fair = row_blocks * panels // (team.count * SHARES)
         most = held(T.min(fair, self.blocks.panels - 1) + 1)
         groups = held((panels + most - 1) // most)
         width = held((panels + groups - 1) // groups * 2)
@@ -163,10 +163,10 @@ class TiledLinear:
             strip = held(index // row_blocks * width)
             blocks = held((count + (BLOCK - 1)) // BLOCK)
             here = held(T.min(strips - strip, width))
-            self._item(_Item(worker, row, count, blocks, strip, here))
+            self._item(_Item(team.worker, row, count, blocks, strip, here))
 
         configure(TILE, TILE)
-        shared(groups * row_blocks, worker, workers, item)
+        team.take(groups * row_blocks, item)
 
     def _item(self, item: _Item) -> None:
         whole = self.linear.spec.depth // DEPTH

@@ -21,11 +21,11 @@ from codegen.kernels.tir.builder import (
     held,
     lanes,
     loop,
-    shared,
     splat,
     when,
 )
 from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.team import Team
 
 PANEL_VECTORS = PANEL_ROWS // LANES
 SHARES = 2
@@ -115,16 +115,16 @@ class Division:
     def _panels(self) -> int:
         return -(-self.spec.rows // PANEL_ROWS)
 
-    def work(self, worker: Expr, workers: Expr, live: Expr) -> None:
+    def work(self, team: Team, live: Expr) -> None:
         """Emit a worker's share of the outputs of all live rows."""
         choose(
             live <= self.blocks.few[-1],
-            lambda: self._few(worker, workers, live),
-            lambda: self._many(worker, workers, live),
+            lambda: self._few(team, live),
+            lambda: self._many(team, live),
         )
 
-    def _few(self, worker: Expr, workers: Expr, live: Expr) -> None:
-        depth = self.operands.depth_blocks
+    def _few(self, team: Team, live: Expr) -> None:
+        depth, worker = self.operands.depth_blocks, team.worker
         part = Part(worker, 0, live, 0, depth, depth)
         self.operands.prepare(part)
         below = 0
@@ -136,13 +136,13 @@ class Division:
                 self._finish(worker, index, 0, live, 0)
 
             with when(T.And(live > below, live <= rows)):
-                shared(self._panels, worker, workers, panel)
+                team.take(self._panels, panel)
             below = rows
 
-    def _many(self, worker: Expr, workers: Expr, live: Expr) -> None:
+    def _many(self, team: Team, live: Expr) -> None:
         blocks = self.blocks
         row_blocks = held((live + (blocks.rows - 1)) // blocks.rows)
-        fair = row_blocks * self._panels // (workers * SHARES)
+        fair = row_blocks * self._panels // (team.count * SHARES)
         width = held(T.max(T.min(fair, blocks.panels), 1))
         groups = held((self._panels + width - 1) // width)
 
@@ -150,9 +150,9 @@ class Division:
             row = held(index % row_blocks * blocks.rows)
             count = held(T.min(live - row, blocks.rows))
             panel = held(index // row_blocks * width)
-            self._item(worker, row, count, panel, held(T.min(self._panels - panel, width)))
+            self._item(team.worker, row, count, panel, held(T.min(self._panels - panel, width)))
 
-        shared(groups * row_blocks, worker, workers, item)
+        team.take(groups * row_blocks, item)
 
     def _item(self, worker: Expr, row: Expr, count: Expr, panel: Expr, panels: Expr) -> None:
         size, rows = self.operands.part_blocks, self.blocks.rows

@@ -14,8 +14,9 @@ from codegen.kernels.operands import (
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.tir.builder import Expr, kernel, let, shared, workers
+from codegen.kernels.tir.builder import Expr, kernel, let
 from codegen.kernels.tir.ir import T
+from codegen.kernels.tir.team import Team, workers
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.attributes import Epilogue, LayoutAttr
@@ -93,24 +94,24 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         panels = -(-spec.rows // PANEL_ROWS)
         tiled = TiledLinear.of(builder, linear)
 
-        def by_vectors(worker: Expr, count: Expr) -> None:
+        def by_vectors(team: Team) -> None:
             def block(item: Expr) -> None:
                 first = let(item % blocks * block_rows)
                 linear.block(
-                    worker, let(item // blocks), first, let(T.min(live - first, block_rows))
+                    team.worker, let(item // blocks), first, let(T.min(live - first, block_rows))
                 )
 
-            shared(blocks * panels, worker, count, block)
+            team.take(blocks * panels, block)
 
         widened = widened_division(linear)
 
-        def work(worker: Expr, count: Expr) -> None:
+        def work(team: Team) -> None:
             if widened is not None:
-                widened.work(worker, count, live)
+                widened.work(team, live)
             elif tiled is not None:
-                tiled.work(worker, count, live)
+                tiled.work(team, live)
             else:
-                by_vectors(worker, count)
+                by_vectors(team)
 
         small_rows = SMALL // (spec.depth * spec.rows)
         workers(builder, linear.control, work, alone=live <= small_rows if small_rows else None)

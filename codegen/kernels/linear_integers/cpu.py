@@ -17,7 +17,8 @@ from codegen.kernels.linear_integers.quads import QuadOperands
 from codegen.kernels.linear_integers.spec import Schedule, Spec, default_schedule
 from codegen.kernels.linear_integers.weights import Weights
 from codegen.kernels.operands import element, indices_of, refuse_unless_float32, spec_values
-from codegen.kernels.tir.builder import Expr, Tensor, kernel, let, workers
+from codegen.kernels.tir.builder import Tensor, kernel, let
+from codegen.kernels.tir.team import Team, workers
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.attributes import LayoutAttr
@@ -98,8 +99,8 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         division = Division(spec, schedule.blocks, epilogue, spaces["sums"], operands)
         live = let(live_rows(control, spec))
 
-        def work(worker: Expr, count: Expr) -> None:
-            division.work(worker, count, live)
+        def work(team: Team) -> None:
+            division.work(team, live)
 
         small_rows = plain.SMALL // (spec.depth * spec.rows)
         workers(builder, control, work, alone=live <= small_rows if small_rows else None)

@@ -5,11 +5,12 @@ from typing import Any
 
 from codegen.kernels.operands import padded, spec_values, symbol_of
 from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, kernel, let, shared, splat, workers
+from codegen.kernels.tir.builder import LANES, Expr, kernel, let, splat
 from codegen.kernels.tir.element import Element
 from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.rows import clear_padding
 from codegen.kernels.tir.table import constant_table
+from codegen.kernels.tir.team import Team, workers
 from codegen.kernels.tir.tile import live_lanes
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice
@@ -60,7 +61,7 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         positions = builder.tensor("token_position", ("tokens",), "int32")
         table = builder.tensor("table", ("table_rows", padded(spec.head_dim)), "float32")
 
-        def work(worker: Expr, count: Expr) -> None:
+        def work(team: Team) -> None:
             with constant_table(f"frequency_{spec.symbol}", frequencies) as frequency:
 
                 def token(row: Expr) -> None:
@@ -72,7 +73,7 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
                         Element.F32.store(table, row, half + first, value=sin, count=live)
                     clear_padding(Element.F32, table, row, spec.head_dim)
 
-                shared(control.tokens, worker, count, token)
+                team.split(control.tokens, token)
 
         workers(builder, control, work, alone=control.tokens <= ALONE_TOKENS)
     return builder.function

@@ -11,9 +11,10 @@ from codegen.kernels.operands import (
 )
 from codegen.kernels.select_blocks.body import Select
 from codegen.kernels.select_blocks.spec import Schedule, Spec
-from codegen.kernels.tir.builder import LANES, dealt, kernel, workers
+from codegen.kernels.tir.builder import LANES, kernel
 from codegen.kernels.tir.ir import T
 from codegen.kernels.tir.product import widens
+from codegen.kernels.tir.team import Team, workers
 from codegen.kernels.tir.tiles import INSTRUCTIONS, call, configure, tiles
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice, Workspace
@@ -86,14 +87,14 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
         unscored = max(spec.dense_len, spec.budget * spec.block_size)
         alone = T.And(control.sequences == 1, body.call_lengths[0] < unscored)
 
-        def work(worker: Any, count: Any) -> None:
+        def work(team: Team) -> None:
             items = control.tokens * spec.kv_heads
-            dealt(items, worker, count, lambda item: body.item(worker, item))
+            team.take(items, lambda item: body.item(team.worker, item))
 
-        def tiled_work(worker: Any, count: Any) -> None:
+        def tiled_work(team: Team) -> None:
             with tiles():
                 configure(spec.group, spec.group)
-                work(worker, count)
+                work(team)
                 call("release")
 
         tiled = schedule.uses_tiles(spec)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codegen.kernels.tir.ir import T, ir_builder, tirx
-from codegen.kernels.tir.shims import shims
 from codegen.targets.cpu import REQUIRED_INSTRUCTIONS, CpuTarget
 
 LANES = 16
@@ -231,47 +230,6 @@ def choose(condition: Expr, yes: Callable[[], None], no: Callable[[], None]) -> 
             no()
 
 
-def workers(
-    builder: KernelBuilder,
-    control: Control,
-    body: Callable[[Expr, Expr], None],
-    *,
-    alone: Expr | None = None,
-) -> None:
-    """Emit `body(worker, workers)` for every worker, in parallel.
-
-    Where the condition `alone` holds, one call does all the work without waking the other
-    threads: for steps too small to share.
-    """
-
-    def parallel() -> None:
-        with T.parallel(control.workers) as worker, _imports(builder):
-            body(worker, control.workers)
-
-    def serial() -> None:
-        with _imports(builder):
-            body(T.int32(0), T.int32(1))
-
-    if alone is None:
-        parallel()
-    else:
-        choose(alone, serial, parallel)
-
-
-def shared(extent: Expr, worker: Expr, count: Expr, body: Callable[[Expr], None]) -> None:
-    """Emit `body(item)` for this worker's contiguous part of 0 .. extent - 1."""
-    first = let(worker * extent // count)
-    last = let((worker + 1) * extent // count)
-    with loop(last - first) as turn:
-        body(let(first + turn))
-
-
-def dealt(extent: Expr, worker: Expr, count: Expr, body: Callable[[Expr], None]) -> None:
-    """Emit `body(item)` for every `count`-th item from `worker` on: for items of rising cost."""
-    with loop((extent - worker + count - 1) // count) as turn:
-        body(let(turn * count + worker))
-
-
 def prefetch(tensor: Tensor, *indices: Expr) -> None:
     """Emit a prefetch of the line that holds an element; the address may lie outside."""
     T.evaluate(T.call_extern("void", "sala_prefetch", tensor.address(*indices)))
@@ -280,12 +238,6 @@ def prefetch(tensor: Tensor, *indices: Expr) -> None:
 def prefetch_far(tensor: Tensor, *indices: Expr) -> None:
     """Emit a prefetch into the second level, for a line that is needed much later."""
     T.evaluate(T.call_extern("void", "sala_prefetch_far", tensor.address(*indices)))
-
-
-@contextmanager
-def _imports(builder: KernelBuilder) -> Iterator[None]:
-    with T.attr(0, "pragma_import_llvm", shims(builder.target)):
-        yield
 
 
 def _indices(indices: Any) -> list[Expr]:

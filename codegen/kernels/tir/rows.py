@@ -13,11 +13,10 @@ from codegen.kernels.tir.builder import (
     let,
     loop,
     registers,
-    shared,
     splat,
-    workers,
 )
 from codegen.kernels.tir.element import Element
+from codegen.kernels.tir.team import workers
 
 ALONE_ELEMENTS = 1 << 14
 """Elements that one thread handles sooner than it wakes the others."""
@@ -32,7 +31,7 @@ def for_rows(
 ) -> None:
     """Emit `body(row)` for the live rows, shared between the workers unless they are few."""
     alone = rows <= max(1, ALONE_ELEMENTS // columns)
-    workers(builder, control, lambda w, n: shared(rows, w, n, body), alone=alone)
+    workers(builder, control, lambda team: team.split(rows, body), alone=alone)
 
 
 def for_vectors(columns: int, body: Callable[[Expr, int], None], *, together: int = 4) -> None:

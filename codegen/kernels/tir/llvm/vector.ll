@@ -14,6 +14,10 @@ define void @sala_prefetch(ptr %p) {
   call void @llvm.prefetch.p0(ptr %p, i32 0, i32 3, i32 1)
   ret void
 }
+define i32 @sala_take(ptr %p) {
+  %r = atomicrmw add ptr %p, i32 1 monotonic
+  ret i32 %r
+}
 define void @sala_prefetch_far(ptr %p) {
   call void @llvm.prefetch.p0(ptr %p, i32 0, i32 2, i32 1)
   ret void
