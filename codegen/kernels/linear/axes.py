@@ -41,6 +41,7 @@ def block_axes(blocks: Blocks) -> tuple[Axis, ...]:
     """Axes of the division into blocks: the sums and parts of a block stay in caches."""
     changes: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         "ahead": tuple({"ahead": steps} for steps in (4, 8, 16, 32)),
+        "streams": tuple({"streams": count} for count in (1, 2, 4)),
         "panels": tuple({"panels": count} for count in (2, 4, 8, 16)),
         "rows": tuple({"rows": blocks.heights[-1] * tiles} for tiles in (8, 16, 32)),
         "depth": tuple({"depth": depth} for depth in (32, 64, 128, 256)),

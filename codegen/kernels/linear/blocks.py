@@ -1,10 +1,10 @@
 """How the outputs of a linear that prepares its operands are divided, and in which order.
 
-Few rows: a worker prepares them all, the whole depth, and reads its panels as one stream. Many
-rows: a worker takes some rows of some panels at a time and goes through the depth in parts; for a
-part it prepares the rows, then panel by panel the weight, which stays in a cache while the rows
-pass. Between parts the sums wait in the workspace, in float32. Either way every sum takes its
-steps in ascending order.
+Few rows: a worker prepares them all, the whole depth, and reads the panels that it takes as one
+stream; for a single row, which waits for memory, as several. Many rows: a worker takes some rows of
+some panels at a time and goes through the depth in parts; for a part it prepares the rows, then
+panel by panel the weight, which stays in a cache while the rows pass. Between parts the sums wait
+in the workspace, in float32. Either way every sum takes its steps in ascending order.
 """
 
 from dataclasses import dataclass
@@ -47,15 +47,37 @@ class Part:
     pitch: int
 
 
+Column = tuple[Expr, Expr]
+"""16 outputs: a panel, and which of its vectors."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Prepared rows `row` .. `row + rows - 1` of a part; their sums begin at `sums`."""
+    """Prepared rows `row` .. `row + rows - 1` of a part, by the `panels` panels from `panel` on.
+
+    Their sums begin at `sums`, those of the first panel before those of the next.
+    """
 
     part: Part
     panel: Expr
     row: Expr
     rows: int
     sums: Expr
+    panels: int = 1
+
+    def columns(self, first: Expr, count: int) -> list[Column]:
+        """Vectors `first` .. `first + count - 1` of every panel."""
+        vectors = [held(first + n) for n in range(count)]
+        return [(held(self.panel + p), j) for p in range(self.panels) for j in vectors]
+
+    def cells(self, columns: list[Column]) -> list[Expr]:
+        """Where the sums of columns are, row by row."""
+        each = len(columns) // self.panels
+        return [
+            held((self.sums + n // each * self.rows + i) * PANEL_ROWS + j * LANES)
+            for i in range(self.rows)
+            for n, (_, j) in enumerate(columns)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +151,29 @@ class Division:
         self.operands.prepare(part)
         below = 0
         for rows in self.blocks.few:
+            together = self.blocks.streams if rows == 1 else 1
+            whole, left = divmod(self._panels, together)
 
-            def panel(index: Expr, rows: int = rows) -> None:
-                self._clear(worker, 0, live)
-                self.operands.add(Tile(part, index, 0, rows, 0), expanded=False)
-                self._finish(worker, index, 0, live, 0)
+            def some(first: Expr, panels: int, rows: int = rows) -> None:
+                self._clear(worker, 0, rows * panels)
+                self.operands.add(Tile(part, first, 0, rows, 0, panels), expanded=False)
+                for p in range(panels):
+                    self._finish(worker, first + p, 0, live, p * rows)
+
+            def item(
+                index: Expr, together: int = together, whole: int = whole, left: int = left
+            ) -> None:
+                if left == 0:
+                    some(index * together, together)
+                    return
+                choose(
+                    index < whole,
+                    lambda: some(index * together, together),
+                    lambda: some(whole * together, left),
+                )
 
             with when(T.And(live > below, live <= rows)):
-                team.take(self._panels, panel)
+                team.take(whole + bool(left), item)
             below = rows
 
     def _many(self, team: Team, live: Expr) -> None:

@@ -89,7 +89,7 @@ class Blocks:
     heights. Where there are more, a worker takes up to `rows` rows of up to `panels` panels at a
     time, `depth` values of k in a part, and tiles of the `heights`, the last of which divides
     `rows`. `accumulators` vectors are in flight at most. Few rows prefetch the weight `ahead` steps
-    of 256 bytes ahead.
+    of 256 bytes ahead; a single row reads `streams` panels at once.
     """
 
     few: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
@@ -99,6 +99,7 @@ class Blocks:
     heights: tuple[int, ...] = (3, 6)
     accumulators: int = 24
     ahead: int = 16
+    streams: int = 1
 
     @property
     def sums(self) -> int:
@@ -165,5 +166,5 @@ def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     if spec.weight is Element.BF16 and target.has_fast_bf16_dot:
         return Schedule()
     if target.has_avx512:
-        return Schedule(blocks=Blocks(depth=64))
+        return Schedule(blocks=Blocks(depth=64, streams=2))
     return Schedule(blocks=Blocks(few=(1, 2, 4, 6), depth=64, accumulators=6))

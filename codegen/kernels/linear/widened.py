@@ -6,7 +6,7 @@ are few, in scratch where they are many. Every sum takes k in ascending order.
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Division, Part, Tile
+from codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Column, Division, Part, Tile
 from codegen.kernels.linear.body import Linear
 from codegen.kernels.linear.layout import PANEL_ROWS
 from codegen.kernels.linear.spec import Blocks, Spec
@@ -123,35 +123,31 @@ class WidenedOperands:
         width = self.blocks.vectors(tile.rows)
         worker = tile.part.worker
         with loop(PANEL_VECTORS // width) as turn:
-            vectors = [held(turn * width + n) for n in range(width)]
-            cells = [
-                held((tile.sums + i) * PANEL_ROWS + j * LANES)
-                for i in range(tile.rows)
-                for j in vectors
-            ]
+            columns = tile.columns(turn * width, width)
+            cells = tile.cells(columns)
             sums = registers(len(cells))
             for index, cell in enumerate(cells):
                 sums[index] = self.space[worker, lanes(cell)]
             accumulate = self._from_scratch if expanded else self._from_weight
-            accumulate(tile, vectors, sums)
+            accumulate(tile, columns, sums)
             for index, cell in enumerate(cells):
                 self.space[worker, lanes(cell)] = sums[index]
 
-    def _from_scratch(self, tile: Tile, vectors: list[Expr], sums: Registers) -> None:
+    def _from_scratch(self, tile: Tile, columns: list[Column], sums: Registers) -> None:
         first = self._panel
         with loop(tile.part.blocks * LANES) as k:
             values = [
                 let(self.space[tile.part.worker, lanes(first + k * PANEL_ROWS + j * LANES)])
-                for j in vectors
+                for _, j in columns
             ]
             self._multiply(tile, k, values, sums)
 
-    def _from_weight(self, tile: Tile, vectors: list[Expr], sums: Registers) -> None:
+    def _from_weight(self, tile: Tile, columns: list[Column], sums: Registers) -> None:
         pack = self.spec.weight.pack
         with loop(self.depth_blocks * (LANES // pack)) as step:
-            for j in vectors:
-                prefetch(self.weight, tile.panel, step + self.blocks.ahead, j * LANES, 0)
-            steps = [self._values(tile.panel, step, j) for j in vectors]
+            for panel, j in columns:
+                prefetch(self.weight, panel, step + self.blocks.ahead, j * LANES, 0)
+            steps = [self._values(panel, step, j) for panel, j in columns]
             for half, values in enumerate(zip(*steps, strict=True)):
                 self._multiply(tile, step * pack + half, list(values), sums)
 

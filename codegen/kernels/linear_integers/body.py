@@ -3,8 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Part, Tile
-from codegen.kernels.linear.layout import PANEL_ROWS
+from codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Column, Part, Tile
 from codegen.kernels.linear_integers.activations import Activations
 from codegen.kernels.linear_integers.spec import Schedule, Spec
 from codegen.kernels.linear_integers.weights import Weights
@@ -49,13 +48,13 @@ class IntegerOperands(ABC):
 
     @abstractmethod
     def multiply_stored(
-        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of span `index` of a part, with the weight as it is stored."""
 
     @abstractmethod
     def multiply_expanded(
-        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of span `index` of a part, with the weight as it was prepared."""
 
@@ -89,24 +88,22 @@ class IntegerOperands(ABC):
         width = self.schedule.blocks.vectors(rows)
         multiply = self.multiply_expanded if expanded else self.multiply_stored
         with loop(PANEL_VECTORS // width) as turn, loop(tile.part.blocks) as block:
-            vectors = [held(turn * width + n) for n in range(width)]
-            scaled = registers(tile.rows * width)
-            for cell in range(tile.rows * width):
-                scaled[cell] = splat(0.0)
+            columns = tile.columns(turn * width, width)
+            scaled = registers(tile.rows * len(columns)).fill(tile.rows * len(columns))
             with loop(self.spec.spans) as span:
                 index = held(block * self.spec.spans + span)
-                sums = registers(rows * width, "int32")
-                multiply(tile, index, vectors, sums)
-                self._scale(tile, index, vectors, sums, scaled)
-            self._add(tile, block, vectors, scaled)
+                sums = registers(rows * len(columns), "int32")
+                multiply(tile, index, columns, sums)
+                self._scale(tile, index, columns, sums, scaled)
+            self._add(tile, block, columns, scaled)
 
     def _scale(
-        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers, scaled: Registers
+        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers, scaled: Registers
     ) -> None:
         """Emit the addition of a span's sums, scaled by the weight, to those of the block."""
-        terms, width = self.spec.terms, len(vectors)
+        terms, width = self.spec.terms, len(columns)
         group = self.weights.group(held(tile.part.first * self.spec.spans + index))
-        scales = [self.weights.scale(tile.panel, group, j) for j in vectors]
+        scales = [self.weights.scale(panel, group, j) for panel, j in columns]
         for i in range(tile.rows):
             for n in range(width):
                 cell = i * terms * width + n
@@ -117,14 +114,13 @@ class IntegerOperands(ABC):
                 here = i * width + n
                 scaled[here] = vector.fma(value, scales[n], scaled[here])
 
-    def _add(self, tile: Tile, block: Expr, vectors: list[Expr], scaled: Registers) -> None:
+    def _add(self, tile: Tile, block: Expr, columns: list[Column], scaled: Registers) -> None:
         """Emit the addition of a block's sums, scaled by x, to those before."""
         worker = tile.part.worker
+        cells = tile.cells(columns)
         for i in range(tile.rows):
             row = (tile.row + i) * tile.part.pitch + block
             scale = let(splat(self.activations.scales[worker, row]))
-            for n, j in enumerate(vectors):
-                here = lanes((tile.sums + i) * PANEL_ROWS + j * LANES)
-                self.sums[worker, here] = vector.fma(
-                    scaled[i * len(vectors) + n], scale, self.sums[worker, here]
-                )
+            for cell in range(i * len(columns), (i + 1) * len(columns)):
+                here = lanes(cells[cell])
+                self.sums[worker, here] = vector.fma(scaled[cell], scale, self.sums[worker, here])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Part, Tile
+from codegen.kernels.linear.blocks import PANEL_VECTORS, Column, Part, Tile
 from codegen.kernels.linear.layout import PANEL_ROWS
 from codegen.kernels.linear_integers.body import IntegerOperands
 from codegen.kernels.linear_integers.weights import LINE
@@ -38,40 +38,40 @@ class PairOperands(IntegerOperands):
                         weights.unpacked[part.worker, lanes(place, LINE)] = pairs
 
     def multiply_expanded(
-        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a span from pairs that were unpacked."""
-        self._clear(tile, vectors, sums)
+        self._clear(tile, columns, sums)
         pairs = self.spec.span // 2
         with loop(pairs) as pair:
-            places = [(index * pairs + pair) * (2 * PANEL_ROWS) + j * LINE for j in vectors]
+            places = [(index * pairs + pair) * (2 * PANEL_ROWS) + j * LINE for _, j in columns]
             words = [
                 let(self.weights.unpacked[tile.part.worker, lanes(place, LINE)]) for place in places
             ]
             self._multiply(tile, index, pair, words, sums)
 
     def multiply_stored(
-        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a span, unpacking the weight on the way."""
-        self._clear(tile, vectors, sums)
+        self._clear(tile, columns, sums)
         spec, weights = self.spec, self.weights
         lines = spec.span // spec.line
         group = weights.group(index)
-        zeros = [self._zero(tile.panel, group, j) for j in vectors]
+        zeros = [self._zero(panel, group, j) for panel, j in columns]
         with loop(lines) as step:
             line = held(index * lines + step)
-            words = [weights.line(tile.panel, line, j) for j in vectors]
-            for j in vectors:
-                prefetch(weights.codes, tile.panel, line + self.schedule.blocks.ahead, j * LANES, 0)
+            words = [weights.line(panel, line, j) for panel, j in columns]
+            for panel, j in columns:
+                prefetch(weights.codes, panel, line + self.schedule.blocks.ahead, j * LANES, 0)
             for q in range(spec.lane):
                 pairs = [
                     self._unpack(word, q, zero) for word, zero in zip(words, zeros, strict=True)
                 ]
                 self._multiply(tile, index, step * spec.lane + q, pairs, sums)
 
-    def _clear(self, tile: Tile, vectors: list[Expr], sums: Registers) -> None:
-        for cell in range(tile.rows * self.spec.terms * len(vectors)):
+    def _clear(self, tile: Tile, columns: list[Column], sums: Registers) -> None:
+        for cell in range(tile.rows * self.spec.terms * len(columns)):
             sums[cell] = T.broadcast(T.int32(0), LANES)
 
     def _multiply(

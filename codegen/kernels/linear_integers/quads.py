@@ -7,7 +7,7 @@ two masks unpack a line. x is prepared in the same order.
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Part, Tile
+from codegen.kernels.linear.blocks import PANEL_VECTORS, Column, Part, Tile
 from codegen.kernels.linear.layout import PANEL_ROWS
 from codegen.kernels.linear_integers.body import IntegerOperands
 from codegen.kernels.linear_integers.quad_activations import QuadActivations
@@ -53,40 +53,38 @@ class QuadOperands(IntegerOperands):
                     self.weights.unpacked[part.worker, lanes(place, BYTES)] = self._quad(word, q)
 
     def multiply_expanded(
-        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a block from bytes that were unpacked, or stored as such."""
-        self._start(tile, index, vectors, sums)
+        self._start(tile, index, columns, sums)
         quads = self.spec.block // 4
         with loop(quads) as quad:
-            words = [self._expanded(tile, index, quad, j) for j in vectors]
+            words = [self._expanded(tile, index, quad, column) for column in columns]
             self._multiply(tile, index, quad, words, sums)
 
     def multiply_stored(
-        self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers
+        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a block, unpacking the weight on the way."""
-        self._start(tile, index, vectors, sums)
+        self._start(tile, index, columns, sums)
         spec, weights = self.spec, self.weights
         lines = spec.block // spec.line
         with loop(lines) as step:
             line = held(index * lines + step)
-            words = [weights.line(tile.panel, line, j) for j in vectors]
-            for j in vectors:
-                prefetch(weights.codes, tile.panel, line + self.schedule.blocks.ahead, j * LANES, 0)
+            words = [weights.line(panel, line, j) for panel, j in columns]
+            for panel, j in columns:
+                prefetch(weights.codes, panel, line + self.schedule.blocks.ahead, j * LANES, 0)
             for q in range(spec.quads):
                 quads = [self._quad(word, q) for word in words]
                 self._multiply(tile, index, step * spec.quads + q, quads, sums)
 
-    def _expanded(self, tile: Tile, index: Expr, quad: Expr, j: Expr) -> Expr:
-        """A quad of vector j of a block of a part, as it was prepared."""
-        quads = self.spec.block // 4
+    def _expanded(self, tile: Tile, index: Expr, quad: Expr, column: Column) -> Expr:
+        """A quad of a column of a block of a part, as it was prepared."""
+        (panel, j), quads = column, self.spec.block // 4
         if self.spec.expands:
             place = (index * quads + quad) * (4 * PANEL_ROWS) + j * BYTES
             return let(self.weights.unpacked[tile.part.worker, lanes(place, BYTES)])
-        return self._quad(
-            self.weights.line(tile.panel, (tile.part.first + index) * quads + quad, j), 0
-        )
+        return self._quad(self.weights.line(panel, (tile.part.first + index) * quads + quad, j), 0)
 
     def _quad(self, line: Expr, index: int) -> Expr:
         """Quad `index` of a line as bytes."""
@@ -96,14 +94,14 @@ class QuadOperands(IntegerOperands):
             line = line & T.broadcast(T.uint16(LOW_HALVES), LINE)
         return let(T.reinterpret(line, dtype=f"uint8x{BYTES}"))
 
-    def _start(self, tile: Tile, index: Expr, vectors: list[Expr], sums: Registers) -> None:
+    def _start(self, tile: Tile, index: Expr, columns: list[Column], sums: Registers) -> None:
         """Emit what the zeros take off the sums of a block."""
-        zeros = self._zeros(tile, index, vectors)
+        zeros = self._zeros(tile, index, columns)
         for i in range(tile.rows):
             row = (tile.row + i) * tile.part.pitch + index
             taken = let(T.broadcast(self.activations.sums[tile.part.worker, row], LANES))
-            for n in range(len(vectors)):
-                cell = i * len(vectors) + n
+            for n in range(len(columns)):
+                cell = i * len(columns) + n
                 if zeros:
                     nothing = T.broadcast(T.int32(0), LANES)
                     words = T.reinterpret(taken, dtype=WORDS)
@@ -111,13 +109,13 @@ class QuadOperands(IntegerOperands):
                 else:
                     sums[cell] = taken
 
-    def _zeros(self, tile: Tile, index: Expr, vectors: list[Expr]) -> list[Expr]:
-        """The zeros of vectors of a panel where there are any, beside words of 0."""
+    def _zeros(self, tile: Tile, index: Expr, columns: list[Column]) -> list[Expr]:
+        """The zeros of columns where there are any, beside words of 0."""
         zeros = self.weights.zeros
         if zeros is None:
             return []
         group = self.weights.group(held(tile.part.first + index))
-        stored = [zeros[tile.panel, group, lanes(j * LANES)] for j in vectors]
+        stored = [zeros[panel, group, lanes(j * LANES)] for panel, j in columns]
         return [let(T.reinterpret(T.Cast(f"uint32x{LANES}", zero), dtype=WORDS)) for zero in stored]
 
     def _multiply(

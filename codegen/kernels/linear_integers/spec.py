@@ -118,5 +118,8 @@ def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
     Bytes pass so fast that preparing x shows: more panels share it, and parts are longer.
     """
     if target.has_avx512:
-        return Schedule(Blocks(panels=16, depth=256) if spec.x_bits == 8 else Blocks())
+        streams = 2 if spec.terms == 1 else 1
+        if spec.x_bits == 8:
+            return Schedule(Blocks(panels=16, depth=256, streams=streams))
+        return Schedule(Blocks(streams=streams))
     return Schedule(Blocks(few=(1, 2, 4), heights=(4,), accumulators=4))
