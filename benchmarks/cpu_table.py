@@ -5,7 +5,8 @@
 Random weights, int4-g128 by default. A prefill of 64K tokens would take hours on a small machine,
 so contexts are filled with random keys, values and states (`benchmarks.random_state`); prefill is
 a chunk of 512 tokens behind such a context. Sequences of a batch have unequal lengths and pages of
-their own. What was measured is kept in --work: called again, the run goes on with what is missing.
+their own. Every sample stands between samples of the ceilings. What was measured is kept in
+--work: called again, the run goes on with what is missing.
 """
 
 import json
@@ -22,16 +23,18 @@ from rich.console import Console
 import runtime
 from benchmarks.cpu_table_report import write_report
 from benchmarks.machine import machine_document
+from benchmarks.paired import paired
 from benchmarks.random_state import write_random_state
 from codegen.cli.compile import command as sala_compile
+from runtime.artifact.ceilings import Ceiling
 from runtime.artifact.staging import write_whole
 from runtime.bench.ceilings import CeilingProbe
-from runtime.bench.costs import CostModel, Live
+from runtime.bench.costs import Cost, CostModel, Live
 from runtime.bench.measure import Bench, Row
 from runtime.cli.bench_report import bench_document
 from runtime.option_types import TOKENS, Several
 from runtime.targets import choose_target
-from runtime.timing import Sample, sample, summarise
+from runtime.timing import Sample, summarise
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 RESULTS = Path(__file__).parent / "results"
@@ -141,47 +144,60 @@ def _measure(
             path.unlink()
         model.decode(texts, [3] * len(texts))
         probe.measure()
+        reached = []
         for batch in wanted.batches:
-            bench.rows.append(_decode(bench, texts[:batch], context, wanted.steps))
-            console.print(_told(bench.rows[-1], threads))
-        probe.measure()
-        bench.rows.append(_prefill(bench, texts[: wanted.passes], context))
-        console.print(_told(bench.rows[-1], threads))
+            reached.append(_decode(bench, texts[:batch], context, wanted.steps))
+            console.print(_told(bench.rows[-1], reached[-1], threads))
+        reached.append(_prefill(bench, texts[: wanted.passes], context))
+        console.print(_told(bench.rows[-1], reached[-1], threads))
         probe.measure()
     document = bench_document(bench)
+    for row, parts in zip(document["rows"], reached, strict=True):
+        row["reached"] = parts
     return document | {"artifact": Path(document["artifact"]).name}
 
 
-def _decode(bench: Bench, texts: list[Any], context: int, steps: int) -> Row:
-    """Single tokens behind texts, all in one pass."""
+def _decode(bench: Bench, texts: list[Any], context: int, steps: int) -> dict[str, float]:
+    """Single tokens behind texts, all in one pass, beside reading memory."""
     batch = len(texts)
     middle = sum(len(text) for text in texts) // batch + steps // 2
-    samples = [
-        sample(lambda step=step: bench.model.decode(texts, [step + 3] * batch))
-        for step in range(steps)
+    works = [
+        lambda step=step: bench.model.decode(texts, [step + 3] * batch) for step in range(steps)
     ]
     cost = bench.costs.total(Live(batch, 1, middle, middle + 1))
-    return _row("decode", context, batch, batch, samples, cost)
+    samples, reached = paired(bench.probe, works, {Ceiling.READ: cost.bytes})
+    bench.rows.append(_row("decode", context, batch, batch, samples, cost))
+    return _named(reached)
 
 
-def _prefill(bench: Bench, texts: list[Any], context: int) -> Row:
-    """A chunk behind each of the texts, one at a time."""
+def _prefill(bench: Bench, texts: list[Any], context: int) -> dict[str, float]:
+    """A chunk behind each of the texts, one at a time, beside every kind of arithmetic."""
     ids = np.random.default_rng(0).integers(3, bench.model.vocabulary, CHUNK).astype(np.int32)
     length = sum(len(text) for text in texts) // len(texts)
-    samples = [sample(lambda text=text: text.append(ids)) for text in texts]
+    works = [lambda text=text: text.append(ids) for text in texts]
     cost = bench.costs.total(Live(1, CHUNK, length, length + CHUNK))
-    return _row("prefill", context, 1, CHUNK, samples, cost)
+    amounts = dict.fromkeys(bench.probe.kinds, float(cost.operations))
+    samples, reached = paired(bench.probe, works, amounts)
+    bench.rows.append(_row("prefill", context, 1, CHUNK, samples, cost))
+    return _named(reached)
 
 
-def _row(work: str, context: int, batch: int, tokens: int, samples: list[Sample], cost: Any) -> Row:
+def _row(
+    work: str, context: int, batch: int, tokens: int, samples: list[Sample], cost: Cost
+) -> Row:
     found = summarise(samples)
     return Row(work, context, batch, tokens, found.median, cost, found.clean, found.total)
 
 
-def _told(row: Row, threads: int) -> str:
+def _named(reached: dict[Ceiling, float]) -> dict[str, float]:
+    return {kind.name.lower(): part for kind, part in reached.items()}
+
+
+def _told(row: Row, reached: dict[str, float], threads: int) -> str:
+    parts = ", ".join(f"{part:.2f} of {kind}" for kind, part in reached.items())
     return (
         f"{threads} threads, {row.work} at {row.length}, batch {row.batch}: "
-        f"{row.rate:.2f} tokens/s, {row.clean}/{row.total} clean"
+        f"{row.rate:.2f} tokens/s, {parts}, {row.clean}/{row.total} clean"
     )
 
 

@@ -25,10 +25,11 @@ def markdown(document: dict[str, Any]) -> str:
         "weights, keys and values in bfloat16. Contexts are filled with random keys, values and "
         "states, not read as texts; the sequences of a batch have unequal lengths. Prefill is a "
         "chunk of 512 tokens behind the context. In brackets: of the bandwidth that a plain read "
-        "reaches in the same run, for prefill of the measured peak of arithmetic (of integers in "
-        "pairs of 16 bits where that is the highest) and of the peak that bf16 has: of its own "
-        "instructions, or of multiply-adds of floats where there are none. A star: no sample was "
-        "clean. Made by `python -m benchmarks.cpu_table`.",
+        "reaches directly before and behind each sample, for prefill of the measured peak of "
+        "arithmetic (of integers in pairs of 16 bits where that is the highest) and of the peak "
+        "that bf16 has: of its own instructions, or of multiply-adds of floats where there are "
+        "none; the median over the samples. A star: no sample was clean. Made by "
+        "`python -m benchmarks.cpu_table`.",
     ]
     for threads, runs in groupby(document["runs"], key=lambda run: run["threads"]):
         lines += [
@@ -54,8 +55,8 @@ def _rates(runs: list[dict[str, Any]]) -> list[str]:
         lines.append(
             (
                 format_tokens(run["context"]),
-                *(_rate(decode[n], decode[n]["bandwidth_fraction"]) for n in batches),
-                _prefill_rate(prefill, ceilings),
+                *(_rate(decode[n], decode[n]["reached"]["read"]) for n in batches),
+                _prefill_rate(prefill),
                 f"{ceilings['read_bytes_per_second'] / 1e9:.1f}",
                 f"{ceilings['peak_operations_per_second'] / 1e9:.0f}",
                 f"{clean}/{total}",
@@ -68,12 +69,10 @@ def _rows(run: dict[str, Any], work: str) -> list[dict[str, Any]]:
     return [row for row in run["rows"] if row["work"] == work]
 
 
-def _prefill_rate(row: dict[str, Any], ceilings: dict[str, Any]) -> str:
+def _prefill_rate(row: dict[str, Any]) -> str:
     """Tokens per second, of the highest peak, of that of bf16."""
-    peaks = ceilings["operations_per_second"]
-    peak = peaks.get("bfloat16", peaks["float32"])
-    operations = row["tokens_per_second"] * row["operations_per_token"]
-    return _rate(row, row["peak_fraction"], operations / peak)
+    reached = row["reached"]
+    return _rate(row, min(reached.values()), reached.get("bfloat16", reached["float32"]))
 
 
 def _rate(row: dict[str, Any], *fractions: float) -> str:

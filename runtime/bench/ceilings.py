@@ -42,7 +42,10 @@ class Ceilings:
 
 
 class CeilingProbe:
-    """Measures whenever it is asked, so that a change of the machine's speed shows."""
+    """Measures whenever it is asked, so that a change of the machine's speed shows.
+
+    `kinds` are those of arithmetic that the artifact has kernels for.
+    """
 
     def __init__(self, artifact: Artifact, target: str, threads: int) -> None:
         """Open the artifact's ceilings and take the memory; ArtifactError where there are none."""
@@ -57,9 +60,9 @@ class CeilingProbe:
         ceilings = replace(artifact, libraries={target: artifact.path(path)})
         self._device = CpuDevice(ceilings, target, threads)
         self._device.open()
-        self._kinds = [
+        self.kinds = tuple(
             kind for kind in ARITHMETIC[artifact.manifest.dtype] if self._device.has(kind)
-        ]
+        )
         size = max(READ_BYTES, 4 * largest_cache())
         self._memory = _aligned(-(-size // 4 // READ_MULTIPLE) * READ_MULTIPLE)
         self._memory += np.float32(0.5)  # pages of their own, not one page of zeros
@@ -73,15 +76,20 @@ class CeilingProbe:
         self._sweeping = [self._arguments[0], part, self._arguments[2]]
         self._samples: dict[Ceiling, list[Sample]] = {}
         self._threads = threads
-        self._rounds = {kind: self._calibrated(kind) for kind in self._kinds}
+        self._rounds = {kind: self._calibrated(kind) for kind in self.kinds}
         self._call(Ceiling.READ)
 
     def measure(self, rounds: int = 3) -> None:
         """Take some samples of everything."""
         for _ in range(rounds):
-            for kind in (Ceiling.READ, *self._kinds):
-                taken = sample(lambda kind=kind: self._call(kind))
-                self._samples.setdefault(kind, []).append(taken)
+            for kind in (Ceiling.READ, *self.kinds):
+                self.rate(kind)
+
+    def rate(self, kind: Ceiling) -> float:
+        """Take one sample, READ or one of `kinds`: bytes or operations per second just now."""
+        taken = sample(lambda: self._call(kind))
+        self._samples.setdefault(kind, []).append(taken)
+        return self._work(kind) / taken.seconds
 
     def sweep(self) -> None:
         """Read twice what the largest cache holds, so that no cache holds anything else."""
@@ -92,13 +100,16 @@ class CeilingProbe:
     def result(self) -> Ceilings:
         """The medians of all samples so far."""
         found = {kind: summarise(samples) for kind, samples in self._samples.items()}
-        arithmetic = {
-            kind.name.lower(): OPERATIONS * self._threads * self._rounds[kind] / found[kind].median
-            for kind in self._kinds
-        }
-        read = found[Ceiling.READ]
-        bandwidth = self._memory.nbytes / read.median
-        return Ceilings(bandwidth, arithmetic, max(arithmetic.values()), read)
+        rates = {kind: self._work(kind) / each.median for kind, each in found.items()}
+        arithmetic = {kind.name.lower(): rates[kind] for kind in self.kinds}
+        peak = max(arithmetic.values())
+        return Ceilings(rates[Ceiling.READ], arithmetic, peak, found[Ceiling.READ])
+
+    def _work(self, kind: Ceiling) -> int:
+        """Bytes or operations of a sample."""
+        if kind is Ceiling.READ:
+            return self._memory.nbytes
+        return OPERATIONS * self._threads * self._rounds[kind]
 
     def _call(self, kind: Ceiling) -> None:
         self._control[0] = 1 if kind is Ceiling.READ else self._rounds[kind]

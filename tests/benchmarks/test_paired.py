@@ -1,0 +1,46 @@
+"""What a piece of work reached of the ceilings around it."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from benchmarks import paired as module
+from benchmarks.paired import ROUNDS, paired
+from runtime.artifact.ceilings import Ceiling
+from runtime.bench.ceilings import CeilingProbe
+from runtime.timing import Sample
+
+
+class Changing:
+    """A machine that becomes slower: each sample of a ceiling takes the next rate of its list."""
+
+    def __init__(self, rates: list[float]) -> None:
+        self._rates = [each for each in rates for _ in range(ROUNDS)]
+
+    def rate(self, kind: Ceiling) -> float:
+        assert kind is Ceiling.READ
+        return self._rates.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("waited", "wanted"), [([0.0, 0.0, 0.0], 0.8), ([0.5, 0.5, 0.0], 1.6), ([0.5, 0.5, 0.5], 0.8)]
+)
+def test_each_sample_is_compared_with_its_neighbours(
+    monkeypatch: pytest.MonkeyPatch, waited: list[float], wanted: float
+) -> None:
+    """10 units in 1, 2 and 2 seconds, while the ceiling falls from 12.5 to 3.125 units a second."""
+    seconds = iter(zip((1.0, 2.0, 2.0), waited, strict=True))
+
+    def timed(work: Callable[[], Any]) -> Sample:
+        work()
+        return Sample(*next(seconds))
+
+    monkeypatch.setattr(module, "sample", timed)
+    probe = cast(CeilingProbe, Changing([15.0, 10.0, 2.5, 3.75]))
+    called: list[int] = []
+    works = [lambda i=i: called.append(i) for i in range(3)]
+    samples, reached = paired(probe, works, {Ceiling.READ: 10.0})
+    assert called == [0, 1, 2]
+    assert [each.seconds for each in samples] == [1.0, 2.0, 2.0]
+    assert reached == {Ceiling.READ: pytest.approx(wanted)}
