@@ -22,9 +22,18 @@ import click
 import numpy as np
 from rich.console import Console
 
-from benchmarks.cpu_model_report import BF16, COMPILED, EAGER, Record, Row, write_report
+from benchmarks.cpu_model_report import (
+    BF16,
+    COMPILED,
+    EAGER,
+    PEERS,
+    Record,
+    Row,
+    write_report,
+)
 from benchmarks.engines import CompiledEngine, Engine, RuntimeEngine, TorchEngine, Worker
 from benchmarks.machine import machine_document
+from benchmarks.paired import times_as_fast
 from codegen.cli.compile import command as sala_compile
 from runtime.timing import Sample, summarise
 from sala_ir.random_checkpoint import write_random_checkpoint
@@ -62,23 +71,27 @@ class Sides:
             if name != EAGER
         }
         length = len(token_ids)
-        prefill = self._turns(self.rounds, [token_ids], length, reset=True)
+        prefill = self._turns(self.rounds, [token_ids], reset=True)
         for worker in self.workers.values():
             worker.append([3])  # compiles the graph of a step
-        decode = self._turns(self.steps, [[3]] * DECODED, DECODED, reset=False)
-        return [Row(f"prefill {length}", prefill), Row(f"decode at {length}", decode)], gaps
+        decode = self._turns(self.steps, [[3]] * DECODED, reset=False)
+        return [
+            self._row(f"prefill {length}", length, prefill),
+            self._row(f"decode at {length}", DECODED, decode),
+        ], gaps
 
-    def _turns(
-        self, count: int, calls: list[list[int]], tokens: int, *, reset: bool
-    ) -> dict[str, dict[str, float]]:
+    def _turns(self, count: int, calls: list[list[int]], *, reset: bool) -> dict[str, list[Sample]]:
         samples: dict[str, list[Sample]] = {name: [] for name in self.workers}
         for _ in range(count):
             for name, worker in self.workers.items():
                 if reset:
                     worker.reset()
                 samples[name].append(worker.timed(calls))
+        return samples
+
+    def _row(self, work: str, tokens: int, samples: dict[str, list[Sample]]) -> Row:
         found = {name: summarise(taken) for name, taken in samples.items()}
-        return {
+        sides = {
             name: {
                 "tokens_per_second": tokens / each.median,
                 "clean_samples": each.clean,
@@ -86,6 +99,13 @@ class Sides:
             }
             for name, each in found.items()
         }
+        peers = {name: taken for name, taken in samples.items() if name in PEERS}
+        ratios = {
+            own: {peer: times_as_fast(taken, other) for peer, other in peers.items()}
+            for own, taken in samples.items()
+            if own not in PEERS
+        }
+        return Row(work, sides, ratios)
 
 
 @click.command(help=__doc__.partition("\n")[0])

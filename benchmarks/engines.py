@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from runtime.timing import Sample, sample
 
-SETTLE_SECONDS = 0.25
+SETTLE_SECONDS = 0.5
 """Before a sample: threads of OpenMP spin for a while after their last work, in any process."""
 
 

@@ -1,6 +1,6 @@
-"""Work beside the ceilings of the moment: a shared machine changes its speed by the minute."""
+"""Work beside ceilings and peers of the moment: a shared machine changes its speed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 
 from runtime.artifact.ceilings import Ceiling
@@ -32,6 +32,16 @@ def paired(
             before[kind] = behind
     chosen = [i for i, each in enumerate(samples) if each.clean] or list(range(len(samples)))
     return samples, {kind: median(part[i] for i in chosen) for kind, part in parts.items()}
+
+
+def times_as_fast(own: Sequence[Sample], peer: Sequence[Sample]) -> float:
+    """How many times as fast a side is as its peer that was sampled in turn with it.
+
+    The median over the turns in which both were clean, over all where there is none.
+    """
+    turns = list(zip(own, peer, strict=True))
+    chosen = [turn for turn in turns if all(each.clean for each in turn)] or turns
+    return median(there.seconds / here.seconds for here, there in chosen)
 
 
 def _rates(probe: CeilingProbe, kind: Ceiling) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from benchmarks import paired as module
-from benchmarks.paired import ROUNDS, paired
+from benchmarks.paired import ROUNDS, paired, times_as_fast
 from runtime.artifact.ceilings import Ceiling
 from runtime.bench.ceilings import CeilingProbe
 from runtime.timing import Sample
@@ -44,3 +44,11 @@ def test_each_sample_is_compared_with_its_neighbours(
     assert called == [0, 1, 2]
     assert [each.seconds for each in samples] == [1.0, 2.0, 2.0]
     assert reached == {Ceiling.READ: pytest.approx(wanted)}
+
+
+def test_sides_are_compared_turn_by_turn() -> None:
+    """The machine is half as fast in the second half of the run: no ratio changes."""
+    own = [Sample(1.0, 0.0), Sample(1.1, 0.0), Sample(2.0, 0.0), Sample(9.0, 0.5)]
+    peer = [Sample(5.0, 0.0), Sample(5.5, 0.0), Sample(12.0, 0.0), Sample(9.0, 0.0)]
+    assert times_as_fast(own, peer) == pytest.approx(5.0)
+    assert times_as_fast(own[3:], peer[3:]) == pytest.approx(1.0)
