@@ -1,6 +1,7 @@
 """Plans on paper: quantised weights in the graph, and their bytes."""
 
 import json
+import re
 from math import prod
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 from xdsl.dialects.builtin import bf16, f32
 
 import runtime
+from codegen import compiler
 from codegen.cli.compile import command
 from codegen.encodings import weight_parts
 from sala_ir import reference
@@ -36,6 +38,22 @@ def planned(*arguments: object) -> dict:
 def released() -> dict:
     """The released model with int4 weights at a million tokens."""
     return planned("--config", RELEASED, "--quantize", "int4-g128", "--context", "1M")
+
+
+def test_the_readme_shows_what_dry_runs_print(monkeypatch):
+    """Weights and memory, for the two threads of the machine that it was written on."""
+    root = RELEASED.parents[1]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(
+        r"\$ sala-compile (--config .* --dry-run)\n\.\.\.\n(.*?)```", readme, re.S
+    ) + re.findall(r"`sala-compile (--config .* --dry-run)`\nplans .* at ([\d.]+ GiB)\.", readme)
+    assert len(shown) == 2
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(compiler, "available_cpus", lambda: 2)
+    for command_line, text in shown:
+        result = run(*command_line.split())
+        assert result.exit_code == 0, result.stderr
+        assert " ".join(text.split()) in " ".join(result.output.split())
 
 
 def _by_kind(document: dict) -> dict[str, dict]:
