@@ -28,7 +28,9 @@ def markdown(document: dict[str, Any]) -> str:
         "reaches directly before and behind each sample, for prefill of the measured peak of "
         "arithmetic (of integers in pairs of 16 bits where that is the highest) and of the peak "
         "that bf16 has: of its own instructions, or of multiply-adds of floats where there are "
-        "none; the median over the samples. A star: no sample was clean. Made by "
+        "none; medians over the samples that are clean: our threads did not wait for a CPU, and "
+        "nobody else used their cores directly before and behind, which the speed of the "
+        "first-level caches shows. A star: no sample was clean. Made by "
         "`python -m benchmarks.cpu_table`.",
     ]
     for threads, runs in groupby(document["runs"], key=lambda run: run["threads"]):

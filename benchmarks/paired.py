@@ -1,6 +1,7 @@
 """Work beside ceilings and peers of the moment: a shared machine changes its speed."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from runtime.artifact.ceilings import Ceiling
@@ -9,29 +10,56 @@ from runtime.timing import Sample, sample
 
 ROUNDS = 3
 """Samples of a ceiling before and behind each piece of work."""
+FREE = 0.9
+"""The machine was ours where its first-level caches were read this fast, beside the fastest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """What was found: median seconds of the samples that count, and their parts of the ceilings.
+
+    A sample counts where our threads did not wait for a CPU and nobody used their cores directly
+    before and behind it; where `counted` is 0 all of them stand in the medians.
+    """
+
+    seconds: float
+    counted: int
+    total: int
+    reached: dict[Ceiling, float]
 
 
 def paired(
-    probe: CeilingProbe, works: Iterable[Callable[[], object]], amounts: Mapping[Ceiling, float]
-) -> tuple[list[Sample], dict[Ceiling, float]]:
-    """Time every piece of work between samples of some ceilings.
+    probe: CeilingProbe,
+    works: Iterable[Callable[[], object]],
+    amounts: Mapping[Ceiling, float],
+    enough: int,
+) -> Paired:
+    """Time pieces of work between samples of some ceilings until `enough` count, or all are done.
 
-    `amounts` are the bytes or operations of one piece of work. Returns the samples, and what part
-    of each ceiling the work reached: that of the samples directly before and behind it, the median
-    over the clean pieces of work (over all where none was clean).
+    `amounts` are the bytes or operations of one piece of work.
     """
-    samples: list[Sample] = []
+    taken: list[Sample] = []
+    counts: list[bool] = []
     parts: dict[Ceiling, list[float]] = {kind: [] for kind in amounts}
     before = {kind: _rates(probe, kind) for kind in amounts}
+    free = probe.freedom()
     for work in works:
-        taken = sample(work)
-        samples.append(taken)
+        taken.append(sample(work))
+        freed, free = free, probe.freedom()
+        counts.append(taken[-1].clean and min(freed, free) >= FREE)
         for kind, amount in amounts.items():
             behind = _rates(probe, kind)
-            parts[kind].append(amount / taken.seconds / median(before[kind] + behind))
+            parts[kind].append(amount / taken[-1].seconds / median(before[kind] + behind))
             before[kind] = behind
-    chosen = [i for i, each in enumerate(samples) if each.clean] or list(range(len(samples)))
-    return samples, {kind: median(part[i] for i in chosen) for kind, part in parts.items()}
+        if sum(counts) >= enough:
+            break
+    chosen = [i for i, each in enumerate(counts) if each] or list(range(len(taken)))
+    return Paired(
+        seconds=median(taken[i].seconds for i in chosen),
+        counted=sum(counts),
+        total=len(taken),
+        reached={kind: median(part[i] for i in chosen) for kind, part in parts.items()},
+    )
 
 
 def times_as_fast(own: Sequence[Sample], peer: Sequence[Sample]) -> float:

@@ -26,6 +26,8 @@ LEAST_SWEEP = 16 << 20
 """Bytes that are read at least to empty the caches."""
 SAMPLE_SECONDS = 0.02
 """A sample of arithmetic lasts about so long: waking the threads takes no visible part of it."""
+NEAR_READS = 4000
+"""Times that `freedom` reads what a first-level cache holds: half a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,9 @@ class CeilingProbe:
         floats = max(LEAST_SWEEP, 2 * largest_cache()) // 4
         part = tvm_ffi.from_dlpack(self._memory[: -(-floats // READ_MULTIPLE) * READ_MULTIPLE])
         self._sweeping = [self._arguments[0], part, self._arguments[2]]
+        near = tvm_ffi.from_dlpack(self._memory[: threads * READ_MULTIPLE])
+        self._near = [self._arguments[0], near, self._arguments[2]]
+        self._fastest_near = float("inf")
         self._samples: dict[Ceiling, list[Sample]] = {}
         self._threads = threads
         self._rounds = {kind: self._calibrated(kind) for kind in self.kinds}
@@ -96,6 +101,19 @@ class CeilingProbe:
         self._control[0] = 1
         self._device.use_threads()
         self._device.kernel(Ceiling.READ)(*self._sweeping)
+
+    def freedom(self) -> float:
+        """How fast the first-level caches are read just now, beside the fastest so far.
+
+        Less than 1 where another machine's thread shares a core with one of ours: that slows all
+        that reads caches, and no counter of this machine shows it.
+        """
+        self._control[0] = NEAR_READS
+        self._device.use_threads()
+        kernel = self._device.kernel(Ceiling.READ)
+        seconds = min(sample(lambda: kernel(*self._near)).seconds for _ in range(2))
+        self._fastest_near = min(self._fastest_near, seconds)
+        return self._fastest_near / seconds
 
     def result(self) -> Ceilings:
         """The medians of all samples so far."""
