@@ -148,9 +148,9 @@ def _measure(
         reached = []
         for batch in wanted.batches:
             reached.append(_decode(bench, texts[:batch], context, wanted.steps))
-            console.print(_told(bench.rows[-1], reached[-1], threads))
+            console.print(_told(bench.rows[-1], reached[-1], threads), soft_wrap=True)
         reached.append(_prefill(bench, texts[: wanted.passes], context))
-        console.print(_told(bench.rows[-1], reached[-1], threads))
+        console.print(_told(bench.rows[-1], reached[-1], threads), soft_wrap=True)
         probe.measure()
     document = bench_document(bench)
     for row, parts in zip(document["rows"], reached, strict=True):

@@ -52,7 +52,7 @@ def _rates(runs: list[dict[str, Any]]) -> list[str]:
         decode = {row["batch"]: row for row in _rows(run, "decode")}
         (prefill,) = _rows(run, "prefill")
         ceilings = run["ceilings"]
-        counted = [*decode.values(), prefill, ceilings]
+        counted = [*decode.values(), prefill]
         clean, total = (sum(row[name] for row in counted) for name in ("clean_samples", "samples"))
         lines.append(
             (
