@@ -146,35 +146,37 @@ class Division:
         )
 
     def _few(self, team: Team, live: Expr) -> None:
-        depth, worker = self.operands.depth_blocks, team.worker
-        part = Part(worker, 0, live, 0, depth, depth)
+        depth = self.operands.depth_blocks
+        part = Part(team.worker, 0, live, 0, depth, depth)
         self.operands.prepare(part)
         below = 0
         for rows in self.blocks.few:
-            together = self.blocks.streams if rows == 1 else 1
-            whole, left = divmod(self._panels, together)
-
-            def some(first: Expr, panels: int, rows: int = rows) -> None:
-                self._clear(worker, 0, rows * panels)
-                self.operands.add(Tile(part, first, 0, rows, 0, panels), expanded=False)
-                for p in range(panels):
-                    self._finish(worker, first + p, 0, live, p * rows)
-
-            def item(
-                index: Expr, together: int = together, whole: int = whole, left: int = left
-            ) -> None:
-                if left == 0:
-                    some(index * together, together)
-                    return
-                choose(
-                    index < whole,
-                    lambda: some(index * together, together),
-                    lambda: some(whole * together, left),
-                )
-
             with when(T.And(live > below, live <= rows)):
-                team.take(whole + bool(left), item)
+                self._stream(team, part, rows)
             below = rows
+
+    def _stream(self, team: Team, part: Part, rows: int) -> None:
+        """Emit at most `rows` rows by all panels, of which a single row takes several at once."""
+        together = self.blocks.streams if rows == 1 else 1
+        whole, left = divmod(self._panels, together)
+
+        def panels(first: Expr, count: int) -> None:
+            self._clear(team.worker, 0, rows * count)
+            self.operands.add(Tile(part, first, 0, rows, 0, count), expanded=False)
+            for index in range(count):
+                self._finish(team.worker, first + index, 0, part.count, index * rows)
+
+        def item(index: Expr) -> None:
+            if left == 0:
+                panels(index * together, together)
+                return
+            choose(
+                index < whole,
+                lambda: panels(index * together, together),
+                lambda: panels(whole * together, left),
+            )
+
+        team.take(whole + bool(left), item)
 
     def _many(self, team: Team, live: Expr) -> None:
         blocks = self.blocks
