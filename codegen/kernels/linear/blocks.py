@@ -68,13 +68,14 @@ class Tile:
     def columns(self, first: Expr, count: int) -> list[Column]:
         """Vectors `first` .. `first + count - 1` of every panel."""
         vectors = [held(first + n) for n in range(count)]
-        return [(held(self.panel + p), j) for p in range(self.panels) for j in vectors]
+        panels = [self.panel, *(held(self.panel + n) for n in range(1, self.panels))]
+        return [(panel, j) for panel in panels for j in vectors]
 
     def cells(self, columns: list[Column]) -> list[Expr]:
         """Where the sums of columns are, row by row."""
         each = len(columns) // self.panels
         return [
-            held((self.sums + n // each * self.rows + i) * PANEL_ROWS + j * LANES)
+            (self.sums + n // each * self.rows + i) * PANEL_ROWS + j * LANES
             for i in range(self.rows)
             for n, (_, j) in enumerate(columns)
         ]
@@ -156,27 +157,18 @@ class Division:
             below = rows
 
     def _stream(self, team: Team, part: Part, rows: int) -> None:
-        """Emit at most `rows` rows by all panels, of which a single row takes several at once."""
-        together = self.blocks.streams if rows == 1 else 1
-        whole, left = divmod(self._panels, together)
+        """Emit at most `rows` rows by all panels; a single row takes several at once if it can."""
+        streams = self.blocks.streams
+        together = streams if rows == 1 and self._panels % streams == 0 else 1
 
-        def panels(first: Expr, count: int) -> None:
-            self._clear(team.worker, 0, rows * count)
-            self.operands.add(Tile(part, first, 0, rows, 0, count), expanded=False)
-            for index in range(count):
-                self._finish(team.worker, first + index, 0, part.count, index * rows)
+        def panels(index: Expr) -> None:
+            first = held(index * together)
+            self._clear(team.worker, 0, rows * together)
+            self.operands.add(Tile(part, first, 0, rows, 0, together), expanded=False)
+            for n in range(together):
+                self._finish(team.worker, first + n, 0, part.count, n * rows)
 
-        def item(index: Expr) -> None:
-            if left == 0:
-                panels(index * together, together)
-                return
-            choose(
-                index < whole,
-                lambda: panels(index * together, together),
-                lambda: panels(whole * together, left),
-            )
-
-        team.take(whole + bool(left), item)
+        team.take(self._panels // together, panels)
 
     def _many(self, team: Team, live: Expr) -> None:
         blocks = self.blocks

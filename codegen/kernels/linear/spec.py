@@ -89,7 +89,7 @@ class Blocks:
     heights. Where there are more, a worker takes up to `rows` rows of up to `panels` panels at a
     time, `depth` values of k in a part, and tiles of the `heights`, the last of which divides
     `rows`. `accumulators` vectors are in flight at most. Few rows prefetch the weight `ahead` steps
-    of 256 bytes ahead; a single row reads `streams` panels at once.
+    of 256 bytes ahead; a single row reads `streams` panels at once where these divide all panels.
     """
 
     few: tuple[int, ...] = (1, 2, 3, 4, 6, 8)

@@ -124,7 +124,7 @@ class WidenedOperands:
         worker = tile.part.worker
         with loop(PANEL_VECTORS // width) as turn:
             columns = tile.columns(turn * width, width)
-            cells = tile.cells(columns)
+            cells = [held(cell) for cell in tile.cells(columns)]
             sums = registers(len(cells))
             for index, cell in enumerate(cells):
                 sums[index] = self.space[worker, lanes(cell)]
