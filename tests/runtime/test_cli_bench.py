@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from runtime.artifact import PhaseName, ValueKind, open_artifact
+from runtime.artifact.ceilings import Ceiling
+from runtime.bench.ceilings import CeilingProbe
 from runtime.bench.costs import CostModel, Live
 from runtime.cli import bench
 from tests.runtime.conftest import Compiled
@@ -34,6 +36,17 @@ def measured(
     assert result.exit_code == 0, result.stderr
     trace = json.loads((folder / "t.json").read_text())
     return json.loads(result.stdout), trace, (folder / "p.svg").read_text()
+
+
+def test_a_probe_tells_what_the_machine_does_just_now(compiled: Compiled):
+    probe = CeilingProbe(open_artifact(compiled("float32")), "cpu", 2)
+    first, *others = (probe.freedom() for _ in range(4))
+    assert first == 1
+    assert all(0 < each <= 1 for each in others)
+    rates = [probe.rate(Ceiling.READ), *(probe.rate(kind) for kind in probe.kinds)]
+    found = probe.result()
+    assert [found.bandwidth, *found.arithmetic.values()] == pytest.approx(rates)
+    assert found.read.total == 1
 
 
 def test_every_length_and_batch_has_its_rate(measured):
