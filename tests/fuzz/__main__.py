@@ -20,7 +20,7 @@ from tests.fuzz import campaign, corpus
 from tests.fuzz.case import Case, to_json
 from tests.fuzz.fixtures import make_in_process
 from tests.fuzz.meter import FAILED, Result
-from tests.fuzz.report import Figures, failures, table
+from tests.fuzz.report import Figures, document, failures, table
 from tests.fuzz.seeds import drawer
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
@@ -42,6 +42,8 @@ def main() -> int:
             return _one(asked, folder)
         found = [_campaign(name, asked, folder) for name in asked.target or TARGETS]
     print(table(found), failures(found), sep="\n\n")
+    if asked.report is not None:
+        asked.report.write_text(document(found))
     return int(any(each.failures for each in found))
 
 
@@ -57,8 +59,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--corpus", action="store_true", help="run the corpus")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--slack", type=float, default=1.0, help="times the limit of time")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--fixtures", type=Path, help="where the valid files are, or shall be")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.seed is not None and len(asked.target or ()) != 1:
+        parser.error("--seed is of one --target")
+    return asked
 
 
 def _campaign(name: str, asked: argparse.Namespace, folder: Path) -> Figures:

@@ -1,4 +1,4 @@
-"""A campaign: forked workers run the seeds of a target; one that dies costs one case, not the run."""
+"""A campaign: forked workers run the seeds of a target; one that dies costs one case."""
 
 import contextlib
 import json
@@ -54,7 +54,10 @@ def run(
 
     A case whose process dies, hangs or is killed for memory is a failed one.
     """
-    with tempfile.TemporaryDirectory(prefix="sala-fuzz-") as folder, selectors.DefaultSelector() as s:
+    with (
+        tempfile.TemporaryDirectory(prefix="sala-fuzz-") as folder,
+        selectors.DefaultSelector() as s,
+    ):
         count = iter(range(10**9))
 
         def begin(left: list[int]) -> None:

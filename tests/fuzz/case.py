@@ -11,7 +11,9 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """JSON text that no Python value stands for: `head`, `unit` and `closing` `count` times, `tail`.
+    """JSON text that no Python value stands for.
+
+    It is `head`, `unit` and `closing` `count` times each, and `tail`.
 
     Numbers of thousands of digits, nesting without end, long strings, and what is no JSON at all.
     """

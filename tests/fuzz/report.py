@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 
 from tests.fuzz.meter import FAILED, Result
 
@@ -46,6 +47,21 @@ def table(figures: Iterable[Figures]) -> str:
         whole.seconds = max(whole.seconds, each.seconds)
         whole.memory = max(whole.memory, each.memory)
     return "\n".join("| " + " | ".join(row) + " |" for row in [*rows, _row(whole)])
+
+
+def document(figures: Iterable[Figures]) -> str:
+    """The figures as a document of `benchmarks/results`."""
+    found = list(figures)
+    count = sum(each.total for each in found)
+    heading = f"# {count:,} damaged inputs, {date.today().isoformat()}"
+    return f"{heading}\n\n{NOTE}\n\n    python -m tests.fuzz --total {count}\n\n{table(found)}\n"
+
+
+NOTE = """Accepted inputs succeeded, refused ones were told by a `SalaError`. Anything else fails:
+another exception, a signal, a hang, over 2 s of processor, over 200 MiB and twice the size of the
+input. Accepted states, programs, manifests, weights and tuning files then ran a prompt and a decode
+step with every buffer beside a page without access. Longest and most memory are over inputs that
+did not fail."""
 
 
 def failures(figures: Iterable[Figures], examples: int = 3) -> str:

@@ -1,8 +1,8 @@
-"""Hypothesis strategies: hostile values, edits of JSON documents that know their structure, bytes."""
+"""Hypothesis strategies: hostile values, edits of bytes, and of JSON by its structure."""
 
 import json
-from copy import deepcopy
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -22,8 +22,34 @@ FLOATS = (
     *(float("nan"), float("inf"), float("-inf")),
 )
 TEXTS = (
-    *("", " ", "a", "0", "1", "32", "-1", "1e5", "nan", "null", "true", "default", "auto", "float32"),
-    *("\u0000", "\ud800", "\udfff\ud800", "\ufeff", "\ufffd", "\u202e", "e\u0301", "ß", "你好", "👩‍👩‍👧‍👦"),
+    *(
+        "",
+        " ",
+        "a",
+        "0",
+        "1",
+        "32",
+        "-1",
+        "1e5",
+        "nan",
+        "null",
+        "true",
+        "default",
+        "auto",
+        "float32",
+    ),
+    *(
+        "\u0000",
+        "\ud800",
+        "\udfff\ud800",
+        "\ufeff",
+        "\ufffd",
+        "\u202e",
+        "e\u0301",
+        "ß",
+        "你好",
+        "👩‍👩‍👧‍👦",
+    ),
     *("../x", "/etc/passwd", "a/../../b", "a\\b", "\n", "%s%n", "{}", "{{ x }}", "<s>", "</s>"),
     *("(a+)+$", "(a|a)*b", "[", "(?P<", "\\", "x{1000000}", "(?:(?:a{1000}){1000}){1000}"),
 )
@@ -170,7 +196,9 @@ def byte_edit(draw: Draw, file: str, size: int, begin: int = 0) -> Edit:
     if kind == "cut":
         return Edit(file, "splice", (first, size), b"")
     if kind == "fill":
-        return Edit(file, "fill", (first, first + length), draw(st.sampled_from((0, 255, 127, 128))))
+        return Edit(
+            file, "fill", (first, first + length), draw(st.sampled_from((0, 255, 127, 128)))
+        )
     if kind == "delete":
         return Edit(file, "splice", (first, first + length), b"")
     if kind == "number":

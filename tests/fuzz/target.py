@@ -1,4 +1,4 @@
-"""What a target is: which files it damages, how they are mended to be taken seriously, what is called."""
+"""What a target is: which files it damages, what is put right in them, what is called."""
 
 import shutil
 from collections.abc import Mapping

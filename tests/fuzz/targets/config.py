@@ -13,7 +13,17 @@ from tests.fuzz.target import Folder, Target, changes_of, read_files
 ROOT = Path(__file__).parents[3]
 CONFIG, GENERATION = "config.json", "generation_config.json"
 WORDS = (
-    *("minicpm4", "lightning-attn", "lightning", "1/d", "1", "silu", "gelu", "float16", "torch.float32"),
+    *(
+        "minicpm4",
+        "lightning-attn",
+        "lightning",
+        "1/d",
+        "1",
+        "silu",
+        "gelu",
+        "float16",
+        "torch.float32",
+    ),
     *("linear", "dynamic", "longrope", "yarn", "rope_parameters", "sparse_config", "auto_map"),
     *("attn_use_rope", "use_nope", "quantization_config", "torch_dtype", "dtype", "head_dim"),
 )
@@ -39,7 +49,9 @@ class ConfigTarget(Target):
         self._plan = plan_config
         released = (ROOT / "examples" / "released-config.json").read_bytes()
         tiny = read_files(self.fixtures / fixtures.CHECKPOINT, CONFIG)[CONFIG]
-        generation = b'{"eos_token_id": [2, 3], "bos_token_id": 1, "temperature": 0.7, "top_p": 0.8}'
+        generation = (
+            b'{"eos_token_id": [2, 3], "bos_token_id": 1, "temperature": 0.7, "top_p": 0.8}'
+        )
         self._bases = {
             "tiny": {CONFIG: tiny},
             "released": {CONFIG: released},

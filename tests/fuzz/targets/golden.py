@@ -31,7 +31,9 @@ class GoldenTarget(Target):
         self._manifest = json.loads(files[MANIFEST])
         self._document = json.loads(files[GOLDEN])
         kernels = [vector["kernel"] for vector in self._document["kernels"]]
-        tensors = [a["tensor"] for v in self._document["kernels"] for a in v["arguments"] if "tensor" in a]
+        tensors = [
+            a["tensor"] for v in self._document["kernels"] for a in v["arguments"] if "tensor" in a
+        ]
         kinds = ("tensor", "weight", "random", "literal", "control", "scratch", "output")
         types = ("float32", "bfloat16", "int32", "int64", "uint32", "uint16", "uint8", "int8")
         self._words = (*kernels, *tensors, *kinds, *types)

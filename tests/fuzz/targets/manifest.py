@@ -14,7 +14,16 @@ from tests.fuzz.target import Folder, Target, changes_of, read_files
 WORDS = (
     *("lib/cpu.so", "program.json", "weights-00001.safetensors", "cpu", "cpu:x86-64-v3", "avx512f"),
     *("cuda:sm_90", "golden.json", "seeded", "x86_64", "reference", "machine", "gptq", "digest"),
-    *("apache-tvm-ffi", "0.1.14.post1", "model", "vocabulary", "context", "chunk", "files", "minor"),
+    *(
+        "apache-tvm-ffi",
+        "0.1.14.post1",
+        "model",
+        "vocabulary",
+        "context",
+        "chunk",
+        "files",
+        "minor",
+    ),
 )
 
 

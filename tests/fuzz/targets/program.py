@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.fuzz import fixtures
 from tests.fuzz.artifacts import MANIFEST, mended
 from tests.fuzz.case import Case
+from tests.fuzz.program_edits import program_edit
 from tests.fuzz.strategies import Draw, document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
 
@@ -29,7 +30,7 @@ class ProgramTarget(Target):
         files = read_files(self.fixtures / fixtures.MODEL, PROGRAM, MANIFEST)
         self._manifest = json.loads(files[MANIFEST])
         self._files = {PROGRAM: files[PROGRAM]}
-        program = json.loads(files[PROGRAM])
+        self._program = program = json.loads(files[PROGRAM])
         phases = program["targets"]["cpu"]["phases"]
         kernels = {step["kernel"] for phase in phases.values() for step in phase["steps"]}
         symbols = ("tokens", "slots", "pages", "compressed_pages", "workers", "sequence_pages")
@@ -46,7 +47,11 @@ class ProgramTarget(Target):
 
         @st.composite
         def case(draw: Draw) -> Case:
-            edits = draw(document_edits(PROGRAM, self._files[PROGRAM], self._words))
+            if draw(st.integers(0, 2)):
+                count = draw(st.sampled_from((1, 1, 2, 3)))
+                edits = tuple(draw(program_edit(PROGRAM, self._program)) for _ in range(count))
+            else:
+                edits = draw(document_edits(PROGRAM, self._files[PROGRAM], self._words))
             options = {
                 "low": draw(st.booleans()),
                 "context": draw(st.sampled_from((None, 256))),

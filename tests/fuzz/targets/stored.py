@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import fixtures
 from tests.fuzz.artifacts import MANIFEST, mended
-from tests.fuzz.case import Case
+from tests.fuzz.case import Case, Edit
 from tests.fuzz.strategies import Draw, byte_edit, document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
 
@@ -50,7 +50,9 @@ class StoredTarget(Target):
                 "low": draw(st.booleans()),
                 "length": draw(st.integers(0, 9)) > 0,
             }
-            kind = draw(st.sampled_from(("header", "header", "bytes", "values")))
+            kind = draw(st.sampled_from(("header", "header", "bytes", "values", "tensor")))
+            if kind == "tensor":
+                return Case("model", (draw(_tensor_edit(name, data)),), options)
             if kind == "bytes":
                 return Case("model", (draw(byte_edit(name, min(len(data), 2000))),), options)
             if kind == "values":
@@ -78,6 +80,17 @@ class StoredTarget(Target):
         for tensor in tensors.stored:
             tensors.array(tensor).tobytes()
         self._step(path, low=case.options["low"], context=256)
+
+
+@st.composite
+def _tensor_edit(draw: Draw, name: str, data: bytes) -> Edit:
+    """All elements of a tensor become one that is no number, or another odd one."""
+    start = 8 + _length(data)
+    entries = json.loads(data[8:start])
+    spans = [entry["data_offsets"] for tensor, entry in sorted(entries.items())]
+    begin, end = draw(st.sampled_from(spans))
+    fill = draw(st.sampled_from((0xFF, 0x7F, 0x80, 0xFE, 0x00)))
+    return Edit(name, "fill", (start + begin, start + end), fill)
 
 
 def _length(data: bytes) -> int:

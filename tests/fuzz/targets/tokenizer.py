@@ -14,13 +14,36 @@ BESIDE = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     "generation_config.json",
 )
-TEXTS = ("the key is here.", "  a  abc 12\n你好 👩‍👩‍👧‍👦 <s>x</s><|user|>", "a" * 3000 + " " * 500, "")
+TEXTS = (
+    "the key is here.",
+    "  a  abc 12\n你好 👩‍👩‍👧‍👦 <s>x</s><|user|>",
+    "a" * 3000 + " " * 500,
+    "",
+)
 WORDS = (
     *("BPE", "Unigram", "WordPiece", "WordLevel", "Sequence", "Replace", "Split", "Precompiled"),
     *("ByteLevel", "Metaspace", "ByteFallback", "Strip", "Fuse", "TemplateProcessing", "NFKC"),
     *("Isolated", "MergedWithPrevious", "Removed", "always", "never", "first", "Prepend", "Digits"),
-    *("Regex", "String", "pattern", "content", "(a+)+$", "(?:a|a)*$", r"(\s|\s\s)+x", "\\p{L}+", ""),
-    *("LlamaTokenizer", "PreTrainedTokenizerFast", "<s>", "</s>", "<unk>", "bos_token", "eos_token"),
+    *(
+        "Regex",
+        "String",
+        "pattern",
+        "content",
+        "(a+)+$",
+        "(?:a|a)*$",
+        r"(\s|\s\s)+x",
+        "\\p{L}+",
+        "",
+    ),
+    *(
+        "LlamaTokenizer",
+        "PreTrainedTokenizerFast",
+        "<s>",
+        "</s>",
+        "<unk>",
+        "bos_token",
+        "eos_token",
+    ),
     *("additional_special_tokens", "extra_special_tokens", "add_bos_token", "vocab", "merges"),
 )
 

@@ -1,4 +1,4 @@
-"""Tuning files: what the runtime takes with its library, and what the compiler takes as schedules."""
+"""Tuning files: what the runtime takes with its library, and the compiler as schedules."""
 
 import json
 from pathlib import Path
@@ -63,9 +63,7 @@ class TuningTarget(Target):
         if case.options["reader"] == "compiler":
             from passes.assign_precision import Precision
 
-            self._plan(
-                self.fixtures / fixtures.CHECKPOINT, tuning=path, dtype=Precision.FLOAT32
-            )
+            self._plan(self.fixtures / fixtures.CHECKPOINT, tuning=path, dtype=Precision.FLOAT32)
             return
         model = self.fixtures / fixtures.MODEL
         self._step(model, low=case.options["low"], context=256, tuning=path)
