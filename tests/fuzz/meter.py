@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from runtime.errors import SalaError
+from tests.fuzz.target import Wrong
 
 SECONDS = 2.0
 MEMORY = 200 << 20
@@ -84,7 +85,8 @@ def _once(seed: int, call: Callable[[], None]) -> Result:
     except BaseException as error:  # pyo3's PanicException is one
         if isinstance(error, KeyboardInterrupt):
             raise
-        outcome, kind = FAILED, f"{type(error).__name__}: {_place(error)}"
+        where = str(error) if isinstance(error, Wrong) else _place(error)
+        outcome, kind = FAILED, f"{type(error).__name__}: {where}"
         detail = "".join(traceback.format_exception(error))[-6000:]
     seconds = max(_cpu() - begin, _blocked(perf_counter() - wall))
     born = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10) - children

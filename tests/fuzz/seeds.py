@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
@@ -11,6 +12,7 @@ from tests.fuzz.case import Case
 CHOICES = 1 << 14
 """Bytes that a case may spend; one that wants more is drawn again from others."""
 TRIES = 20
+_ALL: Any = list(HealthCheck)
 
 
 def drawer(name: str, cases: SearchStrategy[Case]) -> Callable[[int], Case]:
@@ -20,7 +22,7 @@ def drawer(name: str, cases: SearchStrategy[Case]) -> Callable[[int], Case]:
     """
     drawn: list[Case] = []
 
-    @settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(database=None, deadline=None, suppress_health_check=_ALL)
     @given(cases)
     def keep(case: Case) -> None:
         drawn.append(case)

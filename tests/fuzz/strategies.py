@@ -128,7 +128,7 @@ def places(draw: Draw, document: Any) -> Place:
             break
         keys: Sequence[Any] = list(node) if isinstance(node, dict) else range(len(node))
         place.append(draw(st.sampled_from(keys)))
-        node = node[place[-1]]
+        node = at(node, (place[-1],))
     return tuple(place)
 
 
