@@ -35,6 +35,7 @@ RUNTIME_LIBRARIES = {
 }
 SALA_IR_LIBRARIES = {
     *("xdsl", "numpy", "array_api_compat", "safetensors", "ml_dtypes", "pydantic", "pydantic_core"),
+    "re2",
 }
 
 

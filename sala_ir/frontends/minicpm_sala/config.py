@@ -21,6 +21,10 @@ Real = Annotated[float, Field(allow_inf_nan=False)]
 """A finite real number."""
 
 
+MAX_LAYERS = 1024
+"""Far more than any model has; each costs the compiler milliseconds."""
+
+
 class MixerType(StrEnum):
     """The kind of a layer, in the spelling of the released config."""
 
@@ -46,7 +50,10 @@ class LightningScale(StrEnum):
 
 
 class SparseConfig(BaseModel):
-    """`sparse_config`; its defaults are those of the model's own code."""
+    """`sparse_config`; its defaults are those of the model's own code.
+
+    A config without one is of a dense model: its attention reads all of the past at any length.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -78,7 +85,7 @@ class MiniCPMSalaConfig(BaseModel):
     vocab_size: Count
     hidden_size: Count
     intermediate_size: Count
-    num_hidden_layers: Count
+    num_hidden_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
     num_attention_heads: Count
     num_key_value_heads: Count
     head_dim: Count
@@ -100,7 +107,7 @@ class MiniCPMSalaConfig(BaseModel):
     qk_norm: bool
     use_output_norm: bool
     use_output_gate: bool
-    sparse_config: SparseConfig = SparseConfig()
+    sparse_config: SparseConfig | None = None
     tie_word_embeddings: bool
     max_position_embeddings: Count | None = None
     bos_token_id: int | None = None
