@@ -14,11 +14,14 @@ Count = Annotated[int, Field(gt=0, lt=2**31)]
 Cardinal = Annotated[int, Field(ge=0, lt=2**31)]
 """A size that may be 0 and fits int32."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A positive real number."""
+LARGEST, SMALLEST = 3.4e38, 1.2e-38
+"""Sizes between which real numbers are normal ones of float32."""
 
-Real = Annotated[float, Field(allow_inf_nan=False)]
-"""A finite real number."""
+Positive = Annotated[float, Field(gt=0, ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
+"""A positive real number that float32 holds."""
+
+Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+"""A real number that float32 holds."""
 
 
 MAX_LAYERS = 1024
