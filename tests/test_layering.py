@@ -15,6 +15,7 @@ LEAVES = (
     "runtime.artifact",
     "runtime.plan",
     "runtime.errors",
+    "runtime.files",
     "runtime.option_types",
     "runtime.threads",
     "runtime.timing",
