@@ -17,7 +17,7 @@ from codegen.tuning.measurer import Build, Measurer
 from codegen.tuning.search import Clock, Found, Search, Tell
 from runtime.artifact import Artifact, KernelInfo, Value, canonical_json
 from runtime.artifact.manifest import FileInfo
-from runtime.artifact.staging import write_whole
+from runtime.artifact.replace import write_whole
 from runtime.artifact.tuning import (
     TunedCase,
     TunedKernel,
