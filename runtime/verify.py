@@ -91,7 +91,7 @@ def verify_artifact(
     golden = artifact.golden()
     if not (golden.models or golden.kernels):
         return VerifyReport(())
-    stored = MappedTensors(artifact.path(GOLDEN_TENSORS_NAME))
+    stored = MappedTensors(artifact.file(GOLDEN_TENSORS_NAME))
     workers = checked_threads(threads)
     runnable = runnable_targets(artifact)
     kernels = [

@@ -5,7 +5,6 @@ same processor, made by the same versions. A runtime takes its library, which li
 the very artifact that was tuned.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from runtime.artifact.base import Frozen
 from runtime.artifact.manifest import FileInfo, KernelConstant
+from runtime.artifact.opened import OpenFile
 from runtime.artifact.program import Value
 from runtime.errors import ArtifactError
 
@@ -109,8 +109,8 @@ def library_beside(path: Path) -> Path:
     return path.with_suffix(LIBRARY_SUFFIX)
 
 
-def checked_library(path: Path, tuning: Tuning) -> Path:
-    """The library beside a tuning file, its hash checked; ArtifactError."""
+def checked_library(path: Path, tuning: Tuning) -> OpenFile:
+    """The library beside a tuning file, open since its hash was checked; ArtifactError."""
     place = library_beside(path)
     if tuning.library is None:
         raise ArtifactError(
@@ -119,10 +119,11 @@ def checked_library(path: Path, tuning: Tuning) -> Path:
             fix="run sala-tune again with the same file, it goes on where it stopped",
         )
     try:
-        digest = hashlib.sha256(place.read_bytes()).hexdigest()
-    except OSError as error:
+        library = OpenFile.at(place)
+        digest = library.sha256()
+    except ArtifactError as error:
         raise ArtifactError(
-            f"the library of the tuning cannot be read: {error.strerror}",
+            f"the library of the tuning cannot be read: {error.found}",
             where=str(place),
             expected="the library that sala-tune wrote beside its file",
             fix="copy both files, or tune again",
@@ -134,7 +135,7 @@ def checked_library(path: Path, tuning: Tuning) -> Path:
             expected=f"{tuning.library.sha256[:16]}...",
             fix="tune again",
         )
-    return place
+    return library
 
 
 def _unfit(path: Path, found: str) -> ArtifactError:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from runtime.artifact import GOLDEN_NAME, GOLDEN_TENSORS_NAME
+from runtime.artifact.opened import OpenFile
 from runtime.artifact.tensors import read_header
 from runtime.errors import ArtifactError
 from runtime.verify import verify_artifact
@@ -84,7 +85,7 @@ def test_token_ids_beyond_the_vocabulary_are_refused(copy: Path, token: int) -> 
     number, names = _arguments(copy, EMBED)
     golden = json.loads((copy / GOLDEN_NAME).read_bytes())
     tensor = golden["kernels"][number]["arguments"][names.index("tokens")]["tensor"]
-    place = read_header(copy / GOLDEN_TENSORS_NAME)[tensor]
+    place = read_header(OpenFile.at(copy / GOLDEN_TENSORS_NAME))[tensor]
     data = bytearray((copy / GOLDEN_TENSORS_NAME).read_bytes())
     data[place.offset : place.offset + 4] = np.int32(token).tobytes()
     (copy / GOLDEN_TENSORS_NAME).write_bytes(data)
@@ -165,7 +166,7 @@ def test_what_is_no_golden_file_is_one_error(copy: Path, text: str) -> None:
 def _set_tensor(directory: Path, name: str, values: np.ndarray) -> None:
     """Overwrite the first elements of a golden tensor."""
     path = directory / GOLDEN_TENSORS_NAME
-    place, data = read_header(path)[name], bytearray(path.read_bytes())
+    place, data = read_header(OpenFile.at(path))[name], bytearray(path.read_bytes())
     data[place.offset : place.offset + values.nbytes] = values.tobytes()
     path.write_bytes(data)
     repair(directory)
@@ -194,7 +195,7 @@ def test_a_vector_that_compares_nothing_does_not_hold(copy: Path) -> None:
     """The pools of a kernel, all of them NaN before and after: nothing says what it computes."""
     golden = json.loads((copy / GOLDEN_NAME).read_bytes())
     number, _ = _arguments(copy, APPEND)
-    header = read_header(copy / GOLDEN_TENSORS_NAME)
+    header = read_header(OpenFile.at(copy / GOLDEN_TENSORS_NAME))
     for argument in golden["kernels"][number]["arguments"]:
         if argument["source"] == "output":
             for name in (argument["initial"]["tensor"], argument["expected"]):
