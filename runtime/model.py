@@ -12,6 +12,7 @@ from runtime.artifact import Artifact
 from runtime.device import Advance, Device
 from runtime.engine import Engine, Wrap
 from runtime.errors import RequestError
+from runtime.finite import first_not_finite, not_finite, require_finite
 from runtime.generation import Generation, GenerationOptions, Progress
 from runtime.observe import Observed
 from runtime.pages import PagePool
@@ -77,11 +78,15 @@ class Model:
         `chunk` is the most new tokens of one step, if that is less than the loaded one. The length
         of the whole call decides the regime of the sparse layers, whatever the chunk.
         With `observe` the result is (logits, {kind: {layer: values}}).
+
+        NotFiniteError, an ArtifactError that names the token, where a logit is NaN or infinite; so
+        do `decode`, `generate`, `stream`, and `append` and `last_logits` of sequences.
         """
         engine = self._open()
         observer = engine.observer(tuple(observe)) if observe else None
         with engine.new_sequence() as sequence:
             values = engine.calls.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
+        require_finite(values)
         return values if observer is None else _observed(values, observer.result())
 
     def sequence(self) -> TokenSequence:
@@ -101,7 +106,9 @@ class Model:
     ) -> np.ndarray:
         """Append one token to each sequence, all in one pass over the weights.
 
-        The logits behind them, float32 [batch, vocabulary].
+        The logits behind them, float32 [batch, vocabulary]. Where those of one sequence are no
+        finite numbers, NotFiniteError names it; all have their token, and the others' logits are
+        their `last_logits`.
         """
         engine = self._open()
         if len(sequences) != len(tokens):
@@ -109,7 +116,12 @@ class Model:
                 f"there are {len(sequences)} sequences and {len(tokens)} tokens",
                 expected="one token for each sequence",
             )
-        return engine.calls.step(sequences, [[token] for token in tokens])
+        logits = engine.calls.step(sequences, [[token] for token in tokens])
+        wrong = first_not_finite(logits)
+        if wrong is not None:
+            end = len(sequences[wrong]) - 1
+            raise not_finite(logits[wrong], f"the logits behind token {end} of sequence {wrong}")
+        return logits
 
     def generate(
         self, token_ids: TokenIds | str, max_new_tokens: int = 256, **options: Any
