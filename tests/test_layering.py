@@ -19,6 +19,7 @@ LEAVES = (
     "runtime.git_lfs",
     "runtime.json_text",
     "runtime.option_types",
+    "runtime.text",
     "runtime.threads",
     "runtime.timing",
     "runtime.tokenizer",
