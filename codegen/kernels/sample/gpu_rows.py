@@ -18,7 +18,7 @@ def choose(
     PITCH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """sampled[row] = (token, whether a logit is not a number); a program for each row."""
+    """sampled[row] = (token, 1 where a logit is not a number, 2 where all are minus infinity)."""
     row = tl.program_id(0)
     if row >= tl.load(control + LIVE):
         return
@@ -41,8 +41,9 @@ def choose(
                 line, share * total, least, level, best, temperature, COLUMNS, BLOCK
             )
         token = walk(line, uniform * total, least, level, best, temperature, COLUMNS, BLOCK)
-    tl.store(sampled + row * 2, tl.where(wrong > 0, 0, token))
-    tl.store(sampled + row * 2 + 1, (wrong > 0).to(tl.int32))
+    mark = tl.where(wrong > 0, 1, tl.where(best == -float("inf"), 2, 0))
+    tl.store(sampled + row * 2, tl.where(mark > 0, 0, token))
+    tl.store(sampled + row * 2 + 1, mark)
 
 
 @triton.jit
@@ -79,8 +80,9 @@ def float_of(key):
 
 @triton.jit
 def weight_of(value, best, temperature):
-    """e^((value - best) / temperature); 0 for what is not a number."""
-    return tl.where(value == value, tl.exp((value - best) / temperature), 0.0)
+    """e^((value - best) / temperature), 1 for an infinite best; 0 for what is not a number."""
+    weight = tl.where(value == best, 1.0, tl.exp((value - best) / temperature))
+    return tl.where(value == value, weight, 0.0)
 
 
 @triton.jit
@@ -180,7 +182,7 @@ def walk(
         behind = passed + tl.cumsum(weight, 0)
         here = tl.min(tl.where(kept & (behind > goal), column, COLUMNS), 0)
         token = tl.where((token < 0) & (here < COLUMNS), here, token)
-        last = tl.maximum(last, tl.max(tl.where(kept, column, -1), 0))
+        last = tl.maximum(last, tl.max(tl.where(weight > 0, column, -1), 0))
         passed += tl.sum(weight, 0)
         equal += tl.sum(same, 0)
     return tl.where(token < 0, last, token)
