@@ -1,6 +1,8 @@
 """What callers pass, checked by kind before anything is done with it."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 
@@ -46,11 +48,41 @@ def checked_whole(name: str, value: object, least: int, expected: str) -> int:
     return int(value)  # type: ignore[call-overload]
 
 
+def checked_size(name: str, value: object) -> str | int:
+    """A size as people write it, or a number, short enough to be one; RequestError for others."""
+    short = isinstance(value, str) and len(value) <= _LONGEST
+    if not short and (not is_whole(value) or abs(int(value)) >> 64):  # type: ignore[call-overload]
+        raise refusal(name, value, "a size such as 4096, 32K or 8GiB")
+    return value  # type: ignore[return-value]
+
+
 def checked_flag(name: str, value: object) -> bool:
     """True or False; RequestError for anything else."""
     if not isinstance(value, bool | np.bool_):
         raise refusal(name, value, "True or False")
     return bool(value)
+
+
+def checked_path(name: str, value: object) -> Path:
+    """A path of a file or directory; RequestError for anything else."""
+    if not isinstance(value, str | os.PathLike):
+        raise refusal(name, value, "a path, as text or pathlib.Path")
+    path = os.fspath(value)
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise refusal(name, value, "a path, as text of at least one character without NUL")
+    return Path(path)
+
+
+def checked_text(name: str, value: object, expected: str) -> None:
+    """Refuse what is not text, unless it is None."""
+    if value is not None and not isinstance(value, str):
+        raise refusal(name, value, expected)
+
+
+def checked_call(name: str, value: object) -> None:
+    """Refuse what cannot be called, unless it is None."""
+    if value is not None and not callable(value):
+        raise refusal(name, value, "a function")
 
 
 def refusal(name: str, value: object, expected: str) -> RequestError:

@@ -1,6 +1,6 @@
 """A loaded model: logits, generation, and what it holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from runtime.artifact import Artifact
+from runtime.checks import checked_call, checked_path, checked_text, refusal
 from runtime.device import Advance, Device
 from runtime.engine import Engine, Wrap
 from runtime.errors import RequestError
-from runtime.generation import Generation, GenerationOptions, Progress
+from runtime.generation import Generation, GenerationOptions, Progress, stop_strings
 from runtime.observe import Observed
 from runtime.pages import PagePool
 from runtime.plan import MemoryPlan
@@ -79,7 +80,8 @@ class Model:
         With `observe` the result is (logits, {kind: {layer: values}}).
         """
         engine = self._open()
-        observer = engine.observer(tuple(observe)) if observe else None
+        kinds = _texts("observe", observe)
+        observer = engine.observer(kinds) if kinds else None
         with engine.new_sequence() as sequence:
             values = engine.calls.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
         return values if observer is None else _observed(values, observer.result())
@@ -94,7 +96,7 @@ class Model:
         StateFileError for a state of another model, a newer version, or a file that is damaged
         or truncated.
         """
-        return self._open().restore(Path(path))
+        return self._open().restore(checked_path("path", path))
 
     def decode(
         self, sequences: Sequence[TokenSequence], tokens: Sequence[int] | np.ndarray
@@ -104,12 +106,8 @@ class Model:
         The logits behind them, float32 [batch, vocabulary].
         """
         engine = self._open()
-        if len(sequences) != len(tokens):
-            raise RequestError(
-                f"there are {len(sequences)} sequences and {len(tokens)} tokens",
-                expected="one token for each sequence",
-            )
-        return engine.calls.step(sequences, [[token] for token in tokens])
+        sequences, ids = self._checked_batch(sequences, tokens)
+        return engine.calls.step(sequences, [[token] for token in ids])
 
     def generate(
         self, token_ids: TokenIds | str, max_new_tokens: int = 256, **options: Any
@@ -132,7 +130,7 @@ class Model:
     ) -> Iterator[str]:
         """Pieces of new text as they come, never a part of a character.
 
-        Options: temperature, top_p, top_k, repetition_penalty, seed, stop, ignore_eos.
+        Options: those of `SamplingOptions`, and stop, ignore_eos.
         """
         tokenizer, ids = self.tokenizer, self._prompt_ids(prompt)
         with self.generation(ids, generation_options(max_new_tokens, **options)) as generation:
@@ -154,9 +152,14 @@ class Model:
         `spends` it is not used afterwards, which lets a GPU work ahead of the host.
         """
         engine = self._open()
+        if not isinstance(options, GenerationOptions):
+            raise refusal("options", options, "GenerationOptions")
+        checked_call("progress", progress)
+        if sequence is not None:
+            self._require_own(sequence)
         history = [] if sequence is None else sequence.token_ids
         ids = np.zeros(0, np.int32)
-        if len(token_ids) or not history:
+        if not (history and _is_empty(token_ids)):
             ids = engine.limits.checked_tokens(token_ids, len(history))
         chosen = replace(options, eos=options.eos or self.artifact.manifest.model.eos_token_ids)
         with nullcontext(sequence) if sequence is not None else self.sequence() as source:
@@ -236,7 +239,40 @@ class Model:
         """The token ids of a prompt; RequestError for an empty text, which would be one <s>."""
         if isinstance(prompt, str) and not prompt:
             raise RequestError("the prompt is empty", expected="at least one character")
+        if prompt is None or isinstance(prompt, bytes):
+            raise refusal("prompt", prompt, "a text, or token ids")
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+
+    def _checked_batch(
+        self, sequences: object, tokens: object
+    ) -> tuple[list[TokenSequence], list[int]]:
+        """The sequences of this model with a token for each, or RequestError."""
+        if not isinstance(sequences, Iterable) or isinstance(sequences, TokenSequence):
+            raise refusal("sequences", sequences, "a list of sequences")
+        batch = list(sequences)
+        for sequence in batch:
+            self._require_own(sequence)
+        if not isinstance(tokens, Iterable):
+            raise refusal("tokens", tokens, "a list of token ids, one for each sequence")
+        ids = list(tokens)
+        if len(batch) != len(ids):
+            raise RequestError(
+                f"there are {len(batch)} sequences and {len(ids)} tokens",
+                expected="one token for each sequence",
+            )
+        return batch, ids
+
+    def _require_own(self, sequence: object) -> None:
+        """Refuse what is no sequence of this model."""
+        if not isinstance(sequence, TokenSequence):
+            raise refusal("sequence", sequence, "a sequence that Model.sequence made")
+        if sequence.engine is not self._engine:
+            raise RequestError(
+                "the sequence is of another model",
+                where="option sequence",
+                expected="a sequence that this model's sequence() or restore() made",
+                fix="save it there and restore it here, if both have the same checkpoint",
+            )
 
     def _open(self) -> Engine:
         if self._engine is None:
@@ -247,21 +283,37 @@ class Model:
 def generation_options(
     max_new_tokens: int = 256,
     *,
-    stop: Sequence[str] | str = (),
+    stop: Sequence[str] | str | None = (),
     ignore_eos: bool = False,
     **sampling: Any,
 ) -> GenerationOptions:
     """The options of `generate` and `stream` as one record; RequestError for unknown ones."""
-    try:
-        chosen = SamplingOptions(**sampling)
-    except TypeError:
-        names = ", ".join(SamplingOptions.__slots__)
+    names = SamplingOptions.names()
+    unknown = [name for name in sampling if name not in names]
+    if unknown:
         raise RequestError(
-            f"unknown options among {', '.join(sampling)}",
-            expected=f"max_new_tokens, stop, ignore_eos, {names}",
-        ) from None
-    texts = (stop,) if isinstance(stop, str) else tuple(stop)
-    return GenerationOptions(max_new_tokens, chosen, texts, (), ignore_eos)
+            f"unknown options among {', '.join(sampling)}: {', '.join(unknown)}",
+            expected=f"max_new_tokens, stop, ignore_eos, {', '.join(names)}",
+        )
+    chosen = SamplingOptions(**sampling)
+    return GenerationOptions(max_new_tokens, chosen, stop_strings(stop), (), ignore_eos)
+
+
+def _is_empty(token_ids: object) -> bool:
+    """Whether there are no new tokens, in a list or an array of none."""
+    return isinstance(token_ids, list | tuple | np.ndarray) and len(token_ids) == 0
+
+
+def _texts(name: str, texts: object) -> tuple[str, ...]:
+    """Several texts, or none for None; RequestError for one text and for what is none."""
+    if texts is None:
+        return ()
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise refusal(name, texts, "a list of texts")
+    found = tuple(texts)
+    for text in found:
+        checked_text(name, text or 0, "a list of texts")
+    return found
 
 
 def _observed(logits: np.ndarray, observed: Observed) -> tuple[np.ndarray, Observed]:

@@ -9,6 +9,7 @@ from runtime.sampling_options import SamplingOptions
 
 __all__ = ["Draw", "Sampler", "SamplingOptions", "no_choice", "not_a_number"]
 
+
 @dataclass(frozen=True, slots=True)
 class Draw:
     """How a device chooses one token: as `Sampler`, with `uniform` as the random number."""
@@ -115,7 +116,7 @@ class Sampler:
 
 def _bias_row(options: SamplingOptions, vocabulary: int) -> np.ndarray | None:
     """What is added to each logit, float64 [vocabulary]; None where nothing is."""
-    pairs = [(token, value) for token, value in options.logit_bias if value]
+    pairs = [(token, value) for token, value in dict(options.logit_bias).items() if value]
     if not pairs:
         return None
     if pairs[-1][0] >= vocabulary:

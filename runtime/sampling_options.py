@@ -1,8 +1,9 @@
 """How the next token is chosen."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from runtime.checks import as_number, checked_number, checked_whole, refusal
 from runtime.units import is_whole
@@ -12,7 +13,7 @@ _STRONGEST_PENALTY = 1000.0
 _STRONGEST_BIAS = 100.0
 _STRONGEST_COUNT_PENALTY = 2.0
 
-Bias = Mapping[int, float] | Iterable[tuple[int, float]]
+Bias = Mapping[int, float] | tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def _pairs(bias: object) -> tuple[tuple[int, float], ...]:
     if bias is None:
         return ()
     try:
-        items = dict(bias)  # type: ignore[call-overload]
+        items: dict[Any, Any] = dict(bias)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         raise refusal("logit_bias", bias, expected) from None
     for token, value in items.items():
