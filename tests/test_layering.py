@@ -15,6 +15,8 @@ LEAVES = (
     "runtime.artifact",
     "runtime.plan",
     "runtime.errors",
+    "runtime.git_lfs",
+    "runtime.json_text",
     "runtime.option_types",
     "runtime.threads",
     "runtime.timing",
