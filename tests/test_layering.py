@@ -15,6 +15,7 @@ LEAVES = (
     "runtime.artifact",
     "runtime.plan",
     "runtime.errors",
+    "runtime.files",
     "runtime.git_lfs",
     "runtime.json_text",
     "runtime.option_types",
