@@ -72,8 +72,8 @@ class Sampler:
     def choose(self, logits: np.ndarray) -> int:
         """The next token for float32 `logits` [vocabulary]; it counts as answered afterwards.
 
-        Of equal logits the lowest id wins. Raises ArtifactError where a logit is not a number, and
-        where all are minus infinity.
+        Of equal logits the lowest id wins, and one of plus infinity whatever the options. Raises
+        ArtifactError where a logit is not a number, and where all are minus infinity.
         """
         best = logits.max()
         if np.isnan(best):
@@ -82,7 +82,9 @@ class Sampler:
             raise no_choice()
         if self._changes:
             logits = self._changed(logits.astype(np.float64))
-        token = int(np.argmax(logits)) if self.options.temperature == 0 else self._draw(logits)
+        likeliest = self.options.temperature == 0 or best == np.inf
+        uniform = self.draw().uniform
+        token = int(np.argmax(logits)) if likeliest else self._draw(logits, uniform)
         self._seen[token] = True
         self._answered[token] += 1
         return token
@@ -102,7 +104,7 @@ class Sampler:
             logits = logits - options.presence_penalty * (self._answered > 0)
         return logits
 
-    def _draw(self, logits: np.ndarray) -> int:
+    def _draw(self, logits: np.ndarray, uniform: float) -> int:
         """Invert the cumulative distribution of the kept tokens at one uniform number."""
         kept = _top_k(logits, self.options.top_k)
         weights = _weights(logits[kept].astype(np.float64), self.options.temperature)
@@ -110,7 +112,7 @@ class Sampler:
         possible = (weights > 0) & (weights >= self.options.min_p)
         kept, weights = kept[possible], weights[possible]
         cumulative = np.cumsum(weights)
-        place = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
+        place = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
         return int(kept[min(place, len(kept) - 1)])
 
 
@@ -132,12 +134,9 @@ def _bias_row(options: SamplingOptions, vocabulary: int) -> np.ndarray | None:
 
 
 def _weights(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """The weight of each token beside the best, which has 1; infinite ones are all the best."""
-    best = logits.max()
-    if best == np.inf:
-        return (logits == best).astype(np.float64)
+    """The weight of each token beside the best, which has 1."""
     with np.errstate(over="ignore"):  # a tiny temperature: all but the best weigh nothing
-        return np.exp((logits - best) / temperature)
+        return np.exp((logits - logits.max()) / temperature)
 
 
 def not_a_number() -> ArtifactError:

@@ -33,7 +33,7 @@ class SamplingOptions:
     7. `min_p`: dropped is what is less probable than this share of the most probable token.
 
     The token is drawn from what is left. A logit of plus infinity takes all probability (of
-    several, each the same), one of minus infinity is never chosen. Equal options and `seed` give
+    several, the lowest id), one of minus infinity is never chosen. Equal options and `seed` give
     equal tokens on every machine that gives equal logits. Values outside their range and of
     another kind raise RequestError. `logit_bias` is given as a dictionary, and kept as pairs.
     """

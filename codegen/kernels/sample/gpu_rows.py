@@ -25,7 +25,7 @@ def choose(
     line = logits + row.to(tl.int64) * PITCH
     best, token, wrong = largest(line, COLUMNS, BLOCK)
     temperature = tl.load(sampling + row * 4).to(tl.float32, bitcast=True)
-    if temperature > 0:
+    if (temperature > 0) & (tl.abs(best) < float("inf")):
         share = tl.load(sampling + row * 4 + 1).to(tl.float32, bitcast=True).to(tl.float64)
         count = tl.load(sampling + row * 4 + 2)
         uniform = tl.load(sampling + row * 4 + 3).to(tl.float32, bitcast=True).to(tl.float64)
@@ -80,9 +80,8 @@ def float_of(key):
 
 @triton.jit
 def weight_of(value, best, temperature):
-    """e^((value - best) / temperature), 1 for an infinite best; 0 for what is not a number."""
-    weight = tl.where(value == best, 1.0, tl.exp((value - best) / temperature))
-    return tl.where(value == value, weight, 0.0)
+    """e^((value - best) / temperature); 0 for what is not a number."""
+    return tl.where(value == value, tl.exp((value - best) / temperature), 0.0)
 
 
 @triton.jit
