@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,18 @@ def checked_text(name: str, value: object, expected: str) -> None:
     """Refuse what is not text, unless it is None."""
     if value is not None and not isinstance(value, str):
         raise refusal(name, value, expected)
+
+
+def checked_texts(name: str, texts: object) -> tuple[str, ...]:
+    """Several texts, or none for None; RequestError for one text and for what is none."""
+    if texts is None:
+        return ()
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise refusal(name, texts, "a list of texts")
+    found = tuple(texts)
+    for text in found:
+        checked_text(name, text or 0, "a list of texts")
+    return found
 
 
 def checked_call(name: str, value: object) -> None:

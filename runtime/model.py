@@ -1,5 +1,6 @@
 """A loaded model: logits, generation, and what it holds."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -8,19 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from runtime.answer_options import AnswerOptions, generation_options, known_sampling
 from runtime.artifact import Artifact
-from runtime.checks import checked_call, checked_path, checked_text, refusal
+from runtime.checks import checked_call, checked_path, checked_texts, refusal
 from runtime.device import Advance, Device
 from runtime.engine import Engine, Wrap
 from runtime.errors import RequestError
 from runtime.generation import Generation, GenerationOptions, Progress, stop_strings
+from runtime.generation_config import Defaults, GenerationDefaults
 from runtime.observe import Observed
 from runtime.pages import PagePool
 from runtime.plan import MemoryPlan
 from runtime.prefix_cache import PrefixOptions
-from runtime.sampling import SamplingOptions
 from runtime.sequence import Sequence as TokenSequence
-from runtime.tokenizer import Tokenizer
+from runtime.tokenizer import TOKENIZER_FILE, Tokenizer
+
+__all__ = ["Model", "TokenIds", "generation_options"]
 
 TokenIds = Sequence[int] | np.ndarray
 
@@ -52,6 +56,7 @@ class Model:
             self._engine: Engine | None = Engine(artifact, self._memory, device, prefix)
             undo.pop_all()
         self._tokenizer: Tokenizer | None = None
+        self._answers: AnswerOptions | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -80,7 +85,7 @@ class Model:
         With `observe` the result is (logits, {kind: {layer: values}}).
         """
         engine = self._open()
-        kinds = _texts("observe", observe)
+        kinds = checked_texts("observe", observe)
         observer = engine.observer(kinds) if kinds else None
         with engine.new_sequence() as sequence:
             values = engine.calls.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
@@ -109,16 +114,43 @@ class Model:
         sequences, ids = self._checked_batch(sequences, tokens)
         return engine.calls.step(sequences, [[token] for token in ids])
 
+    def generation_options(
+        self,
+        max_new_tokens: int | None = None,
+        *,
+        stop: Sequence[str] | str | None = None,
+        ignore_eos: bool = False,
+        defaults: str = "generation-config",
+        end_tokens: str = "generation-config",
+        **sampling: Any,
+    ) -> GenerationOptions:
+        """The options of an answer, those of `SamplingOptions` among them.
+
+        What is not given is what the checkpoint's generation_config.json asks for, by the rules of
+        Hugging Face's `generate`; or, with `defaults` "none", what `SamplingOptions` and
+        `GenerationOptions` have. `end_tokens` says which tokens end the answer: those of
+        "generation-config" (else of config.json, else the tokenizer's), of the "tokenizer" alone,
+        or of "both".
+        """
+        known = known_sampling(sampling)
+        given = self._completed()
+        return given.complete(max_new_tokens, stop, ignore_eos, defaults, end_tokens, known)
+
+    @property
+    def generation_defaults(self) -> GenerationDefaults:
+        """What generation_config.json asks for, with notes on what of it is not applied."""
+        return self._completed().defaults
+
     def generate(
-        self, token_ids: TokenIds | str, max_new_tokens: int = 256, **options: Any
+        self, token_ids: TokenIds | str, max_new_tokens: int | None = None, **options: Any
     ) -> list[int]:
         """The ids of the new tokens, the one that ended the answer included.
 
-        Options are those of `stream` but `stop`.
+        Options are those of `generation_options` but `stop`.
         """
         ids = self._prompt_ids(token_ids)
-        asked = generation_options(max_new_tokens, **options)
-        if asked.stop:
+        asked = self._asked(max_new_tokens, options)
+        if stop_strings(options.get("stop")):
             raise RequestError(
                 "stop strings need text", where="stop", fix="use stream, which watches the text"
             )
@@ -126,14 +158,14 @@ class Model:
             return list(generation.tokens())
 
     def stream(
-        self, prompt: str | TokenIds, max_new_tokens: int = 256, **options: Any
+        self, prompt: str | TokenIds, max_new_tokens: int | None = None, **options: Any
     ) -> Iterator[str]:
         """Pieces of new text as they come, never a part of a character.
 
-        Options: those of `SamplingOptions`, and stop, ignore_eos.
+        Options: those of `generation_options`.
         """
         tokenizer, ids = self.tokenizer, self._prompt_ids(prompt)
-        with self.generation(ids, generation_options(max_new_tokens, **options)) as generation:
+        with self.generation(ids, self._asked(max_new_tokens, options)) as generation:
             yield from generation.text(tokenizer)
 
     @contextmanager
@@ -243,6 +275,21 @@ class Model:
             raise refusal("prompt", prompt, "a text, or token ids")
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
 
+    def _asked(self, max_new_tokens: int | None, options: dict[str, Any]) -> GenerationOptions:
+        """The completed options; notes on the checkpoint's are warnings, the first time."""
+        if self._answers is None and options.get("defaults") != Defaults.NONE:
+            for note in self.generation_defaults.notes:
+                warnings.warn(note, stacklevel=4)
+        return self.generation_options(max_new_tokens, **options)
+
+    def _completed(self) -> AnswerOptions:
+        if self._answers is None:
+            self._answers = AnswerOptions(self.artifact, self._any_tokenizer)
+        return self._answers
+
+    def _any_tokenizer(self) -> Tokenizer | None:
+        return self.tokenizer if self.artifact.has(TOKENIZER_FILE) else None
+
     def _checked_batch(
         self, sequences: object, tokens: object
     ) -> tuple[list[TokenSequence], list[int]]:
@@ -280,40 +327,9 @@ class Model:
         return self._engine
 
 
-def generation_options(
-    max_new_tokens: int = 256,
-    *,
-    stop: Sequence[str] | str | None = (),
-    ignore_eos: bool = False,
-    **sampling: Any,
-) -> GenerationOptions:
-    """The options of `generate` and `stream` as one record; RequestError for unknown ones."""
-    names = SamplingOptions.names()
-    unknown = [name for name in sampling if name not in names]
-    if unknown:
-        raise RequestError(
-            f"unknown options among {', '.join(sampling)}: {', '.join(unknown)}",
-            expected=f"max_new_tokens, stop, ignore_eos, {', '.join(names)}",
-        )
-    chosen = SamplingOptions(**sampling)
-    return GenerationOptions(max_new_tokens, chosen, stop_strings(stop), (), ignore_eos)
-
-
 def _is_empty(token_ids: object) -> bool:
     """Whether there are no new tokens, in a list or an array of none."""
     return isinstance(token_ids, list | tuple | np.ndarray) and len(token_ids) == 0
-
-
-def _texts(name: str, texts: object) -> tuple[str, ...]:
-    """Several texts, or none for None; RequestError for one text and for what is none."""
-    if texts is None:
-        return ()
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        raise refusal(name, texts, "a list of texts")
-    found = tuple(texts)
-    for text in found:
-        checked_text(name, text or 0, "a list of texts")
-    return found
 
 
 def _observed(logits: np.ndarray, observed: Observed) -> tuple[np.ndarray, Observed]:
