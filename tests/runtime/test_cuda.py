@@ -238,7 +238,7 @@ def test_the_commands_take_a_device(handmade_gpu: Path, drivers: list[EmulatedDr
     ]
     assert told[0]["text"] == told[1]["text"]
     assert [each["target"] for each in told] == ["cpu", "cuda:sm_90"]
-    assert told[1]["device"] == "Emulated GPU (sm_90), driver for CUDA 12.3"
+    assert told[1]["device"] == "Emulated GPU (sm_90), driver for CUDA 13.0"
 
 
 def test_memory_of_a_gpu_is_planned_with_and_without_one(handmade_gpu: Path):

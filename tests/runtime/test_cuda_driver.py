@@ -8,6 +8,7 @@ import runtime
 from runtime.artifact import open_artifact
 from runtime.cuda import opening
 from runtime.errors import RequestError
+from tests.support import emulated_gpu
 from tests.support.handmade_gpu import write_handmade_gpu
 from tests.support.stub_driver import build_stub, run_with_stub
 
@@ -61,6 +62,11 @@ print(json.dumps({
     "cpu target": refusal("", target="cpu"),
     "ada": refusal("major=8,minor=9", artifact=sys.argv[2]),
     "turing": refusal("major=7,minor=5", artifact=sys.argv[2]),
+    "thor": refusal("major=11,minor=0"),
+    "ultra": refusal("major=10,minor=3"),
+    "spark": refusal("major=12,minor=1"),
+    "own spark": refusal("major=12,minor=1", artifact=sys.argv[3]),
+    "old assembler": refusal("", artifact=sys.argv[4]),
 }))
 """
 
@@ -106,20 +112,30 @@ def test_what_is_held_is_what_is_planned(stub: Path, handmade_gpu: Path):
 
 def test_every_misfit_is_one_clear_error(stub: Path, handmade_gpu: Path, tmp_path: Path):
     ampere = write_handmade_gpu(tmp_path / "ampere.sala", 80)
-    found = run_with_stub(stub, REFUSALS, str(handmade_gpu), str(ampere)).result
+    geforce = write_handmade_gpu(tmp_path / "geforce.sala", 120)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emulated_gpu, "RELEASE", "13.2")
+        older = write_handmade_gpu(tmp_path / "older.sala")
+    paths = map(str, (handmade_gpu, ampere, geforce, older))
+    found = run_with_stub(stub, REFUSALS, *paths).result
     assert found["ada"] == found["fits"], "code for sm_80 runs on sm_89"
+    assert found["own spark"] == found["fits"], "code for sm_120 runs on sm_121"
     told = {
         "no device": ("RequestError", "no GPU that it can use: CUDA_ERROR_NO_DEVICE"),
         "hidden": ("RequestError", "there is no GPU number 0"),
         "number": ("RequestError", "there is no GPU number 1"),
-        "old driver": ("ArtifactError", "needs a driver for CUDA 12.0, this one is for CUDA 11.8"),
+        "old driver": ("ArtifactError", "needs a driver for CUDA 13.0, this one is for CUDA 11.8"),
         "other gpu": ("ArtifactError", "code for sm_90, the GPU is Stub GPU 0 (sm_120)"),
         "unlike code": ("ArtifactError", "does not take the code of tiny_hidden: CUDA_ERROR_NO_BI"),
         "little memory": ("MemoryBudgetError", "would fit"),
         "memory taken": ("MemoryBudgetError", "Stub GPU 0 refuses"),
         "fits": ("DriverError", "the GPU failed: CUDA_ERROR_ILLEGAL_ADDRESS"),
         "cpu target": ("RequestError", "the target cpu does not run on the device cuda"),
-        "turing": ("ArtifactError", "a GPU of sm_80 or newer"),
+        "turing": ("ArtifactError", "a GPU that runs code for one of sm_80, sm_86, sm_89, sm_90"),
+        "thor": ("ArtifactError", "nothing is compiled for this one"),
+        "ultra": ("ArtifactError", "compile again with --target cuda:sm_100"),
+        "spark": ("ArtifactError", "compile again with --target cuda:sm_120"),
+        "old assembler": ("ArtifactError", "assembled by CUDA 13.2, whose code may overwrite"),
     }
     for case, wanted in told.items():
         name, message, *_ = found[case]

@@ -20,11 +20,13 @@ from runtime.cuda.driver import GpuProperties
 from runtime.errors import MemoryBudgetError
 from tests.support.interpreted import run_code
 
-RELEASE = "12.3"
+RELEASE = "13.99"
 """The release of the assembler that there is not."""
 TOTAL_BYTES = 1 << 30
 SHARED_BYTES = 1024
 """What every kernel says to take."""
+
+WARNING = "C7515: what an assembler might say"
 
 HOPPER = GpuProperties("Emulated GPU", (9, 0), 227 << 10, TOTAL_BYTES)
 
@@ -35,7 +37,8 @@ def name_source(source: Source, target: CudaTarget, where: str) -> Cubin:
     """Stands for `compile_source`: code that only an emulated GPU runs."""
     code = b"\x7fELF emulated %d" % len(_codes)
     _codes[code] = source
-    return Cubin(code, source.function.__name__, 32, SHARED_BYTES, 16, 0)
+    name = source.function.__name__
+    return Cubin(code, name, 32, SHARED_BYTES, 16, 0, warnings=(WARNING,))
 
 
 @contextmanager
@@ -78,7 +81,7 @@ class EmulatedDriver:
     `log` has the name of every call that moves or computes. `fail` may raise before a launch.
     """
 
-    version: int = 12030
+    version: int = 13000
     properties: GpuProperties = HOPPER
     fail: Callable[[Work], None] | None = None
     log: list[str] = field(default_factory=list)

@@ -14,9 +14,10 @@ from codegen.gpu_library import build_library
 from codegen.kernels.triton.kernel import GpuKernel
 from codegen.targets.cuda import CudaTarget
 from runtime.artifact import LaunchInfo
+from runtime.artifact.architectures import name_of
 from runtime.cuda.binding import BoundKernel
 from runtime.cuda.driver import Driver
-from runtime.cuda.library import STATIC_SHARED_BYTES, architecture
+from runtime.cuda.library import STATIC_SHARED_BYTES
 from runtime.cuda.memory import Buffer
 from tests.support.interpreted import poison
 
@@ -100,7 +101,7 @@ def _launch(
     held: Mapping[str, int],
     sizes: Mapping[str, int],
 ) -> None:
-    target = CudaTarget.parse(f"cuda:{architecture(driver().properties.capability)}")
+    target = CudaTarget.parse(f"cuda:{name_of(driver().properties.capability)}")
     built = build_library({kernel.symbol: kernel}, target, "kernels.cubins", lambda _: None)
     info = built.table.kernels[kernel.symbol]
     names = [parameter.name for parameter in kernel.parameters]
