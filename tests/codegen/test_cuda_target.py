@@ -51,6 +51,16 @@ def test_unknown_architectures_are_refused(text: str):
     assert "sm_90" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("sm_121", "sm_120"), ("sm_103", "sm_100"), ("sm_90a", "sm_90"), ("sm_88", "sm_90")],
+)
+def test_owners_of_other_gpus_are_told_whose_code_they_run(text: str, code: str):
+    with pytest.raises(CompileError) as caught:
+        CudaTarget.parse(f"cuda:{text}")
+    assert f"--target cuda:{code}" in str(caught.value)
+
+
 @pytest.mark.parametrize("architecture", sorted(SHARED_BYTES))
 def test_every_architecture_gets_its_code(architecture: int):
     library = _build(toy_kernel(), architecture=architecture)
