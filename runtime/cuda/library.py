@@ -103,12 +103,13 @@ class KernelLibrary:
         return found
 
     def function(self, launch: LaunchInfo) -> int:
-        """The code of a launch, with leave to take its shared memory."""
+        """The code of a launch, on the GPU and with leave to take its shared memory."""
         key = (launch.offset, launch.entry, launch.shared_bytes)
         if key not in self._functions:
             function = self._driver.function(self._module(launch), launch.entry)
             if launch.shared_bytes > STATIC_SHARED_BYTES:
                 self._allow(function, launch)
+            self._driver.load_function(function)
             self._functions[key] = function
         return self._functions[key]
 

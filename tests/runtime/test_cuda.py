@@ -1,6 +1,7 @@
 """The runtime on an emulated GPU: the same program, plan and state code as on the CPU."""
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,59 @@ def test_an_interrupted_call_returns_to_its_snapshot(model: Model, drivers: list
         drivers[0].fail = None
         np.testing.assert_array_equal(sequence.last_logits, expected_logits(IDS)[-1])
         assert len(sequence) == len(IDS)
+
+
+CAPTURE = [
+    (call, behind, usual)
+    for call in ("begin_capture", "launch", "end_capture")
+    for behind in (False, True)
+    for usual in (False, True)
+    if usual or not behind or call != "end_capture"  # the driver gave a graph that nobody has yet
+]
+
+
+@pytest.mark.parametrize(("call", "behind", "usual"), CAPTURE)
+def test_a_capture_may_be_interrupted_anywhere(
+    model: Model,
+    drivers: list[EmulatedDriver],
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    behind: bool,
+    usual: bool,
+):
+    """By Ctrl-C, which waits for the end of a capture, or by a handler of the user's that raises.
+
+    It comes before or behind each call of the driver while the first decode step is captured.
+    """
+    driver, come = drivers[0], iter([True])
+    original = getattr(driver, call)
+
+    def interrupted(*arguments: object) -> object:
+        due = call != "launch" or driver.captured is not None
+        if due and not behind and next(come, False):
+            signal.raise_signal(signal.SIGINT)
+        result = original(*arguments)
+        if due and behind and next(come, False):
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    def handler(*_: object) -> None:
+        raise TimeoutError("as asked")
+
+    with model.sequence() as one:
+        one.append(IDS)
+        one.snapshot()
+        monkeypatch.setattr(driver, call, interrupted)
+        before = signal.getsignal(signal.SIGINT)
+        if not usual:
+            signal.signal(signal.SIGINT, handler)
+        try:
+            with pytest.raises(KeyboardInterrupt if usual else TimeoutError):
+                one.append([3])
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert driver.captured is None
+        np.testing.assert_array_equal(one.append([3]), expected_logits([*IDS, 3])[-1])
 
 
 def test_shared_memory_beyond_a_block_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -71,6 +71,46 @@ print(json.dumps({
 """
 
 
+TWO = """
+import ctypes, json, sys, threading
+import runtime
+
+other = ctypes.CDLL("libcuda.so.1")  # a library that uses a third GPU in the same thread
+found = []
+
+def current():
+    context = ctypes.c_void_p()
+    other.cuCtxGetCurrent(ctypes.byref(context))
+    return context.value
+
+def work(models, before):
+    other.cuCtxSetCurrent(ctypes.c_void_p(before))
+    sequences = [model.sequence() for model in models]
+    for turn in range(3):
+        for model, sequence in zip(models, sequences):
+            sequence.append([1, 2, 3])
+            other.cuCtxSetCurrent(ctypes.c_void_p((before or 0) + turn))
+            sequence.append([4])
+            found.append((current() or 0) - (before or 0) - turn)
+    for model in models:
+        model.generate([1, 2], 2, ignore_eos=True)
+    models[0].close()
+    sequences[1].append([1])
+    models[1].close()
+
+def load():
+    return [runtime.load(sys.argv[1], device=f"cuda:{n}", context=48, batch=2) for n in (0, 1)]
+
+for before in (None, 1, 2):
+    work(load(), before)
+models = load()
+thread = threading.Thread(target=work, args=(models, 2))
+thread.start()
+thread.join()
+print(json.dumps(found))
+"""
+
+
 @pytest.fixture(scope="module")
 def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_stub(tmp_path_factory.mktemp("stub"))
@@ -108,6 +148,23 @@ def test_what_is_held_is_what_is_planned(stub: Path, handmade_gpu: Path):
     assert run.log.count("unload") == 3, "every kernel's code"
     assert run.log[-1] == "release"
     assert run.result["info"]["device"] == "Stub GPU 0 (sm_90), driver for CUDA 13.0"
+
+
+def test_two_gpus_and_another_library_share_a_thread(stub: Path, handmade_gpu: Path):
+    """What belongs to one GPU is refused in the context of another, as a driver does."""
+    run = run_with_stub(stub, TWO, str(handmade_gpu), count=3)
+    assert run.result == [0] * 6 * 4, "the other library finds its own context"
+    taken = [line.split()[1] for line in run.log if line.startswith("allocate")]
+    assert taken == ["0", "0", "1", "1"] * 4
+    assert run.log.count("release") == 2 * 4
+
+
+def test_a_driver_that_loads_no_function_when_asked(handmade_gpu: Path, tmp_path: Path):
+    """Before CUDA 12.4; what a captured stream launches has to be loaded all the same."""
+    older = build_stub(tmp_path, "OLD")
+    run = run_with_stub(older, RUN, str(handmade_gpu))
+    assert run.log.count("graph") == 5
+    assert run.result["found"] == [7, 9]
 
 
 def test_every_misfit_is_one_clear_error(stub: Path, handmade_gpu: Path, tmp_path: Path):

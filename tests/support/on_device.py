@@ -116,7 +116,7 @@ def _launch(
             launch.info.shared_bytes,
             launch.arguments,
         )
-        driver().launch(prepared, _stream())
+        driver().launch([prepared], _stream())
     driver().synchronize(_stream())
 
 
