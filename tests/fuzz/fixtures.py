@@ -89,7 +89,7 @@ def write_tuning(model: Path, path: Path) -> None:
             complete=True,
         )
     library = library_beside(path)
-    shutil.copy(artifact.library("cpu"), library)
+    shutil.copy(artifact.library("cpu").path, library)
     data = library.read_bytes()
     tuning = Tuning(
         artifact=artifact.manifest.digest,

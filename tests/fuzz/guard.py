@@ -15,7 +15,7 @@ from unittest.mock import patch
 import numpy as np
 
 import runtime.cpu.device
-import runtime.verify
+import runtime.golden_values
 from runtime.artifact import ValueKind
 from runtime.artifact.base import ALIGNMENT, align
 from runtime.cpu.memory import CpuMemory
@@ -132,7 +132,7 @@ def guarded(*, low: bool = False, poison_byte: int = 0xFF) -> Iterator[list[Guar
         stack.enter_context(patch.object(runtime.cpu.device, "CpuMemory", GuardedMemory))
         stack.enter_context(patch.object(GuardedMemory, "low", low))
         stack.enter_context(patch.object(GuardedMemory, "poison_byte", poison_byte))
-        stack.enter_context(patch.object(runtime.verify, "_empty", empty))
+        stack.enter_context(patch.object(runtime.golden_values, "_empty", empty))
         yield made
         for memory in made:
             memory.check()

@@ -25,9 +25,10 @@ class StoredTarget(Target):
     def prepare(self) -> None:
         """Read both files."""
         from runtime.artifact import MappedTensors
+        from runtime.artifact.opened import OpenFile
         from tests.fuzz.steps import load_and_step
 
-        self._step, self._mapped = load_and_step, MappedTensors
+        self._step, self._mapped, self._opened = load_and_step, MappedTensors, OpenFile.at
         files = read_files(self.fixtures / fixtures.MODEL, WEIGHTS, GOLDEN, MANIFEST)
         self._manifest = json.loads(files.pop(MANIFEST))
         self._files = files
@@ -76,7 +77,7 @@ class StoredTarget(Target):
     def check(self, case: Case) -> None:
         """Load and run, and read what was damaged."""
         path, name = self._folder.path, case.options["file"]
-        tensors = self._mapped(path / name)
+        tensors = self._mapped(self._opened(path / name))
         for tensor in tensors.stored:
             tensors.array(tensor).tobytes()
         self._step(path, low=case.options["low"], context=256)
