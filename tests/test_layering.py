@@ -14,6 +14,7 @@ PACKAGES = ("sala_ir", "passes", "codegen", "runtime")
 LEAVES = (
     "runtime.artifact",
     "runtime.plan",
+    "runtime.process",
     "runtime.errors",
     "runtime.files",
     "runtime.option_types",
