@@ -5,7 +5,7 @@ same processor, made by the same versions. A runtime takes its library, which li
 the very artifact that was tuned.
 """
 
-import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from runtime.artifact.base import Frozen
 from runtime.artifact.manifest import FileInfo, KernelConstant
+from runtime.artifact.opened import OpenFile
 from runtime.artifact.program import Value
 from runtime.errors import ArtifactError
 from runtime.files import FileRule
@@ -118,8 +119,8 @@ def library_beside(path: Path) -> Path:
     return path.with_suffix(LIBRARY_SUFFIX)
 
 
-def checked_library(path: Path, tuning: Tuning) -> Path:
-    """The library beside a tuning file, its hash checked; ArtifactError."""
+def checked_library(path: Path, tuning: Tuning) -> OpenFile:
+    """The library beside a tuning file, open since its hash was checked; ArtifactError."""
     place = library_beside(path)
     if tuning.library is None:
         raise ArtifactError(
@@ -128,7 +129,8 @@ def checked_library(path: Path, tuning: Tuning) -> Path:
             fix="run sala-tune again with the same file, it goes on where it stopped",
         )
     with _LIBRARY.open(place) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        library = OpenFile(place, os.dup(file.fileno()))
+    digest = library.sha256()
     if digest != tuning.library.sha256:
         raise ArtifactError(
             f"the library of the tuning is damaged: its SHA-256 is {digest[:16]}...",
@@ -136,7 +138,7 @@ def checked_library(path: Path, tuning: Tuning) -> Path:
             expected=f"{tuning.library.sha256[:16]}...",
             fix="tune again",
         )
-    return place
+    return library
 
 
 def _unfit(path: Path, found: str) -> ArtifactError:

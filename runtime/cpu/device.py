@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import tvm_ffi
 
 from runtime.artifact import Artifact
+from runtime.artifact.opened import OpenFile
 from runtime.artifact.processor import TILES, permit_tiles
 from runtime.cpu.kernel_runtime import KernelRuntime
 from runtime.cpu.memory import CpuMemory, available_memory
@@ -21,21 +21,21 @@ Kernel = Callable[..., Any]
 
 
 _kernel_runtime = KernelRuntime()
-_spellings: dict[Path, list[tuple[int, int]]] = {}
+_spellings: dict[str, list[tuple[int, int]]] = {}
 
 
-def _spelling(path: Path) -> str:
-    """A spelling of `path` that no other file was opened by.
+def _spelling(file: OpenFile) -> str:
+    """A path of the open file that no other file was opened by.
 
-    The dynamic linker takes an equal spelling for the library that it has, although another file
-    may stand there by now: an artifact that was compiled again.
+    The dynamic linker takes an equal spelling for the library that it has, although the descriptor
+    may be that of another file by now.
     """
-    found = path.stat()
-    files = _spellings.setdefault(path, [])
-    if (found.st_dev, found.st_ino) not in files:
-        files.append((found.st_dev, found.st_ino))
-    detour = "/." * files.index((found.st_dev, found.st_ino))
-    return f"{path.parent}{detour}/{path.name}"
+    folder, _, name = file.link.rpartition("/")
+    files = _spellings.setdefault(file.link, [])
+    if file.identity not in files:
+        files.append(file.identity)
+    detour = "/." * files.index(file.identity)
+    return f"{folder}{detour}/{name}"
 
 
 class CpuDevice:
@@ -65,15 +65,17 @@ class CpuDevice:
         info = artifact.target(self.target)
         _check_ffi(artifact)
         if info.runtime is not None:
-            _kernel_runtime.load(artifact, info.runtime)
+            _kernel_runtime.load(artifact, info.runtime, _spelling)
         if TILES in info.instructions:
             permit_tiles()
-        path = artifact.library(self.target).resolve()
+        library = artifact.library(self.target)
+        self._where = str(library.path)
         try:
-            self._module = tvm_ffi.load_module(_spelling(path))
+            self._module = _load_module(_spelling(library))
         except Exception as error:  # the loader raises what the library's format raises
-            raise ArtifactError(f"the library cannot be opened: {error}", where=str(path)) from None
-        self._where = str(path)
+            raise ArtifactError(
+                f"the library cannot be opened: {error}", where=self._where
+            ) from None
 
     def memory(self, plan: MemoryPlan, *, poison: bool, advance: Advance | None) -> CpuMemory:
         """One mapping for the plan; weights are mapped files, which nothing brings."""
@@ -106,6 +108,13 @@ class CpuDevice:
     def has(self, symbol: str) -> bool:
         """Whether the open library has a kernel of this name."""
         return bool(self._module.implements_function(symbol))
+
+
+def _load_module(path: str) -> Any:
+    """The module in a library; by the function that is for libraries, since the path has no end."""
+    module = tvm_ffi.get_global_func("ffi.Module.load_from_file.so")(path, "so")
+    tvm_ffi.get_global_func("ffi.ModuleGlobalsAdd")(module)  # the process keeps it
+    return module
 
 
 def _check_ffi(artifact: Artifact) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import threading
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import tvm_ffi
 
 from runtime.artifact import Artifact
+from runtime.artifact.opened import OpenFile
 from runtime.errors import ArtifactError, RequestError
 from runtime.threads import available_cpus
 
@@ -41,8 +43,11 @@ class KernelRuntime:
         self._orphaned = False
         os.register_at_fork(after_in_child=self._forked)
 
-    def load(self, artifact: Artifact, path: str) -> None:
-        """Load the library `path` of the artifact, unless one is there: two register twice."""
+    def load(self, artifact: Artifact, path: str, spelling: Callable[[OpenFile], str]) -> None:
+        """Load the library `path` of the artifact, unless one is there: two register twice.
+
+        `spelling` names an open file to the dynamic linker.
+        """
         for name, value in _DEFAULTS.items():
             os.environ.setdefault(name, value)
         info = artifact.manifest.files[path]
@@ -60,7 +65,7 @@ class KernelRuntime:
             sys.meta_path.insert(0, _TooLate(artifact.directory))
             place = None
         try:
-            ctypes.CDLL(str(place or artifact.path(path).resolve()), ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(str(place or spelling(artifact.file(path))), ctypes.RTLD_GLOBAL)
         except OSError as error:
             raise ArtifactError(
                 f"the kernel runtime cannot be loaded: {error}", where=path
