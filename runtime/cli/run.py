@@ -9,6 +9,7 @@ import click
 
 from runtime.errors import RequestError, reported_as
 from runtime.option_types import BYTES, THREADS, TOKENS
+from runtime.process import run_command
 
 if TYPE_CHECKING:
     from runtime.generation import GenerationOptions
@@ -108,7 +109,7 @@ def command(**options: Any) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    command(prog_name="sala-run")
+    run_command(command, "sala-run")
 
 
 def _run(options: dict[str, Any]) -> None:
