@@ -16,6 +16,7 @@ from codegen.targets.cpu import CpuTarget, compile_library
 from codegen.tuning.measurer import Build, Measurer
 from codegen.tuning.search import Clock, Found, Search, Tell
 from runtime.artifact import Artifact, KernelInfo, Value, canonical_json
+from runtime.artifact.contract import workspaces_digest
 from runtime.artifact.manifest import FileInfo
 from runtime.artifact.replace import write_whole
 from runtime.artifact.tuning import (
@@ -24,6 +25,7 @@ from runtime.artifact.tuning import (
     Tuning,
     library_beside,
     read_tuning,
+    tuned_workspaces,
 )
 from runtime.errors import ArtifactError, CompileError, RequestError
 
@@ -139,7 +141,10 @@ class Tuner:
             for kernel in own
         }
         library = library_beside(self._job.output)
-        compile_library(functions, self._target, library)
+        contract = self._job.artifact.contract(self._job.target)
+        digest = workspaces_digest(tuned_workspaces(self.tuning))
+        contract = contract.model_copy(update={"workspaces": digest})
+        compile_library(functions, self._target, library, contract)
         data = library.read_bytes()
         info = FileInfo(size=len(data), sha256=hashlib.sha256(data).hexdigest())
         self.tuning = self.tuning.model_copy(update={"library": info})
