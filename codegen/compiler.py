@@ -158,7 +158,7 @@ def _summary(
             for r in lowered[0].records
         ],
         "kernels": {entry.name: _kernels(entry) for entry in lowered},
-        "notes": [],
+        "notes": list(source.notes),
     }
 
 

