@@ -20,6 +20,7 @@ from codegen.quantization.report import quantization_note
 from codegen.sampling import sampling_choice
 from codegen.targets import Target
 from codegen.targets.cpu import find_linker
+from codegen.texts import tokenizer_notes
 from codegen.weight_report import weights_document
 from runtime.artifact import Manifest
 from runtime.artifact.seeded import WARNING
@@ -59,6 +60,8 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
         )
         text = print_module(lowered[0].module)
         summary = _summary(options, source, lowered)
+        if options.checkpoint is not None:
+            summary["notes"] += tokenizer_notes(options.checkpoint, source.config.vocab_size)
         if options.stop_after is None:
             plan = assemble(source, lowered)
             summary["weights"] = weights_document(plan)

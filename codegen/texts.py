@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import ArtifactError, CheckpointError, ConfigError
+from runtime.files import stands
+from runtime.text.files import MODEL_FILE, TOKENIZER_FILE
 from runtime.tokenizer import Tokenizer
 from sala_ir.frontends import read_config
 
@@ -24,6 +26,24 @@ def check_tokenizer(directory: Path) -> None:
             fix="download the file again, or remove tokenizer.json: an artifact without it takes "
             "and gives token ids",
         ) from None
+
+
+def tokenizer_notes(directory: Path, rows: int) -> list[str]:
+    """What users will wonder about: a tokenizer that is missing, or has more than `rows` tokens."""
+    if not Tokenizer.exists(directory):
+        if not stands(directory / MODEL_FILE):
+            return []
+        return [
+            f"{MODEL_FILE} is not read, and there is no {TOKENIZER_FILE}: the artifact takes and "
+            "gives token ids; to have texts, load the tokenizer with transformers and save it"
+        ]
+    largest = Tokenizer.from_files(directory).largest_id
+    if largest < rows:
+        return []
+    return [
+        f"the tokenizer has ids up to {largest}, the model rows for {rows} tokens: a text with one "
+        f"of the tokens from {rows} on is refused when it runs"
+    ]
 
 
 def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from runtime.plan import MemoryPlan
 from runtime.prefix_cache import PrefixOptions
 from runtime.sampling import SamplingOptions
 from runtime.sequence import Sequence as TokenSequence
+from runtime.text.files import TokenizerFiles
 from runtime.tokenizer import Tokenizer
 
 TokenIds = Sequence[int] | np.ndarray
@@ -56,7 +57,8 @@ class Model:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the artifact; RequestError where it has none."""
         if self._tokenizer is None:
-            self._tokenizer = Tokenizer.from_files(self.artifact.directory)
+            files = TokenizerFiles.of_artifact(self.artifact)
+            self._tokenizer = Tokenizer.of(files, self.artifact.directory.name)
         return self._tokenizer
 
     @property

@@ -79,6 +79,17 @@ def conversation_ids(artifact: Path, tokenizer: Tokenizer, messages: list[Messag
     return tokenizer.encode(text, special=False)
 
 
+def prompt_notes(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[str]:
+    """What a user may wonder about in a prompt of these ids."""
+    twice = tokenizer.begins_twice(token_ids)
+    if twice is None:
+        return []
+    return [
+        f"the prompt begins with {twice} twice: the tokenizer puts one before every text; leave it "
+        "out of the text if the model was trained with one"
+    ]
+
+
 def parse_ids(text: str) -> list[int]:
     """Token ids separated by commas or spaces."""
     words = [word for word in re.split(r"[\s,]+", text) if word]

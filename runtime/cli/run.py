@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--prompt", metavar="TEXT", help="Continue TEXT.")
 @click.option(
     "--prompt-file",
-    type=click.File("r", encoding="utf-8"),
+    type=click.File("rb"),
     metavar="FILE",
     help="Continue the text of FILE, - for standard input.",
 )
@@ -151,13 +151,13 @@ def _generation_options(options: dict[str, Any]) -> "GenerationOptions":
     )
 
 
-def _text(prompt: str | None, file: IO[str] | None) -> str | None:
+def _text(prompt: str | None, file: IO[bytes] | None) -> str | None:
     """The text given directly or in a file."""
     if prompt is not None and file is not None:
         raise RequestError("--prompt and --prompt-file exclude each other", fix="give only one")
     if file is None:
         return prompt
-    try:
-        return file.read()
-    except UnicodeDecodeError as error:
-        raise RequestError(f"the prompt is not UTF-8: {error}", where=file.name) from None
+    from runtime.text.unicode_text import decode_text
+
+    text = decode_text(file.read(), "the prompt", file.name)
+    return text.replace("\r\n", "\n").replace("\r", "\n")

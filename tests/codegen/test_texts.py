@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 
 import runtime
-from codegen.texts import GENERATION_FILE, check_tokenizer, end_tokens
+from codegen.compiler import compile_model
+from codegen.options import CompileOptions
+from codegen.progress import Silent
+from codegen.texts import GENERATION_FILE, check_tokenizer, end_tokens, tokenizer_notes
 from runtime.artifact import open_artifact
 from runtime.errors import CheckpointError, ConfigError
+from tests.codegen.conftest import SMALL
+from tests.support.checkpoints import write_checkpoint
 from tests.support.tokenizers import byte_level
 
 CONFIGURED = (2, 3)
@@ -79,3 +84,30 @@ def test_a_damaged_tokenizer_is_refused_with_what_to_do(tmp_path: Path, name: st
     assert error.where == str(tmp_path / name)
     assert error.expected is not None
     assert "remove" in str(error.fix)
+
+
+def test_users_are_told_of_a_tokenizer_that_is_not_read(tmp_path: Path):
+    assert tokenizer_notes(tmp_path, 10) == []
+    (tmp_path / "tokenizer.model").write_bytes(b"sentencepiece")
+    (note,) = tokenizer_notes(tmp_path, 10)
+    assert note.startswith("tokenizer.model is not read, and there is no tokenizer.json")
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    assert tokenizer_notes(tmp_path, 258) == []
+
+
+def test_users_are_told_of_tokens_without_rows(tmp_path: Path):
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    (note,) = tokenizer_notes(tmp_path, 257)
+    assert note.startswith("the tokenizer has ids up to 257, the model rows for 257 tokens")
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|end|>"}')
+    (note,) = tokenizer_notes(tmp_path, 258)
+    assert note.startswith("the tokenizer has ids up to 258, the model rows for 258 tokens")
+    assert tokenizer_notes(tmp_path, 259) == []
+
+
+def test_the_notes_reach_the_summary(tmp_path: Path):
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", SMALL)
+    (checkpoint / "tokenizer.model").write_bytes(b"sentencepiece")
+    options = CompileOptions(checkpoint=checkpoint, output=None, context=64, dry_run=True)
+    notes = compile_model(options, Silent()).summary["notes"]
+    assert any(note.startswith("tokenizer.model is not read") for note in notes)
