@@ -20,11 +20,10 @@ from codegen.quantization.report import quantization_note
 from codegen.sampling import sampling_choice
 from codegen.targets import Target
 from codegen.targets.cpu import find_linker
-from codegen.texts import tokenizer_notes
 from codegen.weight_report import weights_document
 from runtime.artifact import Manifest
 from runtime.artifact.seeded import WARNING
-from runtime.artifact.writer import ArtifactWriter, write_artifact
+from runtime.artifact.writer import ArtifactWriter, check_output, write_artifact
 from runtime.plan import (
     USUAL_BUDGETS,
     Sizes,
@@ -55,13 +54,13 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
         find_linker()
     with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
+        if options.output is not None and options.writes:
+            check_output(options.output)
         lowered = tuple(
             _lowered(source, name, target, options, progress) for name, target in targets.items()
         )
         text = print_module(lowered[0].module)
         summary = _summary(options, source, lowered)
-        if options.checkpoint is not None:
-            summary["notes"] += tokenizer_notes(options.checkpoint, source.config.vocab_size)
         if options.stop_after is None:
             plan = assemble(source, lowered)
             summary["weights"] = weights_document(plan)
@@ -159,7 +158,7 @@ def _summary(
             for r in lowered[0].records
         ],
         "kernels": {entry.name: _kernels(entry) for entry in lowered},
-        "notes": [],
+        "notes": list(source.notes),
     }
 
 

@@ -4,20 +4,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import ArtifactError, CheckpointError, ConfigError
-from runtime.files import stands
-from runtime.text.files import MODEL_FILE, TOKENIZER_FILE
+from runtime.files import FileRule, stands
+from runtime.generation_config import (
+    GENERATION_BYTES,
+    GENERATION_FILE,
+    parse_generation_config,
+)
+from runtime.json_text import quoted
+from runtime.text.classes import reads_as_it_stands
+from runtime.text.files import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from runtime.tokenizer import Tokenizer
-from sala_ir.frontends import read_config
 
-GENERATION_FILE = "generation_config.json"
+_ONLY_A_MODEL = (
+    f"{MODEL_FILE} is not read, and there is no {TOKENIZER_FILE}: the artifact takes and gives "
+    "token ids; to have texts, load the tokenizer with transformers and save it"
+)
 
 
-def check_tokenizer(directory: Path) -> None:
-    """Load the tokenizer of a checkpoint, if it has one; CheckpointError where it is damaged."""
+def check_tokenizer(directory: Path, rows: int, class_name: object = None) -> list[str]:
+    """Load the tokenizer of a checkpoint, if it has one; notes on what its users will wonder about.
+
+    `rows` are the tokens that the model has, `class_name` the tokenizer class that config.json
+    names. CheckpointError where the tokenizer is damaged.
+    """
     if not Tokenizer.exists(directory):
-        return
+        return [_ONLY_A_MODEL] if stands(directory / MODEL_FILE) else []
     try:
-        Tokenizer.from_files(directory)
+        tokenizer = Tokenizer.from_files(directory)
     except ArtifactError as error:
         raise CheckpointError(
             error.found,
@@ -26,18 +39,8 @@ def check_tokenizer(directory: Path) -> None:
             fix="download the file again, or remove tokenizer.json: an artifact without it takes "
             "and gives token ids",
         ) from None
-
-
-def tokenizer_notes(directory: Path, rows: int) -> list[str]:
-    """What users will wonder about: a tokenizer that is missing, or has more than `rows` tokens."""
-    if not Tokenizer.exists(directory):
-        if not stands(directory / MODEL_FILE):
-            return []
-        return [
-            f"{MODEL_FILE} is not read, and there is no {TOKENIZER_FILE}: the artifact takes and "
-            "gives token ids; to have texts, load the tokenizer with transformers and save it"
-        ]
-    largest = Tokenizer.from_files(directory).largest_id
+    _check_class(directory, tokenizer, class_name)
+    largest = tokenizer.largest_id
     if largest < rows:
         return []
     return [
@@ -46,22 +49,30 @@ def tokenizer_notes(directory: Path, rows: int) -> list[str]:
     ]
 
 
+def _check_class(directory: Path, tokenizer: Tokenizer, class_name: object) -> None:
+    """Refuse a class that only config.json names, and that reads tokenizer.json otherwise."""
+    if class_name is None or tokenizer.config.get("tokenizer_class") is not None:
+        return
+    if reads_as_it_stands(class_name):
+        return
+    raise CheckpointError(
+        f"only config.json names the tokenizer class {quoted(class_name)}, and an artifact has no "
+        "config.json",
+        where=str(directory / CONFIG_FILE),
+        expected="tokenizer_class",
+        fix=f"copy tokenizer_class from config.json to {CONFIG_FILE}",
+    )
+
+
 def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:
     """The tokens that end an answer: those of generation_config.json, where it names some.
 
-    It overrules `default`, those of config.json, as in Hugging Face's `generate`. ConfigError for
-    anything but token ids.
+    It overrules `default`, those of config.json, as in Hugging Face's `generate`. ConfigError
+    where a field of it has no meaning.
     """
     path = directory / GENERATION_FILE
-    found = read_config(path).get("eos_token_id") if path.is_file() else None
-    if found is None:
+    if not stands(path):
         return tuple(default)
-    ids = found if isinstance(found, list) else [found]
-    if not all(type(token) is int and token >= 0 for token in ids):
-        raise ConfigError(
-            f"eos_token_id is {found!r}",
-            where=f"{path}: eos_token_id",
-            expected="a token id, or a list of token ids",
-            fix="correct the field, or remove it: then that of config.json holds",
-        )
-    return tuple(ids)
+    rule = FileRule(what=GENERATION_FILE, limit=GENERATION_BYTES, error=ConfigError)
+    found = parse_generation_config(rule.read(path), str(path)).eos
+    return tuple(default) if found is None else found

@@ -49,6 +49,14 @@ class TokenizerClass:
     bare: bool = False
 
 
+def reads_as_it_stands(class_name: object) -> bool:
+    """Whether tokenizer.json holds as it stands for a class of this name."""
+    if not isinstance(class_name, str):
+        return False
+    name = class_name.removesuffix("Fast").removesuffix(_SUFFIX)
+    return name not in _IN_CODE and name not in _CLASSES
+
+
 def tokenizer_class(files: TokenizerFiles) -> TokenizerClass | None:
     """The class that tokenizer_config.json names, None where tokenizer.json holds as it stands.
 
