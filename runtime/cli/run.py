@@ -163,5 +163,6 @@ def _text(prompt: str | None, file: IO[bytes] | None) -> str | None:
         return prompt
     from runtime.text.unicode_text import decode_text
 
-    text = decode_text(file.read(), "the prompt", file.name)
+    name = getattr(file, "name", "standard input")
+    text = decode_text(file.read(), "the prompt", str(name))
     return text.replace("\r\n", "\n").replace("\r", "\n")
