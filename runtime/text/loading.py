@@ -1,6 +1,7 @@
 """From tokenizer files to a tokenizer of the library, with every special token that they name."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import tokenizers
@@ -12,6 +13,8 @@ from runtime.text.files import CONFIG_FILE, TOKENIZER_FILE, TokenizerFiles
 from runtime.text.library_calls import library_errors
 from runtime.text.limits import check_added, check_limits
 from runtime.text.special_tokens import SpecialTokens, read_special_tokens
+
+_TRIALS = ("", "a b\n", "ab\u4f60")
 
 
 def load_core(files: TokenizerFiles) -> tuple[tokenizers.Tokenizer, SpecialTokens]:
@@ -31,6 +34,9 @@ def load_core(files: TokenizerFiles) -> tuple[tokenizers.Tokenizer, SpecialToken
         core.no_truncation()
         core.no_padding()
         core.encode_special_tokens = bool(files.config.get("split_special_tokens", False))
+        for text in _TRIALS:
+            with suppress(Exception):  # a vocabulary may lack these letters; a panic is damage
+                core.encode(text)
     return core, special
 
 
