@@ -7,8 +7,8 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from runtime.errors import RequestError, SalaError
 from runtime.units import format_bytes
@@ -44,7 +44,7 @@ class FileRule:
     expected: str | None = None
     fix: str | None = None
 
-    def open(self, path: Name) -> BinaryIO:
+    def open(self, path: Name) -> BufferedReader:
         """Open the file for reading, without ever waiting."""
         try:
             self._check(path, os.stat(path))  # first: to open a device may already do something
@@ -91,7 +91,7 @@ class FileRule:
             raise self.refused(path, found) from None
 
     def refused(self, path: Name, found: str) -> SalaError:
-        """The error for a file of which `found` ("is a pipe") is true."""
+        """The error for a file of which `found` ("is sparse") is true."""
         return self.error(
             f"{self.what} {found}",
             where=shown(path),
@@ -100,9 +100,9 @@ class FileRule:
         )
 
     def _check(self, path: Name, found: os.stat_result) -> None:
-        for is_kind, name in _KINDS:
-            if is_kind(found.st_mode):
-                raise self.refused(path, f"is {name}, not a regular file")
+        kind = special_kind(found.st_mode)
+        if kind is not None:
+            raise self.refused(path, f"cannot be read: it is {kind}, not a regular file")
         if self.limit is not None and found.st_size > self.limit:
             raise self._too_large(path, f"{found.st_size} bytes")
 
@@ -118,6 +118,11 @@ def shown(path: Name) -> str:
         return text
     half = SHOWN_NAME // 2
     return f"{text[:half]}...{text[-half:]} ({len(text)} characters)"
+
+
+def special_kind(mode: int) -> str | None:
+    """What a file of this mode is ("a pipe"); None for a regular one."""
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), None)
 
 
 def stands(path: Name) -> bool:
@@ -137,7 +142,7 @@ def reason(path: Name, problem: OSError | ValueError) -> str:
         return "has a name with a NUL byte or a character that no file name can have"
     if problem.errno == errno.ENOENT:
         dangling = os.path.islink(path)
-        return "is a link to a file that is not there" if dangling else "is not there"
+        return f"cannot be read: {'the link leads nowhere' if dangling else problem.strerror}"
     if problem.errno == errno.ENAMETOOLONG:
         longest = max(len(os.fsencode(part)) for part in Path(path).parts)
         if longest > NAME_BYTES:

@@ -65,7 +65,7 @@ def parse_json(
     try:
         document = _load(raw.decode("utf-8-sig"), limits.depth)
     except UnicodeDecodeError as problem:
-        refuse(f"the file is not UTF-8 at byte {problem.start}", "JSON in UTF-8")
+        refuse(f"the file is not JSON: not UTF-8 at byte {problem.start}", "JSON in UTF-8")
     except RecursionError:
         refuse("the JSON is nested too deeply", f"{limits.depth} levels at most")
     except _Refused as problem:

@@ -119,6 +119,14 @@ class Sequence:
         """
         self._engine.save(self, checked_path("path", path))
 
+    def check_save(self, path: str | Path, more: int = 0) -> None:
+        """Raise StateFileError if the state could not be written to `path`; nothing is written.
+
+        To be asked before long work: `more` tokens will be appended until then. Checked are the
+        directory, what stands there, and the free space.
+        """
+        self._engine.check_save(self, Path(path), more)
+
     def require_usable(self) -> None:
         """Raise RequestError if the sequence is closed, in a call, or was cut short."""
         if self.closed:

@@ -22,6 +22,7 @@ LEAVES = (
     "runtime.json_text",
     "runtime.option_types",
     "runtime.sampling_options",
+    "runtime.text",
     "runtime.threads",
     "runtime.timing",
     "runtime.tokenizer",
@@ -38,6 +39,7 @@ RUNTIME_LIBRARIES = {
 }
 SALA_IR_LIBRARIES = {
     *("xdsl", "numpy", "array_api_compat", "safetensors", "ml_dtypes", "pydantic", "pydantic_core"),
+    "re2",
 }
 
 

@@ -140,6 +140,10 @@ def _check(ask: "Ask", options: dict[str, Any]) -> None:
         if options[name] and not ask.chat:
             flag = name.replace("_", "-")
             raise RequestError(f"--{flag} is for the chat template", fix="give --chat as well")
+    if options["save_state"] is not None:
+        from runtime.state_file import check_state_output
+
+        check_state_output(options["save_state"])
     from runtime.answer_options import generation_options
 
     given = answer_options(options)

@@ -73,6 +73,7 @@ class Session:
         token_ids = self._prompt()
         began = time.perf_counter()
         with self._sequence() as sequence:
+            sequence.check_save(path, len(token_ids))
             try:
                 if token_ids:
                     with prompt_bar(self._console, len(token_ids)) as advance:

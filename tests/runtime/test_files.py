@@ -46,12 +46,12 @@ def test_a_link_to_a_file_is_followed(tmp_path: Path):
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
-    assert "is a pipe" in _refusal(tmp_path / "pipe").found
+    assert "it is a pipe" in _refusal(tmp_path / "pipe").found
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/tty", "/dev/random"])
 def test_devices_are_refused(device: str):
-    assert "is a character device" in _refusal(device).found
+    assert "it is a character device" in _refusal(device).found
 
 
 def test_sockets_and_directories_are_refused(tmp_path: Path):
@@ -59,13 +59,13 @@ def test_sockets_and_directories_are_refused(tmp_path: Path):
         folder = os.open(tmp_path, os.O_RDONLY)  # the path of a socket is short
         server.bind(f"/proc/self/fd/{folder}/socket")
         os.close(folder)
-        assert "is a socket" in _refusal(tmp_path / "socket").found
-    assert "is a directory" in _refusal(tmp_path).found
+        assert "it is a socket" in _refusal(tmp_path / "socket").found
+    assert "it is a directory" in _refusal(tmp_path).found
 
 
 def test_a_pipe_that_a_shell_names_is_refused():
     read, write = os.pipe()
-    assert "is a pipe" in _refusal(f"/dev/fd/{read}").found
+    assert "it is a pipe" in _refusal(f"/dev/fd/{read}").found
     os.close(read)
     os.close(write)
 
@@ -108,7 +108,7 @@ def test_a_sparse_text_is_refused_but_not_a_sparse_file(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("absent", "is not there"),
+        ("absent", "cannot be read: No such file or directory"),
         ("x" * 256, "has a name of 256 bytes, which is too long"),
         ("é" * 128, "has a name of 256 bytes, which is too long"),
         ("a/" * 5000, "has a path of [0-9]{5} bytes, which is too long"),
@@ -116,7 +116,7 @@ def test_a_sparse_text_is_refused_but_not_a_sparse_file(tmp_path: Path):
         ("half \ud800", "has a name with a NUL byte or a character"),
         ("text/below", "cannot be read: Not a directory"),
         ("round", "cannot be read: Too many levels of symbolic links"),
-        ("dangling", "is a link to a file that is not there"),
+        ("dangling", "cannot be read: the link leads nowhere"),
     ],
 )
 def test_names_that_cannot_be_opened(tmp_path: Path, name: str, found: str):
@@ -138,7 +138,7 @@ def test_what_is_not_utf8_is_told_with_its_place(tmp_path: Path):
 
 def test_the_error_is_the_one_asked_for(tmp_path: Path):
     rule = FileRule(what="the tokenizer", error=ArtifactError, expected="a tokenizer.json")
-    with pytest.raises(ArtifactError, match="the tokenizer is a directory") as caught:
+    with pytest.raises(ArtifactError, match="it is a directory") as caught:
         rule.open(tmp_path)
     assert caught.value.expected == "a tokenizer.json"
 
