@@ -58,10 +58,11 @@ class Session:
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""
-        token_ids = self._prompt()
-        with self._sequence() as sequence, self._generation(token_ids, sequence) as generation:
-            text, interrupted = self._show(generation)
-            report = describe(generation, self._model, interrupted=interrupted)
+        with self._sequence() as sequence:
+            token_ids = self._prompt(sequence)
+            with self._generation(token_ids, sequence) as generation:
+                text, interrupted = self._show(generation)
+                report = describe(generation, self._model, interrupted=interrupted)
         if self._as_json:
             print_json({"text": text, **report})
         else:
@@ -70,9 +71,9 @@ class Session:
 
     def save(self, path: Path) -> int:
         """Read the prompt and write the state behind it to `path`; the exit code."""
-        token_ids = self._prompt()
-        began = time.perf_counter()
         with self._sequence() as sequence:
+            token_ids = self._prompt(sequence)
+            began = time.perf_counter()
             sequence.check_save(path, len(token_ids))
             try:
                 if token_ids:
@@ -136,11 +137,12 @@ class Session:
         model = self._model
         return Conversation(model.artifact, model.tokenizer, self._template, opening)
 
-    def _prompt(self) -> list[int]:
-        """The ids of the one prompt."""
+    def _prompt(self, sequence: Sequence) -> list[int]:
+        """The ids of the one prompt, which goes behind the text of `sequence`."""
         if self._ask.chat:
             return self._conversation(self._ask.opening()).token_ids()
-        return self._ask.token_ids(self._artifact)
+        before = sequence.token_ids
+        return self._ask.token_ids(self._artifact, before, lambda: self._model.tokenizer)
 
     def _lines(self) -> Iterator[str]:
         """What the user says, until the end of standard input or a word that ends."""
