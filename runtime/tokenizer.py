@@ -21,7 +21,7 @@ from runtime.text.space_cleanup import SpaceCleaner, clean_spaces
 from runtime.text.special_tokens import SpecialTokens
 from runtime.text.stream_decoder import StreamDecoder
 
-__all__ = ["CONFIG_FILE", "TOKENIZER_FILE", "Tokenizer", "read_config", "special_text"]
+__all__ = ["CONFIG_FILE", "TOKENIZER_FILE", "Tokenizer", "read_config"]
 
 
 @dataclass(frozen=True)
@@ -163,12 +163,6 @@ class Tokenizer:
 def read_config(directory: Path) -> dict[str, Any]:
     """The contents of tokenizer_config.json, empty where there is none."""
     return TokenizerFiles.of_directory(directory).config
-
-
-def special_text(config: dict[str, Any], name: str) -> str | None:
-    """The text of the special token `name` in a tokenizer_config.json, if it names one."""
-    entry = config.get(name)
-    return entry.get("content") if isinstance(entry, dict) else entry
 
 
 def _reading_text() -> AbstractContextManager[None]:

@@ -1,7 +1,7 @@
 """What a command was asked: a text, token ids or a conversation, turned into token ids."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,22 +55,27 @@ class Ask:
             messages.append({"role": "user", "content": self.text})
         return messages
 
-    def token_ids(self, artifact: Path, before: Sequence[int] | None = None) -> list[int]:
+    def token_ids(
+        self,
+        artifact: Path,
+        before: Sequence[int] | None = None,
+        tokenizer: Callable[[], Tokenizer] | None = None,
+    ) -> list[int]:
         """The prompt in token ids, with the tokenizer and the chat template of `artifact`.
 
-        `before` are the ids that a prompt which continues goes behind, None where they are not
-        known.
+        `tokenizer` gives the one that was loaded already. `before` are the ids that a prompt which
+        continues goes behind, None where they are not known.
         """
         if self.ids is not None:
             return parse_ids(self.ids)
         if self.text is None and self.continues:
             return []
-        tokenizer = Tokenizer.from_files(artifact)
+        loaded = Tokenizer.from_files(artifact) if tokenizer is None else tokenizer()
         if self.chat:
-            return conversation_ids(artifact, tokenizer, self.opening())
+            return conversation_ids(artifact, loaded, self.opening())
         if self.continues:
-            return tokenizer.encode_continuation(self.text or "", before)
-        return tokenizer.encode(self.text or "")
+            return loaded.encode_continuation(self.text or "", before)
+        return loaded.encode(self.text or "")
 
 
 def conversation_ids(artifact: Path, tokenizer: Tokenizer, messages: list[Message]) -> list[int]:
