@@ -14,7 +14,7 @@ from runtime.cli.answer_flags import answer_options
 from runtime.cli.bars import prompt_bar, weights_bar
 from runtime.cli.common import notes, print_json
 from runtime.cli.conversation import ContextError, Conversation, TemplateChoice
-from runtime.cli.prompt import Ask
+from runtime.cli.prompt import Ask, prompt_notes
 from runtime.cli.summary import describe, describe_saved, saved_summary, summary
 from runtime.generation import Finish, Generation
 from runtime.generation_config import Defaults
@@ -139,10 +139,15 @@ class Session:
 
     def _prompt(self, sequence: Sequence) -> list[int]:
         """The ids of the one prompt, which goes behind the text of `sequence`."""
-        if self._ask.chat:
-            return self._conversation(self._ask.opening()).token_ids()
         before = sequence.token_ids
-        return self._ask.token_ids(self._artifact, before, lambda: self._model.tokenizer)
+        if self._ask.chat:
+            token_ids = self._conversation(self._ask.opening()).token_ids(before)
+        else:
+            token_ids = self._ask.token_ids(self._artifact, before, lambda: self._model.tokenizer)
+        if self._ask.text is not None and not before:
+            for note in prompt_notes(self._model.tokenizer, token_ids):
+                self._console.print(f"note: {note}", markup=False, soft_wrap=True)
+        return token_ids
 
     def _lines(self) -> Iterator[str]:
         """What the user says, until the end of standard input or a word that ends."""
