@@ -104,6 +104,10 @@ class Sequence:
         """The lengths that `truncate` can return to, ascending; 0 is always among them."""
         return self._engine.points(self)
 
+    def drop_snapshot(self, length: int) -> None:
+        """Give back the snapshot that `snapshot` took at `length`; without one, do nothing."""
+        self._engine.unmark(self, length)
+
     def truncate(self, length: int) -> None:
         """Drop all but the first `length` tokens; RequestError unless there is a snapshot there."""
         self._engine.truncate(self, checked_whole("length", length, 0, "a whole number from 0"))
