@@ -46,7 +46,7 @@ INPUT_SHAPES: dict[str, tuple[Dim, ...]] = {
     "logit_rows": (dim_of(Symbol.LOGIT_ROWS),),
 }
 """What the runtime writes before a step, all int32."""
-SAMPLING_SHAPE: tuple[Dim, ...] = (dim_of(Symbol.LOGIT_ROWS), 4)
+SAMPLING_SHAPE: tuple[Dim, ...] = (dim_of(Symbol.LOGIT_ROWS), 5)
 """What it writes besides where tokens are chosen by a kernel."""
 
 
