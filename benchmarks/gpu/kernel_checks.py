@@ -6,10 +6,12 @@ The tests draw fresh inputs, poison what a kernel has to write and compare with 
 that they launch was compiled by `prepare.py`, as the product's is; nothing is compiled here.
 """
 
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest.mock import patch
 
@@ -48,6 +50,11 @@ class Rows:
         self._budget = budget
         self._times: list[float] = []
         self.stopped = False
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Leave the test at hand without a row: pytest takes another exit for its failure."""
+        self.stopped = True
+        raise KeyboardInterrupt
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Leave out what has its row."""
@@ -118,6 +125,7 @@ def main() -> None:
     with part(__doc__) as mine, replaying(mine.options.prepared), launching(on_device.run):
         mine.document.note(device=on_device.driver().properties.name)
         rows = Rows(mine.document, mine.budget)
+        signal.signal(signal.SIGTERM, rows.stop)
         status = run_tests(PATHS, rows)
         if rows.stopped:
             raise Stopped
