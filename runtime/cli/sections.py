@@ -133,7 +133,10 @@ def verify_section(
     made = table("golden vectors", "vector", "kind", "largest difference", "result")
     document: list[dict[str, Any]] = []
     for result in report.results:
-        verdict = "ok" if result.passed else f"FAILED, {result.excess:.2g} more than allowed"
+        verdict = "ok"
+        if not result.passed:
+            why = result.problem or f"{result.excess:.2g} more than allowed"
+            verdict = f"FAILED, {why}"
         made.add_row(result.name, result.kind.value, f"{result.difference:.2e}", verdict)
         numbers = {"difference": _finite(result.difference), "excess": _finite(result.excess)}
         document.append(asdict(result) | numbers | {"passed": result.passed})

@@ -87,8 +87,8 @@ class KernelLibrary:
             )
 
     def open(self) -> None:
-        """Read the cubins, whose hash was checked with the artifact's."""
-        self._image = self._artifact.path(self._info.cubins).read_bytes()
+        """Read the cubins and check their hash."""
+        self._image = self._artifact.read_bytes(self._info.cubins)
 
     def kernel(self, symbol: str) -> GpuKernelInfo:
         """The kernel with this name; ArtifactError where the library has none."""
