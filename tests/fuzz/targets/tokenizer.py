@@ -20,6 +20,7 @@ TEXTS = (
     "a" * 3000 + " " * 500,
     "",
 )
+ROWS = 100_000
 WORDS = (
     *("BPE", "Unigram", "WordPiece", "WordLevel", "Sequence", "Replace", "Split", "Precompiled"),
     *("ByteLevel", "Metaspace", "ByteFallback", "Strip", "Fuse", "TemplateProcessing", "NFKC"),
@@ -92,7 +93,7 @@ class TokenizerTarget(Target):
     def check(self, case: Case) -> None:
         """Everything that the product does with these files."""
         folder = self._folders[case.base].path
-        self._check(folder)
+        self._check(folder, ROWS)
         self._ends(folder, (2,))
         tokenizer = self._tokenizer.from_files(folder)
         for text in TEXTS:
