@@ -14,6 +14,7 @@ from runtime.cli.common import notes, print_json
 from runtime.cli.prompt import Ask, conversation_ids
 from runtime.cli.summary import describe, describe_saved, saved_summary, summary
 from runtime.generation import Generation, GenerationOptions
+from runtime.plan import length_note
 from runtime.sequence import Sequence
 from runtime.tokenizer import Tokenizer
 
@@ -43,8 +44,17 @@ class Session:
             device=options["device"],
             progress=weights_bar(self._console),
         )
-        if self._model.artifact.manifest.seeded is not None:
+        self._warn()
+
+    def _warn(self) -> None:
+        """What to know of the model before its answer."""
+        manifest = self._model.artifact.manifest
+        trained = manifest.model.sizes.get("max_position_embeddings")
+        too_long = length_note(self._model.context, trained)
+        if manifest.seeded is not None:
             self._console.print(f"warning: {WARNING}", soft_wrap=True)
+        if too_long is not None:
+            self._console.print(f"note: {too_long}", soft_wrap=True)
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""
