@@ -18,6 +18,7 @@ from runtime.cli.prompt import Ask, prompt_notes
 from runtime.cli.summary import describe, describe_saved, saved_summary, summary
 from runtime.generation import Finish, Generation
 from runtime.generation_config import Defaults
+from runtime.plan import length_note
 from runtime.reuse import SNAPSHOTS, ReusedSequence
 from runtime.sequence import Sequence
 from runtime.tokenizer import Tokenizer
@@ -50,11 +51,18 @@ class Session:
             progress=weights_bar(self._console),
         )
         self._options = self._model.generation_options(**answer_options(options))
-        if options["defaults"] != Defaults.NONE:
-            for note in self._model.generation_defaults.notes:
-                self._console.print(f"note: {note}", markup=False, soft_wrap=True)
-        if self._model.artifact.manifest.seeded is not None:
+        self._warn(options["defaults"])
+
+    def _warn(self, defaults: str) -> None:
+        """What to know of the model before its answer."""
+        manifest = self._model.artifact.manifest
+        if manifest.seeded is not None:
             self._console.print(f"warning: {WARNING}", soft_wrap=True)
+        told = list(self._model.generation_defaults.notes) if defaults != Defaults.NONE else []
+        trained = manifest.model.sizes.get("max_position_embeddings")
+        too_long = length_note(self._model.context, trained)
+        for note in [*told, *([too_long] if too_long else [])]:
+            self._console.print(f"note: {note}", markup=False, soft_wrap=True)
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""
