@@ -187,8 +187,8 @@ def compile_functions(functions: Mapping[str, Any], target: CpuTarget) -> Any:
         return tvm.compile(module, target=target.llvm())
 
 
-def compile_library(functions: Mapping[str, Any], target: CpuTarget, path: Path | str) -> None:
-    """Compile PrimFuncs (by symbol) into one shared library at `path`.
+def compile_library(functions: Mapping[str, Any], target: CpuTarget, path: Path | str) -> bytes:
+    """Compile PrimFuncs (by symbol) into one shared library at `path`; its bytes.
 
     The bytes depend on the functions, the target and the compiler versions only. A library that
     this process has compiled before is written again without compiling. A library that is
@@ -201,6 +201,7 @@ def compile_library(functions: Mapping[str, Any], target: CpuTarget, path: Path 
     if library is None:
         library = _libraries[key] = _link(functions, target, linker)
     write_whole(path.absolute(), library, 0o755)
+    return library
 
 
 def _content_key(functions: Mapping[str, Any], target: CpuTarget, linker: str) -> str:

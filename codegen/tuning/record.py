@@ -66,8 +66,7 @@ class TuningFile:
     def write_library(self, functions: Mapping[str, Any], target: CpuTarget) -> FileInfo:
         """Compile the kernels into the library; its size and hash."""
         try:
-            compile_library(functions, target, self._library_place)
-            data = self._library_place.read_bytes()
+            data = compile_library(functions, target, self._library_place)
         except OSError as error:
             raise _LIBRARY.failed(self.library, error) from None
         return FileInfo(size=len(data), sha256=hashlib.sha256(data).hexdigest())
