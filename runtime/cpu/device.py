@@ -1,5 +1,6 @@
 """The libraries of the CPU, their kernels and threads."""
 
+import ctypes
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -7,6 +8,12 @@ from typing import Any
 import tvm_ffi
 
 from runtime.artifact import Artifact
+from runtime.artifact.contract import (
+    CONTRACT_SYMBOL,
+    Contract,
+    read_contract,
+    require_contract,
+)
 from runtime.artifact.opened import OpenFile
 from runtime.artifact.processor import TILES, permit_tiles
 from runtime.cpu.kernel_runtime import KernelRuntime
@@ -70,12 +77,15 @@ class CpuDevice:
             permit_tiles()
         library = artifact.library(self.target)
         self._where = str(library.path)
+        spelling = _spelling(library)
         try:
-            self._module = _load_module(_spelling(library))
+            self._module = _load_module(spelling)
+            contract = _contract(spelling)
         except Exception as error:  # the loader raises what the library's format raises
             raise ArtifactError(
                 f"the library cannot be opened: {error}", where=self._where
             ) from None
+        require_contract(contract, artifact.contract(self.target), self._where)
 
     def memory(self, plan: MemoryPlan, *, poison: bool, advance: Advance | None) -> CpuMemory:
         """One mapping for the plan; weights are mapped files, which nothing brings."""
@@ -115,6 +125,15 @@ def _load_module(path: str) -> Any:
     module = tvm_ffi.get_global_func("ffi.Module.load_from_file.so")(path, "so")
     tvm_ffi.get_global_func("ffi.ModuleGlobalsAdd")(module)  # the process keeps it
     return module
+
+
+def _contract(path: str) -> Contract | None:
+    """The contract in a library that is loaded already."""
+    try:
+        begin = ctypes.c_char.in_dll(ctypes.CDLL(path), CONTRACT_SYMBOL)
+    except ValueError:
+        return None
+    return read_contract(ctypes.string_at(ctypes.addressof(begin)))
 
 
 def _check_ffi(artifact: Artifact) -> None:

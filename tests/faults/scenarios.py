@@ -74,7 +74,7 @@ def state(work: Path) -> Scenario:
 def tuning(work: Path) -> Scenario:
     """A tuning file with its library, and the end of a search that replaces both."""
 
-    def compiled(functions: object, target: object, path: Path) -> bytes:
+    def compiled(functions: object, target: object, path: Path, contract: object) -> bytes:
         data = b"\x7fELF" + repr(functions).encode() * 5000
         write_whole(path, data, 0o755)
         return data
@@ -95,13 +95,13 @@ def tuning(work: Path) -> Scenario:
 
     def library(seconds: float) -> Step:
         return lambda folder: begun(folder, seconds)[0].write_library(
-            dict.fromkeys(SYMBOLS, seconds), target
+            dict.fromkeys(SYMBOLS, seconds), target, contract
         )
 
     def finished(seconds: float) -> Step:
         def step(folder: Path) -> None:
             file, tuned = begun(folder, seconds)
-            info = file.write_library(dict.fromkeys(SYMBOLS, seconds), target)
+            info = file.write_library(dict.fromkeys(SYMBOLS, seconds), target, contract)
             file.write(tuned.model_copy(update={"library": info}))
 
         return step

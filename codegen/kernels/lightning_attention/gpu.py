@@ -1,5 +1,6 @@
 """Lightning attention on a GPU: segments of sequences in three launches, or a single step."""
 
+from dataclasses import replace
 from typing import Any
 
 from xdsl.dialects.builtin import BFloat16Type, TensorType
@@ -183,4 +184,7 @@ def _step(spec: Spec, schedule: Schedule) -> Launch:
     parts = Grid(-(-spec.head_dim // schedule.columns))
     block = power_of_two(spec.head_dim // 2)
     grid = (sequences, Grid(spec.num_heads), parts)
-    return _launch(spec, step, grid, schedule, BLOCK=block, COLUMNS=schedule.columns)
+    # Threads that share a sum store it to one place: it has the same bits in each of them only if
+    # no product enters it unrounded.
+    one = _launch(spec, step, grid, schedule, BLOCK=block, COLUMNS=schedule.columns)
+    return replace(one, fusion=False)
