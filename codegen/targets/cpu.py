@@ -189,18 +189,13 @@ def compile_functions(functions: Mapping[str, Any], target: CpuTarget) -> Any:
         return tvm.compile(module, target=target.llvm())
 
 
-<<<<<<< HEAD
-def compile_library(functions: Mapping[str, Any], target: CpuTarget, path: Path | str) -> bytes:
-    """Compile PrimFuncs (by symbol) into one shared library at `path`; its bytes.
-=======
 def compile_library(
     functions: Mapping[str, Any],
     target: CpuTarget,
     path: Path | str,
     contract: Contract | None = None,
-) -> None:
-    """Compile PrimFuncs (by symbol) into one shared library at `path`, with its contract.
->>>>>>> main
+) -> bytes:
+    """Compile PrimFuncs (by symbol) into one shared library at `path`, with its contract; its bytes.
 
     The bytes depend on the functions, the contract, the target and the compiler versions only.
     What this process has compiled before is linked again without compiling. A library that is
@@ -208,20 +203,13 @@ def compile_library(
     """
     linker = find_linker()
     path = Path(path)
-<<<<<<< HEAD
-    key = _content_key(functions, target, linker)
-    library = _libraries.get(key)
-    if library is None:
-        library = _libraries[key] = _link(functions, target, linker)
-    write_whole(path.absolute(), library, 0o755)
-    return library
-=======
     key = _content_key(functions, target)
     objects = _objects.get(key)
     if objects is None:
         objects = _objects[key] = _compile(functions, target)
-    write_whole(path.absolute(), _link(objects, contract, linker), 0o755)
->>>>>>> main
+    library = _link(objects, contract, linker)
+    write_whole(path.absolute(), library, 0o755)
+    return library
 
 
 def _content_key(functions: Mapping[str, Any], target: CpuTarget) -> str:

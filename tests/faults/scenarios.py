@@ -95,13 +95,13 @@ def tuning(work: Path) -> Scenario:
 
     def library(seconds: float) -> Step:
         return lambda folder: begun(folder, seconds)[0].write_library(
-            dict.fromkeys(SYMBOLS, seconds), target, contract
+            dict.fromkeys(SYMBOLS, seconds), target, contract=None
         )
 
     def finished(seconds: float) -> Step:
         def step(folder: Path) -> None:
             file, tuned = begun(folder, seconds)
-            info = file.write_library(dict.fromkeys(SYMBOLS, seconds), target, contract)
+            info = file.write_library(dict.fromkeys(SYMBOLS, seconds), target, contract=None)
             file.write(tuned.model_copy(update={"library": info}))
 
         return step
