@@ -195,7 +195,7 @@ def compile_library(
     path: Path | str,
     contract: Contract | None = None,
 ) -> bytes:
-    """Compile PrimFuncs (by symbol) into one shared library at `path`, with its contract; its bytes.
+    """Compile PrimFuncs (by symbol) into a library at `path`, with its contract; its bytes.
 
     The bytes depend on the functions, the contract, the target and the compiler versions only.
     What this process has compiled before is linked again without compiling. A library that is
