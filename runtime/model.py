@@ -24,6 +24,7 @@ from runtime.plan import MemoryPlan
 from runtime.prefix_cache import PrefixOptions
 from runtime.sequence import Sequence as TokenSequence
 from runtime.text.files import TokenizerFiles
+from runtime.text.room import require_room
 from runtime.tokenizer import TOKENIZER_FILE, Tokenizer
 
 __all__ = ["Model", "TokenIds", "generation_options"]
@@ -287,7 +288,19 @@ class Model:
             raise RequestError("the prompt is empty", expected="at least one character")
         if prompt is None or isinstance(prompt, bytes):
             raise refusal("prompt", prompt, "a text, or token ids")
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        if not isinstance(prompt, str):
+            return prompt
+        self.require_room(prompt)
+        return self.tokenizer.encode(prompt)
+
+    def require_room(self, text: str, length: int = 0) -> None:
+        """RequestError where `text` certainly does not fit behind a text of `length` tokens.
+
+        A long one is looked at piece by piece, so that the rest of it is never turned into tokens.
+        """
+        room = self._open().limits.context - length
+        tokenizer = self.tokenizer
+        require_room(text, room, lambda piece: len(tokenizer.encode(piece, special=False)))
 
     def _asked(self, max_new_tokens: int | None, options: dict[str, Any]) -> GenerationOptions:
         """The completed options; notes on the checkpoint's are warnings, the first time."""

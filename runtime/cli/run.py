@@ -3,7 +3,7 @@
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--prompt", metavar="TEXT", help="Continue TEXT.")
 @click.option(
     "--prompt-file",
-    type=click.File("rb"),
+    type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Continue the text of FILE, - for standard input.",
+    help="Continue the text of FILE, - for standard input or a pipe.",
 )
 @click.option("--ids", metavar="IDS", help="Continue token ids such as 1,17,5; prints token ids.")
 @click.option(
@@ -110,7 +110,7 @@ def _run(options: dict[str, Any]) -> None:
     from runtime.cli.prompt import Ask
 
     ask = Ask(
-        text=_text(options["prompt"], options["prompt_file"]),
+        text=_text(options),
         ids=options["ids"],
         chat=options["chat"],
         system=options["system"],
@@ -153,14 +153,13 @@ def _check(ask: "Ask", options: dict[str, Any]) -> None:
     )
 
 
-def _text(prompt: str | None, file: IO[bytes] | None) -> str | None:
+def _text(options: dict[str, Any]) -> str | None:
     """The text given directly or in a file."""
-    if prompt is not None and file is not None:
+    path = options["prompt_file"]
+    if options["prompt"] is not None and path is not None:
         raise RequestError("--prompt and --prompt-file exclude each other", fix="give only one")
-    if file is None:
-        return prompt
-    from runtime.text.unicode_text import decode_text
+    if path is None:
+        return options["prompt"]
+    from runtime.cli.prompt_file import default_context, read_prompt
 
-    name = getattr(file, "name", "standard input")
-    text = decode_text(file.read(), "the prompt", str(name))
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return read_prompt(path, options["context"] or default_context(options["artifact"]))

@@ -148,6 +148,8 @@ class Session:
     def _prompt(self, sequence: Sequence) -> list[int]:
         """The ids of the one prompt, which goes behind the text of `sequence`."""
         before = sequence.token_ids
+        if self._ask.text is not None:
+            self._model.require_room(self._ask.text, len(before))
         if self._ask.chat:
             token_ids = self._conversation(self._ask.opening()).token_ids(before)
         else:
