@@ -23,6 +23,7 @@ from runtime.pages import PagePool
 from runtime.plan import MemoryPlan
 from runtime.prefix_cache import PrefixOptions
 from runtime.sequence import Sequence as TokenSequence
+from runtime.text.files import TokenizerFiles
 from runtime.tokenizer import TOKENIZER_FILE, Tokenizer
 
 __all__ = ["Model", "TokenIds", "generation_options"]
@@ -63,7 +64,8 @@ class Model:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the artifact; RequestError where it has none."""
         if self._tokenizer is None:
-            self._tokenizer = Tokenizer.from_files(self.artifact.directory)
+            files = TokenizerFiles.of_artifact(self.artifact)
+            self._tokenizer = Tokenizer.of(files, self.artifact.directory.name)
         return self._tokenizer
 
     @property

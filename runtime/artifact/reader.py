@@ -17,6 +17,7 @@ from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, Tar
 from runtime.artifact.opened import OpenDirectory, OpenFile
 from runtime.artifact.processor import architecture, missing_instructions, processor_flags
 from runtime.artifact.program import Program
+from runtime.artifact.signature import require_signature
 from runtime.artifact.tensors import StoredTensor, read_header
 from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME
 from runtime.errors import ArtifactError
@@ -177,17 +178,23 @@ class Artifact:
             )
 
 
-def open_artifact(path: str | Path, *, hash_weights: bool | None = None) -> Artifact:
+def open_artifact(
+    path: str | Path, *, hash_weights: bool | None = None, verify_key: str | Path | None = None
+) -> Artifact:
     """Read and check the artifact in the directory `path`.
 
     Checked are the format version, every path, the presence and size of every file, the SHA-256
     of every file (of the weights as `hash_weights` says; by default if they have at most
     `HASHED_WEIGHTS` bytes), the headers of the weight files, and that program, weights and files
-    agree. Raises ArtifactError.
+    agree. With the public key `verify_key`, also the signature beside the artifact, before
+    anything else, and then every hash. Raises ArtifactError, RequestError for a key that is none.
     """
     directory = Path(path)
     root = OpenDirectory(directory)
-    manifest = _read_manifest(root, directory / MANIFEST_NAME)
+    data = _read_limited(root.file(MANIFEST_NAME))
+    if verify_key is not None:
+        require_signature(directory, data, Path(verify_key))
+    manifest = _read_manifest(data, directory / MANIFEST_NAME)
     files: dict[str, OpenFile] = {}
     for name, info in manifest.files.items():
         files[name] = root.file(name)
@@ -198,6 +205,8 @@ def open_artifact(path: str | Path, *, hash_weights: bool | None = None) -> Arti
     program = _read_program(directory, manifest, files)
     weights = _read_weights(directory, manifest, files)
     artifact = Artifact(directory, manifest, program, weights, files)
+    if verify_key is not None:
+        hash_weights = True
     if hash_weights is None:
         hash_weights = artifact.weight_bytes <= HASHED_WEIGHTS
     skipped = frozenset() if hash_weights else frozenset(manifest.weight_files)
@@ -208,8 +217,7 @@ def open_artifact(path: str | Path, *, hash_weights: bool | None = None) -> Arti
     return artifact
 
 
-def _read_manifest(root: OpenDirectory, where: Path) -> Manifest:
-    data = _read_limited(root.file(MANIFEST_NAME))
+def _read_manifest(data: bytes, where: Path) -> Manifest:
     document = parse_object(data, str(where), ArtifactError, fix=_FIX)
     newer = _check_version(where, document)
     manifest = _parse(Manifest, data, where, lenient=newer)

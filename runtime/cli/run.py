@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from runtime.errors import RequestError, reported_as
-from runtime.option_types import BYTES, THREADS, TOKENS
+from runtime.option_types import BYTES, THREADS, TOKENS, VERIFY_KEY
 
 if TYPE_CHECKING:
     from runtime.generation import GenerationOptions
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     type=THREADS,
     help="Threads of the kernels, eight for each CPU at most.  [default: the CPUs of this process]",
 )
+@VERIFY_KEY
 @click.option(
     "--json",
     "as_json",

@@ -41,6 +41,7 @@ class Session:
             memory=options["memory"],
             threads=options["threads"],
             device=options["device"],
+            verify_key=options["verify_key"],
             progress=weights_bar(self._console),
         )
         if self._model.artifact.manifest.seeded is not None:
