@@ -158,7 +158,9 @@ class Calls:
 
         NotFiniteError where one of them is no finite number.
         """
-        return require_finite(self._logits_behind(sequence)[None], len(sequence) - 1)[0]
+        with self._exclusive.visited():
+            logits = self._logits_behind(sequence)
+        return require_finite(logits[None], len(sequence) - 1)[0]
 
     def _logits_behind(self, sequence: Sequence) -> np.ndarray:
         state = sequence.state

@@ -233,7 +233,9 @@ class Model:
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
         engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
-        sizes, counters, store = plan.sizes, self._memory.counters, engine.store
+        with engine.visited():
+            counters = self._memory.counters
+        sizes, store = plan.sizes, engine.store
         is_random = manifest.seeded is not None
         return {
             "path": str(self.artifact.directory),
@@ -266,9 +268,13 @@ class Model:
         }
 
     def close(self) -> None:
-        """Give all memory back; closing twice does nothing."""
-        if self._engine is not None:
-            self._engine.close()
+        """Give all memory back; closing twice does nothing.
+
+        What sequences held is gone with it: whatever they are asked but their length is a
+        RequestError. So it is while another thread is in a call.
+        """
+        engine = self._engine
+        if engine is not None and engine.close():
             self._engine = None
             self._memory.close()
             self._device.close()
