@@ -58,7 +58,7 @@ def _write_weights(
     checkpoint = plan.source.checkpoint
     assert checkpoint is not None, "weights are written from a checkpoint"
     for path in checkpoint.copied_files():
-        writer.copy_file(path.name, path)
+        writer.copy_file(path.relative_to(checkpoint.directory).as_posix(), path)
     with open_weights(plan.source, options, progress) as weights:
         size = sum(weight.nbytes for weight in plan.stored)
         with progress.stage("packing weights", size, unit="B") as advance:

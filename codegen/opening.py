@@ -35,11 +35,12 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         config = frontend.parse_config(plain, file=str(place))
         checkpoint.check_copied()
         ends = end_tokens(options.checkpoint, config.eos_token_id)
-        check_tokenizer(options.checkpoint)
+        rows, class_name = config.vocab_size, raw.get("tokenizer_class")
+        texts = check_tokenizer(options.checkpoint, rows, class_name)
         tensors = frontend.expected_tensors(config)
         published = published_integers(checkpoint, tensors)
         _check_tensors(checkpoint, tensors, published, frontend.tied_tensors(config))
-        notes = () if published is None else published.notes
+        notes = (*texts, *(() if published is None else published.notes))
     else:
         config = frontend.parse_config(raw, file=str(place))
         tensors = frontend.expected_tensors(config)

@@ -130,6 +130,12 @@ class Engine:
                 self._history.mark(sequence)
             return length
 
+    def unmark(self, sequence: Sequence, length: int) -> None:
+        """Let go of a snapshot that belongs to the sequence."""
+        with self._interrupts.held(), self._exclusive.entered():
+            for mark in [mark for mark in sequence.marks if mark.length == length]:
+                self._history.unmark(sequence, mark)
+
     def points(self, sequence: Sequence) -> list[int]:
         """The lengths with a snapshot."""
         with self._exclusive.visited():

@@ -27,7 +27,7 @@ INPUT_SHAPES: dict[InputName, tuple[Dim, ...]] = {
     InputName.PAGE_TABLE: (_SLOTS, dim_of(Symbol.SEQUENCE_PAGES)),
     InputName.COMPRESSED_TABLE: (_SLOTS, dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),
     InputName.LOGIT_ROWS: (_ROWS,),
-    InputName.SAMPLING: (_ROWS, 4),
+    InputName.SAMPLING: (_ROWS, 5),
 }
 """Every input; all are int32."""
 PHASE_ROWS: dict[PhaseName, tuple[Dim, ...]] = {

@@ -63,6 +63,13 @@ def test_a_field_that_no_token_has_is_left_alone(tmp_path: Path, capfd: pytest.C
     assert capfd.readouterr() == ("", "")  # the library writes on standard output
 
 
+@pytest.mark.parametrize("name", ["GPT2Tokenizer", "PreTrainedTokenizerFast"])
+def test_code_of_a_checkpoint_is_left_alone_for_a_known_class(tmp_path: Path, name: str):
+    config = {"auto_map": {"AutoTokenizer": ["a.B", None]}, "tokenizer_class": name}
+    write(tmp_path, byte_level(), {"tokenizer_config.json": config})
+    assert Tokenizer.from_files(tmp_path).encode("ab")
+
+
 def test_padding_of_the_file_names_a_token(tmp_path: Path):
     core = byte_level()
     core.enable_padding(pad_token="<pad>")
@@ -86,6 +93,9 @@ def test_padding_of_the_file_names_a_token(tmp_path: Path):
         ("tokenizer_config.json", {"added_tokens_decoder": {"1": "a"}}, "1"),
         ("tokenizer_config.json", {"tokenizer_class": 3}, "tokenizer_class"),
         ("tokenizer_config.json", {"tokenizer_class": "T5TokenizerFast"}, "tokenizer_class"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["a.B", None]}}, "auto_map"),
+        ("tokenizer_config.json", {"auto_map": ["a.B", None], "tokenizer_class": "B"}, "auto_map"),
+        ("tokenizer_config.json", {"fast_tokenizer_files": ["tokenizer.4.0.json"]}, "4.0"),
         ("special_tokens_map.json", {"eos_token": {"content": 3}}, "eos_token"),
         ("special_tokens_map.json", {"extra_special_tokens": [3]}, "extra_special_tokens"),
         ("added_tokens.json", {"a": "b"}, "a"),
