@@ -47,6 +47,7 @@ class Session:
             memory=options["memory"],
             threads=options["threads"],
             device=options["device"],
+            verify_key=options["verify_key"],
             snapshots=SNAPSHOTS if ask.interactive else 0,
             progress=weights_bar(self._console),
         )
