@@ -1,5 +1,6 @@
 # make demo     set up, compile the trained example, find a needle in a text of 32768 tokens
 # make test     set up with the test dependencies, run every check
+# make fuzz     hand 100 000 damaged files to the product (FUZZ="--target state --count 500": fewer)
 # Variables: PYTHON (3.11 or 3.12), VENV, TORCH_INDEX (the address of a package index with CPU
 # builds of torch; without it pip may choose a CUDA build), WORKERS (parallel test processes).
 
@@ -15,7 +16,7 @@ INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # NumPy and TVM each start a thread per core; the test processes share the cores instead.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 TVM_NUM_THREADS=1
 
-.PHONY: install demo test lint format benchmark clean
+.PHONY: install demo test fuzz lint format benchmark clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +29,9 @@ test: $(VENV)/.test-installed
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(ONE_THREAD) $(VENV)/bin/python -m pytest -n $(WORKERS) || status=1; \
 	exit $$status
+
+fuzz: $(VENV)/.test-installed
+	$(ONE_THREAD) $(VENV)/bin/python -m tests.fuzz --workers $(WORKERS) $(FUZZ)
 
 lint: $(VENV)/.test-installed
 	$(VENV)/bin/ruff check .

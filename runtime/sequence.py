@@ -77,6 +77,11 @@ class Sequence:
         """Whether `choose` can be used: the device chooses tokens."""
         return self._engine.sampling.available
 
+    @property
+    def samples_min_p(self) -> bool:
+        """Whether `choose` takes draws with `min_p`."""
+        return self._engine.sampling.has_min_p
+
     def choose(self, token_ids: TokenIds, draw: Draw, progress: Progress | None = None) -> int:
         """Append tokens in one call, as `append`; the next token, chosen on the device."""
         return self._engine.sampling.choose(self, token_ids, draw, progress=progress)

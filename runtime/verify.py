@@ -209,9 +209,9 @@ def _result(kind: VectorKind, name: str, parts: Sequence[Comparison]) -> VectorR
 def _run_kernel(
     artifact: Artifact, vector: KernelVector, stored: MappedTensors, threads: int
 ) -> VectorResult:
-    call = golden_call(artifact, vector, stored, threads)
     device = CpuDevice(artifact, vector.target, threads)
     device.open()
+    call = golden_call(artifact, vector, stored, threads)
     device.use_threads()
     kernel = device.kernel(vector.kernel)
     try:

@@ -15,6 +15,7 @@ LEAVES = (
     "runtime.artifact",
     "runtime.plan",
     "runtime.checks",
+    "runtime.process",
     "runtime.errors",
     "runtime.files",
     "runtime.generation_config",

@@ -1,6 +1,5 @@
 """sala-compile: from a checkpoint directory to an artifact."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from passes.quantization import Quantization
 from passes.quantize_activations import Activations
 from runtime.errors import reported_as
 from runtime.option_types import TOKENS
+from runtime.process import run_command
 from sala_ir.frontends import AttentionMode
 
 _PATH = click.Path(path_type=Path)
@@ -119,9 +119,8 @@ def command(as_json: bool, **options: Any) -> None:
 
 
 def main() -> None:
-    """Entry point of the console script; a SIGTERM cleans up as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    command(prog_name="sala-compile")
+    """Entry point of the console script."""
+    run_command(command, "sala-compile")
 
 
 def _options(given: dict[str, Any]) -> CompileOptions:

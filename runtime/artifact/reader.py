@@ -8,14 +8,16 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from runtime.artifact.agreement import disagreement
 from runtime.artifact.base import Frozen, align, canonical_document, is_gpu
+from runtime.artifact.contract import Contract
 from runtime.artifact.golden import Golden
 from runtime.artifact.gpu import GpuLibrary
 from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
 from runtime.artifact.opened import OpenDirectory, OpenFile
 from runtime.artifact.processor import architecture, missing_instructions, processor_flags
-from runtime.artifact.program import Program, Value, ValueKind
-from runtime.artifact.tensors import STORED_TYPES, StoredTensor, read_header
+from runtime.artifact.program import Program
+from runtime.artifact.tensors import StoredTensor, read_header
 from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME
 from runtime.errors import ArtifactError
 from runtime.json_text import LIMITS, parse_object
@@ -31,7 +33,8 @@ class Artifact:
     """A checked artifact. `weights` tells for every weight of the program its file and place.
 
     `files` are all files of the manifest, open since they were checked; `directory` is where they
-    were then, for messages. `libraries` stand in for the libraries of some targets.
+    were then, for messages. `libraries` stand in for the libraries of some targets, `workspaces`
+    are the digests of those that they were compiled with.
     """
 
     directory: Path
@@ -40,6 +43,7 @@ class Artifact:
     weights: Mapping[str, tuple[str, StoredTensor]]
     files: Mapping[str, OpenFile]
     libraries: Mapping[str, OpenFile] = field(default_factory=dict)
+    workspaces: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def weight_bytes(self) -> int:
@@ -83,6 +87,16 @@ class Artifact:
         if target in self.libraries:
             return self.libraries[target]
         return self.file(self.manifest.targets[target].library)
+
+    def contract(self, target: str) -> Contract:
+        """What the library of a target has to be compiled for."""
+        info = self.manifest.targets[target]
+        return Contract(
+            program=self.manifest.files[PROGRAM_NAME].sha256,
+            vocabulary=self.manifest.model.vocabulary,
+            instructions=info.instructions,
+            workspaces=self.workspaces.get(target, ""),
+        )
 
     def read_bytes(self, path: str) -> bytes:
         """The bytes of a file, their hash checked."""
@@ -188,7 +202,9 @@ def open_artifact(path: str | Path, *, hash_weights: bool | None = None) -> Arti
         hash_weights = artifact.weight_bytes <= HASHED_WEIGHTS
     skipped = frozenset() if hash_weights else frozenset(manifest.weight_files)
     artifact.check_hashes(name for name in manifest.files if name not in skipped)
-    _check_agreement(artifact)
+    problem = disagreement(manifest, program, weights)
+    if problem is not None:
+        raise _damaged(directory / problem.file, problem.found, problem.expected)
     return artifact
 
 
@@ -249,35 +265,6 @@ def _read_weights(
                 raise _damaged(directory / name, f"{tensor} is in two weight files")
             weights[tensor] = (name, stored)
     return weights
-
-
-def _check_agreement(artifact: Artifact) -> None:
-    manifest, program = artifact.manifest, artifact.program
-    for name, target in program.targets.items():
-        info = manifest.targets.get(name)
-        if info is None or info.library != target.library:
-            raise _damaged(
-                artifact.directory / PROGRAM_NAME,
-                f"program and manifest disagree about the library of target {name}",
-            )
-        for path in filter(None, (info.library, info.runtime)):
-            artifact.file(path)
-    for name, value in program.values.items():
-        if value.kind is ValueKind.WEIGHT:
-            _check_weight(artifact, name, value)
-
-
-def _check_weight(artifact: Artifact, name: str, value: Value) -> None:
-    if name not in artifact.weights:
-        raise _damaged(artifact.directory, f"the weight {name} is in none of the weight files")
-    file, stored = artifact.weights[name]
-    fits = STORED_TYPES[stored.spec.dtype].itemsize == value.dtype.itemsize
-    if stored.spec.shape != value.shape or not fits:
-        raise _damaged(
-            artifact.directory / file,
-            f"{name} is {stored.spec.dtype}{list(stored.spec.shape)}",
-            f"{value.dtype.value}{list(value.shape)}",
-        )
 
 
 def _read_limited(file: OpenFile) -> bytes:

@@ -9,6 +9,7 @@ from runtime.artifact.outputs import OutputRule
 from runtime.cli.common import notes, output, print_json
 from runtime.errors import reported_as
 from runtime.option_types import THREADS, TOKENS, Several
+from runtime.process import run_command
 
 if TYPE_CHECKING:
     from runtime.bench.measure import Request
@@ -72,7 +73,7 @@ def command(**options: Any) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    command(prog_name="sala-bench")
+    run_command(command, "sala-bench")
 
 
 def _bench(options: dict[str, Any]) -> None:

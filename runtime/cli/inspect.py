@@ -10,6 +10,7 @@ from rich.text import Text
 from runtime.cli.common import output, print_json
 from runtime.errors import reported_as
 from runtime.option_types import TOKENS
+from runtime.process import run_command
 from runtime.threads import available_cpus
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def command(**options: Any) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    command(prog_name="sala-inspect")
+    run_command(command, "sala-inspect")
 
 
 def _inspect(options: dict[str, Any]) -> int:

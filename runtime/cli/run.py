@@ -10,6 +10,7 @@ import click
 from runtime.cli.answer_flags import answer_flags, answer_options
 from runtime.errors import RequestError, reported_as
 from runtime.option_types import BYTES, THREADS, TOKENS
+from runtime.process import run_command
 
 if TYPE_CHECKING:
     from runtime.cli.prompt import Ask
@@ -102,7 +103,7 @@ def command(**options: Any) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    command(prog_name="sala-run")
+    run_command(command, "sala-run")
 
 
 def _run(options: dict[str, Any]) -> None:

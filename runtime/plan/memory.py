@@ -91,9 +91,10 @@ class MemoryPlan:
 def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> MemoryPlan:
     """The exact plan.
 
-    Raises MemoryBudgetError for sizes that no address space holds, ArtifactError where a size of
-    the program makes no sense.
+    Raises RequestError for more tokens or sequences than can be counted, MemoryBudgetError for
+    sizes that no address space holds, ArtifactError where a size of the program makes no sense.
     """
+    sizes.check()
     symbols = sizes.symbols(program.paging)
     _require_addressable(program, target, sizes)
     packing = pack(arena_buffers(program, program.targets[target], symbols))

@@ -34,6 +34,10 @@ class Script:
     def samples(self) -> bool:
         return False
 
+    @property
+    def samples_min_p(self) -> bool:
+        return False
+
     def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
         self.appended += token_ids
         if progress is not None:

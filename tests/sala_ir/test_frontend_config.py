@@ -142,6 +142,11 @@ def test_fields_without_effect_at_their_value_are_taken(fields: dict[str, Any]) 
         ("rope_parameters", {"full_attention": {"rope_type": "default"}}),
         ("rope_scaling", {"rope_type": ["default"]}),
         ("num_hidden_layers", 10**6),
+        ("num_attention_heads", 2**20),
+        ("lightning_nh", 2**20),
+        ("lightning_head_dim", 2**20),
+        ("rms_norm_eps", 1e-300),
+        ("scale_emb", 1e300),
     ],
 )
 def test_fields_that_change_the_mathematics_are_refused(field: str, value: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runtime.json_text import quoted
 from sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_ir.frontends.minicpm_sala.fields import config_error
 
@@ -39,7 +40,7 @@ def read_theta(fields: Mapping[str, Any], file: str) -> Any:
                 file,
                 f"{place}.rope_theta",
                 inner,
-                f"the same as rope_theta, {theta!r}",
+                f"the same as rope_theta, {quoted(theta)}",
                 "keep one of the two fields",
             )
         theta = inner
