@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import ModuleOp
 from codegen.activations import check_integers
 from codegen.options import CompileOptions
 from codegen.plan import Source
-from codegen.texts import check_tokenizer, end_tokens
+from codegen.texts import check_tokenizer, end_tokens, generation_notes
 from passes.quantization import Quantization, calibrated_tensors, store_as_integers
 from runtime.errors import RequestError
 from sala_ir.checkpoint import Checkpoint
@@ -39,7 +39,10 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         tensors = frontend.expected_tensors(config)
         published = published_integers(checkpoint, tensors)
         _check_tensors(checkpoint, tensors, published, frontend.tied_tensors(config))
-        notes = () if published is None else published.notes
+        notes = (
+            *(() if published is None else published.notes),
+            *generation_notes(options.checkpoint),
+        )
     else:
         config = frontend.parse_config(raw, file=str(place))
         tensors = frontend.expected_tensors(config)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import runtime
-from codegen.texts import GENERATION_FILE, check_tokenizer, end_tokens
+from codegen.texts import GENERATION_FILE, check_tokenizer, end_tokens, generation_notes
 from runtime.artifact import open_artifact
 from runtime.errors import CheckpointError, ConfigError
 from tests.support.tokenizers import byte_level
@@ -38,6 +38,13 @@ def test_what_is_no_token_is_refused(tmp_path: Path, text: str):
     (tmp_path / GENERATION_FILE).write_text(text)
     with pytest.raises(ConfigError, match=GENERATION_FILE):
         end_tokens(tmp_path, CONFIGURED)
+
+
+def test_what_no_answer_gets_is_noted(tmp_path: Path):
+    assert generation_notes(tmp_path) == ()
+    (tmp_path / GENERATION_FILE).write_text('{"num_beams": 4, "do_sample": true}')
+    (note,) = generation_notes(tmp_path)
+    assert "num_beams 4" in note
 
 
 def test_its_tokens_end_an_answer(compiled):
