@@ -21,7 +21,7 @@ from runtime.generation_config import Defaults
 from runtime.plan import length_note
 from runtime.reuse import SNAPSHOTS, ReusedSequence
 from runtime.sequence import Sequence
-from runtime.tokenizer import Tokenizer
+from runtime.tokenizer import TOKENIZER_FILE
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -38,8 +38,6 @@ class Session:
         self._as_json: bool = options["as_json"]
         self._artifact = options["artifact"]
         self._state: Path | None = options["state"]
-        silent = ask.text is None and not ask.chat and not Tokenizer.exists(self._artifact)
-        self._in_ids = ask.ids is not None or silent
         self._console = notes()
         self._model = runtime.load(
             self._artifact,
@@ -51,6 +49,8 @@ class Session:
             snapshots=SNAPSHOTS if ask.interactive else 0,
             progress=weights_bar(self._console),
         )
+        silent = not (ask.text or ask.chat or self._model.artifact.has(TOKENIZER_FILE))
+        self._in_ids = ask.ids is not None or silent
         self._options = self._model.generation_options(**answer_options(options))
         self._warn(options["defaults"])
 
@@ -126,13 +126,18 @@ class Session:
 
     def _turn(self, conversation: Conversation, held: ReusedSequence, token_ids: list[int]) -> None:
         """Answer the newest message, whose conversation has the ids `token_ids`."""
-        with prompt_bar(self._console, len(token_ids)) as advance:
-            rest = held.begin(
-                token_ids,
-                opening=conversation.shared(token_ids),
-                boundary=conversation.settled(token_ids),
-                progress=advance,
-            )
+        try:
+            with prompt_bar(self._console, len(token_ids)) as advance:
+                rest = held.begin(
+                    token_ids,
+                    opening=conversation.shared(token_ids),
+                    boundary=conversation.settled(token_ids),
+                    progress=advance,
+                )
+        except KeyboardInterrupt:
+            conversation.turns.pop()
+            self._console.print("(interrupted, the message is not read)")
+            return
         with self._generation(rest, held.sequence) as answer:
             text, interrupted = self._show(answer)
             held.answered(answer.token_ids)
