@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import pickle
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from passes.quantization import Quantization
 from runtime.units import parse_tokens
 
 CHUNK = 8192
+PARTS = 5
+"""Contexts at which a prefill is looked at; the table is that of the middle."""
 LARGE_SHARE = 0.02
 """Kernels that take less of a step share a line."""
 
@@ -67,12 +69,13 @@ def resident_blocks(cubin: Cubin, card: Card) -> int:
 
 
 def predict(
-    counts: Counts, cubin: Cubin, programs: int, work: Work, card: Card
+    counts: Counts, cubin: Cubin, programs: int, work: Work, card: Card, *, overlaps: bool = False
 ) -> tuple[dict[str, float], int, float]:
     """Seconds of every bound, resident blocks, and seconds of a launch.
 
-    The busiest multiprocessor bounds what is counted in the code. What bounds most hides the rest
-    as far as other blocks are there to run: with one block everything follows one another.
+    The busiest multiprocessor bounds what is counted in the code. Products hide the rest, or the
+    rest them, as far as others are there to run: blocks where products are of whole warp groups,
+    warps where each has its own. With `overlaps` the code itself goes on beside its products.
     """
     warps, resident = cubin.threads // 32, resident_blocks(cubin, card)
     blocks = ceil(programs / card.processors)
@@ -89,7 +92,8 @@ def predict(
         "l2": (moved if work.l2 is None else max(work.l2, work.dram or 0.0)) / card.l2,
     }
     inside = [bounds["tensor"], max(bounds[n] for n in ("issue", "integer", "special", "shared"))]
-    hidden = max(inside) + min(inside) / max(1, min(resident, blocks))
+    others = min(resident, blocks) * (1 if counts.wide else warps / 4)
+    hidden = max(inside) + (0.0 if overlaps else min(inside) / max(1.0, others))
     seconds = max(hidden, bounds["dram"], bounds["l2"]) + card.gap + card.ramp
     return bounds, resident, seconds
 
@@ -122,12 +126,13 @@ def _predicted(
     cache: Path,
 ) -> Predicted:
     target = CudaTarget(card.architecture)
-    cubin, text = compiled(source_of(launch, call.kernel, slab), target, cache)
-    code = parse(text)
     x, y, z = (axis.size(sizes) for axis in launch.grid)
     name = launch.function.__name__
     programs = x * y * z
     work = work_of(name, launch.constants, case, programs, call.matrix_bytes)
+    chosen = replace(launch, constants={**launch.constants, **work.only})
+    cubin, text = compiled(source_of(chosen, call.kernel, slab), target, cache)
+    code = parse(text)
     if work.idle:
         counts = code.first_exit()
     elif work.trips is None:
@@ -139,7 +144,7 @@ def _predicted(
             raise ValueError(
                 f"{name} of {call.kernel.symbol} for {target.name}: {error}"
             ) from error
-    bounds, resident, seconds = predict(counts, cubin, programs, work, card)
+    bounds, resident, seconds = predict(counts, cubin, programs, work, card, overlaps=code.overlaps)
     moved = counts.moved * cubin.threads / 32 * programs
     return Predicted(
         name,
@@ -207,6 +212,11 @@ def table(rows: list[Predicted], card: Card) -> list[str]:
     return lines
 
 
+def _contexts(context: int) -> list[int]:
+    """Contexts of chunks that stand for all chunks of a prefill."""
+    return [context * (2 * part + 1) // (2 * PARTS) for part in range(PARTS)]
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -228,20 +238,23 @@ def main() -> None:
             for context in given.context:
                 decodes = phase == "decode"
                 tokens = 1 if decodes else min(CHUNK, context)
-                mean = context if decodes else context // 2
-                case = Case(tokens, mean, sizes.block, sizes.budget)
                 calls = calls_of(model, phase)
-                rows = predicted(calls, case, card, given.cache)
-                floor = floor_seconds(model, phase, sizes, case, card)
-                steps = 1 if decodes else context / tokens
-                seconds = steps * sum(row.times * row.seconds for row in rows)
+                cases = [
+                    Case(tokens, mean, sizes.block, sizes.budget)
+                    for mean in ([context] if decodes else _contexts(context))
+                ]
+                each = [predicted(calls, case, card, given.cache) for case in cases]
+                rows = each[len(each) // 2]
+                steps = (1 if decodes else context / tokens) / len(cases)
+                floor = steps * sum(floor_seconds(model, phase, sizes, c, card) for c in cases)
+                seconds = steps * sum(row.times * row.seconds for found in each for row in found)
                 launches = sum(row.times for row in rows)
                 print(f"\n## {card.name}, {phase}, {context >> 10}K, {given.quantize.value}\n")
                 if not given.brief:
                     print("\n".join(table(rows, card)) + "\n")
                 print(
-                    f"floor {1e3 * steps * floor:.3f} ms, model {1e3 * seconds:.3f} ms, "
-                    f"ratio {seconds / (steps * floor):.2f}, launches {launches}"
+                    f"floor {1e3 * floor:.3f} ms, model {1e3 * seconds:.3f} ms, "
+                    f"ratio {seconds / floor:.2f}, launches {launches}"
                 )
 
 

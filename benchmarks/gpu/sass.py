@@ -129,6 +129,12 @@ class Code:
         loop = [loop for loop in self.loops if self._multiplies(loop)][index]
         return sum(each.operations for each in self.instructions[loop.begin : loop.end])
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether wgmma are still under way when their warps go on."""
+        waits = (each.text for each in self.instructions if "WARPGROUP.DEPBAR" in each.text)
+        return any(re.search(r"gsb0, 0x[1-9]", text) for text in waits)
+
     def first_exit(self) -> Counts:
         """What a warp executes that has nothing to do."""
         names = [each.name for each in self.instructions]

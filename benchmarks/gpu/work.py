@@ -5,7 +5,7 @@ name: everything else is counted from its code alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
@@ -30,13 +30,16 @@ class Case:
     budget: int
 
 
+Constants = Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a program does beside straight code.
 
     `trips` are those of its loops, only of loops that multiply matrices where `products`. `dram`
     and `l2` are bytes of the whole launch, None for what the code asks for. `idle` launches find
-    nothing to do.
+    nothing to do. `only` are constants with which just the path of this case is compiled.
     """
 
     trips: Sequence[Trips] | None = None
@@ -44,9 +47,7 @@ class Work:
     dram: float | None = None
     l2: float | None = None
     idle: bool = False
-
-
-Constants = Mapping[str, Any]
+    only: Constants = field(default_factory=dict)
 
 
 def union_length(queries: int, case: Case) -> float:
@@ -94,19 +95,35 @@ def _scores(c: Constants, case: Case, programs: int, weights: float) -> Work:
 
 
 def _choice(c: Constants, case: Case, programs: int, weights: float) -> Work:
-    n = ceil(case.context / case.block / c["WIDTH"])
-    line = case.context / case.block * 4.0
-    passes = 2 + SEARCH_PASSES + 2
-    trips: list[Trips] = [n, (SEARCH_PASSES, [n]), n, n]
-    return Work(trips, products=False, dram=0.0, l2=programs * line * passes)
+    blocks = case.context / case.block
+    sizes = (c["NARROW"], c["MIDDLE"], c["WIDTH"])
+    held = next((size for size in sizes if blocks <= 2 * size), c["WIDTH"])
+    passes = 1 if blocks <= 2 * held else 1 + SEARCH_PASSES + 2
+    turns = ceil(blocks / held)
+    trips: list[Trips] = [SEARCH_PASSES, 0, (0, [0]), 0, 0]
+    if passes > 1:
+        trips = [0, turns, (SEARCH_PASSES, [turns]), turns, turns]
+    only = {"NARROW": held, "MIDDLE": held, "WIDTH": held}
+    return Work(trips, products=False, dram=0.0, l2=programs * blocks * 4.0 * passes, only=only)
 
 
 def _split(c: Constants, case: Case, programs: int, weights: float) -> Work:
     return Work([case.budget / c["SPLITS"]], dram=None)
 
 
-def _segments(c: Constants, case: Case, programs: int, weights: float) -> Work:
-    return Work([c["SEGMENT"] / c["CHUNK"]])
+def _ends(c: Constants, case: Case, programs: int, weights: float) -> Work:
+    states = case.tokens / c["SEGMENT"] * c["HEADS"] * c["HEAD"] ** 2 * 4.0
+    read = case.tokens * c["HEADS"] * c["HEAD"] * 4.0
+    parts = ceil(c["HEAD"] / c["COLUMNS"])
+    return Work([c["SEGMENT"] / c["CHUNK"]], dram=2 * read + states, l2=(1 + parts) * read + states)
+
+
+def _outputs(c: Constants, case: Case, programs: int, weights: float) -> Work:
+    states = case.tokens / c["SEGMENT"] * c["HEADS"] * c["HEAD"] ** 2 * 4.0
+    read = case.tokens * c["HEADS"] * c["HEAD"] * 4.0
+    parts = ceil(c["HEAD"] / c["COLUMNS"])
+    l2 = (2 + 2 * parts) * read + states
+    return Work([c["SEGMENT"] / c["CHUNK"]], dram=4 * read + states, l2=l2)
 
 
 def _scan(c: Constants, case: Case, programs: int, weights: float) -> Work:
@@ -133,9 +150,9 @@ WORK: dict[str, Callable[[Constants, Case, int, float], Work]] = {
     "sum_coarse": _coarse,
     "score_blocks": _scores,
     "list_blocks": _choice,
-    "end_states": _segments,
+    "end_states": _ends,
     "start_states": _scan,
-    "outputs": _segments,
+    "outputs": _outputs,
     "average_windows": _windows,
 }
 

@@ -200,10 +200,10 @@ def _chunks(spec: Spec, schedule: Schedule) -> tuple[Launch, ...]:
     sequences = Grid(0, (("sequences", 1, 1),))
     ends = {"BLOCK": block, "COLUMNS": schedule.state_columns}
     return (
-        _launch(spec, end_states, (cut, heads, wide), schedule, **ends),
+        _launch(spec, end_states, (wide, heads, cut), schedule, **ends),
         _launch(spec, start_states, (sequences, heads, scanned), schedule),
         _launch(
-            spec, outputs, (cut, heads, narrow), schedule, BLOCK=block, COLUMNS=schedule.columns
+            spec, outputs, (narrow, heads, cut), schedule, BLOCK=block, COLUMNS=schedule.columns
         ),
     )
 

@@ -176,7 +176,7 @@ def multiply_rows_by_integers(
             if ZEROS:
                 zero = load_where(zeros + at, there[:, None, None], EVEN).to(tl.float32) + BASE
             # Every row of `added` is the same, and 16 of them add up to 16 times as much.
-            inputs = tl.sum(added, 1)[:, None, :] * 0.0625
+            inputs = tl.sum(added, 1)[:, None, :] * 0.0625  # type: ignore
             total += scale * (product - zero * inputs)
     result = tl.sum(total, 0)
     if NORM:

@@ -8,6 +8,9 @@ from codegen.kernels.operands import padded, symbol_of
 from codegen.kernels.tir.element import Element
 from codegen.targets.cuda import CudaTarget
 
+NARROW = 8192
+"""Rows of a weight that give few programs: each needs more warps."""
+
 
 class Form(StrEnum):
     """How the rows of the input are cut."""
@@ -127,5 +130,5 @@ def _for_rows(spec: Spec, large: bool) -> Schedule:
         depth = spec.integers.block if spec.bits else 16
         return Schedule(8, 32, depth, warps=4, stages=2)
     if spec.bits:
-        return Schedule(8, 32, spec.integers.block, warps=8, stages=2)
+        return Schedule(8, 32, spec.integers.block, warps=8 if spec.rows <= NARROW else 4, stages=2)
     return Schedule(8, 32, 64, warps=8, stages=3 if large else 2)

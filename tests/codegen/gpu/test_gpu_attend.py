@@ -208,4 +208,5 @@ def test_rows_do_not_depend_on_the_batch() -> None:
             assert np.array_equal(attend(piece, mine)[0], whole[rows])
             done += count
         if lists[1][part.start, 0] < 0:
-            assert np.array_equal(whole[part.rows], dense[part.rows])
+            difference = np.abs(whole[part.rows] - dense[part.rows]).max()
+            assert difference <= 2**-6 * np.abs(dense[part.rows]).max()
