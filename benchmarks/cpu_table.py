@@ -27,7 +27,7 @@ from benchmarks.paired import Paired, paired
 from benchmarks.random_state import write_random_state
 from codegen.cli.compile import command as sala_compile
 from runtime.artifact.ceilings import Ceiling
-from runtime.artifact.staging import write_whole
+from runtime.artifact.replace import write_whole
 from runtime.bench.ceilings import CeilingProbe
 from runtime.bench.costs import Cost, CostModel, Live
 from runtime.bench.measure import Bench, Row

@@ -23,7 +23,7 @@ from codegen.targets.cpu import find_linker
 from codegen.weight_report import weights_document
 from runtime.artifact import Manifest
 from runtime.artifact.seeded import WARNING
-from runtime.artifact.writer import ArtifactWriter, write_artifact
+from runtime.artifact.writer import ArtifactWriter, check_output, write_artifact
 from runtime.plan import (
     USUAL_BUDGETS,
     Sizes,
@@ -54,6 +54,8 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
         find_linker()
     with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
+        if options.output is not None and options.writes:
+            check_output(options.output)
         lowered = tuple(
             _lowered(source, name, target, options, progress) for name, target in targets.items()
         )
@@ -156,7 +158,7 @@ def _summary(
             for r in lowered[0].records
         ],
         "kernels": {entry.name: _kernels(entry) for entry in lowered},
-        "notes": [],
+        "notes": list(source.notes),
     }
 
 

@@ -18,6 +18,7 @@ from runtime.artifact import (
     canonical_json,
 )
 from runtime.artifact.writer import GOLDEN_NAME, GOLDEN_TENSORS_NAME, ArtifactWriter
+from runtime.errors import CompileError
 from sala_ir.dialect import LinearOp
 from sala_ir.interpreter import NewTokens, ReferenceModel, RowSource
 from sala_ir.reference import Rounding
@@ -70,6 +71,13 @@ def _model_vector(
     vocabulary = plan.source.config.vocab_size
     tokens = np.random.default_rng(0).integers(0, vocabulary, TOKENS)
     logits, effect = _logits(plan, source, tokens.tolist())
+    if not np.isfinite(logits).all():
+        raise CompileError(
+            "the reference computes logits that are not finite numbers",
+            where="golden vectors of the model",
+            expected="a checkpoint that gives finite logits",
+            fix="look for weights that are NaN, infinite or very large, or take another checkpoint",
+        )
     allowed = ALLOWED[options.dtype]
     if options.dtype is Precision.BFLOAT16:
         allowed *= float(logits.std())

@@ -17,7 +17,8 @@ from codegen.kernels.triton.kernel import (
     SlabStart,
 )
 from codegen.progress import Advance
-from codegen.targets.cubin import Cubin, assembler_version, compile_source, multiple_of, source_of
+from codegen.targets.assembler import assembler_version
+from codegen.targets.cubin import Cubin, compile_source, multiple_of, source_of
 from codegen.targets.cuda import CudaTarget
 from runtime.artifact import (
     ArgumentInfo,
@@ -157,6 +158,8 @@ class _Store:
             shared_bytes=cubin.shared_bytes,
             registers=cubin.registers,
             spill_bytes=cubin.spill_bytes,
+            tensor_columns=cubin.tensor_columns,
+            warnings=cubin.warnings,
             grid=(x, y, z),
             arguments=(*arguments, *SCRATCH),
         )

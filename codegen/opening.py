@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 
@@ -14,12 +15,13 @@ from runtime.errors import RequestError
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.dialect.attributes import EncodingAttr
 from sala_ir.frontends import Frontend, frontend_for, read_config
-from sala_ir.published import FIELD, PublishedIntegers, published_integers
+from sala_ir.published import FIELDS, PublishedIntegers, published_integers
 
 
 def open_source(options: CompileOptions, stack: ExitStack) -> Source:
     """Read the configuration, the headers of the weights and the tokenizer; capture the graph."""
     checkpoint = None
+    notes: tuple[str, ...] = ()
     if options.config_file is not None:
         place, raw = options.config_file, read_config(options.config_file)
     else:
@@ -29,16 +31,23 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
     published, ends = None, None
     if options.checkpoint is not None:
         checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
-        plain = {name: value for name, value in raw.items() if name != FIELD}
+        plain = {name: value for name, value in raw.items() if name not in FIELDS}
         config = frontend.parse_config(plain, file=str(place))
+        checkpoint.check_copied()
         ends = end_tokens(options.checkpoint, config.eos_token_id)
         check_tokenizer(options.checkpoint)
         tensors = frontend.expected_tensors(config)
         published = published_integers(checkpoint, tensors)
-        _check_tensors(checkpoint, tensors, published)
+        _check_tensors(checkpoint, tensors, published, frontend.tied_tensors(config))
+        notes = () if published is None else published.notes
     else:
         config = frontend.parse_config(raw, file=str(place))
         tensors = frontend.expected_tensors(config)
+    notes = (
+        *frontend.config_notes(raw, config, place.name),
+        *notes,
+        *_length_note(config, options),
+    )
     check_integers(options, published is not None)
     captured = frontend.build_module(config, options.attention)
     integers = _integers(captured, options, published)
@@ -52,6 +61,18 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         integers,
         published,
         tuple(config.eos_token_id) if ends is None else ends,
+        notes,
+    )
+
+
+def _length_note(config: Any, options: CompileOptions) -> tuple[str, ...]:
+    """A note where sequences may be longer than those that the model was trained for."""
+    trained = config.max_position_embeddings
+    if trained is None or options.context <= trained:
+        return ()
+    return (
+        f"a context of {options.context} tokens is longer than the {trained} that the model was "
+        "trained for (max_position_embeddings): answers far behind them may be poor",
     )
 
 
@@ -59,12 +80,17 @@ def _check_tensors(
     checkpoint: Checkpoint,
     tensors: Mapping[str, tuple[int, ...]],
     published: PublishedIntegers | None,
+    tied: Mapping[str, str],
 ) -> None:
+    """Refuse tensors that are missing, not the model's, or unlike those that they are tied to."""
+    copies = {name: twin for name, twin in tied.items() if name in checkpoint.tensors}
     if published is None:
-        checkpoint.check(tensors)
-        return
-    plain = {name: shape for name, shape in tensors.items() if name not in published}
-    checkpoint.check(plain, published.members)
+        checkpoint.check(tensors, copies)
+    else:
+        plain = {name: shape for name, shape in tensors.items() if name not in published}
+        checkpoint.check(plain, {*published.members, *copies})
+    for name, twin in copies.items():
+        checkpoint.check_equal(name, twin)
 
 
 def _integers(

@@ -9,6 +9,7 @@ from passes.assign_precision import Precision
 from passes.quantization import Quantization
 from passes.quantize_activations import Activations
 from runtime.errors import RequestError
+from runtime.plan import check_tokens
 from sala_ir.frontends import AttentionMode
 
 
@@ -74,6 +75,8 @@ class CompileOptions:
 
     def check(self) -> None:
         """Raise RequestError where the options contradict each other."""
+        check_tokens("--context", self.context)
+        check_tokens("--chunk", self.chunk)
         if not self.calibrates and (self.calibration is not None or self.activation_order):
             raise RequestError(
                 "--calibration and --activation-order are for error-aware rounding",

@@ -12,6 +12,7 @@ import numpy as np
 from xdsl.ir import Operation, SSAValue
 
 from codegen.encodings import WeightPart, integer_blocks, weight_parts
+from codegen.finite import require_finite, require_scales
 from codegen.integer_panels import panel_codes, panel_groups
 from codegen.integer_rows import Measure, integer_rows
 from codegen.kernels.linear.layout import pack_panels
@@ -124,7 +125,9 @@ def _plain_pieces(weight: PackedWeight, source: RowSource) -> Iterator[np.ndarra
     rows, step = rows_of(weight.rows, source), _rows_per_piece(weight)
     last = rows.shape[0]
     for start in range(0, last, step):
-        piece = np.ascontiguousarray(rows.read(start, min(start + step, last)))
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is told by name
+            piece = np.ascontiguousarray(rows.read(start, min(start + step, last)))
+        require_finite(piece, weight.rows, source)
         bits = piece.view(weight.element.numpy)
         yield pack_panels(bits, weight.panel_rows) if weight.panel_rows else _padded(bits)
 
@@ -137,7 +140,9 @@ def _integer_pieces(
     step = _rows_per_piece(weight)
     groups: dict[str, list[np.ndarray]] = {name: [] for name in encoding.parts if name != "codes"}
     for start in range(0, rows.rows, step):
-        integers = rows.read(start, min(start + step, rows.rows))
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is told by name
+            integers = rows.read(start, min(start + step, rows.rows))
+        require_scales(integers, weight.rows, source)
         for name, found in groups.items():
             found.append(weight.groups(getattr(integers, name)))
         yield "codes", weight.codes(integers)

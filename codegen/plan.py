@@ -25,6 +25,7 @@ class Source:
 
     `integers` are the tensors that come as integers: the captured module has their encodings.
     `published` reads them where the checkpoint stores them so. `end_tokens` end an answer.
+    `notes` are sentences on the checkpoint that its user should read.
     """
 
     raw: Mapping[str, Any]
@@ -35,6 +36,7 @@ class Source:
     integers: Mapping[str, EncodingAttr] = field(default_factory=dict)
     published: PublishedIntegers | None = None
     end_tokens: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:

@@ -18,7 +18,7 @@ from runtime.artifact import (
 
 SAMPLED = "sampled"
 """The value that the phase writes: for each row of logits a token, which the next step may be fed
-with, and 1 where a logit is not a number."""
+with, and a mark: 1 where a logit is not a number, 2 where all are minus infinity."""
 
 
 def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:

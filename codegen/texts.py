@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import ArtifactError, CheckpointError, ConfigError
+from runtime.files import FileRule, stands
+from runtime.generation_config import (
+    GENERATION_BYTES,
+    GENERATION_FILE,
+    parse_generation_config,
+)
 from runtime.tokenizer import Tokenizer
-from sala_ir.frontends import read_config
-
-GENERATION_FILE = "generation_config.json"
 
 
 def check_tokenizer(directory: Path) -> None:
@@ -29,19 +32,12 @@ def check_tokenizer(directory: Path) -> None:
 def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:
     """The tokens that end an answer: those of generation_config.json, where it names some.
 
-    It overrules `default`, those of config.json, as in Hugging Face's `generate`. ConfigError for
-    anything but token ids.
+    It overrules `default`, those of config.json, as in Hugging Face's `generate`. ConfigError
+    where a field of it has no meaning.
     """
     path = directory / GENERATION_FILE
-    found = read_config(path).get("eos_token_id") if path.is_file() else None
-    if found is None:
+    if not stands(path):
         return tuple(default)
-    ids = found if isinstance(found, list) else [found]
-    if not all(type(token) is int and token >= 0 for token in ids):
-        raise ConfigError(
-            f"eos_token_id is {found!r}",
-            where=f"{path}: eos_token_id",
-            expected="a token id, or a list of token ids",
-            fix="correct the field, or remove it: then that of config.json holds",
-        )
-    return tuple(ids)
+    rule = FileRule(what=GENERATION_FILE, limit=GENERATION_BYTES, error=ConfigError)
+    found = parse_generation_config(rule.read(path), str(path)).eos
+    return tuple(default) if found is None else found

@@ -9,9 +9,11 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import VerifyException
 
+from runtime.artifact.outputs import OutputRule
 from runtime.errors import CompileError
 from sala_ir.context import print_module
 
+_DUMP = OutputRule(what="the module", error=CompileError, fix="name another directory")
 CAPTURED = "captured"
 """What stands in the place of a pass name for the module as the frontend made it."""
 
@@ -43,7 +45,7 @@ class DumpEach:
         """Write the module as it is now."""
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"{len(self.written):03d}_{_name(previous)}.mlir"
-        path.write_text(print_module(module), encoding="utf-8")
+        _DUMP.write(path, print_module(module).encode())
         self.written.append(path)
 
 

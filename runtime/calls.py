@@ -9,6 +9,7 @@ import numpy as np
 from runtime.batch import Work
 from runtime.errors import RequestError
 from runtime.exclusive import Exclusive
+from runtime.finite import require_finite
 from runtime.generation import Progress
 from runtime.interrupts import Interrupts
 from runtime.observe import Observer
@@ -52,12 +53,16 @@ class Calls:
         chunk: int | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
-        """Append tokens in one call; a copy of the logits [vocabulary] behind the last of them."""
+        """Append tokens in one call; a copy of the logits [vocabulary] behind the last of them.
+
+        NotFiniteError where one of them is no finite number; the tokens are appended all the same.
+        """
 
         def finish() -> np.ndarray:
-            return self.last_logits(sequence)
+            return self._logits_behind(sequence)
 
-        return self.extend(sequence, token_ids, finish, chunk=chunk, progress=progress)
+        logits = self.extend(sequence, token_ids, finish, chunk=chunk, progress=progress)
+        return require_finite(logits[None], len(sequence) - 1)[0]
 
     def extend(
         self,
@@ -149,7 +154,13 @@ class Calls:
             return self._steps.logits()
 
     def last_logits(self, sequence: Sequence) -> np.ndarray:
-        """A copy of the logits [vocabulary] behind the last token; RequestError if unknown."""
+        """A copy of the logits [vocabulary] behind the last token; RequestError if unknown.
+
+        NotFiniteError where one of them is no finite number.
+        """
+        return require_finite(self._logits_behind(sequence)[None], len(sequence) - 1)[0]
+
+    def _logits_behind(self, sequence: Sequence) -> np.ndarray:
         state = sequence.state
         if not 0 < state.logits_at == state.length:
             raise RequestError(

@@ -1,127 +1,143 @@
 """Renders a conversation with the checkpoint's own chat template, in a sandbox."""
 
-import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateError
 
+from runtime.artifact import Artifact
 from runtime.errors import RequestError
-from runtime.tokenizer import CONFIG_FILE, read_config, special_text
+from runtime.template_files import DEFAULT, TEMPLATE_FILE, TEMPLATE_FOLDER, Source, TemplateFiles
+from runtime.template_inputs import Message, plain, plain_messages, plain_tools
+from runtime.template_limits import Budget, TemplateLimitError, within
+from runtime.template_sandbox import TemplateEnvironment, TemplateRefusal
+from runtime.tokenizer import CONFIG_FILE, special_text
 
-TEMPLATE_FILE = "chat_template.jinja"
+__all__ = ["ChatTemplate", "Message"]
+
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
-
-Message = dict[str, Any]
-
-
-class _TemplateRefusal(Exception):
-    """A conversation that the template itself refuses."""
-
-
-class _Generation(Extension):
-    """The block `{% generation %}` that marks an answer for training; it renders as its body."""
-
-    tags = {"generation"}  # noqa: RUF012  (jinja2 declares it so)
-
-    def parse(self, parser: Any) -> nodes.Node | list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+_TOOL_USE = "tool_use"
+_LONGEST_MESSAGE = 500
 
 
 class ChatTemplate:
-    """A chat template of a checkpoint, with the variables that Hugging Face templates expect."""
+    """The chat templates of a checkpoint, with the variables that Hugging Face templates expect."""
 
-    def __init__(self, source: str, *, where: str, special_tokens: dict[str, str]) -> None:
-        """Compile `source`; RequestError where it is not a template."""
+    def __init__(
+        self,
+        source: str | Mapping[str, Source],
+        *,
+        where: str = "the chat template",
+        special_tokens: Mapping[str, str],
+        name: str | None = None,
+    ) -> None:
+        """Of one text that stands at `where`, or of several by name.
+
+        `name` is the one to render with; unless told, the one named tool_use for conversations
+        with tools, where there is one, and the one named default for others. RequestError where
+        that is missing or not a template.
+        """
+        sources = {DEFAULT: Source(source, where)} if isinstance(source, str) else dict(source)
+        self._sources = sources
         self._where = where
-        self._special_tokens = special_tokens
-        try:
-            self._template = _environment().from_string(source)
-        except jinja2.TemplateError as error:
-            raise RequestError(f"the chat template is broken: {error}", where=where) from None
+        self._special_tokens = dict(special_tokens)
+        self._environment = TemplateEnvironment()
+        self._compiled: dict[str, Template] = {}
+        self._chosen = name
+        self._compile(self._name(tools=False))
 
     @staticmethod
-    def exists(directory: Path) -> bool:
-        """Whether `directory` has a template, in a file of its own or in tokenizer_config.json."""
-        has_file = (directory / TEMPLATE_FILE).is_file()
-        return has_file or _default_template(read_config(directory)) is not None
+    def exists(directory: Path | Artifact) -> bool:
+        """Whether there is a template, in a file of its own or in tokenizer_config.json."""
+        return bool(TemplateFiles.of(directory).sources())
 
     @staticmethod
-    def from_files(directory: Path) -> "ChatTemplate":
-        """The template of `directory`: chat_template.jinja, else that of tokenizer_config.json."""
-        config = read_config(directory)
-        path = directory / TEMPLATE_FILE
-        if path.is_file():
-            source, where = path.read_text(encoding="utf-8"), str(path)
-        else:
-            source, where = _default_template(config), f"{directory / CONFIG_FILE}: chat_template"
-        if source is None:
+    def from_files(directory: Path | Artifact, name: str | None = None) -> "ChatTemplate":
+        """The templates of a directory or of an artifact.
+
+        They stand in chat_template.jinja and in the folder additional_chat_templates, or else in
+        tokenizer_config.json. RequestError where there is none, ArtifactError where one is
+        damaged.
+        """
+        files = TemplateFiles.of(directory)
+        sources = files.sources()
+        if not sources:
+            place = directory.directory if isinstance(directory, Artifact) else Path(directory)
             raise RequestError(
-                f"{directory.name} has no chat template",
-                where=str(path),
+                f"{place.name} has no chat template",
+                where=files.where(TEMPLATE_FILE),
                 expected=f"{TEMPLATE_FILE}, or chat_template in {CONFIG_FILE}",
                 fix="give the whole text with --prompt, or compile a checkpoint of a chat model",
             )
-        return ChatTemplate(source, where=where, special_tokens=_special_tokens(config))
+        where = files.where(TEMPLATE_FOLDER if len(sources) > 1 else TEMPLATE_FILE)
+        tokens = _special_tokens(files.config())
+        return ChatTemplate(sources, where=where, special_tokens=tokens, name=name)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the templates."""
+        return list(self._sources)
 
     def render(self, messages: Sequence[Message], **variables: Any) -> str:
         """The text of `messages` (each with `role` and `content`), open for the next answer.
 
         `variables` reach the template, such as `enable_thinking=False` or `tools=[...]`.
+        RequestError where the template refuses the conversation, fails, or takes too much: its
+        steps, time and memory are bounded, in proportion to what it is given.
         """
-        known = {"add_generation_prompt": True, "tools": None, "documents": None}
-        try:
-            return self._template.render(
-                messages=list(messages), **(known | self._special_tokens | variables)
-            )
-        except _TemplateRefusal as error:
+        given = plain_messages(messages)
+        known = {"add_generation_prompt": True, "documents": None}
+        tools = plain_tools(variables.get("tools"))
+        values = known | self._special_tokens | plain(variables) | {"tools": tools}
+        template = self._compile(self._name(tools=tools is not None))
+        where = self._sources[self._name(tools=tools is not None)].where
+        return _guarded(
+            lambda: template.render(values, messages=given), where, "fails", given, values
+        )
+
+    def _name(self, *, tools: bool) -> str:
+        """The template for a conversation with or without tools."""
+        if self._chosen is None and tools and _TOOL_USE in self._sources:
+            return _TOOL_USE
+        chosen = DEFAULT if self._chosen is None else self._chosen
+        if chosen not in self._sources:
             raise RequestError(
-                f"the chat template refuses this conversation: {error}", where=self._where
-            ) from None
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-            raise RequestError(f"the chat template fails: {error}", where=self._where) from None
+                f"there is no chat template named {chosen!r}",
+                where=self._where,
+                expected=f"one of {', '.join(map(repr, self._sources))}",
+                fix="choose one by its name (--template NAME)",
+            )
+        return chosen
+
+    def _compile(self, name: str) -> Template:
+        if name not in self._compiled:
+            text, where = self._sources[name].text, self._sources[name].where
+            self._compiled[name] = _guarded(
+                lambda: self._environment.from_string(text), where, "is broken", text
+            )
+        return self._compiled[name]
 
 
-def _default_template(config: dict[str, Any]) -> str | None:
-    """The template of tokenizer_config.json: a text, or the one named `default` of a list."""
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = {entry["name"]: entry["template"] for entry in template}
-        template = named.get("default")
-    return template
+def _guarded(work: Any, where: str, verb: str, *inputs: Any) -> Any:
+    """What `work` gives within the limits for `inputs`; RequestError for all that it raises."""
+    try:
+        with within(Budget(*inputs)):
+            return work()
+    except TemplateRefusal as error:
+        found = f"the chat template refuses this conversation: {error}"
+    except TemplateLimitError as error:
+        found = f"the chat template takes too much: {error}"
+    except RecursionError:
+        found = "the chat template takes too much: it is nested too deeply"
+    except TemplateError as error:
+        found = f"the chat template {verb}: {error}"
+    except Exception as error:  # a template computes with whatever it likes
+        found = f"the chat template {verb}: {type(error).__name__}: {error}"
+    raise RequestError(found[:_LONGEST_MESSAGE], where=where) from None
 
 
 def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
     """Texts of the special tokens that `config` names."""
     texts = {name: special_text(config, name) for name in _SPECIAL_TOKENS}
-    return {name: text for name, text in texts.items() if text is not None}
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    return environment
-
-
-def _to_json(value: Any, **options: Any) -> str:
-    """JSON without the HTML escapes of jinja2's own filter."""
-    options.setdefault("ensure_ascii", False)
-    return json.dumps(value, **options)
-
-
-def _raise_exception(message: str) -> None:
-    raise _TemplateRefusal(message)
-
-
-def _strftime_now(pattern: str) -> str:
-    return datetime.now().strftime(pattern)
+    return {name: text for name, text in texts.items() if isinstance(text, str)}

@@ -53,7 +53,7 @@ class DeviceSampling:
     ) -> int:
         """Append tokens in one call; the next one, chosen on a device that can.
 
-        ArtifactError where a logit is not a number.
+        ArtifactError where a logit is not a number, or all are minus infinity.
         """
 
         def finish() -> Callable[[], int]:

@@ -107,6 +107,10 @@ class Engine:
             sequence.require_usable()
             self._files.save(sequence.state, path)
 
+    def check_save(self, sequence: Sequence, path: Path, more: int) -> None:
+        """Refuse a state file that could not be written once `more` tokens are there."""
+        self._files.check_output(path, len(sequence) + more)
+
     def restore(self, path: Path) -> Sequence:
         """A new sequence with the state in a file."""
         with self._exclusive.entered():

@@ -1,7 +1,7 @@
 """One answer in the making: prefill, then a token at a time, until something ends it."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,11 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from runtime.errors import RequestError
+from runtime.checks import checked_flag, checked_whole, refusal
 from runtime.sampling import Draw, Sampler, SamplingOptions
 from runtime.stopping import StopStrings
 from runtime.tokenizer import Tokenizer
-from runtime.units import is_whole
 
 Progress = Callable[[int], None]
 """Called during prefill with the number of prompt tokens that are done."""
@@ -67,7 +66,8 @@ class Finish(StrEnum):
 class GenerationOptions:
     """When an answer ends, and how its tokens are chosen.
 
-    `eos` are the ids that end a sequence, which `ignore_eos` treats as ordinary tokens.
+    `eos` are the ids that end a sequence, which `ignore_eos` treats as ordinary tokens. `stop` is
+    one text or several, and None means none. RequestError for values of another kind.
     """
 
     max_new_tokens: int = 256
@@ -77,14 +77,35 @@ class GenerationOptions:
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse an answer of no tokens and stop strings of no characters."""
-        StopStrings(self.stop)
-        if not (is_whole(self.max_new_tokens) and self.max_new_tokens >= 1):
-            raise RequestError(
-                f"max_new_tokens is {self.max_new_tokens!r}",
-                where="option max_new_tokens",
-                expected="1 or more",
-            )
+        """Refuse an answer of no tokens, stop strings of no characters, and other kinds."""
+        values = {
+            "max_new_tokens": checked_whole("max_new_tokens", self.max_new_tokens, 1, "1 or more"),
+            "stop": stop_strings(self.stop),
+            "eos": _end_tokens(self.eos),
+            "ignore_eos": checked_flag("ignore_eos", self.ignore_eos),
+        }
+        if not isinstance(self.sampling, SamplingOptions):
+            raise refusal("sampling", self.sampling, "SamplingOptions")
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def stop_strings(stop: object) -> tuple[str, ...]:
+    """One text, several, or none for None; RequestError for anything else."""
+    if stop is None:
+        return ()
+    if isinstance(stop, str):
+        stop = (stop,)
+    if not isinstance(stop, Iterable) or isinstance(stop, bytes | Mapping):
+        raise refusal("stop", stop, "a text or a list of texts, None for none")
+    texts = tuple(stop)
+    StopStrings(texts)
+    return texts
+
+
+def _end_tokens(eos: object) -> tuple[int, ...]:
+    ids = tuple(eos) if isinstance(eos, list | tuple | np.ndarray) else (eos,)
+    return tuple(checked_whole("eos", token, 0, "token ids") for token in ids)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.artifact import Artifact, Symbol, open_artifact
+from runtime.checks import (
+    checked_call,
+    checked_flag,
+    checked_path,
+    checked_size,
+    checked_text,
+    checked_whole,
+)
 from runtime.choose_device import choose_device, tuned_target
 from runtime.device import Advance, Device
 from runtime.errors import MemoryBudgetError, RequestError
@@ -73,6 +81,20 @@ def load(
     Raises ArtifactError for an artifact that cannot be used here, MemoryBudgetError for what
     does not fit, RequestError for values that make no sense.
     """
+    path = checked_path("path", path)
+    for name, text in (("device", device), ("target", target)):
+        checked_text(name, text, "text, or None")
+    library = None if tuning is None else checked_path("tuning", tuning)
+    checked_call("progress", progress)
+    for name, flag in (("poison", poison), ("hash_weights", hash_weights)):
+        if flag is not None:
+            checked_flag(name, flag)
+    for name, size in (
+        *(("context", context), ("memory", memory), ("threads", threads)),
+        *(("prefix_cache", prefix_cache), ("snapshot_every", snapshot_every)),
+    ):
+        if size is not None:
+            checked_size(name, size)
     steps = _positive("batch", batch, 1)
     alive = _positive("sequences", sequences, steps)
     if alive < steps:
@@ -88,14 +110,14 @@ def load(
         threads=checked_threads(threads),
         chunk=None if chunk is None else _positive("chunk", chunk, 1),
         sequences=alive,
-        snapshots=_positive("snapshots", snapshots, 1) if snapshots else 0,
+        snapshots=checked_whole("snapshots", snapshots, 0, "a whole number from 0"),
         prefix_bytes=0 if prefix_cache is None else parse_bytes(prefix_cache),
     )
     artifact = open_artifact(path, hash_weights=hash_weights)
     prefix = _prefix_options(artifact, request.prefix_bytes, snapshot_every)
-    if tuning is not None:
+    if library is not None:
         own = tuned_target(artifact, device, target)
-        artifact = with_tuning(artifact, own, Path(tuning))
+        artifact = with_tuning(artifact, own, library)
     chosen = choose_device(artifact, device, target, request.threads)
     with ExitStack() as undo:
         undo.callback(chosen.close)
@@ -219,7 +241,4 @@ def _prefix_options(
 
 
 def _positive(name: str, value: int | None, default: int) -> int:
-    chosen = default if value is None else value
-    if not isinstance(chosen, int) or isinstance(chosen, bool) or chosen < 1:
-        raise RequestError(f"{name} is {chosen!r}", where=name, expected="a whole number from 1")
-    return chosen
+    return default if value is None else checked_whole(name, value, 1, "a whole number from 1")

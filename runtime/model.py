@@ -1,6 +1,7 @@
 """A loaded model: logits, generation, and what it holds."""
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from runtime.answer_options import AnswerOptions, generation_options, known_sampling
 from runtime.artifact import Artifact
+from runtime.checks import checked_call, checked_path, checked_texts, refusal
 from runtime.device import Advance, Device
 from runtime.engine import Engine, Wrap
 from runtime.errors import RequestError
-from runtime.generation import Generation, GenerationOptions, Progress
+from runtime.finite import first_not_finite, not_finite, require_finite
+from runtime.generation import Generation, GenerationOptions, Progress, stop_strings
+from runtime.generation_config import Defaults, GenerationDefaults
 from runtime.observe import Observed
 from runtime.pages import PagePool
 from runtime.plan import MemoryPlan
 from runtime.prefix_cache import PrefixOptions
-from runtime.sampling import SamplingOptions
 from runtime.sequence import Sequence as TokenSequence
-from runtime.tokenizer import Tokenizer
+from runtime.tokenizer import TOKENIZER_FILE, Tokenizer
+
+__all__ = ["Model", "TokenIds", "generation_options"]
 
 TokenIds = Sequence[int] | np.ndarray
 
@@ -51,6 +57,7 @@ class Model:
             self._engine: Engine | None = Engine(artifact, self._memory, device, prefix)
             undo.pop_all()
         self._tokenizer: Tokenizer | None = None
+        self._answers: AnswerOptions | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -77,11 +84,16 @@ class Model:
         `chunk` is the most new tokens of one step, if that is less than the loaded one. The length
         of the whole call decides the regime of the sparse layers, whatever the chunk.
         With `observe` the result is (logits, {kind: {layer: values}}).
+
+        NotFiniteError, an ArtifactError that names the token, where a logit is NaN or infinite; so
+        do `decode`, `generate`, `stream`, and `append` and `last_logits` of sequences.
         """
         engine = self._open()
-        observer = engine.observer(tuple(observe)) if observe else None
+        kinds = checked_texts("observe", observe)
+        observer = engine.observer(kinds) if kinds else None
         with engine.new_sequence() as sequence:
             values = engine.calls.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
+        require_finite(values)
         return values if observer is None else _observed(values, observer.result())
 
     def sequence(self) -> TokenSequence:
@@ -94,33 +106,63 @@ class Model:
         StateFileError for a state of another model, a newer version, or a file that is damaged
         or truncated.
         """
-        return self._open().restore(Path(path))
+        return self._open().restore(checked_path("path", path))
 
     def decode(
         self, sequences: Sequence[TokenSequence], tokens: Sequence[int] | np.ndarray
     ) -> np.ndarray:
         """Append one token to each sequence, all in one pass over the weights.
 
-        The logits behind them, float32 [batch, vocabulary].
+        The logits behind them, float32 [batch, vocabulary]. Where those of one sequence are no
+        finite numbers, NotFiniteError names it; all have their token, and the others' logits are
+        their `last_logits`.
         """
         engine = self._open()
-        if len(sequences) != len(tokens):
-            raise RequestError(
-                f"there are {len(sequences)} sequences and {len(tokens)} tokens",
-                expected="one token for each sequence",
-            )
-        return engine.calls.step(sequences, [[token] for token in tokens])
+        sequences, ids = self._checked_batch(sequences, tokens)
+        logits = engine.calls.step(sequences, [[token] for token in ids])
+        wrong = first_not_finite(logits)
+        if wrong is not None:
+            end = len(sequences[wrong]) - 1
+            raise not_finite(logits[wrong], f"the logits behind token {end} of sequence {wrong}")
+        return logits
+
+    def generation_options(
+        self,
+        max_new_tokens: int | None = None,
+        *,
+        stop: Sequence[str] | str | None = None,
+        ignore_eos: bool = False,
+        defaults: str = "generation-config",
+        end_tokens: str = "generation-config",
+        **sampling: Any,
+    ) -> GenerationOptions:
+        """The options of an answer, those of `SamplingOptions` among them.
+
+        What is not given is what the checkpoint's generation_config.json asks for, by the rules of
+        Hugging Face's `generate`; or, with `defaults` "none", what `SamplingOptions` and
+        `GenerationOptions` have. `end_tokens` says which tokens end the answer: those of
+        "generation-config" (else of config.json, else the tokenizer's), of the "tokenizer" alone,
+        or of "both".
+        """
+        known = known_sampling(sampling)
+        given = self._completed()
+        return given.complete(max_new_tokens, stop, ignore_eos, defaults, end_tokens, known)
+
+    @property
+    def generation_defaults(self) -> GenerationDefaults:
+        """What generation_config.json asks for, with notes on what of it is not applied."""
+        return self._completed().defaults
 
     def generate(
-        self, token_ids: TokenIds | str, max_new_tokens: int = 256, **options: Any
+        self, token_ids: TokenIds | str, max_new_tokens: int | None = None, **options: Any
     ) -> list[int]:
         """The ids of the new tokens, the one that ended the answer included.
 
-        Options are those of `stream` but `stop`.
+        Options are those of `generation_options` but `stop`.
         """
         ids = self._prompt_ids(token_ids)
-        asked = generation_options(max_new_tokens, **options)
-        if asked.stop:
+        asked = self._asked(max_new_tokens, options)
+        if stop_strings(options.get("stop")):
             raise RequestError(
                 "stop strings need text", where="stop", fix="use stream, which watches the text"
             )
@@ -128,14 +170,14 @@ class Model:
             return list(generation.tokens())
 
     def stream(
-        self, prompt: str | TokenIds, max_new_tokens: int = 256, **options: Any
+        self, prompt: str | TokenIds, max_new_tokens: int | None = None, **options: Any
     ) -> Iterator[str]:
         """Pieces of new text as they come, never a part of a character.
 
-        Options: temperature, top_p, top_k, repetition_penalty, seed, stop, ignore_eos.
+        Options: those of `generation_options`.
         """
         tokenizer, ids = self.tokenizer, self._prompt_ids(prompt)
-        with self.generation(ids, generation_options(max_new_tokens, **options)) as generation:
+        with self.generation(ids, self._asked(max_new_tokens, options)) as generation:
             yield from generation.text(tokenizer)
 
     @contextmanager
@@ -154,9 +196,14 @@ class Model:
         `spends` it is not used afterwards, which lets a GPU work ahead of the host.
         """
         engine = self._open()
+        if not isinstance(options, GenerationOptions):
+            raise refusal("options", options, "GenerationOptions")
+        checked_call("progress", progress)
+        if sequence is not None:
+            self._require_own(sequence)
         history = [] if sequence is None else sequence.token_ids
         ids = np.zeros(0, np.int32)
-        if len(token_ids) or not history:
+        if not (history and _is_empty(token_ids)):
             ids = engine.limits.checked_tokens(token_ids, len(history))
         chosen = replace(options, eos=options.eos or self.artifact.manifest.model.eos_token_ids)
         with nullcontext(sequence) if sequence is not None else self.sequence() as source:
@@ -236,7 +283,55 @@ class Model:
         """The token ids of a prompt; RequestError for an empty text, which would be one <s>."""
         if isinstance(prompt, str) and not prompt:
             raise RequestError("the prompt is empty", expected="at least one character")
+        if prompt is None or isinstance(prompt, bytes):
+            raise refusal("prompt", prompt, "a text, or token ids")
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+
+    def _asked(self, max_new_tokens: int | None, options: dict[str, Any]) -> GenerationOptions:
+        """The completed options; notes on the checkpoint's are warnings, the first time."""
+        if self._answers is None and options.get("defaults") != Defaults.NONE:
+            for note in self.generation_defaults.notes:
+                warnings.warn(note, stacklevel=4)
+        return self.generation_options(max_new_tokens, **options)
+
+    def _completed(self) -> AnswerOptions:
+        if self._answers is None:
+            self._answers = AnswerOptions(self.artifact, self._any_tokenizer)
+        return self._answers
+
+    def _any_tokenizer(self) -> Tokenizer | None:
+        return self.tokenizer if self.artifact.has(TOKENIZER_FILE) else None
+
+    def _checked_batch(
+        self, sequences: object, tokens: object
+    ) -> tuple[list[TokenSequence], list[int]]:
+        """The sequences of this model with a token for each, or RequestError."""
+        if not isinstance(sequences, Iterable) or isinstance(sequences, TokenSequence):
+            raise refusal("sequences", sequences, "a list of sequences")
+        batch = list(sequences)
+        for sequence in batch:
+            self._require_own(sequence)
+        if not isinstance(tokens, Iterable):
+            raise refusal("tokens", tokens, "a list of token ids, one for each sequence")
+        ids = list(tokens)
+        if len(batch) != len(ids):
+            raise RequestError(
+                f"there are {len(batch)} sequences and {len(ids)} tokens",
+                expected="one token for each sequence",
+            )
+        return batch, ids
+
+    def _require_own(self, sequence: object) -> None:
+        """Refuse what is no sequence of this model."""
+        if not isinstance(sequence, TokenSequence):
+            raise refusal("sequence", sequence, "a sequence that Model.sequence made")
+        if sequence.engine is not self._engine:
+            raise RequestError(
+                "the sequence is of another model",
+                where="option sequence",
+                expected="a sequence that this model's sequence() or restore() made",
+                fix="save it there and restore it here, if both have the same checkpoint",
+            )
 
     def _open(self) -> Engine:
         if self._engine is None:
@@ -244,24 +339,9 @@ class Model:
         return self._engine
 
 
-def generation_options(
-    max_new_tokens: int = 256,
-    *,
-    stop: Sequence[str] | str = (),
-    ignore_eos: bool = False,
-    **sampling: Any,
-) -> GenerationOptions:
-    """The options of `generate` and `stream` as one record; RequestError for unknown ones."""
-    try:
-        chosen = SamplingOptions(**sampling)
-    except TypeError:
-        names = ", ".join(SamplingOptions.__slots__)
-        raise RequestError(
-            f"unknown options among {', '.join(sampling)}",
-            expected=f"max_new_tokens, stop, ignore_eos, {names}",
-        ) from None
-    texts = (stop,) if isinstance(stop, str) else tuple(stop)
-    return GenerationOptions(max_new_tokens, chosen, texts, (), ignore_eos)
+def _is_empty(token_ids: object) -> bool:
+    """Whether there are no new tokens, in a list or an array of none."""
+    return isinstance(token_ids, list | tuple | np.ndarray) and len(token_ids) == 0
 
 
 def _observed(logits: np.ndarray, observed: Observed) -> tuple[np.ndarray, Observed]:

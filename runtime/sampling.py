@@ -1,69 +1,13 @@
 """Chooses the next token from one row of logits."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from runtime.errors import ArtifactError, RequestError
-from runtime.units import is_whole
+from runtime.sampling_options import SamplingOptions
 
-_STRONGEST_PENALTY = 1000.0
-"""Beyond it logits leave the range of float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingOptions:
-    """How the next token is chosen.
-
-    `temperature` 0 takes the most likely token. Otherwise the logits are divided by it, all but the
-    `top_k` best are dropped (0 keeps all), then all but the smallest set of tokens whose
-    probabilities reach `top_p`. `repetition_penalty` divides the positive and multiplies the
-    negative logits of every token seen so far, the prompt's included. Equal options and seed give
-    equal tokens on every machine that gives equal logits.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        _require(
-            _is_within(self.temperature, 0) and math.isfinite(self.temperature),
-            self,
-            "temperature",
-            "0 or more",
-        )
-        _require(
-            _is_within(self.top_p, 0, 1) and self.top_p > 0, self, "top_p", "above 0, at most 1"
-        )
-        _require(
-            is_whole(self.top_k) and self.top_k >= 0,
-            self,
-            "top_k",
-            "a whole number, 0 keeps all tokens",
-        )
-        _require(
-            _is_within(self.repetition_penalty, 1 / _STRONGEST_PENALTY, _STRONGEST_PENALTY),
-            self,
-            "repetition_penalty",
-            "from 0.001 to 1000, 1 changes nothing",
-        )
-        _require(is_whole(self.seed) and self.seed >= 0, self, "seed", "a whole number, 0 or more")
-
-
-def _is_within(value: object, least: float, most: float = math.inf) -> bool:
-    return isinstance(value, int | float | np.number) and bool(least <= value <= most)
-
-
-def _require(holds: bool, options: SamplingOptions, name: str, expected: str) -> None:
-    if not holds:
-        raise RequestError(
-            f"{name} is {getattr(options, name)!r}", where=f"option {name}", expected=expected
-        )
+__all__ = ["Draw", "Sampler", "SamplingOptions", "no_choice", "not_a_number"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +33,31 @@ _BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 
 class Sampler:
-    """Chooses tokens for one sequence: owns its random stream and the set of tokens seen."""
+    """Chooses tokens for one sequence: owns its random stream and what was seen and answered."""
 
     def __init__(self, options: SamplingOptions, vocabulary: int) -> None:
-        """Begin a random stream at the seed; no token of the `vocabulary` was seen yet."""
+        """Begin a random stream at the seed; no token of the `vocabulary` was seen yet.
+
+        RequestError where `logit_bias` names a token beyond it.
+        """
         self.options = options
         self._random = np.random.Generator(np.random.PCG64(options.seed))
         self._seen = np.zeros(vocabulary, dtype=bool)
+        self._answered = np.zeros(vocabulary, dtype=np.int64)
+        self._bias = _bias_row(options, vocabulary)
 
     @property
     def needs_texts(self) -> bool:
-        """Whether a choice depends on the tokens seen so far."""
-        return self.options.repetition_penalty != 1
+        """Whether a choice needs more than a device has: what was seen, biases, or `min_p`."""
+        options = self.options
+        return self._changes or (options.min_p > 0 and options.temperature > 0)
+
+    @property
+    def _changes(self) -> bool:
+        """Whether logits are changed before the choice."""
+        options = self.options
+        counts = options.presence_penalty or options.frequency_penalty
+        return options.repetition_penalty != 1 or bool(counts) or self._bias is not None
 
     def draw(self) -> Draw:
         """What a device needs for the next token; the random stream goes on as in `choose`."""
@@ -109,44 +66,91 @@ class Sampler:
         return Draw(options.temperature, options.top_p, options.top_k, uniform)
 
     def observe(self, token_ids: "np.ndarray | list[int]") -> None:
-        """Count `token_ids` as seen."""
+        """Count `token_ids` as seen, and not as answered."""
         self._seen[np.asarray(token_ids, dtype=np.int64)] = True
 
     def choose(self, logits: np.ndarray) -> int:
-        """The next token for float32 `logits` [vocabulary]; it counts as seen afterwards.
+        """The next token for float32 `logits` [vocabulary]; it counts as answered afterwards.
 
-        Of equal logits the lowest id wins. Raises ArtifactError where a logit is not a number.
+        Of equal logits the lowest id wins, and one of plus infinity whatever the options. Raises
+        ArtifactError where a logit is not a number, and where all are minus infinity.
         """
-        if np.isnan(logits).any():
+        best = logits.max()
+        if np.isnan(best):
             raise not_a_number()
-        logits = self._penalised(logits)
-        token = int(np.argmax(logits)) if self.options.temperature == 0 else self._draw(logits)
+        if best == -np.inf:
+            raise no_choice()
+        if self._changes:
+            logits = self._changed(logits.astype(np.float64))
+        likeliest = self.options.temperature == 0 or best == np.inf
+        uniform = self.draw().uniform
+        token = int(np.argmax(logits)) if likeliest else self._draw(logits, uniform)
         self._seen[token] = True
+        self._answered[token] += 1
         return token
 
-    def _penalised(self, logits: np.ndarray) -> np.ndarray:
-        penalty = self.options.repetition_penalty
-        if penalty == 1:
-            return logits
-        changed = np.where(logits > 0, logits / penalty, logits * penalty)
-        return np.where(self._seen, changed, logits)
+    def _changed(self, logits: np.ndarray) -> np.ndarray:
+        """The logits, float64, with biases and penalties."""
+        options = self.options
+        if self._bias is not None:
+            logits = logits + self._bias
+        penalty = options.repetition_penalty
+        if penalty != 1:
+            changed = np.where(logits > 0, logits / penalty, logits * penalty)
+            logits = np.where(self._seen, changed, logits)
+        if options.frequency_penalty:
+            logits = logits - options.frequency_penalty * self._answered
+        if options.presence_penalty:
+            logits = logits - options.presence_penalty * (self._answered > 0)
+        return logits
 
-    def _draw(self, logits: np.ndarray) -> int:
+    def _draw(self, logits: np.ndarray, uniform: float) -> int:
         """Invert the cumulative distribution of the kept tokens at one uniform number."""
         kept = _top_k(logits, self.options.top_k)
-        scaled = logits[kept].astype(np.float64)
-        with np.errstate(over="ignore"):  # a tiny temperature: all but the best weigh nothing
-            weights = np.exp((scaled - scaled.max()) / self.options.temperature)
+        weights = _weights(logits[kept].astype(np.float64), self.options.temperature)
         kept, weights = _top_p(kept, weights, self.options.top_p)
+        possible = (weights > 0) & (weights >= self.options.min_p)
+        kept, weights = kept[possible], weights[possible]
         cumulative = np.cumsum(weights)
-        place = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
+        place = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
         return int(kept[min(place, len(kept) - 1)])
+
+
+def _bias_row(options: SamplingOptions, vocabulary: int) -> np.ndarray | None:
+    """What is added to each logit, float64 [vocabulary]; None where nothing is."""
+    pairs = [(token, value) for token, value in dict(options.logit_bias).items() if value]
+    if not pairs:
+        return None
+    if pairs[-1][0] >= vocabulary:
+        raise RequestError(
+            f"logit_bias has the token {pairs[-1][0]}",
+            where="option logit_bias",
+            expected=f"ids from 0 to {vocabulary - 1}",
+        )
+    row = np.zeros(vocabulary)
+    for token, value in pairs:
+        row[token] = value
+    return row
+
+
+def _weights(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """The weight of each token beside the best, which has 1."""
+    with np.errstate(over="ignore"):  # a tiny temperature: all but the best weigh nothing
+        return np.exp((logits - logits.max()) / temperature)
 
 
 def not_a_number() -> ArtifactError:
     """What is wrong where a logit is NaN."""
     return ArtifactError(
         "the model computed a logit that is not a number",
+        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+    )
+
+
+def no_choice() -> ArtifactError:
+    """What is wrong where every logit is minus infinity."""
+    return ArtifactError(
+        "the model computed minus infinity for every token, so that none can be chosen",
         fix="sala-inspect --verify tells whether the artifact runs right on this machine",
     )
 

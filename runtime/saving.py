@@ -15,6 +15,7 @@ from runtime.state_file import (
     Section,
     StateHeader,
     StateReader,
+    check_state_output,
     opened,
     refused,
     replacing,
@@ -79,6 +80,11 @@ class StateFiles:
             for part in self._layout.parts(state.length):
                 pieces = read_pieces(part, self._memory, state)
                 writer.write(_bytes(piece) for piece in pieces)
+
+    def check_output(self, path: Path, tokens: int) -> None:
+        """StateFileError if the state of a text of `tokens` tokens could not be written now."""
+        header = self._header(tokens, ((tokens, Regime.DENSE),), True) if tokens else None
+        check_state_output(path, 0 if header is None else header.placed().size)
 
     def restore(self, path: Path, context: int) -> State:
         """The state in the file, in a slot of its own.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runtime.checks import checked_call, checked_path, checked_whole
 from runtime.errors import RequestError
 from runtime.generation import Answer, Progress
 from runtime.prefix_cache import PrefixReport
@@ -38,6 +39,11 @@ class Sequence:
         self.busy = False
 
     @property
+    def engine(self) -> "Engine":
+        """For models: the engine that the sequence belongs to."""
+        return self._engine
+
+    @property
     def remaining(self) -> int:
         """How many more tokens fit the context."""
         return self._engine.limits.context - self.state.length
@@ -63,6 +69,7 @@ class Sequence:
         The length after the call decides the regime of the sparse layers. `progress` is told the
         number of tokens that are done after each chunk; it may raise to cancel.
         """
+        checked_call("progress", progress)
         return self._engine.calls.append(self, token_ids, progress=progress)
 
     @property
@@ -99,14 +106,22 @@ class Sequence:
 
     def truncate(self, length: int) -> None:
         """Drop all but the first `length` tokens; RequestError unless there is a snapshot there."""
-        self._engine.truncate(self, length)
+        self._engine.truncate(self, checked_whole("length", length, 0, "a whole number from 0"))
 
     def save(self, path: str | Path) -> None:
         """Write the state to a file that `Model.restore` reads, on any machine.
 
         A file that stands there is replaced when the new one is whole and durable.
         """
-        self._engine.save(self, Path(path))
+        self._engine.save(self, checked_path("path", path))
+
+    def check_save(self, path: str | Path, more: int = 0) -> None:
+        """Raise StateFileError if the state could not be written to `path`; nothing is written.
+
+        To be asked before long work: `more` tokens will be appended until then. Checked are the
+        directory, what stands there, and the free space.
+        """
+        self._engine.check_save(self, Path(path), more)
 
     def require_usable(self) -> None:
         """Raise RequestError if the sequence is closed, in a call, or was cut short."""

@@ -8,16 +8,18 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from runtime.artifact.base import Frozen, align, canonical_json
-from runtime.artifact.replace import sync_directory
+from runtime.artifact.outputs import OutputRule
+from runtime.artifact.replace import put
 from runtime.artifact.staging import staged_file
 from runtime.errors import StateFileError
+from runtime.files import FileRule, shown, special_kind, stands
 from runtime.regimes import Regime
 
 MAGIC = b"SALASTAT"
@@ -26,6 +28,17 @@ SUFFIX = ".sala-state"
 MAX_HEADER = 64 << 20
 PRIVATE = 0o600
 """The mode of state files: they hold texts."""
+_INPUT = FileRule(
+    what="the state file",
+    error=StateFileError,
+    expected="a regular file that save wrote",
+    fix="name that file; a state is not read from a pipe",
+)
+_OUTPUT = OutputRule(
+    what="the state",
+    error=StateFileError,
+    fix="free space or choose another path",
+)
 _PREFIX = struct.Struct("<8sII32s")
 _UNKNOWN = "0" * 64
 
@@ -116,18 +129,34 @@ def replacing(path: Path, header: StateHeader) -> Iterator[StateWriter]:
 
     StateFileError where `path` cannot be written or is something else than a state file.
     """
-    path = Path(os.path.abspath(path))
-    _check_target(path)
+    place = check_state_output(path, header.placed().size)
     try:
-        with staged_file(path, PRIVATE) as temporary:
+        with staged_file(place, PRIVATE) as temporary:
             with temporary.open("r+b") as file:
                 writer = StateWriter(file, header)
                 yield writer
                 writer.finish()
-            temporary.replace(path)
-            sync_directory(path.parent)
+            put(temporary, place)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _OUTPUT.failed(path, error) from error
+
+
+def check_state_output(path: Path, room: int = 0) -> Path:
+    """The absolute path of a state file to be written; the file behind a symbolic link.
+
+    StateFileError where `path` cannot be written, has no free space for `room` bytes, or is
+    something else than a state file. Asked before the work whose result the file will hold.
+    """
+    kind = special_kind(path.stat().st_mode) if stands(path) and path.exists() else None
+    place = path if kind is not None else _OUTPUT.check(path, room)
+    if kind is not None or (place.exists() and not _may_be_replaced(place)):
+        raise StateFileError(
+            "the output exists and is not a state file" + (f" but {kind}" if kind else ""),
+            where=shown(path),
+            expected="a new path or an earlier state file",
+            fix="choose another path; a state is not written to a pipe",
+        )
+    return place
 
 
 class StateReader:
@@ -181,13 +210,7 @@ class SectionReader:
 @contextmanager
 def opened(path: Path) -> Iterator[StateReader]:
     """The state file at `path`, open for reading; StateFileError where there is none."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise refused(
-            path, f"the state file cannot be read: {error.strerror}", "a file that save wrote"
-        ) from error
-    with file:
+    with _INPUT.open(path) as file:
         yield StateReader(path, file)
 
 
@@ -230,30 +253,7 @@ def _read_header(path: Path, file: BinaryIO) -> StateHeader:
         raise refused(path, "the state file is damaged: its header makes no sense") from error
 
 
-def _check_target(path: Path) -> None:
-    """Never replace what is no state file."""
-    if not path.exists() and not path.is_symlink():
-        return
-    with suppress(OSError):
-        if path.is_file() and (path.stat().st_size == 0 or _begins_with_magic(path)):
-            return
-    raise StateFileError(
-        "the output exists and is not a state file",
-        where=str(path),
-        expected="a new path or an earlier state file",
-        fix="choose another path",
-    )
-
-
-def _begins_with_magic(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
-
-
-def _unwritable(path: Path, error: OSError) -> StateFileError:
-    return StateFileError(
-        f"the state cannot be written: {error.strerror or error}",
-        where=str(path),
-        expected="a writable directory with enough free space",
-        fix="free space or choose another path; an earlier file is left as it was",
-    )
+def _may_be_replaced(place: Path) -> bool:
+    """Whether a state file stands here, or a file with nothing in it."""
+    with _INPUT.open(place) as file:
+        return file.read(len(MAGIC)) in (MAGIC, b"")

@@ -11,12 +11,13 @@ from runtime.device import Device, Memory
 from runtime.interrupts import Interrupts
 from runtime.observe import Observer
 from runtime.regimes import RegimeRule
-from runtime.sampling import Draw, not_a_number
+from runtime.sampling import Draw, no_choice, not_a_number
 from runtime.store import State, StateStore
 
 SAMPLED = "sampled"
-"""The value that the sample phase writes, [logit_rows, 2]: a token for each row of logits, and 1
-where one of them is not a number."""
+"""The value that the sample phase writes, [logit_rows, 2]: a token for each row of logits, and a
+mark: 1 where one of them is not a number, 2 where all are minus infinity."""
+_ALL_MASKED = 2
 
 
 class Stepper:
@@ -98,7 +99,7 @@ class Stepper:
     def sample(self, state: State) -> Callable[[], int]:
         """Choose a token for a state from the first row of logits; what waits for it and gives it.
 
-        That raises ArtifactError where a logit is not a number.
+        That raises ArtifactError where a logit is not a number, or all are minus infinity.
         """
         self.program.run(PhaseName.SAMPLE, self._inputs.sizes)
         arrival = self._memory.read_later(SAMPLED, 1)
@@ -107,7 +108,7 @@ class Stepper:
         def take() -> int:
             token, wrong = arrival()[0].tolist()
             if wrong:
-                raise not_a_number()
+                raise no_choice() if wrong == _ALL_MASKED else not_a_number()
             return token
 
         return take

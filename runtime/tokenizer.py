@@ -1,64 +1,80 @@
 """Text to token ids and back, with the tokenizer files of the checkpoint."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import tokenizers
+from tokenizers import AddedToken
 
-from runtime.errors import ArtifactError, RequestError
+from runtime.errors import RequestError
+from runtime.files import stands
+from runtime.json_text import json_kind, quoted
+from runtime.text.files import CONFIG_FILE, TOKENIZER_FILE, TokenizerFiles
+from runtime.text.library_calls import library_errors
+from runtime.text.loading import load_core
+from runtime.text.seams import Seam
+from runtime.text.space_cleanup import SpaceCleaner, clean_spaces
+from runtime.text.special_tokens import SpecialTokens
+from runtime.text.stream_decoder import StreamDecoder
 
-TOKENIZER_FILE = "tokenizer.json"
-CONFIG_FILE = "tokenizer_config.json"
-# Token context that decides on spaces at the seam of prompt and answer.
-_CONTEXT_TOKENS = 6
-# Bytes of a UTF-8 character that can be missing at the end; each may be decoded as U+FFFD.
-_MISSING_BYTES = 3
-_REPLACEMENT = "\ufffd"
+__all__ = ["CONFIG_FILE", "TOKENIZER_FILE", "Tokenizer", "read_config", "special_text"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer and the special tokens that its configuration puts around a text."""
+    """A tokenizer: the library's, its configuration, the special tokens that the files name."""
 
     core: tokenizers.Tokenizer
     config: dict[str, Any]
+    special: SpecialTokens = field(default_factory=SpecialTokens)
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Whether `directory` holds a tokenizer that can be loaded."""
-        return (directory / TOKENIZER_FILE).is_file()
+        """Whether `directory` holds something that is named as a tokenizer."""
+        return stands(directory / TOKENIZER_FILE)
 
     @staticmethod
     def from_files(directory: Path) -> "Tokenizer":
-        """Load from `directory`; RequestError where it has no tokenizer."""
-        path = directory / TOKENIZER_FILE
-        if not path.is_file():
+        """Load from `directory`; RequestError where it has no tokenizer, ArtifactError if damaged.
+
+        ArtifactError also for a tokenizer whose time or memory no length of the text bounds.
+        """
+        files = TokenizerFiles.of_directory(Path(directory))
+        return Tokenizer.of(files, directory.name)
+
+    @staticmethod
+    def of(files: TokenizerFiles, name: str) -> "Tokenizer":
+        """Load from `files`; `name` is what messages call the model that they belong to."""
+        if files.tokenizer is None:
             raise RequestError(
-                f"{directory.name} has no tokenizer, so it takes and gives token ids, no text",
-                where=str(path),
+                f"{name} has no tokenizer, so it takes and gives token ids, no text",
+                where=files.where(TOKENIZER_FILE),
                 expected="the file tokenizer.json",
                 fix="give token ids, or compile a checkpoint directory that has its tokenizer.json",
             )
-        try:
-            core = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise ArtifactError(
-                f"the tokenizer cannot be read: {error}",
-                where=str(path),
-                expected="a tokenizer as the library tokenizers writes it",
-                fix="compile again, from a checkpoint whose tokenizer.json is whole",
-            ) from None
-        core.no_truncation()
-        core.no_padding()
-        return Tokenizer(core, read_config(directory))
+        core, special = load_core(files)
+        return Tokenizer(core, files.config, special)
 
     @property
     def vocabulary(self) -> int:
         """Number of tokens, the added ones included."""
         return self.core.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """Text of each special token by its part, such as `bos_token`: a template's variables."""
+        return self.special.texts
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The id of its `eos_token`, if it names one: after it an answer is over."""
+        text = self.special_tokens.get("eos_token")
+        token = None if text is None else self.core.token_to_id(text)
+        return () if token is None else (token,)
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of `text`; `special` adds what stands around a whole text, such as `<s>`.
@@ -66,58 +82,69 @@ class Tokenizer:
         RequestError where the text has half a surrogate pair: bytes that were not UTF-8.
         """
         _require_characters(text)
-        added = self._around() if special else None
-        ids = self.core.encode(text, add_special_tokens=special and added is None).ids
-        before, after = added or ([], [])
-        return [*before, *ids, *after]
+        with _reading_text():
+            return self.core.encode(text, add_special_tokens=special).ids
+
+    def encode_continuation(self, text: str, before: Sequence[int] | None = None) -> list[int]:
+        """Token ids of `text` as the tail of a text whose ids so far are `before`.
+
+        These stay as they are: no token spans the seam. Nothing is put between the two, neither a
+        space where the tokenizer begins a text with one, nor special tokens. Behind an added token,
+        such as `<|im_end|>`, `text` is read as the tokenizer reads it there. Where `before` is
+        empty, or only what stands before any text, it is the beginning of a text. None stands for
+        a text that is not known and ends with no added token. RequestError as for `encode`.
+        """
+        _require_characters(text)
+        with _reading_text():
+            return self._seam.encode(text, before, self.decode)
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of `token_ids`, without special tokens."""
-        return self.core.decode(list(token_ids), skip_special_tokens=True)
+        """The text of `token_ids`, without special tokens; ids that are no tokens have no text."""
+        text = self._joined(token_ids)
+        return clean_spaces(text) if self._cleans else text
 
-    def stream(self, context: Sequence[int] = ()) -> "StreamDecoder":
+    def stream(self, context: Sequence[int] = ()) -> StreamDecoder:
         """A decoder for tokens that follow the tokens `context`."""
-        return StreamDecoder(self, context)
+        cleaner = SpaceCleaner() if self._cleans else None
+        return StreamDecoder(self.core, self._joined, self._hidden, cleaner, context)
 
-    def special_text(self, name: str) -> str | None:
-        """The text of the special token `name`, such as `bos_token`, if there is one."""
-        return special_text(self.config, name)
+    def _joined(self, token_ids: Sequence[int]) -> str:
+        with library_errors(
+            RequestError, "these are no token ids", expected="whole numbers from 0 to 4294967295"
+        ):
+            return self.core.decode(list(token_ids), skip_special_tokens=True)
 
-    def _around(self) -> tuple[list[int], list[int]] | None:
-        """Ids before and after a text as tokenizer_config.json says; None where it says nothing.
+    @cached_property
+    def added(self) -> dict[int, AddedToken]:
+        """The added tokens by id: those that no piece of a text is ever part of."""
+        return self.core.get_added_tokens_decoder()
 
-        The flags of the configuration overrule the post-processor of tokenizer.json, and the Llama
-        classes add `bos` unless told otherwise, as in the library that these files come from.
-        """
-        flags = {name: self.config.get(f"add_{name}_token") for name in ("bos", "eos")}
-        llama = str(self.config.get("tokenizer_class", "")).startswith(("Llama", "CodeLlama"))
-        if not llama and all(flag is None for flag in flags.values()):
-            return None
-        template = self.core.encode("", add_special_tokens=True).ids
-        ids = {name: self._special_ids(f"{name}_token") for name in flags}
-        usual = {name: bool(ids[name]) and ids[name][0] in template for name in flags}
-        if llama:
-            usual = {"bos": True, "eos": False}
-        wanted = {name: usual[name] if flag is None else flag for name, flag in flags.items()}
-        before, after = (ids[name] if wanted[name] else [] for name in flags)
-        return before, after
+    @cached_property
+    def _hidden(self) -> frozenset[str]:
+        """What the library leaves out of a text: it may know better than a token's own flag."""
 
-    def _special_ids(self, name: str) -> list[int]:
-        """The id of the special token `name` as a list, empty where there is none."""
-        text = self.special_text(name)
-        token = None if text is None else self.core.token_to_id(text)
-        return [] if token is None else [token]
+        def hidden(token: int) -> bool:
+            shown = self.core.decode([token], skip_special_tokens=False)
+            return shown != self.core.decode([token], skip_special_tokens=True)
+
+        return frozenset(self.core.id_to_token(token) for token in self.added if hidden(token))
+
+    @cached_property
+    def _seam(self) -> Seam:
+        return Seam(self.core)
+
+    @cached_property
+    def _cleans(self) -> bool:
+        """Whether spaces before punctuation go, as the configuration asks; never for BPE."""
+        name = "clean_up_tokenization_spaces"
+        harms = isinstance(self.core.model, tokenizers.models.BPE)
+        forced = self.config.get(f"{name}_for_bpe_even_though_it_will_corrupt_output")
+        return bool(self.config.get(name) and (forced or not harms))
 
 
-def _require_characters(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(
-            f"the text is not UTF-8: {text[error.start]!r} is no character",
-            where=f"character {error.start} of the text",
-            fix="give the text in UTF-8",
-        ) from None
+def read_config(directory: Path) -> dict[str, Any]:
+    """The contents of tokenizer_config.json, empty where there is none."""
+    return TokenizerFiles.of_directory(directory).config
 
 
 def special_text(config: dict[str, Any], name: str) -> str | None:
@@ -126,82 +153,24 @@ def special_text(config: dict[str, Any], name: str) -> str | None:
     return entry.get("content") if isinstance(entry, dict) else entry
 
 
-def read_config(directory: Path) -> dict[str, Any]:
-    """The contents of tokenizer_config.json, empty where there is none."""
-    path = directory / CONFIG_FILE
-    if not path.is_file():
-        return {}
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _unreadable_config(f"this is not JSON: {error}", path) from None
-    if not isinstance(config, dict):
-        raise _unreadable_config("the configuration is not a JSON object", path)
-    return config
-
-
-def _unreadable_config(found: str, path: Path) -> ArtifactError:
-    return ArtifactError(
-        found,
-        where=str(path),
-        expected="one JSON object",
-        fix=f"compile again, from a checkpoint whose {CONFIG_FILE} is whole",
+def _reading_text() -> AbstractContextManager[None]:
+    return library_errors(
+        RequestError,
+        "the tokenizer fails on this text",
+        fix="leave out what is unusual in the text, or give token ids",
     )
 
 
-class StreamDecoder:
-    """Decodes token by token: no character in halves, no space lost at a seam.
-
-    A few tokens before the undecided ones are decoded along with them, because a decoder may treat
-    the first token of a text differently (it drops its leading space).
-    """
-
-    def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
-        """Begin behind the tokens `context`."""
-        self._tokenizer = tokenizer
-        self._before = _clean_end(tokenizer, context)
-        self._window: list[int] = []
-        # Characters of the decoded `_before + _window` that need no more printing.
-        self._printed = len(tokenizer.decode(self._before).rstrip(_REPLACEMENT))
-
-    def push(self, token: int) -> str:
-        """The text that is certain once `token` follows; often empty for a part of a character."""
-        self._window.append(int(token))
-        text = self._text()
-        certain = len(text) - _incomplete(text)
-        piece = text[self._printed : certain]
-        self._printed = max(self._printed, certain)
-        if certain == len(text):
-            self._advance(bool(piece))
-        return piece
-
-    def flush(self) -> str:
-        """The rest, with U+FFFD for a character that never became whole."""
-        text = self._text()
-        piece, self._printed = text[self._printed :], len(text)
-        return piece
-
-    def _text(self) -> str:
-        return self._tokenizer.decode(self._before + self._window)
-
-    def _advance(self, printed: bool) -> None:
-        """Let the window become the context of what follows; tokens without text only join it."""
-        self._before = self._window if printed else self._before + self._window
-        self._window = []
-        self._printed = len(self._text())
-
-
-def _clean_end(tokenizer: Tokenizer, context: Sequence[int]) -> list[int]:
-    """The last tokens of `context`, a few more where they would begin inside a character."""
-    end: list[int] = []
-    for count in range(_CONTEXT_TOKENS, _CONTEXT_TOKENS + _MISSING_BYTES + 1):
-        end = [int(token) for token in context[-count:]]
-        if not tokenizer.decode(end).startswith(_REPLACEMENT):
-            break
-    return end
-
-
-def _incomplete(text: str) -> int:
-    """How many of the last characters may still turn into another one."""
-    run = len(text) - len(text.rstrip(_REPLACEMENT))
-    return min(run, _MISSING_BYTES)
+def _require_characters(text: str) -> None:
+    if not isinstance(text, str):
+        raise RequestError(
+            f"{quoted(text)} is no text", expected="a str", fix=f"not {json_kind(text)}"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"the text is not UTF-8: {text[error.start]!r} is no character",
+            where=f"character {error.start} of the text",
+            fix="give the text in UTF-8",
+        ) from None

@@ -5,10 +5,13 @@ import re
 import numpy as np
 
 from runtime.errors import RequestError
+from runtime.json_text import quoted
 
 _TOKEN_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 _BYTE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _DECIMAL_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_LONGEST = 40
+"""Characters of a size: longer numbers are none that a machine has."""
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -19,10 +22,11 @@ def is_whole(value: object) -> bool:
 
 def parse_tokens(text: str | int) -> int:
     """The number of tokens that `text` names: 1K is 1024, 1M is 2^20."""
-    value = _scaled(str(text), _TOKEN_UNITS, lambda unit: unit.upper())
+    value = _scaled(_text(text), _TOKEN_UNITS, lambda unit: unit.upper())
     if value is None or value < 1:
         raise RequestError(
-            f"{text!r} is not a number of tokens", expected="a whole number such as 4096, 32K or 1M"
+            f"{quoted(text)} is not a number of tokens",
+            expected="a whole number such as 4096, 32K or 1M",
         )
     return value
 
@@ -30,16 +34,20 @@ def parse_tokens(text: str | int) -> int:
 def parse_bytes(text: str | int) -> int:
     """The number of bytes that `text` names: 8GiB and 8G are 8 * 2^30, 8GB is 8 * 10^9."""
     units = _BYTE_UNITS | _DECIMAL_UNITS
-    value = _scaled(str(text), units, lambda unit: unit.upper().replace("IB", ""))
+    value = _scaled(_text(text), units, lambda unit: unit.upper().replace("IB", ""))
     if value is None or value < 1:
         raise RequestError(
-            f"{text!r} is not an amount of memory", expected="for example 512MiB or 8GiB"
+            f"{quoted(text)} is not an amount of memory", expected="for example 512MiB or 8GiB"
         )
     return value
 
 
+def _text(size: str | int) -> str:
+    return size if isinstance(size, str) else quoted(size)
+
+
 def _scaled(text: str, units: dict[str, int], canonical) -> int | None:
-    match = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(text) if len(text) <= _LONGEST else None
     unit = canonical(match[2]) if match else None
     if match is None or unit not in units:
         return None

@@ -1,9 +1,9 @@
 """Runs an artifact's golden vectors on this machine."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +13,18 @@ from runtime.artifact import (
     GOLDEN_TENSORS_NAME,
     Artifact,
     KernelVector,
-    LiteralArgument,
     MappedTensors,
     ModelVector,
     OutputArgument,
-    RandomArgument,
-    ScratchArgument,
-    StoredArgument,
-    ThreadsArgument,
-    WeightArgument,
-    align,
-    narrow_bfloat16,
     open_artifact,
-    seeded_values,
     widen_bfloat16,
 )
-from runtime.artifact.base import ALIGNMENT
-from runtime.artifact.golden import Argument
 from runtime.choose_device import choose_device
 from runtime.cpu.device import CpuDevice
-from runtime.device import POISON
 from runtime.errors import ArtifactError
+from runtime.finite import NotFiniteError
+from runtime.golden_call import GoldenCall, golden_call
+from runtime.golden_values import malformed
 from runtime.loading import LoadRequest, plan_for
 from runtime.model import Model
 from runtime.targets import runnable_targets
@@ -52,13 +43,14 @@ class VectorResult:
     """One vector: the largest difference found, and by how much it exceeds what is allowed.
 
     `excess` is max(|found - expected| - allowed); the vector passes if it is at most 0. Both are
-    infinite where a number was expected and none was found.
+    infinite where nothing can be compared, and `problem` says why.
     """
 
     kind: VectorKind
     name: str
     difference: float
     excess: float
+    problem: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -99,7 +91,7 @@ def verify_artifact(
     golden = artifact.golden()
     if not (golden.models or golden.kernels):
         return VerifyReport(())
-    stored = MappedTensors(artifact.path(GOLDEN_TENSORS_NAME))
+    stored = MappedTensors(artifact.file(GOLDEN_TENSORS_NAME))
     workers = checked_threads(threads)
     runnable = runnable_targets(artifact)
     kernels = [
@@ -112,23 +104,40 @@ def verify_artifact(
     return VerifyReport((*models, *kernels), tuple(skipped))
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The largest difference, the largest excess over the allowed one, and what made them so."""
+
+    difference: float
+    excess: float
+    problem: str | None = None
+
+
 def compare(
-    found: np.ndarray, expected: np.ndarray, *, absolute: float, relative: float
-) -> tuple[float, float]:
-    """The largest difference and the largest excess over the allowed one; NaN expected is free."""
-    free = np.isnan(expected) if expected.dtype.kind == "f" else np.zeros(expected.shape, bool)
-    if free.all():
-        return 0.0, 0.0
-    wanted = expected[~free].astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(found[~free].astype(np.float64) - wanted)
-    difference[wanted == found[~free]] = 0.0  # equal infinities
-    difference[np.isnan(difference)] = np.inf
-    allowed = np.full(wanted.shape, absolute, np.float64)
-    finite = np.isfinite(wanted)
-    allowed[finite] += relative * np.abs(wanted[finite])
-    excess = difference - allowed
-    return float(difference.max()), float(excess.max())
+    found: np.ndarray,
+    expected: np.ndarray,
+    *,
+    absolute: float,
+    relative: float,
+    free: np.ndarray | None = None,
+) -> Comparison:
+    """Hold `found` against `expected`, elements that are `free` left out.
+
+    A value that is no finite number, found or expected, never holds; nor does nothing at all.
+    """
+    compared = np.ones(expected.shape, bool) if free is None else ~free
+    actual = np.asarray(found[compared], np.float64)
+    wanted = np.asarray(expected[compared], np.float64)
+    if not wanted.size:
+        return Comparison(np.inf, np.inf, "no value is compared")
+    for values, what in ((wanted, "expected"), (actual, "computed")):
+        wrong = np.count_nonzero(~np.isfinite(values))
+        if wrong:
+            problem = f"{wrong} of {values.size} {what} values are NaN or infinite"
+            return Comparison(np.inf, np.inf, problem)
+    difference = np.abs(actual - wanted)
+    excess = difference - (absolute + relative * np.abs(wanted))
+    return Comparison(float(difference.max()), float(excess.max()))
 
 
 def _run_model(
@@ -138,8 +147,7 @@ def _run_model(
     threads: int,
     name: str | None,
 ) -> VectorResult:
-    tokens = stored.array(vector.token_ids)
-    expected = stored.array(vector.logits)
+    tokens, expected = _model_tensors(artifact, vector, stored)
     device = choose_device(artifact, name, None, threads)
     request = LoadRequest(
         context=len(tokens),
@@ -154,114 +162,86 @@ def _run_model(
         plan = plan_for(artifact, device, request)
         undo.pop_all()
     with Model(artifact, plan, device, poison=True) as model:
-        found = model.logits(tokens)[len(tokens) - len(expected) :]
-    difference, excess = compare(found, expected, absolute=vector.absolute, relative=0.0)
-    return VectorResult(VectorKind.MODEL, vector.name, difference, excess)
+        try:
+            found = model.logits(tokens)[len(tokens) - len(expected) :]
+        except NotFiniteError as error:
+            problem = f"{error.found}, {error.where}"
+            return VectorResult(VectorKind.MODEL, vector.name, np.inf, np.inf, problem)
+    compared = compare(found, expected, absolute=vector.absolute, relative=0.0)
+    return _result(VectorKind.MODEL, vector.name, [compared])
+
+
+def _model_tensors(
+    artifact: Artifact, vector: ModelVector, stored: MappedTensors
+) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and logits of a vector, of the shapes that belong together."""
+    tokens, expected = stored.array(vector.token_ids), stored.array(vector.logits)
+    width = artifact.manifest.model.vocabulary
+    if tokens.dtype.kind != "i" or tokens.ndim != 1 or not len(tokens):
+        raise _unfit(vector, vector.token_ids, tokens, "int32 [tokens], at least one")
+    whole = expected.dtype == np.float32 and expected.ndim == 2 and expected.shape[1] == width
+    if not whole or not 0 < len(expected) <= len(tokens):
+        wanted = f"float32 [1 to {len(tokens)}, {width}]"
+        raise _unfit(vector, vector.logits, expected, wanted)
+    return tokens, expected
+
+
+def _unfit(
+    vector: ModelVector | KernelVector, name: str, found: np.ndarray, expected: str
+) -> ArtifactError:
+    kind = f"{found.dtype}{list(found.shape)}"
+    return malformed(f"{name} is {kind}", expected, f"golden.json: {vector.name}")
+
+
+def _result(kind: VectorKind, name: str, parts: Sequence[Comparison]) -> VectorResult:
+    """The worst of several comparisons; without any, nothing holds."""
+    if not parts:
+        return VectorResult(kind, name, np.inf, np.inf, "no value is compared")
+    return VectorResult(
+        kind,
+        name,
+        max(part.difference for part in parts),
+        max(part.excess for part in parts),
+        next((part.problem for part in parts if part.problem), None),
+    )
 
 
 def _run_kernel(
     artifact: Artifact, vector: KernelVector, stored: MappedTensors, threads: int
 ) -> VectorResult:
+    call = golden_call(artifact, vector, stored, threads)
     device = CpuDevice(artifact, vector.target, threads)
     device.open()
-    buffers = [_buffer(argument, artifact, stored, threads) for argument in vector.arguments]
     device.use_threads()
-    device.kernel(vector.kernel)(*(tvm_ffi.from_dlpack(buffer) for buffer in buffers))
-    worst = (0.0, -np.inf)
-    for argument, buffer in zip(vector.arguments, buffers, strict=True):
-        if isinstance(argument, OutputArgument):
-            difference, excess = _compare_output(vector, argument, buffer, stored)
-            worst = max(worst[0], difference), max(worst[1], excess)
-    return VectorResult(VectorKind.KERNEL, vector.name, float(worst[0]), float(worst[1]))
+    kernel = device.kernel(vector.kernel)
+    try:
+        kernel(*(tvm_ffi.from_dlpack(buffer) for buffer in call.buffers))
+    except Exception as error:  # kernels raise what TVM raises
+        reason = str(error).strip().splitlines()[-1]
+        raise malformed(
+            f"{vector.kernel} refuses its arguments: {reason}", where=f"golden.json: {vector.name}"
+        ) from None
+    parts = [
+        _compare_output(call, argument, buffer)
+        for argument, buffer in zip(vector.arguments, call.buffers, strict=True)
+        if isinstance(argument, OutputArgument)
+    ]
+    return _result(VectorKind.KERNEL, vector.name, parts)
 
 
-def _compare_output(
-    vector: KernelVector, argument: OutputArgument, buffer: np.ndarray, stored: MappedTensors
-) -> tuple[float, float]:
-    expected = _logical(stored, argument.expected)
+def _compare_output(call: GoldenCall, argument: OutputArgument, buffer: np.ndarray) -> Comparison:
+    expected = call.values.logical(argument.expected)
     if expected.ndim != buffer.ndim or any(
         part > whole for part, whole in zip(expected.shape, buffer.shape, strict=True)
     ):
-        raise ArtifactError(
-            f"{argument.expected} has the shape {list(expected.shape)}",
-            where=f"golden.json: {vector.name}",
-            expected=f"a leading part of {list(buffer.shape)}",
-            fix="compile again",
-        )
-    leading = buffer[tuple(slice(extent) for extent in expected.shape)]
-    found = widen_bfloat16(leading) if argument.dtype == "bfloat16" else leading
-    return compare(found, expected, absolute=argument.absolute, relative=argument.relative)
-
-
-def _weight(artifact: Artifact, name: str) -> np.ndarray:
-    """A stored weight as the kernels get it, mapped."""
-    if name not in artifact.weights:
-        raise ArtifactError(
-            f"there is no weight {name!r}",
-            where="golden.json",
-            expected="a weight of the program",
-            fix="compile again",
-        )
-    path, _ = artifact.weights[name]
-    stored = MappedTensors(artifact.path(path)).array(name)
-    return stored.view(artifact.program.values[name].dtype.numpy)
-
-
-def _buffer(
-    argument: Argument, artifact: Artifact, stored: MappedTensors, threads: int
-) -> np.ndarray:
-    """An aligned array with the argument's initial values; bfloat16 as uint16."""
-    match argument:
-        case WeightArgument():
-            return _weight(artifact, argument.tensor)
-        case StoredArgument():
-            return _aligned(stored.array(argument.tensor))
-        case RandomArgument():
-            values = seeded_values(argument)
-            return _aligned(narrow_bfloat16(values) if argument.dtype == "bfloat16" else values)
-        case LiteralArgument():
-            return _aligned(_literal(argument))
-        case ThreadsArgument():
-            control = np.array(argument.values, np.int32)
-            control[3] = threads
-            return _aligned(control)
-        case ScratchArgument():
-            return _poisoned((threads, argument.columns), argument.dtype)
-        case OutputArgument():
-            if argument.initial is not None:
-                return _buffer(argument.initial, artifact, stored, threads)
-            return _poisoned(argument.shape, argument.dtype)
-
-
-def _literal(argument: LiteralArgument) -> np.ndarray:
-    narrow = argument.dtype == "bfloat16"
-    values = np.array(argument.values, np.float32 if narrow else argument.dtype)
-    if len(values) == 1:
-        values = np.broadcast_to(values, argument.shape)
-    values = values.reshape(argument.shape)
-    return narrow_bfloat16(values) if narrow else values
-
-
-def _logical(stored: MappedTensors, name: str) -> np.ndarray:
-    """A stored tensor by its meaning: bfloat16 as float32."""
-    array = stored.array(name)
-    return widen_bfloat16(array) if stored.stored[name].spec.dtype == "BF16" else array
-
-
-def _poisoned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    made = _empty(shape, np.dtype(np.uint16 if dtype == "bfloat16" else dtype))
-    made.reshape(-1).view(np.uint8).fill(POISON)
-    return made
-
-
-def _aligned(values: np.ndarray) -> np.ndarray:
-    made = _empty(values.shape, values.dtype)
-    made[...] = values
-    return made
-
-
-def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    size = prod(shape) * dtype.itemsize
-    memory = np.empty(align(size) + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+        wanted = f"a leading part of {list(buffer.shape)}"
+        raise _unfit(call.vector, argument.expected, expected, wanted)
+    part = tuple(slice(extent) for extent in expected.shape)
+    leading, unwritten = buffer[part], call.values.unwritten(argument)
+    return compare(
+        widen_bfloat16(leading) if argument.dtype == "bfloat16" else leading,
+        expected,
+        absolute=argument.absolute,
+        relative=argument.relative,
+        free=None if unwritten is None else unwritten[part] & np.isnan(expected),
+    )

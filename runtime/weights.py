@@ -8,4 +8,4 @@ def open_tensors(artifact: Artifact, file: str) -> MappedTensors | SeededTensors
     seeded = artifact.manifest.seeded
     if file == SEEDED and seeded is not None:
         return SeededTensors(seeded)
-    return MappedTensors(artifact.path(file))
+    return MappedTensors(artifact.file(file))

@@ -9,16 +9,18 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from runtime.errors import CheckpointError
+from runtime.files import FileRule, shown, stands
+from runtime.git_lfs import PREFIX, refuse_pointer
+from runtime.json_text import LIMITS, parse_object
 from sala_ir.frontends import read_config
-from sala_ir.safetensors_file import StoredTensor, read_header, read_into
+from sala_ir.safetensors_file import WEIGHTS, StoredTensor, read_header, read_into
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -39,7 +41,12 @@ COPIED_FILES = (
 WEIGHT_ELEMENTS = ("BF16", "F16", "F32")
 """Element types that weights may have."""
 
+ROTARY_BUFFERS = ("inv_freq", "cos_cached", "sin_cached")
+"""Last names of tensors that the configuration implies: never read, whatever stands before."""
+
 _DIGEST_BYTES = 1 << 24
+_INDEX = FileRule(what="the index", limit=LIMITS.size, error=CheckpointError)
+_COPIED = FileRule(what="the file", error=CheckpointError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class Checkpoint:
     directory: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, StoredTensor]
-    _files: dict[Path, int] = field(default_factory=dict, repr=False)
+    _files: dict[Path, BinaryIO] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def open(directory: str | os.PathLike[str]) -> "Checkpoint":
@@ -69,10 +76,14 @@ class Checkpoint:
     ) -> None:
         """Refuse missing and extra tensors, other shapes, and elements that no weight has.
 
-        Tensors of `also` may be there, whatever they are.
+        Tensors of `also` and rotary buffers may be there, whatever they are.
         """
         missing = [name for name in expected if name not in self.tensors]
-        extra = [name for name in self.tensors if name not in expected and name not in also]
+        extra = [
+            name
+            for name in self.tensors
+            if name not in expected and name not in also and not _is_rotary(name)
+        ]
         if missing:
             raise self._error(f"{_counted(missing)} missing", missing, "every tensor of the model")
         if extra:
@@ -110,7 +121,25 @@ class Checkpoint:
     def copied_files(self) -> list[Path]:
         """Tokenizer, template and generation files that exist here, to be copied as they are."""
         paths = (self.directory / name for name in COPIED_FILES)
-        return [path for path in paths if path.is_file()]
+        return [path for path in paths if stands(path)]
+
+    def check_copied(self) -> None:
+        """Refuse a file to be copied that is none, or a Git LFS pointer in its place."""
+        for path in self.copied_files():
+            with _COPIED.open(path) as file:
+                refuse_pointer(file.read(len(PREFIX)), shown(path), CheckpointError)
+
+    def check_equal(self, name: str, other: str) -> None:
+        """Refuse two tensors that should be one and have other values; a few rows at a time."""
+        tensor, model = self.tensors[name], self.tensors[other]
+        if tensor.shape != model.shape:
+            raise self._differs(name, other, f"shape {list(tensor.shape)}")
+        step = max(1, _DIGEST_BYTES // max(1, tensor.row_bytes, model.row_bytes))
+        for start in range(0, tensor.shape[0], step):
+            rows = slice(start, start + step)
+            ours, theirs = (self.read(each, rows).astype(np.float32) for each in (name, other))
+            if not np.array_equal(ours, theirs, equal_nan=True):
+                raise self._differs(name, other, "other values")
 
     @property
     def parameters(self) -> int:
@@ -139,7 +168,7 @@ class Checkpoint:
     def close(self) -> None:
         """Close the files that were read."""
         while self._files:
-            os.close(self._files.popitem()[1])
+            self._files.popitem()[1].close()
 
     def __enter__(self) -> "Checkpoint":
         return self
@@ -159,20 +188,29 @@ class Checkpoint:
 
     def _descriptor(self, path: Path) -> int:
         if path not in self._files:
-            with _reading(path):
-                self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._files[path]
+            self._files[path] = WEIGHTS.open(path)
+        return self._files[path].fileno()
+
+    def _differs(self, name: str, other: str, found: str) -> CheckpointError:
+        return CheckpointError(
+            f"{name} has {found} than {other}"
+            if found.startswith("other")
+            else f"{name} has {found}, unlike {other}",
+            where=f"{shown(self.directory)}: {name}",
+            expected="the same values: the configuration ties the two (tie_word_embeddings)",
+            fix="set tie_word_embeddings to false if the model has a head of its own",
+        )
 
     def _error(self, found: str, names: list[str], expected: str) -> CheckpointError:
-        listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        listed = ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
         return CheckpointError(found, where=f"{self.directory}: {listed}", expected=expected)
 
 
 def _read_headers(directory: Path) -> dict[str, StoredTensor]:
     single, index = directory / WEIGHTS_FILE, directory / INDEX_FILE
-    if single.is_file():
+    if stands(single):
         return read_header(single)
-    if index.is_file():
+    if stands(index):
         return _read_shards(directory, index)
     raise CheckpointError(
         "the directory has no weights",
@@ -181,16 +219,22 @@ def _read_headers(directory: Path) -> dict[str, StoredTensor]:
     )
 
 
+def _is_rotary(name: str) -> bool:
+    return name.rpartition(".")[2] in ROTARY_BUFFERS
+
+
 def _read_shards(directory: Path, index: Path) -> dict[str, StoredTensor]:
-    names = _read_object(index).get("weight_map")
+    names = parse_object(_INDEX.read(index), shown(index), CheckpointError).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(file, str) for file in names.values()):
         raise CheckpointError(
             "the index is malformed", where=f"{index}: weight_map", expected="tensor name -> file"
         )
     tensors: dict[str, StoredTensor] = {}
-    for file in sorted(set(names.values())):
+    homes: dict[str, set[str]] = {}
+    for name, file in names.items():
+        homes.setdefault(file, set()).add(name)
+    for file, declared in sorted(homes.items()):
         shard = read_header(_shard_path(directory, index, file))
-        declared = {name for name, home in names.items() if home == file}
         _check_shard(directory / file, set(shard), declared)
         tensors.update(shard)
     return tensors
@@ -198,10 +242,13 @@ def _read_shards(directory: Path, index: Path) -> dict[str, StoredTensor]:
 
 def _check_shard(path: Path, stored: set[str], declared: set[str]) -> None:
     for name in sorted(declared - stored):
-        raise CheckpointError("the shard lacks a tensor of the index", where=f"{path}: {name}")
+        raise CheckpointError(
+            "the shard lacks a tensor of the index", where=f"{shown(path)}: {shown(name)}"
+        )
     for name in sorted(stored - declared):
         raise CheckpointError(
-            "the shard has a tensor that the index does not name there", where=f"{path}: {name}"
+            "the shard has a tensor that the index does not name there",
+            where=f"{shown(path)}: {shown(name)}",
         )
 
 
@@ -210,39 +257,15 @@ def _shard_path(directory: Path, index: Path, file: str) -> Path:
     if not file or PurePosixPath(file).name != file or file == ".." or "\0" in file:
         raise CheckpointError(
             "the index names a file outside the directory",
-            where=f"{index}: {file}",
+            where=f"{shown(index)}: {shown(file)}",
             expected="a file name without folders",
         )
     path = directory / file
-    if not path.is_file():
+    if not stands(path):
         raise CheckpointError(
-            "a shard is missing", where=str(path), expected=f"every file that {index.name} names"
+            "a shard is missing", where=shown(path), expected=f"every file that {index.name} names"
         )
     return path
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    with _reading(path):
-        raw = path.read_bytes()
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise CheckpointError("the file is not JSON", where=str(path)) from None
-    if not isinstance(found, dict):
-        raise CheckpointError("the file is not a JSON object", where=str(path))
-    return found
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise CheckpointError("the file is missing", where=str(path)) from None
-    except OSError as error:
-        raise CheckpointError(
-            f"the file cannot be read: {error.strerror}", where=str(path)
-        ) from None
 
 
 def _counted(names: list[str]) -> str:

@@ -3,7 +3,6 @@
 A file is 8 bytes of header length, a JSON header, and the data of all tensors without gaps.
 """
 
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -14,9 +13,18 @@ import ml_dtypes
 import numpy as np
 
 from runtime.errors import CheckpointError
+from runtime.files import FileRule, shown
+from runtime.git_lfs import PREFIX, refuse_pointer
+from runtime.json_text import JsonLimits, parse_object, quoted
 
-HEADER_LIMIT = 100_000_000
-"""Bytes that a header may have."""
+HEADER = JsonLimits(size=100_000_000, depth=8)
+"""What a header may have."""
+RANK = 16
+"""Dimensions of a tensor."""
+WEIGHTS = FileRule(
+    what="the weights file", error=CheckpointError, fix="download or write the file again"
+)
+"""How files of tensors are opened."""
 
 ELEMENTS = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
@@ -63,19 +71,21 @@ class StoredTensor:
 
     def error(self, found: str, *, expected: str | None = None) -> CheckpointError:
         """An error that names this tensor and its file."""
-        return CheckpointError(found, where=f"{self.path}: {self.name}", expected=expected)
+        return CheckpointError(found, where=_place(self.path, self.name), expected=expected)
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
     """Return the tensors of a file by name; `CheckpointError` where the file is damaged."""
     try:
-        with path.open("rb") as file:
+        with WEIGHTS.open(path) as file:
             total = os.fstat(file.fileno()).st_size
+            refuse_pointer(os.pread(file.fileno(), len(PREFIX), 0), shown(path), CheckpointError)
             length = _header_length(path, file.read(8), total)
             raw = file.read(length)
     except OSError as error:
         raise _damaged(path, f"the file cannot be read: {error.strerror}") from None
-    entries = _parse(path, raw)
+    where, fix = f"{shown(path)}: header", WEIGHTS.fix or ""
+    entries = parse_object(raw, where, CheckpointError, fix=fix, limits=HEADER)
     entries.pop("__metadata__", None)
     data = 8 + length
     tensors = {name: _tensor(path, name, entry, data) for name, entry in entries.items()}
@@ -97,47 +107,31 @@ def read_into(tensor: StoredTensor, file: int, start: int, stop: int) -> np.ndar
 
 
 def _damaged(path: Path, found: str, expected: str | None = None) -> CheckpointError:
-    return CheckpointError(
-        found, where=str(path), expected=expected, fix="download or write the file again"
-    )
+    return CheckpointError(found, where=shown(path), expected=expected, fix=WEIGHTS.fix)
 
 
 def _header_length(path: Path, prefix: bytes, total: int) -> int:
     if len(prefix) < 8:
         raise _damaged(path, f"the file has {total} bytes", "a safetensors file")
     length = int.from_bytes(prefix, "little")
-    if length > min(total - 8, HEADER_LIMIT):
+    if length > min(total - 8, HEADER.size):
         raise _damaged(
             path, f"the file has {total} bytes and names a header of {length}", "a whole header"
         )
     return length
 
 
-def _parse(path: Path, raw: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise _damaged(path, "the header names a tensor or a field twice")
-        return found
-
-    try:
-        entries = json.loads(raw, object_pairs_hook=unique)
-    except (ValueError, RecursionError):
-        raise _damaged(path, "the header is not JSON", "a safetensors file") from None
-    if not isinstance(entries, dict):
-        raise _damaged(path, "the header is not a JSON object", "a safetensors file")
-    return entries
-
-
 def _tensor(path: Path, name: str, entry: Any, data: int) -> StoredTensor:
-    where = f"{path}: {name}"
+    where = _place(path, name)
     if not _is_entry(entry):
         raise CheckpointError(
             "the header's entry is malformed", where=where, expected="dtype, shape, data_offsets"
         )
     if entry["dtype"] not in ELEMENTS:
         raise CheckpointError(
-            f"element type {entry['dtype']} is not known", where=where, expected="BF16, F16 or F32"
+            f"element type {quoted(entry['dtype'])} is not known",
+            where=where,
+            expected="BF16, F16 or F32",
         )
     begin, end = _offsets(entry)
     tensor = StoredTensor(name, path, entry["dtype"], tuple(entry["shape"]), data + begin)
@@ -153,14 +147,20 @@ def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
         return False
     offsets = entry.get("data_offsets")
-    has_range = isinstance(offsets, list) and len(offsets) == 2 and _is_sizes(offsets)
-    return has_range and _is_sizes(entry.get("shape"))
+    has_range = isinstance(offsets, list) and len(offsets) == 2 and _is_sizes(offsets, most=2)
+    return has_range and _is_sizes(entry.get("shape"), most=RANK)
 
 
-def _is_sizes(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values
+def _is_sizes(values: Any, most: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) <= most
+        and all(type(value) is int and value >= 0 for value in values)
     )
+
+
+def _place(path: Path, name: str) -> str:
+    return f"{shown(path)}: {shown(name)}"
 
 
 def _offsets(entry: dict[str, Any]) -> tuple[int, int]:
@@ -172,7 +172,7 @@ def _check_ranges(path: Path, ranges: list[tuple[int, int, str]], available: int
     """Refuse data that overlap, leave gaps, or do not fill the file exactly."""
     position = 0
     for begin, end, name in sorted(ranges):
-        where = f"{path}: {name}"
+        where = _place(path, name)
         if begin < position:
             raise CheckpointError("the tensor overlaps another one", where=where)
         if begin > position:
@@ -182,7 +182,7 @@ def _check_ranges(path: Path, ranges: list[tuple[int, int, str]], available: int
                 f"the file is truncated: it has {available} bytes of data",
                 where=where,
                 expected=f"{max(end for _, end, _ in ranges)} bytes",
-                fix="download or write the file again",
+                fix=WEIGHTS.fix,
             )
         position = end
     if position != available:

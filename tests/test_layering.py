@@ -14,8 +14,15 @@ PACKAGES = ("sala_ir", "passes", "codegen", "runtime")
 LEAVES = (
     "runtime.artifact",
     "runtime.plan",
+    "runtime.checks",
     "runtime.errors",
+    "runtime.files",
+    "runtime.generation_config",
+    "runtime.git_lfs",
+    "runtime.json_text",
     "runtime.option_types",
+    "runtime.sampling_options",
+    "runtime.text",
     "runtime.threads",
     "runtime.timing",
     "runtime.tokenizer",
@@ -32,6 +39,7 @@ RUNTIME_LIBRARIES = {
 }
 SALA_IR_LIBRARIES = {
     *("xdsl", "numpy", "array_api_compat", "safetensors", "ml_dtypes", "pydantic", "pydantic_core"),
+    "re2",
 }
 
 

@@ -1,29 +1,28 @@
-"""What the results were measured on: device, driver, versions, date.
+"""What the results were measured on: device, driver, versions, date, and the device's ceilings.
 
-python -m benchmarks.gpu.environment --output build/gpu/results/environment.json
+python -m benchmarks.gpu.environment build/gpu build/gpu/results --part environment
 """
 
-import argparse
-import json
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
 import torch
 
+from benchmarks.gpu.budget import measure
+from benchmarks.gpu.part import part
+from benchmarks.gpu.timing import measure_ceilings
 from runtime.cuda.driver import Driver
 
 PACKAGES = ("torch", "triton", "numpy")
 
 
-def main() -> None:
-    """Write the document."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True)
-    options = parser.parse_args()
+def describe() -> dict[str, Any]:
+    """The device and what runs on it."""
     device = torch.cuda.get_device_properties(0)
-    document = {
+    return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "device": device.name,
         "multiprocessors": device.multi_processor_count,
@@ -32,7 +31,13 @@ def main() -> None:
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": sys.version.split()[0], "torch cuda": torch.version.cuda},
     }
-    options.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def main() -> None:
+    """Write the rows."""
+    with part(__doc__) as mine:
+        rows = [("device", describe), ("ceilings", lambda: asdict(measure_ceilings()))]
+        measure(mine.document, mine.budget, rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The golden checkpoints end to end on the device.
 
-    python -m benchmarks.gpu.golden build/gpu --output build/gpu/results/golden.json
+    python -m benchmarks.gpu.golden build/gpu build/gpu/results --part golden
 
 In float32 every logit is within 1e-3 of the independent reference and the greedy tokens are its
 own. In bfloat16 the logits are held against the reference rounded at the same points, in standard
@@ -8,8 +8,7 @@ deviations: in the dense prompt at every position; in the sparse one a near tie 
 selection, so there half of the positions are, and the others are counted.
 """
 
-import argparse
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 import runtime
+from benchmarks.gpu.budget import Row, measure
+from benchmarks.gpu.part import part
 
 FLOAT32_ALLOWED = 1e-3
 BFLOAT16_ALLOWED = 0.05
@@ -63,22 +64,24 @@ def _differences(
     return np.abs(found - expected).max(1) / expected.std()
 
 
-def main() -> None:
-    """Check every prepared golden artifact; exit with 1 where one does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("prepared", type=Path)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--device", default="cuda")
-    options = parser.parse_args()
-    rows = []
-    for tensors in sorted(options.prepared.glob("golden-*.safetensors")):
-        golden = load_file(tensors)
+def rows(prepared: Path, device: str) -> Iterator[Row]:
+    """A row for each golden checkpoint and element type."""
+    for tensors in sorted(prepared.glob("golden-*.safetensors")):
         for dtype in DTYPES:
-            artifact = options.prepared / f"{tensors.stem}-{dtype}.sala"
-            rows.append(check(artifact, golden, dtype, options.device))
-            print(rows[-1])
-    options.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-    raise SystemExit(0 if rows and all(row["passed"] for row in rows) else 1)
+            artifact = prepared / f"{tensors.stem}-{dtype}.sala"
+
+            def work(
+                artifact: Path = artifact, tensors: Path = tensors, dtype: str = dtype
+            ) -> dict[str, Any]:
+                return check(artifact, load_file(tensors), dtype, device)
+
+            yield artifact.stem, work
+
+
+def main() -> None:
+    """Check every prepared golden artifact."""
+    with part(__doc__) as mine:
+        measure(mine.document, mine.budget, rows(mine.options.prepared, mine.options.device))
 
 
 if __name__ == "__main__":

@@ -1,56 +1,144 @@
-"""The kernels' tests on the device instead of the interpreter.
+"""The kernels' tests on the device instead of the interpreter, with code of the product.
 
-    python -m benchmarks.gpu.kernel_checks --output build/gpu/results/kernel-checks.json
+    python -m benchmarks.gpu.kernel_checks build/gpu build/gpu/results --part kernels
 
-The tests draw fresh inputs, poison what a kernel has to write and compare with float64; here
-every kernel that they run is compiled by this machine's Triton and launched on its GPU.
+The tests draw fresh inputs, poison what a kernel has to write and compare with float64. The code
+that they launch was compiled by `prepare.py`, as the product's is; nothing is compiled here.
 """
 
-import argparse
-import json
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from benchmarks.gpu.budget import Budget, Stopped, like_the_last
+from benchmarks.gpu.part import part
+from benchmarks.gpu.recorded import recording, replaying
+from benchmarks.gpu.results import Document
+from codegen.gpu_library import build_library
+from codegen.targets.cuda import CudaTarget
+from runtime.cuda.calls import DriverError
 from tests.support import interpreted, on_device
 
 FOLDER = Path(__file__).parents[2] / "tests" / "codegen" / "gpu"
+FILES = (
+    "test_product_schedules.py",
+    "test_dense_rules.py",
+    "test_gpu_append_compress.py",
+    "test_gpu_attend.py",
+    "test_gpu_select.py",
+    "test_lightning_attention.py",
+    "test_linear.py",
+    "test_row_kernels.py",
+    "test_sample.py",
+)
+"""Tests that launch kernels; the others hold the compiler, and have no use for a GPU."""
+PATHS = tuple(str(FOLDER / name) for name in FILES)
 
 
-class Outcomes:
-    """A pytest plugin that counts, and keeps the names of what failed."""
+class Rows:
+    """A pytest plugin: a row for each test, written when it ends; no test twice."""
 
-    def __init__(self) -> None:
-        """Nothing was run."""
-        self.passed = 0
-        self.failed: list[str] = []
+    def __init__(self, document: Document, budget: Budget) -> None:
+        """Go on behind the rows of `document`."""
+        self._document = document
+        self._budget = budget
+        self._times: list[float] = []
+        self.stopped = False
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Leave the test at hand without a row: pytest takes another exit for its failure."""
+        self.stopped = True
+        raise KeyboardInterrupt
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out what has its row."""
+        items[:] = [item for item in items if _name(item.nodeid) not in self._document]
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Begin a test only if it will fit."""
+        try:
+            self._budget.require(like_the_last(self._times))
+        except Stopped:
+            self.stopped = True
+            pytest.exit("no time is left", returncode=0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a test by its call, or by a set-up that failed."""
-        if report.failed:
-            self.failed.append(report.nodeid)
-        elif report.when == "call" and report.passed:
-            self.passed += 1
+        """Write a test by its call, or by a set-up that failed."""
+        if report.when != "call" and not report.failed:
+            return
+        self._times.append(report.duration)
+        error = {"error": report.longreprtext[-1500:]} if report.failed else {}
+        self._document.add(_name(report.nodeid), passed=report.passed, **error)
+
+    def pytest_exception_interact(self, node: pytest.Item, call: Any) -> None:
+        """End the process where the GPU failed: it fails until then."""
+        if isinstance(call.excinfo.value, DriverError):
+            node.session.shouldstop = "the GPU failed"
+
+
+def _name(nodeid: str) -> str:
+    return nodeid.rpartition("/")[2]
+
+
+@contextmanager
+def launching(run: Any, target: CudaTarget) -> Iterator[None]:
+    """Have the tests that are imported in the block launch kernels for `target` by `run`."""
+    _forget()
+    with patch.object(interpreted, "run", run), patch.object(interpreted, "TARGET", target):
+        try:
+            yield
+        finally:
+            _forget()
+
+
+def _forget() -> None:
+    """Have modules that took `run` when they were imported be imported again."""
+    for name in list(sys.modules):
+        if name.startswith("tests.codegen.gpu") or name == "tests.support.gpu_rows":
+            del sys.modules[name]
+
+
+def run_tests(tests: Iterable[str], *plugins: object) -> int:
+    """Run tests and leave no cache; pytest's exit code."""
+    return int(pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=list(plugins)))
+
+
+def record(folder: Path, target: CudaTarget, tests: Sequence[str] = PATHS) -> None:
+    """Compile for `target` all that the tests launch; they run in the interpreter meanwhile."""
+    interpret = interpreted.run
+
+    def run(kernel: Any, buffers: Any, sizes: Any, **options: Any) -> None:
+        build_library({kernel.symbol: kernel}, target, "kernels.cubins", lambda _: None)
+        interpret(kernel, buffers, sizes, **options)
+
+    with recording(folder), launching(run, target):
+        status = run_tests(tests)
+        if status:
+            raise SystemExit(f"the kernels' tests fail without a GPU: pytest's code {status}")
 
 
 def main() -> None:
-    """Run the tests, write the counts, exit as pytest does."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("tests", nargs="*", default=[str(FOLDER)])
-    options = parser.parse_args()
-    interpreted.run = on_device.run  # before the tests import it
-    outcomes = Outcomes()
-    arguments = ["-q", "-p", "no:cacheprovider", *options.tests]
-    status = pytest.main(arguments, plugins=[outcomes])
-    document = {
-        "device": on_device.driver().properties.name,
-        "passed": outcomes.passed,
-        "failed": len(outcomes.failed),
-        "names": outcomes.failed,
-    }
-    options.output.write_text(json.dumps(document, indent=1) + "\n")
-    raise SystemExit(int(status))
+    """Run the tests that have no row."""
+    with (
+        part(__doc__) as mine,
+        replaying(mine.options.prepared),
+        launching(on_device.run, on_device.target()),
+    ):
+        mine.document.note(device=on_device.driver().properties.name)
+        rows = Rows(mine.document, mine.budget)
+        signal.signal(signal.SIGTERM, rows.stop)
+        status = run_tests(PATHS, rows)
+        if rows.stopped:
+            raise Stopped
+        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -117,14 +117,6 @@ def _job(options: dict[str, Any]) -> Any:
     target = options["target"] or _own_target(artifact)
     artifact.target(target)
     output = options["output"] or options["artifact"].absolute().with_suffix(SUFFIX)
-    if not output.absolute().parent.is_dir():
-        raise RequestError(
-            f"there is no directory {output.absolute().parent}",
-            where=str(output),
-            fix="name a file in a directory that can be written, with -o",
-        )
-    if options["again"]:
-        output.unlink(missing_ok=True)
     return Job(
         artifact=artifact,
         target=target,
@@ -132,6 +124,7 @@ def _job(options: dict[str, Any]) -> Any:
         threads=options["threads"] or available_cpus(),
         length=options["length"] or 2 * artifact.manifest.chunk,
         seconds=options["seconds"],
+        again=options["again"],
     )
 
 

@@ -13,7 +13,8 @@ def damped_cholesky(matrix: np.ndarray, damping: float = FIRST_DAMPING) -> float
 
     Only the lower triangle becomes L. Beside the matrix, memory is taken for one block of columns.
     The damping, as a part of the mean diagonal, grows tenfold until the matrix is positive
-    definite; the one used is returned.
+    definite; the one used is returned. Raises LinAlgError where that does not help: values that
+    are not finite, or whose sums are not.
     """
     diagonal = np.diagonal(matrix).copy()
     mean = float(diagonal.mean(dtype=np.float64)) or 1.0
@@ -22,11 +23,12 @@ def damped_cholesky(matrix: np.ndarray, damping: float = FIRST_DAMPING) -> float
         np.fill_diagonal(matrix, diagonal + np.float32(used * mean))
         try:
             _factorise(matrix)
+            if np.isfinite(np.diagonal(matrix)).all():
+                return used
         except np.linalg.LinAlgError:
-            _restore(matrix)
-        else:
-            return used
-    raise AssertionError("a matrix of inner products is positive definite with enough damping")
+            pass
+        _restore(matrix)
+    raise np.linalg.LinAlgError("no damping makes the matrix positive definite")
 
 
 def _factorise(matrix: np.ndarray) -> None:

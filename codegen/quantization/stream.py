@@ -17,12 +17,14 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.interpreter import Interpreter
 from xdsl.ir import Operation, SSAValue
 
+from codegen.finite import FiniteRows, widest
 from codegen.progress import Advance
 from codegen.quantization.cholesky import damped_cholesky
 from codegen.quantization.errors import ErrorSums
 from codegen.quantization.gptq import Rounder
 from codegen.quantization.store import IntegerStore
 from passes.functions import argument_names
+from runtime.errors import CompileError
 from sala_ir.dialect import LinearOp, WeightOp
 from sala_ir.dialect.attributes import EncodingAttr
 from sala_ir.dialect.base import weight_shape
@@ -51,7 +53,16 @@ class Quantizer:
     _rounded: int = field(default=0, init=False)
 
     def run(self, token_ids: Sequence[int], advance: Advance) -> None:
-        """Round everything for one text; `advance` is told the values that were rounded."""
+        """Round everything for one text; `advance` is told the values that were rounded.
+
+        Raises CheckpointError for weights that are not finite, CompileError where the text's
+        activations, or what they do to a weight, are not.
+        """
+        with np.errstate(all="ignore"):  # what is not finite is told by name
+            self._run(token_ids, advance)
+
+    def _run(self, token_ids: Sequence[int], advance: Advance) -> None:
+        self.source = FiniteRows(self.source)
         functions = SalaFunctions(self.source, Numerics(dtype=np.float32))
         interpreter = Interpreter(self.module)
         interpreter.register_implementations(functions)
@@ -88,11 +99,16 @@ class Quantizer:
         if not due:
             return
         moments = x.T @ x
+        if not np.isfinite(moments).all():
+            raise _diverged(due[0], "the calibration text leads to inputs that are not finite")
         order = None
         if self.activation_order:
             order = np.argsort(np.diagonal(moments), kind="stable")
             moments = moments[np.ix_(order, order)]
-        damped_cholesky(moments)
+        try:
+            damped_cholesky(moments)
+        except np.linalg.LinAlgError:
+            raise _diverged(due[0], "the inputs of the calibration text span no space") from None
         step = max(1, len(x) // MEASURED_TOKENS)
         for name in due:
             rounder = Rounder(moments, self.encodings[name], order)
@@ -105,11 +121,26 @@ class Quantizer:
         for start in range(0, rows, step):
             weight = self.source.rows(name, start, min(start + step, rows)).astype(np.float32)
             integers, lost = rounder.round(weight)
+            if not (np.isfinite(integers.scales).all() and np.isfinite(lost).all()):
+                self._refuse(name, weight)
             self.store.write(name, start, integers)
             self.errors.add_weight(name, weight, lost)
             self.errors.add_output(name, inputs @ weight.T, inputs @ lost.T)
             advance(weight.size)
         self._rounded += 1
+
+    def _refuse(self, name: str, weight: np.ndarray) -> None:
+        encoding = self.encodings[name]
+        largest = float(np.abs(weight).max())
+        if largest > widest(encoding):
+            raise CompileError(
+                f"{name} holds values of {largest:.6g} in size, which integers of {encoding.bits} "
+                "bits reach only with a scale that float16 does not hold",
+                where=name,
+                expected=f"values of at most {widest(encoding):.6g} in size",
+                fix="compile without --quantize, or with int8, whose scales are smaller",
+            )
+        raise _diverged(name, "rounding for the calibration text leaves the range of float16")
 
     def _shape(self, name: str) -> tuple[int, int]:
         weights = (op for op in self.module.walk() if isinstance(op, WeightOp))
@@ -117,6 +148,15 @@ class Quantizer:
             weight_shape(op.result) for op in weights if op.tensor_name.data == name
         )
         return rows, columns
+
+
+def _diverged(name: str, found: str) -> CompileError:
+    return CompileError(
+        found,
+        where=name,
+        expected="a checkpoint and a text with finite activations",
+        fix="give another --calibration, or --rounding nearest",
+    )
 
 
 def _weights_of(step: FuncOp) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from codegen.targets import x86
-from runtime.artifact.staging import write_whole
+from runtime.artifact.replace import write_whole
 from runtime.errors import CompileError
 
 LINK_OPTIONS = ("-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-s")

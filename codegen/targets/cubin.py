@@ -1,30 +1,23 @@
-"""One launch compiled by Triton and assembled: no GPU, no driver, no cache on disk.
+"""One launch compiled by Triton and assembled: no GPU, no driver, no cache on disk."""
 
-Triton makes PTX; the assembler in its package (or the one that `TRITON_PTXAS_PATH` and, from sm_90
-on, `TRITON_PTXAS_BLACKWELL_PATH` name) makes the code.
-"""
-
-import re
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from codegen.kernels.triton.kernel import Argument, Extent, GpuKernel, Launch, Pointer, SlabStart
+from codegen.targets.assembler import assemble, assembler_version
 from codegen.targets.cuda import CudaTarget
+from runtime.artifact.occupancy import TENSOR_COLUMNS, WARP
 from runtime.errors import CompileError
 
 ALIGNED = 16
 """What Triton can know a value to be a multiple of."""
-WARP = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Cubin:
-    """The code of one launch: `registers` of a thread, and bytes that it spills to memory."""
+    """The code of one launch: `registers` of a thread, bytes that it spills to memory, columns of
+    tensor memory of a block, and what the assembler warns of."""
 
     code: bytes
     entry: str
@@ -32,6 +25,8 @@ class Cubin:
     shared_bytes: int
     registers: int
     spill_bytes: int
+    tensor_columns: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +97,34 @@ def multiple_of(argument: Argument, kernel: GpuKernel, slab: int = 0) -> int:
 def compile_source(source: Source, target: CudaTarget, where: str) -> Cubin:
     """The code of a source; CompileError naming `where` if it does not fit the architecture."""
     text, facts = _ptx(source, target)
-    if facts["shared"] > target.shared_bytes:
+    name, shared, columns = facts["name"], facts["shared"], facts["tmem_size"]
+    _require_room(name, shared, "bytes of shared memory", target.shared_bytes, target, where)
+    _require_room(name, columns, "columns of tensor memory", TENSOR_COLUMNS, target, where)
+    scratch = facts["global_scratch_size"] + facts["profile_scratch_size"]
+    assert not scratch, f"{name} wants scratch memory, which no launch gives"
+    made = assemble(text, target, fusion=source.fusion)
+    return Cubin(
+        made.code,
+        name,
+        WARP * facts["num_warps"],
+        shared,
+        made.registers,
+        made.spill_bytes,
+        columns,
+        made.warnings,
+    )
+
+
+def _require_room(
+    name: str, needed: int, what: str, most: int, target: CudaTarget, where: str
+) -> None:
+    if needed > most:
         raise CompileError(
-            f"{facts['name']} needs {facts['shared']} bytes of shared memory in a block",
+            f"{name} needs {needed} {what} in a block",
             where=f"{where} for {target.name}",
-            expected=f"at most {target.shared_bytes} bytes",
+            expected=f"at most {most} {what.split()[0]}",
             fix="report this: the kernel's schedule is too large for this architecture",
         )
-    scratch = facts["global_scratch_size"] + facts["profile_scratch_size"]
-    assert not scratch, f"{facts['name']} wants scratch memory, which no launch gives"
-    code, registers, spilled = _assemble(text, target, fusion=source.fusion)
-    threads = WARP * facts["num_warps"]
-    return Cubin(code, facts["name"], threads, facts["shared"], registers, spilled)
-
-
-def assembler_version(target: CudaTarget) -> str:
-    """The release of the toolkit that the assembler for a target is from, such as `13.4`."""
-    return _assembler(target).version
-
-
-def _assembler(target: CudaTarget) -> Any:
-    from triton.backends.nvidia.compiler import get_ptxas
-
-    return get_ptxas(target.architecture)
 
 
 def _type_of(argument: Argument | None) -> str:
@@ -169,37 +169,3 @@ def _ptx(source: Source, target: CudaTarget) -> tuple[str, dict[str, Any]]:
     for name in ("ttir", "ttgir", "llir", "ptx"):
         module = stages[name](module, facts)
     return str(module), facts
-
-
-_USED = re.compile(r"Used (\d+) registers")
-_SPILLED = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
-
-
-def _assemble(text: str, target: CudaTarget, *, fusion: bool) -> tuple[bytes, int, int]:
-    """The code, the registers of a thread, and bytes of spills; the folder leaves no trace."""
-    options = ["-v", "--regAllocOptLevel=2", f"--gpu-name={_gpu_name(target)}"]
-    if not fusion:
-        options.append("--fmad=false")
-    with tempfile.TemporaryDirectory(prefix="sala-ptx-") as folder:
-        Path(folder, "kernel.ptx").write_text(text)
-        command = [_assembler(target).path, *options, "kernel.ptx", "-o", "kernel.cubin"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if done.returncode:
-            raise CompileError(
-                f"the assembler failed with code {done.returncode}",
-                where=command[0],
-                fix=(done.stdout + done.stderr)[-2000:],
-            )
-        code = Path(folder, "kernel.cubin").read_bytes()
-    log = done.stdout + done.stderr
-    used, spilled = _USED.search(log), _SPILLED.search(log)
-    assert used is not None, log
-    assert spilled is not None, log
-    return code, int(used[1]), max(int(spilled[1]), int(spilled[2]))
-
-
-@cache
-def _gpu_name(target: CudaTarget) -> str:
-    from triton.backends.nvidia.compiler import sm_arch_from_capability
-
-    return sm_arch_from_capability(target.architecture)

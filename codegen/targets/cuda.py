@@ -1,9 +1,11 @@
 """A GPU as a target: `cuda:sm_90` and its relatives."""
 
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar
 
+from runtime.artifact.architectures import serving
 from runtime.errors import CompileError
 
 SHARED_BYTES = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
@@ -27,7 +29,7 @@ class CudaTarget:
             raise CompileError(
                 f"unknown target {text!r}",
                 expected=f"cuda:ARCHITECTURE, one of {', '.join(known)}",
-                fix="name the architecture of the GPU, such as --target cuda:sm_90",
+                fix=_advice(name),
             )
         _require_triton(text)
         return cls(known[name])
@@ -46,6 +48,15 @@ class CudaTarget:
     def shared_bytes(self) -> int:
         """Bytes of shared memory that one block may have."""
         return SHARED_BYTES[self.architecture] * 1024
+
+
+def _advice(name: str) -> str:
+    """The architecture whose code the GPUs of another one run, if there is one."""
+    numbers = re.fullmatch(r"sm_(\d+)(\d)[af]?", name)
+    code = serving((int(numbers[1]), int(numbers[2]))) if numbers else None
+    if code is None:
+        return "name the architecture of the GPU, such as --target cuda:sm_90"
+    return f"GPUs of {name} run the code of {code}: --target cuda:{code}"
 
 
 def _require_triton(text: str) -> None:

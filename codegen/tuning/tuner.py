@@ -1,6 +1,5 @@
 """Tuning an artifact: its kernels in the order of their time, a record after each."""
 
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,18 +13,11 @@ from codegen.schedules import Schedules, compiler_versions, schedule_values
 from codegen.targets import x86
 from codegen.targets.cpu import CpuTarget, compile_library
 from codegen.tuning.measurer import Build, Measurer
+from codegen.tuning.record import TuningFile
 from codegen.tuning.search import Clock, Found, Search, Tell
-from runtime.artifact import Artifact, KernelInfo, Value, canonical_json
-from runtime.artifact.manifest import FileInfo
-from runtime.artifact.staging import write_whole
-from runtime.artifact.tuning import (
-    TunedCase,
-    TunedKernel,
-    Tuning,
-    library_beside,
-    read_tuning,
-)
-from runtime.errors import ArtifactError, CompileError, RequestError
+from runtime.artifact import Artifact, KernelInfo, Value
+from runtime.artifact.tuning import TunedCase, TunedKernel, Tuning
+from runtime.errors import CompileError
 
 Compiler = Callable[[Mapping[str, Any], CpuTarget, Path], None]
 SMALLEST_SHARE = 0.005
@@ -34,7 +26,10 @@ SMALLEST_SHARE = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is tuned: a target of an artifact, into the file `output`, in about `seconds`."""
+    """What is tuned: a target of an artifact, into the file `output`, in about `seconds`.
+
+    With `again` what stands at `output` is forgotten.
+    """
 
     artifact: Artifact
     target: str
@@ -42,6 +37,7 @@ class Job:
     threads: int
     length: int
     seconds: float
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,11 @@ class Tuner:
         self._target = target_of(job.artifact, job.target)
         self._deadline = clock() + job.seconds
         check_versions(job.artifact)
-        self.tuning = self._begun()
+        kernels = job.artifact.manifest.kernels
+        self._own = [kernel for kernel in kernels if kernel.target == job.target]
+        symbols = [kernel.symbol for kernel in self._own]
+        self._file = TuningFile(job.output, symbols, again=job.again)
+        self.tuning = self._file.begun(self._fresh())
 
     def works(self) -> list[Work]:
         """The kernels that are worth it and have schedules to choose from, longest first."""
@@ -80,8 +80,8 @@ class Tuner:
                 totals[work] = totals.get(work, 0.0) + seconds
         found = [
             Work(kernel, max(own / totals[work] for work, own in times[kernel.symbol].items()))
-            for kernel in self._job.artifact.manifest.kernels
-            if kernel.target == self._job.target and kernel.symbol in times
+            for kernel in self._own
+            if kernel.symbol in times
         ]
         chosen = [work for work in found if work.share >= SMALLEST_SHARE]
         return sorted(
@@ -125,25 +125,21 @@ class Tuner:
             return before
         kernels = {**self.tuning.kernels, work.kernel.symbol: record}
         self.tuning = self.tuning.model_copy(update={"kernels": kernels, "library": None})
-        self._write()
+        self._file.write(self.tuning)
         return record
 
     def finish(self) -> None:
         """Compile all kernels with the schedules that were found, beside the record file."""
         schedules = Schedules(self.tuning.kernels)
-        own = [k for k in self._job.artifact.manifest.kernels if k.target == self._job.target]
         functions = {
             kernel.symbol: family(kernel.family).build(
                 dict(kernel.spec), self._target, schedules.of(kernel.symbol)
             )
-            for kernel in own
+            for kernel in self._own
         }
-        library = library_beside(self._job.output)
-        compile_library(functions, self._target, library)
-        data = library.read_bytes()
-        info = FileInfo(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        info = self._file.write_library(functions, self._target)
         self.tuning = self.tuning.model_copy(update={"library": info})
-        self._write()
+        self._file.write(self.tuning)
 
     def _builder(self, kernel: KernelInfo, folder: Path) -> Callable[[Any], Build]:
         chosen, spec = self._family(kernel)
@@ -189,9 +185,9 @@ class Tuner:
         chosen = family(kernel.family)
         return chosen, chosen.spec(dict(kernel.spec))
 
-    def _begun(self) -> Tuning:
-        """The tuning at the output, if there is one of the same work; else an empty one."""
-        fresh = Tuning(
+    def _fresh(self) -> Tuning:
+        """A tuning without results."""
+        return Tuning(
             artifact=self._job.artifact.manifest.digest,
             target=self._job.target,
             processor=self._target.name,
@@ -200,30 +196,6 @@ class Tuner:
             length=self._job.length,
             versions=compiler_versions(),
         )
-        if not self._job.output.exists():
-            return fresh
-        found = read_tuning(self._job.output)
-        for name in ("artifact", "target", "processor", "threads", "length", "versions"):
-            if getattr(found, name) != getattr(fresh, name):
-                raise RequestError(
-                    f"the tuning that stands there has another {name}: {getattr(found, name)}",
-                    where=str(self._job.output),
-                    expected=str(getattr(fresh, name)),
-                    fix="name another file with -o, or add --again to replace it",
-                )
-        return found
-
-    def _write(self) -> None:
-        """Replace the record file as a whole."""
-        path = self._job.output
-        try:
-            write_whole(path.absolute(), canonical_json(self.tuning))
-        except OSError as error:
-            raise ArtifactError(
-                f"the tuning file cannot be written: {error.strerror}",
-                where=str(path),
-                fix="name a file in a directory that can be written, with -o",
-            ) from None
 
 
 def target_of(artifact: Artifact, name: str) -> CpuTarget:

@@ -1,6 +1,6 @@
 """One vector for each kernel that a module calls."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +28,7 @@ from runtime.artifact import (
     WeightArgument,
 )
 from runtime.artifact.golden import Argument, GoldenType
+from runtime.errors import CompileError
 from sala_ir.dialect.attributes import LayoutAttr
 from sala_ir.dialect.base import SalaOp, written_states
 from sala_ir.dialect.stages import SelectBlocksOp
@@ -84,6 +85,7 @@ class VectorMaker:
         inputs = Inputs(op, batch, seed)
         operands = [self._operand(operand, inputs) for operand in op.operands]
         results = self._interpreter.run_op(op, tuple(operands))
+        _require_finite(results, f"{op.name.removeprefix('sala.')}: {choice.symbol}")
         call = _Call(
             self, op, choice, batch, inputs, operands, results, f"{target}/{choice.symbol}"
         )
@@ -119,6 +121,23 @@ class VectorMaker:
         name = self._weights.name_of(pack.result)
         pack.erase()
         return name
+
+
+def _require_finite(results: Sequence[Any], where: str) -> None:
+    """Refuse to write down as right what no kernel could be held to."""
+    states = (r.values() if isinstance(r, Mapping) else (r,) for r in results)
+    parts = (p for state in states for value in state for p in _arrays(value))
+    if not all(np.isfinite(part).all() for part in parts):
+        raise CompileError(
+            "the reference computes values that are not finite numbers",
+            where=where,
+            expected="weights for which ordinary inputs give finite numbers",
+            fix="look for weights that are NaN, infinite or very large in the layers that use it",
+        )
+
+
+def _arrays(value: Any) -> Sequence[np.ndarray]:
+    return [np.asarray(part) for part in (value if isinstance(value, tuple) else (value,))]
 
 
 class _Batches:

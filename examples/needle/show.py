@@ -18,6 +18,8 @@ if not __package__:  # run as a file: `examples` is then not on the path
 
 import runtime
 from examples.needle.haystack import Case, draw_case
+from runtime.artifact.outputs import OutputRule
+from runtime.errors import reported_as
 from runtime.units import parse_tokens
 
 MARKS = 64
@@ -34,6 +36,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", type=Path, help="write the text to this file")
     arguments = parser.parse_args()
+    with reported_as("examples.needle.show"):
+        _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> None:
     case = draw_case(
         *(arguments.seed, 0),
         length=parse_tokens(arguments.length),
@@ -41,7 +48,7 @@ def main() -> None:
         hops=arguments.hops,
     )
     if arguments.write:
-        arguments.write.write_text(case.text, encoding="utf-8")
+        OutputRule(what="the text").write(arguments.write, case.text.encode())
     with runtime.load(arguments.artifact, context=len(case.token_ids) + 64) as model:
         _show(model, case, Console(highlight=False, soft_wrap=True))
 

@@ -6,12 +6,15 @@ The tensors that it names lie in `golden.safetensors`.
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, FiniteFloat, PositiveInt
 
 from runtime.artifact.base import Frozen
 
 GoldenType = Literal["float32", "bfloat16", "int32", "int64", "uint32", "uint16", "uint8", "int8"]
 """Logical element type; bfloat16 is handed to kernels as uint16."""
+Extent = Annotated[int, Field(ge=0, lt=2**40)]
+Word = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class StoredArgument(Frozen):
@@ -32,11 +35,11 @@ class RandomArgument(Frozen):
     """An input drawn uniformly from [low, high) by Philox: the same numbers on every machine."""
 
     source: Literal["random"] = "random"
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**64)
     dtype: GoldenType
-    shape: tuple[int, ...]
-    low: float = -1.0
-    high: float = 1.0
+    shape: tuple[Extent, ...]
+    low: FiniteFloat = -1.0
+    high: FiniteFloat = 1.0
 
 
 class LiteralArgument(Frozen):
@@ -44,7 +47,7 @@ class LiteralArgument(Frozen):
 
     source: Literal["literal"] = "literal"
     dtype: GoldenType
-    shape: tuple[int, ...]
+    shape: tuple[Extent, ...]
     values: tuple[float | int, ...]
 
 
@@ -52,7 +55,7 @@ class ThreadsArgument(Frozen):
     """The control tensor: `values` with the number of threads of this machine put at index 3."""
 
     source: Literal["control"] = "control"
-    values: tuple[int, ...]
+    values: tuple[Word, ...]
 
 
 class ScratchArgument(Frozen):
@@ -71,19 +74,20 @@ Initial = Annotated[
 class OutputArgument(Frozen):
     """A buffer that the kernel writes; it starts as `initial` (in place) or as poison.
 
-    The stored `expected` has the same rank; its extents say which leading part is compared, and
-    its NaNs are not compared. |found - expected| <= absolute + relative * |expected|, and a
-    NaN found where a number is expected is a failure. Integers are compared exactly unless
-    `absolute` says otherwise.
+    The stored `expected` has the same rank; its extents say which leading part is compared. Not
+    compared is what is NaN in `initial` and in `expected`: memory that the kernel leaves alone.
+    |found - expected| <= absolute + relative * |expected|; any other value that is no finite
+    number, found or expected, is a failure, and so is a vector in which nothing is compared.
+    Integers are compared exactly unless `absolute` says otherwise.
     """
 
     source: Literal["output"] = "output"
     dtype: GoldenType
-    shape: tuple[int, ...]
+    shape: tuple[Extent, ...]
     expected: str
     initial: Initial | None = None
-    absolute: float = 0.0
-    relative: float = 0.0
+    absolute: Tolerance = 0.0
+    relative: Tolerance = 0.0
 
 
 Argument = Annotated[
@@ -117,7 +121,7 @@ class ModelVector(Frozen):
     name: str
     token_ids: str
     logits: str
-    absolute: float
+    absolute: Tolerance
 
 
 class Golden(Frozen):

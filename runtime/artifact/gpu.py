@@ -57,7 +57,8 @@ class LaunchInfo(Frozen):
     """One launch: the entry of the cubin at `offset`, `size` bytes long, of the cubins' file.
 
     A block has `threads` threads and `shared_bytes` of dynamic shared memory. Registers of a
-    thread and bytes that it spills are for people.
+    thread, bytes that it spills, columns of tensor memory of a block and what the assembler warned
+    of are for people.
     """
 
     entry: str
@@ -67,6 +68,8 @@ class LaunchInfo(Frozen):
     shared_bytes: NonNegativeInt
     registers: NonNegativeInt
     spill_bytes: NonNegativeInt
+    tensor_columns: NonNegativeInt = 0
+    warnings: tuple[str, ...] = ()
     grid: tuple[GridInfo, GridInfo, GridInfo]
     arguments: tuple[ArgumentInfo, ...]
 
@@ -128,7 +131,7 @@ class GpuLibrary(Frozen):
 
     architecture: str = Field(pattern=r"^sm_\d+$")
     driver: PositiveInt
-    toolkit: str
+    toolkit: str = Field(pattern=r"^\d+\.\d+$")
     cubins: str
     kernels: dict[str, GpuKernelInfo]
 

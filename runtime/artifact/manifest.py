@@ -8,7 +8,7 @@ from runtime.artifact.base import Frozen
 from runtime.artifact.seeded import SeededWeights
 
 MAJOR = 1
-MINOR = 2
+MINOR = 3
 
 
 class FormatVersion(Frozen):

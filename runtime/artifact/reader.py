@@ -1,7 +1,6 @@
 """Opening an artifact: nothing in it is used before it has been checked."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +12,15 @@ from runtime.artifact.base import Frozen, align, canonical_document, is_gpu
 from runtime.artifact.golden import Golden
 from runtime.artifact.gpu import GpuLibrary
 from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
-from runtime.artifact.paths import regular_file
+from runtime.artifact.opened import OpenDirectory, OpenFile
 from runtime.artifact.processor import architecture, missing_instructions, processor_flags
 from runtime.artifact.program import Program, Value, ValueKind
 from runtime.artifact.tensors import STORED_TYPES, StoredTensor, read_header
 from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME
 from runtime.errors import ArtifactError
+from runtime.json_text import LIMITS, parse_object
 
 Record = TypeVar("Record", bound=Frozen)
-MAX_JSON = 256 << 20
 HASHED_WEIGHTS = 1 << 30
 """Weights up to so many bytes are hashed whenever an artifact is opened: about a second."""
 _FIX = "copy the whole artifact again, or compile again"
@@ -31,14 +30,16 @@ _FIX = "copy the whole artifact again, or compile again"
 class Artifact:
     """A checked artifact. `weights` tells for every weight of the program its file and place.
 
-    `libraries` are checked files that stand in for the libraries of some targets.
+    `files` are all files of the manifest, open since they were checked; `directory` is where they
+    were then, for messages. `libraries` stand in for the libraries of some targets.
     """
 
     directory: Path
     manifest: Manifest
     program: Program
     weights: Mapping[str, tuple[str, StoredTensor]]
-    libraries: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, OpenFile]
+    libraries: Mapping[str, OpenFile] = field(default_factory=dict)
 
     @property
     def weight_bytes(self) -> int:
@@ -71,45 +72,52 @@ class Artifact:
         """True if the artifact has this file."""
         return path in self.manifest.files
 
-    def path(self, path: str) -> Path:
-        """The file system path of a file of the artifact; its hash is not checked here."""
-        if path not in self.manifest.files:
+    def file(self, path: str) -> OpenFile:
+        """A file of the artifact, as it was opened; its hash is not checked here."""
+        if path not in self.files:
             raise _damaged(self.directory / path, "the file is not listed in manifest.json")
-        return regular_file(self.directory, path)
+        return self.files[path]
 
-    def library(self, target: str) -> Path:
+    def library(self, target: str) -> OpenFile:
         """The file with the kernels of a target."""
         if target in self.libraries:
             return self.libraries[target]
-        return self.path(self.manifest.targets[target].library)
+        return self.file(self.manifest.targets[target].library)
 
     def read_bytes(self, path: str) -> bytes:
         """The bytes of a file, their hash checked."""
-        data = self.path(path).read_bytes()
+        data = self.file(path).read()
         self._check_hash(path, hashlib.sha256(data).hexdigest())
         return data
 
     def read_text(self, path: str) -> str:
         """The text of a UTF-8 file, its hash checked."""
-        return self.read_bytes(path).decode()
+        try:
+            return self.read_bytes(path).decode()
+        except UnicodeDecodeError as error:
+            where = self.directory / path
+            raise _damaged(where, f"the file is not UTF-8 at byte {error.start}") from None
 
     def golden(self) -> Golden:
         """The golden vectors; none if the artifact has none."""
         if not self.has(GOLDEN_NAME):
             return Golden()
-        return _parse(Golden, self.read_bytes(GOLDEN_NAME), self.directory / GOLDEN_NAME)
+        where = self.directory / GOLDEN_NAME
+        _read_limited(self.file(GOLDEN_NAME))
+        data = self.read_bytes(GOLDEN_NAME)
+        parse_object(data, str(where), ArtifactError, fix=_FIX)
+        return _parse(Golden, data, where)
 
     def check_hashes(self, paths: Iterable[str] | None = None) -> None:
         """Compare the SHA-256 of the files (all unless told) with the manifest's."""
         for path in self.manifest.files if paths is None else paths:
-            with self.path(path).open("rb") as file:
-                self._check_hash(path, hashlib.file_digest(file, "sha256").hexdigest())
+            self._check_hash(path, self.file(path).sha256())
 
     def gpu_library(self, target: str) -> GpuLibrary:
         """The table of a GPU target's kernels, its hash and every place in the cubins checked."""
         path = self.target(target).library
         library = _parse(GpuLibrary, self.read_bytes(path), self.directory / path)
-        size = self.path(library.cubins).stat().st_size
+        size = self.file(library.cubins).size
         for symbol, kernel in library.kernels.items():
             if any(launch.offset + launch.size > size for launch in kernel.launches()):
                 raise _damaged(self.directory / path, f"{symbol} lies beyond the end of the cubins")
@@ -164,14 +172,18 @@ def open_artifact(path: str | Path, *, hash_weights: bool | None = None) -> Arti
     agree. Raises ArtifactError.
     """
     directory = Path(path)
-    manifest = _read_manifest(directory)
+    root = OpenDirectory(directory)
+    manifest = _read_manifest(root, directory / MANIFEST_NAME)
+    files: dict[str, OpenFile] = {}
     for name, info in manifest.files.items():
-        size = regular_file(directory, name).stat().st_size
-        if size != info.size:
-            raise _damaged(directory / name, f"the file has {size} bytes", f"{info.size} bytes")
-    program = _read_program(directory, manifest)
-    weights = _read_weights(directory, manifest)
-    artifact = Artifact(directory, manifest, program, weights)
+        files[name] = root.file(name)
+        if files[name].size != info.size:
+            found = f"the file has {files[name].size} bytes"
+            raise _damaged(directory / name, found, f"{info.size} bytes")
+    root.close()
+    program = _read_program(directory, manifest, files)
+    weights = _read_weights(directory, manifest, files)
+    artifact = Artifact(directory, manifest, program, weights, files)
     if hash_weights is None:
         hash_weights = artifact.weight_bytes <= HASHED_WEIGHTS
     skipped = frozenset() if hash_weights else frozenset(manifest.weight_files)
@@ -180,33 +192,29 @@ def open_artifact(path: str | Path, *, hash_weights: bool | None = None) -> Arti
     return artifact
 
 
-def _read_manifest(directory: Path) -> Manifest:
-    where = directory / MANIFEST_NAME
-    if not directory.is_dir():
-        raise ArtifactError(
-            "there is no artifact here",
-            where=str(directory),
-            expected="a directory NAME.sala that sala-compile wrote",
-        )
-    data = _read_limited(regular_file(directory, MANIFEST_NAME))
-    newer = _check_version(where, data)
+def _read_manifest(root: OpenDirectory, where: Path) -> Manifest:
+    data = _read_limited(root.file(MANIFEST_NAME))
+    document = parse_object(data, str(where), ArtifactError, fix=_FIX)
+    newer = _check_version(where, document)
     manifest = _parse(Manifest, data, where, lenient=newer)
-    if not newer and _digest(data) != manifest.digest:
+    if _digest(document) != manifest.digest:
         raise _damaged(where, "the manifest is damaged: its digest does not match")
     return manifest
 
 
-def _digest(data: bytes) -> str:
-    """The digest of a manifest as it stands: an older one lacks fields that this runtime knows."""
-    document = json.loads(data) | {"digest": ""}
-    return hashlib.sha256(canonical_document(document)).hexdigest()
+def _digest(document: Mapping[str, Any]) -> str:
+    """The digest of a manifest as it stands, which may lack fields, or have some, of another minor.
+
+    A newer minor version may add fields; none may change how the digest is made.
+    """
+    return hashlib.sha256(canonical_document({**document, "digest": ""})).hexdigest()
 
 
-def _check_version(where: Path, data: bytes) -> bool:
+def _check_version(where: Path, document: Mapping[str, Any]) -> bool:
     """Refuse another major version; True if the minor version is newer than this runtime's."""
     try:
-        found = FormatVersion.model_validate(json.loads(data)["format"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        found = FormatVersion.model_validate(document["format"])
+    except (ValueError, KeyError) as error:
         raise _damaged(where, "the manifest cannot be read") from error
     if found.major != MAJOR:
         raise ArtifactError(
@@ -218,22 +226,25 @@ def _check_version(where: Path, data: bytes) -> bool:
     return found.minor > MINOR
 
 
-def _read_program(directory: Path, manifest: Manifest) -> Program:
-    if PROGRAM_NAME not in manifest.files:
-        raise _damaged(directory / PROGRAM_NAME, "the file is not listed in manifest.json")
-    path = regular_file(directory, PROGRAM_NAME)
-    data = _read_limited(path)
+def _read_program(directory: Path, manifest: Manifest, files: Mapping[str, OpenFile]) -> Program:
+    where = directory / PROGRAM_NAME
+    if PROGRAM_NAME not in files:
+        raise _damaged(where, "the file is not listed in manifest.json")
+    data = _read_limited(files[PROGRAM_NAME])
     if hashlib.sha256(data).hexdigest() != manifest.files[PROGRAM_NAME].sha256:
-        raise _damaged(path, "the file is damaged: its SHA-256 does not match")
-    return _parse(Program, data, path, lenient=manifest.format.minor > MINOR)
+        raise _damaged(where, "the file is damaged: its SHA-256 does not match")
+    parse_object(data, str(where), ArtifactError, fix=_FIX)  # within limits, no name twice
+    return _parse(Program, data, where, lenient=manifest.format.minor > MINOR)
 
 
-def _read_weights(directory: Path, manifest: Manifest) -> dict[str, tuple[str, StoredTensor]]:
+def _read_weights(
+    directory: Path, manifest: Manifest, files: Mapping[str, OpenFile]
+) -> dict[str, tuple[str, StoredTensor]]:
     weights = {} if manifest.seeded is None else manifest.seeded.places()
     for name in manifest.weight_files:
-        if name not in manifest.files:
+        if name not in files:
             raise _damaged(directory / name, "the file is not listed among the files")
-        for tensor, stored in read_header(regular_file(directory, name)).items():
+        for tensor, stored in read_header(files[name]).items():
             if tensor in weights:
                 raise _damaged(directory / name, f"{tensor} is in two weight files")
             weights[tensor] = (name, stored)
@@ -250,7 +261,7 @@ def _check_agreement(artifact: Artifact) -> None:
                 f"program and manifest disagree about the library of target {name}",
             )
         for path in filter(None, (info.library, info.runtime)):
-            artifact.path(path)
+            artifact.file(path)
     for name, value in program.values.items():
         if value.kind is ValueKind.WEIGHT:
             _check_weight(artifact, name, value)
@@ -269,11 +280,10 @@ def _check_weight(artifact: Artifact, name: str, value: Value) -> None:
         )
 
 
-def _read_limited(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > MAX_JSON:
-        raise _damaged(path, f"the file has {size} bytes", f"at most {MAX_JSON}")
-    return path.read_bytes()
+def _read_limited(file: OpenFile) -> bytes:
+    if file.size > LIMITS.size:
+        raise _damaged(file.path, f"the file has {file.size} bytes", f"at most {LIMITS.size}")
+    return file.read()
 
 
 def _parse(model: type[Record], data: bytes, where: Path, *, lenient: bool = False) -> Record:

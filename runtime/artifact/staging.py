@@ -6,6 +6,7 @@ to the same target removes it.
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -17,6 +18,7 @@ from pathlib import Path
 SUFFIX = ".partial"
 PREVIOUS = "previous"
 """In a staged directory: what stood at the target, while two moves replace it."""
+_STEM_BYTES = 200
 _WITHOUT_LOCKS = frozenset(
     {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, errno.ENOLCK}
 )
@@ -47,19 +49,12 @@ def staged_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
                 path.unlink()
 
 
-def write_whole(target: Path, data: bytes, mode: int = 0o666) -> None:
-    """Make `target` a file of these bytes, or leave it as it was; raises OSError."""
-    with staged_file(target, mode) as fresh:
-        fresh.write_bytes(data)
-        fresh.replace(target)
-
-
 def remove_leftovers(target: Path) -> None:
     """Remove what writers to `target` left that are dead; never what one is still writing.
 
     A directory that stood at the target goes back there, if it was moved aside and nothing came.
     """
-    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}{re.escape(SUFFIX)}")
+    name = re.compile(rf"\.{re.escape(_stem(target))}\.[0-9a-f]{{8}}{re.escape(SUFFIX)}")
     with suppress(OSError):
         for entry in list(os.scandir(target.parent)):
             if name.fullmatch(entry.name):
@@ -85,17 +80,28 @@ def _remove_leftover(path: Path, target: Path) -> None:
 @contextmanager
 def _staged(target: Path, create: Callable[[Path], None]) -> Iterator[Path]:
     """What `create` makes under a name of its own, locked in the block."""
+    with suppress(FileNotFoundError):
+        target.lstat()  # a name that is too long is found out here, not at the end
     remove_leftovers(target)
     descriptor = None
     while descriptor is None:
-        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}{SUFFIX}")
+        path = target.with_name(f".{_stem(target)}.{secrets.token_hex(4)}{SUFFIX}")
         with suppress(FileExistsError):
             create(path)
             descriptor = _held(path)
     try:
         yield path
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # it was only held, and nothing was written through it
+            os.close(descriptor)
+
+
+def _stem(target: Path) -> str:
+    """The target's name, or what stands for one that leaves no room for more."""
+    name = target.name
+    if len(os.fsencode(name)) <= _STEM_BYTES:
+        return name
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
 
 
 def _held(path: Path) -> int | None:

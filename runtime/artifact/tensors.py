@@ -14,7 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from runtime.artifact.base import ALIGNMENT, align
+from runtime.artifact.opened import OpenFile
 from runtime.errors import ArtifactError
+from runtime.json_text import JsonLimits, parse_object
 
 STORED_TYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype(np.float64),
@@ -34,7 +36,7 @@ PADDING = "__padding__."
 """Names of the filler tensors that keep the others aligned."""
 MAP_NORESERVE = 0x4000
 """Linux: a private mapping that nobody writes needs no memory set aside; Python 3.11 lacks it."""
-MAX_HEADER = 100_000_000
+HEADER_LIMITS = JsonLimits(size=16 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,21 +183,25 @@ def file_bytes(specs: Iterable[TensorSpec]) -> int:
     return len(_header(padded)) + sum(spec.nbytes for spec in padded)
 
 
-def read_header(path: Path) -> dict[str, StoredTensor]:
+def read_header(file: OpenFile) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file, every offset checked against the file's size.
 
     Raises ArtifactError for a truncated or contradictory header. Padding is left out.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(MAX_HEADER, size - 8):
-            raise _damaged(path, "the header is longer than the file")
-        try:
-            entries = json.loads(file.read(length))
-            tensors = _tensors_of(path, entries, 8 + length, size)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise _damaged(path, f"the header cannot be read ({error})") from error
+    path, size = file.path, file.size
+    length = int.from_bytes(file.read_at(0, 8), "little")
+    if size < 8 or length > size - 8:
+        raise _damaged(path, "the header is longer than the file")
+    if length > HEADER_LIMITS.size:
+        raise _damaged(path, f"the header has {length} bytes, {HEADER_LIMITS.size} at most")
+    text = file.read_at(8, length)
+    entries = parse_object(
+        text, str(path), ArtifactError, fix="compile again", limits=HEADER_LIMITS
+    )
+    try:
+        tensors = _tensors_of(path, entries, 8 + length, size)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"the header cannot be read ({error})") from error
     return {name: t for name, t in tensors.items() if not name.startswith(PADDING)}
 
 
@@ -247,14 +253,13 @@ class MappedTensors:
     The mapping is writable (NumPy exports no read-only memory to DLPack), but nobody writes.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.stored: Mapping[str, StoredTensor] = read_header(path)
-        with path.open("rb") as file:
-            private = mmap.MAP_PRIVATE | MAP_NORESERVE
-            self._map = mmap.mmap(
-                file.fileno(), 0, flags=private, prot=mmap.PROT_READ | mmap.PROT_WRITE
-            )
+    def __init__(self, file: OpenFile) -> None:
+        self._path = file.path
+        self.stored: Mapping[str, StoredTensor] = read_header(file)
+        private = mmap.MAP_PRIVATE | MAP_NORESERVE
+        self._map = mmap.mmap(
+            file.fileno(), file.size, flags=private, prot=mmap.PROT_READ | mmap.PROT_WRITE
+        )
         self.nbytes = len(self._map)
 
     def array(self, name: str) -> np.ndarray:

@@ -5,7 +5,7 @@ same processor, made by the same versions. A runtime takes its library, which li
 the very artifact that was tuned.
 """
 
-import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,26 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from runtime.artifact.base import Frozen
 from runtime.artifact.manifest import FileInfo, KernelConstant
+from runtime.artifact.opened import OpenFile
 from runtime.artifact.program import Value
 from runtime.errors import ArtifactError
+from runtime.files import FileRule
 
 VERSION = 1
 SUFFIX = ".tuning.json"
+_RECORD = FileRule(
+    what="the tuning file",
+    limit=64 << 20,
+    error=ArtifactError,
+    expected="a file that sala-tune wrote",
+)
+_LIBRARY = FileRule(
+    what="the library of the tuning",
+    limit=1 << 30,
+    error=ArtifactError,
+    expected="the library that sala-tune wrote beside its file",
+    fix="copy both files, or tune again",
+)
 LIBRARY_SUFFIX = ".so"
 """What the library of a tuning file is called: its name, with this in place of `.json`."""
 
@@ -87,14 +102,9 @@ class Tuning(Frozen):
 
 def read_tuning(path: Path) -> Tuning:
     """The tuning file at `path`; ArtifactError where it is missing, damaged or too new."""
+    data = _RECORD.read(path)
     try:
-        found = Tuning.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ArtifactError(
-            f"the tuning file cannot be read: {error.strerror}",
-            where=str(path),
-            expected="a file that sala-tune wrote",
-        ) from None
+        found = Tuning.model_validate_json(data)
     except ValidationError as error:
         first: Any = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -109,8 +119,8 @@ def library_beside(path: Path) -> Path:
     return path.with_suffix(LIBRARY_SUFFIX)
 
 
-def checked_library(path: Path, tuning: Tuning) -> Path:
-    """The library beside a tuning file, its hash checked; ArtifactError."""
+def checked_library(path: Path, tuning: Tuning) -> OpenFile:
+    """The library beside a tuning file, open since its hash was checked; ArtifactError."""
     place = library_beside(path)
     if tuning.library is None:
         raise ArtifactError(
@@ -118,15 +128,9 @@ def checked_library(path: Path, tuning: Tuning) -> Path:
             where=str(path),
             fix="run sala-tune again with the same file, it goes on where it stopped",
         )
-    try:
-        digest = hashlib.sha256(place.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ArtifactError(
-            f"the library of the tuning cannot be read: {error.strerror}",
-            where=str(place),
-            expected="the library that sala-tune wrote beside its file",
-            fix="copy both files, or tune again",
-        ) from None
+    with _LIBRARY.open(place) as file:
+        library = OpenFile(place, os.dup(file.fileno()))
+    digest = library.sha256()
     if digest != tuning.library.sha256:
         raise ArtifactError(
             f"the library of the tuning is damaged: its SHA-256 is {digest[:16]}...",
@@ -134,7 +138,7 @@ def checked_library(path: Path, tuning: Tuning) -> Path:
             expected=f"{tuning.library.sha256[:16]}...",
             fix="tune again",
         )
-    return place
+    return library
 
 
 def _unfit(path: Path, found: str) -> ArtifactError:

@@ -1,5 +1,6 @@
 """Writing an artifact so that a reader sees the old one or the new one, never a part of either."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -8,13 +9,14 @@ from pathlib import Path
 
 from runtime.artifact.base import canonical_json
 from runtime.artifact.manifest import FileInfo, Manifest
+from runtime.artifact.owned import MANIFEST_NAME, require_replaceable
 from runtime.artifact.paths import checked_relative
-from runtime.artifact.replace import exchange_directories, sync_directory
+from runtime.artifact.replace import NotDurableError, put, sync_directory
 from runtime.artifact.staging import staged_directory
 from runtime.artifact.tensors import TensorSpec, TensorWriter
 from runtime.errors import ArtifactError
+from runtime.files import shown
 
-MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "program.json"
 GOLDEN_NAME = "golden.json"
 GOLDEN_TENSORS_NAME = "golden.safetensors"
@@ -76,6 +78,27 @@ def sign(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"digest": digest})
 
 
+def check_output(directory: Path) -> None:
+    """Raise ArtifactError unless an artifact can be written at `directory`: asked before the work.
+
+    What a killed writer left beside it goes.
+    """
+    directory = _absolute(directory)
+    require_replaceable(directory)
+    try:
+        if directory.is_dir() and not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        made = _make_parents(directory)
+        try:
+            with staged_directory(directory):
+                pass
+        finally:
+            for parent in reversed(made):
+                parent.rmdir()
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
 def write_artifact(directory: Path, fill: Callable[[ArtifactWriter], Manifest]) -> None:
     """Make `directory` hold exactly what `fill` writes, or leave everything as it was.
 
@@ -85,11 +108,11 @@ def write_artifact(directory: Path, fill: Callable[[ArtifactWriter], Manifest]) 
     was killed goes with the next one.
     Raises ArtifactError if the target is something else than an artifact or cannot be written.
     """
-    directory = Path(os.path.abspath(directory))
-    _check_target(directory)
+    directory = _absolute(directory)
+    require_replaceable(directory)
     with ExitStack() as stack:
         try:
-            directory.parent.mkdir(parents=True, exist_ok=True)
+            _make_parents(directory)
             temporary = stack.enter_context(staged_directory(directory))
         except OSError as error:
             raise _unwritable(directory, error) from error
@@ -98,25 +121,30 @@ def write_artifact(directory: Path, fill: Callable[[ArtifactWriter], Manifest]) 
             staged.mkdir()
             writer = ArtifactWriter(staged)
             writer.finish(fill(writer))
-            exchange_directories(staged, directory)
+            require_replaceable(directory)  # again: `fill` may have taken hours
+            put(staged, directory)
         except OSError as error:
             if error.filename is not None and not _inside(temporary, directory, error.filename):
                 raise
             raise _unwritable(directory, error) from error
 
 
-def _check_target(directory: Path) -> None:
-    occupied = directory.is_symlink() or directory.exists()
-    replaceable = directory.is_dir() and (
-        (directory / MANIFEST_NAME).is_file() or not any(directory.iterdir())
-    )
-    if occupied and (directory.is_symlink() or not replaceable):
-        raise ArtifactError(
-            "the output exists and is not an artifact",
-            where=str(directory),
-            expected="a new path, an empty directory or an earlier artifact",
-            fix="choose another output path",
-        )
+def _absolute(directory: Path) -> Path:
+    if "\0" in str(directory):
+        raise _unwritable(directory, OSError(errno.EINVAL, "a name has no NUL byte"))
+    return Path(os.path.abspath(directory))
+
+
+def _make_parents(directory: Path) -> list[Path]:
+    """Make the directories above that are not there; those that were made, outermost first."""
+    missing: list[Path] = []
+    parent = directory.parent
+    while not parent.exists():
+        missing.insert(0, parent)
+        parent = parent.parent
+    for each in missing:
+        each.mkdir(exist_ok=True)
+    return missing
 
 
 def _inside(temporary: Path, directory: Path, filename: object) -> bool:
@@ -125,9 +153,15 @@ def _inside(temporary: Path, directory: Path, filename: object) -> bool:
 
 
 def _unwritable(directory: Path, error: OSError) -> ArtifactError:
+    if isinstance(error, NotDurableError):
+        return ArtifactError(
+            f"the new artifact stands there, but its directory cannot be synced: {error.strerror}",
+            where=shown(directory),
+            fix="it may be lost if the machine fails now: check the disk, then compile again",
+        )
     return ArtifactError(
         f"the artifact cannot be written: {error.strerror or error}",
-        where=str(directory),
+        where=shown(directory),
         expected="a writable directory with enough free space",
         fix="free space or choose another output path; an earlier artifact is left as it was",
     )

@@ -59,7 +59,7 @@ class CeilingProbe:
                 expected=path,
                 fix="compile again with this version",
             )
-        ceilings = replace(artifact, libraries={target: artifact.path(path)})
+        ceilings = replace(artifact, libraries={target: artifact.file(path)})
         self._device = CpuDevice(ceilings, target, threads)
         self._device.open()
         self.kinds = tuple(

@@ -19,6 +19,7 @@ import numpy as np
 
 import runtime
 from runtime.artifact import PhaseName, Value
+from runtime.artifact.opened import OpenFile
 from runtime.bench.cases import Capturing, Case
 from runtime.bench.ceilings import CeilingProbe
 from runtime.bench.costs import Live
@@ -113,7 +114,7 @@ class Trials:
 
     def _calls(self, case: Case, library: str, workspaces: list[Any]) -> list[Any]:
         if library not in self._libraries:
-            libraries = {self._target: Path(library)}
+            libraries = {self._target: OpenFile.at(Path(library))}
             artifact = replace(self._artifact, libraries=libraries)
             device = CpuDevice(artifact, self._target, self._threads)
             device.open()

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.common import notes, output, print_json, require_folder, write_text
+from runtime.artifact.outputs import OutputRule
+from runtime.cli.common import notes, output, print_json
 from runtime.errors import reported_as
 from runtime.option_types import THREADS, TOKENS, Several
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from runtime.bench.measure import Request
 
 _PATH = click.Path(path_type=Path)
+_OUTPUTS = {name: OutputRule(what="the file") for name in ("profile", "plot")}
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
@@ -79,23 +81,25 @@ def _bench(options: dict[str, Any]) -> None:
     from runtime.cli import bench_report as report
     from runtime.cli.bench_plot import rates_svg
 
-    for name in ("profile", "plot"):
-        require_folder(options[name])
+    for name, rule in _OUTPUTS.items():
+        if options[name] is not None:
+            rule.check(options[name])
     with report.Bars(notes()) as bars, measured(_request(options), bars) as bench:
         document = report.bench_document(bench)
         profile = Profile(bench.model.artifact.program, bench.target, bench.costs, bench.recordings)
     if options["profile"] is not None:
         document["profile"] = report.profile_document(profile, bench.ceilings)
-        write_text(options["profile"], report.compact(profile.trace()))
+        trace = report.compact(profile.trace())
+        _OUTPUTS["profile"].write(options["profile"], trace.encode())
     if options["plot"] is not None:
-        write_text(options["plot"], rates_svg(document))
+        _OUTPUTS["plot"].write(options["plot"], rates_svg(document).encode())
     if options["as_json"]:
         print_json(document)
         return
     console = output()
     for view in report.views(document):
         console.print(view)
-    for name in ("profile", "plot"):
+    for name in _OUTPUTS:
         if options[name] is not None:
             console.print(f"wrote {options[name]}", soft_wrap=True)
 

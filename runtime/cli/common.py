@@ -1,15 +1,11 @@
-"""What the commands share: where they print, the look of tables, files that they write."""
+"""What the commands share: where they print, the look of tables."""
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-
-from runtime.artifact.staging import write_whole
-from runtime.errors import RequestError
 
 
 def output() -> Console:
@@ -35,25 +31,3 @@ def print_json(document: dict[str, Any]) -> None:
     """The one JSON document of a command with `--json`."""
     json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
-
-
-def require_folder(path: Path | None) -> None:
-    """Raise RequestError where the folder of a file to be written is not there."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise RequestError(
-            f"there is no directory {path.absolute().parent}",
-            where=str(path),
-            fix="name a file in a directory that can be written",
-        )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is there whole or, with a RequestError, as it was before."""
-    try:
-        write_whole(path.absolute(), text.encode())
-    except OSError as error:
-        raise RequestError(
-            f"the file cannot be written: {error.strerror}",
-            where=str(path),
-            fix="name a file in a directory that can be written",
-        ) from None

@@ -96,6 +96,10 @@ def main() -> None:
 def _inspect(options: dict[str, Any]) -> int:
     from runtime.artifact.reader import open_artifact  # these take a while, --help should not
 
+    if options["plot"] is not None:
+        from runtime.cli.memory_section import PLOT
+
+        PLOT.check(options["plot"])
     artifact = open_artifact(options["artifact"])
     sections, code = _sections(artifact, options)
     if options["as_json"]:

@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.artifact.base import is_gpu
+from runtime.artifact.outputs import OutputRule
 from runtime.artifact.reader import Artifact
-from runtime.cli.common import table, write_text
+from runtime.cli.common import table
 from runtime.cli.plot import arena_svg
 from runtime.cli.sections import Section
 from runtime.errors import RequestError, SalaError
@@ -28,6 +29,7 @@ from runtime.plan import (
 from runtime.targets import CPU
 from runtime.units import format_bytes, format_tokens
 
+PLOT = OutputRule(what="the file")
 _USUAL_CONTEXTS = tuple(1 << power for power in (12, 15, 17, 19, 20))
 
 
@@ -62,7 +64,8 @@ def memory_section(artifact: Artifact, request: MemoryRequest) -> Section:
     views = (_parts_table(plans, tokens, request), _budget_table(budgets, machine, request))
     if request.plot is None:
         return Section("memory", document | {"by_context": documents}, views)
-    write_text(request.plot, arena_svg(program, request.target, plans[0], artifact.directory.name))
+    picture = arena_svg(program, request.target, plans[0], artifact.directory.name)
+    PLOT.write(request.plot, picture.encode())
     note = Text(f"\nthe arena at context {format_tokens(chosen[0])}: {request.plot}")
     return Section(
         "memory",

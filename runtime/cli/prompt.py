@@ -1,6 +1,7 @@
 """What a command was asked: a text, token ids or a conversation, turned into token ids."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +55,12 @@ class Ask:
             messages.append({"role": "user", "content": self.text})
         return messages
 
-    def token_ids(self, artifact: Path) -> list[int]:
-        """The prompt in token ids, with the tokenizer and the chat template of `artifact`."""
+    def token_ids(self, artifact: Path, before: Sequence[int] | None = None) -> list[int]:
+        """The prompt in token ids, with the tokenizer and the chat template of `artifact`.
+
+        `before` are the ids that a prompt which continues goes behind, None where they are not
+        known.
+        """
         if self.ids is not None:
             return parse_ids(self.ids)
         if self.text is None and self.continues:
@@ -63,7 +68,9 @@ class Ask:
         tokenizer = Tokenizer.from_files(artifact)
         if self.chat:
             return conversation_ids(artifact, tokenizer, self.opening())
-        return tokenizer.encode(self.text or "", special=not self.continues)
+        if self.continues:
+            return tokenizer.encode_continuation(self.text or "", before)
+        return tokenizer.encode(self.text or "")
 
 
 def conversation_ids(artifact: Path, tokenizer: Tokenizer, messages: list[Message]) -> list[int]:

@@ -128,6 +128,10 @@ def _run(options: dict[str, Any]) -> None:
     if ask.ids is not None and options["stop"]:
         raise RequestError("--stop looks for text, --ids gives none", fix="give only one of them")
     generation = _generation_options(options)
+    if options["save_state"] is not None:
+        from runtime.state_file import check_state_output
+
+        check_state_output(options["save_state"])
 
     from runtime.cli.session import Session  # the loader takes a while, --help should not
 

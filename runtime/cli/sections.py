@@ -13,7 +13,7 @@ from runtime.artifact.reader import Artifact
 from runtime.artifact.seeded import WARNING
 from runtime.chat import ChatTemplate
 from runtime.cli.common import table
-from runtime.cli.gpu_code import code_tables, launches_of
+from runtime.cli.gpu_code import code_views, launches_of
 from runtime.tokenizer import TOKENIZER_FILE
 from runtime.units import format_bytes, format_tokens
 
@@ -61,7 +61,7 @@ def kernels_section(artifact: Artifact) -> Section:
         code = launches.get((kernel.target, kernel.symbol))
         known = {} if code is None else {"launches": code}
         document.append(kernel.model_dump(mode="json") | {"calls": counts} | known)
-    return Section("kernels", document, (made, *code_tables(artifact)))
+    return Section("kernels", document, (made, *code_views(artifact)))
 
 
 def graph_section(artifact: Artifact) -> Section:
@@ -133,7 +133,10 @@ def verify_section(
     made = table("golden vectors", "vector", "kind", "largest difference", "result")
     document: list[dict[str, Any]] = []
     for result in report.results:
-        verdict = "ok" if result.passed else f"FAILED, {result.excess:.2g} more than allowed"
+        verdict = "ok"
+        if not result.passed:
+            why = result.problem or f"{result.excess:.2g} more than allowed"
+            verdict = f"FAILED, {why}"
         made.add_row(result.name, result.kind.value, f"{result.difference:.2e}", verdict)
         numbers = {"difference": _finite(result.difference), "excess": _finite(result.excess)}
         document.append(asdict(result) | numbers | {"passed": result.passed})

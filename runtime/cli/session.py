@@ -63,6 +63,7 @@ class Session:
         token_ids = self._ask.token_ids(self._artifact)
         began = time.perf_counter()
         with self._sequence() as sequence:
+            sequence.check_save(path, len(token_ids))
             try:
                 if token_ids:
                     with prompt_bar(self._console, len(token_ids)) as advance:

@@ -5,12 +5,12 @@ import os
 import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import tvm_ffi
 
 from runtime.artifact import Artifact
+from runtime.artifact.opened import OpenFile
 from runtime.artifact.processor import TILES, permit_tiles
 from runtime.cpu.memory import CpuMemory, available_memory
 from runtime.cpu.program import CpuProgram
@@ -29,20 +29,20 @@ class _Process:
     def __init__(self) -> None:
         self.runtime_hash: str | None = None
         self.local = threading.local()
-        self._files: dict[Path, list[tuple[int, int]]] = {}
+        self._files: dict[str, list[tuple[int, int]]] = {}
 
-    def spelling(self, path: Path) -> str:
-        """A spelling of `path` that no other file was opened by.
+    def spelling(self, file: OpenFile) -> str:
+        """A path of the open file that no other file was opened by.
 
-        The dynamic linker takes an equal spelling for the library that it has, although another
-        file may stand there by now: an artifact that was compiled again.
+        The dynamic linker takes an equal spelling for the library that it has, although the
+        descriptor may be that of another file by now.
         """
-        found = path.stat()
-        files = self._files.setdefault(path, [])
-        if (found.st_dev, found.st_ino) not in files:
-            files.append((found.st_dev, found.st_ino))
-        detour = "/." * files.index((found.st_dev, found.st_ino))
-        return f"{path.parent}{detour}/{path.name}"
+        folder, _, name = file.link.rpartition("/")
+        files = self._files.setdefault(file.link, [])
+        if file.identity not in files:
+            files.append(file.identity)
+        detour = "/." * files.index(file.identity)
+        return f"{folder}{detour}/{name}"
 
 
 _process = _Process()
@@ -78,12 +78,14 @@ class CpuDevice:
             _load_runtime(artifact, info.runtime)
         if TILES in info.instructions:
             permit_tiles()
-        path = artifact.library(self.target).resolve()
+        library = artifact.library(self.target)
+        self._where = str(library.path)
         try:
-            self._module = tvm_ffi.load_module(_process.spelling(path))
+            self._module = _load_module(_process.spelling(library))
         except Exception as error:  # the loader raises what the library's format raises
-            raise ArtifactError(f"the library cannot be opened: {error}", where=str(path)) from None
-        self._where = str(path)
+            raise ArtifactError(
+                f"the library cannot be opened: {error}", where=self._where
+            ) from None
 
     def memory(self, plan: MemoryPlan, *, poison: bool, advance: Advance | None) -> CpuMemory:
         """One mapping for the plan; weights are mapped files, which nothing brings."""
@@ -126,6 +128,13 @@ class CpuDevice:
         return bool(self._module.implements_function(symbol))
 
 
+def _load_module(path: str) -> Any:
+    """The module in a library; by the function that is for libraries, since the path has no end."""
+    module = tvm_ffi.get_global_func("ffi.Module.load_from_file.so")(path, "so")
+    tvm_ffi.get_global_func("ffi.ModuleGlobalsAdd")(module)  # the process keeps it
+    return module
+
+
 def _cpus(threads: int) -> list[str]:
     """At least as many CPU numbers as there will ever be threads in the pool."""
     allowed = sorted(os.sched_getaffinity(0))
@@ -162,7 +171,7 @@ def _load_runtime(artifact: Artifact, path: str) -> None:
         # Pinned threads would ignore the CPUs that this process is confined to.
         os.environ.setdefault("TVM_BIND_THREADS", "0")
         try:
-            ctypes.CDLL(str(artifact.path(path).resolve()), ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(_process.spelling(artifact.file(path)), ctypes.RTLD_GLOBAL)
         except OSError as error:
             raise ArtifactError(
                 f"the kernel runtime cannot be loaded: {error}", where=path

@@ -25,6 +25,7 @@ PROTOTYPES: dict[str, list[type]] = {
     "cuDeviceGetAttribute": [_P, _I, _I],
     "cuDevicePrimaryCtxRetain": [_P, _I],
     "cuDevicePrimaryCtxRelease_v2": [_I],
+    "cuCtxGetCurrent": [_P],
     "cuCtxSetCurrent": [_P],
     "cuMemGetInfo_v2": [_P, _P],
     "cuMemAlloc_v2": [_P, _S],
@@ -45,6 +46,7 @@ PROTOTYPES: dict[str, list[type]] = {
     "cuModuleLoadData": [_P, ctypes.c_char_p],
     "cuModuleUnload": [_P],
     "cuModuleGetFunction": [_P, _P, ctypes.c_char_p],
+    "cuFuncGetAttribute": [_P, _I, _P],
     "cuFuncSetAttribute": [_P, _I, _I],
     "cuLaunchKernel": [_P, *[_U] * 7, _P, _P, _P],
     "cuStreamBeginCapture_v2": [_P, _I],
@@ -55,6 +57,9 @@ PROTOTYPES: dict[str, list[type]] = {
     "cuGraphExecDestroy": [_P],
 }
 """Argument types by name; all return an error code, 0 for none."""
+
+OPTIONAL: dict[str, list[type]] = {"cuFuncLoad": [_P]}
+"""Those that older drivers lack: cuFuncLoad came with CUDA 12.4."""
 
 
 class Attribute(IntEnum):

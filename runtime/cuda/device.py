@@ -1,8 +1,9 @@
 """A GPU with the kernels of one artifact."""
 
 from runtime.artifact import Artifact
+from runtime.artifact.architectures import name_of
 from runtime.cuda.driver import Driver
-from runtime.cuda.library import KernelLibrary, architecture, choose_gpu_target, release
+from runtime.cuda.library import KernelLibrary, choose_gpu_target, release
 from runtime.cuda.memory import CudaMemory
 from runtime.cuda.program import CudaProgram
 from runtime.device import Advance
@@ -35,7 +36,7 @@ class CudaDevice:
         """Name and architecture of the GPU, and the driver's release of CUDA."""
         gpu = self._driver.properties
         cuda = release(self._driver.version)
-        return f"{gpu.name} ({architecture(gpu.capability)}), driver for CUDA {cuda}"
+        return f"{gpu.name} ({name_of(gpu.capability)}), driver for CUDA {cuda}"
 
     def available(self) -> int:
         """The GPU's free memory without a reserve."""

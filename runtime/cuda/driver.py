@@ -4,8 +4,7 @@ Addresses and handles are integers. Nothing else in the runtime knows ctypes or 
 """
 
 import ctypes
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ _PORTABLE = 1
 _NO_TIMING = 2
 _NON_BLOCKING = 1
 _THREAD_LOCAL_CAPTURE = 1
+_REGISTERS = 4
 _DYNAMIC_SHARED_BYTES = 8
 
 
@@ -46,12 +46,14 @@ class PreparedLaunch:
 
 
 class Driver:
-    """One GPU, its primary context current in every thread that calls."""
+    """One GPU, its primary context current in the thread while it is called, in no other time.
+
+    Other drivers, and other libraries that use a GPU in the thread, find their own as it was.
+    """
 
     def __init__(self, ordinal: int = 0) -> None:
         """Open the driver and the GPU; RequestError where there is none."""
         self._library = open_library()
-        self._local = threading.local()
         self._context = ctypes.c_void_p()
         self._device = ctypes.c_int()
         initialise(self._library)
@@ -171,6 +173,15 @@ class Driver:
         self._call("cuModuleGetFunction", ctypes.byref(found), module, name.encode())
         return found.value or 0
 
+    def load_function(self, function: int) -> None:
+        """Have a kernel's code on the GPU now: the driver would load it with its first launch,
+        which no captured stream may have to wait for."""
+        if hasattr(self._library, "cuFuncLoad"):
+            self._call("cuFuncLoad", function)
+            return
+        value = ctypes.c_int()  # what is asked can only be told of loaded code
+        self._call("cuFuncGetAttribute", ctypes.byref(value), _REGISTERS, function)
+
     def allow_shared(self, function: int, size: int) -> None:
         """Let launches of a kernel take up to `size` bytes of dynamic shared memory."""
         self._call("cuFuncSetAttribute", function, _DYNAMIC_SHARED_BYTES, size)
@@ -193,17 +204,16 @@ class Driver:
         )
         return PreparedLaunch(function, grid, threads, shared_bytes, values, pointers)
 
-    def launch(self, prepared: PreparedLaunch, stream: int) -> None:
-        """Start a prepared launch, in the order of the stream."""
-        blocks = (*prepared.grid, prepared.threads, 1, 1, prepared.shared_bytes)
-        self._call(
-            "cuLaunchKernel",
-            prepared.function,
-            *blocks,
-            stream,
-            prepared.pointers,
-            None,
-        )
+    def launch(self, launches: Iterable[PreparedLaunch], stream: int) -> None:
+        """Start prepared launches, in the order of the stream."""
+        before = self._found()
+        try:
+            self._enter(before)
+            for each in launches:
+                blocks = (*each.grid, each.threads, 1, 1, each.shared_bytes)
+                self._check("cuLaunchKernel", each.function, *blocks, stream, each.pointers, None)
+        finally:
+            self._leave(before)
 
     def begin_capture(self, stream: int) -> None:
         """Note what is put into the stream from now on, instead of doing it."""
@@ -212,11 +222,12 @@ class Driver:
     def end_capture(self, stream: int) -> int:
         """What was noted as a graph, ready to be launched."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
-        self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
         try:
+            self._call("cuStreamEndCapture", stream, ctypes.byref(graph))
             self._call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
         finally:
-            self._call("cuGraphDestroy", graph)
+            if graph:
+                self._call("cuGraphDestroy", graph)
         return executable.value or 0
 
     def launch_graph(self, graph: int, stream: int) -> None:
@@ -253,11 +264,27 @@ class Driver:
         return handle.value or 0
 
     def _call(self, name: str, *arguments: Any) -> None:
-        """Call with the context current in this thread."""
-        if getattr(self._local, "context", None) != self._context.value:
+        """Call with the GPU's context current in this thread."""
+        before = self._found()
+        try:
+            self._enter(before)
+            self._check(name, *arguments)
+        finally:
+            self._leave(before)
+
+    def _found(self) -> int | None:
+        """The context that is current in this thread; only the driver knows."""
+        found = ctypes.c_void_p()
+        self._check("cuCtxGetCurrent", ctypes.byref(found))
+        return found.value
+
+    def _enter(self, before: int | None) -> None:
+        if before != self._context.value:
             self._check("cuCtxSetCurrent", self._context)
-            self._local.context = self._context.value
-        self._check(name, *arguments)
+
+    def _leave(self, before: int | None) -> None:
+        if before != self._context.value:
+            self._library.cuCtxSetCurrent(before)
 
     def _check(self, name: str, *arguments: Any) -> None:
         code = getattr(self._library, name)(*arguments)

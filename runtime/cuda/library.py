@@ -1,6 +1,13 @@
 """The cubins of a target on a GPU: which target fits, and its kernels by name."""
 
 from runtime.artifact import Artifact, GpuKernelInfo, GpuLibrary, LaunchInfo, is_gpu
+from runtime.artifact.architectures import (
+    ARCHITECTURES,
+    distrust,
+    name_of,
+    runs,
+    serving,
+)
 from runtime.cuda.calls import DriverError, Refusal
 from runtime.cuda.driver import Driver, GpuProperties
 from runtime.errors import ArtifactError
@@ -21,31 +28,27 @@ def choose_gpu_target(artifact: Artifact, name: str | None, gpu: GpuProperties) 
     fitting = [target for target, code in asked.items() if runs(code, gpu.capability)]
     if fitting:
         return max(fitting, key=lambda target: _number(asked[target]))
-    own = architecture(gpu.capability)
     has = ", ".join(sorted(asked.values(), key=_number)) or "no GPU"
     raise ArtifactError(
-        f"the artifact has code for {has}, the GPU is {gpu.name} ({own})",
+        f"the artifact has code for {has}, the GPU is {gpu.name} ({name_of(gpu.capability)})",
         where=str(artifact.directory),
-        expected=f"code for {own}" if gpu.capability[0] >= 8 else "a GPU of sm_80 or newer",
-        fix=f"compile again with --target cuda:{own}",
+        expected=_code_for(gpu),
+        fix=_compile_for(gpu),
     )
 
 
-def runs(code: str, capability: tuple[int, int]) -> bool:
-    """Whether code for `sm_90` and the like runs on a GPU of this compute capability.
-
-    Up to sm_89 a GPU runs the code of lower ones of its own major number. Code for newer ones
-    uses what only they have.
-    """
-    major, minor = divmod(_number(code), 10)
-    if major >= 9:
-        return (major, minor) == capability
-    return major == capability[0] and minor <= capability[1]
+def _code_for(gpu: GpuProperties) -> str:
+    """What has to be there for a GPU: code that it runs, or another GPU."""
+    code = serving(gpu.capability)
+    known = ", ".join(ARCHITECTURES)
+    return f"a GPU that runs code for one of {known}" if code is None else f"code for {code}"
 
 
-def architecture(capability: tuple[int, int]) -> str:
-    """The name of a GPU's code, such as sm_90."""
-    return f"sm_{capability[0]}{capability[1]}"
+def _compile_for(gpu: GpuProperties) -> str:
+    code = serving(gpu.capability)
+    if code is None:
+        return "use another GPU, or run on the CPU: --device cpu; nothing is compiled for this one"
+    return f"compile again with --target cuda:{code}"
 
 
 def _number(code: str) -> int:
@@ -56,7 +59,7 @@ class KernelLibrary:
     """The kernels of a target, loaded into the GPU when they are asked for."""
 
     def __init__(self, artifact: Artifact, target: str, driver: Driver) -> None:
-        """Read the table; ArtifactError where the driver is older than the code."""
+        """Read the table; ArtifactError where the driver is older, or the code not trusted."""
         self._artifact = artifact
         self._driver = driver
         self._info: GpuLibrary = artifact.gpu_library(target)
@@ -71,12 +74,21 @@ class KernelLibrary:
                 where=self._where,
                 expected=f"{driver.properties.name} with a driver for CUDA "
                 f"{release(self._info.driver)} or newer",
-                fix="update the driver, or compile again with an older Triton",
+                fix="update the driver",
+            )
+        doubt = distrust(self._info.architecture, self._info.toolkit)
+        if doubt is not None:
+            raise ArtifactError(
+                f"the code for {self._info.architecture} was assembled by CUDA "
+                f"{self._info.toolkit}, whose code {doubt.reason}",
+                where=self._where,
+                expected=f"code of CUDA {doubt.oldest} or newer",
+                fix="compile again",
             )
 
     def open(self) -> None:
-        """Read the cubins, whose hash was checked with the artifact's."""
-        self._image = self._artifact.path(self._info.cubins).read_bytes()
+        """Read the cubins and check their hash."""
+        self._image = self._artifact.read_bytes(self._info.cubins)
 
     def kernel(self, symbol: str) -> GpuKernelInfo:
         """The kernel with this name; ArtifactError where the library has none."""
@@ -91,12 +103,13 @@ class KernelLibrary:
         return found
 
     def function(self, launch: LaunchInfo) -> int:
-        """The code of a launch, with leave to take its shared memory."""
+        """The code of a launch, on the GPU and with leave to take its shared memory."""
         key = (launch.offset, launch.entry, launch.shared_bytes)
         if key not in self._functions:
             function = self._driver.function(self._module(launch), launch.entry)
             if launch.shared_bytes > STATIC_SHARED_BYTES:
                 self._allow(function, launch)
+            self._driver.load_function(function)
             self._functions[key] = function
         return self._functions[key]
 
@@ -119,8 +132,8 @@ class KernelLibrary:
                     f"{gpu.name} does not take the code of {launch.entry}: {error.name}",
                     where=self._where,
                     expected=f"a GPU and driver for {self._info.architecture}; these are "
-                    f"{architecture(gpu.capability)} and CUDA {release(self._driver.version)}",
-                    fix="update the driver, or compile again for this GPU",
+                    f"{name_of(gpu.capability)} and CUDA {release(self._driver.version)}",
+                    fix=f"update the driver, or {_compile_for(gpu)}",
                 ) from error
         return self._modules[launch.offset]
 
@@ -131,8 +144,8 @@ class KernelLibrary:
                 f"{launch.entry} takes {launch.shared_bytes} bytes of shared memory, a block of "
                 f"{gpu.name} has {gpu.shared_bytes}",
                 where=self._where,
-                expected=f"code for {architecture(gpu.capability)}",
-                fix=f"compile again with --target cuda:{architecture(gpu.capability)}",
+                expected=_code_for(gpu),
+                fix=_compile_for(gpu),
             )
         self._driver.allow_shared(function, launch.shared_bytes)
 

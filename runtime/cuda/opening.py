@@ -3,14 +3,17 @@
 import ctypes
 from typing import Any
 
-from runtime.cuda.calls import PROTOTYPES, DriverError
+from runtime.cuda.calls import OPTIONAL, PROTOTYPES, DriverError
 from runtime.errors import RequestError
 
 LIBRARY = "libcuda.so.1"
 
 
 def open_library() -> ctypes.CDLL:
-    """The driver's library, every function typed; RequestError where there is none."""
+    """The driver's library, every function typed; RequestError where there is none.
+
+    A driver may lack what is in `OPTIONAL`.
+    """
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError as error:
@@ -30,9 +33,16 @@ def open_library() -> ctypes.CDLL:
                 expected="a driver for CUDA 12 or newer",
                 fix="update the driver",
             ) from None
-        function.argtypes = types
-        function.restype = ctypes.c_int
+        _type(function, types)
+    for name, types in OPTIONAL.items():
+        if hasattr(library, name):
+            _type(getattr(library, name), types)
     return library
+
+
+def _type(function: Any, types: list[type]) -> None:
+    function.argtypes = types
+    function.restype = ctypes.c_int
 
 
 def initialise(library: ctypes.CDLL) -> None:

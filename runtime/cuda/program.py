@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 
 from runtime.artifact import Phase, PhaseName, Symbol, TargetProgram
 from runtime.cuda.binding import BoundKernel, BoundLaunch, Sizes
@@ -10,6 +11,7 @@ from runtime.cuda.library import KernelLibrary
 from runtime.cuda.memory import CudaMemory
 from runtime.device import Hooks, StepSizes
 from runtime.errors import DeviceError
+from runtime.interrupts import Interrupts
 
 GRAPHS = "graph_bytes"
 """Under this name the memory that captured graphs took is told."""
@@ -47,6 +49,7 @@ class CudaProgram:
             name: sorted({symbol for kernel in kernels for symbol in kernel.symbols})
             for name, kernels in self._kernels.items()
         }
+        self._interrupts = Interrupts()
         self._steps: dict[tuple[PhaseName, Bucket], list[list[PreparedLaunch]]] = {}
         self._graphs: dict[tuple[PhaseName, Bucket], int] = {}
 
@@ -61,10 +64,13 @@ class CudaProgram:
         if hooks is None and phase is not PhaseName.PREFILL:
             self._driver.launch_graph(self._graph(phase, bucket), self._stream)
             return
-        for index, launches in enumerate(self._prepared(phase, bucket)):
-            for prepared in launches:
-                self._driver.launch(prepared, self._stream)
-            for hook in (hooks or {}).get(index, ()):
+        steps = self._prepared(phase, bucket)
+        if hooks is None:
+            self._driver.launch(chain.from_iterable(steps), self._stream)
+            return
+        for index, launches in enumerate(steps):
+            self._driver.launch(launches, self._stream)
+            for hook in hooks.get(index, ()):
                 hook()
 
     def bucket(self, phase: PhaseName, sizes: StepSizes) -> Bucket:
@@ -116,25 +122,24 @@ class CudaProgram:
         if key not in self._graphs:
             steps = [list(step) for step in self._prepare(phase, dict(bucket))]
             free = self._driver.memory_info()[0]
-            self._graphs[key] = self._capture(steps)
+            with self._interrupts.held():
+                self._graphs[key] = self._capture(steps)
             taken = free - self._driver.memory_info()[0]
             extras = self._memory.extras
             extras[GRAPHS] = extras.get(GRAPHS, 0) + max(0, taken)
         return self._graphs[key]
 
     def _capture(self, steps: list[list[PreparedLaunch]]) -> int:
-        self._driver.begin_capture(self._stream)
         try:
-            for launches in steps:
-                for prepared in launches:
-                    self._driver.launch(prepared, self._stream)
+            self._driver.begin_capture(self._stream)
+            self._driver.launch(chain.from_iterable(steps), self._stream)
+            return self._driver.end_capture(self._stream)
         except BaseException:
             self._abandon()
             raise
-        return self._driver.end_capture(self._stream)
 
     def _abandon(self) -> None:
-        """End a capture whose graph nobody wants."""
+        """End a capture whose graph nobody wants, if it has begun."""
         with suppress(DeviceError):  # the first error is the one to tell
             self._driver.destroy_graph(self._driver.end_capture(self._stream))
 

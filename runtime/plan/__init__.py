@@ -16,10 +16,11 @@ from runtime.plan.memory import (
 )
 from runtime.plan.packing import Buffer, Packing, pack
 from runtime.plan.report import PART_NAMES, growth_document, memory_document, memory_sentence
-from runtime.plan.sizes import Sizes
+from runtime.plan.sizes import MAX_CONTEXT, Sizes, check_tokens
 
 __all__ = [
     "LAST_LOGITS",
+    "MAX_CONTEXT",
     "PART_NAMES",
     "TABLES",
     "TOKEN_IDS",
@@ -31,6 +32,7 @@ __all__ = [
     "Placed",
     "Sizes",
     "arena_buffers",
+    "check_tokens",
     "growth_document",
     "largest_batch",
     "largest_context",

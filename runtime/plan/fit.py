@@ -7,10 +7,8 @@ from runtime.artifact.program import Program
 from runtime.errors import MemoryBudgetError
 from runtime.plan.memory import MemoryPlan, least_bytes, plan_memory
 from runtime.plan.packing import largest
-from runtime.plan.sizes import MAX_CONTEXT, Sizes
+from runtime.plan.sizes import MAX_CONTEXT, MAX_SEQUENCES, Sizes
 from runtime.units import format_bytes, format_tokens
-
-MAX_BATCH = 1 << 16
 
 
 def largest_context(
@@ -30,7 +28,7 @@ def largest_batch(
     program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
 ) -> int:
     """The most sequences of the given context that fit `budget`."""
-    return _Fitting(program, target, weight_bytes, budget, sizes.with_batch).largest(MAX_BATCH)
+    return _Fitting(program, target, weight_bytes, budget, sizes.with_batch).largest(MAX_SEQUENCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,10 @@ class _Fitting:
         return largest(self._fits, hopeful)
 
     def _fits(self, n: int) -> bool:
-        return self._bytes(n, _planned_bytes) <= self.budget
+        try:
+            return self._bytes(n, _planned_bytes) <= self.budget
+        except MemoryBudgetError:  # no address space holds it
+            return False
 
     def _bytes(self, n: int, measured: Callable[[Program, str, Sizes, int], int]) -> int:
         return measured(self.program, self.target, self.resized(n), self.weight_bytes)

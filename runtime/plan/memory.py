@@ -15,12 +15,13 @@ from runtime.artifact.program import (
     ValueKind,
     pool_symbol,
 )
-from runtime.errors import ArtifactError
+from runtime.errors import ArtifactError, MemoryBudgetError
 from runtime.plan.packing import Buffer, Packing, lower_bound, pack
 from runtime.plan.sizes import Sizes
+from runtime.units import format_bytes
 
 MAX_BYTES = 1 << 47
-"""No buffer of an honest program is larger than the address space."""
+"""Bytes of an address space: no buffer is larger."""
 LAST_LOGITS = "last_logits"
 """The runtime's own buffer: the newest logits of each sequence, [slots, columns of the logits]."""
 TOKEN_IDS = "token_ids"
@@ -88,8 +89,13 @@ class MemoryPlan:
 
 
 def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> MemoryPlan:
-    """The exact plan. Raises ArtifactError where a size of the program makes no sense."""
+    """The exact plan.
+
+    Raises MemoryBudgetError for sizes that no address space holds, ArtifactError where a size of
+    the program makes no sense.
+    """
     symbols = sizes.symbols(program.paging)
+    _require_addressable(program, target, sizes)
     packing = pack(arena_buffers(program, program.targets[target], symbols))
     parts = dict.fromkeys(Part, 0)
     parts[Part.WEIGHTS] = weight_bytes
@@ -124,7 +130,7 @@ def arena_buffers(program: Program, target: TargetProgram, symbols: Symbols) -> 
             continue
         for name, (first, last) in phase.live.items():
             root = _root(aliases, name)
-            size = measure(name, program.values[name], symbols)[1]
+            size = min(measure(name, program.values[name], symbols)[1], MAX_BYTES)
             known = groups.get(root, Buffer(root, size, start + first, start + last))
             groups[root] = Buffer(
                 root,
@@ -139,15 +145,36 @@ def arena_buffers(program: Program, target: TargetProgram, symbols: Symbols) -> 
 def measure(name: str, value: Value, symbols: Symbols) -> tuple[tuple[int, ...], int]:
     """Shape and bytes of a value for the given sizes."""
     shape = tuple(evaluate(dim, symbols) for dim in value.shape)
-    size = prod(shape) * value.dtype.itemsize
-    if min(shape, default=0) < 0 or size > MAX_BYTES:
-        raise ArtifactError(
-            f"the value {name} has the shape {list(shape)}",
-            where="program.json: values",
-            expected="dims of at least 0 and a size that fits an address space",
-            fix="compile again",
+    if min(shape, default=0) < 0:
+        raise _impossible(name, shape)
+    return shape, prod(shape) * value.dtype.itemsize
+
+
+def _require_addressable(program: Program, target: str, sizes: Sizes) -> None:
+    """Refuse the sizes, or the program, for a buffer that is larger than an address space."""
+    symbols = sizes.symbols(program.paging)
+    for name, value in program.values_of(target).items():
+        size = measure(name, value, symbols)[1]
+        if size <= MAX_BYTES:
+            continue
+        shape, least = measure(name, value, dict.fromkeys(symbols, 1))
+        if least > MAX_BYTES:
+            raise _impossible(name, shape)
+        raise MemoryBudgetError(
+            f"context {sizes.context} with batch {sizes.batch} needs {format_bytes(size)} for "
+            f"{name} alone",
+            expected=f"at most {format_bytes(MAX_BYTES)}, an address space",
+            fix="ask for a smaller context, batch or chunk",
         )
-    return shape, size
+
+
+def _impossible(name: str, shape: tuple[int, ...]) -> ArtifactError:
+    return ArtifactError(
+        f"the value {name} has the shape {list(shape)}",
+        where="program.json: values",
+        expected="dims of at least 0 and a size that fits an address space",
+        fix="compile again",
+    )
 
 
 def least_bytes(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> int:

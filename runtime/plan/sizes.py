@@ -4,11 +4,14 @@ from dataclasses import dataclass, replace
 
 from runtime.artifact.dims import Symbol, Symbols
 from runtime.artifact.program import Paging
+from runtime.errors import RequestError
 
 LOGIT_ROWS = 64
 """Rows of logits computed at a time when all positions are wanted."""
 MAX_CONTEXT = 2**31 - 1
-"""Positions are int32."""
+"""Tokens of a sequence, or of a step: positions and lengths are int32."""
+MAX_SEQUENCES = 1 << 16
+"""Sequences of a step, or alive at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,8 @@ class Sizes:
     `context`: tokens of the longest sequence; `batch`: sequences of one step; `chunk`: new tokens
     of one step; `sequences`: those alive at a time; `workers`: threads. `pages` are for
     batch x context, and one for each snapshot, unless given; `snapshots` are recurrent states
-    kept beside the sequences'.
+    kept beside the sequences'. Raises RequestError for sizes beyond `MAX_CONTEXT` and
+    `MAX_SEQUENCES`, whatever the memory.
     """
 
     context: int
@@ -28,6 +32,16 @@ class Sizes:
     workers: int
     pages: int | None = None
     snapshots: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no memory would make possible."""
+        check_tokens("context", self.context)
+        check_tokens("chunk", self.chunk)
+        for name, count in (("batch", self.batch), ("sequences", self.sequences)):
+            if count > MAX_SEQUENCES:
+                raise RequestError(
+                    f"{name} is {count}", where=name, expected=f"at most {MAX_SEQUENCES}"
+                )
 
     def symbols(self, paging: Paging) -> Symbols:
         """The value of every symbol."""
@@ -63,6 +77,16 @@ class Sizes:
         """Enough for every way to share `pages`: one begun for each slot, and the full ones."""
         ratio = paging.compressed_page_tokens // paging.page_tokens
         return min(slots, pages) + pages // ratio
+
+
+def check_tokens(name: str, count: int) -> None:
+    """Raise RequestError for a number of tokens that positions cannot count."""
+    if count > MAX_CONTEXT:
+        raise RequestError(
+            f"{name} is {count} tokens",
+            where=name,
+            expected=f"at most {MAX_CONTEXT}: positions are 32-bit integers",
+        )
 
 
 def _quotient(tokens: int, unit: int) -> int:

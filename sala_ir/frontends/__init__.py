@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -11,12 +10,22 @@ from typing import Any, Protocol, cast
 from xdsl.dialects.builtin import ModuleOp
 
 from runtime.errors import ConfigError
+from runtime.files import FileRule, shown
+from runtime.json_text import LIMITS, parse_object, quoted
 from sala_ir.frontends.attention import AttentionMode
 
 FRONTENDS: Mapping[str, str] = {"minicpm_sala": "sala_ir.frontends.minicpm_sala"}
 """model_type of config.json -> module that holds the frontend, imported when asked for."""
 
 CONFIG_FILE = "config.json"
+
+_CONFIG = FileRule(
+    what="the configuration cannot be read: it",
+    limit=LIMITS.size,
+    error=ConfigError,
+    expected="a checkpoint directory with a config.json",
+    fix="give the directory that holds config.json and the *.safetensors files",
+)
 
 
 class Frontend(Protocol):
@@ -26,8 +35,16 @@ class Frontend(Protocol):
         """The checked config; raises `ConfigError` with the field, what it is, what it must be."""
         ...
 
+    def config_notes(self, raw: Mapping[str, Any], config: Any, file: str) -> tuple[str, ...]:
+        """Sentences on the config that its user should read, one for all unknown fields."""
+        ...
+
     def expected_tensors(self, config: Any) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor that a checkpoint with this config holds."""
+        ...
+
+    def tied_tensors(self, config: Any) -> dict[str, str]:
+        """Tensors that may be there too, each with the expected one that it must equal."""
         ...
 
     def build_module(
@@ -40,25 +57,10 @@ class Frontend(Protocol):
 def read_config(place: Path) -> dict[str, Any]:
     """A config: the file itself, or the config.json of a checkpoint directory.
 
-    Raises `ConfigError` if it is no JSON object.
+    Raises `ConfigError` if it is no regular file with one JSON object.
     """
-    path = place if place.is_file() else place / CONFIG_FILE
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigError(
-            f"{path} cannot be read: {reason}",
-            expected="a checkpoint directory with a config.json",
-            fix="give the directory that holds config.json and the *.safetensors files",
-        ) from error
-    except ValueError as error:
-        raise ConfigError(
-            f"{path} is not JSON: {error}", expected="one JSON object", fix="download it again"
-        ) from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds a {type(raw).__name__}", expected="one JSON object")
-    return raw
+    path = place / CONFIG_FILE if place.is_dir() else place
+    return parse_object(_CONFIG.read(path), shown(path))
 
 
 def frontend_for(raw: Mapping[str, Any], *, file: str = CONFIG_FILE) -> Frontend:
@@ -67,7 +69,7 @@ def frontend_for(raw: Mapping[str, Any], *, file: str = CONFIG_FILE) -> Frontend
     module = FRONTENDS.get(model_type) if isinstance(model_type, str) else None
     if module is None:
         known = ", ".join(f'"{name}"' for name in FRONTENDS)
-        found = "is missing" if model_type is None else f"{model_type!r} is not supported"
+        found = "is missing" if model_type is None else f"{quoted(model_type)} is not supported"
         raise ConfigError(
             f"model_type {found}",
             where=f"{file}: model_type",

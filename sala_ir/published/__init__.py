@@ -1,16 +1,23 @@
 """Checkpoints that were published as integers of 4 bits, read as their format says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from runtime.errors import CheckpointError
+from runtime.json_text import json_kind, quoted
 from sala_ir.checkpoint import Checkpoint
+from sala_ir.field_rules import unknown_note
 from sala_ir.published import awq, compressed, gptq
-from sala_ir.published.tensors import PublishedIntegers
+from sala_ir.published.settings import FIELDS, Settings, find_settings
+from sala_ir.published.tensors import Found, PublishedIntegers
 
-FIELD = "quantization_config"
-READERS = {"gptq": gptq.find, "awq": awq.find, "compressed-tensors": compressed.find}
-"""quant_method of config.json -> what finds its tensors."""
+Reader = Callable[[Checkpoint, Settings, Mapping[str, tuple[int, ...]]], Found]
+READERS: Mapping[str, Reader] = {
+    "gptq": gptq.find,
+    "awq": awq.find,
+    "compressed-tensors": compressed.find,
+}
+"""quant_method -> what finds its tensors."""
 
 
 def published_integers(
@@ -20,22 +27,41 @@ def published_integers(
 
     Raises CheckpointError for a format, or a use of one, that is not known to the bit.
     """
-    config = checkpoint.config.get(FIELD)
-    if config is None:
+    settings = find_settings(checkpoint)
+    if settings is None:
         return None
-    place = f"{checkpoint.directory}/config.json: {FIELD}"
-    method = config.get("quant_method") if isinstance(config, dict) else None
-    reader: Any = READERS.get(method) if isinstance(method, str) else None
+    found = _reader(settings)(checkpoint, settings, expected)
+    if not found.tensors:
+        raise CheckpointError(
+            f"the configuration names {found.scheme}, and no weight is stored as integers",
+            where=settings.place,
+            expected="a checkpoint with the tensors of its format",
+            fix="remove the field if the weights were brought back to floats",
+        )
+    notes = settings.notes
+    if found.unknown:
+        notes += (unknown_note(found.unknown, settings.name),)
+    integers = PublishedIntegers(found.scheme, found.tensors, notes)
+    integers.check()
+    return integers
+
+
+def _reader(settings: Settings) -> Reader:
+    fields: Any = settings.fields
+    if not isinstance(fields, dict):
+        raise CheckpointError(
+            f"there is {json_kind(fields)}", where=settings.place, expected="an object"
+        )
+    method = fields.get("quant_method")
+    reader = READERS.get(method.lower()) if isinstance(method, str) else None
     if reader is None:
         raise CheckpointError(
-            f"quant_method {method!r} is not supported",
-            where=place,
+            f"quant_method {quoted(method)} is not supported",
+            where=settings.place,
             expected=", ".join(READERS),
             fix="use the unquantised checkpoint, with --quantize where it shall be small",
         )
-    found = PublishedIntegers(*reader(checkpoint, config, expected, place))
-    found.check()
-    return found
+    return reader
 
 
-__all__ = ["FIELD", "PublishedIntegers", "published_integers"]
+__all__ = ["FIELDS", "PublishedIntegers", "published_integers"]

@@ -10,47 +10,57 @@ from typing import Any
 
 import numpy as np
 
+from runtime.errors import CheckpointError
 from sala_ir.checkpoint import Checkpoint
-from sala_ir.published.tensors import PublishedTensor, nibbles, read_member, require
+from sala_ir.field_rules import check_fields
+from sala_ir.published.known_fields import AWQ
+from sala_ir.published.settings import Settings
+from sala_ir.published.tensors import (
+    FLOATS,
+    Found,
+    PublishedTensor,
+    modules_with,
+    nibbles,
+    read_member,
+    same_fields,
+)
 
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """The output that bits 4 i to 4 i + 3 of a word belong to."""
 
 
 def find(
-    checkpoint: Checkpoint,
-    config: Mapping[str, Any],
-    expected: Mapping[str, tuple[int, ...]],
-    place: str,
-) -> tuple[str, dict[str, PublishedTensor]]:
-    """Name of the format, and the weights that have a qweight."""
-    require(config, place, "bits", 4)
-    require(config, place, "zero_point", True)
-    require({"version": str(config.get("version", "gemm")).lower()}, place, "version", "gemm")
-    found: dict[str, PublishedTensor] = {}
-    for name, shape in expected.items():
-        module = name.removesuffix(".weight")
-        if f"{module}.qweight" in checkpoint.tensors:
-            rows, columns = shape
-            found[name] = _tensor(checkpoint, module, rows, columns, config.get("group_size", -1))
-    return "AWQ gemm", found
+    checkpoint: Checkpoint, settings: Settings, expected: Mapping[str, tuple[int, ...]]
+) -> Found:
+    """The weights that have a qweight."""
+    fields: Mapping[str, Any] = settings.fields
+    unknown = check_fields(fields, AWQ, settings.place, CheckpointError)
+    same_fields(fields, settings.place, "bits", "w_bit")
+    same_fields(fields, settings.place, "zero_point")
+    size = same_fields(fields, settings.place, "group_size", "q_group_size")
+    tensors = {
+        name: _tensor(checkpoint, module, shape, size)
+        for name, module, shape in modules_with(checkpoint, expected, "qweight")
+    }
+    return Found("AWQ gemm", tensors, unknown)
 
 
 def _tensor(
-    checkpoint: Checkpoint, module: str, rows: int, columns: int, size: int
+    checkpoint: Checkpoint, module: str, shape: tuple[int, int], size: int
 ) -> PublishedTensor:
+    rows, columns = shape
     group = columns if size == -1 else size
-    groups = -(-columns // group)
+    groups, words_of_rows = -(-columns // group), -(-rows // 8)
     members = tuple(f"{module}.{part}" for part in ("qweight", "qzeros", "scales"))
-    words = read_member(checkpoint, members[0], (columns, rows // 8), ("I32",))
-    zeros = read_member(checkpoint, members[1], (groups, rows // 8), ("I32",))
-    scales = read_member(checkpoint, members[2], (groups, rows), ("F16", "BF16", "F32"))
+    words = read_member(checkpoint, members[0], (columns, words_of_rows), ("I32",))
+    zeros = read_member(checkpoint, members[1], (groups, words_of_rows), ("I32",))
+    scales = read_member(checkpoint, members[2], (groups, rows), FLOATS)
     return PublishedTensor(
         module,
-        (rows, columns),
+        shape,
         group,
         members,
-        codes=lambda: np.ascontiguousarray(nibbles(words(), ORDER).T),
+        codes=lambda: np.ascontiguousarray(nibbles(words(), ORDER)[:, :rows].T),
         scales=lambda: np.ascontiguousarray(scales().T),
-        zeros=lambda: np.ascontiguousarray(nibbles(zeros(), ORDER).T),
+        zeros=lambda: np.ascontiguousarray(nibbles(zeros(), ORDER)[:, :rows].T),
     )

@@ -1,12 +1,14 @@
 """What the published formats have in common: integers in groups, brought to our two group sizes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from runtime.errors import CheckpointError
+from runtime.json_text import quoted
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.dialect.attributes import EncodingAttr, EncodingKind, ZeroKind
 from sala_ir.integers import Integers
@@ -17,6 +19,11 @@ MIDDLE = 8
 """The unsigned integer of 4 bits that means zero in a symmetric format."""
 KEPT = 4
 """Tensors whose words stay in memory: rows of gate and up are read in turn."""
+
+FLOATS = ("F16", "BF16", "F32")
+"""Element types of scales."""
+INTEGERS = ("I32", "I64")
+"""Element types of shapes and orders."""
 
 Part = Callable[[], np.ndarray]
 """Reads one part of a tensor, [weight rows, columns or groups]."""
@@ -69,9 +76,13 @@ class PublishedTensor:
         scales = self.scales().astype(np.float32)
         with np.errstate(over="ignore"):
             narrow = scales.astype(np.float16).astype(np.float32)
-        if not np.array_equal(narrow, scales):
-            worst = scales.reshape(-1)[np.argmax((narrow != scales).reshape(-1))]
-            raise self.error(f"a scale is {worst:.9g}", "scales that float16 represents")
+        wrong = (narrow != scales) | ~np.isfinite(narrow)
+        if wrong.any():
+            row, group = (int(axis[0]) for axis in np.nonzero(wrong))
+            raise self.error(
+                f"the scale of row {row}, group {group} is {scales[row, group]:.9g}",
+                "scales that float16 represents",
+            )
         if self.zeros is not None:
             self.zeros()  # refuses those that the format does not define
 
@@ -80,11 +91,25 @@ class PublishedTensor:
         return CheckpointError(found, where=self.module, expected=expected)
 
 
-class PublishedIntegers:
-    """The weights by name that a checkpoint stores as integers; `scheme` names the format."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a format finds: its name, the weights, and fields that it does not know."""
 
-    def __init__(self, scheme: str, tensors: Mapping[str, PublishedTensor]) -> None:
-        self.scheme = scheme
+    scheme: str
+    tensors: Mapping[str, PublishedTensor]
+    unknown: tuple[str, ...] = ()
+
+
+class PublishedIntegers:
+    """The weights by name that a checkpoint stores as integers; `scheme` names the format.
+
+    `notes` are sentences on its configuration that a user should read.
+    """
+
+    def __init__(
+        self, scheme: str, tensors: Mapping[str, PublishedTensor], notes: tuple[str, ...] = ()
+    ) -> None:
+        self.scheme, self.notes = scheme, notes
         self._tensors = tensors
         self._whole = lru_cache(maxsize=KEPT)(lambda name: tensors[name].whole())
 
@@ -142,12 +167,53 @@ def nibbles(words: np.ndarray, order: tuple[int, ...] = tuple(range(8))) -> np.n
     return found.reshape(*words.shape[:-1], -1)
 
 
-def require(config: Mapping, place: str, field: str, *allowed: object) -> None:
-    """Refuse a field of the configuration that has another value than the allowed ones."""
-    if config.get(field) not in allowed:
+def modules_with(
+    checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], part: str
+) -> Iterator[tuple[str, str, tuple[int, int]]]:
+    """Name, module and shape of every matrix of the model that has a tensor `part`."""
+    for name, shape in expected.items():
+        module = name.removesuffix(".weight")
+        if len(shape) == 2 and f"{module}.{part}" in checkpoint.tensors:
+            yield name, module, (shape[0], shape[1])
+
+
+def neighbours(
+    checkpoint: Checkpoint, name: str, columns: int, group: int, *, reordered: bool
+) -> bool:
+    """Whether there is a tensor `name` with the group of every column; it must count up.
+
+    Where there is none, `reordered` columns cannot be told.
+    """
+    exists = name in checkpoint.tensors
+    if exists:
+        found = read_member(checkpoint, name, (columns,), INTEGERS)()
+        in_order = np.array_equal(found, np.arange(columns) // group)
+    else:
+        in_order = not reordered or group >= columns
+    if not in_order:
         raise CheckpointError(
-            f"{field} is {config.get(field)!r}",
-            where=place,
-            expected=" or ".join(map(repr, allowed)),
-            fix="use the unquantised checkpoint",
+            "the inputs of the weight are grouped in the order of their activations",
+            where=f"{checkpoint.directory}: {name}",
+            expected="groups of neighbours: no kernel gathers single inputs",
+            fix="quantise with desc_act false (actorder null), or with static groups",
         )
+    return exists
+
+
+def same_fields(config: Mapping[str, Any], place: str, *names: str) -> Any:
+    """The value of a field under any of its names; refused where it is missing or ambiguous."""
+    found = {name: config[name] for name in names if config.get(name) is not None}
+    if not found:
+        raise CheckpointError(
+            f"{names[0]} is missing",
+            where=place,
+            expected="a value",
+            fix="add what the checkpoint was quantised with: it is not guessed",
+        )
+    values = [value.lower() if isinstance(value, str) else value for value in found.values()]
+    if any(value != values[0] for value in values):
+        listed = ", ".join(f"{name} {quoted(value)}" for name, value in found.items())
+        raise CheckpointError(
+            f"two fields disagree: {listed}", where=place, expected="the same in both"
+        )
+    return next(iter(found.values()))

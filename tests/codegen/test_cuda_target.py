@@ -1,8 +1,10 @@
 """GPU kernels compiled ahead of time: no GPU, no driver."""
 
 import hashlib
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,18 @@ from codegen import gpu_library
 from codegen.cli.compile import command
 from codegen.gpu_library import BuiltLibrary, build_library
 from codegen.kernels.triton.kernel import ONE, Extent, GpuKernel, Launch, Parameter, Pointer
+from codegen.targets import assembler, cubin
 from codegen.targets.cubin import source_of
 from codegen.targets.cuda import SHARED_BYTES, CudaTarget
 from runtime.artifact import ArgumentKind, GpuKernelInfo
+from runtime.artifact.architectures import ARCHITECTURES
+from runtime.artifact.occupancy import MULTIPROCESSORS, blocks_by_limit
 from runtime.errors import CompileError
 from tests.support.interpreted import run
 from tests.support.toy_kernel import toy_kernel
 
 ROOT = Path(__file__).resolve().parents[2]
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
 def _target(architecture: int) -> CudaTarget:
@@ -43,6 +49,16 @@ def test_unknown_architectures_are_refused(text: str):
     with pytest.raises(CompileError, match="unknown target") as caught:
         CudaTarget.parse(text)
     assert "sm_90" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("sm_121", "sm_120"), ("sm_103", "sm_100"), ("sm_90a", "sm_90"), ("sm_88", "sm_90")],
+)
+def test_owners_of_other_gpus_are_told_whose_code_they_run(text: str, code: str):
+    with pytest.raises(CompileError) as caught:
+        CudaTarget.parse(f"cuda:{text}")
+    assert f"--target cuda:{code}" in str(caught.value)
 
 
 @pytest.mark.parametrize("architecture", sorted(SHARED_BYTES))
@@ -85,13 +101,23 @@ def test_the_same_bytes_twice_and_no_paths_in_them(monkeypatch: pytest.MonkeyPat
 
 
 def test_another_assembler_can_be_named(monkeypatch: pytest.MonkeyPatch):
-    """The usual variable of Triton; code of an older toolkit runs on older drivers."""
-    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-    monkeypatch.setenv("TRITON_PTXAS_BLACKWELL_PATH", str(tools / "ptxas"))
-    older = _build(toy_kernel()).table
-    assert (older.toolkit.split(".")[0], older.driver) == ("12", 12000)
-    monkeypatch.delenv("TRITON_PTXAS_BLACKWELL_PATH")
-    assert _build(toy_kernel()).table.driver == 13000
+    """The usual variable of Triton; code of a newer toolkit wants newer drivers."""
+    assert _build(toy_kernel(), architecture=80).table.driver == 12000
+    monkeypatch.setenv("TRITON_PTXAS_PATH", str(TOOLS / "ptxas-blackwell"))
+    newer = _build(toy_kernel(), architecture=80).table
+    assert (newer.toolkit.split(".")[0], newer.driver) == ("13", 13000)
+
+
+@pytest.mark.parametrize("architecture", [90, 100, 120])
+def test_an_assembler_whose_code_is_wrong_is_refused(
+    architecture: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TRITON_PTXAS_BLACKWELL_PATH", str(TOOLS / "ptxas"))
+    with pytest.raises(CompileError, match=r"of CUDA 12\.\d+, whose code") as caught:
+        _build(toy_kernel(), architecture=architecture)
+    oldest = "13.3" if architecture == 90 else "13.0"
+    assert f"an assembler of CUDA {oldest} or newer" in str(caught.value)
+    assert "TRITON_PTXAS_BLACKWELL_PATH" in str(caught.value)
 
 
 def test_equal_launches_are_compiled_and_stored_once(monkeypatch: pytest.MonkeyPatch):
@@ -139,6 +165,128 @@ def test_too_much_shared_memory_is_refused_by_name():
         _build(GpuKernel("wide", parameters, (launch,)), architecture=86)
     assert "at most 101376 bytes" in str(caught.value)
     assert "wide for cuda:sm_86" in str(caught.value)
+
+
+PTX = """
+.version 8.7
+.target sm_90a
+.address_size 64
+.visible .entry f(.param .u64 p) .reqntid 128 {{
+  .reg .f32 %f<4>;
+  .reg .b64 %d<2>;
+  ld.param.u64 %d0, [p];
+  mov.u64 %d1, 4096;
+  ld.global.v4.f32 {{%f0, %f1, %f2, %f3}}, [%d0];
+  wgmma.fence.sync.aligned;
+  {product}
+  {between}
+  {product}
+  wgmma.commit_group.sync.aligned;
+  wgmma.wait_group.sync.aligned 0;
+  st.global.v4.f32 [%d0], {{%f0, %f1, %f2, %f3}};
+  ret;
+}}
+"""
+PRODUCT = (
+    "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 "
+    "{%f0, %f1, %f2, %f3}, %d1, %d1, 1, 1, 1, 0, 0;"
+)
+
+
+def test_what_the_assembler_warns_of_is_kept(monkeypatch: pytest.MonkeyPatch):
+    """A sum that is used before its products are awaited."""
+    free, serial = (
+        PTX.format(product=PRODUCT, between=between)
+        for between in ("", "wgmma.commit_group.sync.aligned; st.global.f32 [%d0+64], %f1;")
+    )
+    assert assembler.assemble(free, CudaTarget(90), fusion=True).warnings == ()
+    (warning,) = assembler.assemble(serial, CudaTarget(90), fusion=True).warnings
+    assert re.match(r"C75\d\d: .*wgmma", warning)
+    assert not re.search(r"line \d|'f'", warning)
+    facts = {"name": "f", "shared": 0, "tmem_size": 0, "num_warps": 4}
+    facts |= {"global_scratch_size": 0, "profile_scratch_size": 0}
+    monkeypatch.setattr(cubin, "_ptx", lambda source, target: (serial, facts))
+    monkeypatch.setattr(gpu_library, "_cubins", {})
+    (kept,) = _build(toy_kernel()).table.kernels["toy"].steps
+    assert [launch.warnings for launch in kept.launches] == [(warning,), (warning,)]
+
+
+@triton.jit
+def _product(a, b, out):
+    index = tl.arange(0, 128)
+    at = index[:, None] * 128 + index[None, :]
+    tl.store(out + at, tl.dot(tl.load(a + at), tl.load(b + at)))
+
+
+def _product_kernel() -> GpuKernel:
+    pointers = {"a": Pointer("a", "bf16"), "b": Pointer("b", "bf16"), "out": Pointer("out", "fp32")}
+    launch = Launch(_product, (ONE, ONE, ONE), pointers, {})
+    types = {"a": "uint16", "b": "uint16", "out": "float32"}
+    parameters = tuple(Parameter(name, dtype, (16384,)) for name, dtype in types.items())
+    return GpuKernel("product", parameters, (launch,))
+
+
+def test_the_log_of_the_assembler_is_read_whole():
+    log = """
+ptxas info    : (C7510) Potential Performance Loss: one thing in the function 'f' in line 7
+ptxas info    : (C7510) Potential Performance Loss: one thing in the function 'f' in line 9
+ptxas warning : (C7508) another thing
+ptxas /tmp/x.ptx, line 3; warning : a third thing
+ptxas info    : Used 56 registers, used 1 barriers
+    0 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
+"""
+    found = assembler._read_log(b"", log)
+    assert found.warnings == (
+        "C7510: Potential Performance Loss: one thing",
+        "C7508: another thing",
+        "a third thing",
+    )
+    assert (found.registers, found.spill_bytes) == (56, 12)
+
+
+def test_tensor_memory_is_counted_and_limited(monkeypatch: pytest.MonkeyPatch):
+    kernel = _product_kernel()
+    launch = next(_build(kernel, architecture=100).table.kernels["product"].launches())
+    assert launch.tensor_columns >= 64
+    assert blocks_by_limit(launch, "sm_100")["tensor memory"] == 512 // launch.tensor_columns
+    assert next(_build(kernel).table.kernels["product"].launches()).tensor_columns == 0
+    monkeypatch.setattr(gpu_library, "_cubins", {})
+    monkeypatch.setattr(cubin, "TENSOR_COLUMNS", launch.tensor_columns - 1)
+    with pytest.raises(CompileError, match=r"needs \d+ columns of tensor memory") as caught:
+        _build(kernel, architecture=100)
+    assert "product for cuda:sm_100" in str(caught.value)
+
+
+@pytest.mark.parametrize("architecture", [100, 120])
+def test_code_of_a_family_has_the_instructions_of_its_member(
+    architecture: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Only the note for whom the code is differs from what Triton itself would assemble."""
+    kernel = _product_kernel()
+    family = _build(kernel, architecture=architecture)
+    monkeypatch.setattr(gpu_library, "_cubins", {})
+    monkeypatch.setattr(assembler, "FAMILIES", 1000)
+    assembler._gpu_name.cache_clear()
+    alone = _build(kernel, architecture=architecture)
+    assembler._gpu_name.cache_clear()
+    assert family.cubins != alone.cubins
+    assert _instructions(family) == _instructions(alone)
+
+
+def _instructions(library: BuiltLibrary) -> list[str]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(library.cubins)
+        file.flush()
+        command = [str(TOOLS / "nvdisasm"), "-hex", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"/\* 0x[0-9a-f]{16} \*/", text)
+    assert len(found) > 100
+    return found
+
+
+def test_the_architectures_are_those_that_artifacts_may_name():
+    assert tuple(f"sm_{number}" for number in SHARED_BYTES) == ARCHITECTURES
+    assert set(MULTIPROCESSORS) == set(ARCHITECTURES)
 
 
 def test_fusion_can_be_turned_off():

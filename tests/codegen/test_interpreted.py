@@ -61,6 +61,44 @@ def test_bfloat16_is_computed_in_float32_and_rounded_to_even():
 
 
 @triton.jit
+def _product(a, b, out, N: tl.constexpr, PRECISION: tl.constexpr):
+    index = tl.arange(0, N)
+    at = index[:, None] * N + index[None, :]
+    tl.store(out + at, tl.dot(tl.load(a + at), tl.load(b + at), input_precision=PRECISION))
+
+
+def _multiplied(a: np.ndarray, b: np.ndarray, precision: str) -> np.ndarray:
+    out = np.zeros((16, 16), np.float32)
+    names = ("a", "b", "out")
+    kernel = GpuKernel(
+        f"product_{precision}",
+        tuple(Parameter(name, "float32", (16, 16)) for name in names),
+        (
+            Launch(
+                _product,
+                (ONE, ONE, ONE),
+                {name: Pointer(name, "fp32") for name in names},
+                {"N": 16, "PRECISION": precision},
+            ),
+        ),
+    )
+    run(kernel, {"a": a, "b": b, "out": out}, {})
+    return out
+
+
+def test_tf32_cuts_the_factors_and_ieee_keeps_them():
+    """As the matrix instructions read them: 13 bits of 24 are not there, whatever they are."""
+    short, long = np.float32(1 + 2**-10), np.float32(1 + 2**-10 + 2**-11 + 2**-23)
+    a, b = np.zeros((2, 16, 16), np.float32)
+    a[0, :3], b[:3, 0] = (long, -long, short), (1, 1, long)
+    assert _multiplied(a, b, "tf32")[0, 0] == np.float32(short * short)
+    assert _multiplied(a, b, "ieee")[0, 0] == np.float32(np.float64(short) * np.float64(long))
+    a[0, :3], b[:3, 0] = (long, 0, 0), (1, 0, 0)
+    assert _multiplied(a, b, "tf32")[0, 0] == short
+    assert _multiplied(a, b, "ieee")[0, 0] == long
+
+
+@triton.jit
 def _copy(x, y, N: tl.constexpr):
     index = tl.program_id(0) * N + tl.arange(0, N)
     tl.store(y + index, tl.load(x + index))

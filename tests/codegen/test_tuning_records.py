@@ -1,6 +1,7 @@
 """Tuning a small artifact: records, going on, and what compiler and runtime make of them."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -209,10 +210,10 @@ def test_the_compiler_takes_the_schedules(tuned: Path, compiled: Compiled, tmp_p
 
 def test_the_compiler_says_why_it_takes_none(tuned: Path, tmp_path: Path):
     host = CpuTarget.host()
-    other = edit(tuned, tmp_path, lambda d: d.update(processor="cpu:znver5"))
+    other = edit(tuned, tmp_path, lambda d: d.update(processor="cpu:another"))
     schedules, notes = read_schedules(other, host)
     assert not schedules.kernels
-    assert "made for cpu:znver5" in notes[0]
+    assert "made for cpu:another" in notes[0]
     stale = edit(tuned, tmp_path, lambda d: d["versions"].update({"apache-tvm": "0.26.0"}))
     schedules, notes = read_schedules(stale, host)
     assert not schedules.kernels
@@ -301,3 +302,41 @@ def test_mistakes_are_told(compiled: Compiled, arguments: tuple[str, ...], words
     missing = run(sala_compile, compiled.checkpoint, "--dry-run", "--tuning", "missing.json")
     assert missing.exit_code == 2
     assert "missing.json" in missing.stderr
+
+
+@pytest.mark.parametrize("again", [(), ("--again",)])
+def test_nothing_but_an_earlier_tuning_is_replaced(
+    compiled: Compiled, tmp_path: Path, again: tuple[str, ...]
+):
+    (tmp_path / "diary.json").write_text('{"dear": "diary"}')
+    (tmp_path / "module.so").write_bytes(b"\x7fELF of somebody else")
+    (tmp_path / "pipe.json").symlink_to("/dev/null")
+    for name, found in (
+        ("diary.json", "the tuning file cannot be used"),
+        ("module.json", "another file with the name of its library"),
+        ("module.so", "would have the name of its library"),
+        ("pipe.json", "a character device stands there"),
+    ):
+        result = run(sala_tune, compiled.artifact, "-o", tmp_path / name, *again)
+        assert result.exit_code == 2
+        assert found in result.stderr
+    assert (tmp_path / "diary.json").read_text() == '{"dear": "diary"}'
+    assert (tmp_path / "module.so").read_bytes() == b"\x7fELF of somebody else"
+    assert sorted(os.listdir(tmp_path)) == ["diary.json", "module.so", "pipe.json"]
+
+
+def test_an_earlier_tuning_stays_until_there_is_a_result(
+    compiled: Compiled, tuned: Path, tmp_path: Path
+):
+    output = edit(tuned, tmp_path, lambda d: None)
+    library_beside(output).write_bytes(library_beside(tuned).read_bytes())
+    before = output.read_bytes()
+    job = job_for(compiled.artifact, output, again=True)
+    machine = Machine(job.artifact)
+    tuner = Tuner(job, machine, clock=lambda: machine.now, compiler=uncompiled)
+    assert tuner.tuning.kernels == {}
+    assert output.read_bytes() == before
+    work = tuner.works()[0]
+    assert tuner.tune(work, 1.0, lambda schedule, gain: None) is not None
+    assert list(read_tuning(output).kernels) == [work.kernel.symbol]
+    assert read_tuning(output).library is None

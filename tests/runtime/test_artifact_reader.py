@@ -1,12 +1,15 @@
 """Reading: whatever is wrong is found before anything is used."""
 
+import gc
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import runtime
@@ -25,7 +28,8 @@ from runtime.artifact.manifest import MINOR
 from runtime.artifact.processor import missing_instructions
 from runtime.artifact.writer import sign
 from runtime.errors import ArtifactError
-from tests.support.handmade import LIBRARY, fill, tiny_program, write_handmade
+from runtime.verify import verify_artifact
+from tests.support.handmade import LIBRARY, expected_logits, fill, tiny_program, write_handmade
 
 WEIGHTS = "weights-00001.safetensors"
 
@@ -116,13 +120,31 @@ def test_another_major_version_names_both(copy: Path):
     assert caught.value.fix == "update the runtime"
 
 
-def test_a_newer_minor_version_with_new_fields_opens(copy: Path):
-    def newer(manifest: dict[str, Any]) -> None:
-        manifest["format"]["minor"] = 9
-        manifest["surprise"] = 1
+def _newer(manifest: dict[str, Any]) -> None:
+    """A later minor version with a field that this runtime does not know, and its digest."""
+    manifest["format"]["minor"] = MINOR + 6
+    manifest["surprise"] = 1
+    manifest["digest"] = ""
+    manifest["digest"] = hashlib.sha256(canonical_document(manifest)).hexdigest()
 
-    _edit(copy, newer, signed=False)
+
+def test_a_newer_minor_version_with_new_fields_opens(copy: Path):
+    _edit(copy, _newer, signed=False)
     assert open_artifact(copy).manifest.context == 64
+
+
+@pytest.mark.parametrize("value", ["", "0" * 64])
+def test_a_newer_minor_version_does_not_switch_the_digest_off(copy: Path, value: str):
+    def changed(manifest: dict[str, Any]) -> None:
+        _newer(manifest)
+        manifest["context"] = 65
+
+    _edit(copy, changed, signed=False)
+    with pytest.raises(ArtifactError, match="digest"):
+        open_artifact(copy)
+    _edit(copy, lambda manifest: manifest.update(digest=value), signed=False)
+    with pytest.raises(ArtifactError, match="digest"):
+        open_artifact(copy)
 
 
 @pytest.mark.parametrize("context", [64, 65])
@@ -159,6 +181,73 @@ def test_paths_that_leave_are_refused(copy: Path, path: str):
     _edit(copy, leave)
     with pytest.raises(ArtifactError, match="leaves the artifact"):
         open_artifact(copy)
+
+
+def test_what_was_checked_is_what_is_used(copy: Path, tmp_path: Path):
+    """The artifact is replaced by another one after it was opened: nothing of that is ever seen."""
+    artifact = open_artifact(copy)
+    wanted = {name: artifact.read_bytes(name) for name in artifact.manifest.files}
+    copy.rename(tmp_path / "moved.sala")
+    write_handmade(copy, context=32)
+    for name in artifact.manifest.files:
+        (copy / name).write_bytes(b"something else")
+    assert {name: artifact.read_bytes(name) for name in artifact.manifest.files} == wanted
+    artifact.check_hashes()
+    assert verify_artifact(artifact).passed
+
+
+def test_a_loaded_model_runs_on_when_its_artifact_is_gone(copy: Path):
+    with runtime.load(copy) as model:
+        shutil.rmtree(copy)
+        np.testing.assert_array_equal(model.logits([5, 4]), expected_logits([5, 4]))
+        assert model.artifact.read_bytes(PROGRAM_NAME).startswith(b"{")
+
+
+@pytest.mark.parametrize("name", ["golden.json", LIBRARY, WEIGHTS])
+def test_bytes_that_change_in_place_are_noticed(copy: Path, name: str):
+    artifact = open_artifact(copy)
+    with (copy / name).open("r+b") as file:
+        file.seek(20)
+        file.write(b"changed")
+    with pytest.raises(ArtifactError, match="the file is damaged") as caught:
+        artifact.read_bytes(name)
+    assert name in str(caught.value.where)
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, PROGRAM_NAME, LIBRARY, WEIGHTS])
+def test_pipes_and_directories_are_never_waited_for(copy: Path, name: str):
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    with pytest.raises(ArtifactError, match="not a regular file"):
+        open_artifact(copy)
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    with pytest.raises(ArtifactError, match="not a regular file"):
+        open_artifact(copy)
+
+
+def test_every_descriptor_is_given_back(copy: Path):
+    before = len(os.listdir("/proc/self/fd"))
+    artifact = open_artifact(copy)
+    assert len(os.listdir("/proc/self/fd")) == before + len(artifact.manifest.files)
+    del artifact
+    (copy / WEIGHTS).unlink()
+    with pytest.raises(ArtifactError):
+        open_artifact(copy)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_many_artifacts_at_one_descriptor_each_have_their_own_library(copy: Path, tmp_path: Path):
+    """The dynamic linker knows libraries by the names that they were opened by."""
+    for number in range(3):
+        place = Path(shutil.copytree(copy, tmp_path / f"{number}.sala"))
+        with runtime.load(place) as model:
+            np.testing.assert_array_equal(model.logits([5, 4]), expected_logits([5, 4]))
+        del model
+        gc.collect()
+    maps = Path("/proc/self/maps").read_text()
+    assert all(str(tmp_path / f"{number}.sala" / LIBRARY) in maps for number in range(3))
 
 
 def test_links_are_refused(copy: Path, handmade: Path):

@@ -212,3 +212,4 @@ def test_a_picture_that_cannot_be_written_is_one_message(artifact: Path, tmp_pat
     result = _inspect(artifact, "--plot", tmp_path / "nowhere" / "plan.svg")
     assert result.exit_code == 2
     assert "the file cannot be written" in result.stderr
+    assert result.stdout == ""

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tokenizers import processors
 
 from runtime.cli import run
 from runtime.cli.prompt import Ask, parse_ids
 from runtime.errors import RequestError
-from tests.support.tokenizers import byte_level
+from tests.support.tokenizers import byte_level, token_id
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,12 @@ def test_other_ids_are_refused(text: str):
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    byte_level().save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "tokenizer_config.json").write_text(
-        json.dumps({"add_bos_token": True, "bos_token": "<s>"})
+    core = byte_level()
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", token_id(core, "<s>"))]
     )
+    core.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>"}))
     template = "<s>{% for m in messages %}{{ m.role[0] }}{{ m.content }};{% endfor %}"
     (tmp_path / "chat_template.jinja").write_text(template)
     return tmp_path
@@ -54,7 +57,7 @@ def test_a_chat_gets_its_special_tokens_from_the_template(texts: Path):
     tokenizer = byte_level()
     ids = Ask(text="Hi", chat=True, system="be brief").token_ids(texts)
     assert tokenizer.decode(ids) == "sbe brief;uHi;"
-    assert ids.count(tokenizer.token_to_id("<s>")) == ids.index(tokenizer.token_to_id("<s>")) + 1
+    assert ids.count(token_id(tokenizer, "<s>")) == ids.index(token_id(tokenizer, "<s>")) + 1
 
 
 def test_a_text_gets_them_from_the_tokenizer(texts: Path):

@@ -1,6 +1,7 @@
 """The runtime on an emulated GPU: the same program, plan and state code as on the CPU."""
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +211,59 @@ def test_an_interrupted_call_returns_to_its_snapshot(model: Model, drivers: list
         assert len(sequence) == len(IDS)
 
 
+CAPTURE = [
+    (call, behind, usual)
+    for call in ("begin_capture", "launch", "end_capture")
+    for behind in (False, True)
+    for usual in (False, True)
+    if usual or not behind or call != "end_capture"  # the driver gave a graph that nobody has yet
+]
+
+
+@pytest.mark.parametrize(("call", "behind", "usual"), CAPTURE)
+def test_a_capture_may_be_interrupted_anywhere(
+    model: Model,
+    drivers: list[EmulatedDriver],
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    behind: bool,
+    usual: bool,
+):
+    """By Ctrl-C, which waits for the end of a capture, or by a handler of the user's that raises.
+
+    It comes before or behind each call of the driver while the first decode step is captured.
+    """
+    driver, come = drivers[0], iter([True])
+    original = getattr(driver, call)
+
+    def interrupted(*arguments: object) -> object:
+        due = call != "launch" or driver.captured is not None
+        if due and not behind and next(come, False):
+            signal.raise_signal(signal.SIGINT)
+        result = original(*arguments)
+        if due and behind and next(come, False):
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    def handler(*_: object) -> None:
+        raise TimeoutError("as asked")
+
+    with model.sequence() as one:
+        one.append(IDS)
+        one.snapshot()
+        monkeypatch.setattr(driver, call, interrupted)
+        before = signal.getsignal(signal.SIGINT)
+        if not usual:
+            signal.signal(signal.SIGINT, handler)
+        try:
+            with pytest.raises(KeyboardInterrupt if usual else TimeoutError):
+                one.append([3])
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert driver.captured is None
+        np.testing.assert_array_equal(one.append([3]), expected_logits([*IDS, 3])[-1])
+
+
 def test_shared_memory_beyond_a_block_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(emulation, "SHARED_BYTES", 100 << 10)
     artifact = write_handmade_gpu(tmp_path / "ampere.sala", 86)
@@ -238,7 +292,7 @@ def test_the_commands_take_a_device(handmade_gpu: Path, drivers: list[EmulatedDr
     ]
     assert told[0]["text"] == told[1]["text"]
     assert [each["target"] for each in told] == ["cpu", "cuda:sm_90"]
-    assert told[1]["device"] == "Emulated GPU (sm_90), driver for CUDA 12.3"
+    assert told[1]["device"] == "Emulated GPU (sm_90), driver for CUDA 13.0"
 
 
 def test_memory_of_a_gpu_is_planned_with_and_without_one(handmade_gpu: Path):

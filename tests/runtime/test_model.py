@@ -121,8 +121,10 @@ def test_an_abandoned_stream_gives_its_sequence_back(model: Model):
         ([1, VOCABULARY], f"{VOCABULARY} is not a token"),
         ([-1], "-1 is not a token"),
         ([1] * 65, "65 tokens do not fit the context"),
-        ([1.5], "array of float64"),
-        ([[1, 2]], "2 dimensions"),
+        ([1.5], "1.5 in the place 0"),
+        ([[1, 2]], r"\[1, 2\] in the place 0"),
+        (np.array([1.5]), "array of float64"),
+        (np.array([[1, 2]]), "2 dimensions"),
     ],
 )
 def test_bad_prompts_are_refused(model: Model, ids: list, message: str):

@@ -1,6 +1,7 @@
 """Sizes, packing, and what fits a budget."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.artifact import Paging, PhaseName, Symbol, align, dim_of, evaluate
-from runtime.errors import MemoryBudgetError
+from runtime.errors import MemoryBudgetError, RequestError
 from runtime.plan import (
     Buffer,
     Part,
@@ -180,3 +181,27 @@ def test_the_context_ends_where_positions_end():
     assert (
         largest_context(tiny_program(), "cpu", sizes, 0, 1 << 60) == np.iinfo(np.int32).max // 4 * 4
     )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({"context": 2**31}, "context is 2147483648 tokens"),
+        ({"chunk": 2**31}, "chunk is 2147483648 tokens"),
+        ({"batch": 10**9, "sequences": 10**9}, "batch is 1000000000"),
+        ({"sequences": 65537}, "sequences is 65537"),
+    ],
+)
+def test_sizes_that_no_memory_makes_possible_blame_the_request(sizes: dict[str, int], told: str):
+    with pytest.raises(RequestError, match=told):
+        replace(SIZES, **sizes)
+
+
+def test_sizes_beyond_an_address_space_blame_the_request():
+    program = tiny_program()
+    sizes = replace(SIZES, context=2**31 - 1, batch=65536, sequences=65536)
+    with pytest.raises(MemoryBudgetError, match="context 2147483647 with batch 65536 needs"):
+        plan_memory(program, "cpu", sizes, WEIGHTS)
+    with pytest.raises(MemoryBudgetError, match="alone"):
+        require_fit(program, "cpu", sizes, WEIGHTS, 1 << 30)
+    assert largest_context(program, "cpu", SIZES, WEIGHTS, 1 << 62) == (2**31 - 1) // PAGE * PAGE

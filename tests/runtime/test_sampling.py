@@ -118,3 +118,128 @@ def test_values_out_of_range_are_refused_by_name(name: str, value: object):
         SamplingOptions(**{name: value})
     assert name in str(caught.value)
     assert "expected" in str(caught.value)
+
+
+DRAWING = [
+    {"temperature": 0.0},
+    {"temperature": 1.0},
+    {"temperature": 1e-300},
+    {"temperature": 1.0, "top_k": 3},
+    {"temperature": 1.0, "top_p": 0.9},
+    {"temperature": 1.0, "min_p": 0.1},
+    {"temperature": 1.0, "top_k": 5, "top_p": 0.01, "min_p": 1.0, "repetition_penalty": 3.0},
+    {"temperature": 1.0, "presence_penalty": 2.0, "logit_bias": {7: -100.0}},
+]
+
+
+@pytest.mark.parametrize("options", DRAWING)
+def test_an_infinite_logit_takes_all_probability(options: dict):
+    logits = np.zeros(64, np.float32)
+    logits[[3, 60]] = -np.inf
+    logits[7] = np.inf
+    for seed in range(20):
+        assert Sampler(SamplingOptions(seed=seed, **options), 64).choose(logits) == 7
+
+
+@pytest.mark.parametrize("options", DRAWING)
+def test_of_several_infinite_logits_the_lowest_takes_it(options: dict):
+    logits = np.full(64, -np.inf, np.float32)
+    logits[[7, 9]] = np.inf
+    assert set(_draws(SamplingOptions(**options), logits, 50)) == {7}
+
+
+@pytest.mark.parametrize("options", DRAWING)
+def test_masked_tokens_are_never_chosen(options: dict):
+    logits = np.full(64, -np.inf, np.float32)
+    logits[[4, 5]] = 0
+    assert set(_draws(SamplingOptions(**options), logits, 50)) <= {4, 5}
+
+
+@pytest.mark.parametrize("options", DRAWING)
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+def test_no_choice_at_all_is_an_error(options: dict, value: float):
+    logits = np.full(64, -np.inf, np.float32)
+    logits[63] = value
+    with pytest.raises(ArtifactError):
+        Sampler(SamplingOptions(**options), 64).choose(logits)
+
+
+def test_min_p_keeps_what_is_probable_enough_beside_the_best():
+    logits = np.log(np.array([0.5, 0.26, 0.2, 0.04], dtype=np.float32))
+    drawn = _draws(SamplingOptions(temperature=1.0, min_p=0.5), logits, 300)
+    assert set(drawn) == {0, 1}
+    both = SamplingOptions(temperature=1.0, min_p=0.3, top_p=0.6)
+    assert set(_draws(both, logits, 300)) == {0, 1}
+    assert set(_draws(SamplingOptions(temperature=1.0, min_p=1.0), logits, 99)) == {0}
+
+
+def test_penalties_count_the_answer_and_not_the_prompt():
+    logits = np.array([2.0, 1.4, 0.0], dtype=np.float32)
+    sampler = Sampler(SamplingOptions(frequency_penalty=0.5), 3)
+    sampler.observe([0, 0, 0])
+    assert [sampler.choose(logits) for _ in range(5)] == [0, 0, 1, 0, 1]
+    sampler = Sampler(SamplingOptions(presence_penalty=0.5), 3)
+    sampler.observe([0, 0, 0])
+    assert [sampler.choose(logits) for _ in range(3)] == [0, 0, 0]
+    sampler = Sampler(SamplingOptions(presence_penalty=0.7), 3)
+    assert [sampler.choose(logits) for _ in range(4)] == [0, 1, 0, 0]
+    attracted = Sampler(SamplingOptions(presence_penalty=-2.0), 3)
+    assert [attracted.choose(np.array([1.0, 0.5, 0.0], np.float32)) for _ in range(2)] == [0, 0]
+
+
+def test_biases_come_before_the_repetition_penalty():
+    logits = np.array([1.0, -1.0], dtype=np.float32)
+    assert _draws(SamplingOptions(logit_bias={1: 2.5}), logits, 1) == [1]
+    sampler = Sampler(SamplingOptions(logit_bias={1: 2.5}, repetition_penalty=2.0), 2)
+    sampler.observe([1])  # 1.5 / 2 < 1, and -1 * 2 + 2.5 would be 0.5
+    assert sampler.choose(logits) == 0
+    with pytest.raises(RequestError, match="logit_bias has the token 2"):
+        Sampler(SamplingOptions(logit_bias={2: 1.0}), 2)
+
+
+def test_what_needs_the_host_says_so():
+    alone = [{}, {"temperature": 1.0, "top_p": 0.5, "top_k": 3}, {"min_p": 0.5}, {"logit_bias": {}}]
+    host = [{"logit_bias": {0: 1}}, {"presence_penalty": 1}, {"frequency_penalty": 1}]
+    assert not any(Sampler(SamplingOptions(**options), 2).needs_texts for options in alone)
+    assert all(Sampler(SamplingOptions(**options), 2).needs_texts for options in host)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", True),
+        ("temperature", 10**400),
+        ("temperature", np.array([1.0])),
+        ("temperature", 1j),
+        ("temperature", np.complex64(1)),
+        ("top_k", 10**6000 * -1),
+        ("top_k", "3"),
+        ("seed", 10**6000 * -1),
+        ("min_p", -0.1),
+        ("min_p", 1.1),
+        ("min_p", None),
+        ("presence_penalty", 2.1),
+        ("frequency_penalty", "x"),
+        ("frequency_penalty", float("nan")),
+        ("logit_bias", {"1": 1.0}),
+        ("logit_bias", {1: 101}),
+        ("logit_bias", {1: float("inf")}),
+        ("logit_bias", {-1: 1}),
+        ("logit_bias", {True: 1}),
+        ("logit_bias", [1, 2]),
+        ("logit_bias", 5),
+        ("logit_bias", {1: None}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_values_of_the_wrong_kind_are_refused_by_name(name: str, value: object):
+    with pytest.raises(RequestError) as caught:
+        SamplingOptions(**{name: value})
+    assert name in str(caught.value)
+    assert "expected" in str(caught.value)
+
+
+def test_numbers_of_numpy_and_huge_seeds_are_taken():
+    options = SamplingOptions(np.float32(0.5), np.float64(1), np.int32(3), seed=2**200)
+    assert Sampler(options, 4).choose(np.zeros(4, np.float32)) in range(3)
+    assert hash(options) == hash(SamplingOptions(0.5, 1, 3, seed=2**200))

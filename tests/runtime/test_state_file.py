@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -300,3 +301,44 @@ def test_sala_run_refuses_a_damaged_state(compiled: Callable, tmp_path: Path):
     code, _, notes = _command(compiled("float32"), "--chat", "--state", tmp_path / "state")
     assert code == 2
     assert "does not hold a conversation" in notes
+
+
+def test_the_place_of_a_state_is_checked_before_anything_is_loaded(tmp_path: Path):
+    (tmp_path / "diary").write_text("dear diary")
+    os.mkfifo(tmp_path / "pipe")
+    for name, found in (
+        ("diary", "is not a state file"),
+        ("pipe", "is not a state file but a pipe"),
+        ("nowhere/x", "there is no directory"),
+        (".", "is not a state file but a directory"),
+    ):
+        code, answer, notes = _command(
+            tmp_path / "absent.sala", "--ids", "1", "--save-state", tmp_path / name
+        )
+        assert (code, answer) == (2, "")
+        assert found in notes
+    assert (tmp_path / "diary").read_text() == "dear diary"
+
+
+def test_a_state_is_not_read_from_a_pipe(compiled: Callable, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    code, _, notes = _command(compiled("float32"), "--state", tmp_path / "pipe", "--ids", "1")
+    assert code == 2
+    assert "it is a pipe" in notes
+    assert "a state is not read from a pipe" in notes
+
+
+def test_a_state_that_will_not_fit_the_disk_is_told_before_the_text_is_read(
+    float32: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage = shutil.disk_usage(tmp_path)
+    with float32.sequence() as sequence:
+        sequence.check_save(tmp_path / "a", 100)
+        sequence.append([1, 2, 3])
+        sequence.save(tmp_path / "b")
+        size = (tmp_path / "b").stat().st_size
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size))
+        sequence.check_save(tmp_path / "a")
+        with pytest.raises(StateFileError, match="are free"):
+            sequence.check_save(tmp_path / "a", 100)
+    assert sorted(os.listdir(tmp_path)) == ["b"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from runtime.artifact.opened import OpenFile
 from runtime.artifact.tensors import MappedTensors, TensorSpec, TensorWriter, read_header
 from runtime.errors import ArtifactError
 
@@ -34,7 +35,7 @@ def test_round_trip_is_aligned_and_readable_by_the_library(tmp_path: Path):
     path = tmp_path / "a.safetensors"
     writer = _write(path)
     assert writer.size == path.stat().st_size
-    mapped = MappedTensors(path)
+    mapped = MappedTensors(OpenFile.at(path))
     assert set(mapped.stored) == {"odd", "none", "half", "byte"}
     assert all(tensor.offset % 64 == 0 for tensor in mapped.stored.values())
     np.testing.assert_array_equal(mapped.array("odd"), ODD)
@@ -57,7 +58,7 @@ def test_a_mapping_is_private(tmp_path: Path):
     path = tmp_path / "a"
     _write(path)
     before = path.read_bytes()
-    MappedTensors(path).array("odd")[0, 0] = 99
+    MappedTensors(OpenFile.at(path)).array("odd")[0, 0] = 99
     assert path.read_bytes() == before
 
 
@@ -88,7 +89,7 @@ def test_truncation_is_refused(tmp_path: Path, kept: int):
     _write(path)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ArtifactError):
-        read_header(path)
+        read_header(OpenFile.at(path))
 
 
 def _file(path: Path, entries: object, size: int = 64) -> Path:
@@ -115,15 +116,15 @@ def _file(path: Path, entries: object, size: int = 64) -> Path:
 )
 def test_a_contradictory_header_is_refused(tmp_path: Path, entry: object):
     with pytest.raises(ArtifactError):
-        read_header(_file(tmp_path / "a", {"x": entry}))
+        read_header(OpenFile.at(_file(tmp_path / "a", {"x": entry})))
 
 
 def test_overlapping_tensors_are_refused(tmp_path: Path):
     entry = {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}
     with pytest.raises(ArtifactError, match="overlap"):
-        read_header(_file(tmp_path / "a", {"x": entry, "y": entry}))
+        read_header(OpenFile.at(_file(tmp_path / "a", {"x": entry, "y": entry})))
 
 
 def test_a_header_that_is_no_object_is_refused(tmp_path: Path):
     with pytest.raises(ArtifactError):
-        read_header(_file(tmp_path / "a", [1]))
+        read_header(OpenFile.at(_file(tmp_path / "a", [1])))

@@ -1,17 +1,18 @@
-"""Encoding with special tokens, and decoding in a stream."""
+"""Loading and encoding: what is damaged, what fails, what stands around a text."""
 
+import contextlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 import tokenizers
-from hypothesis import given
-from hypothesis import strategies as st
-from tokenizers import processors
+from tokenizers import Regex, normalizers, pre_tokenizers, processors
 
 from runtime.errors import ArtifactError, RequestError
+from runtime.text.library_calls import library_errors
 from runtime.tokenizer import Tokenizer
-from tests.support.tokenizers import BOS, EOS, byte_level, llama
+from tests.support.tokenizers import BOS, EOS, byte_level, token_id
 
 
 def _load(directory: Path, core: tokenizers.Tokenizer, config: dict | None = None) -> Tokenizer:
@@ -21,22 +22,100 @@ def _load(directory: Path, core: tokenizers.Tokenizer, config: dict | None = Non
     return Tokenizer.from_files(directory)
 
 
-def _streamed(tokenizer: Tokenizer, ids: list[int], context: tuple[int, ...] = ()) -> list[str]:
-    decoder = tokenizer.stream(context)
-    return [*(decoder.push(token) for token in ids), decoder.flush()]
-
-
 def test_absence_is_named(tmp_path: Path):
     assert not Tokenizer.exists(tmp_path)
     with pytest.raises(RequestError, match="no tokenizer"):
         Tokenizer.from_files(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "no json", '{"model": 3}'])
-def test_a_broken_file_is_one_clear_error(tmp_path: Path, content: str):
-    (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(ArtifactError, match=r"tokenizer\.json"):
+_DEEP = '{"model":' * 100_000
+_BROKEN = {
+    "empty": "",
+    "an empty object": "{}",
+    "no json": "no json",
+    "a list": "[]",
+    "no model": '{"model": 3}',
+    "deep": _DEEP,
+    "digits": '{"model": ' + "9" * 5000 + "}",
+    "not UTF-8": b'{"model": "\xff"}',
+    "UTF-16": '{"model": 3}'.encode("utf-16"),
+    "a pointer": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+    "twice": '{"model": 1, "model": 2}',
+    "infinite": '{"model": 1e999}',
+}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", _BROKEN.values(), ids=_BROKEN)
+def test_a_broken_file_is_one_clear_error(tmp_path: Path, name: str, content: str | bytes):
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    if name == "tokenizer_config.json" and content in ("{}", '{"model": 3}'):
         Tokenizer.from_files(tmp_path)
+        return
+    with pytest.raises(ArtifactError) as caught:
+        Tokenizer.from_files(tmp_path)
+    assert name in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_tokenizer_that_is_no_regular_file_is_refused(tmp_path: Path):
+    os.mkfifo(tmp_path / "tokenizer.json")
+    assert Tokenizer.exists(tmp_path)
+    with pytest.raises(ArtifactError, match="is a pipe"):
+        Tokenizer.from_files(tmp_path)
+
+
+def _panics() -> tokenizers.Tokenizer:
+    """A tokenizer whose regular expression passes the engine's limit: its native code panics."""
+    core = byte_level()
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+b"), "isolated")
+    return core
+
+
+def test_a_panic_of_native_code_is_one_error():
+    with pytest.raises(RequestError, match="the tokenizer fails on this text"):
+        Tokenizer(_panics(), {}).encode("a" * 40)
+    with pytest.raises(RequestError, match="the tokenizer fails on this text"):
+        Tokenizer(_panics(), {}).encode_continuation("a" * 40, [1])
+
+
+def test_a_panic_while_loading_is_one_error(tmp_path: Path):
+    core = byte_level()
+    core.normalizer = normalizers.Lowercase()
+    document = json.loads(core.to_str())
+    document["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAAA="}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    try:
+        tokenizer = Tokenizer.from_files(tmp_path)
+    except ArtifactError:
+        return
+    with contextlib.suppress(RequestError):
+        tokenizer.encode("abc")
+
+
+def test_ctrl_c_is_no_error_of_the_library():
+    with pytest.raises(KeyboardInterrupt), library_errors(RequestError, "the tokenizer fails"):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("ids", [[-1], [2**32], ["a"], [1.5], [None]])
+def test_ids_that_are_none_are_refused(ids: list):
+    tokenizer = Tokenizer(byte_level(), {})
+    with pytest.raises(RequestError, match="no token id"):
+        tokenizer.decode(ids)
+    if ids != [1.5]:
+        with pytest.raises(RequestError, match="no token id"):
+            tokenizer.stream().push(ids[0])
+
+
+@pytest.mark.parametrize("text", [None, b"a", 3, ["a"]])
+def test_what_is_no_text_is_refused(text: object):
+    tokenizer = Tokenizer(byte_level(), {})
+    with pytest.raises(RequestError, match="is no text"):
+        tokenizer.encode(text)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(RequestError, match="is no text"):
+        tokenizer.encode_continuation(text)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_broken_configuration_is_one_clear_error(tmp_path: Path):
@@ -53,96 +132,27 @@ def test_bytes_that_were_no_utf8_are_refused(tmp_path: Path):
     assert "character 3" in str(caught.value)
 
 
-def _with_template(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+def test_what_stands_around_a_text_is_what_the_post_processor_says(tmp_path: Path):
+    core = byte_level()
     core.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A {EOS}",
-        special_tokens=[(name, core.token_to_id(name)) for name in (BOS, EOS)],
+        special_tokens=[(name, token_id(core, name)) for name in (BOS, EOS)],
     )
-    return core
-
-
-@pytest.mark.parametrize(
-    ("config", "before", "after"),
-    [
-        (None, True, True),
-        ({}, True, True),
-        ({"bos_token": BOS, "eos_token": EOS, "add_bos_token": False}, False, True),
-        ({"bos_token": BOS, "eos_token": EOS, "add_eos_token": False}, True, False),
-        ({"bos_token": BOS, "eos_token": EOS, "tokenizer_class": "LlamaTokenizer"}, True, False),
-        ({"bos_token": {"content": BOS}, "add_bos_token": True}, True, False),
-    ],
-)
-def test_special_tokens_follow_the_configuration(
-    tmp_path: Path, config: dict | None, before: bool, after: bool
-):
-    tokenizer = _load(tmp_path, _with_template(byte_level()), config)
-    bos, eos = (tokenizer.core.token_to_id(name) for name in (BOS, EOS))
+    config = {"bos_token": BOS, "add_bos_token": False, "add_eos_token": False}
+    tokenizer = _load(tmp_path, core, config)
+    bos, eos = (token_id(core, name) for name in (BOS, EOS))
     plain = tokenizer.encode("ab", special=False)
-    assert tokenizer.encode("ab") == [bos] * before + plain + [eos] * after
+    assert tokenizer.encode("ab") == [bos, *plain, eos]
     assert len(plain) == 2
 
 
-def test_llama_class_adds_bos_without_a_post_processor(tmp_path: Path):
-    config = {"bos_token": BOS, "tokenizer_class": "LlamaTokenizerFast"}
-    tokenizer = _load(tmp_path, byte_level(), config)
-    assert tokenizer.encode("a")[0] == tokenizer.core.token_to_id(BOS)
+def test_the_end_of_a_text_has_an_id(tmp_path: Path):
+    tokenizer = _load(tmp_path, byte_level(), {"eos_token": EOS})
+    assert tokenizer.end_ids == (token_id(tokenizer.core, EOS),)
+    assert _load(tmp_path, byte_level(), {}).end_ids == ()
 
 
 def test_truncation_in_the_file_is_ignored(tmp_path: Path):
     core = byte_level()
     core.enable_truncation(4)
     assert len(_load(tmp_path, core).encode("longer than four")) == 16
-
-
-def test_no_half_character_is_shown(tmp_path: Path):
-    tokenizer = _load(tmp_path, byte_level())
-    text = "a\u00e9\u4f60\U0001f600z"
-    pieces = _streamed(tokenizer, tokenizer.encode(text))
-    assert "".join(pieces) == text
-    assert all("\ufffd" not in piece for piece in pieces)
-    assert pieces == ["a", "", "\u00e9", "", "", "\u4f60", "", "", "", "\U0001f600", "z", ""]
-
-
-def test_invalid_bytes_do_not_spoil_the_next_character(tmp_path: Path):
-    tokenizer = _load(tmp_path, byte_level())
-    invalid = tokenizer.encode("\u4f60")[:1] * 5
-    text = "".join(_streamed(tokenizer, invalid + tokenizer.encode("\u4f60!")))
-    assert text == "\ufffd" * 5 + "\u4f60!"
-
-
-def test_an_unfinished_character_comes_at_the_end(tmp_path: Path):
-    tokenizer = _load(tmp_path, byte_level())
-    assert _streamed(tokenizer, tokenizer.encode("a\u4f60")[:3]) == ["a", "", "", "\ufffd"]
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["\u2581Hi", "\u2581there", "!"], ["Hi", " there", "!", ""]),
-        (["\u2581", "\u2581there"], ["", " there", ""]),
-        (["\u2581Hi", BOS, "\u2581there"], ["Hi", "", " there", ""]),
-        (["\u2581Hi", "\u2581\u2581", "x"], ["Hi", "  ", "x", ""]),
-        (["<0xE4>", "<0xBD>", "<0xA0>", "\u2581Hi"], ["", "", "\u4f60", " Hi", ""]),
-    ],
-)
-def test_spaces_survive_the_seams(tmp_path: Path, words: list[str], expected: list[str]):
-    tokenizer = _load(tmp_path, llama())
-    ids = [tokenizer.core.token_to_id(word) for word in words]
-    assert _streamed(tokenizer, ids) == expected
-
-
-def test_a_context_keeps_the_first_space(tmp_path: Path):
-    tokenizer = _load(tmp_path, llama())
-    hi, there = (tokenizer.core.token_to_id(word) for word in ("\u2581Hi", "\u2581there"))
-    assert _streamed(tokenizer, [there], context=(1, hi)) == [" there", ""]
-
-
-@given(text=st.text(max_size=30), cut=st.integers(0, 30))
-def test_streaming_equals_decoding(text: str, cut: int):
-    tokenizer = Tokenizer(byte_level([("a", "b"), ("ab", "c")]), {})
-    ids = tokenizer.encode(text)
-    assert "".join(_streamed(tokenizer, ids)) == tokenizer.decode(ids) == text
-    if cut <= len(ids):  # a prompt that ends anywhere, inside a character too
-        rest = "".join(_streamed(tokenizer, ids[cut:], context=tuple(ids[:cut])))
-        assert text.endswith(rest)
-        assert len(tokenizer.decode(ids[:cut]).rstrip("\ufffd")) + len(rest) >= len(text)

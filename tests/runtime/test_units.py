@@ -40,3 +40,12 @@ def test_bytes_read_well():
     assert format_bytes(1023) == "1023 B"
     assert format_bytes(1536) == "1.50 KiB"
     assert format_bytes(3 << 40) == "3.00 TiB"
+
+
+@pytest.mark.parametrize("parse", [parse_tokens, parse_bytes])
+@pytest.mark.parametrize("kind", ["digits", "integer", "fraction"])
+def test_numbers_of_thousands_of_digits(parse, kind: str):
+    size = {"digits": "9" * 5000, "integer": 10**5000, "fraction": "9" * 400 + ".5"}[kind]
+    with pytest.raises(RequestError) as caught:
+        parse(size)
+    assert len(str(caught.value)) < 300

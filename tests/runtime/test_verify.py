@@ -14,7 +14,8 @@ from runtime.artifact import (
     write_artifact,
 )
 from runtime.errors import ArtifactError
-from runtime.verify import VectorKind, _literal, compare, verify_artifact
+from runtime.golden_values import literal_values
+from runtime.verify import VectorKind, compare, verify_artifact
 from tests.support import handmade as support
 
 
@@ -49,14 +50,29 @@ def test_damaged_weights_are_an_error(handmade: Path, tmp_path: Path):
 
 
 def test_comparison_counts_what_is_missing():
-    nan, one = np.float32(np.nan), np.ones(3, np.float32)
-    assert compare(one, one, absolute=0, relative=0) == (0.0, 0.0)
-    assert compare(one * 1.5, one, absolute=0.25, relative=0.5)[1] == -0.25
-    expected = np.array([1, nan, 1], np.float32)
-    assert compare(np.array([1, 9, 1], "f4"), expected, absolute=0, relative=0) == (0.0, 0.0)
-    assert compare(np.array([nan]), np.array([1.0]), absolute=9, relative=9)[1] == np.inf
-    assert compare(np.array([np.inf]), np.array([np.inf]), absolute=0, relative=0) == (0.0, 0.0)
-    assert compare(np.array([1, 2]), np.array([1, 3]), absolute=0, relative=0) == (1.0, 1.0)
+    one = np.ones(3, np.float32)
+
+    def held(found, expected, **options):
+        compared = compare(np.asarray(found, "f4"), np.asarray(expected, "f4"), **options)
+        return compared.difference, compared.excess
+
+    exact = {"absolute": 0.0, "relative": 0.0}
+    assert held(one, one, **exact) == (0.0, 0.0)
+    assert held(one * 1.5, one, absolute=0.25, relative=0.5)[1] == -0.25
+    assert held([1, 2], [1, 3], **exact) == (1.0, 1.0)
+    free = np.array([False, True, False])
+    assert held([1, 9, 1], [1, np.nan, 1], free=free, **exact) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_never_held(wrong: float):
+    for found, expected in (([wrong], [1.0]), ([1.0], [wrong]), ([wrong], [wrong])):
+        compared = compare(np.array(found), np.array(expected), absolute=1e30, relative=1e30)
+        assert compared.excess == np.inf
+        assert compared.problem is not None
+    free = np.array([True])
+    compared = compare(np.array([1.0]), np.array([wrong]), absolute=9, relative=9, free=free)
+    assert compared.problem == "no value is compared"
 
 
 def test_seeded_values_are_the_same_everywhere():
@@ -76,5 +92,5 @@ def test_bfloat16_rounds_to_even():
 
 
 def test_one_literal_fills_a_shape():
-    filled = _literal(LiteralArgument(dtype="bfloat16", shape=(2, 2), values=(1.0,)))
+    filled = literal_values(LiteralArgument(dtype="bfloat16", shape=(2, 2), values=(1.0,)))
     np.testing.assert_array_equal(filled, np.full((2, 2), 0x3F80, np.uint16))

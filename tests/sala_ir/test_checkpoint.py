@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from runtime.errors import CheckpointError, ConfigError
+from runtime.errors import CheckpointError, ConfigError, SalaError
 from sala_ir.checkpoint import INDEX_FILE, WEIGHTS_FILE, Checkpoint
 from sala_ir.frontends import frontend_for
 from tests.support.checkpoints import tiny_config, write_checkpoint
@@ -202,12 +202,83 @@ def test_damaged_header_names_the_tensor(directory, change, message):
 
 
 @pytest.mark.parametrize(
-    "header", [b"[]", b"{", b"\xff\xfe", b'{"a": 1, "a": 2}', b'{"a": 1}', b"[" * 3000]
+    "header",
+    [
+        *(b"[]", b"{", b"\xff\xfe", b'{"a": 1, "a": 2}', b'{"a": 1}', b"[" * 3000),
+        b'{"a": {"dtype": "F32", "shape": [' + b"7" * 5000 + b'], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [' + b"9" * 99 + b'], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [' + b"2," * 16 + b'2], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [NaN], "data_offsets": [0, 4]}}',
+        b'{"\\ud800": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}',
+        b'{"' + b"a" * 100_000 + b'": 1}',
+    ],
+    ids=lambda header: str(header[:20]),
 )
 def test_header_that_is_none(directory, header):
     path = directory / WEIGHTS_FILE
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     _refused(directory, WEIGHTS_FILE)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 2894896\n"
+
+
+@pytest.mark.parametrize("name", ["config.json", WEIGHTS_FILE, "tokenizer.json", "merges.txt"])
+def test_a_git_lfs_pointer_is_told_as_one(directory, name):
+    (directory / name).write_bytes(POINTER)
+    with pytest.raises(SalaError, match="Git LFS pointer") as caught:
+        Checkpoint.open(directory).check_copied()
+    assert name in (caught.value.where or "")
+
+
+def test_a_git_lfs_pointer_in_place_of_an_index_or_a_shard(sharded):
+    index = (sharded / INDEX_FILE).read_bytes()
+    for name in (INDEX_FILE, "model-00002-of-00003.safetensors"):
+        (sharded / INDEX_FILE).write_bytes(index)
+        (sharded / name).write_bytes(POINTER)
+        _refused(sharded, "Git LFS pointer", name)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, INDEX_FILE, "tokenizer.json"])
+def test_what_is_no_file_is_not_waited_for(directory, name):
+    for path in directory.glob("*.safetensors"):
+        if name != "tokenizer.json":
+            path.unlink()
+    os.mkfifo(directory / name)
+    with pytest.raises(CheckpointError, match="is a pipe"):
+        Checkpoint.open(directory).check_copied()
+
+
+BUFFERS = ("model.layers.1.self_attn.rotary_emb.inv_freq", "cos_cached", "model.rope.sin_cached")
+
+
+def test_rotary_buffers_are_passed_over(directory):
+    buffers = {name: np.ones(8, np.float64) for name in BUFFERS}
+    save_file(_all(directory) | buffers, directory / WEIGHTS_FILE)
+    _open_and_check(directory)
+    save_file(_all(directory) | {"model.inv_freqs": np.ones(1)}, directory / WEIGHTS_FILE)
+    _refused(directory, "1 tensor is unexpected", "model.inv_freqs")
+
+
+def test_tensors_that_should_be_one(directory, monkeypatch):
+    monkeypatch.setattr("sala_ir.checkpoint._DIGEST_BYTES", 1000)  # a few rows at a time
+    head = "lm_head.weight"
+    tensors = _all(directory)
+    tensors[head] = tensors[EMBEDDING].copy()
+    save_file(tensors, directory / WEIGHTS_FILE)
+    Checkpoint.open(directory).check_equal(head, EMBEDDING)
+    tensors[head] = tensors[EMBEDDING].astype(np.float32)
+    save_file(tensors, directory / WEIGHTS_FILE)
+    Checkpoint.open(directory).check_equal(head, EMBEDDING)
+    tensors[head][-1, -1] += 1
+    save_file(tensors, directory / WEIGHTS_FILE)
+    with pytest.raises(CheckpointError, match="other values") as caught:
+        Checkpoint.open(directory).check_equal(head, EMBEDDING)
+    assert "tie_word_embeddings" in str(caught.value)
+    tensors[head] = tensors[head][:-1]
+    save_file(tensors, directory / WEIGHTS_FILE)
+    with pytest.raises(CheckpointError, match="shape"):
+        Checkpoint.open(directory).check_equal(head, EMBEDDING)
 
 
 def _rename(directory, old, new):

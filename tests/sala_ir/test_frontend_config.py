@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime.errors import ConfigError
-from sala_ir.frontends import frontend_for, read_config
+from sala_ir.frontends import AttentionMode, frontend_for, read_config
 from sala_ir.frontends.minicpm_sala import (
     LightningScale,
     MiniCPMSalaConfig,
     MixerType,
     SparseConfig,
+    build_module,
+    config_notes,
     parse_config,
 )
+from sala_ir.frontends.minicpm_sala.known_fields import FIELDS
 
 ROOT = Path(__file__).parents[2]
 RELEASED = json.loads((ROOT / "examples" / "released-config.json").read_text())
@@ -78,8 +82,93 @@ def test_sizes_that_may_be_missing_follow_from_others() -> None:
 
 def test_sparse_defaults_are_the_model_codes() -> None:
     released = parse_config(RELEASED).sparse_config
-    assert parse_config(changed(sparse_config=MISSING)).sparse_config == released
+    assert parse_config(changed(sparse_config={})).sparse_config == released
     assert parse_config(changed(sparse_config={"topk": 8})).sparse_config.topk == 8
+
+
+@pytest.mark.parametrize("absent", [MISSING, None], ids=["missing", "null"])
+def test_a_config_without_sparse_config_is_of_a_dense_model(absent: object) -> None:
+    raw = changed(sparse_config=absent)
+    config = parse_config(raw)
+    assert config.sparse_config is None
+    for attention in (AttentionMode.CONFIG, AttentionMode.DENSE):
+        text = str(build_module(config, attention))
+        assert "softmax_attention" in text
+        assert "block_sparse" not in text
+    with pytest.raises(ConfigError, match="no sparse_config"):
+        build_module(config, AttentionMode.SPARSE)
+    assert "read all of the past" in " ".join(config_notes(raw, config, "config.json"))
+    assert config_notes(RELEASED, parse_config(RELEASED), "config.json") == ()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"use_cache": False, "initializer_range": 3.0, "_name_or_path": "x", "auto_map": {"a": 1}},
+        {"lightning_layerwise_decay": False, "num_experts": 0, "partial_rotary_factor": 1},
+        {"final_logit_softcapping": None, "is_decoder": True, "pruned_heads": {}},
+        {"rope_scaling": {"rope_type": "default", "factor": 1.0}},
+        {"rope_scaling": {"type": "linear", "factor": 1}},
+        {"rope_parameters": {"rope_type": "default", "attention_factor": None, "factor": None}},
+        {"rope_scaling": {"rope_type": "default", "original_max_position_embeddings": 4096}},
+        {"lightning_scale": 1, "mixer_types": ["attn", "standard", "attention", "minicpm"] * 8},
+    ],
+    ids=lambda fields: ",".join(fields),
+)
+def test_fields_without_effect_at_their_value_are_taken(fields: dict[str, Any]) -> None:
+    raw = changed(**fields)
+    assert config_notes(raw, parse_config(raw), "config.json") == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("lightning_layerwise_decay", True),
+        ("num_experts", 8),
+        ("partial_rotary_factor", 0.5),
+        ("final_logit_softcapping", 30.0),
+        ("attn_logit_softcapping", 50.0),
+        ("sliding_window", 4096),
+        ("mlp_bias", True),
+        ("mlp_bias", 0),
+        ("pruned_heads", {"0": [1]}),
+        ("logit_scale", 0.25),
+        ("query_pre_attn_scalar", 256),
+        ("rope_scaling", {"rope_type": "linear", "factor": 2.0}),
+        ("rope_scaling", {"rope_type": "linear"}),
+        ("rope_scaling", {"rope_type": "dynamic", "factor": 1.0}),
+        ("rope_scaling", {"rope_type": "default", "partial_rotary_factor": 0.5}),
+        ("rope_scaling", {"rope_type": "default", "attention_factor": 1.2}),
+        ("rope_parameters", {"full_attention": {"rope_type": "default"}}),
+        ("rope_scaling", {"rope_type": ["default"]}),
+        ("num_hidden_layers", 10**6),
+    ],
+)
+def test_fields_that_change_the_mathematics_are_refused(field: str, value: object) -> None:
+    error = refused(changed(**{field: value}))
+    assert error.where == f"here/config.json: {field}"
+    assert error.expected
+    assert error.fix
+
+
+def test_unknown_fields_are_told_in_one_note() -> None:
+    raw = changed(colour="red", **{"with space": 1, "_private": 2})
+    (note,) = config_notes(raw, parse_config(raw), "config.json")
+    assert "config.json" in note
+    assert note.endswith(": colour, 'with space'")
+    many = changed(**{f"field_{index}": index for index in range(1000)})
+    (note,) = config_notes(many, parse_config(many), "config.json")
+    assert "field_0, field_1" in note
+    assert "and 960 more" in note
+
+
+def test_every_field_of_the_model_has_a_rule() -> None:
+    assert set(MiniCPMSalaConfig.model_fields) <= set(FIELDS)
+    assert set(RELEASED) <= set(FIELDS)
+
+
+def test_messages_about_long_values_are_short() -> None:
+    assert len(str(refused(changed(vocab_size=["x"] * 100_000)))) < 500
 
 
 @pytest.mark.parametrize("spelling", ["lightning", "lightning_attn", "lightning-attn"])
@@ -170,6 +259,7 @@ def test_supported_variations(fields: dict[str, Any]) -> None:
         ({"lightning_head_dim": 127}, "lightning_head_dim", "even"),
         ({"lightning_scale": "1/sqrt(D)"}, "lightning_scale", '"1/sqrt(d)", "1/d" or "1"'),
         ({"lightning_scale": 0.5}, "lightning_scale", '"1/sqrt(d)", "1/d" or "1"'),
+        ({"lightning_scale": True}, "lightning_scale", '"1/sqrt(d)", "1/d" or "1"'),
         ({"dtype": "int8"}, "dtype", "'bfloat16'"),
         ({"torch_dtype": "float32"}, "torch_dtype", "the same as dtype"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4}}, "rope_scaling", "not supported"),
@@ -272,12 +362,24 @@ def test_head_dim_is_not_rounded() -> None:
         (b"{", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
         (b"[1]", "holds a list"),
+        (b'{"a": ' * 100_000, "nested too deeply"),
+        (b'{"vocab_size": ' + b"7" * 5000 + b"}", "a number of 5000 characters"),
+        (b'{"rope_theta": Infinity}', "Infinity"),
+        (b'{"rope_theta": 1, "rope_theta": 2}', "'rope_theta' twice"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
     ],
+    ids=lambda value: str(value)[:20],
 )
 def test_unreadable_config_files(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ConfigError, match=message):
+        read_config(tmp_path)
+
+
+def test_a_pipe_in_place_of_a_config_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match="is a pipe"):
         read_config(tmp_path)
 
 

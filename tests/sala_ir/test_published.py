@@ -212,7 +212,7 @@ def test_what_is_not_known_to_the_bit_is_refused(tmp_path):
     assert "'bitsandbytes' is not supported" in refused(
         tmp_path, {"quant_method": "bitsandbytes"}, gptq_parts()
     )
-    assert "version is 'gemv'" in refused(tmp_path, AWQ | {"version": "GEMV"}, {})
+    assert "version is 'GEMV'" in refused(tmp_path, AWQ | {"version": "GEMV"}, {})
     short = gptq_parts()
     short["scales"] = halves(2, ROWS)
     assert "the tensor is F16 [2, 64]" in refused(tmp_path, GPTQ, short)

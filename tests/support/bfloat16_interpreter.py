@@ -1,7 +1,8 @@
 """bfloat16 in Triton's interpreter, which keeps it as 16-bit words and computes with the words.
 
 Products, sums and comparisons are computed in float32 and rounded to nearest even, as a GPU does;
-what a GPU has no instruction for is refused.
+what a GPU has no instruction for is refused. Products of matrices are summed in float64 and rounded
+once, so that a row does not depend on where a library puts it; factors of TF32 lose their low bits.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import triton.language as tl
+from triton._C.libtriton import ir
 from triton.runtime import interpreter
 
 from runtime.artifact import narrow_bfloat16, widen_bfloat16
@@ -58,8 +60,26 @@ def _unary_op(self: Any, value: Any, op: Callable[..., Any]) -> Any:
     return _narrow(op(_wide(value).data))
 
 
-def _create_dot(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
-    return _dot(self, _wide(a), _wide(b), d, *options)
+TF32_DROPPED = 13
+"""Low bits of a float32 that a GPU does not read of a factor of TF32: it rounds nothing."""
+
+
+def _create_dot(self: Any, a: Any, b: Any, d: Any, precision: Any, *options: Any) -> Any:
+    left, right = _wide(a), _wide(b)
+    if not all(each.data.dtype == np.float32 for each in (left, right, d)):
+        return _dot(self, left, right, d, precision, *options)
+    factors = [_factor(each, precision) for each in (left, right)]
+    total = np.matmul(*factors) + d.data
+    return Handle(total.astype(np.float32), d.dtype.scalar)
+
+
+def _factor(handle: Any, precision: Any) -> np.ndarray:
+    """What a matrix instruction reads of a factor, exact in float64."""
+    values = handle.data
+    if precision == ir.INPUT_PRECISION.TF32:
+        words = np.ascontiguousarray(values).view(np.uint32)
+        values = (words >> TF32_DROPPED << TF32_DROPPED).view(np.float32)
+    return values.astype(np.float64)
 
 
 def _create_fma(self: Any, x: Any, y: Any, z: Any) -> Any:

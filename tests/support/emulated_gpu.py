@@ -4,7 +4,7 @@ Code is compiled to the name of its source only, so that an artifact for a GPU i
 """
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,14 +17,16 @@ from codegen.targets.cubin import Cubin, Source
 from codegen.targets.cuda import CudaTarget
 from runtime.cuda import device as cuda_device
 from runtime.cuda.driver import GpuProperties
-from runtime.errors import MemoryBudgetError
+from runtime.errors import DeviceError, MemoryBudgetError
 from tests.support.interpreted import run_code
 
-RELEASE = "12.3"
+RELEASE = "13.99"
 """The release of the assembler that there is not."""
 TOTAL_BYTES = 1 << 30
 SHARED_BYTES = 1024
 """What every kernel says to take."""
+
+WARNING = "C7515: what an assembler might say"
 
 HOPPER = GpuProperties("Emulated GPU", (9, 0), 227 << 10, TOTAL_BYTES)
 
@@ -35,7 +37,8 @@ def name_source(source: Source, target: CudaTarget, where: str) -> Cubin:
     """Stands for `compile_source`: code that only an emulated GPU runs."""
     code = b"\x7fELF emulated %d" % len(_codes)
     _codes[code] = source
-    return Cubin(code, source.function.__name__, 32, SHARED_BYTES, 16, 0)
+    name = source.function.__name__
+    return Cubin(code, name, 32, SHARED_BYTES, 16, 0, warnings=(WARNING,))
 
 
 @contextmanager
@@ -63,8 +66,9 @@ def emulated_gpu(**options: Any) -> "Iterator[list[EmulatedDriver]]":
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A launch: the source of its code, its grid and its arguments."""
+    """A launch: its function, the source of its code, its grid and its arguments."""
 
+    function: int
     source: Source
     grid: tuple[int, int, int]
     arguments: tuple[tuple[int, bool], ...]
@@ -78,7 +82,7 @@ class EmulatedDriver:
     `log` has the name of every call that moves or computes. `fail` may raise before a launch.
     """
 
-    version: int = 12030
+    version: int = 13000
     properties: GpuProperties = HOPPER
     fail: Callable[[Work], None] | None = None
     log: list[str] = field(default_factory=list)
@@ -91,6 +95,7 @@ class EmulatedDriver:
     live: set[int] = field(default_factory=set)
     modules: dict[int, bytes] = field(default_factory=dict)
     functions: dict[int, Source] = field(default_factory=dict)
+    loaded: set[int] = field(default_factory=set)
     closed: bool = False
 
     def close(self) -> None:
@@ -174,6 +179,10 @@ class EmulatedDriver:
         self.functions[handle] = source
         return handle
 
+    def load_function(self, function: int) -> None:
+        assert self.captured is None
+        self.loaded.add(function)
+
     def allow_shared(self, function: int, size: int) -> None:
         assert size <= self.properties.shared_bytes
 
@@ -186,21 +195,24 @@ class EmulatedDriver:
         arguments: Sequence[tuple[int, bool]],
     ) -> Work:
         assert arguments[-2:] == ((0, True), (0, True)), "Triton's two scratch pointers"
-        return Work(self.functions[function], grid, tuple(arguments[:-2]))
+        return Work(function, self.functions[function], grid, tuple(arguments[:-2]))
 
-    def launch(self, prepared: Work, stream: int) -> None:
-        if self.captured is not None:
-            self.captured.append(prepared)
-            return
-        self.log.append("launch")
-        self._run(prepared)
+    def launch(self, launches: Iterable[Work], stream: int) -> None:
+        for prepared in launches:
+            if self.captured is not None:
+                assert prepared.function in self.loaded, "code would be loaded inside of a capture"
+                self.captured.append(prepared)
+                continue
+            self.log.append("launch")
+            self._run(prepared)
 
     def begin_capture(self, stream: int) -> None:
         assert self.captured is None
         self.captured = []
 
     def end_capture(self, stream: int) -> int:
-        assert self.captured is not None
+        if self.captured is None:
+            raise DeviceError("the stream is not being captured")
         noted, self.captured = self.captured, None
         graph = self._handle()
         self.live.remove(graph)

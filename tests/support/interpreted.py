@@ -18,7 +18,11 @@ from triton.runtime import interpreter
 from triton.runtime.jit import JITFunction
 
 from codegen.kernels.triton.kernel import Extent, GpuKernel, Launch, Parameter, Pointer, Slabs
+from codegen.targets.cuda import CudaTarget
 from tests.support.bfloat16_interpreter import PATCHES
+
+TARGET = CudaTarget(90)
+"""The GPU whose schedules tests take; that of the code where compiled code is executed."""
 
 ALIGNMENT = 16
 """Bytes to which the kernels expect every pointer to be aligned."""

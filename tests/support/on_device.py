@@ -14,9 +14,10 @@ from codegen.gpu_library import build_library
 from codegen.kernels.triton.kernel import GpuKernel
 from codegen.targets.cuda import CudaTarget
 from runtime.artifact import LaunchInfo
+from runtime.artifact.architectures import serving
 from runtime.cuda.binding import BoundKernel
 from runtime.cuda.driver import Driver
-from runtime.cuda.library import STATIC_SHARED_BYTES, architecture
+from runtime.cuda.library import STATIC_SHARED_BYTES
 from runtime.cuda.memory import Buffer
 from tests.support.interpreted import poison
 
@@ -29,6 +30,13 @@ GUARDED = 0xA5
 def driver() -> Driver:
     """The first GPU, opened once."""
     return Driver(0)
+
+
+def target() -> CudaTarget:
+    """The architecture whose code the GPU runs."""
+    code = serving(driver().properties.capability)
+    assert code is not None, "no code is compiled for this GPU"
+    return CudaTarget.parse(f"cuda:{code}")
 
 
 @cache
@@ -46,19 +54,24 @@ def run(
 ) -> None:
     """Run a kernel on copies of the buffers, and copy them back; nothing around them may change.
 
-    `backwards` means nothing here: a GPU runs the programs of a grid in its own order.
+    Buffers that are one array are one copy. `backwards` means nothing here: a GPU runs the programs
+    of a grid in its own order.
     """
     for name in poisoned:
         poison(buffers[name])
+    places: dict[tuple[int, int], int] = {}
     held: dict[str, int] = {}
     try:
         for name, array in buffers.items():
-            held[name] = _placed(array)
+            which = (array.ctypes.data, array.nbytes)
+            if which not in places:
+                places[which] = _placed(array)
+            held[name] = places[which]
         _launch(kernel, buffers, held, sizes)
         for name, array in buffers.items():
             _fetched(name, array, held[name])
     finally:
-        for address in held.values():
+        for address in places.values():
             driver().free(address)
 
 
@@ -100,8 +113,7 @@ def _launch(
     held: Mapping[str, int],
     sizes: Mapping[str, int],
 ) -> None:
-    target = CudaTarget.parse(f"cuda:{architecture(driver().properties.capability)}")
-    built = build_library({kernel.symbol: kernel}, target, "kernels.cubins", lambda _: None)
+    built = build_library({kernel.symbol: kernel}, target(), "kernels.cubins", lambda _: None)
     info = built.table.kernels[kernel.symbol]
     names = [parameter.name for parameter in kernel.parameters]
     places = [
@@ -115,7 +127,7 @@ def _launch(
             launch.info.shared_bytes,
             launch.arguments,
         )
-        driver().launch(prepared, _stream())
+        driver().launch([prepared], _stream())
     driver().synchronize(_stream())
 
 

@@ -2,6 +2,8 @@
  *
  * STUB_CUDA has "key=value" pairs separated by commas: version, count, major, minor, shared, total,
  * init (error code of cuInit), load (error code of cuModuleLoadData), launch (that of every launch).
+ * Every GPU has a context, current in a thread by cuCtxSetCurrent; what was made in one is refused
+ * in another. Built with -DOLD it is a driver without cuFuncLoad.
  * STUB_CUDA_LOG names the file to which every launch and attribute is appended.
  */
 #include <stdarg.h>
@@ -12,10 +14,12 @@
 
 typedef int Result;
 typedef void *Handle;
-enum { OUT_OF_MEMORY = 2, NOT_FOUND = 500, CAPTURING = 900 };
+enum { OUT_OF_MEMORY = 2, BAD_CONTEXT = 201, NOT_FOUND = 500, CAPTURING = 900, NOT_CAPTURING = 901 };
 
-static size_t taken;
-static int capturing;
+enum { GPUS = 4, HANDLES = 1 << 20 };
+static __thread intptr_t current; /* the context of GPU n is n + 1 */
+static size_t taken[GPUS + 1];
+static Handle capturing;
 static intptr_t handles = 16;
 
 static long option(const char *key, long fallback) {
@@ -40,7 +44,20 @@ static void note(const char *format, ...) {
   fclose(file);
 }
 
-static Result give(Handle *place) { *place = (Handle)handles++; return 0; }
+/* Handles of a context are numbers behind its own; blocks and functions have it in front. */
+static Result give(Handle *place) {
+  if (!current) return BAD_CONTEXT;
+  *place = (Handle)(current * HANDLES + handles++);
+  return 0;
+}
+static Result own(Handle handle) {
+  if (!handle) return NOT_FOUND;
+  return (intptr_t)handle / HANDLES == current ? 0 : BAD_CONTEXT;
+}
+typedef struct { intptr_t context; size_t size; char pinned; } Block;
+enum { FRONT = 256 };
+static Block *front(const void *place) { return (Block *)((char *)(uintptr_t)place - FRONT); }
+typedef struct { intptr_t context; int loaded; char name[]; } Function;
 
 Result cuInit(unsigned flags) { (void)flags; return (Result)option("init", 0); }
 Result cuGetErrorName(int code, const char **text) {
@@ -70,46 +87,60 @@ Result cuDeviceGetAttribute(int *value, int attribute, int device) {
 }
 Result cuDevicePrimaryCtxRetain(Handle *context, int device) {
   (void)device;
-  *context = (Handle)1;
+  *context = (Handle)(intptr_t)(device + 1);
   return 0;
 }
 Result cuDevicePrimaryCtxRelease_v2(int device) { (void)device; note("release\n"); return 0; }
-Result cuCtxSetCurrent(Handle context) { return context == (Handle)1 ? 0 : NOT_FOUND; }
-
-Result cuMemGetInfo_v2(size_t *unused, size_t *total) {
-  *total = (size_t)option("total", 1L << 30);
-  *unused = *total - taken;
+Result cuCtxGetCurrent(Handle *context) { *context = (Handle)current; return 0; }
+Result cuCtxSetCurrent(Handle context) {
+  if ((intptr_t)context > GPUS) return BAD_CONTEXT;
+  current = (intptr_t)context;
   return 0;
 }
-/* Sizes stand in front of blocks. */
-static void *block(size_t size) {
-  char *place = aligned_alloc(256, (size + 511) / 256 * 256);
-  *(size_t *)place = size;
-  return place + 256;
+
+Result cuMemGetInfo_v2(size_t *unused, size_t *total) {
+  if (!current) return BAD_CONTEXT;
+  *total = (size_t)option("total", 1L << 30);
+  *unused = *total - taken[current];
+  return 0;
+}
+static void *block(size_t size, char pinned) {
+  char *place = aligned_alloc(FRONT, (size + 2 * FRONT - 1) / FRONT * FRONT);
+  *(Block *)place = (Block){current, size, pinned};
+  return place + FRONT;
 }
 Result cuMemAlloc_v2(uint64_t *pointer, size_t size) {
-  if (taken + size > (size_t)option("grant", option("total", 1L << 30))) return OUT_OF_MEMORY;
-  taken += size;
-  *pointer = (uint64_t)(uintptr_t)block(size);
+  if (!current) return BAD_CONTEXT;
+  if (taken[current] + size > (size_t)option("grant", option("total", 1L << 30))) return OUT_OF_MEMORY;
+  taken[current] += size;
+  note("allocate %d %zu\n", (int)current - 1, size);
+  *pointer = (uint64_t)(uintptr_t)block(size, 0);
   return 0;
 }
 Result cuMemFree_v2(uint64_t pointer) {
-  char *place = (char *)(uintptr_t)pointer - 256;
-  taken -= *(size_t *)place;
-  note("free %zu\n", *(size_t *)place);
+  Block *place = front((void *)(uintptr_t)pointer);
+  if (place->context != current) return BAD_CONTEXT;
+  taken[current] -= place->size;
+  note("free %zu\n", place->size);
   free(place);
   return 0;
 }
 Result cuMemHostAlloc(void **pointer, size_t size, unsigned flags) {
   (void)flags;
-  *pointer = block(size);
+  if (!current) return BAD_CONTEXT;
+  *pointer = block(size, 1);
   return 0;
 }
-Result cuMemFreeHost(void *pointer) { free((char *)pointer - 256); return 0; }
+Result cuMemFreeHost(void *pointer) {
+  if (front(pointer)->context != current) return BAD_CONTEXT;
+  free(front(pointer));
+  return 0;
+}
 
 static Result move(void *target, const void *source, size_t size, Handle stream) {
-  if (!stream) return NOT_FOUND;
-  if (capturing) return CAPTURING;
+  Result wrong = own(stream);
+  if (wrong) return wrong;
+  if (capturing == stream) return CAPTURING;
   memcpy(target, source, size);
   return 0;
 }
@@ -123,43 +154,63 @@ Result cuMemcpyDtoDAsync_v2(uint64_t target, uint64_t source, size_t size, Handl
   return move((void *)(uintptr_t)target, (void *)(uintptr_t)source, size, stream);
 }
 Result cuMemsetD8Async(uint64_t target, unsigned char byte, size_t size, Handle stream) {
-  if (!stream) return NOT_FOUND;
+  Result wrong = own(stream);
+  if (wrong) return wrong;
   memset((void *)(uintptr_t)target, byte, size);
   return 0;
 }
 
 Result cuStreamCreate(Handle *stream, unsigned flags) { (void)flags; return give(stream); }
-Result cuStreamDestroy_v2(Handle stream) { (void)stream; return 0; }
-Result cuStreamSynchronize(Handle stream) { return stream ? 0 : NOT_FOUND; }
+Result cuStreamDestroy_v2(Handle stream) { return own(stream); }
+Result cuStreamSynchronize(Handle stream) { return capturing == stream ? CAPTURING : own(stream); }
 Result cuEventCreate(Handle *event, unsigned flags) { (void)flags; return give(event); }
-Result cuEventDestroy_v2(Handle event) { (void)event; return 0; }
-Result cuEventRecord(Handle event, Handle stream) { return event && stream ? 0 : NOT_FOUND; }
-Result cuEventSynchronize(Handle event) { return event ? 0 : NOT_FOUND; }
+Result cuEventDestroy_v2(Handle event) { return own(event); }
+Result cuEventRecord(Handle event, Handle stream) { return own(event) ? own(event) : own(stream); }
+Result cuEventSynchronize(Handle event) { return own(event); }
 
 Result cuModuleLoadData(Handle *module, const void *image) {
   if (memcmp(image, "\177ELF", 4)) return 200;
   Result refused = (Result)option("load", 0);
   return refused ? refused : give(module);
 }
-Result cuModuleUnload(Handle module) { (void)module; note("unload\n"); return 0; }
+Result cuModuleUnload(Handle module) { note("unload\n"); return own(module); }
 Result cuModuleGetFunction(Handle *function, Handle module, const char *name) {
-  if (!module) return NOT_FOUND;
-  *function = strdup(name);
+  Result wrong = own(module);
+  if (wrong) return wrong;
+  Function *made = malloc(sizeof *made + strlen(name) + 1);
+  *made = (Function){current, 0};
+  strcpy(made->name, name);
+  *function = made;
   return 0;
 }
-Result cuFuncSetAttribute(Handle function, int attribute, int value) {
-  note("attribute %s %d %d\n", (char *)function, attribute, value);
+static Result load(Function *function) {
+  if (function->context != current) return BAD_CONTEXT;
+  if (capturing && !function->loaded) return CAPTURING;
+  function->loaded = 1;
   return 0;
+}
+#ifndef OLD
+Result cuFuncLoad(Handle function) { return load(function); }
+#endif
+Result cuFuncGetAttribute(int *value, int attribute, Handle function) {
+  *value = attribute;
+  return load(function);
+}
+Result cuFuncSetAttribute(Handle function, int attribute, int value) {
+  note("attribute %s %d %d\n", ((Function *)function)->name, attribute, value);
+  return ((Function *)function)->context == current ? 0 : BAD_CONTEXT;
 }
 /* "launch NAME GRID THREADS SHARED:" and the first 8 bytes of up to 16 arguments, an address with
  * the byte that is there; the two null pointers at the end are the last. */
 Result cuLaunchKernel(Handle function, unsigned x, unsigned y, unsigned z, unsigned threads,
                       unsigned rows, unsigned planes, unsigned shared, Handle stream,
                       void **arguments, void **extra) {
-  if (!stream || extra || rows != 1 || planes != 1) return NOT_FOUND;
+  if (extra || rows != 1 || planes != 1) return NOT_FOUND;
+  Result wrong = own(stream) ? own(stream) : load(function);
+  if (wrong) return wrong;
   Result failed = (Result)option("launch", 0);
   if (failed) return failed;
-  note("%s %s %u %u %u %u %u:", capturing ? "captured" : "launch", (char *)function, x, y, z,
+  note("%s %s %u %u %u %u %u:", capturing ? "captured" : "launch", ((Function *)function)->name, x, y, z,
        threads, shared);
   for (int index = 0, nulls = 0; index < 16 && nulls < 2; index++) {
     uint64_t value = *(uint64_t *)arguments[index];
@@ -172,25 +223,27 @@ Result cuLaunchKernel(Handle function, unsigned x, unsigned y, unsigned z, unsig
 
 Result cuStreamBeginCapture_v2(Handle stream, int mode) {
   (void)mode;
-  capturing = 1;
-  return stream ? 0 : NOT_FOUND;
+  if (capturing) return CAPTURING;
+  capturing = stream;
+  return own(stream);
 }
 Result cuStreamEndCapture(Handle stream, Handle *graph) {
-  (void)stream;
-  capturing = 0;
+  if (capturing != stream) return NOT_CAPTURING;
+  capturing = NULL;
   return give(graph);
 }
 Result cuGraphInstantiateWithFlags(Handle *executable, Handle graph, uint64_t flags) {
-  if (flags || !graph) return NOT_FOUND;
-  taken += 4096;
-  return give(executable);
+  if (flags) return NOT_FOUND;
+  taken[current] += 4096;
+  return own(graph) ? own(graph) : give(executable);
 }
-Result cuGraphDestroy(Handle graph) { return graph ? 0 : NOT_FOUND; }
+Result cuGraphDestroy(Handle graph) { return own(graph); }
 Result cuGraphLaunch(Handle graph, Handle stream) {
+  if (capturing) return CAPTURING;
   note("graph\n");
-  return graph && stream ? 0 : NOT_FOUND;
+  return own(graph) ? own(graph) : own(stream);
 }
 Result cuGraphExecDestroy(Handle graph) {
-  taken -= 4096;
-  return graph ? 0 : NOT_FOUND;
+  taken[current] -= 4096;
+  return own(graph);
 }

@@ -12,10 +12,11 @@ SOURCE = Path(__file__).with_name("stub_driver.c")
 ROOT = SOURCE.parents[2]
 
 
-def build_stub(folder: Path) -> Path:
+def build_stub(folder: Path, *defines: str) -> Path:
     """Build `libcuda.so.1` in `folder`."""
     library = folder / "libcuda.so.1"
     command = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(SOURCE)]
+    command += [f"-D{name}" for name in defines]
     subprocess.run([*command, "-o", str(library)], check=True)
     return library
 

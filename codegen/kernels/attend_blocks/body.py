@@ -50,8 +50,9 @@ class Attend:
         entries = let((position + count - 1) // self.spec.block_size) + 1
         dense: Expr = None
         if tensors.counts is not None:
-            dense = let(tensors.counts[token, head] < 0)
-            entries = T.if_then_else(dense, entries, tensors.counts[token, head])
+            listed = let(tensors.counts[token, head])
+            dense = let(listed < 0)
+            entries = T.if_then_else(dense, entries, T.min(listed, T.int32(self.spec.budget)))
         _attend(
             Rows(
                 self.spec,

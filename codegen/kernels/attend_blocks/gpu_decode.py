@@ -54,7 +54,7 @@ def attend_split(
     length = position // BLOCK + 1
     listed = length < 0
     if LISTS:
-        count = tl.load(counts + line)
+        count = tl.minimum(tl.load(counts + line), BUDGET)
         listed = count >= 0
         length = tl.where(listed, count, length)
     if split == 0:
@@ -84,7 +84,8 @@ def attend_split(
         block = index
         if LISTS:
             entry = tl.load(blocks + line * BUDGET + index, mask=listed, other=0)
-            block = tl.where(listed, entry, index)
+            inside_past = tl.minimum(tl.maximum(entry, 0), position // BLOCK)
+            block = tl.where(listed, inside_past, index)
         page = tl.load(page_table + slot * table_columns + block)
         written = position + 1 - block * BLOCK
         shown = (inside < tl.minimum(written, BLOCK))[None, :]

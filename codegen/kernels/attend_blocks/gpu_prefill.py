@@ -14,6 +14,7 @@ def merge_lists(
     control,
     offsets,
     token_sequence,
+    token_position,
     slots,
     page_table,
     blocks,
@@ -24,6 +25,7 @@ def merge_lists(
     lengths,
     table_columns,
     KV_HEADS: tl.constexpr,
+    BLOCK: tl.constexpr,
     BUDGET: tl.constexpr,
     QUERIES: tl.constexpr,
     LIST: tl.constexpr,
@@ -48,9 +50,11 @@ def merge_lists(
     index = tl.arange(0, SIZE)
     token, entry = first + index // LIST, index % LIST
     line = token.to(tl.int64) * KV_HEADS + head
-    count = tl.load(counts + line, mask=token < stop, other=0)
+    count = tl.minimum(tl.load(counts + line, mask=token < stop, other=0), BUDGET)
     tl.store(blocks_read + line, count, mask=(token < stop) & (entry == 0))
+    own = (tl.load(token_position + first) + stop - first - 1) // BLOCK
     block = tl.load(blocks + line * BUDGET + entry, mask=entry < count, other=0)
+    block = tl.minimum(tl.maximum(block, 0), own)
     chosen = tl.where(entry < count, block * QUERIES + index // LIST, UNLISTED)
     chosen = tl.sort(chosen)
     block = chosen // QUERIES

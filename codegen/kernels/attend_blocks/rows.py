@@ -82,8 +82,10 @@ class Rows:
         return let(self.token + row // group), let(self.head * group + row % group)
 
     def block(self, entry: Expr) -> Expr:
-        """The block of an entry; of the last one for an entry beyond."""
+        """The block of an entry; of the last one for an entry beyond. Never one without a page."""
         entry = let(T.min(entry, self.entries - 1))
         if self.tensors.blocks is None:
             return entry
-        return T.if_then_else(self.dense, entry, self.tensors.blocks[self.token, self.head, entry])
+        own = (self.position + self.count - 1) // self.spec.block_size
+        listed = self.tensors.blocks[self.token, self.head, entry]
+        return T.if_then_else(self.dense, entry, T.max(T.min(listed, own), T.int32(0)))

@@ -29,7 +29,11 @@ class Products(StrEnum):
 
     IEEE = "ieee"
     TF32 = "tf32"
-    """Factors rounded to 11 bits: where they come from products of bf16, which has 8."""
+    """Factors cut to 11 bits, not rounded: where they come from products of bf16, which has 8.
+
+    Cutting makes a product smaller by up to 2^-9; outputs shrink by 1.4e-3 on average, the state by
+    7e-4, and the norm behind the layer takes back what is common to a row.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,8 @@ def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> G
     """The kernel (control, sampling, logits, sampled).
 
     `sampling` [rows, 4] has temperature, top_p and a number from [0, 1) as the bits of float32 in
-    words 0, 1 and 3, and top_k in word 2; `sampled` [rows, 2] takes the token and whether a logit
-    of the row is not a number.
+    words 0, 1 and 3, and top_k in word 2; `sampled` [rows, 2] takes the token and a mark: 1
+    where a logit of the row is not a number, 2 where all are minus infinity.
     """
     schedule = schedule or Schedule()
     pitch = padded(spec.vocabulary)

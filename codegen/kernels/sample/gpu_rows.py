@@ -18,14 +18,14 @@ def choose(
     PITCH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """sampled[row] = (token, whether a logit is not a number); a program for each row."""
+    """sampled[row] = (token, 1 where a logit is not a number, 2 where all are minus infinity)."""
     row = tl.program_id(0)
     if row >= tl.load(control + LIVE):
         return
     line = logits + row.to(tl.int64) * PITCH
     best, token, wrong = largest(line, COLUMNS, BLOCK)
     temperature = tl.load(sampling + row * 4).to(tl.float32, bitcast=True)
-    if temperature > 0:
+    if (temperature > 0) & (tl.abs(best) < float("inf")):
         share = tl.load(sampling + row * 4 + 1).to(tl.float32, bitcast=True).to(tl.float64)
         count = tl.load(sampling + row * 4 + 2)
         uniform = tl.load(sampling + row * 4 + 3).to(tl.float32, bitcast=True).to(tl.float64)
@@ -41,8 +41,9 @@ def choose(
                 line, share * total, least, level, best, temperature, COLUMNS, BLOCK
             )
         token = walk(line, uniform * total, least, level, best, temperature, COLUMNS, BLOCK)
-    tl.store(sampled + row * 2, tl.where(wrong > 0, 0, token))
-    tl.store(sampled + row * 2 + 1, (wrong > 0).to(tl.int32))
+    mark = tl.where(wrong > 0, 1, tl.where(best == -float("inf"), 2, 0))
+    tl.store(sampled + row * 2, tl.where(mark > 0, 0, token))
+    tl.store(sampled + row * 2 + 1, mark)
 
 
 @triton.jit
@@ -180,7 +181,7 @@ def walk(
         behind = passed + tl.cumsum(weight, 0)
         here = tl.min(tl.where(kept & (behind > goal), column, COLUMNS), 0)
         token = tl.where((token < 0) & (here < COLUMNS), here, token)
-        last = tl.maximum(last, tl.max(tl.where(kept, column, -1), 0))
+        last = tl.maximum(last, tl.max(tl.where(weight > 0, column, -1), 0))
         passed += tl.sum(weight, 0)
         equal += tl.sum(same, 0)
     return tl.where(token < 0, last, token)

@@ -1,5 +1,6 @@
 """The choice of blocks: their scores, the threshold that enough of them reach, the list."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from codegen.kernels.select_blocks.spec import Spec
@@ -22,7 +23,8 @@ SCORE_BITS = 31
 """Bits of a float that is not negative; as integers such floats keep their order."""
 
 MAGNITUDE = 2**SCORE_BITS - 1
-"""Clears the sign, which only a NaN can have: every list is complete, whatever the inputs."""
+"""Clears the sign, which only a NaN can have. It is also the largest rank, that of a NaN with all
+bits set: nothing may be added to a rank, or it becomes negative and no list is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,16 @@ class Choice:
         ratio = self.spec.ratio
         with loop(competing) as index:
             start = let(self.scores_at + (self.first_competing + index) * ratio)
-            best = self.scores[self.worker, start]
+            best = self._rank(start)
             for offset in range(1, ratio + 1):
-                best = T.max(best, self.scores[self.worker, start + offset])
-            bits = T.bitwise_and(T.reinterpret(best, dtype="int32"), T.int32(MAGNITUDE))
-            self.ranks[self.worker, index] = bits
+                best = T.max(best, self._rank(start + offset))
+            self.ranks[self.worker, index] = best
         self.ranks[self.worker, lanes(competing)] = _integers(-1)
+
+    def _rank(self, place: Expr) -> Expr:
+        """The score at a place of the workspace as an integer; a NaN is above all numbers."""
+        bits = T.reinterpret(self.scores[self.worker, place], dtype="int32")
+        return T.bitwise_and(bits, T.int32(MAGNITUDE))
 
     def _threshold(self, competing: Expr) -> Expr:
         """Emit the search for the largest rank that at least `chosen` blocks reach.
@@ -79,19 +85,18 @@ class Choice:
         found = scalar(T.int32(0), "int32")
         with loop(SCORE_BITS) as step:
             candidate = let(found[0] + T.shift_left(T.int32(1), SCORE_BITS - 1 - step))
-            count = self._count_from(competing, candidate)
+            count = self._count(competing, lambda ranks: ranks >= splat(candidate))
             with when(count >= T.float32(self.spec.chosen)):
                 found[0] = candidate
         return found[0]
 
-    def _count_from(self, competing: Expr, rank: Expr) -> Expr:
-        """Emit how many blocks have at least this rank, as a float."""
+    def _count(self, competing: Expr, counts: Callable[[Expr], Expr]) -> Expr:
+        """Emit how many blocks have a rank that counts, as a float."""
         hits = registers(1, "int32")
         hits[0] = _integers(0)
-        wanted = let(splat(rank))
         with loop((competing + (LANES - 1)) // LANES) as v:
             ranks = self.ranks[self.worker, lanes(v * LANES)]
-            hits[0] = hits[0] + T.Select(ranks >= wanted, _integers(1), _integers(0))
+            hits[0] = hits[0] + T.Select(counts(ranks), _integers(1), _integers(0))
         return let(vector.total(T.Cast(f"float32x{LANES}", hits[0])))
 
     def _list_forced(self) -> None:
@@ -104,7 +109,7 @@ class Choice:
 
     def _list_chosen(self, competing: Expr, threshold: Expr) -> None:
         """Emit the blocks above the threshold, and of those at it the first ones, ascending."""
-        above = self._count_from(competing, threshold + 1)
+        above = self._count(competing, lambda ranks: ranks > splat(threshold))
         ties = scalar(T.int32(self.spec.chosen) - T.Cast("int32", above), "int32")
         place = scalar(T.int32(self.spec.init_blocks), "int32")
         with loop(competing) as index:

@@ -8,9 +8,9 @@ from sala_ir.frontends.minicpm_sala.config import (
     MixerType,
     SparseConfig,
 )
-from sala_ir.frontends.minicpm_sala.parse import parse_config
+from sala_ir.frontends.minicpm_sala.parse import config_notes, parse_config
 from sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
-from sala_ir.frontends.minicpm_sala.tensors import expected_tensors
+from sala_ir.frontends.minicpm_sala.tensors import expected_tensors, tied_tensors
 
 __all__ = [
     "AttentionMode",
@@ -19,7 +19,9 @@ __all__ = [
     "MixerType",
     "SparseConfig",
     "build_module",
+    "config_notes",
     "expected_tensors",
     "lightning_slopes",
     "parse_config",
+    "tied_tensors",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.ir import SSAValue
 
+from runtime.errors import ConfigError
 from sala_ir.dialect import (
     CompressedKeysType,
     EmbeddingOp,
@@ -21,7 +22,7 @@ from sala_ir.dialect import (
     SwigluOp,
 )
 from sala_ir.frontends.attention import AttentionMode
-from sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType
+from sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType, SparseConfig
 from sala_ir.frontends.minicpm_sala.mixers import (
     LayerInputs,
     emit_lightning_layer,
@@ -40,7 +41,11 @@ from sala_ir.frontends.minicpm_sala.tensors import (
 def build_module(
     config: MiniCPMSalaConfig, attention: AttentionMode = AttentionMode.CONFIG
 ) -> ModuleOp:
-    """A verified module with one function `@step`: a ragged batch through the whole model."""
+    """A verified module with one function `@step`: a ragged batch through the whole model.
+
+    Raises `ConfigError` where sparse attention is asked of a config that does not describe it.
+    """
+    attention = _mode(config, attention)
     step = StepWriter(expected_tensors(config))
     for name, kind in INPUTS.items():
         step.argument(name, kind)
@@ -50,8 +55,23 @@ def build_module(
     return module
 
 
+def _mode(config: MiniCPMSalaConfig, asked: AttentionMode) -> AttentionMode:
+    """How the layers of attention read the past; without a sparse_config they are dense."""
+    if config.sparse_config is not None:
+        return asked
+    if asked is AttentionMode.SPARSE:
+        raise ConfigError(
+            "the config has no sparse_config, so its model is dense",
+            where="--attention sparse",
+            expected="a config with a sparse_config",
+            fix="leave --attention out, or add the sparse_config that the model was trained with",
+        )
+    return AttentionMode.DENSE
+
+
 def _add_states(step: StepWriter, config: MiniCPMSalaConfig, attention: AttentionMode) -> None:
-    sparse, kv_heads, size = config.sparse_config, config.num_key_value_heads, config.head_dim
+    sparse = config.sparse_config or SparseConfig()  # of a dense model: pages of the usual size
+    kv_heads, size = config.num_key_value_heads, config.head_dim
     for layer, mixer in enumerate(config.mixer_types):
         name = f"layers.{layer}"
         if mixer is MixerType.LIGHTNING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runtime.errors import ConfigError
-from sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType
+from sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType, SparseConfig
 from sala_ir.frontends.minicpm_sala.fields import config_error
 
 Refuse = Callable[[str, Any, str, str], ConfigError]
@@ -21,8 +21,8 @@ def check_config(config: MiniCPMSalaConfig, file: str) -> None:
 
     _check_layers(config, refuse)
     _check_heads(config, refuse)
-    if MixerType.SPARSE in config.mixer_types:
-        _check_sparse(config, refuse)
+    if config.sparse_config is not None and MixerType.SPARSE in config.mixer_types:
+        _check_sparse(config, config.sparse_config, refuse)
 
 
 def _check_layers(config: MiniCPMSalaConfig, refuse: Refuse) -> None:
@@ -57,8 +57,7 @@ def _check_heads(config: MiniCPMSalaConfig, refuse: Refuse) -> None:
             raise refuse(field, size, "an even number", "odd head sizes are not supported")
 
 
-def _check_sparse(config: MiniCPMSalaConfig, refuse: Refuse) -> None:
-    sparse = config.sparse_config
+def _check_sparse(config: MiniCPMSalaConfig, sparse: SparseConfig, refuse: Refuse) -> None:
     rules = (
         (
             sparse.kernel_size == 2 * sparse.kernel_stride,

@@ -14,11 +14,18 @@ Count = Annotated[int, Field(gt=0, lt=2**31)]
 Cardinal = Annotated[int, Field(ge=0, lt=2**31)]
 """A size that may be 0 and fits int32."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A positive real number."""
+LARGEST, SMALLEST = 3.4e38, 1.2e-38
+"""Sizes between which real numbers are normal ones of float32."""
 
-Real = Annotated[float, Field(allow_inf_nan=False)]
-"""A finite real number."""
+Positive = Annotated[float, Field(gt=0, ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
+"""A positive real number that float32 holds."""
+
+Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+"""A real number that float32 holds."""
+
+
+MAX_LAYERS = 1024
+"""Far more than any model has; each costs the compiler milliseconds."""
 
 
 class MixerType(StrEnum):
@@ -46,7 +53,10 @@ class LightningScale(StrEnum):
 
 
 class SparseConfig(BaseModel):
-    """`sparse_config`; its defaults are those of the model's own code."""
+    """`sparse_config`; its defaults are those of the model's own code.
+
+    A config without one is of a dense model: its attention reads all of the past at any length.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -78,7 +88,7 @@ class MiniCPMSalaConfig(BaseModel):
     vocab_size: Count
     hidden_size: Count
     intermediate_size: Count
-    num_hidden_layers: Count
+    num_hidden_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
     num_attention_heads: Count
     num_key_value_heads: Count
     head_dim: Count
@@ -100,7 +110,7 @@ class MiniCPMSalaConfig(BaseModel):
     qk_norm: bool
     use_output_norm: bool
     use_output_gate: bool
-    sparse_config: SparseConfig = SparseConfig()
+    sparse_config: SparseConfig | None = None
     tie_word_embeddings: bool
     max_position_embeddings: Count | None = None
     bos_token_id: int | None = None

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from runtime.errors import ConfigError
+from runtime.json_text import quoted
 
 _EXPECTED: Mapping[str, str] = {
     "int_type": "an integer",
@@ -26,7 +27,7 @@ _MISSING_FIX = "add the value that the model was trained with: it is not guessed
 
 def config_error(file: str, field: str, found: Any, expected: str, fix: str) -> ConfigError:
     """A `ConfigError` on one field; `found` None means that the field is missing."""
-    text = f"{field} is missing" if found is None else f"{field} is {found!r}"
+    text = f"{field} is missing" if found is None else f"{field} is {quoted(found)}"
     return ConfigError(text, where=f"{file}: {field}", expected=expected, fix=fix)
 
 

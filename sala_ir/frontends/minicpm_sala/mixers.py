@@ -98,6 +98,7 @@ def _sparse(
     attention: AttentionMode,
 ) -> SSAValue:
     sparse = config.sparse_config
+    assert sparse is not None, "a model without one is dense"
     cache, keys = inputs.state("kv_cache"), inputs.state("compressed_keys")
     op = BlockSparseAttentionOp(
         *qkv,

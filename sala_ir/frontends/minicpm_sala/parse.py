@@ -8,13 +8,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from runtime.errors import ConfigError
+from sala_ir.field_rules import check_fields, unknown_fields, unknown_note
 from sala_ir.frontends.minicpm_sala.checks import check_config
 from sala_ir.frontends.minicpm_sala.config import LightningScale, MiniCPMSalaConfig, MixerType
 from sala_ir.frontends.minicpm_sala.fields import config_error, from_validation
+from sala_ir.frontends.minicpm_sala.known_fields import FIELDS
 from sala_ir.frontends.minicpm_sala.rotary import read_theta
 
 _MIXERS: Mapping[str, MixerType] = {
     "minicpm4": MixerType.SPARSE,
+    "minicpm": MixerType.SPARSE,  # this and the next three are SGLang's
+    "standard": MixerType.SPARSE,
+    "attention": MixerType.SPARSE,
+    "attn": MixerType.SPARSE,
     "lightning": MixerType.LIGHTNING,
     "lightning_attn": MixerType.LIGHTNING,
     "lightning-attn": MixerType.LIGHTNING,
@@ -32,19 +38,21 @@ def parse_config(raw: Mapping[str, Any], *, file: str = "config.json") -> MiniCP
     """Check a config and fill in what may be missing.
 
     Raises `ConfigError` that names the field, what was found, what is expected and what to do.
-    Fields that do not matter for inference are ignored.
+    `known_fields.FIELDS` lists what has no effect; `config_notes` tells the unknown.
     """
     if raw.get("model_type") != "minicpm_sala":
         raise config_error(
             file, "model_type", raw.get("model_type"), '"minicpm_sala"', "use another frontend"
         )
-    if raw.get("quantization_config") is not None:
-        raise ConfigError(
-            "the checkpoint is quantised",
-            where=f"{file}: quantization_config",
-            expected="plain weights (float32, bfloat16 or float16)",
-            fix="use the unquantised checkpoint",
-        )
+    for field in ("quantization_config", "compression_config"):
+        if raw.get(field) is not None:
+            raise ConfigError(
+                "the checkpoint is quantised",
+                where=f"{file}: {field}",
+                expected="plain weights (float32, bfloat16 or float16)",
+                fix="use the unquantised checkpoint",
+            )
+    check_fields(raw, FIELDS, file, ConfigError)
     fields = {name: value for name, value in raw.items() if value is not None}
     _spell_out(fields, file)
     _fill_sizes(fields)
@@ -54,6 +62,15 @@ def parse_config(raw: Mapping[str, Any], *, file: str = "config.json") -> MiniCP
         raise from_validation(error, file) from error
     check_config(config, file)
     return config
+
+
+def config_notes(raw: Mapping[str, Any], config: MiniCPMSalaConfig, file: str) -> tuple[str, ...]:
+    """What to tell of a config: fields that are not known, attention that is dense."""
+    unknown = unknown_fields(raw, FIELDS)
+    notes = (unknown_note(unknown, file),) if unknown else ()
+    if config.sparse_config is None and config.layers_of(MixerType.SPARSE):
+        notes += (f"{file} has no sparse_config: its layers of attention read all of the past",)
+    return notes
 
 
 def _spell_out(fields: dict[str, Any], file: str) -> None:
@@ -91,6 +108,8 @@ def _mixer(spelling: Any, layer: int, file: str) -> MixerType:
 
 def _lightning_scale(spelling: Any, file: str) -> LightningScale:
     found = _SCALES.get(spelling) if isinstance(spelling, str) else None
+    if type(spelling) in (int, float) and spelling == 1:
+        return LightningScale.ONE  # a number is SGLang's spelling; to others any text is 1
     if found is None:
         raise config_error(
             file,

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_ir.frontends.minicpm_sala.fields import config_error
 
 _PLACES = ("rope_scaling", "rope_parameters")
-_KNOWN = ("rope_type", "type", "rope_theta")
+
+_RULES: FieldRules = {
+    "rope_type": only("default", "linear"),  # linear divides positions by the factor
+    "type": only("default", "linear"),
+    "rope_theta": USED,
+    "factor": only(1.0),
+    "attention_factor": only(1.0),
+    "partial_rotary_factor": only(1.0),
+    "original_max_position_embeddings": NO_EFFECT,  # of scalings that begin there
+}
 
 
 def read_theta(fields: Mapping[str, Any], file: str) -> Any:
@@ -37,17 +47,19 @@ def read_theta(fields: Mapping[str, Any], file: str) -> Any:
 
 
 def _unscaled(value: Any, place: str, file: str) -> Mapping[str, Any]:
-    """The object if it asks for no scaling."""
+    """The object if it asks for no scaling: every field is without effect at its value."""
     if not isinstance(value, dict):
         raise config_error(file, place, value, "null or an object", "correct the field")
-    kind = value.get("rope_type", value.get("type", "default"))
-    foreign = [name for name, item in value.items() if name not in _KNOWN and item is not None]
-    if kind != "default" or foreign:
+    given = {name: item for name, item in value.items() if item is not None}
+    is_known = all(name in _RULES and _RULES[name].takes(item) for name, item in given.items())
+    is_linear = "linear" in (given.get("rope_type"), given.get("type"))
+    if not is_known or (is_linear and "factor" not in given):
         raise config_error(
             file,
             place,
             value,
-            'null, or {"rope_type": "default"}: rotary scaling is not supported',
+            'null, {"rope_type": "default"}, or a linear scaling by 1.0: any other rotary scaling '
+            "is not supported",
             "use a checkpoint without rotary scaling",
         )
     return value

@@ -30,6 +30,11 @@ def expected_tensors(config: MiniCPMSalaConfig) -> dict[str, Shape]:
     return tensors
 
 
+def tied_tensors(config: MiniCPMSalaConfig) -> dict[str, str]:
+    """Tensors that a checkpoint may hold beside the expected, each equal to one of those."""
+    return {HEAD: EMBEDDING} if config.tie_word_embeddings else {}
+
+
 def _layer_tensors(config: MiniCPMSalaConfig, mixer: MixerType) -> Iterator[tuple[str, Shape]]:
     hidden, inner = config.hidden_size, config.intermediate_size
     yield "input_layernorm.weight", (hidden,)

@@ -1,5 +1,7 @@
 """Whole compilations for GPUs: what is written, and that every function compiles everywhere."""
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,6 +22,7 @@ from passes.assign_precision import Precision
 from runtime.artifact import Artifact, GpuKernelInfo, PhaseName, ValueKind, open_artifact
 from runtime.cli.inspect import command as inspect
 from runtime.plan import Part, Sizes, plan_memory
+from tests.support import emulated_gpu
 from tests.support.compiled import GOLDEN, compile_checkpoint
 from tests.support.emulated_gpu import emulated_code
 
@@ -128,9 +131,26 @@ def test_the_plan_counts_what_a_gpu_holds(made):
 def test_inspecting_lists_what_every_function_takes(made):
     result = CliRunner().invoke(inspect, [str(made.artifact.directory), "--kernels"])
     assert result.exit_code == 0, result.output
-    assert "code for cuda:sm_90, assembled by CUDA 12.3" in result.output
+    assert "code for cuda:sm_90, assembled by CUDA 13.99" in result.output
     assert "sample_512" in result.output
     assert "registers" in result.output
+    lines = [line.strip() for line in result.output.splitlines()]
+    assert lines.count(emulated_gpu.WARNING) == len(TARGETS), "once for each target"
+    assert any(re.search(r"blocks +C7515$", line) for line in lines), (
+        "and its number at the function"
+    )
+
+
+def test_inspecting_tells_programs_what_every_function_takes(made):
+    result = CliRunner().invoke(inspect, [str(made.artifact.directory), "--kernels", "--json"])
+    kernels = json.loads(result.stdout)["kernels"]
+    launches = [launch for kernel in kernels for launch in kernel["launches"]]
+    assert len(launches) > 20
+    for launch in launches:
+        assert launch["warnings"] == [emulated_gpu.WARNING]
+        assert launch["blocks"] in (24, 32), "of 32 threads and little else, on sm_120 and sm_90"
+        assert launch["limited_by"] == "blocks"
+        assert launch["tensor_columns"] == 0
 
 
 def _kernels(target: CudaTarget) -> dict[str, GpuKernel]:

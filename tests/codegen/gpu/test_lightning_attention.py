@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codegen.kernels.lightning_attention.gpu import Form, Schedule, Spec, build
+from codegen.kernels.lightning_attention.gpu import Form, Products, Schedule, Spec, build
 from codegen.kernels.tir.element import Element
 from codegen.targets.cuda import CudaTarget
 from tests.support.interpreted import run
@@ -88,6 +88,24 @@ def test_chunks_of_a_head_over_several_parts() -> None:
 @pytest.mark.parametrize("spec", [*SPECS, WIDE], ids=lambda spec: spec.symbol)
 def test_a_step_equals_the_reference(spec: Spec) -> None:
     check(spec, step((1, 1, 1), (3, 0, 70)), STEP)
+
+
+def test_factors_of_tf32_are_cut() -> None:
+    """As close as 11 bits allow, all errors towards zero; a step multiplies no matrices."""
+    exact_spec = spec_of(Spec, 2, 2, 32, norm=True, rope=True)
+    spec = replace(exact_spec, products=Products.TF32)
+    batch = step((SEGMENT + CHUNK + 5, 3), (0, 9))
+    inputs, plain = (Inputs(each, batch.tokens, 4) for each in (spec, exact_spec))
+    expected, states = inputs.expected(batch)
+    cut, full = exact(inputs.run(batch)), exact(plain.run(batch))
+    largest = np.abs(expected).max()
+    assert np.abs(full - expected).max() <= 3e-6 * largest
+    assert 2e-4 * largest < np.abs(cut - expected).max() <= 5e-3 * largest
+    assert 0.995 < (cut * expected).sum() / (expected * expected).sum() < 0.9997
+    for slot in batch.slots:
+        error = np.abs(inputs.state[slot] - states[slot]).max()
+        assert error <= 3e-3 * np.abs(states[slot]).max()
+    check(spec, step((1, 1), (3, 70)), STEP)
 
 
 def test_nothing_to_do_touches_nothing() -> None:

@@ -50,6 +50,26 @@ def test_a_kernel_does_what_the_interpreter_does(gpu: EmulatedDriver) -> None:
 
 
 @triton.jit
+def _double(x, out, N: tl.constexpr):
+    column = tl.arange(0, N)
+    tl.store(out + column, 2 * tl.load(x + column))
+
+
+def test_buffers_that_are_one_array_are_one_on_the_device(gpu: EmulatedDriver) -> None:
+    kernel = GpuKernel(
+        "double",
+        (Parameter("x", "float32", (4,)), Parameter("out", "float32", (4,))),
+        (Launch(_double, (ONE,) * 3, {n: Pointer(n, "fp32") for n in ("x", "out")}, {"N": 4}),),
+    )
+    stream = np.arange(4, dtype=np.float32)
+    on_device.run(kernel, {"x": stream, "out": stream}, {})
+    assert stream.tolist() == [0, 2, 4, 6]
+    addresses = [value for value, is_address in gpu.launched[-1].arguments if is_address]
+    assert addresses[0] == addresses[1]
+    assert not gpu.memory
+
+
+@triton.jit
 def _beyond(out, N: tl.constexpr):
     tl.store(out + N, 1.0)
 

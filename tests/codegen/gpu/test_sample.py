@@ -80,3 +80,23 @@ def test_logits_that_are_no_numbers_are_reported() -> None:
     logits[1, 0] = np.nan
     found = chosen(logits, [Draw(0.0, 1.0, 0, 0.0), Draw(1.0, 0.5, 3, 0.5), Draw(1.0, 1.0, 0, 0.0)])
     assert found.tolist() == [[0, 1], [0, 1], [0, 0]]
+
+
+def test_infinite_logits_take_all_probability_and_masks_none() -> None:
+    logits = np.zeros((6, VOCABULARY), np.float32)
+    logits[:4, 77] = np.inf
+    logits[3, 90] = np.inf
+    logits[4:] = -np.inf
+    logits[4, [5, 6]] = 1
+    draws = [
+        Draw(0.0, 1.0, 0, 0.0),
+        Draw(1.0, 1.0, 0, *float32(0.999)),
+        Draw(1.0, *float32(0.9), 3, *float32(0.999)),
+        Draw(1.0, *float32(0.9), 0, *float32(0.999)),
+        Draw(1.0, 1.0, 50, *float32(1 - 2**-24)),
+    ]
+    found = chosen(logits, [*draws, Draw(1.0, 1.0, 0, 0.5)])
+    assert found.tolist() == [[77, 0], [77, 0], [77, 0], [77, 0], [6, 0], [0, 2]]
+    assert found[:5, 0].tolist() == [expected(*pair) for pair in zip(logits, draws, strict=False)]
+    every = chosen(logits[4:], [Draw(0.0, 1.0, 0, 0.0)] * 2)
+    assert every.tolist() == [[5, 0], [0, 2]]

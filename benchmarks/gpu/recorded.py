@@ -1,0 +1,116 @@
+"""Code that the compiler's Triton made, for a machine that has another Triton or no assembler.
+
+`recording` keeps every function that is compiled inside the block, `replaying` gives it out again
+and compiles nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from codegen import gpu_library
+from codegen.targets.cubin import Cubin, Source
+from codegen.targets.cuda import CudaTarget
+
+TABLE, CODE = "kernel-tests.json", "kernel-tests.cubins"
+ROOT = Path(__file__).parents[2]
+SOURCES = ("codegen", "passes", "sala_ir", "tests/codegen/gpu", "tests/support")
+"""What decides which functions and artifacts there are, and what their code is."""
+
+
+class Stale(Exception):
+    """What was prepared is not for this checkout, or lacks a function."""
+
+
+def name_of(source: Source, target: CudaTarget) -> str:
+    """A name of a source and a target that is the same in every process."""
+    function = source.function.fn
+    parts = (f"{function.__module__}.{function.__qualname__}", *source.key[1:], target.name)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def digest_of_sources() -> str:
+    """The digest of every file that the prepared code depends on."""
+    digest = hashlib.sha256()
+    for folder in SOURCES:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(str(path.relative_to(ROOT)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_current(folder: Path) -> bool:
+    """Whether the code in `folder` was prepared for this checkout."""
+    path = folder / TABLE
+    return path.exists() and json.loads(path.read_text())["sources"] == digest_of_sources()
+
+
+@contextmanager
+def recording(folder: Path) -> Iterator[None]:
+    """Write all that is compiled in the block to `folder`, when it ends without an error."""
+    made: dict[str, Cubin] = {}
+    releases: dict[str, str] = {}
+    compile_source, assembler_version = gpu_library.compile_source, gpu_library.assembler_version
+
+    def record(source: Source, target: CudaTarget, where: str) -> Cubin:
+        cubin = made[name_of(source, target)] = compile_source(source, target, where)
+        return cubin
+
+    def version(target: CudaTarget) -> str:
+        return releases.setdefault(target.name, assembler_version(target))
+
+    with _compiling(record, version):
+        yield
+    _write(folder, made, releases)
+
+
+@contextmanager
+def replaying(folder: Path) -> Iterator[None]:
+    """Take all code from `folder`; Stale where it was not prepared for this checkout."""
+    if not is_current(folder):
+        raise Stale(f"{folder / TABLE} is of another checkout: run benchmarks.gpu.prepare again")
+    table = json.loads((folder / TABLE).read_text())
+    code = (folder / CODE).read_bytes()
+
+    def look_up(source: Source, target: CudaTarget, where: str) -> Cubin:
+        found = table["cubins"].get(name_of(source, target))
+        if found is None:
+            raise Stale(f"{source.function.__name__} of {where} was not prepared for {target.name}")
+        facts = dict(found)
+        begin, size = facts.pop("place")
+        warnings = tuple(facts.pop("warnings"))
+        return Cubin(code[begin : begin + size], warnings=warnings, **facts)
+
+    with _compiling(look_up, lambda target: table["releases"][target.name]):
+        yield
+
+
+@contextmanager
+def _compiling(compile_source: Any, assembler_version: Any) -> Iterator[None]:
+    """Have libraries compiled by other functions, and nothing known from before."""
+    with (
+        patch.object(gpu_library, "compile_source", compile_source),
+        patch.object(gpu_library, "assembler_version", assembler_version),
+        patch.object(gpu_library, "_cubins", {}),
+    ):
+        yield
+
+
+def _write(folder: Path, made: dict[str, Cubin], releases: dict[str, str]) -> None:
+    code, cubins = bytearray(), {}
+    places: dict[bytes, tuple[int, int]] = {}
+    for name, cubin in sorted(made.items()):
+        if cubin.code not in places:
+            places[cubin.code] = (len(code), len(cubin.code))
+            code += cubin.code
+        facts = asdict(cubin)
+        del facts["code"]
+        cubins[name] = facts | {"place": places[cubin.code]}
+    table = {"sources": digest_of_sources(), "releases": releases, "cubins": cubins}
+    (folder / CODE).write_bytes(code)
+    (folder / TABLE).write_text(json.dumps(table, indent=1) + "\n")

@@ -1,0 +1,87 @@
+"""The tuning file of a search and the library beside it: checked before the work, written whole."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from codegen.targets.cpu import CpuTarget, compile_library
+from runtime.artifact import canonical_json
+from runtime.artifact.manifest import FileInfo
+from runtime.artifact.outputs import OutputRule
+from runtime.artifact.tuning import LIBRARY_SUFFIX, Tuning, library_beside, read_tuning
+from runtime.errors import ArtifactError, RequestError, SalaError
+from runtime.files import FileRule, shown
+
+_FIX = "name a file in a directory that can be written, with -o"
+_RECORD = OutputRule(what="the tuning file", error=ArtifactError, fix=_FIX)
+_LIBRARY = OutputRule(what="the library of the tuning", error=ArtifactError, fix=_FIX)
+_OLD_LIBRARY = FileRule(what="the library beside the tuning file", limit=1 << 30)
+_SAME = ("artifact", "target", "processor", "threads", "length", "versions")
+
+
+class TuningFile:
+    """A tuning file at `path` for kernels with the names `symbols`."""
+
+    def __init__(self, path: Path, symbols: Collection[str], *, again: bool) -> None:
+        """Check that both files can be written and replace nothing but their own kind.
+
+        With `again` an earlier tuning is forgotten, which stays until there is a first result.
+        Raises ArtifactError or RequestError.
+        """
+        if path.suffix == LIBRARY_SUFFIX:
+            raise RequestError(
+                f"the tuning file would have the name of its library, {path.name}",
+                where=shown(path),
+                fix="name it otherwise, such as NAME.tuning.json",
+            )
+        self.path, self.library = path, library_beside(path)
+        self._symbols, self._again = symbols, again
+        self._record_place = _RECORD.check(path)
+        self._library_place = _LIBRARY.check(self.library)
+        if self._library_place.exists():
+            self._check_library()
+
+    def begun(self, fresh: Tuning) -> Tuning:
+        """The tuning at `path`, if there is one of the same work; else `fresh`."""
+        if not self._record_place.exists():
+            return fresh
+        found = read_tuning(self.path)
+        if self._again:
+            return fresh
+        for name in _SAME:
+            if getattr(found, name) != getattr(fresh, name):
+                raise RequestError(
+                    f"the tuning that stands there has another {name}: {getattr(found, name)}",
+                    where=shown(self.path),
+                    expected=str(getattr(fresh, name)),
+                    fix="name another file with -o, or add --again to replace it",
+                )
+        return found
+
+    def write(self, tuning: Tuning) -> None:
+        """Replace the tuning file as a whole."""
+        _RECORD.write(self.path, canonical_json(tuning))
+
+    def write_library(self, functions: Mapping[str, Any], target: CpuTarget) -> FileInfo:
+        """Compile the kernels into the library; its size and hash."""
+        try:
+            compile_library(functions, target, self._library_place)
+            data = self._library_place.read_bytes()
+        except OSError as error:
+            raise _LIBRARY.failed(self.library, error) from None
+        return FileInfo(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    def _check_library(self) -> None:
+        """Refuse to replace a library without these kernels, which is of no earlier tuning."""
+        try:
+            data = _OLD_LIBRARY.read(self._library_place)
+        except SalaError:
+            data = b""
+        if not all(symbol.encode() in data for symbol in self._symbols):
+            raise RequestError(
+                "beside the tuning file stands another file with the name of its library",
+                where=shown(self.library),
+                expected="no file, or the library of an earlier tuning of the same kernels",
+                fix="move it, or name another tuning file with -o",
+            )

@@ -1,0 +1,59 @@
+"""How many blocks of a launch a multiprocessor holds at a time, by what each of them takes."""
+
+from dataclasses import dataclass
+
+from runtime.artifact.gpu import LaunchInfo
+
+WARP = 32
+TENSOR_COLUMNS = 512
+"""Columns of tensor memory of a multiprocessor, which sm_100 has."""
+REGISTERS = 1 << 16
+_REGISTER_UNIT, _WARP_UNIT = 256, 4
+"""Registers are given to a warp in such pieces, warps to the four schedulers."""
+_SHARED_UNIT, _SYSTEM_SHARED = 128, 1024
+"""Bytes that shared memory is given in, and those that every block takes beside its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Multiprocessor:
+    """What blocks share: KiB of shared memory, warps, and places for blocks."""
+
+    shared_kib: int
+    warps: int
+    blocks: int
+
+
+MULTIPROCESSORS = {
+    "sm_80": Multiprocessor(164, 64, 32),
+    "sm_86": Multiprocessor(100, 48, 16),
+    "sm_89": Multiprocessor(100, 48, 24),
+    "sm_90": Multiprocessor(228, 64, 32),
+    "sm_100": Multiprocessor(228, 64, 32),
+    "sm_120": Multiprocessor(100, 48, 24),
+}
+
+
+def blocks_by_limit(launch: LaunchInfo, architecture: str) -> dict[str, int]:
+    """Blocks that a multiprocessor would hold if only one thing were short, by its name."""
+    has = MULTIPROCESSORS[architecture]
+    warps = -(-launch.threads // WARP)
+    of_warp = _up(max(launch.registers, 1) * WARP, _REGISTER_UNIT)
+    of_block = _up(launch.shared_bytes + _SYSTEM_SHARED, _SHARED_UNIT)
+    limits = {
+        "registers": REGISTERS // of_warp // _WARP_UNIT * _WARP_UNIT // warps,
+        "shared memory": has.shared_kib * 1024 // of_block,
+        "warps": has.warps // warps,
+        "blocks": has.blocks,
+    }
+    if launch.tensor_columns:
+        limits["tensor memory"] = TENSOR_COLUMNS // launch.tensor_columns
+    return limits
+
+
+def resident_blocks(launch: LaunchInfo, architecture: str) -> int:
+    """Blocks of a launch that a multiprocessor holds at a time."""
+    return min(blocks_by_limit(launch, architecture).values())
+
+
+def _up(size: int, unit: int) -> int:
+    return -(-size // unit) * unit

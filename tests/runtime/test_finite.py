@@ -1,0 +1,108 @@
+"""Logits that are no finite numbers: an error that names the token, on every way to them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import runtime
+from runtime.artifact import write_artifact
+from runtime.cli import inspect
+from runtime.errors import ArtifactError
+from runtime.finite import first_not_finite, require_finite
+from runtime.model import Model
+from runtime.verify import verify_artifact
+from tests.support import handmade as support
+
+WRONG = {"nan": np.nan, "infinite": np.inf, "minus infinity": -np.inf}
+
+
+@pytest.fixture(params=list(WRONG))
+def wrong(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """An artifact whose logits are all NaN or infinite."""
+    bias = WRONG[request.param]
+    write_artifact(tmp_path / "a.sala", lambda writer: support.fill(writer, bias=bias))
+    return tmp_path / "a.sala"
+
+
+CALLS: dict[str, Callable[[Model], object]] = {
+    "logits": lambda model: model.logits([5, 4, 3]),
+    "logits in chunks": lambda model: model.logits([5, 4, 3], chunk=1),
+    "observe": lambda model: model.logits([5, 4, 3], observe=("hidden",)),
+    "append": lambda model: model.sequence().append([5, 4, 3]),
+    "decode": lambda model: model.decode([model.sequence()], [5]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_call_names_the_token(wrong: Path, call: str) -> None:
+    with runtime.load(wrong) as model, pytest.raises(ArtifactError) as caught:
+        CALLS[call](model)
+    found = str(caught.value)
+    assert "the model computed a logit that is" in found
+    place = 2 if call == "append" else 0
+    assert f"the logits behind token {place}" in found
+    assert "sala-inspect --verify" in found
+
+
+def test_generate_does_not_go_on_from_what_is_not_a_number(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "a.sala", lambda writer: support.fill(writer, bias=np.nan))
+    with runtime.load(tmp_path / "a.sala") as model:
+        with pytest.raises(ArtifactError, match="not a number"):
+            model.generate([5, 4, 3])
+        with pytest.raises(ArtifactError, match="not a number"):
+            next(iter(model.sequence().append([1])))
+
+
+def test_a_sequence_keeps_its_tokens_and_the_others_their_logits(handmade: Path) -> None:
+    with runtime.load(handmade, batch=2) as model:
+        good, bad = model.sequence(), model.sequence()
+        good.append([5])
+        bad.append([4])
+
+        def spoil() -> None:
+            """The second row of logits becomes NaN, as a damaged state would make it."""
+            model._memory.host("logits")[1] = np.nan
+
+        run = model._open().steps.find_logits
+        model._open().steps.find_logits = lambda rows=None: (run(rows), spoil())  # type: ignore
+        with pytest.raises(ArtifactError, match="not a number") as caught:
+            model.decode([good, bad], [1, 2])
+        model._open().steps.find_logits = run  # type: ignore
+        assert "token 1 of sequence 1" in str(caught.value)
+        assert good.token_ids == [5, 1]
+        assert bad.token_ids == [4, 2]
+        np.testing.assert_array_equal(good.last_logits, support.expected_logits([5, 1])[1])
+        with pytest.raises(ArtifactError, match="not a number"):
+            _ = bad.last_logits
+        assert np.isfinite(bad.append([3])).all()
+
+
+def test_the_advice_is_true(wrong: Path) -> None:
+    """--verify fails, and says by name which vector and why."""
+    report = verify_artifact(wrong)
+    assert [result.passed for result in report.results] == [False, True]
+    assert report.results[0].problem is not None
+    assert "the model computed a logit that is" in report.results[0].problem
+    shown = CliRunner().invoke(inspect.command, [str(wrong), "--verify"])
+    assert shown.exit_code == 1
+    assert "FAILED, the model computed a logit that is" in shown.output
+    told = CliRunner().invoke(inspect.command, [str(wrong), "--verify", "--json"])
+    assert told.exit_code == 1
+    assert '"difference": null' in told.output
+
+
+def test_the_first_row_is_found_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.finite.BLOCK", 10)
+    rows = np.zeros((9, 5), np.float32)
+    assert first_not_finite(rows) is None
+    assert require_finite(rows) is rows
+    rows[7, 4] = -np.inf
+    assert first_not_finite(rows) == 7
+    rows[3, 0] = np.nan
+    assert first_not_finite(rows) == 3
+    with pytest.raises(ArtifactError, match="token 103: 1 of 5, the first for the token id 0"):
+        require_finite(rows, 100)
+    assert first_not_finite(np.zeros((0, 5), np.float32)) is None

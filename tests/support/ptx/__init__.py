@@ -1,0 +1,1 @@
+"""Executes the PTX that Triton makes, and reports what is not ordered or not waited for."""
