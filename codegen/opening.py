@@ -8,7 +8,7 @@ from xdsl.dialects.builtin import ModuleOp
 from codegen.activations import check_integers
 from codegen.options import CompileOptions
 from codegen.plan import Source
-from codegen.texts import check_tokenizer, end_tokens
+from codegen.texts import check_tokenizer, end_tokens, generation_notes
 from passes.quantization import Quantization, calibrated_tensors, store_as_integers
 from runtime.errors import CheckpointError, RequestError
 from runtime.plan import length_note
@@ -36,11 +36,13 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         config = frontend.parse_config(plain, file=str(place))
         checkpoint.check_copied()
         ends = end_tokens(options.checkpoint, config.eos_token_id)
-        check_tokenizer(options.checkpoint)
+        rows, class_name = config.vocab_size, raw.get("tokenizer_class")
+        texts = check_tokenizer(options.checkpoint, rows, class_name)
         tensors = frontend.expected_tensors(config)
         published = published_integers(checkpoint, tensors)
         _check_tensors(checkpoint, tensors, published, frontend.tied_tensors(config))
-        notes = () if published is None else published.notes
+        told = () if published is None else published.notes
+        notes = (*texts, *told, *generation_notes(options.checkpoint))
     else:
         config = frontend.parse_config(raw, file=str(place))
         tensors = frontend.expected_tensors(config)
