@@ -22,8 +22,7 @@ def write_files(
 ) -> Manifest:
     """Write every file but the manifest, which is returned."""
     targets = {
-        lowered.name: write_library(writer, lowered, plan.program, progress)
-        for lowered in plan.lowered
+        lowered.name: write_library(writer, lowered, plan, progress) for lowered in plan.lowered
     }
     if any(target.runtime for target in targets.values()):
         writer.copy_file(emit.RUNTIME_NAME, emit.runtime_library())

@@ -173,10 +173,15 @@ class Generation:
                     return
 
     def text(self, tokenizer: Tokenizer) -> Iterator[str]:
-        """New text in pieces, none of them empty, without the stop string that ended it."""
+        """New text in pieces, none of them empty, without the token or stop string that ended it.
+
+        The token goes whether the tokenizer counts it among its special ones or not.
+        """
         decoder = tokenizer.stream([*self.history, *self.prompt])
         watcher = StopStrings(self.options.stop)
         for token in self.tokens():
+            if self.finish is Finish.END_OF_SEQUENCE:
+                continue
             if piece := watcher.push(decoder.push(token)):
                 yield piece
             if watcher.stopped_by is not None:

@@ -3,19 +3,24 @@
 Random bf16 weights, chunked prefill over a preallocated cache, grouped-query attention through
 `scaled_dot_product_attention` aligned at the lower right, fused norms where torch has them.
 
-    python -m benchmarks.gpu.dense --output build/gpu/results/dense.json
+    python -m benchmarks.gpu.dense build/gpu build/gpu/results --part dense
 """
 
 import argparse
-import json
-import time
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
+
+from benchmarks.gpu.budget import Budget
+from benchmarks.gpu.marks import predicted
+from benchmarks.gpu.part import part
+from benchmarks.gpu.results import Document
+from runtime.units import format_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,54 +115,64 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def measure(
-    model: DenseModel, marks: list[int], chunk: int, *, steps: int, limit: float
-) -> list[dict[str, float]]:
-    """Cumulative prefill seconds and decode seconds per token at every mark within `limit`."""
+    model: DenseModel,
+    document: Document,
+    budget: Budget,
+    marks: Sequence[int],
+    chunk: int,
+    *,
+    steps: int,
+) -> None:
+    """Write cumulative prefill seconds and decode seconds per token at every mark that fits."""
     device = model.embedding.device
+    missing = [mark for mark in marks if format_tokens(mark) not in document]
     ids = torch.randint(0, model.shape.vocabulary, (marks[-1],), device=device)
     model.forward(ids[:chunk])  # libraries choose and load their kernels
-    model.length, spent, rows = 0, 0.0, []
-    for mark in marks:
+    model.length, spent = 0, 0.0
+    for mark in missing:
+        points = sorted((row["tokens"], row["prefill_seconds"]) for row in document.rows)
+        whole = predicted(points, mark)
+        budget.require(None if whole is None else whole - spent)
         while model.length < mark:
             count = min(chunk, mark - model.length)
-            spent += _seconds(model, ids[model.length : model.length + count])
-        times = sorted(_decode_seconds(model, ids[:1]) for _ in range(steps))
-        rows.append(
-            {"tokens": mark, "prefill_seconds": spent, "decode_seconds": times[len(times) // 2]}
+            spent += _seconds(model, ids[model.length : model.length + count], budget.clock)
+        times = [_decode_seconds(model, ids[:1], budget.clock) for _ in range(steps)]
+        document.add(
+            format_tokens(mark),
+            tokens=mark,
+            prefill_seconds=spent,
+            decode_seconds=statistics.median(times),
         )
-        if spent > limit:
-            break
-    return rows
 
 
-def _seconds(model: DenseModel, ids: Tensor) -> float:
-    begin = time.perf_counter()
+def _seconds(model: DenseModel, ids: Tensor, clock: Callable[[], float]) -> float:
+    begin = clock()
     model.forward(ids).argmax().item()
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
-def _decode_seconds(model: DenseModel, token: Tensor) -> float:
-    seconds = _seconds(model, token)
+def _decode_seconds(model: DenseModel, token: Tensor, clock: Callable[[], float]) -> float:
+    seconds = _seconds(model, token, clock)
     model.length -= 1
     return seconds
 
 
-def main() -> None:
-    """Measure and write the rows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True)
+def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--marks", type=int, nargs="+", default=[1 << 16, 1 << 17, 1 << 18])
     parser.add_argument("--chunk", type=int, default=8192)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument(
-        "--limit", type=float, default=60, help="Seconds of prefill after which to stop"
-    )
-    options = parser.parse_args()
-    model = DenseModel(DenseShape(), options.marks[-1] + 1, "cuda", torch.bfloat16)
-    rows = measure(model, options.marks, options.chunk, steps=options.steps, limit=options.limit)
-    peak = torch.cuda.max_memory_allocated()
-    document = {"model": "dense 8B (Qwen3-8B's shape), bf16", "peak_bytes": peak, "rows": rows}
-    options.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def main() -> None:
+    """Measure and write the rows."""
+    with part(__doc__, _arguments) as mine:
+        options = mine.options
+        model = DenseModel(DenseShape(), options.marks[-1] + 1, options.device, torch.bfloat16)
+        mine.document.note(model="dense 8B (Qwen3-8B's shape), bf16")
+        measure(
+            model, mine.document, mine.budget, options.marks, options.chunk, steps=options.steps
+        )
+        mine.document.note(peak_bytes=torch.cuda.max_memory_allocated())
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ The tests draw fresh inputs, poison what a kernel has to write and compare with 
 that they launch was compiled by `prepare.py`, as the product's is; nothing is compiled here.
 """
 
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest.mock import patch
 
@@ -26,6 +28,7 @@ from tests.support import interpreted, on_device
 
 FOLDER = Path(__file__).parents[2] / "tests" / "codegen" / "gpu"
 FILES = (
+    "test_product_schedules.py",
     "test_dense_rules.py",
     "test_gpu_append_compress.py",
     "test_gpu_attend.py",
@@ -48,6 +51,11 @@ class Rows:
         self._budget = budget
         self._times: list[float] = []
         self.stopped = False
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Leave the test at hand without a row: pytest takes another exit for its failure."""
+        self.stopped = True
+        raise KeyboardInterrupt
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Leave out what has its row."""
@@ -80,18 +88,21 @@ def _name(nodeid: str) -> str:
 
 
 @contextmanager
-def launching(run: Any) -> Iterator[None]:
-    """Have the tests that are imported in the block launch kernels by `run`."""
-    for name in [name for name in sys.modules if name.startswith("tests.codegen.gpu")]:
-        del sys.modules[name]
-    with patch.object(interpreted, "run", run):
-        helpers = sys.modules.pop("tests.support.gpu_rows", None)
+def launching(run: Any, target: CudaTarget) -> Iterator[None]:
+    """Have the tests that are imported in the block launch kernels for `target` by `run`."""
+    _forget()
+    with patch.object(interpreted, "run", run), patch.object(interpreted, "TARGET", target):
         try:
             yield
         finally:
-            sys.modules.pop("tests.support.gpu_rows", None)
-            if helpers is not None:
-                sys.modules["tests.support.gpu_rows"] = helpers
+            _forget()
+
+
+def _forget() -> None:
+    """Have modules that took `run` when they were imported be imported again."""
+    for name in list(sys.modules):
+        if name.startswith("tests.codegen.gpu") or name == "tests.support.gpu_rows":
+            del sys.modules[name]
 
 
 def run_tests(tests: Iterable[str], *plugins: object) -> int:
@@ -107,7 +118,7 @@ def record(folder: Path, target: CudaTarget, tests: Sequence[str] = PATHS) -> No
         build_library({kernel.symbol: kernel}, target, "kernels.cubins", lambda _: None)
         interpret(kernel, buffers, sizes, **options)
 
-    with recording(folder), launching(run):
+    with recording(folder), launching(run, target):
         status = run_tests(tests)
         if status:
             raise SystemExit(f"the kernels' tests fail without a GPU: pytest's code {status}")
@@ -115,9 +126,14 @@ def record(folder: Path, target: CudaTarget, tests: Sequence[str] = PATHS) -> No
 
 def main() -> None:
     """Run the tests that have no row."""
-    with part(__doc__) as mine, replaying(mine.options.prepared), launching(on_device.run):
+    with (
+        part(__doc__) as mine,
+        replaying(mine.options.prepared),
+        launching(on_device.run, on_device.target()),
+    ):
         mine.document.note(device=on_device.driver().properties.name)
         rows = Rows(mine.document, mine.budget)
+        signal.signal(signal.SIGTERM, rows.stop)
         status = run_tests(PATHS, rows)
         if rows.stopped:
             raise Stopped

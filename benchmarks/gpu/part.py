@@ -41,6 +41,10 @@ def part(
     options = parser.parse_args(arguments)
     stop_when_told()
     document = Document(options.results, options.part)
-    yield Part(options, document, Budget(options.seconds))
+    try:
+        yield Part(options, document, Budget(options.seconds))
+    except Exception as error:
+        document.note(error=f"{type(error).__name__}: {error}")
+        raise
     document.finish()
     raise SystemExit(0 if document.passed else 1)

@@ -3,12 +3,14 @@
     python -m benchmarks.gpu.prepare build/gpu
 
 Compiles, for the architecture, the released model with random int4 and bf16 weights (which are
-made at load: the artifacts are small) and the golden checkpoints in both types, computes the
-logits that bfloat16 is held against, and downloads the packages that such a machine may lack.
+made at load: the artifacts are small), the golden checkpoints in both types, and every function
+that the kernels' tests launch; computes the logits that bfloat16 is held against, and downloads the
+packages that such a machine may lack.
 """
 
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -16,8 +18,11 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.gpu.golden import DTYPES, PROMPTS
+from benchmarks.gpu.kernel_checks import record
+from benchmarks.gpu.recorded import ROOT, is_current
 from benchmarks.gpu.sizes import RELEASED
 from codegen.cli.compile import command as sala_compile
+from codegen.targets.cuda import CudaTarget
 from passes.assign_precision import Precision
 from sala_ir.checkpoint import Checkpoint
 from sala_ir.interpreter import ReferenceModel
@@ -27,6 +32,8 @@ from tests.support.compiled import GOLDEN, kernel_level_module
 HERE = Path(__file__).parent
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 CHUNK = "8K"
+MOST_BYTES = 64 << 20
+"""What may travel to a machine with a GPU, tracked files included."""
 
 
 @click.command(context_settings={"show_default": True})
@@ -35,16 +42,30 @@ CHUNK = "8K"
 @click.option("--python", "python_version", default="3.12", help="Of the machine with the device.")
 @click.option("--wheels/--no-wheels", default=True, help="Download packages.")
 def main(folder: Path, architecture: str, python_version: str, wheels: bool) -> None:
-    """Fill FOLDER; what is there already is kept."""
+    """Fill FOLDER; what was made for this checkout is kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    for checkpoint in sorted(path for path in GOLDEN.iterdir() if path.is_dir()):
-        _golden(folder, checkpoint, architecture)
-    for label, quantization in (("int4", "int4-g128"), ("bf16", "none")):
-        _released(folder / f"released-{label}.sala", quantization, architecture)
+    if not is_current(folder):
+        for checkpoint in sorted(path for path in GOLDEN.iterdir() if path.is_dir()):
+            _golden(folder, checkpoint, architecture)
+        for label, quantization in (("int4", "int4-g128"), ("bf16", "none")):
+            _released(folder / f"released-{label}.sala", quantization, architecture)
+        click.echo("compiling what the kernels' tests launch")
+        record(folder, CudaTarget.parse(f"cuda:{architecture}"))
     if wheels:
         _download(folder / "wheels", python_version)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    click.echo(f"{folder}: {size / 2**20:.1f} MiB to carry")
+    size, tree = _bytes(folder.rglob("*")), _bytes(_tracked())
+    click.echo(f"to carry: {size / 2**20:.1f} MiB of {folder} and {tree / 2**20:.1f} of the tree")
+    if size + tree > MOST_BYTES:
+        raise click.ClickException(f"that is more than {MOST_BYTES >> 20} MiB")
+
+
+def _bytes(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _tracked() -> Iterator[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    return (ROOT / name for name in listed.stdout.decode().split("\0") if name)
 
 
 def _golden(folder: Path, checkpoint: Path, architecture: str) -> None:
@@ -52,12 +73,9 @@ def _golden(folder: Path, checkpoint: Path, architecture: str) -> None:
     name = f"golden-{checkpoint.name}"
     for dtype in DTYPES:
         target = folder / f"{name}-{dtype}.sala"
-        if not target.exists():
-            options = ["--dtype", dtype, "--context", "1K", "--chunk", "64"]
-            _compile([str(checkpoint), "-o", str(target), *options], architecture)
+        options = ["--dtype", dtype, "--context", "1K", "--chunk", "64"]
+        _compile([str(checkpoint), "-o", str(target), *options], architecture)
     tensors = folder / f"{name}.safetensors"
-    if tensors.exists():
-        return
     golden = load_file(checkpoint / "golden.safetensors")
     module = kernel_level_module(checkpoint, Precision.BFLOAT16)
     with Checkpoint.open(checkpoint) as weights:
@@ -69,10 +87,9 @@ def _golden(folder: Path, checkpoint: Path, architecture: str) -> None:
 
 
 def _released(target: Path, quantization: str, architecture: str) -> None:
-    if not target.exists():
-        options = ["--quantize", quantization, "--context", "1M", "--chunk", CHUNK]
-        source = ["--config", str(RELEASED), "--weights", "random"]
-        _compile([*source, "-o", str(target), *options], architecture)
+    options = ["--quantize", quantization, "--context", "1M", "--chunk", CHUNK]
+    source = ["--config", str(RELEASED), "--weights", "random"]
+    _compile([*source, "-o", str(target), *options], architecture)
 
 
 def _compile(arguments: list[str], architecture: str) -> None:

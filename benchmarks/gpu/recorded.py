@@ -19,8 +19,8 @@ from codegen.targets.cuda import CudaTarget
 
 TABLE, CODE = "kernel-tests.json", "kernel-tests.cubins"
 ROOT = Path(__file__).parents[2]
-SOURCES = ("codegen/kernels", "tests/codegen/gpu", "tests/support", "benchmarks/gpu")
-"""What decides which functions there are, and what their code is."""
+SOURCES = ("codegen", "passes", "sala_ir", "tests/codegen/gpu", "tests/support")
+"""What decides which functions and artifacts there are, and what their code is."""
 
 
 class Stale(Exception):
@@ -42,6 +42,12 @@ def digest_of_sources() -> str:
             digest.update(str(path.relative_to(ROOT)).encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def is_current(folder: Path) -> bool:
+    """Whether the code in `folder` was prepared for this checkout."""
+    path = folder / TABLE
+    return path.exists() and json.loads(path.read_text())["sources"] == digest_of_sources()
 
 
 @contextmanager
@@ -66,9 +72,9 @@ def recording(folder: Path) -> Iterator[None]:
 @contextmanager
 def replaying(folder: Path) -> Iterator[None]:
     """Take all code from `folder`; Stale where it was not prepared for this checkout."""
-    table = json.loads((folder / TABLE).read_text())
-    if table["sources"] != digest_of_sources():
+    if not is_current(folder):
         raise Stale(f"{folder / TABLE} is of another checkout: run benchmarks.gpu.prepare again")
+    table = json.loads((folder / TABLE).read_text())
     code = (folder / CODE).read_bytes()
 
     def look_up(source: Source, target: CudaTarget, where: str) -> Cubin:

@@ -35,8 +35,8 @@ class Document:
 
     @property
     def passed(self) -> bool:
-        """Whether no row says that it did not hold."""
-        return all(row.get("passed", True) for row in self.rows)
+        """Whether no row says that it did not hold, and no error ended the part."""
+        return "error" not in self._facts and all(row.get("passed", True) for row in self.rows)
 
     def add(self, name: str, **row: Any) -> None:
         """Write a row."""
@@ -50,6 +50,7 @@ class Document:
 
     def finish(self) -> None:
         """Nothing is left to measure."""
+        self._facts.pop("error", None)
         self.note(complete=True)
 
     def _write(self) -> None:

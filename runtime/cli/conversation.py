@@ -93,9 +93,12 @@ class Conversation:
         """End the turn with what the model says."""
         self.turns[-1].append({"role": "assistant", "content": text})
 
-    def token_ids(self) -> list[int]:
-        """The ids of all that is said, open for the next answer."""
-        return self._ids(self._messages())
+    def token_ids(self, before: Sequence[int] = ()) -> list[int]:
+        """The ids of all that is said, open for the next answer, behind a text of ids `before`."""
+        if not before:
+            return self._ids(self._messages())
+        text = self._template.render(self._messages(), **self._variables)
+        return self._tokenizer.encode_continuation(text, before)
 
     def settled(self, token_ids: Sequence[int]) -> int:
         """How many of the ids probably stay when the conversation goes on behind an answer."""

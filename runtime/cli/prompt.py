@@ -72,16 +72,29 @@ class Ask:
             return []
         loaded = Tokenizer.from_files(artifact) if tokenizer is None else tokenizer()
         if self.chat:
-            return conversation_ids(artifact, loaded, self.opening())
+            return conversation_ids(artifact, loaded, self.opening(), before or ())
         if self.continues:
             return loaded.encode_continuation(self.text or "", before)
         return loaded.encode(self.text or "")
 
 
-def conversation_ids(artifact: Path, tokenizer: Tokenizer, messages: list[Message]) -> list[int]:
-    """Token ids of `messages`; the template itself writes the special tokens."""
+def conversation_ids(
+    artifact: Path, tokenizer: Tokenizer, messages: list[Message], before: Sequence[int] = ()
+) -> list[int]:
+    """Token ids of `messages` behind those of a text; the template writes the special tokens."""
     text = ChatTemplate.from_files(artifact).render(messages)
-    return tokenizer.encode(text, special=False)
+    return tokenizer.encode_continuation(text, before)
+
+
+def prompt_notes(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[str]:
+    """What a user may wonder about in a prompt of these ids."""
+    twice = tokenizer.begins_twice(token_ids)
+    if twice is None:
+        return []
+    return [
+        f"the prompt begins with {twice} twice: the tokenizer puts one before every text; leave it "
+        "out of the text if the model was trained with one"
+    ]
 
 
 def parse_ids(text: str) -> list[int]:

@@ -14,10 +14,11 @@ from runtime.cli.answer_flags import answer_options
 from runtime.cli.bars import prompt_bar, weights_bar
 from runtime.cli.common import notes, print_json
 from runtime.cli.conversation import ContextError, Conversation, TemplateChoice
-from runtime.cli.prompt import Ask
+from runtime.cli.prompt import Ask, prompt_notes
 from runtime.cli.summary import describe, describe_saved, saved_summary, summary
 from runtime.generation import Finish, Generation
 from runtime.generation_config import Defaults
+from runtime.plan import length_note
 from runtime.reuse import SNAPSHOTS, ReusedSequence
 from runtime.sequence import Sequence
 from runtime.tokenizer import TOKENIZER_FILE
@@ -44,17 +45,25 @@ class Session:
             memory=options["memory"],
             threads=options["threads"],
             device=options["device"],
+            verify_key=options["verify_key"],
             snapshots=SNAPSHOTS if ask.interactive else 0,
             progress=weights_bar(self._console),
         )
         silent = not (ask.text or ask.chat or self._model.artifact.has(TOKENIZER_FILE))
         self._in_ids = ask.ids is not None or silent
         self._options = self._model.generation_options(**answer_options(options))
-        if options["defaults"] != Defaults.NONE:
-            for note in self._model.generation_defaults.notes:
-                self._console.print(f"note: {note}", markup=False, soft_wrap=True)
-        if self._model.artifact.manifest.seeded is not None:
+        self._warn(options["defaults"])
+
+    def _warn(self, defaults: str) -> None:
+        """What to know of the model before its answer."""
+        manifest = self._model.artifact.manifest
+        if manifest.seeded is not None:
             self._console.print(f"warning: {WARNING}", soft_wrap=True)
+        told = list(self._model.generation_defaults.notes) if defaults != Defaults.NONE else []
+        trained = manifest.model.sizes.get("max_position_embeddings")
+        too_long = length_note(self._model.context, trained)
+        for note in [*told, *([too_long] if too_long else [])]:
+            self._console.print(f"note: {note}", markup=False, soft_wrap=True)
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""
@@ -144,10 +153,17 @@ class Session:
 
     def _prompt(self, sequence: Sequence) -> list[int]:
         """The ids of the one prompt, which goes behind the text of `sequence`."""
-        if self._ask.chat:
-            return self._conversation(self._ask.opening()).token_ids()
         before = sequence.token_ids
-        return self._ask.token_ids(self._artifact, before, lambda: self._model.tokenizer)
+        if self._ask.text is not None:
+            self._model.require_room(self._ask.text, len(before))
+        if self._ask.chat:
+            token_ids = self._conversation(self._ask.opening()).token_ids(before)
+        else:
+            token_ids = self._ask.token_ids(self._artifact, before, lambda: self._model.tokenizer)
+        if self._ask.text is not None and not before:
+            for note in prompt_notes(self._model.tokenizer, token_ids):
+                self._console.print(f"note: {note}", markup=False, soft_wrap=True)
+        return token_ids
 
     def _lines(self) -> Iterator[str]:
         """What the user says, until the end of standard input or a word that ends."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tokenizers
 from click.testing import CliRunner, Result
-from tokenizers import decoders, models
+from tokenizers import decoders, models, processors
 
 from runtime import load
 from runtime.artifact import ArtifactWriter, Manifest, write_artifact
@@ -36,8 +36,7 @@ def _write(path: Path, files: dict[str, str]) -> Path:
     assert len(LETTERS) == VOCABULARY
 
     def write(writer: ArtifactWriter) -> Manifest:
-        writer.write_bytes("tokenizer.json", core.to_str().encode())
-        for name, text in files.items():
+        for name, text in ({"tokenizer.json": core.to_str()} | files).items():
             writer.write_bytes(name, text.encode())
         return fill(writer)
 
@@ -70,6 +69,20 @@ def _greedy(artifact: Path, prompt: str, count: int) -> str:
         return "".join(LETTERS[token] for token in tokens)
 
 
+@pytest.mark.parametrize(("trained", "told"), [(63, True), (64, False), (None, False)])
+def test_a_context_beyond_the_trained_one_is_noted(tmp_path: Path, trained: int | None, told: bool):
+    def write(writer: ArtifactWriter) -> Manifest:
+        manifest = fill(writer)
+        sizes = {} if trained is None else {"max_position_embeddings": trained}
+        model = manifest.model.model_copy(update={"sizes": sizes})
+        return manifest.model_copy(update={"model": model})
+
+    write_artifact(tmp_path / "a.sala", write)
+    result = _run(tmp_path / "a.sala", "--ids", "1 2 3", "--max-tokens", 2)
+    assert result.exit_code == 0
+    assert ("longer than the 63 that the model was trained for" in result.stderr) is told
+
+
 def test_text_goes_to_stdout_and_the_summary_to_stderr(talking: Path):
     result = _run(talking, "--prompt", "hello", "--max-tokens", 12, "--ignore-eos")
     assert result.exit_code == 0
@@ -88,6 +101,22 @@ def test_a_prompt_file_or_standard_input_is_the_same(talking: Path, tmp_path: Pa
     assert _run(talking, "--prompt-file", tmp_path / "prompt", *options).stdout == told
     piped = _run(talking, "--prompt-file", "-", *options, standard_input="hello")
     assert piped.stdout == told
+
+
+def test_a_second_token_before_the_text_is_told(tmp_path: Path):
+    core = tokenizers.Tokenizer(
+        models.BPE(vocab={letter: i for i, letter in enumerate(LETTERS)}, merges=[])
+    )
+    core.decoder = decoders.Fuse()
+    core.post_processor = processors.TemplateProcessing(
+        single="! $A", special_tokens=[("!", LETTERS.index("!"))]
+    )
+    files = {"tokenizer.json": core.to_str(), "tokenizer_config.json": '{"bos_token": "!"}'}
+    artifact = _write(tmp_path / "twice.sala", files)
+    told = "note: the prompt begins with ! twice"
+    assert told in _run(artifact, "--prompt", "!a", "--max-tokens", 1).stderr
+    assert told not in _run(artifact, "--prompt", "a!!", "--max-tokens", 1).stderr
+    assert told not in _run(artifact, "--ids", "28,28", "--max-tokens", 1).stderr
 
 
 def test_json_is_one_document(talking: Path):

@@ -14,7 +14,7 @@ from codegen.gpu_library import build_library
 from codegen.kernels.triton.kernel import GpuKernel
 from codegen.targets.cuda import CudaTarget
 from runtime.artifact import LaunchInfo
-from runtime.artifact.architectures import name_of
+from runtime.artifact.architectures import serving
 from runtime.cuda.binding import BoundKernel
 from runtime.cuda.driver import Driver
 from runtime.cuda.library import STATIC_SHARED_BYTES
@@ -30,6 +30,13 @@ GUARDED = 0xA5
 def driver() -> Driver:
     """The first GPU, opened once."""
     return Driver(0)
+
+
+def target() -> CudaTarget:
+    """The architecture whose code the GPU runs."""
+    code = serving(driver().properties.capability)
+    assert code is not None, "no code is compiled for this GPU"
+    return CudaTarget.parse(f"cuda:{code}")
 
 
 @cache
@@ -106,8 +113,7 @@ def _launch(
     held: Mapping[str, int],
     sizes: Mapping[str, int],
 ) -> None:
-    target = CudaTarget.parse(f"cuda:{name_of(driver().properties.capability)}")
-    built = build_library({kernel.symbol: kernel}, target, "kernels.cubins", lambda _: None)
+    built = build_library({kernel.symbol: kernel}, target(), "kernels.cubins", lambda _: None)
     info = built.table.kernels[kernel.symbol]
     names = [parameter.name for parameter in kernel.parameters]
     places = [

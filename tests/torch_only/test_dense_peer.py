@@ -1,9 +1,13 @@
 """The dense peer of the GPU benchmarks: chunks give what one call gives."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from benchmarks.gpu.budget import Budget, Stopped
 from benchmarks.gpu.dense import DenseModel, DenseShape, measure
+from benchmarks.gpu.results import Document
 
 SHAPE = DenseShape(
     hidden=64, intermediate=96, layers=2, heads=4, kv_heads=2, head_dim=16, vocabulary=50
@@ -24,9 +28,26 @@ def test_chunks_agree_with_one_call(chunk: int) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_row_for_every_mark_and_none_beyond_the_limit() -> None:
-    rows = measure(model(), [8, 16, 32], 8, steps=3, limit=1e9)
-    assert [row["tokens"] for row in rows] == [8, 16, 32]
-    assert all(row["decode_seconds"] > 0 for row in rows)
-    assert rows[0]["prefill_seconds"] < rows[2]["prefill_seconds"]
-    assert len(measure(model(), [8, 16, 32], 8, steps=1, limit=0.0)) == 1
+class Clock:
+    """Every look at it takes a hundredth of a second, as a call of a model does."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.01
+        return self.now
+
+
+def test_a_row_for_every_mark_that_fits_and_the_others_in_another_call(tmp_path: Path) -> None:
+    marks = [8, 16, 32]
+    with pytest.raises(Stopped):
+        measure(model(), Document(tmp_path, "dense"), Budget(0.1, Clock()), marks, 8, steps=3)
+    first = Document(tmp_path, "dense").rows
+    assert [row["tokens"] for row in first] == [8]
+    measure(model(), Document(tmp_path, "dense"), Budget(1e9, Clock()), marks, 8, steps=3)
+    rows = Document(tmp_path, "dense").rows
+    assert rows[0] == first[0]
+    assert [row["tokens"] for row in rows] == marks
+    assert [row["prefill_seconds"] for row in rows] == pytest.approx([0.01, 0.02, 0.04])
+    assert all(row["decode_seconds"] == pytest.approx(0.01) for row in rows)
