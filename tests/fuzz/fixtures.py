@@ -3,6 +3,7 @@
 It runs in a process of its own: whoever forks must not have run a kernel.
 """
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -53,19 +54,25 @@ def write_states(model: Path, directory: Path) -> None:
 
 
 def write_tuning(model: Path, path: Path) -> None:
-    """A tuning file in which every kernel that has a schedule keeps its default."""
-    import hashlib
-    import shutil
-
+    """A tuning file that keeps the default schedule of every kernel, and its library."""
     from codegen.buffers import workspace
     from codegen.kernels.registry import family
     from codegen.schedules import compiler_versions, schedule_values
     from codegen.targets import parse_target
+    from codegen.targets.cpu import CpuTarget, compile_library
     from runtime.artifact import canonical_json, open_artifact
+    from runtime.artifact.contract import workspaces_digest
     from runtime.artifact.manifest import FileInfo
-    from runtime.artifact.tuning import TunedCase, TunedKernel, Tuning, library_beside
+    from runtime.artifact.tuning import (
+        TunedCase,
+        TunedKernel,
+        Tuning,
+        library_beside,
+        tuned_workspaces,
+    )
 
     artifact, target = open_artifact(model), parse_target("cpu")
+    assert isinstance(target, CpuTarget)
     case = TunedCase(
         work="decode", rows=1, default_seconds=2e-5, tuned_seconds=1e-5, clean=8, samples=8
     )
@@ -88,9 +95,6 @@ def write_tuning(model: Path, path: Path) -> None:
             refused=1,
             complete=True,
         )
-    library = library_beside(path)
-    shutil.copy(artifact.library("cpu").path, library)
-    data = library.read_bytes()
     tuning = Tuning(
         artifact=artifact.manifest.digest,
         target="cpu",
@@ -100,9 +104,16 @@ def write_tuning(model: Path, path: Path) -> None:
         length=40,
         versions=compiler_versions(),
         kernels=kernels,
-        library=FileInfo(size=len(data), sha256=hashlib.sha256(data).hexdigest()),
     )
-    path.write_bytes(canonical_json(tuning))
+    functions = {
+        kernel.symbol: family(kernel.family).build(dict(kernel.spec), target, None)
+        for kernel in artifact.manifest.kernels
+    }
+    digest = workspaces_digest(tuned_workspaces(tuning))
+    contract = artifact.contract("cpu").model_copy(update={"workspaces": digest})
+    data = compile_library(functions, target, library_beside(path), contract)
+    info = FileInfo(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    path.write_bytes(canonical_json(tuning.model_copy(update={"library": info})))
 
 
 def write_quantized(directory: Path) -> None:

@@ -39,7 +39,7 @@ class ConfigTarget(Target):
     """Planned without weights (`--config FILE --dry-run`), or beside those of a checkpoint."""
 
     name = "config"
-    share = 6_000
+    share = 3_000
     continuous = 40
 
     def prepare(self) -> None:

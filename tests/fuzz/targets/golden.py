@@ -18,7 +18,7 @@ class GoldenTarget(Target):
     """`sala-inspect --verify` over some vectors, their operands between guard pages."""
 
     name = "golden"
-    share = 8_000
+    share = 7_000
     continuous = 80
 
     def prepare(self) -> None:

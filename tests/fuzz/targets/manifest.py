@@ -31,7 +31,7 @@ class ManifestTarget(Target):
     """Loaded; an accepted one reads a prompt and decodes between guard pages."""
 
     name = "manifest"
-    share = 9_000
+    share = 10_000
     continuous = 100
 
     def prepare(self) -> None:
@@ -64,7 +64,7 @@ class ManifestTarget(Target):
 
     def lay(self, case: Case) -> int:
         """With the digest of what stands there."""
-        text = changes_of(self._files, case)[MANIFEST]
+        text = (self._files | changes_of(self._files, case))[MANIFEST]
         if text is not None and case.options["sealed"]:
             text = sealed(text)
         return self._folder.lay({MANIFEST: text})

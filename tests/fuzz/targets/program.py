@@ -19,7 +19,7 @@ class ProgramTarget(Target):
     """Loaded; an accepted one reads a prompt and decodes between guard pages."""
 
     name = "program"
-    share = 10_000
+    share = 12_000
     continuous = 100
 
     def prepare(self) -> None:
@@ -62,7 +62,7 @@ class ProgramTarget(Target):
 
     def lay(self, case: Case) -> int:
         """With a manifest that knows the program's hash."""
-        changes = changes_of(self._files, case)
+        changes = self._files | changes_of(self._files, case)
         data = changes[PROGRAM] or b""
         return self._folder.lay(mended(changes, self._manifest)) + len(data)
 

@@ -25,7 +25,7 @@ class QuantizationTarget(Target):
     """A dry run over a checkpoint in which two modules are integers."""
 
     name = "quantization"
-    share = 6_000
+    share = 3_000
     continuous = 50
 
     def prepare(self) -> None:

@@ -18,7 +18,7 @@ class SafetensorsTarget(Target):
     """Headers as JSON (their length is put right, or not) and files as bytes; all data is read."""
 
     name = "safetensors"
-    share = 12_000
+    share = 18_000
     continuous = 400
 
     def prepare(self) -> None:

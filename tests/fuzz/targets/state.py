@@ -29,7 +29,7 @@ class StateTarget(Target):
     """
 
     name = "state"
-    share = 11_000
+    share = 12_000
     continuous = 300
 
     def prepare(self) -> None:
@@ -86,7 +86,8 @@ class StateTarget(Target):
             data = apply({RAW: self._raw[case.base]}, case.edits)[RAW] or b""
         else:
             parts = self._bases[case.base]
-            data = _assembled(parts | apply(parts, case.edits), case.options["length"])
+            pad = case.options["length"] or not case.edits
+            data = _assembled(parts | apply(parts, case.edits), pad)
         self._file.write_bytes(data)
         return len(data)
 

@@ -27,7 +27,7 @@ class TemplateTarget(Target):
     """Read from a directory and rendered with two conversations."""
 
     name = "template"
-    share = 11_000
+    share = 8_000
     continuous = 300
 
     def prepare(self) -> None:

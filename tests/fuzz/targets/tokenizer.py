@@ -53,7 +53,7 @@ class TokenizerTarget(Target):
     """Loaded; texts are encoded, decoded, and streamed token by token."""
 
     name = "tokenizer"
-    share = 11_000
+    share = 15_000
     continuous = 250
 
     def prepare(self) -> None:

@@ -17,7 +17,7 @@ class TuningTarget(Target):
     """Loaded with the model, which then runs between guard pages, or read by the compiler."""
 
     name = "tuning"
-    share = 7_000
+    share = 3_000
     continuous = 80
 
     def prepare(self) -> None:
