@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tests.fuzz import fixtures
 from tests.fuzz.artifacts import MANIFEST, sealed
 from tests.fuzz.case import Case
-from tests.fuzz.strategies import Draw, document_edits
+from tests.fuzz.strategies import document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 WORDS = (
     *("lib/cpu.so", "program.json", "weights-00001.safetensors", "cpu", "cpu:x86-64-v3", "avx512f"),

@@ -9,8 +9,9 @@ from tests.fuzz import fixtures
 from tests.fuzz.artifacts import MANIFEST, mended
 from tests.fuzz.case import Case
 from tests.fuzz.program_edits import program_edit
-from tests.fuzz.strategies import Draw, document_edits
+from tests.fuzz.strategies import document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 PROGRAM = "program.json"
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case, Edit
 from tests.fuzz.edits import apply
-from tests.fuzz.strategies import Draw, byte_edit, document_edits
+from tests.fuzz.strategies import byte_edit, document_edits
 from tests.fuzz.target import Target, Wrong, read_files
+from tests.fuzz.values import Draw
 
 HEADER, RAW = "header.json", "file"
 PREFIX = struct.Struct("<8sII32s")

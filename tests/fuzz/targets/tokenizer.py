@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case
-from tests.fuzz.strategies import Draw, edits_of
+from tests.fuzz.strategies import edits_of
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 MAIN = "tokenizer.json"
 BESIDE = (
