@@ -15,9 +15,9 @@ from runtime.checks import checked_call, checked_path, checked_texts, refusal
 from runtime.device import Advance, Device
 from runtime.engine import Engine, Wrap
 from runtime.errors import RequestError
-from runtime.finite import first_not_finite, not_finite, require_finite
 from runtime.generation import Generation, GenerationOptions, Progress, stop_strings
 from runtime.generation_config import Defaults, GenerationDefaults
+from runtime.logit_check import first_with_nan, nan_in_row, require_numbers
 from runtime.observe import Observed
 from runtime.pages import PagePool
 from runtime.plan import MemoryPlan
@@ -88,15 +88,16 @@ class Model:
         of the whole call decides the regime of the sparse layers, whatever the chunk.
         With `observe` the result is (logits, {kind: {layer: values}}).
 
-        NotFiniteError, an ArtifactError that names the token, where a logit is NaN or infinite; so
-        do `decode`, `generate`, `stream`, and `append` and `last_logits` of sequences.
+        NotANumberError, an ArtifactError that names the token, where a logit is NaN; so do
+        `decode`, `generate`, `stream`, and `append` and `last_logits` of sequences. Infinities are
+        values.
         """
         engine = self._open()
         kinds = checked_texts("observe", observe)
         observer = engine.observer(kinds) if kinds else None
         with engine.new_sequence() as sequence:
             values = engine.calls.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
-        require_finite(values)
+        require_numbers(values)
         return values if observer is None else _observed(values, observer.result())
 
     def sequence(self) -> TokenSequence:
@@ -116,17 +117,17 @@ class Model:
     ) -> np.ndarray:
         """Append one token to each sequence, all in one pass over the weights.
 
-        The logits behind them, float32 [batch, vocabulary]. Where those of one sequence are no
-        finite numbers, NotFiniteError names it; all have their token, and the others' logits are
-        their `last_logits`.
+        The logits behind them, float32 [batch, vocabulary]. Where one of them is NaN,
+        NotANumberError names its sequence; all have their token, and the others' logits are their
+        `last_logits`.
         """
         engine = self._open()
         sequences, ids = self._checked_batch(sequences, tokens)
         logits = engine.calls.step(sequences, [[token] for token in ids])
-        wrong = first_not_finite(logits)
+        wrong = first_with_nan(logits)
         if wrong is not None:
             end = len(sequences[wrong]) - 1
-            raise not_finite(logits[wrong], f"the logits behind token {end} of sequence {wrong}")
+            raise nan_in_row(logits[wrong], f"the logits behind token {end} of sequence {wrong}")
         return logits
 
     def generation_options(
@@ -234,7 +235,9 @@ class Model:
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
         engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
-        sizes, counters, store = plan.sizes, self._memory.counters, engine.store
+        with engine.visited():
+            counters = self._memory.counters
+        sizes, store = plan.sizes, engine.store
         is_random = manifest.seeded is not None
         return {
             "path": str(self.artifact.directory),
@@ -267,9 +270,13 @@ class Model:
         }
 
     def close(self) -> None:
-        """Give all memory back; closing twice does nothing."""
-        if self._engine is not None:
-            self._engine.close()
+        """Give all memory back; closing twice does nothing.
+
+        What sequences held is gone with it: whatever they are asked but their length is a
+        RequestError. So it is while another thread is in a call.
+        """
+        engine = self._engine
+        if engine is not None and engine.close():
             self._engine = None
             self._memory.close()
             self._device.close()

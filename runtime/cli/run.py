@@ -9,7 +9,7 @@ import click
 
 from runtime.cli.answer_flags import answer_flags, answer_options
 from runtime.errors import RequestError, reported_as
-from runtime.option_types import BYTES, THREADS, TOKENS
+from runtime.option_types import BYTES, THREADS, TOKENS, VERIFY_KEY
 from runtime.process import run_command
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     type=THREADS,
     help="Threads of the kernels, eight for each CPU at most.  [default: the CPUs of this process]",
 )
+@VERIFY_KEY
 @click.option(
     "--json",
     "as_json",

@@ -63,9 +63,9 @@ def _core(
     else:
         core = build(files, made, special.texts)
         core.post_processor = parts_of(post_processor=document.get("post_processor")).post_processor
-    missing = special.missing(core.get_added_tokens_decoder())
-    check_added((token.content for token in missing), files.where(CONFIG_FILE))
-    core.add_tokens(missing)
+    tokens = special.to_add(core.get_added_tokens_decoder())
+    check_added((token.content for token in tokens), files.where(CONFIG_FILE))
+    core.add_tokens(tokens)
     if made is not None and made.adds_again is not None:
         core.add_special_tokens([made.adds_again(token) for token in special.all])
     if made is not None and made.bare:
