@@ -8,6 +8,7 @@ from runtime.files import FileRule, stands
 from runtime.generation_config import (
     GENERATION_BYTES,
     GENERATION_FILE,
+    GenerationDefaults,
     parse_generation_config,
 )
 from runtime.json_text import quoted
@@ -72,9 +73,18 @@ def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:
     It overrules `default`, those of config.json, as in Hugging Face's `generate`. ConfigError
     where a field of it has no meaning.
     """
+    found = _asked(directory).eos
+    return tuple(default) if found is None else found
+
+
+def generation_notes(directory: Path) -> tuple[str, ...]:
+    """What generation_config.json asks of an answer and no answer gets."""
+    return _asked(directory).notes
+
+
+def _asked(directory: Path) -> GenerationDefaults:
     path = directory / GENERATION_FILE
     if not stands(path):
-        return tuple(default)
+        return GenerationDefaults()
     rule = FileRule(what=GENERATION_FILE, limit=GENERATION_BYTES, error=ConfigError)
-    found = parse_generation_config(rule.read(path), str(path)).eos
-    return tuple(default) if found is None else found
+    return parse_generation_config(rule.read(path), str(path))

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Template, TemplateError
 
 from runtime.artifact import Artifact
+from runtime.checks import checked_path, checked_text
 from runtime.errors import RequestError
 from runtime.template_files import DEFAULT, TEMPLATE_FILE, TEMPLATE_FOLDER, Source, TemplateFiles
 from runtime.template_inputs import Message, plain, plain_messages, plain_tools
@@ -38,6 +39,7 @@ class ChatTemplate:
         with tools, where there is one, and the one named default for others. RequestError where
         that is missing or not a template.
         """
+        checked_text("name", name, "the name of a chat template")
         sources = {DEFAULT: Source(source, where)} if isinstance(source, str) else dict(source)
         self._sources = sources
         self._where = where
@@ -60,12 +62,13 @@ class ChatTemplate:
         tokenizer_config.json. RequestError where there is none, ArtifactError where one is
         damaged.
         """
-        found = TemplateFiles.of(directory)
+        place = directory if isinstance(directory, Artifact) else checked_path("path", directory)
+        found = TemplateFiles.of(place)
         files, sources = found.files, found.sources()
         if not sources:
-            place = directory.directory if isinstance(directory, Artifact) else Path(directory)
+            folder = place.directory if isinstance(place, Artifact) else place
             raise RequestError(
-                f"{place.name} has no chat template",
+                f"{folder.name} has no chat template",
                 where=files.where(TEMPLATE_FILE),
                 expected=f"{TEMPLATE_FILE}, or chat_template in {CONFIG_FILE}",
                 fix="give the whole text with --prompt, or compile a checkpoint of a chat model",

@@ -50,9 +50,10 @@ class Sequence:
 
     @property
     def token_ids(self) -> list[int]:
-        """The tokens so far."""
+        """The tokens so far; RequestError where the model is closed."""
         self.require_usable()
-        return self._engine.store.text(self.state).tolist()
+        with self._engine.visited():
+            return self._engine.store.text(self.state).tolist()
 
     @property
     def last_logits(self) -> np.ndarray:

@@ -194,8 +194,8 @@ def compile_library(
     target: CpuTarget,
     path: Path | str,
     contract: Contract | None = None,
-) -> None:
-    """Compile PrimFuncs (by symbol) into one shared library at `path`, with its contract.
+) -> bytes:
+    """Compile PrimFuncs (by symbol) into a library at `path`, with its contract; its bytes.
 
     The bytes depend on the functions, the contract, the target and the compiler versions only.
     What this process has compiled before is linked again without compiling. A library that is
@@ -207,7 +207,9 @@ def compile_library(
     objects = _objects.get(key)
     if objects is None:
         objects = _objects[key] = _compile(functions, target)
-    write_whole(path.absolute(), _link(objects, contract, linker), 0o755)
+    library = _link(objects, contract, linker)
+    write_whole(path.absolute(), library, 0o755)
+    return library
 
 
 def _content_key(functions: Mapping[str, Any], target: CpuTarget) -> str:

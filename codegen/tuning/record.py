@@ -69,8 +69,7 @@ class TuningFile:
     ) -> FileInfo:
         """Compile the kernels into the library; its size and hash."""
         try:
-            compile_library(functions, target, self._library_place, contract)
-            data = self._library_place.read_bytes()
+            data = compile_library(functions, target, self._library_place, contract)
         except OSError as error:
             raise _LIBRARY.failed(self.library, error) from None
         return FileInfo(size=len(data), sha256=hashlib.sha256(data).hexdigest())

@@ -20,7 +20,7 @@ from runtime.artifact.contract import workspaces_digest
 from runtime.artifact.tuning import TunedCase, TunedKernel, Tuning, tuned_workspaces
 from runtime.errors import CompileError
 
-Compiler = Callable[[Mapping[str, Any], CpuTarget, Path], None]
+Compiler = Callable[[Mapping[str, Any], CpuTarget, Path], object]
 SMALLEST_SHARE = 0.005
 """A kernel with less of the time than this, in every kind of work, is left as it is."""
 

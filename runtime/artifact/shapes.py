@@ -2,7 +2,15 @@
 
 from runtime.artifact.base import ElementType
 from runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
-from runtime.artifact.program import InputName, Paging, PhaseName, Program, Value, ValueKind
+from runtime.artifact.program import (
+    MODEL_PHASES,
+    InputName,
+    Paging,
+    PhaseName,
+    Program,
+    Value,
+    ValueKind,
+)
 
 CONTROL_WORDS = 16
 PAGE_MULTIPLE = 16
@@ -50,6 +58,9 @@ def check_shapes(program: Program) -> None:
         if value.kind is ValueKind.POOL:
             _require(name, value, _covers(name, value.shape, program.paging))
     for target in program.targets.values():
+        missing = [phase.value for phase in MODEL_PHASES if phase not in target.phases]
+        if missing:
+            raise ValueError(f"targets: a target has no phase {missing[0]}")
         for phase, body in target.phases.items():
             for name in {name for step in body.steps for name in step.arguments}:
                 value = program.values[name]

@@ -3,13 +3,13 @@
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runtime.cli.answer_flags import answer_flags, answer_options
 from runtime.errors import RequestError, reported_as
-from runtime.option_types import BYTES, THREADS, TOKENS
+from runtime.option_types import BYTES, THREADS, TOKENS, VERIFY_KEY
 from runtime.process import run_command
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--prompt", metavar="TEXT", help="Continue TEXT.")
 @click.option(
     "--prompt-file",
-    type=click.File("rb"),
+    type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Continue the text of FILE, - for standard input.",
+    help="Continue the text of FILE, - for standard input or a pipe.",
 )
 @click.option("--ids", metavar="IDS", help="Continue token ids such as 1,17,5; prints token ids.")
 @click.option(
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     type=THREADS,
     help="Threads of the kernels, eight for each CPU at most.  [default: the CPUs of this process]",
 )
+@VERIFY_KEY
 @click.option(
     "--json",
     "as_json",
@@ -110,7 +111,7 @@ def _run(options: dict[str, Any]) -> None:
     from runtime.cli.prompt import Ask
 
     ask = Ask(
-        text=_text(options["prompt"], options["prompt_file"]),
+        text=_text(options),
         ids=options["ids"],
         chat=options["chat"],
         system=options["system"],
@@ -153,14 +154,13 @@ def _check(ask: "Ask", options: dict[str, Any]) -> None:
     )
 
 
-def _text(prompt: str | None, file: IO[bytes] | None) -> str | None:
+def _text(options: dict[str, Any]) -> str | None:
     """The text given directly or in a file."""
-    if prompt is not None and file is not None:
+    path = options["prompt_file"]
+    if options["prompt"] is not None and path is not None:
         raise RequestError("--prompt and --prompt-file exclude each other", fix="give only one")
-    if file is None:
-        return prompt
-    from runtime.text.unicode_text import decode_text
+    if path is None:
+        return options["prompt"]
+    from runtime.cli.prompt_file import default_context, read_prompt
 
-    name = getattr(file, "name", "standard input")
-    text = decode_text(file.read(), "the prompt", str(name))
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return read_prompt(path, options["context"] or default_context(options["artifact"]))

@@ -18,9 +18,10 @@ from runtime.cli.prompt import Ask, prompt_notes
 from runtime.cli.summary import describe, describe_saved, saved_summary, summary
 from runtime.generation import Finish, Generation
 from runtime.generation_config import Defaults
+from runtime.plan import length_note
 from runtime.reuse import SNAPSHOTS, ReusedSequence
 from runtime.sequence import Sequence
-from runtime.tokenizer import Tokenizer
+from runtime.tokenizer import TOKENIZER_FILE
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -37,8 +38,6 @@ class Session:
         self._as_json: bool = options["as_json"]
         self._artifact = options["artifact"]
         self._state: Path | None = options["state"]
-        silent = ask.text is None and not ask.chat and not Tokenizer.exists(self._artifact)
-        self._in_ids = ask.ids is not None or silent
         self._console = notes()
         self._model = runtime.load(
             self._artifact,
@@ -46,15 +45,25 @@ class Session:
             memory=options["memory"],
             threads=options["threads"],
             device=options["device"],
+            verify_key=options["verify_key"],
             snapshots=SNAPSHOTS if ask.interactive else 0,
             progress=weights_bar(self._console),
         )
+        silent = not (ask.text or ask.chat or self._model.artifact.has(TOKENIZER_FILE))
+        self._in_ids = ask.ids is not None or silent
         self._options = self._model.generation_options(**answer_options(options))
-        if options["defaults"] != Defaults.NONE:
-            for note in self._model.generation_defaults.notes:
-                self._console.print(f"note: {note}", markup=False, soft_wrap=True)
-        if self._model.artifact.manifest.seeded is not None:
+        self._warn(options["defaults"])
+
+    def _warn(self, defaults: str) -> None:
+        """What to know of the model before its answer."""
+        manifest = self._model.artifact.manifest
+        if manifest.seeded is not None:
             self._console.print(f"warning: {WARNING}", soft_wrap=True)
+        told = list(self._model.generation_defaults.notes) if defaults != Defaults.NONE else []
+        trained = manifest.model.sizes.get("max_position_embeddings")
+        too_long = length_note(self._model.context, trained)
+        for note in [*told, *([too_long] if too_long else [])]:
+            self._console.print(f"note: {note}", markup=False, soft_wrap=True)
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""
@@ -117,13 +126,18 @@ class Session:
 
     def _turn(self, conversation: Conversation, held: ReusedSequence, token_ids: list[int]) -> None:
         """Answer the newest message, whose conversation has the ids `token_ids`."""
-        with prompt_bar(self._console, len(token_ids)) as advance:
-            rest = held.begin(
-                token_ids,
-                opening=conversation.shared(token_ids),
-                boundary=conversation.settled(token_ids),
-                progress=advance,
-            )
+        try:
+            with prompt_bar(self._console, len(token_ids)) as advance:
+                rest = held.begin(
+                    token_ids,
+                    opening=conversation.shared(token_ids),
+                    boundary=conversation.settled(token_ids),
+                    progress=advance,
+                )
+        except KeyboardInterrupt:
+            conversation.turns.pop()
+            self._console.print("(interrupted, the message is not read)")
+            return
         with self._generation(rest, held.sequence) as answer:
             text, interrupted = self._show(answer)
             held.answered(answer.token_ids)
@@ -140,6 +154,8 @@ class Session:
     def _prompt(self, sequence: Sequence) -> list[int]:
         """The ids of the one prompt, which goes behind the text of `sequence`."""
         before = sequence.token_ids
+        if self._ask.text is not None:
+            self._model.require_room(self._ask.text, len(before))
         if self._ask.chat:
             token_ids = self._conversation(self._ask.opening()).token_ids(before)
         else:

@@ -10,7 +10,7 @@ import runtime
 from codegen.compiler import compile_model
 from codegen.options import CompileOptions
 from codegen.progress import Silent
-from codegen.texts import GENERATION_FILE, check_tokenizer, end_tokens
+from codegen.texts import GENERATION_FILE, check_tokenizer, end_tokens, generation_notes
 from runtime.artifact import open_artifact
 from runtime.errors import CheckpointError, ConfigError
 from tests.codegen.conftest import SMALL
@@ -43,6 +43,13 @@ def test_what_is_no_token_is_refused(tmp_path: Path, text: str):
     (tmp_path / GENERATION_FILE).write_text(text)
     with pytest.raises(ConfigError, match=GENERATION_FILE):
         end_tokens(tmp_path, CONFIGURED)
+
+
+def test_what_no_answer_gets_is_noted(tmp_path: Path):
+    assert generation_notes(tmp_path) == ()
+    (tmp_path / GENERATION_FILE).write_text('{"num_beams": 4, "do_sample": true}')
+    (note,) = generation_notes(tmp_path)
+    assert "num_beams 4" in note
 
 
 def test_its_tokens_end_an_answer(compiled):

@@ -21,6 +21,9 @@ LONGEST_MESSAGE = 8000
 REPEATS = 3
 """A case beyond a limit is measured so often: other programs use the machine too."""
 
+WAITED, IDLE = 10.0, 0.02
+"""Seconds count although no processor was used where a case mostly waited."""
+
 ACCEPTED, REFUSED, FAILED = "accepted", "refused", "failed"
 
 
@@ -88,14 +91,12 @@ def _once(seed: int, call: Callable[[], None]) -> Result:
         where = str(error) if isinstance(error, Wrong) else _place(error)
         outcome, kind = FAILED, f"{type(error).__name__}: {where}"
         detail = "".join(traceback.format_exception(error))[-6000:]
-    seconds = max(_cpu() - begin, _blocked(perf_counter() - wall))
+    seconds = _cpu() - begin
+    waited = perf_counter() - wall
+    if seconds < waited * IDLE and waited > WAITED:
+        seconds = waited
     born = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10) - children
     return Result(seed, outcome, kind, detail[-6000:], seconds, max(0, _peak() - before, born))
-
-
-def _blocked(wall: float) -> float:
-    """Seconds that count although no processor was used: waiting for what never comes."""
-    return wall if wall > 20 else 0.0
 
 
 def _cpu() -> float:

@@ -10,6 +10,7 @@ from tokenizers import processors
 
 from runtime.cli import run
 from runtime.cli.prompt import Ask, parse_ids, prompt_notes
+from runtime.cli.prompt_file import read_prompt
 from runtime.errors import RequestError
 from runtime.tokenizer import Tokenizer
 from tests.support.tokenizers import byte_level, token_id
@@ -122,8 +123,7 @@ def test_a_prompt_file_must_be_utf8(tmp_path: Path):
 def test_a_byte_order_mark_is_no_part_of_the_prompt(tmp_path: Path, encoding: str):
     path = tmp_path / "prompt"
     path.write_bytes("Caf\u00e9\r\n".encode(encoding))
-    with path.open("rb") as file:
-        assert run._text(None, file) == "Caf\u00e9\n"
+    assert read_prompt(path, 100) == "Caf\u00e9\n"
 
 
 def test_help_needs_no_model():

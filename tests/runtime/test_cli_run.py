@@ -69,6 +69,20 @@ def _greedy(artifact: Path, prompt: str, count: int) -> str:
         return "".join(LETTERS[token] for token in tokens)
 
 
+@pytest.mark.parametrize(("trained", "told"), [(63, True), (64, False), (None, False)])
+def test_a_context_beyond_the_trained_one_is_noted(tmp_path: Path, trained: int | None, told: bool):
+    def write(writer: ArtifactWriter) -> Manifest:
+        manifest = fill(writer)
+        sizes = {} if trained is None else {"max_position_embeddings": trained}
+        model = manifest.model.model_copy(update={"sizes": sizes})
+        return manifest.model_copy(update={"model": model})
+
+    write_artifact(tmp_path / "a.sala", write)
+    result = _run(tmp_path / "a.sala", "--ids", "1 2 3", "--max-tokens", 2)
+    assert result.exit_code == 0
+    assert ("longer than the 63 that the model was trained for" in result.stderr) is told
+
+
 def test_text_goes_to_stdout_and_the_summary_to_stderr(talking: Path):
     result = _run(talking, "--prompt", "hello", "--max-tokens", 12, "--ignore-eos")
     assert result.exit_code == 0

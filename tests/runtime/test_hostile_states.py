@@ -90,13 +90,10 @@ def test_random_bytes_in_a_state_give_the_same_bits_every_time(
         assert len({_continued(model, saved) for model in pair}) == 1
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_logits_that_are_no_numbers_are_told(
-    pair: tuple[Model, Model], saved: Path, wrong: float
-) -> None:
+def test_logits_that_are_no_numbers_are_told(pair: tuple[Model, Model], saved: Path) -> None:
     def spoil(section: str, words: np.ndarray) -> None:
         if section == "last_logits":
-            words.view(np.float32)[3] = wrong
+            words.view(np.float32)[3] = np.nan
 
     rewrite(saved, contents=spoil)
     with pair[0].restore(saved) as sequence:

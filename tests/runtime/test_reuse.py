@@ -12,6 +12,7 @@ import runtime
 from runtime.generation import GenerationOptions
 from runtime.model import Model
 from runtime.reuse import SNAPSHOTS, ReusedSequence, common_length
+from tests.runtime.conftest import Compiled
 from tests.support.emulated_gpu import emulated_gpu
 from tests.support.handmade import expected_logits
 
@@ -97,6 +98,23 @@ def test_logits_are_those_of_the_text_read_anew(handmade: Path, texts: list):
             ids = [*ids[:kept], *more]
             _become(held, ids, boundary=boundary)
             np.testing.assert_array_equal(sequence.last_logits, expected_logits(ids)[-1])
+
+
+def test_a_compiled_model_computes_what_it_reads_anew(compiled: Compiled):
+    ids = np.random.default_rng(0).integers(0, 64, 90).tolist()
+    with (
+        runtime.load(compiled("float32"), batch=1, sequences=2, snapshots=SNAPSHOTS) as model,
+        model.sequence() as sequence,
+    ):
+        held = ReusedSequence(sequence)
+        _become(held, ids[:50], boundary=45)
+        _become(held, [*ids[:48], *ids[60:70]], boundary=50)
+        assert held.reused == 45
+        _become(held, [*ids[:48], *ids[60:75]], boundary=62)
+        assert held.reused == 58
+        with model.sequence() as fresh:
+            fresh.append([*ids[:48], *ids[60:75]])
+            np.testing.assert_allclose(sequence.last_logits, fresh.last_logits, atol=1e-4)
 
 
 def test_a_device_that_ran_ahead_returns_to_the_boundary(handmade_gpu: Path):

@@ -82,7 +82,7 @@ def rule(op: AttendBlocksOp, target: CudaTarget) -> KernelChoice | str:
 
 def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
     """The kernel; its parameters are the `arguments` of `rule`, in that order."""
-    schedule = schedule or Schedule.default(spec)
+    schedule = schedule or Schedule.fitting(spec, target)
     if spec.decode:
         launches = (_split(spec, schedule), _combine(spec, schedule))
     elif spec.budget:
