@@ -16,37 +16,27 @@ from passes.kernel_choice import Workspace
 from runtime.artifact import (
     Dim,
     ElementType,
+    InputName,
     Polynomial,
     Symbol,
     Value,
     ValueKind,
     dim_of,
+    shapes,
 )
+from runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS
 from sala_ir.dialect.types import CompressedKeysType, KvCacheType, RecurrentStateType, StateType
 from sala_ir.reference.cache import COARSE_FACTOR
 
-COMPRESSED_PAGE_BLOCKS = 64
-"""Blocks that one page of compressed keys covers."""
-CONTROL_WORDS = 16
 GPU = "gpu"
 GPU_POOLS = "cuda"
 """What stands before the names of pools that only GPUs use."""
 
 INPUT_SHAPES: dict[str, tuple[Dim, ...]] = {
-    "control": (CONTROL_WORDS,),
-    "tokens": (dim_of(Symbol.TOKENS),),
-    "token_sequence": (dim_of(Symbol.TOKENS),),
-    "token_position": (dim_of(Symbol.TOKENS),),
-    "offsets": (dim_of(Symbol.SEQUENCES, 1, 1),),
-    "history": (dim_of(Symbol.SEQUENCES),),
-    "call_lengths": (dim_of(Symbol.SEQUENCES),),
-    "slots": (dim_of(Symbol.SEQUENCES),),
-    "page_table": (dim_of(Symbol.SLOTS), dim_of(Symbol.SEQUENCE_PAGES)),
-    "compressed_table": (dim_of(Symbol.SLOTS), dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),
-    "logit_rows": (dim_of(Symbol.LOGIT_ROWS),),
+    name.value: shape for name, shape in shapes.INPUT_SHAPES.items() if name != InputName.SAMPLING
 }
 """What the runtime writes before a step, all int32."""
-SAMPLING_SHAPE: tuple[Dim, ...] = (dim_of(Symbol.LOGIT_ROWS), 4)
+SAMPLING_SHAPE = shapes.INPUT_SHAPES[InputName.SAMPLING]
 """What it writes besides where tokens are chosen by a kernel."""
 
 

@@ -22,8 +22,7 @@ def write_files(
 ) -> Manifest:
     """Write every file but the manifest, which is returned."""
     targets = {
-        lowered.name: write_library(writer, lowered, plan.program, progress)
-        for lowered in plan.lowered
+        lowered.name: write_library(writer, lowered, plan, progress) for lowered in plan.lowered
     }
     if any(target.runtime for target in targets.values()):
         writer.copy_file(emit.RUNTIME_NAME, emit.runtime_library())
@@ -59,7 +58,7 @@ def _write_weights(
     checkpoint = plan.source.checkpoint
     assert checkpoint is not None, "weights are written from a checkpoint"
     for path in checkpoint.copied_files():
-        writer.copy_file(path.name, path)
+        writer.copy_file(path.relative_to(checkpoint.directory).as_posix(), path)
     with open_weights(plan.source, options, progress) as weights:
         size = sum(weight.nbytes for weight in plan.stored)
         with progress.stage("packing weights", size, unit="B") as advance:

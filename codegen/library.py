@@ -1,5 +1,6 @@
 """The library of a target: its kernels built, held against the program, compiled and written."""
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +11,13 @@ from codegen.abi import check_calls
 from codegen.ceilings import ceiling_kernels
 from codegen.kernels.registry import family
 from codegen.lowering import Lowered
+from codegen.plan import Plan
 from codegen.progress import Advance, Progress
 from codegen.targets.cpu import CpuTarget, compile_library, required_instructions
 from codegen.targets.cuda import CudaTarget
-from runtime.artifact import Program, TargetInfo, canonical_json
+from runtime.artifact import TargetInfo, canonical_json
 from runtime.artifact.ceilings import ceilings_path
+from runtime.artifact.contract import Contract
 from runtime.artifact.writer import ArtifactWriter
 
 CUDA = "cuda"
@@ -22,9 +25,9 @@ CUDA = "cuda"
 
 
 def write_library(
-    writer: ArtifactWriter, lowered: Lowered, program: Program, progress: Progress
+    writer: ArtifactWriter, lowered: Lowered, plan: Plan, progress: Progress
 ) -> TargetInfo:
-    """Build and compile the kernels of a target."""
+    """Build and compile the kernels of a target for the program of a plan, and for no other."""
     target, count = lowered.target, len(lowered.kernels)
     steps = 2 * count if isinstance(target, CudaTarget) else count + 1
     with progress.stage(f"kernels for {lowered.name}", steps) as advance:
@@ -35,14 +38,22 @@ def write_library(
             built = chosen.build(dict(kernel.spec), target, schedule)
             kernels[kernel.symbol] = built
             advance(1)
-        check_calls(program, lowered.name, kernels)
+        check_calls(plan.program, lowered.name, kernels)
+        contract = Contract(
+            program=hashlib.sha256(canonical_json(plan.program)).hexdigest(),
+            vocabulary=plan.source.config.vocab_size,
+        )
         if isinstance(target, CudaTarget):
-            return _write_cubins(writer, lowered.name, target, kernels, advance)
-        return _write_shared_object(writer, lowered, target, kernels)
+            return _write_cubins(writer, lowered.name, target, kernels, contract, advance)
+        return _write_shared_object(writer, lowered, target, kernels, contract)
 
 
 def _write_shared_object(
-    writer: ArtifactWriter, lowered: Lowered, target: CpuTarget, functions: Mapping[str, Any]
+    writer: ArtifactWriter,
+    lowered: Lowered,
+    target: CpuTarget,
+    functions: Mapping[str, Any],
+    contract: Contract,
 ) -> TargetInfo:
     path = emit.library_name(lowered.name)
     specs = (dict(kernel.spec) for kernel in lowered.kernels)
@@ -50,9 +61,10 @@ def _write_shared_object(
     integers = sorted(bits for bits in found if isinstance(bits, int))
     with tempfile.TemporaryDirectory(prefix="sala-kernels-") as folder:
         library = Path(folder, "kernels.so")
-        compile_library(functions, target, library)
-        writer.copy_file(path, library)
         instructions = required_instructions(functions, target)
+        contract = contract.model_copy(update={"instructions": instructions})
+        compile_library(functions, target, library, contract)
+        writer.copy_file(path, library)
         compile_library(ceiling_kernels(target, instructions, integers), target, library)
         writer.copy_file(ceilings_path(path), library)
     return TargetInfo(
@@ -68,12 +80,14 @@ def _write_cubins(
     name: str,
     target: CudaTarget,
     kernels: Mapping[str, Any],
+    contract: Contract,
     advance: Advance,
 ) -> TargetInfo:
     from codegen.gpu_library import build_library  # needs Triton
 
     path, cubins = emit.library_name(name), emit.cubins_name(name)
     built = build_library(kernels, target, cubins, advance)
-    writer.write_bytes(path, canonical_json(built.table))
+    table = built.table.model_copy(update={"contract": contract})
+    writer.write_bytes(path, canonical_json(table))
     writer.write_bytes(cubins, built.cubins)
     return TargetInfo(library=path, architecture=CUDA, mcpu=target.processor)

@@ -8,6 +8,7 @@ from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
 from codegen.activations import activations_for
+from codegen.norm_split import splitter_for
 from codegen.options import CompileOptions
 from codegen.progress import Progress
 from codegen.sampling import chosen_kernel
@@ -85,7 +86,9 @@ def lower(
     schedules, notes = _schedules(target, options)
     witness = _Witness(selector_for(target, schedules))
     activations = activations_for(target, options)
-    passes = sala_pipeline(options.dtype, witness.select, options.quantization, activations)
+    passes = sala_pipeline(
+        options.dtype, witness.select, options.quantization, activations, splitter_for(target)
+    )
     module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
         recorder = RecordEach(lambda record: advance(1))

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 
 from codegen.activations import check_integers
 from codegen.options import CompileOptions
 from codegen.plan import Source
-from codegen.texts import check_tokenizer, end_tokens
+from codegen.texts import check_tokenizer, end_tokens, generation_notes
 from passes.quantization import Quantization, calibrated_tensors, store_as_integers
-from runtime.errors import RequestError
+from runtime.errors import CheckpointError, RequestError
+from runtime.plan import length_note
 from sala_ir.checkpoint import Checkpoint
+from sala_ir.dialect import EmbeddingOp, WeightOp
 from sala_ir.dialect.attributes import EncodingAttr
 from sala_ir.frontends import Frontend, frontend_for, read_config
 from sala_ir.published import FIELDS, PublishedIntegers, published_integers
@@ -35,22 +36,23 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         config = frontend.parse_config(plain, file=str(place))
         checkpoint.check_copied()
         ends = end_tokens(options.checkpoint, config.eos_token_id)
-        check_tokenizer(options.checkpoint)
+        rows, class_name = config.vocab_size, raw.get("tokenizer_class")
+        texts = check_tokenizer(options.checkpoint, rows, class_name)
         tensors = frontend.expected_tensors(config)
         published = published_integers(checkpoint, tensors)
         _check_tensors(checkpoint, tensors, published, frontend.tied_tensors(config))
-        notes = () if published is None else published.notes
+        told = () if published is None else published.notes
+        notes = (*texts, *told, *generation_notes(options.checkpoint))
     else:
         config = frontend.parse_config(raw, file=str(place))
         tensors = frontend.expected_tensors(config)
-    notes = (
-        *frontend.config_notes(raw, config, place.name),
-        *notes,
-        *_length_note(config, options),
-    )
+    too_long = length_note(options.context, config.max_position_embeddings)
+    told = frontend.config_notes(raw, config, place.name)
+    notes = (*told, *notes, *([too_long] if too_long else ()))
     check_integers(options, published is not None)
     captured = frontend.build_module(config, options.attention)
     integers = _integers(captured, options, published)
+    _check_embeddings(captured, integers)
     store_as_integers(captured, integers)
     return Source(
         raw,
@@ -62,17 +64,6 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         published,
         tuple(config.eos_token_id) if ends is None else ends,
         notes,
-    )
-
-
-def _length_note(config: Any, options: CompileOptions) -> tuple[str, ...]:
-    """A note where sequences may be longer than those that the model was trained for."""
-    trained = config.max_position_embeddings
-    if trained is None or options.context <= trained:
-        return ()
-    return (
-        f"a context of {options.context} tokens is longer than the {trained} that the model was "
-        "trained for (max_position_embeddings): answers far behind them may be poor",
     )
 
 
@@ -91,6 +82,20 @@ def _check_tensors(
         checkpoint.check(plain, {*published.members, *copies})
     for name, twin in copies.items():
         checkpoint.check_equal(name, twin)
+
+
+def _check_embeddings(captured: ModuleOp, integers: Mapping[str, EncodingAttr]) -> None:
+    """Refuse a matrix of integers whose rows are looked up: no kernel expands single rows."""
+    lookups = (op.weight.owner for op in captured.walk() if isinstance(op, EmbeddingOp))
+    names = (op.tensor_name.data for op in lookups if isinstance(op, WeightOp))
+    for name in names:
+        if name in integers:
+            raise CheckpointError(
+                f"{name} is the embedding, and stored as integers",
+                where=name,
+                expected="an embedding of bfloat16, float16 or float32",
+                fix="use a checkpoint whose embedding is not quantised",
+            )
 
 
 def _integers(

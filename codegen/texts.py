@@ -8,17 +8,30 @@ from runtime.files import FileRule, stands
 from runtime.generation_config import (
     GENERATION_BYTES,
     GENERATION_FILE,
+    GenerationDefaults,
     parse_generation_config,
 )
+from runtime.json_text import quoted
+from runtime.text.classes import reads_as_it_stands
+from runtime.text.files import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from runtime.tokenizer import Tokenizer
 
+_ONLY_A_MODEL = (
+    f"{MODEL_FILE} is not read, and there is no {TOKENIZER_FILE}: the artifact takes and gives "
+    "token ids; to have texts, load the tokenizer with transformers and save it"
+)
 
-def check_tokenizer(directory: Path) -> None:
-    """Load the tokenizer of a checkpoint, if it has one; CheckpointError where it is damaged."""
+
+def check_tokenizer(directory: Path, rows: int, class_name: object = None) -> list[str]:
+    """Load the tokenizer of a checkpoint, if it has one; notes on what its users will wonder about.
+
+    `rows` are the tokens that the model has, `class_name` the tokenizer class that config.json
+    names. CheckpointError where the tokenizer is damaged.
+    """
     if not Tokenizer.exists(directory):
-        return
+        return [_ONLY_A_MODEL] if stands(directory / MODEL_FILE) else []
     try:
-        Tokenizer.from_files(directory)
+        tokenizer = Tokenizer.from_files(directory)
     except ArtifactError as error:
         raise CheckpointError(
             error.found,
@@ -27,6 +40,29 @@ def check_tokenizer(directory: Path) -> None:
             fix="download the file again, or remove tokenizer.json: an artifact without it takes "
             "and gives token ids",
         ) from None
+    _check_class(directory, tokenizer, class_name)
+    largest = tokenizer.largest_id
+    if largest < rows:
+        return []
+    return [
+        f"the tokenizer has ids up to {largest}, the model rows for {rows} tokens: a text with one "
+        f"of the tokens from {rows} on is refused when it runs"
+    ]
+
+
+def _check_class(directory: Path, tokenizer: Tokenizer, class_name: object) -> None:
+    """Refuse a class that only config.json names, and that reads tokenizer.json otherwise."""
+    if class_name is None or tokenizer.config.get("tokenizer_class") is not None:
+        return
+    if reads_as_it_stands(class_name):
+        return
+    raise CheckpointError(
+        f"only config.json names the tokenizer class {quoted(class_name)}, and an artifact has no "
+        "config.json",
+        where=str(directory / CONFIG_FILE),
+        expected="tokenizer_class",
+        fix=f"copy tokenizer_class from config.json to {CONFIG_FILE}",
+    )
 
 
 def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:
@@ -35,9 +71,18 @@ def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:
     It overrules `default`, those of config.json, as in Hugging Face's `generate`. ConfigError
     where a field of it has no meaning.
     """
+    found = _asked(directory).eos
+    return tuple(default) if found is None else found
+
+
+def generation_notes(directory: Path) -> tuple[str, ...]:
+    """What generation_config.json asks of an answer and no answer gets."""
+    return _asked(directory).notes
+
+
+def _asked(directory: Path) -> GenerationDefaults:
     path = directory / GENERATION_FILE
     if not stands(path):
-        return tuple(default)
+        return GenerationDefaults()
     rule = FileRule(what=GENERATION_FILE, limit=GENERATION_BYTES, error=ConfigError)
-    found = parse_generation_config(rule.read(path), str(path)).eos
-    return tuple(default) if found is None else found
+    return parse_generation_config(rule.read(path), str(path))

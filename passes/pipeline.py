@@ -9,6 +9,7 @@ from passes.assign_precision import AssignPrecision, Precision
 from passes.encode_weights import EncodeWeights
 from passes.fold_scales import FoldScales
 from passes.fuse_attention_gate import FuseAttentionGate
+from passes.fuse_norm_calls import FuseNormCalls, Splitter, never
 from passes.fuse_norm_gate import FuseNormGate
 from passes.fuse_qk_norm_rope import FuseQkNormRope
 from passes.fuse_residual import FuseResidual
@@ -34,6 +35,7 @@ def sala_pipeline(
     selector: Selector,
     quantization: Quantization = Quantization.NONE,
     activations: Activations = Activations.WIDE,
+    splitter: Splitter = never,
 ) -> tuple[ModulePass, ...]:
     """All passes, in order."""
     return (
@@ -52,6 +54,7 @@ def sala_pipeline(
         SpecialisePhases(),  # @step into @prefill, @decode and @logits
         EncodeWeights(dtype),  # weights of linears and embedding in the stored element type
         SelectKernels(selector),  # a kernel call for every op, weights in the kernels' layouts
+        FuseNormCalls(splitter),  # norms of a decoded token into the calls around them, on a GPU
         PlanIntervals(),  # live interval of every value; residual streams in place
     )
 

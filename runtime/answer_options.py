@@ -17,7 +17,7 @@ from runtime.generation_config import (
     parse_generation_config,
 )
 from runtime.sampling_options import SamplingOptions
-from runtime.tokenizer import Tokenizer, special_text
+from runtime.tokenizer import Tokenizer
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -59,17 +59,9 @@ class AnswerOptions:
         told = self._artifact.manifest.model.eos_token_ids
         if which is EndTokens.GENERATION_CONFIG and told:
             return told
-        own = self._own_end()
-        if which is EndTokens.TOKENIZER:
-            return own
-        return tuple(dict.fromkeys((*told, *own)))
-
-    def _own_end(self) -> tuple[int, ...]:
-        """The id of the tokenizer's `eos_token`, if there are a tokenizer and such a token."""
         tokenizer = self._tokenizer()
-        text = None if tokenizer is None else special_text(tokenizer.config, "eos_token")
-        token = None if tokenizer is None or text is None else tokenizer.core.token_to_id(text)
-        return () if token is None else (token,)
+        own = () if tokenizer is None else tokenizer.end_ids
+        return own if which is EndTokens.TOKENIZER else tuple(dict.fromkeys((*told, *own)))
 
 
 def generation_options(

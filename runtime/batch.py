@@ -42,6 +42,12 @@ class BatchInputs:
         """The sizes of what was written last."""
         return StepSizes(*self._control[:3].tolist())
 
+    @property
+    def draw_words(self) -> int:
+        """Words that say how a token is chosen; 0 where no device chooses."""
+        field = self._fields.get(InputName.SAMPLING)
+        return 0 if field is None else field.shape[1]
+
     def check(self, batch: Items[Work]) -> None:
         """Raise RequestError for a batch that is too large."""
         tokens = sum(len(work.token_ids) for work in batch)
@@ -72,7 +78,7 @@ class BatchInputs:
             fields[InputName.SLOTS][index] = work.state.slot
             fields[InputName.LOGIT_ROWS][index] = end - 1
         for index, draw in enumerate(draws):
-            fields[InputName.SAMPLING][index] = draw.words()
+            fields[InputName.SAMPLING][index] = draw.words(self.draw_words)
         self._control[:3] = end, len(batch), len(batch)
         self._memory.send_inputs()
 

@@ -9,9 +9,9 @@ import numpy as np
 from runtime.batch import Work
 from runtime.errors import RequestError
 from runtime.exclusive import Exclusive
-from runtime.finite import require_finite
 from runtime.generation import Progress
 from runtime.interrupts import Interrupts
+from runtime.logit_check import require_numbers
 from runtime.observe import Observer
 from runtime.prefix_cache import PrefixCache
 from runtime.recovery import Recovery
@@ -55,14 +55,14 @@ class Calls:
     ) -> np.ndarray:
         """Append tokens in one call; a copy of the logits [vocabulary] behind the last of them.
 
-        NotFiniteError where one of them is no finite number; the tokens are appended all the same.
+        NotANumberError where one of them is NaN; the tokens are appended all the same.
         """
 
         def finish() -> np.ndarray:
             return self._logits_behind(sequence)
 
         logits = self.extend(sequence, token_ids, finish, chunk=chunk, progress=progress)
-        return require_finite(logits[None], len(sequence) - 1)[0]
+        return require_numbers(logits[None], len(sequence) - 1)[0]
 
     def extend(
         self,
@@ -156,9 +156,11 @@ class Calls:
     def last_logits(self, sequence: Sequence) -> np.ndarray:
         """A copy of the logits [vocabulary] behind the last token; RequestError if unknown.
 
-        NotFiniteError where one of them is no finite number.
+        NotANumberError where one of them is NaN.
         """
-        return require_finite(self._logits_behind(sequence)[None], len(sequence) - 1)[0]
+        with self._exclusive.visited():
+            logits = self._logits_behind(sequence)
+        return require_numbers(logits[None], len(sequence) - 1)[0]
 
     def _logits_behind(self, sequence: Sequence) -> np.ndarray:
         state = sequence.state

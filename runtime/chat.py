@@ -7,16 +7,17 @@ from typing import Any
 from jinja2 import Template, TemplateError
 
 from runtime.artifact import Artifact
+from runtime.checks import checked_path, checked_text
 from runtime.errors import RequestError
 from runtime.template_files import DEFAULT, TEMPLATE_FILE, TEMPLATE_FOLDER, Source, TemplateFiles
 from runtime.template_inputs import Message, plain, plain_messages, plain_tools
 from runtime.template_limits import Budget, TemplateLimitError, within
 from runtime.template_sandbox import TemplateEnvironment, TemplateRefusal
-from runtime.tokenizer import CONFIG_FILE, special_text
+from runtime.text.files import CONFIG_FILE
+from runtime.text.loading import template_variables
 
 __all__ = ["ChatTemplate", "Message"]
 
-_SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
 _TOOL_USE = "tool_use"
 _LONGEST_MESSAGE = 500
 
@@ -38,6 +39,7 @@ class ChatTemplate:
         with tools, where there is one, and the one named default for others. RequestError where
         that is missing or not a template.
         """
+        checked_text("name", name, "the name of a chat template")
         sources = {DEFAULT: Source(source, where)} if isinstance(source, str) else dict(source)
         self._sources = sources
         self._where = where
@@ -60,18 +62,19 @@ class ChatTemplate:
         tokenizer_config.json. RequestError where there is none, ArtifactError where one is
         damaged.
         """
-        files = TemplateFiles.of(directory)
-        sources = files.sources()
+        place = directory if isinstance(directory, Artifact) else checked_path("path", directory)
+        found = TemplateFiles.of(place)
+        files, sources = found.files, found.sources()
         if not sources:
-            place = directory.directory if isinstance(directory, Artifact) else Path(directory)
+            folder = place.directory if isinstance(place, Artifact) else place
             raise RequestError(
-                f"{place.name} has no chat template",
+                f"{folder.name} has no chat template",
                 where=files.where(TEMPLATE_FILE),
                 expected=f"{TEMPLATE_FILE}, or chat_template in {CONFIG_FILE}",
                 fix="give the whole text with --prompt, or compile a checkpoint of a chat model",
             )
         where = files.where(TEMPLATE_FOLDER if len(sources) > 1 else TEMPLATE_FILE)
-        tokens = _special_tokens(files.config())
+        tokens = template_variables(files)
         return ChatTemplate(sources, where=where, special_tokens=tokens, name=name)
 
     @property
@@ -135,9 +138,3 @@ def _guarded(work: Any, where: str, verb: str, *inputs: Any) -> Any:
     except Exception as error:  # a template computes with whatever it likes
         found = f"the chat template {verb}: {type(error).__name__}: {error}"
     raise RequestError(found[:_LONGEST_MESSAGE], where=where) from None
-
-
-def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
-    """Texts of the special tokens that `config` names."""
-    texts = {name: special_text(config, name) for name in _SPECIAL_TOKENS}
-    return {name: text for name, text in texts.items() if isinstance(text, str)}

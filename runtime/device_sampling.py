@@ -43,6 +43,11 @@ class DeviceSampling:
         """Whether the device can choose tokens."""
         return self._steps.samples
 
+    @property
+    def has_min_p(self) -> bool:
+        """Whether the device can also drop tokens by `min_p`."""
+        return self._steps.samples_min_p
+
     def choose(
         self,
         sequence: Sequence,

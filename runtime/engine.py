@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from runtime.artifact import Artifact, Symbol
@@ -87,11 +87,16 @@ class Engine:
                 self._history.drop_marks(sequence, -1)
                 self.store.close(sequence.state)
 
-    def close(self) -> None:
-        """Refuse whatever is asked from now on."""
-        with self._exclusive.entered():
-            self._exclusive.closed = True
-            self.steps.close()
+    def close(self) -> bool:
+        """Refuse whatever is asked from now on; False where that was so already."""
+        with self._exclusive.closing() as first:
+            if first:
+                self.steps.close()
+        return first
+
+    def visited(self) -> AbstractContextManager[None]:
+        """Look at what is held, while nothing runs; RequestError where the model is closed."""
+        return self._exclusive.visited()
 
     def fork(self, sequence: Sequence) -> Sequence:
         """A sequence that shares what does not change."""
@@ -125,9 +130,16 @@ class Engine:
                 self._history.mark(sequence)
             return length
 
+    def unmark(self, sequence: Sequence, length: int) -> None:
+        """Let go of a snapshot that belongs to the sequence."""
+        with self._interrupts.held(), self._exclusive.entered():
+            for mark in [mark for mark in sequence.marks if mark.length == length]:
+                self._history.unmark(sequence, mark)
+
     def points(self, sequence: Sequence) -> list[int]:
         """The lengths with a snapshot."""
-        return sorted(self._history.points(sequence))
+        with self._exclusive.visited():
+            return self._points(sequence)
 
     def truncate(self, sequence: Sequence, length: int) -> None:
         """Return to a snapshot, or to the present length."""
@@ -136,10 +148,13 @@ class Engine:
                 sequence.require_usable()
             if length == len(sequence) and not sequence.state.broken:
                 return
-            points = self.points(sequence)
+            points = self._points(sequence)
             if length not in points:
                 raise no_snapshot(length, len(sequence), points)
             self._history.go_back(sequence, length)
+
+    def _points(self, sequence: Sequence) -> list[int]:
+        return sorted(self._history.points(sequence))
 
     @contextmanager
     def wrapped(self, wrap: Wrap) -> Iterator[None]:

@@ -6,8 +6,9 @@ A named pipe is never waited for, a device never touched, and nothing is read be
 import errno
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 from runtime.errors import RequestError, SalaError
@@ -58,7 +59,7 @@ class FileRule:
             if found.st_size and _first(descriptor, os.SEEK_DATA, found.st_size) >= found.st_size:
                 raise self.refused(path, f"has {found.st_size} bytes, none of them ever written")
             os.lseek(descriptor, 0, os.SEEK_SET)
-            return os.fdopen(descriptor, "rb")
+            return BufferedReader(_Input(descriptor, "rb"))
         except BaseException:
             os.close(descriptor)
             raise
@@ -109,6 +110,15 @@ class FileRule:
     def _too_large(self, path: Name, size: str) -> SalaError:
         most = f"at most {self.limit} bytes ({format_bytes(self.limit or 0)})"
         return self.error(f"{self.what} has {size}", shown(path), most, self.fix)
+
+
+class _Input(FileIO):
+    """A file that is only read: nothing is lost where closing it fails."""
+
+    def close(self) -> None:
+        """Close, whatever the system says."""
+        with suppress(OSError):
+            super().close()
 
 
 def shown(path: Name) -> str:

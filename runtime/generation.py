@@ -44,6 +44,11 @@ class Source(Protocol):
         """Whether the device that has the logits can choose from them."""
         ...
 
+    @property
+    def samples_min_p(self) -> bool:
+        """Whether it can also drop tokens by `min_p`."""
+        ...
+
     def choose(self, token_ids: Sequence[int], draw: Draw, progress: Progress | None = None) -> int:
         """Append `token_ids`; the token that the device chooses behind the last of them."""
         ...
@@ -143,7 +148,7 @@ class Generation:
         self._note(token)
         self.prefill_seconds = time.perf_counter() - began
         yield token
-        if self.spends and self.source.samples and not sampler.needs_texts:
+        if self.spends and self._chooses_there(sampler):
             yield from self._run_ahead(sampler, token)
             return
         while self.finish is None:
@@ -168,10 +173,15 @@ class Generation:
                     return
 
     def text(self, tokenizer: Tokenizer) -> Iterator[str]:
-        """New text in pieces, none of them empty, without the stop string that ended it."""
+        """New text in pieces, none of them empty, without the token or stop string that ended it.
+
+        The token goes whether the tokenizer counts it among its special ones or not.
+        """
         decoder = tokenizer.stream([*self.history, *self.prompt])
         watcher = StopStrings(self.options.stop)
         for token in self.tokens():
+            if self.finish is Finish.END_OF_SEQUENCE:
+                continue
             if piece := watcher.push(decoder.push(token)):
                 yield piece
             if watcher.stopped_by is not None:
@@ -202,10 +212,17 @@ class Generation:
     def _behind(
         self, sampler: Sampler, token_ids: Sequence[int], progress: Progress | None = None
     ) -> int:
-        """The token behind some more, chosen where the logits are unless texts are needed."""
-        if self.source.samples and not sampler.needs_texts:
+        """The token behind some more, chosen where the logits are if that can be."""
+        if self._chooses_there(sampler):
             return self.source.choose(token_ids, sampler.draw(), progress)
         return sampler.choose(self.source.append(token_ids, progress))
+
+    def _chooses_there(self, sampler: Sampler) -> bool:
+        """Whether the device that has the logits can choose as the options say."""
+        source = self.source
+        if not source.samples or sampler.needs_texts:
+            return False
+        return source.samples_min_p or not sampler.needs_min_p
 
     def _note(self, token: int) -> int:
         self.token_ids.append(token)

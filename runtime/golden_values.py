@@ -24,6 +24,7 @@ from runtime.artifact.base import ALIGNMENT
 from runtime.artifact.golden import Argument
 from runtime.device import POISON
 from runtime.errors import ArtifactError
+from runtime.json_text import shortened
 from runtime.weights import open_tensors
 
 MADE_BYTES = 128 << 20
@@ -143,7 +144,10 @@ def literal_values(argument: LiteralArgument) -> np.ndarray:
 def malformed(found: str, expected: str | None = None, where: str = "golden.json") -> ArtifactError:
     """The error for golden vectors that cannot be run."""
     return ArtifactError(
-        found, where=where, expected=expected, fix="copy the whole artifact again, or compile again"
+        shortened(found),
+        where=shortened(where),
+        expected=expected,
+        fix="copy the whole artifact again, or compile again",
     )
 
 

@@ -18,6 +18,8 @@ NUMBER_LENGTH = 100
 """Characters of a number."""
 QUOTED = 80
 """Characters of a value that a message quotes."""
+MESSAGE = 400
+"""Characters of a message that quotes from a file."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -109,6 +111,11 @@ def quoted(value: Any) -> str:
     except (ValueError, RecursionError):  # an integer too long to print is inside, or deep lists
         return json_kind(value)
     return text if len(text) <= QUOTED else f"{text[: QUOTED - 4]} ..."
+
+
+def shortened(text: str) -> str:
+    """A message that names what a file holds, which may be very long."""
+    return text if len(text) <= MESSAGE else f"{text[: MESSAGE - 4]} ..."
 
 
 def _load(text: str, depth: int) -> Any:

@@ -60,6 +60,7 @@ def load(
     progress: Advance | None = None,
     poison: bool | None = None,
     hash_weights: bool | None = None,
+    verify_key: str | Path | None = None,
 ) -> Model:
     """Load a compiled model.
 
@@ -77,6 +78,8 @@ def load(
     of the artifact's. `progress` is told the bytes of weights that came to a GPU, and all of them.
     `poison` fills unwritten memory with NaN (default: SALA_POISON=1); `hash_weights` compares the
     weights with their hashes, which reads them whole (default: if they have 1 GiB or less).
+    `verify_key` is a public key: the artifact must have a signature of its owner beside it, and
+    every file is hashed (needs the extra [sign]).
 
     Raises ArtifactError for an artifact that cannot be used here, MemoryBudgetError for what
     does not fit, RequestError for values that make no sense.
@@ -113,7 +116,7 @@ def load(
         snapshots=checked_whole("snapshots", snapshots, 0, "a whole number from 0"),
         prefix_bytes=0 if prefix_cache is None else parse_bytes(prefix_cache),
     )
-    artifact = open_artifact(path, hash_weights=hash_weights)
+    artifact = open_artifact(path, hash_weights=hash_weights, verify_key=verify_key)
     prefix = _prefix_options(artifact, request.prefix_bytes, snapshot_every)
     if library is not None:
         own = tuned_target(artifact, device, target)

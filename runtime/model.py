@@ -15,14 +15,16 @@ from runtime.checks import checked_call, checked_path, checked_texts, refusal
 from runtime.device import Advance, Device
 from runtime.engine import Engine, Wrap
 from runtime.errors import RequestError
-from runtime.finite import first_not_finite, not_finite, require_finite
 from runtime.generation import Generation, GenerationOptions, Progress, stop_strings
 from runtime.generation_config import Defaults, GenerationDefaults
+from runtime.logit_check import first_with_nan, nan_in_row, require_numbers
 from runtime.observe import Observed
 from runtime.pages import PagePool
 from runtime.plan import MemoryPlan
 from runtime.prefix_cache import PrefixOptions
 from runtime.sequence import Sequence as TokenSequence
+from runtime.text.files import TokenizerFiles
+from runtime.text.room import require_room
 from runtime.tokenizer import TOKENIZER_FILE, Tokenizer
 
 __all__ = ["Model", "TokenIds", "generation_options"]
@@ -63,7 +65,8 @@ class Model:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the artifact; RequestError where it has none."""
         if self._tokenizer is None:
-            self._tokenizer = Tokenizer.from_files(self.artifact.directory)
+            files = TokenizerFiles.of_artifact(self.artifact)
+            self._tokenizer = Tokenizer.of(files, self.artifact.directory.name)
         return self._tokenizer
 
     @property
@@ -85,15 +88,16 @@ class Model:
         of the whole call decides the regime of the sparse layers, whatever the chunk.
         With `observe` the result is (logits, {kind: {layer: values}}).
 
-        NotFiniteError, an ArtifactError that names the token, where a logit is NaN or infinite; so
-        do `decode`, `generate`, `stream`, and `append` and `last_logits` of sequences.
+        NotANumberError, an ArtifactError that names the token, where a logit is NaN; so do
+        `decode`, `generate`, `stream`, and `append` and `last_logits` of sequences. Infinities are
+        values.
         """
         engine = self._open()
         kinds = checked_texts("observe", observe)
         observer = engine.observer(kinds) if kinds else None
         with engine.new_sequence() as sequence:
             values = engine.calls.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
-        require_finite(values)
+        require_numbers(values)
         return values if observer is None else _observed(values, observer.result())
 
     def sequence(self) -> TokenSequence:
@@ -113,17 +117,17 @@ class Model:
     ) -> np.ndarray:
         """Append one token to each sequence, all in one pass over the weights.
 
-        The logits behind them, float32 [batch, vocabulary]. Where those of one sequence are no
-        finite numbers, NotFiniteError names it; all have their token, and the others' logits are
-        their `last_logits`.
+        The logits behind them, float32 [batch, vocabulary]. Where one of them is NaN,
+        NotANumberError names its sequence; all have their token, and the others' logits are their
+        `last_logits`.
         """
         engine = self._open()
         sequences, ids = self._checked_batch(sequences, tokens)
         logits = engine.calls.step(sequences, [[token] for token in ids])
-        wrong = first_not_finite(logits)
+        wrong = first_with_nan(logits)
         if wrong is not None:
             end = len(sequences[wrong]) - 1
-            raise not_finite(logits[wrong], f"the logits behind token {end} of sequence {wrong}")
+            raise nan_in_row(logits[wrong], f"the logits behind token {end} of sequence {wrong}")
         return logits
 
     def generation_options(
@@ -231,7 +235,9 @@ class Model:
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
         engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
-        sizes, counters, store = plan.sizes, self._memory.counters, engine.store
+        with engine.visited():
+            counters = self._memory.counters
+        sizes, store = plan.sizes, engine.store
         is_random = manifest.seeded is not None
         return {
             "path": str(self.artifact.directory),
@@ -264,9 +270,13 @@ class Model:
         }
 
     def close(self) -> None:
-        """Give all memory back; closing twice does nothing."""
-        if self._engine is not None:
-            self._engine.close()
+        """Give all memory back; closing twice does nothing.
+
+        What sequences held is gone with it: whatever they are asked but their length is a
+        RequestError. So it is while another thread is in a call.
+        """
+        engine = self._engine
+        if engine is not None and engine.close():
             self._engine = None
             self._memory.close()
             self._device.close()
@@ -285,7 +295,19 @@ class Model:
             raise RequestError("the prompt is empty", expected="at least one character")
         if prompt is None or isinstance(prompt, bytes):
             raise refusal("prompt", prompt, "a text, or token ids")
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        if not isinstance(prompt, str):
+            return prompt
+        self.require_room(prompt)
+        return self.tokenizer.encode(prompt)
+
+    def require_room(self, text: str, length: int = 0) -> None:
+        """RequestError where `text` certainly does not fit behind a text of `length` tokens.
+
+        A long one is looked at piece by piece, so that the rest of it is never turned into tokens.
+        """
+        room = self._open().limits.context - length
+        tokenizer = self.tokenizer
+        require_room(text, room, lambda piece: len(tokenizer.encode(piece, special=False)))
 
     def _asked(self, max_new_tokens: int | None, options: dict[str, Any]) -> GenerationOptions:
         """The completed options; notes on the checkpoint's are warnings, the first time."""

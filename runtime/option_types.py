@@ -1,6 +1,7 @@
 """Types of command-line options, for the commands of the runtime and of the compiler."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -51,3 +52,10 @@ def _threads(text: Any) -> int:
 TOKENS = Size("tokens", parse_tokens)
 BYTES = Size("bytes", parse_bytes)
 THREADS = Size("threads", _threads)
+VERIFY_KEY = click.option(
+    "--verify-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Refuse the artifact unless NAME.sala.sig is a signature of it by this public key.",
+)
+"""An option of every command that opens an artifact."""

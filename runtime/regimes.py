@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from runtime.artifact import Manifest
 
@@ -35,6 +36,23 @@ class RegimeRule:
         """The regime of a call after which a sequence has `call_length` tokens."""
         sparse = self.first_sparse is not None and call_length >= self.first_sparse
         return Regime.SPARSE if sparse else Regime.DENSE
+
+    def allows(self, pieces: "Pieces", length: int) -> bool:
+        """Whether calls can have made a text of `length` tokens of these pieces.
+
+        A call is at least as long as what it leaves, and can have been longer before it was cut.
+        """
+        ends = [end for end, _ in pieces.ends]
+        regimes = [regime for _, regime in pieces.ends]
+        ascending = ends == sorted(set(ends)) and ends[-1:] == [length] and ends[0] > 0
+        turning = all(one is not other for one, other in pairwise(regimes))
+        possible = all(
+            self.first_sparse is not None
+            if regime is Regime.SPARSE
+            else self.regime(end) is Regime.DENSE
+            for end, regime in pieces.ends
+        )
+        return ascending and turning and possible
 
 
 @dataclass(frozen=True, slots=True)

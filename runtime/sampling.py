@@ -18,16 +18,23 @@ class Draw:
     top_p: float
     top_k: int
     uniform: float
+    min_p: float = 0.0
 
-    def words(self) -> np.ndarray:
-        """The draw as the kernel reads it, int32 [4]: floats by their bits, top_k third."""
-        words = np.array([self.temperature, self.top_p, 0, self.uniform], np.float32)
+    def words(self, count: int) -> np.ndarray:
+        """The draw as a kernel reads it, int32 [count]: floats by their bits, top_k third.
+
+        Kernels of `MIN_P_WORDS` read `min_p` behind the others; with fewer it is 0.
+        """
+        assert count >= MIN_P_WORDS or self.min_p == 0, "no kernel that knows min_p"
+        floats = [self.temperature, self.top_p, 0, self.uniform, self.min_p]
+        words = np.array(floats, np.float32)[:count]
         words[3] = min(words[3], _BELOW_ONE)
         found = words.view(np.int32)
         found[2] = min(self.top_k, _LARGEST)
         return found
 
 
+MIN_P_WORDS = 5
 _LARGEST = 2**31 - 1
 _BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
@@ -47,14 +54,13 @@ class Sampler:
         self._bias = _bias_row(options, vocabulary)
 
     @property
-    def needs_texts(self) -> bool:
-        """Whether a choice needs more than a device has: what was seen, biases, or `min_p`."""
-        options = self.options
-        return self._changes or (options.min_p > 0 and options.temperature > 0)
+    def needs_min_p(self) -> bool:
+        """Whether tokens are dropped by `min_p`."""
+        return self.options.min_p > 0 and self.options.temperature > 0
 
     @property
-    def _changes(self) -> bool:
-        """Whether logits are changed before the choice."""
+    def needs_texts(self) -> bool:
+        """Whether logits are changed before the choice, by what was seen or by biases."""
         options = self.options
         counts = options.presence_penalty or options.frequency_penalty
         return options.repetition_penalty != 1 or bool(counts) or self._bias is not None
@@ -63,7 +69,8 @@ class Sampler:
         """What a device needs for the next token; the random stream goes on as in `choose`."""
         options = self.options
         uniform = self._random.random() if options.temperature > 0 else 0.0
-        return Draw(options.temperature, options.top_p, options.top_k, uniform)
+        min_p = options.min_p if self.needs_min_p else 0.0
+        return Draw(options.temperature, options.top_p, options.top_k, uniform, min_p)
 
     def observe(self, token_ids: "np.ndarray | list[int]") -> None:
         """Count `token_ids` as seen, and not as answered."""
@@ -80,7 +87,7 @@ class Sampler:
             raise not_a_number()
         if best == -np.inf:
             raise no_choice()
-        if self._changes:
+        if self.needs_texts:
             logits = self._changed(logits.astype(np.float64))
         likeliest = self.options.temperature == 0 or best == np.inf
         uniform = self.draw().uniform

@@ -10,7 +10,7 @@ import numpy as np
 from runtime.artifact import ElementType, Manifest, Program
 from runtime.device import Memory
 from runtime.errors import RequestError
-from runtime.regimes import Pieces, Regime
+from runtime.regimes import Pieces, Regime, RegimeRule
 from runtime.state_file import (
     Section,
     StateHeader,
@@ -59,6 +59,7 @@ class StateFiles:
     ) -> None:
         """For the pools of `target` in `memory`."""
         self._digest = model_digest(manifest)
+        self._rule = RegimeRule.of(manifest)
         self._manifest = manifest
         self._memory = memory
         self._layout = StateLayout(program, target)
@@ -144,9 +145,15 @@ class StateFiles:
                 fix=f"load with context={header.tokens} or more",
             )
         wanted = self._header(header.tokens, header.pieces, header.has_logits).placed()
-        ends = [end for end, _ in header.pieces]
-        if header.blank() != wanted or ends != sorted(set(ends)) or ends[-1:] != [header.tokens]:
+        if header.blank() != wanted:
             raise refused(path, "the state file is damaged: its sections are not those of a state")
+        if not self._rule.allows(Pieces(header.pieces), header.tokens):
+            raise refused(
+                path,
+                "the state file is damaged: its pieces are not those of a text that was read here",
+                f"ends that ascend to {header.tokens}, in regimes that take turns, none of which "
+                "is dense where every call is sparse",
+            )
 
     def _header(
         self, tokens: int, pieces: tuple[tuple[int, Regime], ...], has_logits: bool

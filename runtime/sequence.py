@@ -50,9 +50,10 @@ class Sequence:
 
     @property
     def token_ids(self) -> list[int]:
-        """The tokens so far."""
+        """The tokens so far; RequestError where the model is closed."""
         self.require_usable()
-        return self._engine.store.text(self.state).tolist()
+        with self._engine.visited():
+            return self._engine.store.text(self.state).tolist()
 
     @property
     def last_logits(self) -> np.ndarray:
@@ -76,6 +77,11 @@ class Sequence:
     def samples(self) -> bool:
         """Whether `choose` can be used: the device chooses tokens."""
         return self._engine.sampling.available
+
+    @property
+    def samples_min_p(self) -> bool:
+        """Whether `choose` takes draws with `min_p`."""
+        return self._engine.sampling.has_min_p
 
     def choose(self, token_ids: TokenIds, draw: Draw, progress: Progress | None = None) -> int:
         """Append tokens in one call, as `append`; the next token, chosen on the device."""
@@ -103,6 +109,10 @@ class Sequence:
     def snapshots(self) -> list[int]:
         """The lengths that `truncate` can return to, ascending; 0 is always among them."""
         return self._engine.points(self)
+
+    def drop_snapshot(self, length: int) -> None:
+        """Give back the snapshot that `snapshot` took at `length`; without one, do nothing."""
+        self._engine.unmark(self, length)
 
     def truncate(self, length: int) -> None:
         """Drop all but the first `length` tokens; RequestError unless there is a snapshot there."""

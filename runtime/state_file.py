@@ -25,7 +25,7 @@ from runtime.regimes import Regime
 MAGIC = b"SALASTAT"
 VERSION = 1
 SUFFIX = ".sala-state"
-MAX_HEADER = 64 << 20
+MAX_HEADER = 8 << 20
 PRIVATE = 0o600
 """The mode of state files: they hold texts."""
 _INPUT = FileRule(
@@ -61,8 +61,8 @@ class StateHeader(Frozen):
     the pieces of text with the regime of each.
     """
 
-    model: str
-    family: str
+    model: str = Field(pattern=r"^[0-9a-f]{64}$")
+    family: str = Field(max_length=200)
     tokens: PositiveInt
     pieces: tuple[tuple[PositiveInt, Regime], ...]
     has_logits: bool

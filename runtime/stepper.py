@@ -11,7 +11,7 @@ from runtime.device import Device, Memory
 from runtime.interrupts import Interrupts
 from runtime.observe import Observer
 from runtime.regimes import RegimeRule
-from runtime.sampling import Draw, no_choice, not_a_number
+from runtime.sampling import MIN_P_WORDS, Draw, no_choice, not_a_number
 from runtime.store import State, StateStore
 
 SAMPLED = "sampled"
@@ -46,6 +46,11 @@ class Stepper:
     def samples(self) -> bool:
         """Whether the device can choose tokens."""
         return PhaseName.SAMPLE in self.program.phases
+
+    @property
+    def samples_min_p(self) -> bool:
+        """Whether the device can also drop tokens by `min_p`."""
+        return self.samples and self._inputs.draw_words >= MIN_P_WORDS
 
     def run(
         self,

@@ -7,15 +7,13 @@ from typing import Any
 
 from runtime.artifact import Artifact
 from runtime.errors import ArtifactError
-from runtime.files import FileRule, stands
-from runtime.json_text import JsonLimits, json_kind, parse_object, quoted
-from runtime.tokenizer import CONFIG_FILE
+from runtime.json_text import json_kind, quoted
+from runtime.text.files import CONFIG_FILE, TokenizerFiles
 
 TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_FOLDER = "additional_chat_templates"
 DEFAULT = "default"
 _SUFFIX = ".jinja"
-_LIMITS = JsonLimits(size=128 << 20, depth=64, values=4_000_000)
 TEMPLATE_BYTES = 1 << 16
 """Of a template: more than any published one has, and little enough to be compiled in a second."""
 
@@ -30,10 +28,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class TemplateFiles:
-    """The files of a checkpoint or an artifact: bytes by name, and the names in a folder."""
+    """The files of a checkpoint or an artifact, and the names in a folder."""
 
-    read: Callable[[str], bytes | None]
-    where: Callable[[str], str]
+    files: TokenizerFiles
     names: Callable[[str], list[str]]
 
     @staticmethod
@@ -43,14 +40,6 @@ class TemplateFiles:
             return _of_artifact(place)
         return _of_directory(Path(place))
 
-    def config(self) -> dict[str, Any]:
-        """tokenizer_config.json, empty where there is none; ArtifactError where it is damaged."""
-        data = self.read(CONFIG_FILE)
-        if data is None:
-            return {}
-        where = self.where(CONFIG_FILE)
-        return parse_object(data, where, ArtifactError, fix=_fix(CONFIG_FILE), limits=_LIMITS)
-
     def sources(self) -> dict[str, Source]:
         """The templates by name, in order; ArtifactError for what is none.
 
@@ -59,9 +48,9 @@ class TemplateFiles:
         files = {DEFAULT: TEMPLATE_FILE}
         for name in self.names(TEMPLATE_FOLDER):
             files[name.removesuffix(_SUFFIX)] = f"{TEMPLATE_FOLDER}/{name}"
-        read = {name: (path, self.read(path)) for name, path in files.items()}
+        read = {name: (path, self.files.read(path)) for name, path in files.items()}
         found = {
-            name: self._source(data, self.where(path))
+            name: self._source(data, self.files.where(path))
             for name, (path, data) in read.items()
             if data is not None
         }
@@ -69,8 +58,8 @@ class TemplateFiles:
 
     def _configured(self) -> dict[str, Source]:
         """The templates of tokenizer_config.json: one text, or several by name."""
-        template = self.config().get("chat_template")
-        where = f"{self.where(CONFIG_FILE)}: chat_template"
+        template = self.files.config.get("chat_template")
+        where = f"{self.files.where(CONFIG_FILE)}: chat_template"
         if template is None:
             return {}
         if isinstance(template, str):
@@ -114,29 +103,16 @@ def _refused(found: str, where: str) -> ArtifactError:
 
 
 def _of_directory(directory: Path) -> TemplateFiles:
-    def read(name: str) -> bytes | None:
-        path = directory / name
-        limit = _LIMITS.size if name == CONFIG_FILE else TEMPLATE_BYTES
-        rule = FileRule(what=name, limit=limit, error=ArtifactError, fix=_fix(name))
-        return rule.read(path) if stands(path) else None
-
     def names(folder: str) -> list[str]:
         found = (directory / folder).glob(f"*{_SUFFIX}")
         return sorted(path.name for path in found)
 
-    return TemplateFiles(read, lambda name: str(directory / name), names)
+    return TemplateFiles(TokenizerFiles.of_directory(directory), names)
 
 
 def _of_artifact(artifact: Artifact) -> TemplateFiles:
-    def read(name: str) -> bytes | None:
-        return artifact.read_bytes(name) if artifact.has(name) else None
-
     def names(folder: str) -> list[str]:
         paths = (path.rpartition("/") for path in artifact.manifest.files)
         return sorted(name for parent, _, name in paths if parent == folder)
 
-    return TemplateFiles(read, lambda name: str(artifact.directory / name), names)
-
-
-def _fix(name: str) -> str:
-    return f"compile again, from a checkpoint whose {name} is whole"
+    return TemplateFiles(TokenizerFiles.of_artifact(artifact), names)

@@ -21,7 +21,7 @@ from runtime.text.space_cleanup import SpaceCleaner, clean_spaces
 from runtime.text.special_tokens import SpecialTokens
 from runtime.text.stream_decoder import StreamDecoder
 
-__all__ = ["CONFIG_FILE", "TOKENIZER_FILE", "Tokenizer", "read_config", "special_text"]
+__all__ = ["CONFIG_FILE", "TOKENIZER_FILE", "Tokenizer", "read_config"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,11 @@ class Tokenizer:
         token = None if text is None else self.core.token_to_id(text)
         return () if token is None else (token,)
 
+    @property
+    def largest_id(self) -> int:
+        """The largest id that a text can become; -1 where there are no tokens."""
+        return max(self.core.get_vocab(with_added_tokens=True).values(), default=-1)
+
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of `text`; `special` adds what stands around a whole text, such as `<s>`.
 
@@ -103,6 +108,18 @@ class Tokenizer:
         text = self._joined(token_ids)
         return clean_spaces(text) if self._cleans else text
 
+    def begins_twice(self, token_ids: Sequence[int]) -> str | None:
+        """The token that stands twice before the text, such as `<s>`, if one does.
+
+        A text that spells it gets a second one from the tokenizer; so it does in transformers.
+        """
+        opening = self.special_tokens.get("bos_token")
+        token = None if opening is None else self.core.token_to_id(opening)
+        if token is None:
+            token = next(iter(self.encode("")), None)
+        twice = token is not None and list(token_ids[:2]) == [token, token]
+        return self.core.id_to_token(token) if twice and token is not None else None
+
     def stream(self, context: Sequence[int] = ()) -> StreamDecoder:
         """A decoder for tokens that follow the tokens `context`."""
         cleaner = SpaceCleaner() if self._cleans else None
@@ -127,7 +144,8 @@ class Tokenizer:
             shown = self.core.decode([token], skip_special_tokens=False)
             return shown != self.core.decode([token], skip_special_tokens=True)
 
-        return frozenset(self.core.id_to_token(token) for token in self.added if hidden(token))
+        spelled = (self.core.id_to_token(token) for token in self.added if hidden(token))
+        return frozenset(text for text in spelled if text is not None)
 
     @cached_property
     def _seam(self) -> Seam:
@@ -145,12 +163,6 @@ class Tokenizer:
 def read_config(directory: Path) -> dict[str, Any]:
     """The contents of tokenizer_config.json, empty where there is none."""
     return TokenizerFiles.of_directory(directory).config
-
-
-def special_text(config: dict[str, Any], name: str) -> str | None:
-    """The text of the special token `name` in a tokenizer_config.json, if it names one."""
-    entry = config.get(name)
-    return entry.get("content") if isinstance(entry, dict) else entry
 
 
 def _reading_text() -> AbstractContextManager[None]:

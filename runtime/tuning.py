@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from runtime.artifact import Artifact, Phase, Program, Value, ValueKind
-from runtime.artifact.tuning import Tuning, checked_library, read_tuning
+from runtime.artifact.contract import workspaces_digest
+from runtime.artifact.tuning import Tuning, checked_library, read_tuning, tuned_workspaces
 from runtime.errors import ArtifactError
 
 
@@ -18,12 +19,13 @@ def with_tuning(artifact: Artifact, target: str, path: Path) -> Artifact:
     tuning = read_tuning(path)
     _check(artifact, target, path, tuning)
     library = checked_library(path, tuning)
-    program = with_workspaces(
-        artifact.program,
-        target,
-        {symbol: kernel.workspaces for symbol, kernel in tuning.kernels.items()},
+    workspaces = tuned_workspaces(tuning)
+    return replace(
+        artifact,
+        program=with_workspaces(artifact.program, target, workspaces),
+        libraries={**artifact.libraries, target: library},
+        workspaces={**artifact.workspaces, target: workspaces_digest(workspaces)},
     )
-    return replace(artifact, program=program, libraries={**artifact.libraries, target: library})
 
 
 def with_workspaces(

@@ -22,10 +22,10 @@ from runtime.artifact import (
 from runtime.choose_device import choose_device
 from runtime.cpu.device import CpuDevice
 from runtime.errors import ArtifactError
-from runtime.finite import NotFiniteError
 from runtime.golden_call import GoldenCall, golden_call
 from runtime.golden_values import malformed
 from runtime.loading import LoadRequest, plan_for
+from runtime.logit_check import NotANumberError
 from runtime.model import Model
 from runtime.targets import runnable_targets
 from runtime.threads import checked_threads
@@ -164,7 +164,7 @@ def _run_model(
     with Model(artifact, plan, device, poison=True) as model:
         try:
             found = model.logits(tokens)[len(tokens) - len(expected) :]
-        except NotFiniteError as error:
+        except NotANumberError as error:
             problem = f"{error.found}, {error.where}"
             return VectorResult(VectorKind.MODEL, vector.name, np.inf, np.inf, problem)
     compared = compare(found, expected, absolute=vector.absolute, relative=0.0)
@@ -209,9 +209,9 @@ def _result(kind: VectorKind, name: str, parts: Sequence[Comparison]) -> VectorR
 def _run_kernel(
     artifact: Artifact, vector: KernelVector, stored: MappedTensors, threads: int
 ) -> VectorResult:
-    call = golden_call(artifact, vector, stored, threads)
     device = CpuDevice(artifact, vector.target, threads)
     device.open()
+    call = golden_call(artifact, vector, stored, threads)
     device.use_threads()
     kernel = device.kernel(vector.kernel)
     try:

@@ -37,6 +37,8 @@ COPIED_FILES = (
     "vocab.json",
 )
 """Files of a checkpoint that an artifact keeps byte for byte, where they exist."""
+TEMPLATE_FOLDER = "additional_chat_templates"
+"""The folder of named chat templates, which are kept likewise."""
 
 WEIGHT_ELEMENTS = ("BF16", "F16", "F32")
 """Element types that weights may have."""
@@ -121,7 +123,8 @@ class Checkpoint:
     def copied_files(self) -> list[Path]:
         """Tokenizer, template and generation files that exist here, to be copied as they are."""
         paths = (self.directory / name for name in COPIED_FILES)
-        return [path for path in paths if stands(path)]
+        templates = sorted((self.directory / TEMPLATE_FOLDER).glob("*.jinja"))
+        return [path for path in (*paths, *templates) if stands(path)]
 
     def check_copied(self) -> None:
         """Refuse a file to be copied that is none, or a Git LFS pointer in its place."""

@@ -42,10 +42,12 @@ def test_files_that_a_document_names_exist(document: Path):
 def test_modules_that_a_document_runs_exist(document: Path):
     modules = re.findall(r"python -m ([\w.]+\w)", document.read_text(encoding="utf-8"))
     own = [name for name in modules if name.split(".")[0] in PACKAGES]
-    missing = [
-        name for name in own if not ROOT.joinpath(*name.split(".")).with_suffix(".py").exists()
-    ]
+    missing = [name for name in own if not _is_module(ROOT.joinpath(*name.split(".")))]
     assert missing == []
+
+
+def _is_module(place: Path) -> bool:
+    return place.with_suffix(".py").exists() or (place / "__main__.py").exists()
 
 
 def test_options_that_a_document_gives_a_command_exist():

@@ -1,6 +1,5 @@
 """sala-compile: from a checkpoint directory to an artifact."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from codegen.quantization.calibration import DEFAULT_TOKENS
 from passes.assign_precision import Precision
 from passes.quantization import Quantization
 from passes.quantize_activations import Activations
-from runtime.errors import reported_as
+from runtime.errors import RequestError, reported_as
 from runtime.option_types import TOKENS
+from runtime.process import run_command
 from sala_ir.frontends import AttentionMode
 
 _PATH = click.Path(path_type=Path)
@@ -109,19 +109,24 @@ _PATH = click.Path(path_type=Path)
     "loaded and never written, for capacity planning and measurements.",
 )
 @click.option(
+    "--sign",
+    type=_PATH,
+    metavar="KEY",
+    help="Sign the artifact with this private key: writes NAME.sala.sig (needs the extra [sign]).",
+)
+@click.option(
     "--json", "as_json", is_flag=True, show_default=False, help="Print one JSON document."
 )
 @click.version_option(package_name="sala-compile", prog_name="sala-compile")
-def command(as_json: bool, **options: Any) -> None:
+def command(as_json: bool, sign: Path | None, **options: Any) -> None:
     """Compile the model in the directory CHECKPOINT into the artifact NAME.sala."""
     with reported_as("sala-compile"):
-        _compile(_options(options), as_json)
+        _compile(_options(options), as_json, sign)
 
 
 def main() -> None:
-    """Entry point of the console script; a SIGTERM cleans up as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    command(prog_name="sala-compile")
+    """Entry point of the console script."""
+    run_command(command, "sala-compile")
 
 
 def _options(given: dict[str, Any]) -> CompileOptions:
@@ -141,12 +146,19 @@ def _options(given: dict[str, Any]) -> CompileOptions:
     return options
 
 
-def _compile(options: CompileOptions, as_json: bool) -> None:
+def _compile(options: CompileOptions, as_json: bool, key: Path | None) -> None:
     from codegen.cli.show import Bars, print_summary
     from codegen.compiler import compile_model
+    from runtime.artifact.signature import check_signer, sign_artifact
 
+    if key is not None:
+        if not options.writes or options.output is None:
+            raise RequestError("nothing is written that could be signed", where="--sign")
+        check_signer(key)
     with Bars() as bars:
         result = compile_model(options, bars)
+    if key is not None and options.output is not None:
+        result.summary["artifact"]["signature"] = str(sign_artifact(options.output, key))
     if as_json:
         import json
 

@@ -96,6 +96,8 @@ def _headline(summary: dict[str, Any]) -> str:
     ]
     if written := summary.get("artifact"):
         lines.append(f"wrote {written['path']}: {format_bytes(written['bytes'])}")
+        if signature := written.get("signature"):
+            lines.append(f"wrote {signature}")
     else:
         lines.append("nothing was written")
     return "\n".join(lines)

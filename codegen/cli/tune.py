@@ -1,6 +1,5 @@
 """sala-tune: searches the schedules of a compiled model's kernels on this machine."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import click
 
 from runtime.errors import RequestError, reported_as
 from runtime.option_types import THREADS, TOKENS
+from runtime.process import run_command
 from runtime.threads import available_cpus
 
 _PATH = click.Path(path_type=Path)
@@ -65,9 +65,8 @@ def command(as_json: bool, **options: Any) -> None:
 
 
 def main() -> None:
-    """Entry point of the console script; a SIGTERM cleans up as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    command(prog_name="sala-tune")
+    """Entry point of the console script."""
+    run_command(command, "sala-tune")
 
 
 def _tune(options: dict[str, Any], as_json: bool) -> None:

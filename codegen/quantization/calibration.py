@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import RequestError
+from runtime.files import FileRule
 from runtime.tokenizer import Tokenizer
 
 DEFAULT_TOKENS = 4096
@@ -15,6 +16,14 @@ DEFAULT_TOKENS = 4096
 SEEDED_TOKENS = 2048
 """Token ids that are drawn where nothing else is known."""
 TEXT = "calibration.txt"
+_DIGITS = 20
+"""Digits of a token id that are read: a longer one is out of range whatever follows."""
+_TEXT = FileRule(
+    what="the calibration text cannot be read: it",
+    limit=256 << 20,
+    expected="a file of UTF-8 text, or of token ids",
+    fix="name another file with --calibration",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +60,7 @@ def calibration_for(
 
 
 def _from_file(file: Path, checkpoint: Path, vocabulary: int) -> list[int]:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"the calibration text cannot be read: {error}",
-            where=f"--calibration {file}",
-            expected="a file of UTF-8 text, or of token ids",
-        ) from None
+    text = _TEXT.read_text(file)
     ids = _numbers(text)
     if ids is None and not Tokenizer.exists(checkpoint):
         raise RequestError(
@@ -82,6 +84,6 @@ def _from_file(file: Path, checkpoint: Path, vocabulary: int) -> list[int]:
 def _numbers(text: str) -> list[int] | None:
     """Whole numbers between white space, commas or the brackets of a JSON list; or None."""
     words = text.strip().strip("[]").replace(",", " ").split()
-    if not words or not all(word.isdecimal() for word in words):
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
         return None
-    return [int(word) for word in words]
+    return [int(word.lstrip("0")[:_DIGITS] or 0) for word in words]

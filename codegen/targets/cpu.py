@@ -5,12 +5,14 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from codegen.targets import x86
+from runtime.artifact import canonical_json
+from runtime.artifact.contract import CONTRACT_SYMBOL, Contract
 from runtime.artifact.replace import write_whole
 from runtime.errors import CompileError
 
@@ -25,7 +27,7 @@ REQUIRED_INSTRUCTIONS = "sala.instructions"
 WITHOUT_AMX = "+noamx"
 """End of the name of a target whose processor has AMX that is not to be used."""
 
-_libraries: dict[str, bytes] = {}
+_objects: dict[str, tuple[bytes, ...]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,48 +189,82 @@ def compile_functions(functions: Mapping[str, Any], target: CpuTarget) -> Any:
         return tvm.compile(module, target=target.llvm())
 
 
-def compile_library(functions: Mapping[str, Any], target: CpuTarget, path: Path | str) -> None:
-    """Compile PrimFuncs (by symbol) into one shared library at `path`.
+def compile_library(
+    functions: Mapping[str, Any],
+    target: CpuTarget,
+    path: Path | str,
+    contract: Contract | None = None,
+) -> bytes:
+    """Compile PrimFuncs (by symbol) into a library at `path`, with its contract; its bytes.
 
-    The bytes depend on the functions, the target and the compiler versions only. A library that
-    this process has compiled before is written again without compiling. A library that is
+    The bytes depend on the functions, the contract, the target and the compiler versions only.
+    What this process has compiled before is linked again without compiling. A library that is
     already at `path` is replaced, not overwritten, since it may be loaded.
     """
     linker = find_linker()
     path = Path(path)
-    key = _content_key(functions, target, linker)
-    library = _libraries.get(key)
-    if library is None:
-        library = _libraries[key] = _link(functions, target, linker)
+    key = _content_key(functions, target)
+    objects = _objects.get(key)
+    if objects is None:
+        objects = _objects[key] = _compile(functions, target)
+    library = _link(objects, contract, linker)
     write_whole(path.absolute(), library, 0o755)
+    return library
 
 
-def _content_key(functions: Mapping[str, Any], target: CpuTarget, linker: str) -> str:
-    """Return a digest of everything that a library depends on."""
+def _content_key(functions: Mapping[str, Any], target: CpuTarget) -> str:
+    """Return a digest of everything that compiled functions depend on."""
     import tvm
 
-    digest = hashlib.sha256(f"{target.name}\n{linker}\n{LINK_OPTIONS}\n".encode())
+    digest = hashlib.sha256(f"{target.name}\n".encode())
     for symbol in sorted(functions):
         digest.update(f"\n{symbol}\n{tvm.ir.save_json(functions[symbol])}".encode())
     return digest.hexdigest()
 
 
-def _link(functions: Mapping[str, Any], target: CpuTarget, linker: str) -> bytes:
-    """Compile to an object and link it; the temporary names do not reach the library."""
+def _compile(functions: Mapping[str, Any], target: CpuTarget) -> tuple[bytes, ...]:
+    """Compile to objects."""
+    executable = compile_functions(functions, target)
+    found: list[bytes] = []
+    with tempfile.TemporaryDirectory(prefix="sala-objects-") as folder:
+
+        def keep(name: str, objects: list[str], **_: Any) -> None:
+            found.extend(Path(each).read_bytes() for each in objects)
+
+        keep.output_format = "so"  # pyright: ignore[reportFunctionMemberAccess]
+        output = Path(folder, "kernels.so")
+        executable.export_library(str(output), fcompile=keep, workspace_dir=folder)
+    return tuple(found)
+
+
+def _link(objects: Sequence[bytes], contract: Contract | None, linker: str) -> bytes:
+    """Link objects into a library; the temporary names do not reach it."""
     from tvm.support import cc
 
-    executable = compile_functions(functions, target)
     with tempfile.TemporaryDirectory(prefix="sala-link-") as folder:
-        output = Path(folder, "kernels.so")
-
-        def create(name: str, objects: list[str], **_: Any) -> None:
-            cc.create_shared(name, objects, options=list(LINK_OPTIONS), cc=linker)
-
-        create.output_format = "so"  # pyright: ignore[reportFunctionMemberAccess]
+        output, names = Path(folder, "kernels.so"), []
+        for number, data in enumerate(objects):
+            names.append(str(Path(folder, f"{number}.o")))
+            Path(names[-1]).write_bytes(data)
+        if contract is not None:
+            names.append(str(Path(folder, "contract.s")))
+            Path(names[-1]).write_text(_assembly(canonical_json(contract)))
         try:
-            executable.export_library(str(output), fcompile=create, workspace_dir=folder)
+            cc.create_shared(str(output), names, options=list(LINK_OPTIONS), cc=linker)
         except RuntimeError as error:
             raise CompileError(
                 "linking the kernels failed", where=linker, fix=str(error)[-2000:]
             ) from error
         return output.read_bytes()
+
+
+def _assembly(text: bytes) -> str:
+    """Data under the symbol of the contract, ended by a zero byte."""
+    return f""".section .rodata
+.globl {CONTRACT_SYMBOL}
+.type {CONTRACT_SYMBOL}, @object
+{CONTRACT_SYMBOL}:
+.byte {", ".join(map(str, text + bytes(1)))}
+.size {CONTRACT_SYMBOL}, {len(text) + 1}
+.section .note.GNU-stack,"",@progbits
+"""

@@ -3,12 +3,22 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from runtime import errors
 from runtime.artifact import Value
 from runtime.errors import CompileError
+
+PATIENCE = 5.0
+"""Seconds in which the process of the trials has to end by itself."""
+_ROOT = Path(errors.__file__).resolve().parents[1]
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from runtime.bench.trials import main; main()"
+)
+"""Not `-m`, which looks in the current directory first: a folder there may be called runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class TrialProcess:
     def __init__(self, artifact: Path, target: str, threads: int, length: int) -> None:
         """Nothing is started yet."""
         words = [str(artifact), target, str(threads), str(length)]
-        self._command = [sys.executable, "-m", "runtime.bench.trials", *words]
+        self._command = [sys.executable, "-P", "-c", _START, str(_ROOT), *words]
         self._process: subprocess.Popen[str] | None = None
         self._defaults: dict[str, Build] = {}
         self._known: set[str] = set()
@@ -96,9 +106,16 @@ class TrialProcess:
         """End the process."""
         if self._process is not None:
             assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process.wait()
-            self._process = None
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                pass  # in the middle of a measurement, which is worth nothing now
+            finally:
+                self._process.kill()
+                self._process.wait()
+                self._process = None
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         process = self._started()
@@ -129,7 +146,11 @@ class TrialProcess:
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                process_group=0,  # Ctrl-C is for this process, which then ends that one
             )
         return self._process
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from codegen.targets.cpu import CpuTarget, compile_library
 from runtime.artifact import canonical_json
+from runtime.artifact.contract import Contract
 from runtime.artifact.manifest import FileInfo
 from runtime.artifact.outputs import OutputRule
 from runtime.artifact.tuning import LIBRARY_SUFFIX, Tuning, library_beside, read_tuning
@@ -63,11 +64,12 @@ class TuningFile:
         """Replace the tuning file as a whole."""
         _RECORD.write(self.path, canonical_json(tuning))
 
-    def write_library(self, functions: Mapping[str, Any], target: CpuTarget) -> FileInfo:
+    def write_library(
+        self, functions: Mapping[str, Any], target: CpuTarget, contract: Contract
+    ) -> FileInfo:
         """Compile the kernels into the library; its size and hash."""
         try:
-            compile_library(functions, target, self._library_place)
-            data = self._library_place.read_bytes()
+            data = compile_library(functions, target, self._library_place, contract)
         except OSError as error:
             raise _LIBRARY.failed(self.library, error) from None
         return FileInfo(size=len(data), sha256=hashlib.sha256(data).hexdigest())

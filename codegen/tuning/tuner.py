@@ -16,10 +16,11 @@ from codegen.tuning.measurer import Build, Measurer
 from codegen.tuning.record import TuningFile
 from codegen.tuning.search import Clock, Found, Search, Tell
 from runtime.artifact import Artifact, KernelInfo, Value
-from runtime.artifact.tuning import TunedCase, TunedKernel, Tuning
+from runtime.artifact.contract import workspaces_digest
+from runtime.artifact.tuning import TunedCase, TunedKernel, Tuning, tuned_workspaces
 from runtime.errors import CompileError
 
-Compiler = Callable[[Mapping[str, Any], CpuTarget, Path], None]
+Compiler = Callable[[Mapping[str, Any], CpuTarget, Path], object]
 SMALLEST_SHARE = 0.005
 """A kernel with less of the time than this, in every kind of work, is left as it is."""
 
@@ -137,7 +138,10 @@ class Tuner:
             )
             for kernel in self._own
         }
-        info = self._file.write_library(functions, self._target)
+        contract = self._job.artifact.contract(self._job.target)
+        digest = workspaces_digest(tuned_workspaces(self.tuning))
+        contract = contract.model_copy(update={"workspaces": digest})
+        info = self._file.write_library(functions, self._target, contract)
         self.tuning = self.tuning.model_copy(update={"library": info})
         self._file.write(self.tuning)
 

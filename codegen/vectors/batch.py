@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from codegen.buffers import COMPRESSED_PAGE_BLOCKS, CONTROL_WORDS
+from runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS, CONTROL_WORDS
 from sala_ir.reference import Batch, make_batch
 
 SPARE_ROWS = 3

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from runtime.artifact.base import ElementType, Frozen
+from runtime.artifact.contract import Contract
 
 CUBIN_ALIGNMENT = 16
 """Bytes to which every cubin is aligned in its file."""
@@ -134,6 +135,7 @@ class GpuLibrary(Frozen):
     toolkit: str = Field(pattern=r"^\d+\.\d+$")
     cubins: str
     kernels: dict[str, GpuKernelInfo]
+    contract: Contract | None = None
 
     @model_validator(mode="after")
     def _cubins_are_aligned(self) -> "GpuLibrary":

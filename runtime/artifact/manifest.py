@@ -9,6 +9,9 @@ from runtime.artifact.seeded import SeededWeights
 
 MAJOR = 1
 MINOR = 3
+"""3: golden values name what is not compared; libraries have a contract."""
+LARGEST = 2**31 - 1
+"""Positions and token ids are int32."""
 
 
 class FormatVersion(Frozen):
@@ -31,7 +34,7 @@ class ModelInfo(Frozen):
     family: str
     config_digest: str
     digest: str = ""
-    vocabulary: PositiveInt
+    vocabulary: PositiveInt = Field(le=LARGEST)
     sizes: dict[str, int] = Field(default_factory=dict)
     eos_token_ids: tuple[int, ...] = ()
     bos_token_id: int | None = None
@@ -207,8 +210,8 @@ class Manifest(Frozen):
     model: ModelInfo
     attention: str
     dtype: str
-    context: PositiveInt
-    chunk: PositiveInt
+    context: PositiveInt = Field(le=LARGEST)
+    chunk: PositiveInt = Field(le=LARGEST)
     targets: dict[str, TargetInfo]
     versions: dict[str, str]
     tensors: dict[str, TensorInfo] = Field(default_factory=dict)

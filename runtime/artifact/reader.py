@@ -8,21 +8,26 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from runtime.artifact.agreement import disagreement
 from runtime.artifact.base import Frozen, align, canonical_document, is_gpu
+from runtime.artifact.contract import Contract
 from runtime.artifact.golden import Golden
 from runtime.artifact.gpu import GpuLibrary
 from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
 from runtime.artifact.opened import OpenDirectory, OpenFile
 from runtime.artifact.processor import architecture, missing_instructions, processor_flags
-from runtime.artifact.program import Program, Value, ValueKind
-from runtime.artifact.tensors import STORED_TYPES, StoredTensor, read_header
+from runtime.artifact.program import Program
+from runtime.artifact.signature import require_signature
+from runtime.artifact.tensors import StoredTensor, read_header
 from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME
 from runtime.errors import ArtifactError
-from runtime.json_text import LIMITS, parse_object
+from runtime.json_text import LIMITS, parse_object, shortened
 
 Record = TypeVar("Record", bound=Frozen)
 HASHED_WEIGHTS = 1 << 30
 """Weights up to so many bytes are hashed whenever an artifact is opened: about a second."""
+MANY = 1000
+"""Wrong fields of a document that are looked at one by one."""
 _FIX = "copy the whole artifact again, or compile again"
 
 
@@ -31,7 +36,8 @@ class Artifact:
     """A checked artifact. `weights` tells for every weight of the program its file and place.
 
     `files` are all files of the manifest, open since they were checked; `directory` is where they
-    were then, for messages. `libraries` stand in for the libraries of some targets.
+    were then, for messages. `libraries` stand in for the libraries of some targets, `workspaces`
+    are the digests of those that they were compiled with.
     """
 
     directory: Path
@@ -40,6 +46,7 @@ class Artifact:
     weights: Mapping[str, tuple[str, StoredTensor]]
     files: Mapping[str, OpenFile]
     libraries: Mapping[str, OpenFile] = field(default_factory=dict)
+    workspaces: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def weight_bytes(self) -> int:
@@ -68,6 +75,11 @@ class Artifact:
             return sum(align(spec.nbytes) for spec in specs)
         return sum(self.manifest.files[path].size for path in self.weight_files_of(target))
 
+    @property
+    def _newer(self) -> bool:
+        """Whether its minor format may have fields that this runtime does not know."""
+        return self.manifest.format.minor > MINOR
+
     def has(self, path: str) -> bool:
         """True if the artifact has this file."""
         return path in self.manifest.files
@@ -83,6 +95,16 @@ class Artifact:
         if target in self.libraries:
             return self.libraries[target]
         return self.file(self.manifest.targets[target].library)
+
+    def contract(self, target: str) -> Contract:
+        """What the library of a target has to be compiled for."""
+        info = self.manifest.targets[target]
+        return Contract(
+            program=self.manifest.files[PROGRAM_NAME].sha256,
+            vocabulary=self.manifest.model.vocabulary,
+            instructions=info.instructions,
+            workspaces=self.workspaces.get(target, ""),
+        )
 
     def read_bytes(self, path: str) -> bytes:
         """The bytes of a file, their hash checked."""
@@ -106,7 +128,7 @@ class Artifact:
         _read_limited(self.file(GOLDEN_NAME))
         data = self.read_bytes(GOLDEN_NAME)
         parse_object(data, str(where), ArtifactError, fix=_FIX)
-        return _parse(Golden, data, where)
+        return _parse(Golden, data, where, lenient=self._newer)
 
     def check_hashes(self, paths: Iterable[str] | None = None) -> None:
         """Compare the SHA-256 of the files (all unless told) with the manifest's."""
@@ -116,7 +138,9 @@ class Artifact:
     def gpu_library(self, target: str) -> GpuLibrary:
         """The table of a GPU target's kernels, its hash and every place in the cubins checked."""
         path = self.target(target).library
-        library = _parse(GpuLibrary, self.read_bytes(path), self.directory / path)
+        library = _parse(
+            GpuLibrary, self.read_bytes(path), self.directory / path, lenient=self._newer
+        )
         size = self.file(library.cubins).size
         for symbol, kernel in library.kernels.items():
             if any(launch.offset + launch.size > size for launch in kernel.launches()):
@@ -163,17 +187,23 @@ class Artifact:
             )
 
 
-def open_artifact(path: str | Path, *, hash_weights: bool | None = None) -> Artifact:
+def open_artifact(
+    path: str | Path, *, hash_weights: bool | None = None, verify_key: str | Path | None = None
+) -> Artifact:
     """Read and check the artifact in the directory `path`.
 
     Checked are the format version, every path, the presence and size of every file, the SHA-256
     of every file (of the weights as `hash_weights` says; by default if they have at most
     `HASHED_WEIGHTS` bytes), the headers of the weight files, and that program, weights and files
-    agree. Raises ArtifactError.
+    agree. With the public key `verify_key`, also the signature beside the artifact, before
+    anything else, and then every hash. Raises ArtifactError, RequestError for a key that is none.
     """
     directory = Path(path)
     root = OpenDirectory(directory)
-    manifest = _read_manifest(root, directory / MANIFEST_NAME)
+    data = _read_limited(root.file(MANIFEST_NAME))
+    if verify_key is not None:
+        require_signature(directory, data, Path(verify_key))
+    manifest = _read_manifest(data, directory / MANIFEST_NAME)
     files: dict[str, OpenFile] = {}
     for name, info in manifest.files.items():
         files[name] = root.file(name)
@@ -184,16 +214,19 @@ def open_artifact(path: str | Path, *, hash_weights: bool | None = None) -> Arti
     program = _read_program(directory, manifest, files)
     weights = _read_weights(directory, manifest, files)
     artifact = Artifact(directory, manifest, program, weights, files)
+    if verify_key is not None:
+        hash_weights = True
     if hash_weights is None:
         hash_weights = artifact.weight_bytes <= HASHED_WEIGHTS
     skipped = frozenset() if hash_weights else frozenset(manifest.weight_files)
     artifact.check_hashes(name for name in manifest.files if name not in skipped)
-    _check_agreement(artifact)
+    problem = disagreement(manifest, program, weights)
+    if problem is not None:
+        raise _damaged(directory / problem.file, problem.found, problem.expected)
     return artifact
 
 
-def _read_manifest(root: OpenDirectory, where: Path) -> Manifest:
-    data = _read_limited(root.file(MANIFEST_NAME))
+def _read_manifest(data: bytes, where: Path) -> Manifest:
     document = parse_object(data, str(where), ArtifactError, fix=_FIX)
     newer = _check_version(where, document)
     manifest = _parse(Manifest, data, where, lenient=newer)
@@ -251,35 +284,6 @@ def _read_weights(
     return weights
 
 
-def _check_agreement(artifact: Artifact) -> None:
-    manifest, program = artifact.manifest, artifact.program
-    for name, target in program.targets.items():
-        info = manifest.targets.get(name)
-        if info is None or info.library != target.library:
-            raise _damaged(
-                artifact.directory / PROGRAM_NAME,
-                f"program and manifest disagree about the library of target {name}",
-            )
-        for path in filter(None, (info.library, info.runtime)):
-            artifact.file(path)
-    for name, value in program.values.items():
-        if value.kind is ValueKind.WEIGHT:
-            _check_weight(artifact, name, value)
-
-
-def _check_weight(artifact: Artifact, name: str, value: Value) -> None:
-    if name not in artifact.weights:
-        raise _damaged(artifact.directory, f"the weight {name} is in none of the weight files")
-    file, stored = artifact.weights[name]
-    fits = STORED_TYPES[stored.spec.dtype].itemsize == value.dtype.itemsize
-    if stored.spec.shape != value.shape or not fits:
-        raise _damaged(
-            artifact.directory / file,
-            f"{name} is {stored.spec.dtype}{list(stored.spec.shape)}",
-            f"{value.dtype.value}{list(value.shape)}",
-        )
-
-
 def _read_limited(file: OpenFile) -> bytes:
     if file.size > LIMITS.size:
         raise _damaged(file.path, f"the file has {file.size} bytes", f"at most {LIMITS.size}")
@@ -290,10 +294,12 @@ def _parse(model: type[Record], data: bytes, where: Path, *, lenient: bool = Fal
     try:
         return model.model_validate_json(data, extra="ignore" if lenient else None)
     except ValidationError as error:
-        first: Any = error.errors()[0]
+        if error.error_count() > MANY:  # to list them all would take more memory than the file
+            raise _damaged(where, f"{error.error_count()} fields are wrong") from None
+        first: Any = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise _damaged(where, f"{place or 'the document'}: {first['msg']}") from error
+        raise _damaged(where, f"{place or 'the document'}: {first['msg']}") from None
 
 
 def _damaged(where: Path, found: str, expected: str | None = None) -> ArtifactError:
-    return ArtifactError(found, where=str(where), expected=expected, fix=_FIX)
+    return ArtifactError(shortened(found), where=str(where), expected=expected, fix=_FIX)

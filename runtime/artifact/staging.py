@@ -31,7 +31,7 @@ def staged_directory(target: Path) -> Iterator[Path]:
         try:
             yield path
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove_tree(path)
 
 
 @contextmanager
@@ -72,9 +72,15 @@ def _remove_leftover(path: Path, target: Path) -> None:
                 return
             if (path / PREVIOUS).is_dir() and not target.exists():
                 (path / PREVIOUS).rename(target)
-            shutil.rmtree(path, ignore_errors=True)
+            _remove_tree(path)
         finally:
             os.close(descriptor)
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove what can be removed; the next writer takes the rest."""
+    with suppress(OSError):  # it does not ignore all
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

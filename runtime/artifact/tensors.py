@@ -16,7 +16,7 @@ import numpy as np
 from runtime.artifact.base import ALIGNMENT, align
 from runtime.artifact.opened import OpenFile
 from runtime.errors import ArtifactError
-from runtime.json_text import JsonLimits, parse_object
+from runtime.json_text import JsonLimits, parse_object, shortened
 
 STORED_TYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype(np.float64),
@@ -243,7 +243,7 @@ def _natural(value: object) -> int:
 
 def _damaged(path: Path, found: str) -> ArtifactError:
     return ArtifactError(
-        found, where=str(path), expected="a whole safetensors file", fix="compile again"
+        shortened(found), where=str(path), expected="a whole safetensors file", fix="compile again"
     )
 
 

@@ -114,6 +114,11 @@ def read_tuning(path: Path) -> Tuning:
     return found
 
 
+def tuned_workspaces(tuning: Tuning) -> dict[str, tuple[Value, ...]]:
+    """The workspaces of every tuned kernel, by symbol."""
+    return {symbol: kernel.workspaces for symbol, kernel in tuning.kernels.items()}
+
+
 def library_beside(path: Path) -> Path:
     """Where the library of a tuning file lies."""
     return path.with_suffix(LIBRARY_SUFFIX)

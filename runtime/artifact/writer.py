@@ -149,7 +149,7 @@ def _make_parents(directory: Path) -> list[Path]:
 
 def _inside(temporary: Path, directory: Path, filename: object) -> bool:
     name = os.path.abspath(os.fsdecode(filename)) if isinstance(filename, (str, bytes)) else ""
-    return name.startswith((str(temporary), str(directory)))
+    return name.startswith((str(temporary), str(directory))) or name == str(directory.parent)
 
 
 def _unwritable(directory: Path, error: OSError) -> ArtifactError:

@@ -37,6 +37,7 @@ class Request:
     seconds: float
     target: str | None = None
     profile: bool = False
+    verify_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def measured(request: Request, report: Report) -> Iterator[Bench]:
                 batch=max(request.batches),
                 threads=request.threads,
                 target=request.target,
+                verify_key=request.verify_key,
             )
         )
         target = choose_target(model.artifact, request.target)

@@ -187,7 +187,7 @@ def main() -> None:
     """Answer requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not stand among the answers
-    path, target, threads, length = sys.argv[1:]
+    path, target, threads, length = sys.argv[-4:]
     trials: Trials | None = None
     for line in sys.stdin:
         request = json.loads(line)

@@ -8,7 +8,8 @@ import click
 from runtime.artifact.outputs import OutputRule
 from runtime.cli.common import notes, output, print_json
 from runtime.errors import reported_as
-from runtime.option_types import THREADS, TOKENS, Several
+from runtime.option_types import THREADS, TOKENS, VERIFY_KEY, Several
+from runtime.process import run_command
 
 if TYPE_CHECKING:
     from runtime.bench.measure import Request
@@ -53,6 +54,7 @@ _OUTPUTS = {name: OutputRule(what="the file") for name in ("profile", "plot")}
     "and print the kernels by their time.",
 )
 @click.option("--plot", type=_PATH, metavar="FILE.svg", help="Draw the rates beside the ceilings.")
+@VERIFY_KEY
 @click.option(
     "--json", "as_json", is_flag=True, show_default=False, help="Print one JSON document."
 )
@@ -72,7 +74,7 @@ def command(**options: Any) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    command(prog_name="sala-bench")
+    run_command(command, "sala-bench")
 
 
 def _bench(options: dict[str, Any]) -> None:
@@ -109,6 +111,7 @@ def _request(options: dict[str, Any]) -> "Request":
 
     return Request(
         artifact=options["artifact"],
+        verify_key=options["verify_key"],
         lengths=options["lengths"],
         batches=options["batches"],
         threads=options["threads"],

@@ -29,5 +29,6 @@ def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
 
 def print_json(document: dict[str, Any]) -> None:
     """The one JSON document of a command with `--json`."""
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    json.dump(document, sys.stdout, indent=2, ensure_ascii=not is_utf8)
     sys.stdout.write("\n")

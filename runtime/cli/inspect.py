@@ -9,7 +9,8 @@ from rich.text import Text
 
 from runtime.cli.common import output, print_json
 from runtime.errors import reported_as
-from runtime.option_types import TOKENS
+from runtime.option_types import TOKENS, VERIFY_KEY
+from runtime.process import run_command
 from runtime.threads import available_cpus
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ FAILED = 1
     show_default=False,
     help="Check every hash and run the golden vectors on this machine.",
 )
+@VERIFY_KEY
 @click.option(
     "--json", "as_json", is_flag=True, show_default=False, help="Print one JSON document."
 )
@@ -90,7 +92,7 @@ def command(**options: Any) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    command(prog_name="sala-inspect")
+    run_command(command, "sala-inspect")
 
 
 def _inspect(options: dict[str, Any]) -> int:
@@ -100,7 +102,7 @@ def _inspect(options: dict[str, Any]) -> int:
         from runtime.cli.memory_section import PLOT
 
         PLOT.check(options["plot"])
-    artifact = open_artifact(options["artifact"])
+    artifact = open_artifact(options["artifact"], verify_key=options["verify_key"])
     sections, code = _sections(artifact, options)
     if options["as_json"]:
         print_json({section.name: section.document for section in sections})

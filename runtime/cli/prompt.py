@@ -1,7 +1,7 @@
 """What a command was asked: a text, token ids or a conversation, turned into token ids."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,28 +55,46 @@ class Ask:
             messages.append({"role": "user", "content": self.text})
         return messages
 
-    def token_ids(self, artifact: Path, before: Sequence[int] | None = None) -> list[int]:
+    def token_ids(
+        self,
+        artifact: Path,
+        before: Sequence[int] | None = None,
+        tokenizer: Callable[[], Tokenizer] | None = None,
+    ) -> list[int]:
         """The prompt in token ids, with the tokenizer and the chat template of `artifact`.
 
-        `before` are the ids that a prompt which continues goes behind, None where they are not
-        known.
+        `tokenizer` gives the one that was loaded already. `before` are the ids that a prompt which
+        continues goes behind, None where they are not known.
         """
         if self.ids is not None:
             return parse_ids(self.ids)
         if self.text is None and self.continues:
             return []
-        tokenizer = Tokenizer.from_files(artifact)
+        loaded = Tokenizer.from_files(artifact) if tokenizer is None else tokenizer()
         if self.chat:
-            return conversation_ids(artifact, tokenizer, self.opening())
+            return conversation_ids(artifact, loaded, self.opening(), before or ())
         if self.continues:
-            return tokenizer.encode_continuation(self.text or "", before)
-        return tokenizer.encode(self.text or "")
+            return loaded.encode_continuation(self.text or "", before)
+        return loaded.encode(self.text or "")
 
 
-def conversation_ids(artifact: Path, tokenizer: Tokenizer, messages: list[Message]) -> list[int]:
-    """Token ids of `messages`; the template itself writes the special tokens."""
+def conversation_ids(
+    artifact: Path, tokenizer: Tokenizer, messages: list[Message], before: Sequence[int] = ()
+) -> list[int]:
+    """Token ids of `messages` behind those of a text; the template writes the special tokens."""
     text = ChatTemplate.from_files(artifact).render(messages)
-    return tokenizer.encode(text, special=False)
+    return tokenizer.encode_continuation(text, before)
+
+
+def prompt_notes(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[str]:
+    """What a user may wonder about in a prompt of these ids."""
+    twice = tokenizer.begins_twice(token_ids)
+    if twice is None:
+        return []
+    return [
+        f"the prompt begins with {twice} twice: the tokenizer puts one before every text; leave it "
+        "out of the text if the model was trained with one"
+    ]
 
 
 def parse_ids(text: str) -> list[int]:

@@ -3,15 +3,17 @@
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from runtime.cli.answer_flags import answer_flags, answer_options
 from runtime.errors import RequestError, reported_as
-from runtime.option_types import BYTES, THREADS, TOKENS
+from runtime.option_types import BYTES, THREADS, TOKENS, VERIFY_KEY
+from runtime.process import run_command
 
 if TYPE_CHECKING:
-    from runtime.generation import GenerationOptions
+    from runtime.cli.prompt import Ask
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--prompt", metavar="TEXT", help="Continue TEXT.")
 @click.option(
     "--prompt-file",
-    type=click.File("r", encoding="utf-8"),
+    type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Continue the text of FILE, - for standard input.",
+    help="Continue the text of FILE, - for standard input or a pipe.",
 )
 @click.option("--ids", metavar="IDS", help="Continue token ids such as 1,17,5; prints token ids.")
 @click.option(
@@ -31,6 +33,20 @@ if TYPE_CHECKING:
     help="Use the checkpoint's chat template: answer the prompt, or without one talk.",
 )
 @click.option("--system", metavar="TEXT", help="System message that opens the chat.")
+@click.option("--template", metavar="NAME", help="The chat template of that name.")
+@click.option(
+    "--template-arg",
+    multiple=True,
+    metavar="NAME=JSON",
+    show_default=False,
+    help="Give the chat template a variable, such as enable_thinking=false; may be repeated.",
+)
+@click.option(
+    "--tools",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Give the chat template the functions in FILE, a JSON list of their schemas.",
+)
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -43,32 +59,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Read the prompt, write the state behind it to FILE, give no answer.",
 )
-@click.option("--max-tokens", type=TOKENS, default="256", help="Longest answer.")
-@click.option("--temperature", type=float, default=0.0, help="0 takes the most likely token.")
-@click.option(
-    "--top-p",
-    type=float,
-    default=1.0,
-    help="Choose among the most likely tokens that make up this probability.",
-)
-@click.option("--top-k", type=int, default=0, help="Choose among so many tokens, 0 among all.")
-@click.option(
-    "--repetition-penalty",
-    type=float,
-    default=1.0,
-    help="Above 1 makes tokens that were seen less likely.",
-)
-@click.option("--seed", type=int, default=0, help="Equal seeds give equal answers.")
-@click.option(
-    "--stop",
-    multiple=True,
-    metavar="TEXT",
-    show_default=False,
-    help="End the answer before TEXT; may be repeated.",
-)
-@click.option(
-    "--ignore-eos", is_flag=True, show_default=False, help="Go on after the end of the sequence."
-)
+@answer_flags
 @click.option(
     "--context",
     type=TOKENS,
@@ -86,6 +77,7 @@ if TYPE_CHECKING:
     type=THREADS,
     help="Threads of the kernels, eight for each CPU at most.  [default: the CPUs of this process]",
 )
+@VERIFY_KEY
 @click.option(
     "--json",
     "as_json",
@@ -99,6 +91,10 @@ def command(**options: Any) -> None:
 
     The answer is streamed to standard output, all else goes to standard error. Ctrl-C ends the
     answer. Exit code 2 means that the request or the artifact is at fault.
+
+    A chat keeps its state from turn to turn. Where its messages and an answer (--max-tokens, but a
+    quarter of the context at most) no longer fit the context, the oldest turns behind the system
+    message are forgotten until three quarters of the context suffice, and a line tells so.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?"
@@ -108,60 +104,63 @@ def command(**options: Any) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    command(prog_name="sala-run")
+    run_command(command, "sala-run")
 
 
 def _run(options: dict[str, Any]) -> None:
     from runtime.cli.prompt import Ask
 
     ask = Ask(
-        text=_text(options["prompt"], options["prompt_file"]),
+        text=_text(options),
         ids=options["ids"],
         chat=options["chat"],
         system=options["system"],
         continues=options["state"] is not None,
     )
+    _check(ask, options)
+    from runtime.cli.conversation import TemplateChoice
+
+    template = TemplateChoice.of(options["template"], options["template_arg"], options["tools"])
+
+    from runtime.cli.session import Session  # the loader takes a while, --help should not
+
+    session = Session(ask, options, template)
+    if options["save_state"] is not None:
+        sys.exit(session.save(options["save_state"]))
+    sys.exit(session.talk() if ask.interactive else session.answer())
+
+
+def _check(ask: "Ask", options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other, or have no meaning, before the model is loaded."""
     if ask.interactive and options["save_state"] is not None:
         raise RequestError("--save-state needs a prompt", fix="give --prompt or --prompt-file")
     if ask.interactive and options["as_json"]:
         raise RequestError("--json needs a prompt", fix="give --prompt or --prompt-file")
     if ask.ids is not None and options["stop"]:
         raise RequestError("--stop looks for text, --ids gives none", fix="give only one of them")
-    generation = _generation_options(options)
+    for name in ("template", "template_arg", "tools"):
+        if options[name] and not ask.chat:
+            flag = name.replace("_", "-")
+            raise RequestError(f"--{flag} is for the chat template", fix="give --chat as well")
     if options["save_state"] is not None:
         from runtime.state_file import check_state_output
 
         check_state_output(options["save_state"])
+    from runtime.answer_options import generation_options
 
-    from runtime.cli.session import Session  # the loader takes a while, --help should not
-
-    session = Session(ask, options, generation)
-    if options["save_state"] is not None:
-        sys.exit(session.save(options["save_state"]))
-    sys.exit(session.talk() if ask.interactive else session.answer())
-
-
-def _generation_options(options: dict[str, Any]) -> "GenerationOptions":
-    """The options that concern the answer."""
-    from runtime.generation import GenerationOptions
-    from runtime.sampling import SamplingOptions
-
-    names = ("temperature", "top_p", "top_k", "repetition_penalty", "seed")
-    return GenerationOptions(
-        max_new_tokens=options["max_tokens"],
-        sampling=SamplingOptions(**{name: options[name] for name in names}),
-        stop=tuple(options["stop"]),
-        ignore_eos=options["ignore_eos"],
+    given = answer_options(options)
+    generation_options(
+        **{name: value for name, value in given.items() if name not in ("defaults", "end_tokens")}
     )
 
 
-def _text(prompt: str | None, file: IO[str] | None) -> str | None:
+def _text(options: dict[str, Any]) -> str | None:
     """The text given directly or in a file."""
-    if prompt is not None and file is not None:
+    path = options["prompt_file"]
+    if options["prompt"] is not None and path is not None:
         raise RequestError("--prompt and --prompt-file exclude each other", fix="give only one")
-    if file is None:
-        return prompt
-    try:
-        return file.read()
-    except UnicodeDecodeError as error:
-        raise RequestError(f"the prompt is not UTF-8: {error}", where=file.name) from None
+    if path is None:
+        return options["prompt"]
+    from runtime.cli.prompt_file import default_context, read_prompt
+
+    return read_prompt(path, options["context"] or default_context(options["artifact"]))

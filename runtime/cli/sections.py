@@ -109,7 +109,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
 def _text_support(artifact: Artifact) -> str:
     if not artifact.has(TOKENIZER_FILE):
         return "no tokenizer: token ids only"
-    template = ChatTemplate.exists(artifact.directory)
+    template = ChatTemplate.exists(artifact)
     return "tokenizer and chat template" if template else "tokenizer"
 
 

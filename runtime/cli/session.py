@@ -9,13 +9,19 @@ from typing import Any
 
 import runtime
 from runtime.artifact.seeded import WARNING
+from runtime.chat import Message
+from runtime.cli.answer_flags import answer_options
 from runtime.cli.bars import prompt_bar, weights_bar
 from runtime.cli.common import notes, print_json
-from runtime.cli.prompt import Ask, conversation_ids
+from runtime.cli.conversation import ContextError, Conversation, TemplateChoice
+from runtime.cli.prompt import Ask, prompt_notes
 from runtime.cli.summary import describe, describe_saved, saved_summary, summary
-from runtime.generation import Generation, GenerationOptions
+from runtime.generation import Finish, Generation
+from runtime.generation_config import Defaults
+from runtime.plan import length_note
+from runtime.reuse import SNAPSHOTS, ReusedSequence
 from runtime.sequence import Sequence
-from runtime.tokenizer import Tokenizer
+from runtime.tokenizer import TOKENIZER_FILE
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -25,15 +31,13 @@ _END_WORDS = ("/quit", "/exit")
 class Session:
     """The model of one run, its options and its console."""
 
-    def __init__(self, ask: Ask, options: dict[str, Any], generation: GenerationOptions) -> None:
+    def __init__(self, ask: Ask, options: dict[str, Any], template: TemplateChoice) -> None:
         """Load the artifact for the command's `options`."""
         self._ask = ask
+        self._template = template
         self._as_json: bool = options["as_json"]
-        self._options = generation
         self._artifact = options["artifact"]
         self._state: Path | None = options["state"]
-        silent = ask.text is None and not ask.chat and not Tokenizer.exists(self._artifact)
-        self._in_ids = ask.ids is not None or silent
         self._console = notes()
         self._model = runtime.load(
             self._artifact,
@@ -41,17 +45,33 @@ class Session:
             memory=options["memory"],
             threads=options["threads"],
             device=options["device"],
+            verify_key=options["verify_key"],
+            snapshots=SNAPSHOTS if ask.interactive else 0,
             progress=weights_bar(self._console),
         )
-        if self._model.artifact.manifest.seeded is not None:
+        silent = not (ask.text or ask.chat or self._model.artifact.has(TOKENIZER_FILE))
+        self._in_ids = ask.ids is not None or silent
+        self._options = self._model.generation_options(**answer_options(options))
+        self._warn(options["defaults"])
+
+    def _warn(self, defaults: str) -> None:
+        """What to know of the model before its answer."""
+        manifest = self._model.artifact.manifest
+        if manifest.seeded is not None:
             self._console.print(f"warning: {WARNING}", soft_wrap=True)
+        told = list(self._model.generation_defaults.notes) if defaults != Defaults.NONE else []
+        trained = manifest.model.sizes.get("max_position_embeddings")
+        too_long = length_note(self._model.context, trained)
+        for note in [*told, *([too_long] if too_long else [])]:
+            self._console.print(f"note: {note}", markup=False, soft_wrap=True)
 
     def answer(self) -> int:
         """Answer the one prompt; the exit code."""
-        token_ids = self._ask.token_ids(self._artifact)
-        with self._sequence() as sequence, self._generation(token_ids, sequence) as generation:
-            text, interrupted = self._show(generation)
-            report = describe(generation, self._model, interrupted=interrupted)
+        with self._sequence() as sequence:
+            token_ids = self._prompt(sequence)
+            with self._generation(token_ids, sequence) as generation:
+                text, interrupted = self._show(generation)
+                report = describe(generation, self._model, interrupted=interrupted)
         if self._as_json:
             print_json({"text": text, **report})
         else:
@@ -60,9 +80,9 @@ class Session:
 
     def save(self, path: Path) -> int:
         """Read the prompt and write the state behind it to `path`; the exit code."""
-        token_ids = self._ask.token_ids(self._artifact)
-        began = time.perf_counter()
         with self._sequence() as sequence:
+            token_ids = self._prompt(sequence)
+            began = time.perf_counter()
             sequence.check_save(path, len(token_ids))
             try:
                 if token_ids:
@@ -81,18 +101,69 @@ class Session:
         return 0
 
     def talk(self) -> int:
-        """Answer the lines of standard input in one conversation; the exit code."""
-        tokenizer = Tokenizer.from_files(self._artifact)
-        messages = self._ask.opening()
-        for line in self._lines():
-            messages.append({"role": "user", "content": line})
-            token_ids = conversation_ids(self._artifact, tokenizer, messages)
-            with self._sequence() as sequence, self._generation(token_ids, sequence) as answer:
-                text, interrupted = self._show(answer)
-                if interrupted:
-                    self._console.print("(interrupted)")
-                messages.append({"role": "assistant", "content": text})
+        """Answer the lines of standard input in one conversation; the exit code.
+
+        Its state is kept from turn to turn: of every turn only the tokens that the text does not
+        begin with already are read.
+        """
+        conversation = self._conversation(self._ask.opening())
+        with self._model.sequence() as sequence:
+            held = ReusedSequence(sequence)
+            for line in self._lines():
+                conversation.ask(line)
+                try:
+                    token_ids, dropped = conversation.fit(
+                        self._model.context, self._options.max_new_tokens
+                    )
+                except ContextError as error:
+                    conversation.turns.pop()
+                    self._console.print(f"({error.found})", markup=False, soft_wrap=True)
+                    continue
+                if dropped:
+                    self._console.print(_forgotten(self._model.context, dropped))
+                self._turn(conversation, held, token_ids)
         return 0
+
+    def _turn(self, conversation: Conversation, held: ReusedSequence, token_ids: list[int]) -> None:
+        """Answer the newest message, whose conversation has the ids `token_ids`."""
+        try:
+            with prompt_bar(self._console, len(token_ids)) as advance:
+                rest = held.begin(
+                    token_ids,
+                    opening=conversation.shared(token_ids),
+                    boundary=conversation.settled(token_ids),
+                    progress=advance,
+                )
+        except KeyboardInterrupt:
+            conversation.turns.pop()
+            self._console.print("(interrupted, the message is not read)")
+            return
+        with self._generation(rest, held.sequence) as answer:
+            text, interrupted = self._show(answer)
+            held.answered(answer.token_ids)
+        conversation.answer(text)
+        if interrupted:
+            self._console.print("(interrupted)")
+        elif answer.finish is Finish.CONTEXT:
+            self._console.print(f"(the context of {self._model.context} tokens ends here)")
+
+    def _conversation(self, opening: list[Message]) -> Conversation:
+        model = self._model
+        return Conversation(model.artifact, model.tokenizer, self._template, opening)
+
+    def _prompt(self, sequence: Sequence) -> list[int]:
+        """The ids of the one prompt, which goes behind the text of `sequence`."""
+        before = sequence.token_ids
+        if self._ask.text is not None:
+            self._model.require_room(self._ask.text, len(before))
+        if self._ask.chat:
+            token_ids = self._conversation(self._ask.opening()).token_ids(before)
+        else:
+            token_ids = self._ask.token_ids(self._artifact, before, lambda: self._model.tokenizer)
+        if self._ask.text is not None and not before:
+            for note in prompt_notes(self._model.tokenizer, token_ids):
+                self._console.print(f"note: {note}", markup=False, soft_wrap=True)
+        return token_ids
 
     def _lines(self) -> Iterator[str]:
         """What the user says, until the end of standard input or a word that ends."""
@@ -130,7 +201,7 @@ class Session:
 
     def _pieces(self, generation: Generation) -> Iterator[str]:
         if not self._in_ids:
-            yield from generation.text(Tokenizer.from_files(self._artifact))
+            yield from generation.text(self._model.tokenizer)
             return
         for number, token in enumerate(generation.tokens()):
             yield f" {token}" if number else str(token)
@@ -149,3 +220,9 @@ class Session:
             ) as generation,
         ):
             yield generation
+
+
+def _forgotten(context: int, turns: int) -> str:
+    """What is told where the oldest turns were dropped."""
+    oldest = "the oldest turn is" if turns == 1 else f"the oldest {turns} turns are"
+    return f"(the context of {context} tokens is full: {oldest} forgotten)"

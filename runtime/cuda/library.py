@@ -8,6 +8,7 @@ from runtime.artifact.architectures import (
     runs,
     serving,
 )
+from runtime.artifact.contract import require_contract
 from runtime.cuda.calls import DriverError, Refusal
 from runtime.cuda.driver import Driver, GpuProperties
 from runtime.errors import ArtifactError
@@ -67,6 +68,7 @@ class KernelLibrary:
         self._functions: dict[tuple[int, str, int], int] = {}
         self._image = b""
         self._where = str(artifact.directory / self._info.cubins)
+        require_contract(self._info.contract, artifact.contract(target), self._where)
         if driver.version < self._info.driver:
             raise ArtifactError(
                 f"the code needs a driver for CUDA {release(self._info.driver)}, this one is for "

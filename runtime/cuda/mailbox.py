@@ -1,8 +1,12 @@
 """Small values on their way from a GPU to the host."""
 
+from contextlib import suppress
+from threading import Lock
+
 import numpy as np
 
 from runtime.cuda.driver import Driver
+from runtime.errors import DeviceError, RequestError
 
 PLACES = 2
 """Values that are on their way at a time without waiting."""
@@ -16,13 +20,24 @@ class Letter:
         self._arrived = arrived
         self._place = place
         self._value: np.ndarray | None = None
+        self._lost = False
+        self._lock = Lock()
 
     def take(self) -> np.ndarray:
-        """Wait for the value, the first time; its bytes."""
-        if self._value is None:
-            self._driver.wait(self._arrived)
-            self._value = self._place.copy()
-        return self._value
+        """Wait for the value, the first time; its bytes. RequestError where it was lost."""
+        with self._lock:
+            if self._value is None:
+                if self._lost:
+                    raise RequestError("the model is closed", fix="load it again")
+                self._driver.wait(self._arrived)
+                self._value = self._place.copy()
+            return self._value
+
+    def settle(self) -> None:
+        """Take the value now, or never: its place and its event are given back."""
+        with suppress(DeviceError):
+            self.take()
+        self._lost = True
 
 
 class Mailbox:
@@ -57,7 +72,10 @@ class Mailbox:
         return letter
 
     def close(self) -> None:
-        """Give the places back."""
+        """Give the places back; what is on its way is taken first, for who asks later."""
+        for letter in self._letters:
+            if letter is not None:
+                letter.settle()
         for arrived in self._arrived:
             self._driver.destroy_event(arrived)
         for place in self._places:

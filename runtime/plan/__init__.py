@@ -15,7 +15,13 @@ from runtime.plan.memory import (
     text_shape,
 )
 from runtime.plan.packing import Buffer, Packing, pack
-from runtime.plan.report import PART_NAMES, growth_document, memory_document, memory_sentence
+from runtime.plan.report import (
+    PART_NAMES,
+    growth_document,
+    length_note,
+    memory_document,
+    memory_sentence,
+)
 from runtime.plan.sizes import MAX_CONTEXT, Sizes, check_tokens
 
 __all__ = [
@@ -37,6 +43,7 @@ __all__ = [
     "largest_batch",
     "largest_context",
     "largest_contexts",
+    "length_note",
     "measure",
     "memory_document",
     "memory_sentence",

@@ -5,22 +5,32 @@ from dataclasses import dataclass
 
 from runtime.artifact.program import Program
 from runtime.errors import MemoryBudgetError
-from runtime.plan.memory import MemoryPlan, least_bytes, plan_memory
+from runtime.plan.least import LeastMemory
+from runtime.plan.memory import MemoryPlan, plan_memory
 from runtime.plan.packing import largest
 from runtime.plan.sizes import MAX_CONTEXT, MAX_SEQUENCES, Sizes
 from runtime.units import format_bytes, format_tokens
 
 
 def largest_context(
-    program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
+    program: Program,
+    target: str,
+    sizes: Sizes,
+    weight_bytes: int,
+    budget: int,
+    least: LeastMemory | None = None,
 ) -> int:
-    """The longest context in tokens, whole pages, that fits `budget` with the given batch."""
+    """The longest context in tokens, whole pages, that fits `budget` with the given batch.
+
+    `least` is the program's where it is known already.
+    """
     page = program.paging.page_tokens
 
     def resized(pages: int) -> Sizes:
         return sizes.with_context(pages * page)
 
-    fitting = _Fitting(program, target, weight_bytes, budget, resized)
+    known = LeastMemory(program, target) if least is None else least
+    fitting = _Fitting(program, target, weight_bytes, budget, resized, known)
     return fitting.largest(MAX_CONTEXT // page) * page
 
 
@@ -28,38 +38,41 @@ def largest_batch(
     program: Program, target: str, sizes: Sizes, weight_bytes: int, budget: int
 ) -> int:
     """The most sequences of the given context that fit `budget`."""
-    return _Fitting(program, target, weight_bytes, budget, sizes.with_batch).largest(MAX_SEQUENCES)
+    least = LeastMemory(program, target)
+    fitting = _Fitting(program, target, weight_bytes, budget, sizes.with_batch, least)
+    return fitting.largest(MAX_SEQUENCES)
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitting:
-    """Which of the sizes `resized(n)` fit the budget."""
+    """Which of the sizes `resized(n)` fit the budget; `least` is a quick bound on what they take.
+
+    The bound narrows the search, and what is left is planned.
+    """
 
     program: Program
     target: str
     weight_bytes: int
     budget: int
     resized: Callable[[int], Sizes]
+    least: LeastMemory
 
     def largest(self, limit: int) -> int:
-        """The largest fitting n up to `limit`; the bound, which is quick, narrows the search."""
-        hopeful = largest(lambda n: self._bytes(n, least_bytes) <= self.budget, limit)
+        """The largest fitting n up to `limit`."""
+        hopeful = largest(self._may_fit, limit)
         if hopeful == 0 or self._fits(hopeful):
             return hopeful
         return largest(self._fits, hopeful)
 
+    def _may_fit(self, n: int) -> bool:
+        return self.weight_bytes + self.least.total(self.resized(n)) <= self.budget
+
     def _fits(self, n: int) -> bool:
         try:
-            return self._bytes(n, _planned_bytes) <= self.budget
+            plan = plan_memory(self.program, self.target, self.resized(n), self.weight_bytes)
         except MemoryBudgetError:  # no address space holds it
             return False
-
-    def _bytes(self, n: int, measured: Callable[[Program, str, Sizes, int], int]) -> int:
-        return measured(self.program, self.target, self.resized(n), self.weight_bytes)
-
-
-def _planned_bytes(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> int:
-    return plan_memory(program, target, sizes, weight_bytes).total_bytes
+        return plan.total_bytes <= self.budget
 
 
 def require_fit(

@@ -5,7 +5,8 @@ from dataclasses import replace
 from runtime.artifact.base import ALIGNMENT
 from runtime.artifact.program import Program
 from runtime.plan.fit import largest_context
-from runtime.plan.memory import Part, least_parts
+from runtime.plan.least import LeastMemory
+from runtime.plan.memory import Part
 from runtime.plan.sizes import Sizes
 
 USUAL_BUDGETS = tuple(size << 30 for size in (8, 16, 24, 32, 80))
@@ -21,8 +22,9 @@ def token_parts(program: Program, target: str, sizes: Sizes) -> dict[Part, float
     unit = program.paging.compressed_page_tokens * ALIGNMENT // 4
     alone = replace(sizes.with_batch(1), snapshots=0)
     first = alone.with_context(-(-sizes.context // unit) * unit)
-    before = least_parts(program, target, first)
-    after = least_parts(program, target, first.with_context(first.context + unit))
+    least = LeastMemory(program, target)
+    before = least.parts(first)
+    after = least.parts(first.with_context(first.context + unit))
     return {part: (after[part] - before[part]) / unit for part in Part}
 
 
@@ -30,6 +32,8 @@ def largest_contexts(
     program: Program, target: str, sizes: Sizes, weight_bytes: int, budgets: tuple[int, ...]
 ) -> dict[int, int]:
     """For each budget in bytes the longest context in tokens that fits it; 0 where none does."""
+    least = LeastMemory(program, target)
     return {
-        budget: largest_context(program, target, sizes, weight_bytes, budget) for budget in budgets
+        budget: largest_context(program, target, sizes, weight_bytes, budget, least)
+        for budget in budgets
     }

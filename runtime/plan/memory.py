@@ -16,7 +16,7 @@ from runtime.artifact.program import (
     pool_symbol,
 )
 from runtime.errors import ArtifactError, MemoryBudgetError
-from runtime.plan.packing import Buffer, Packing, lower_bound, pack
+from runtime.plan.packing import Buffer, Packing, pack
 from runtime.plan.sizes import Sizes
 from runtime.units import format_bytes
 
@@ -91,9 +91,10 @@ class MemoryPlan:
 def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> MemoryPlan:
     """The exact plan.
 
-    Raises MemoryBudgetError for sizes that no address space holds, ArtifactError where a size of
-    the program makes no sense.
+    Raises RequestError for more tokens or sequences than can be counted, MemoryBudgetError for
+    sizes that no address space holds, ArtifactError where a size of the program makes no sense.
     """
+    sizes.check()
     symbols = sizes.symbols(program.paging)
     _require_addressable(program, target, sizes)
     packing = pack(arena_buffers(program, program.targets[target], symbols))
@@ -102,10 +103,10 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
     parts[Part.ARENA] = packing.total
     places: dict[str, Placed] = {}
     offset = packing.total
-    for name, value in _outside_arena(program, target).items():
+    for name, value in outside_arena(program, target).items():
         shape, size = measure(name, value, symbols)
         places[name] = Placed(value, shape, offset, size)
-        parts[_part(value)] += align(size)
+        parts[part_of(value)] += align(size)
         offset += align(size)
     aliases = _aliases(program.targets[target])
     for name in _arena_names(program.targets[target]):
@@ -121,8 +122,31 @@ def arena_buffers(program: Program, target: TargetProgram, symbols: Symbols) -> 
 
     Values that share storage are one buffer, as large as the largest and alive as long as any.
     """
+    return [
+        Buffer(
+            group.root,
+            max(min(measure(n, program.values[n], symbols)[1], MAX_BYTES) for n in group.names),
+            group.first,
+            group.last,
+        )
+        for group in arena_groups(target)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaGroup:
+    """The values `names` share storage, from step `first` to `last` of the timeline."""
+
+    root: str
+    names: tuple[str, ...]
+    first: int
+    last: int
+
+
+def arena_groups(target: TargetProgram) -> list[ArenaGroup]:
+    """What the buffers of the arena are for, whatever their sizes."""
     aliases = _aliases(target)
-    groups: dict[str, Buffer] = {}
+    groups: dict[str, ArenaGroup] = {}
     start = 0
     for phase_name in PhaseName:
         phase = target.phases.get(phase_name)
@@ -130,11 +154,10 @@ def arena_buffers(program: Program, target: TargetProgram, symbols: Symbols) -> 
             continue
         for name, (first, last) in phase.live.items():
             root = _root(aliases, name)
-            size = min(measure(name, program.values[name], symbols)[1], MAX_BYTES)
-            known = groups.get(root, Buffer(root, size, start + first, start + last))
-            groups[root] = Buffer(
+            known = groups.get(root, ArenaGroup(root, (), start + first, start + last))
+            groups[root] = ArenaGroup(
                 root,
-                max(size, known.size),
+                (*known.names, name),
                 min(start + first, known.first),
                 max(start + last, known.last),
             )
@@ -177,22 +200,7 @@ def _impossible(name: str, shape: tuple[int, ...]) -> ArtifactError:
     )
 
 
-def least_bytes(program: Program, target: str, sizes: Sizes, weight_bytes: int) -> int:
-    """What no plan can be smaller than: as `plan_memory`, with the arena's lower bound."""
-    return weight_bytes + sum(least_parts(program, target, sizes).values())
-
-
-def least_parts(program: Program, target: str, sizes: Sizes) -> dict[Part, int]:
-    """The parts of a plan without weights, the arena at its lower bound; quick, packs nothing."""
-    symbols = sizes.symbols(program.paging)
-    parts = dict.fromkeys(Part, 0)
-    parts[Part.ARENA] = lower_bound(arena_buffers(program, program.targets[target], symbols))
-    for name, value in _outside_arena(program, target).items():
-        parts[_part(value)] += align(measure(name, value, symbols)[1])
-    return parts
-
-
-def _outside_arena(program: Program, target: str) -> dict[str, Value]:
+def outside_arena(program: Program, target: str) -> dict[str, Value]:
     """What no step begins: the inputs, tables last, the runtime's own buffers, and the pools."""
     values = program.values_of(target)
     inputs = {name: value for name, value in values.items() if value.kind is ValueKind.INPUT}
@@ -215,7 +223,8 @@ def _own(dtype: ElementType, *shape: Dim) -> Value:
     return Value(kind=ValueKind.INPUT, dtype=dtype, shape=shape)
 
 
-def _part(value: Value) -> Part:
+def part_of(value: Value) -> Part:
+    """The part that a value outside of the arena belongs to."""
     return POOL_PARTS[pool_symbol(value)] if value.kind is ValueKind.POOL else Part.INPUTS
 
 

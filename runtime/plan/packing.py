@@ -86,6 +86,14 @@ def lower_bound(buffers: Iterable[Buffer]) -> int:
     return _Packer(tuple(buffers)).lower_bound()
 
 
+def peak(size: np.ndarray, first: np.ndarray, last: np.ndarray) -> int:
+    """The largest sum of sizes alive at one step, each from step `first` to step `last`."""
+    changes = np.zeros(int(last.max(initial=-1)) + 2, np.int64)
+    np.add.at(changes, first, size)
+    np.add.at(changes, last + 1, -size)
+    return int(np.cumsum(changes).max(initial=0))
+
+
 class _Packer:
     """The buffers as arrays; an order is an array of their indices."""
 
@@ -96,10 +104,7 @@ class _Packer:
 
     def lower_bound(self) -> int:
         """The largest sum of sizes alive at one step."""
-        changes = np.zeros(int(self.last.max(initial=-1)) + 2, np.int64)
-        np.add.at(changes, self.first, self.size)
-        np.add.at(changes, self.last + 1, -self.size)
-        return int(np.cumsum(changes).max(initial=0))
+        return peak(self.size, self.first, self.last)
 
     def orders(self) -> list[np.ndarray]:
         """Plain orders: by size, by area, by time, by length."""

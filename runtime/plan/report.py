@@ -48,3 +48,13 @@ def memory_sentence(plan: MemoryPlan) -> str:
     )
     context, batch = format_tokens(plan.sizes.context), plan.sizes.batch
     return f"{format_bytes(plan.total_bytes)} for context {context}, batch {batch}: {parts}"
+
+
+def length_note(context: int, trained: int | None) -> str | None:
+    """What to tell of a context beyond the length that a model was trained for; None within."""
+    if trained is None or context <= trained:
+        return None
+    return (
+        f"a context of {context} tokens is longer than the {trained} that the model was trained "
+        "for (max_position_embeddings): what it says of text beyond may be poor"
+    )

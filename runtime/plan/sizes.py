@@ -21,8 +21,7 @@ class Sizes:
     `context`: tokens of the longest sequence; `batch`: sequences of one step; `chunk`: new tokens
     of one step; `sequences`: those alive at a time; `workers`: threads. `pages` are for
     batch x context, and one for each snapshot, unless given; `snapshots` are recurrent states
-    kept beside the sequences'. Raises RequestError for sizes beyond `MAX_CONTEXT` and
-    `MAX_SEQUENCES`, whatever the memory.
+    kept beside the sequences'.
     """
 
     context: int
@@ -33,8 +32,8 @@ class Sizes:
     pages: int | None = None
     snapshots: int = 0
 
-    def __post_init__(self) -> None:
-        """Refuse what no memory would make possible."""
+    def check(self) -> None:
+        """Raise RequestError for what no memory makes possible."""
         check_tokens("context", self.context)
         check_tokens("chunk", self.chunk)
         for name, count in (("batch", self.batch), ("sequences", self.sequences)):

@@ -32,6 +32,7 @@ _IN_CODE = frozenset(
     VideoPrism Vits Wav2Vec2CTC Wav2Vec2PhonemeCTC Whisper XGLM XLM XLMRoberta XLNet
     """.split()  # noqa: SIM905  (84 lines otherwise)
 )
+_AS_IT_STANDS = ("PreTrained", "TokenizersBackend", "Bloom")
 _SUFFIX = "Tokenizer"
 
 
@@ -49,12 +50,21 @@ class TokenizerClass:
     bare: bool = False
 
 
+def reads_as_it_stands(class_name: object) -> bool:
+    """Whether tokenizer.json holds as it stands for a class of this name."""
+    if not isinstance(class_name, str):
+        return False
+    name = class_name.removesuffix("Fast").removesuffix(_SUFFIX)
+    return name not in _IN_CODE and name not in _CLASSES
+
+
 def tokenizer_class(files: TokenizerFiles) -> TokenizerClass | None:
     """The class that tokenizer_config.json names, None where tokenizer.json holds as it stands.
 
     ArtifactError for one whose tokenizer is made by code that is not here.
     """
     found = files.config.get("tokenizer_class")
+    _check_code(files, found)
     if found is None:
         return None
     if not isinstance(found, str):
@@ -67,6 +77,23 @@ def tokenizer_class(files: TokenizerFiles) -> TokenizerClass | None:
     return _CLASSES.get(name)
 
 
+def _check_code(files: TokenizerFiles, class_name: object) -> None:
+    """Refuse a tokenizer that is code of the checkpoint, or that stands in a file of another name.
+
+    Where transformers has the class itself, it leaves that code alone unless it is trusted.
+    """
+    code = files.config.get("auto_map")
+    code = code.get("AutoTokenizer") if isinstance(code, dict) else code
+    name = str(class_name).removesuffix("Fast").removesuffix(_SUFFIX)
+    if code is not None and name not in (*_CLASSES, *_AS_IT_STANDS):
+        raise _refused(
+            files, f"the tokenizer is code of the checkpoint: {quoted(code)}", "auto_map"
+        )
+    others = files.config.get("fast_tokenizer_files")
+    if others is not None and others != [TOKENIZER_FILE]:
+        raise _refused(files, f"the tokenizer stands in {quoted(others)}", "fast_tokenizer_files")
+
+
 def build(
     files: TokenizerFiles, made: TokenizerClass, special: dict[str, str]
 ) -> tokenizers.Tokenizer:
@@ -77,17 +104,21 @@ def build(
     document = files.tokenizer or {}
     model = document.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
-        raise _refused(files, "the tokenizer class needs a vocabulary of BPE", TOKENIZER_FILE)
+        raise _refused(
+            files, "the tokenizer class needs a vocabulary of BPE", "model", TOKENIZER_FILE
+        )
     with library_errors(
         ArtifactError, "the tokenizer cannot be built", where=files.where(TOKENIZER_FILE)
     ):
         return made.build(model, files.config | {"unk_token": special.get("unk_token")})
 
 
-def _refused(files: TokenizerFiles, found: str, file: str = CONFIG_FILE) -> ArtifactError:
+def _refused(
+    files: TokenizerFiles, found: str, name: str = "tokenizer_class", file: str = CONFIG_FILE
+) -> ArtifactError:
     return ArtifactError(
         found,
-        where=f"{files.where(file)}: {'tokenizer_class' if file == CONFIG_FILE else 'model'}",
+        where=f"{files.where(file)}: {name}",
         expected=f"{', '.join(f'{name}{_SUFFIX}' for name in _CLASSES)}, or PreTrainedTokenizerFast"
         " where tokenizer.json holds as it stands",
         fix="load the tokenizer with transformers, save its `backend_tokenizer` as tokenizer.json, "

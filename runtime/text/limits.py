@@ -2,7 +2,8 @@
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from runtime.errors import ArtifactError
@@ -18,6 +19,10 @@ MOST_AROUND = 1024
 """Tokens that may stand around a text."""
 LONGEST_WORD = 4096
 """Characters of a word that WordPiece compares with every piece."""
+MOST_ADDED = 1 << 19
+"""Characters of all added tokens; the library's search for them takes time for each."""
+MOST_PREFIXES = 3 << 19
+"""Different beginnings, in bytes, of the pieces of a Unigram vocabulary: a node of memory each."""
 
 _LISTS = {
     "normalizer": "normalizers",
@@ -46,6 +51,18 @@ def check_limits(document: dict[str, Any], where: str) -> None:
     model = document.get("model")
     if isinstance(model, dict):
         _check_model(model, where)
+    added = document.get("added_tokens")
+    entries = added if isinstance(added, list) else []
+    contents = [entry.get("content") for entry in entries if isinstance(entry, dict)]
+    check_added((text for text in contents if isinstance(text, str)), where)
+
+
+def check_added(contents: Iterable[str], where: str) -> None:
+    """ArtifactError where the added tokens `contents` are too many, or too long."""
+    characters = sum(len(text) + 1 for text in contents)
+    if characters > MOST_ADDED:
+        found = f"the added tokens have {characters} characters"
+        raise _refused(where, "added_tokens", found, f"at most {MOST_ADDED}")
 
 
 def _parts(state: Any, list_name: str) -> Iterator[dict[str, Any]]:
@@ -142,11 +159,40 @@ def _check_model(model: dict[str, Any], where: str) -> None:
     if isinstance(longest, int) and longest > LONGEST_WORD:
         found = f"max_input_chars_per_word is {longest}"
         raise _refused(where, "model", found, f"at most {LONGEST_WORD}")
+    pieces = model.get("vocab")
+    if isinstance(pieces, list):
+        _check_pieces(pieces, where)
     for key in ("continuing_subword_prefix", "end_of_word_suffix"):
         text = model.get(key)
         if isinstance(text, str) and len(text) > LONGEST_TEXT:
             found = f"{key} has {len(text)} characters"
             raise _refused(where, "model", found, f"at most {LONGEST_TEXT}")
+
+
+def _check_pieces(pieces: list[Any], where: str) -> None:
+    """Refuse a Unigram vocabulary whose tree of pieces is too large."""
+    firsts = (piece[0] for piece in pieces if isinstance(piece, list) and piece)
+    texts = [text.encode() for text in firsts if isinstance(text, str)]
+    if sum(map(len, texts)) <= MOST_PREFIXES:
+        return
+    texts.sort()
+    shared = sum(_shared(first, second) for first, second in pairwise(texts))
+    prefixes = sum(map(len, texts)) - shared
+    if prefixes > MOST_PREFIXES:
+        found = f"the pieces have {prefixes} different beginnings"
+        raise _refused(where, "model", found, f"at most {MOST_PREFIXES}")
+
+
+def _shared(first: bytes, second: bytes) -> int:
+    """How many bytes at their beginning two texts share."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _refused(where: str, name: str, found: str, expected: str | None = None) -> ArtifactError:

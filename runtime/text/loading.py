@@ -1,6 +1,7 @@
 """From tokenizer files to a tokenizer of the library, with every special token that they name."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import tokenizers
@@ -8,10 +9,12 @@ from tokenizers import processors
 
 from runtime.errors import ArtifactError
 from runtime.text.classes import TokenizerClass, build, tokenizer_class
-from runtime.text.files import TOKENIZER_FILE, TokenizerFiles
+from runtime.text.files import CONFIG_FILE, TOKENIZER_FILE, TokenizerFiles
 from runtime.text.library_calls import library_errors
-from runtime.text.limits import check_limits
+from runtime.text.limits import check_added, check_limits
 from runtime.text.special_tokens import SpecialTokens, read_special_tokens
+
+_TRIALS = ("", "a b\n", "ab\u4f60")
 
 
 def load_core(files: TokenizerFiles) -> tuple[tokenizers.Tokenizer, SpecialTokens]:
@@ -31,6 +34,9 @@ def load_core(files: TokenizerFiles) -> tuple[tokenizers.Tokenizer, SpecialToken
         core.no_truncation()
         core.no_padding()
         core.encode_special_tokens = bool(files.config.get("split_special_tokens", False))
+        for text in _TRIALS:
+            with suppress(Exception):  # a vocabulary may lack these letters; a panic is damage
+                core.encode(text)
     return core, special
 
 
@@ -57,7 +63,9 @@ def _core(
     else:
         core = build(files, made, special.texts)
         core.post_processor = parts_of(post_processor=document.get("post_processor")).post_processor
-    core.add_tokens(special.missing(core.get_added_tokens_decoder()))
+    tokens = special.to_add(core.get_added_tokens_decoder())
+    check_added((token.content for token in tokens), files.where(CONFIG_FILE))
+    core.add_tokens(tokens)
     if made is not None and made.adds_again is not None:
         core.add_special_tokens([made.adds_again(token) for token in special.all])
     if made is not None and made.bare:

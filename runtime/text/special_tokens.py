@@ -55,12 +55,13 @@ class SpecialTokens:
             {text_of(token): token for token in (*self.parts.values(), *self.extra)}.values()
         )
 
-    def missing(self, present: Mapping[int, AddedToken]) -> list[AddedToken]:
-        """The tokens to add to a tokenizer that has the added tokens `present`, in their order."""
-        same = {repr(token) for token in present.values()}
-        found: list[Token] = [
-            token for _, token in sorted(self.by_id.items()) if repr(token) not in same
-        ]
+    def to_add(self, present: Mapping[int, AddedToken]) -> list[AddedToken]:
+        """The tokens to add, in their order, to a tokenizer that has the added tokens `present`.
+
+        Those that have an id are added once more where they are there already: a token that a part
+        names is then a special one.
+        """
+        found: list[Token] = [token for _, token in sorted(self.by_id.items())]
         named = {text_of(token) for token in (*present.values(), *found)}
         found += _without_repeats((*self.parts.values(), *self.extra), named)
         tokens = [AddedToken(t, special=True) if isinstance(t, str) else t for t in found]
@@ -101,6 +102,7 @@ class _Reader:
     entries: dict[str, Any]
     own: dict[str, Any] = field(default_factory=dict)  # parts that only this checkpoint has
     by_id: dict[int, AddedToken] = field(default_factory=dict)
+    known: dict[str, AddedToken] = field(default_factory=dict)  # those that had an id in any file
 
     def read(self, defaults: Mapping[str, str | None]) -> SpecialTokens:
         """The tokens, in the order in which they are added."""
@@ -125,12 +127,11 @@ class _Reader:
 
     def _parts(self, defaults: Mapping[str, str | None]) -> dict[str, Token]:
         entries = {part: self.entries.get(part, defaults.get(part)) for part in PARTS}
-        known = {token.content: token for token in self.by_id.values()}
         parts: dict[str, Token] = {}
         for part, entry in entries.items():
             token = None if entry is None else self._part(part, entry)
             if token is not None:
-                parts[part] = known.get(text_of(token), token)
+                parts[part] = self.known.get(text_of(token), token)
         if "pad_token" not in self.entries and "pad_token" not in defaults:
             self._pad_of_tokenizer(parts)
         return parts | {part: self._part(part, entry) for part, entry in self.own.items()}
@@ -164,7 +165,7 @@ class _Reader:
         for index, entry in entries.items():
             if not (index.isdecimal() and index.isascii()):
                 raise self._refused(CONFIG_FILE, f"{name}: {index}", entry, "an id before it")
-            self.by_id[int(index)] = self._token(entry, CONFIG_FILE, f"{name}: {index}")
+            self._know(int(index), self._token(entry, CONFIG_FILE, f"{name}: {index}"))
 
     def _read_map(self) -> None:
         name = SPECIAL_TOKENS_MAP_FILE
@@ -187,7 +188,7 @@ class _Reader:
                 raise self._refused(ADDED_TOKENS_FILE, text, index, "a token id")
             marked = text in special
             verbatim = marked or _prepends((self.files.tokenizer or {}).get("normalizer"))
-            self.by_id[index] = AddedToken(text, normalized=not verbatim, special=marked)
+            self._know(index, AddedToken(text, normalized=not verbatim, special=marked))
 
     def _read_tokenizer(self) -> None:
         entries = (self.files.tokenizer or {}).get("added_tokens", [])
@@ -198,7 +199,10 @@ class _Reader:
             if type(index) is not int or index < 0:
                 raise self._refused(TOKENIZER_FILE, "added_tokens", entry)
             fields = {key: value for key, value in entry.items() if key != "id"}
-            self.by_id[index] = self._token(fields, TOKENIZER_FILE, f"added_tokens: id {index}")
+            self._know(index, self._token(fields, TOKENIZER_FILE, f"added_tokens: id {index}"))
+
+    def _know(self, index: int, token: AddedToken) -> None:
+        self.by_id[index] = self.known[token.content] = token
 
     def _pad_of_tokenizer(self, parts: dict[str, Token]) -> None:
         """The padding of tokenizer.json names a token where nothing else does."""
@@ -245,9 +249,8 @@ class _Reader:
 
 
 def _text_named(entry: Any) -> str | None:
-    """The text of an entry, None for one that is no token."""
-    text = entry.get("content") if isinstance(entry, dict) else entry
-    text = text.content if isinstance(text, AddedToken) else text
+    """The text of an entry; None for an object, which is not read as a token at that point."""
+    text = entry.content if isinstance(entry, AddedToken) else entry
     return text if isinstance(text, str) else None
 
 

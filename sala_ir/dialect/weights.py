@@ -15,6 +15,7 @@ from xdsl.irdl import (
     result_def,
     var_operand_def,
 )
+from xdsl.utils.exceptions import VerifyException
 
 from sala_ir.dialect.attributes import (
     EncodingAttr,
@@ -31,8 +32,8 @@ from sala_ir.dialect.types import WeightType
 
 def _weight_type(value: SSAValue) -> WeightType:
     kind = value.type
-    require(isinstance(kind, WeightType), f"expected a weight, found {kind}")
-    assert isinstance(kind, WeightType)
+    if not isinstance(kind, WeightType):  # printing a type takes longer than all other checks
+        raise VerifyException(f"expected a weight, found {kind}")
     return kind
 
 

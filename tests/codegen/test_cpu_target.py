@@ -1,5 +1,6 @@
 """Targets by name, and libraries whose bytes depend on their content only."""
 
+import ctypes
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from codegen.kernels.tir.element import Element
 from codegen.targets import cpu, x86
 from codegen.targets.cpu import CpuTarget, compile_library, find_linker
-from runtime.errors import CompileError
+from runtime.artifact.contract import CONTRACT_SYMBOL, Contract, read_contract, require_contract
+from runtime.errors import ArtifactError, CompileError
 from tests.codegen.test_tir_vector import fold_kernel, tail_kernel
 
 
@@ -61,7 +63,7 @@ def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     target = CpuTarget("x86-64-v3")
     first = {"fold": fold_kernel(target), "tail_f32": tail_kernel(Element.F32, target)}
     compile_library(first, target, tmp_path / "a.so")
-    cpu._libraries.clear()
+    cpu._objects.clear()
     again = {"tail_f32": tail_kernel(Element.F32, target), "fold": fold_kernel(target)}
     compile_library(again, target, tmp_path / "b.so")
     assert (tmp_path / "a.so").read_bytes() == (tmp_path / "b.so").read_bytes()
@@ -74,3 +76,22 @@ def test_instructions_that_no_flag_names_are_off(processor: str, feature: str) -
     assert feature in x86.processor_features(processor)
     assert f"-{feature}" in CpuTarget(processor).llvm().attrs["mattr"]
     assert "-amx-tile" in CpuTarget(processor, amx=False).llvm().attrs["mattr"]
+
+
+def test_a_contract_is_data_of_the_library(tmp_path: Path) -> None:
+    target = CpuTarget("x86-64-v3")
+    kernel = {"fold": fold_kernel(target)}
+    contract = Contract(program="0" * 64, vocabulary=7, instructions=("avx2",))
+    compile_library(kernel, target, tmp_path / "a.so", contract)
+    library = ctypes.CDLL(str(tmp_path / "a.so"))
+    place = ctypes.addressof(ctypes.c_char.in_dll(library, CONTRACT_SYMBOL))
+    assert read_contract(ctypes.string_at(place)) == contract
+    require_contract(None, contract, "an older library")
+    for change, message in (
+        ({"program": "1" * 64}, "program.json is not the program"),
+        ({"vocabulary": 8}, "model.vocabulary is not that"),
+        ({"instructions": ()}, "instructions of the target"),
+        ({"workspaces": "2"}, "workspaces of the tuning"),
+    ):
+        with pytest.raises(ArtifactError, match=message):
+            require_contract(contract, contract.model_copy(update=change), "a.so")

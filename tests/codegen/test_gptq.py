@@ -1,5 +1,6 @@
 """Error-aware rounding: against the textbook's formulas, and what it is worth on whole models."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,15 @@ def test_calibration_files(tmp_path):
         calibration_for(tmp_path, 10, text, 2)
     with pytest.raises(RequestError, match="cannot be read"):
         calibration_for(tmp_path, 10, tmp_path / "missing", 2)
+    ids.write_text("0" * 5000 + "5 " + "9" * 5000)
+    with pytest.raises(RequestError, match=r"token id 9{20} is out of range"):
+        calibration_for(tmp_path, 10, ids, 2)
+    text.write_bytes(b"\xff")
+    with pytest.raises(RequestError, match="cannot be read: it is not UTF-8"):
+        calibration_for(tmp_path, 10, text, 2)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RequestError, match="cannot be read: it is a pipe"):
+        calibration_for(tmp_path, 10, tmp_path / "pipe", 2)
     seeded = calibration_for(tmp_path, 10, None, 50)
     assert len(seeded.token_ids) == 50
     assert "no tokenizer" in seeded.origin

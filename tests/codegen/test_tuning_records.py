@@ -340,3 +340,17 @@ def test_an_earlier_tuning_stays_until_there_is_a_result(
     assert tuner.tune(work, 1.0, lambda schedule, gain: None) is not None
     assert list(read_tuning(output).kernels) == [work.kernel.symbol]
     assert read_tuning(output).library is None
+
+
+def test_folders_with_the_names_of_our_packages_are_in_nobodys_way(
+    compiled: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("runtime", "codegen", "passes", "sala_ir", "numpy", "tvm_ffi"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemError('of somebody else')")
+    monkeypatch.chdir(tmp_path)
+    measurer = TrialProcess(compiled.artifact, "cpu", 1, 40)
+    try:
+        assert measurer.kernels()
+    finally:
+        measurer.close()

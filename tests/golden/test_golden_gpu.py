@@ -89,6 +89,7 @@ def test_both_regimes_forks_and_states(
             options = GenerationOptions(max_new_tokens=3, ignore_eos=True)
             with gpu.generation(short[10:12], options, sequence=dense, spends=True) as answer:
                 assert list(answer.tokens()) == cpu.generate(short[:12], 3, ignore_eos=True)
+            assert dense.samples_min_p
         assert_unused(gpu)
     with cpu.restore(tmp_path / "gpu.sala-state") as continued:
         found = continued.append([int(text[SPARSE + 7])])

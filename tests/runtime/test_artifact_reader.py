@@ -227,6 +227,7 @@ def test_pipes_and_directories_are_never_waited_for(copy: Path, name: str):
 
 
 def test_every_descriptor_is_given_back(copy: Path):
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     artifact = open_artifact(copy)
     assert len(os.listdir("/proc/self/fd")) == before + len(artifact.manifest.files)

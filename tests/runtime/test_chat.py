@@ -232,6 +232,16 @@ def test_a_long_conversation_is_no_bomb():
     assert len(_template(CHATML).render([{"role": "user", "content": "x" * 20_000_000}])) > 2e7
 
 
+def test_arguments_of_the_wrong_kind_are_refused(tmp_path: Path):
+    for place in (None, 5, b"x", object(), ""):
+        with pytest.raises(SalaError):
+            ChatTemplate.from_files(place)  # type: ignore
+    (tmp_path / "chat_template.jinja").write_text("x")
+    for name in (5, [], b"default"):
+        with pytest.raises(RequestError):
+            ChatTemplate.from_files(tmp_path, name)  # type: ignore
+
+
 def test_absence_is_named(tmp_path: Path):
     with pytest.raises(RequestError, match="no chat template"):
         ChatTemplate.from_files(tmp_path)

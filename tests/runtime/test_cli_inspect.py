@@ -213,3 +213,20 @@ def test_a_picture_that_cannot_be_written_is_one_message(artifact: Path, tmp_pat
     assert result.exit_code == 2
     assert "the file cannot be written" in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--batch", 10**9, "batch is 1000000000"),
+        ("--context", 2**31, "context is 2147483648 tokens"),
+        ("--context", "9" * 5000, "not a number of tokens"),
+    ],
+)
+def test_a_size_that_cannot_be_blames_the_request(
+    artifact: Path, option: str, value: object, told: str
+):
+    result = _inspect(artifact, "--memory", option, value)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "compile again" not in result.stderr

@@ -9,8 +9,10 @@ from click.testing import CliRunner
 from tokenizers import processors
 
 from runtime.cli import run
-from runtime.cli.prompt import Ask, parse_ids
+from runtime.cli.prompt import Ask, parse_ids, prompt_notes
+from runtime.cli.prompt_file import read_prompt
 from runtime.errors import RequestError
+from runtime.tokenizer import Tokenizer
 from tests.support.tokenizers import byte_level, token_id
 
 
@@ -66,6 +68,17 @@ def test_a_text_gets_them_from_the_tokenizer(texts: Path):
     assert len(ids) == 3
 
 
+@pytest.mark.parametrize(("text", "twice"), [("Hi", False), ("<s>Hi", True), ("Hi<s><s>", False)])
+def test_a_second_token_before_the_text_is_told(texts: Path, text: str, twice: bool):
+    tokenizer = Tokenizer.from_files(texts)
+    ids = Ask(text=text).token_ids(texts)
+    assert [
+        note.startswith("the prompt begins with <s> twice") for note in prompt_notes(tokenizer, ids)
+    ] == [True] * twice
+    chat = Ask(text=text, chat=True).token_ids(texts)
+    assert prompt_notes(tokenizer, chat) == []
+
+
 def test_ids_need_no_tokenizer(tmp_path: Path):
     assert Ask(ids="7 8").token_ids(tmp_path) == [7, 8]
     with pytest.raises(RequestError, match="no tokenizer"):
@@ -99,11 +112,18 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments: list[str], words: s
 
 
 def test_a_prompt_file_must_be_utf8(tmp_path: Path):
-    (tmp_path / "prompt").write_bytes(b"\xff\xfe")
+    (tmp_path / "prompt").write_bytes(b"\xff\xff")
     arguments = ["x.sala", "--prompt-file", str(tmp_path / "prompt")]
     result = CliRunner().invoke(run.command, arguments)
     assert result.exit_code == 2
     assert "not UTF-8" in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_the_prompt(tmp_path: Path, encoding: str):
+    path = tmp_path / "prompt"
+    path.write_bytes("Caf\u00e9\r\n".encode(encoding))
+    assert read_prompt(path, 100) == "Caf\u00e9\n"
 
 
 def test_help_needs_no_model():

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,11 +81,20 @@ def test_decode_replays_a_graph_for_each_bucket(model: Model, drivers: list[Emul
     assert log.count("graph") == 2 + 4
 
 
+ON_THE_HOST: list[dict[str, Any]] = [
+    {"presence_penalty": 1.0, "frequency_penalty": 0.5},
+    {"logit_bias": {3: 5.0}},
+    {"temperature": 4.0, "min_p": 0.5, "seed": 3},
+]
+"""What the hand-made kernel, of a program without min_p, leaves to the host."""
+
+
 def test_only_sampled_tokens_come_back(model: Model, drivers: list[EmulatedDriver], handmade_gpu):
     with runtime.load(handmade_gpu, device="cpu") as cpu:
         wanted = cpu.generate(IDS, max_new_tokens=6, ignore_eos=True)
         drawn = cpu.generate(IDS, 6, temperature=4.0, seed=7, ignore_eos=True)
         penalised = cpu.generate(IDS, 6, repetition_penalty=1.5, ignore_eos=True)
+        others = [cpu.generate(IDS, 6, ignore_eos=True, **options) for options in ON_THE_HOST]
     assert model.generate(IDS, max_new_tokens=6, ignore_eos=True) == wanted
     assert model.generate(IDS, 6, temperature=4.0, seed=7, ignore_eos=True) == drawn
     assert len(set(drawn)) > 1
@@ -99,6 +109,10 @@ def test_only_sampled_tokens_come_back(model: Model, drivers: list[EmulatedDrive
     model.generate(IDS, max_new_tokens=6, ignore_eos=True)
     assert copies == [8] * 6
     assert model.generate(IDS, 6, repetition_penalty=1.5, ignore_eos=True) == penalised
+    for options, tokens in zip(ON_THE_HOST, others, strict=True):
+        copies.clear()
+        assert model.generate(IDS, 6, ignore_eos=True, **options) == tokens
+        assert min(copies) > 8, "whole rows of logits come back"
 
 
 def test_logits_that_are_no_numbers_are_told(model: Model):

@@ -9,7 +9,7 @@ from runtime.errors import RequestError
 from runtime.generation import Finish, Generation, GenerationOptions, Progress
 from runtime.sampling import SamplingOptions
 from runtime.tokenizer import Tokenizer
-from tests.support.tokenizers import byte_level
+from tests.support.tokenizers import byte_level, llama, token_id
 
 VOCABULARY = 260
 
@@ -32,6 +32,10 @@ class Script:
 
     @property
     def samples(self) -> bool:
+        return False
+
+    @property
+    def samples_min_p(self) -> bool:
         return False
 
     def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
@@ -70,6 +74,26 @@ def test_end_of_sequence_ends_unless_ignored():
     assert (list(ended.tokens()), ended.finish) == ([3, 2], Finish.END_OF_SEQUENCE)
     ignored = _generation(Script([3, 2, 5, 6]), eos=(2,), max_new_tokens=4, ignore_eos=True)
     assert list(ignored.tokens()) == [3, 2, 5, 6]
+
+
+def test_the_token_that_ended_an_answer_is_no_part_of_it(tokenizer: Tokenizer):
+    letters = tokenizer.encode("a b")
+    end = letters[-1]  # an ordinary token, which would be printed
+    ended = _generation(Script(letters), eos=(end,), max_new_tokens=9, stop=("b",))
+    assert ("".join(ended.text(tokenizer)), ended.finish) == ("a ", Finish.END_OF_SEQUENCE)
+    assert ended.token_ids == letters
+    ignored = _generation(Script(letters), eos=(end,), max_new_tokens=3, ignore_eos=True)
+    assert "".join(ignored.text(tokenizer)) == "a b"
+
+
+def test_characters_of_bytes_come_whole_behind_a_prompt_that_ends_in_one():
+    tokenizer = Tokenizer(llama(), {})
+    ids = [token_id(tokenizer.core, f"<0x{byte:02X}>") for byte in "\u4f60\u597d!".encode()]
+    source, options = Script(ids[3:]), GenerationOptions(max_new_tokens=4, stop=("!",))
+    answer = Generation(source, ids[:3], 300, options)
+    source._row = lambda: np.eye(300, dtype=np.float32)[source.answer.pop(0)]
+    assert list(answer.text(tokenizer)) == ["\u597d"]
+    assert answer.finish is Finish.STOP_STRING
 
 
 def test_a_full_context_ends():

@@ -19,6 +19,7 @@ from runtime.plan import (
     pack,
     plan_memory,
     require_fit,
+    token_parts,
 )
 from runtime.plan.packing import largest
 from tests.support.handmade import PAGE, tiny_program
@@ -194,7 +195,7 @@ def test_the_context_ends_where_positions_end():
 )
 def test_sizes_that_no_memory_makes_possible_blame_the_request(sizes: dict[str, int], told: str):
     with pytest.raises(RequestError, match=told):
-        replace(SIZES, **sizes)
+        plan_memory(tiny_program(), "cpu", replace(SIZES, **sizes), WEIGHTS)
 
 
 def test_sizes_beyond_an_address_space_blame_the_request():
@@ -204,4 +205,7 @@ def test_sizes_beyond_an_address_space_blame_the_request():
         plan_memory(program, "cpu", sizes, WEIGHTS)
     with pytest.raises(MemoryBudgetError, match="alone"):
         require_fit(program, "cpu", sizes, WEIGHTS, 1 << 30)
+    longest = replace(SIZES, context=2**31 - 1, batch=1, sequences=1)
+    assert plan_memory(program, "cpu", longest, WEIGHTS).total_bytes > 0
+    assert sum(token_parts(program, "cpu", longest).values()) > 0
     assert largest_context(program, "cpu", SIZES, WEIGHTS, 1 << 62) == (2**31 - 1) // PAGE * PAGE

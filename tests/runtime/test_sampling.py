@@ -199,6 +199,7 @@ def test_biases_come_before_the_repetition_penalty():
 
 def test_what_needs_the_host_says_so():
     alone = [{}, {"temperature": 1.0, "top_p": 0.5, "top_k": 3}, {"min_p": 0.5}, {"logit_bias": {}}]
+    alone += [{"min_p": 0.5, "temperature": 1.0}]
     host = [{"logit_bias": {0: 1}}, {"presence_penalty": 1}, {"frequency_penalty": 1}]
     assert not any(Sampler(SamplingOptions(**options), 2).needs_texts for options in alone)
     assert all(Sampler(SamplingOptions(**options), 2).needs_texts for options in host)

@@ -1,13 +1,12 @@
 """Loading and encoding: what is damaged, what fails, what stands around a text."""
 
-import contextlib
 import json
 import os
 from pathlib import Path
 
 import pytest
 import tokenizers
-from tokenizers import Regex, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, models, pre_tokenizers, processors
 
 from runtime.errors import ArtifactError, RequestError
 from runtime.text.library_calls import library_errors
@@ -80,18 +79,38 @@ def test_a_panic_of_native_code_is_one_error():
         Tokenizer(_panics(), {}).encode_continuation("a" * 40, [1])
 
 
-def test_a_panic_while_loading_is_one_error(tmp_path: Path):
-    core = byte_level()
-    core.normalizer = normalizers.Lowercase()
-    document = json.loads(core.to_str())
-    document["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAAA="}
-    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
-    try:
-        tokenizer = Tokenizer.from_files(tmp_path)
-    except ArtifactError:
-        return
-    with contextlib.suppress(RequestError):
-        tokenizer.encode("abc")
+_PANICS = {
+    "no pieces": {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+    "nothing found": {"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "x"}},
+    "no text to begin with": {"normalizer": {"type": "Prepend", "prepend": ""}},
+    "a tree that points nowhere": {
+        "normalizer": {"type": "Precompiled", "precompiled_charsmap": "CAAAAP////////8AAA=="}
+    },
+    "an unknown token": {
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "?", "type_id": 0}}],
+            "pair": [],
+            "special_tokens": {},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("name", _PANICS)
+def test_a_tokenizer_that_panics_on_any_text_is_damaged(tmp_path: Path, name: str):
+    document = json.loads(byte_level().to_str())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document | _PANICS[name]))
+    with pytest.raises(ArtifactError, match="the tokenizer cannot be read"):
+        Tokenizer.from_files(tmp_path)
+
+
+def test_a_vocabulary_may_lack_letters(tmp_path: Path):
+    core = tokenizers.Tokenizer(models.WordLevel({"x": 0}, unk_token="?"))
+    tokenizer = _load(tmp_path, core)
+    assert tokenizer.encode("x") == [0]
+    with pytest.raises(RequestError, match="the tokenizer fails on this text"):
+        tokenizer.encode("a")
 
 
 def test_ctrl_c_is_no_error_of_the_library():

@@ -117,8 +117,11 @@ def test_digest_is_of_contents_not_of_files(tmp_path):
 def test_copied_files_are_those_that_exist(directory):
     for name in ("tokenizer.json", "chat_template.jinja", "notes.txt"):
         (directory / name).write_text("x")
+    (directory / "additional_chat_templates").mkdir()
+    for name in ("tool_use.jinja", "rag.jinja", "notes.txt"):
+        (directory / "additional_chat_templates" / name).write_text("x")
     names = [path.name for path in Checkpoint.open(directory).copied_files()]
-    assert names == ["chat_template.jinja", "tokenizer.json"]
+    assert names == ["chat_template.jinja", "tokenizer.json", "rag.jinja", "tool_use.jinja"]
 
 
 def test_other_files_are_ignored(directory):

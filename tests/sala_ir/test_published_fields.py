@@ -59,7 +59,7 @@ Outcome = PublishedIntegers | CheckpointError | None
 
 def read(checkpoint: Checkpoint, quantization: Any) -> Outcome:
     """What the configuration gives: integers, or the one error that may be raised."""
-    config = checkpoint.config | {"quantization_config": quantization}
+    config = dict(checkpoint.config) | {"quantization_config": quantization}
     trial = Checkpoint(checkpoint.directory, config, checkpoint.tensors)
     try:
         return published_integers(trial, EXPECTED)

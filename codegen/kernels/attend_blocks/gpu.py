@@ -1,5 +1,6 @@
 """attend_blocks on a GPU: tiles of queries over union lists or all of the past; split decode."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import triton
@@ -81,7 +82,7 @@ def rule(op: AttendBlocksOp, target: CudaTarget) -> KernelChoice | str:
 
 def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
     """The kernel; its parameters are the `arguments` of `rule`, in that order."""
-    schedule = schedule or Schedule.default(spec)
+    schedule = schedule or Schedule.fitting(spec, target)
     if spec.decode:
         launches = (_split(spec, schedule), _combine(spec, schedule))
     elif spec.budget:
@@ -205,4 +206,6 @@ def _split(spec: Spec, schedule: Schedule) -> Launch:
 
 def _combine(spec: Spec, schedule: Schedule) -> Launch:
     grid = (Grid(0, (("tokens", 1, 1),)), Grid(spec.num_heads), ONE)
-    return _launch(spec, schedule, combine_splits, grid, warps=4)
+    # Threads that share a sum store it to one place: it has the same bits in each of them only if
+    # no product enters it unrounded.
+    return replace(_launch(spec, schedule, combine_splits, grid, warps=4), fusion=False)

@@ -1,11 +1,12 @@
 """Constants and tiles of the block attention kernels of a GPU."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import triton
 
 from codegen.kernels.attend_blocks import spec as cpu
 from codegen.kernels.tir.element import Element
+from codegen.targets.cuda import CudaTarget
 from passes.kernel_choice import Workspace
 
 UNION_QUERIES = 8
@@ -41,8 +42,15 @@ class Schedule:
             warps, stages = (4, 3) if bf16 else (8, 1)
             return cls(rows=PARTS_ROWS, splits=32, warps=warps, stages=stages)
         if bf16:
-            return cls(rows=128, splits=1, warps=8, stages=3)
+            return cls(rows=64, splits=1, warps=4, stages=2)
         return cls(rows=16, splits=1, warps=8, stages=1)
+
+    @classmethod
+    def fitting(cls, spec: Spec, target: CudaTarget) -> "Schedule":
+        """The default, within what two blocks of a tile may take on a multiprocessor."""
+        schedule = cls.default(spec)
+        small = target.shared_bytes < 128 << 10
+        return replace(schedule, stages=1) if small and not spec.decode else schedule
 
     def heads(self, spec: Spec) -> int:
         """Rows of a query: a power of two."""

@@ -7,7 +7,6 @@ import triton
 from codegen.kernels.compress_keys.cpu import Spec, spec_of
 from codegen.kernels.compress_keys.gpu_windows import average_windows
 from codegen.kernels.operands import indices_of, spec_values
-from codegen.kernels.pages import CompressedLevel
 from codegen.kernels.triton.buffers import pointee
 from codegen.kernels.triton.cache import (
     batch_arguments,
@@ -16,7 +15,7 @@ from codegen.kernels.triton.cache import (
     level_parameters,
     pool_parameters,
 )
-from codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch, Pointer
+from codegen.kernels.triton.kernel import GpuKernel, Grid, Launch, Pointer
 from codegen.targets.cuda import CudaTarget
 from passes.kernel_choice import KernelChoice
 from sala_ir.dialect.stages import CompressKeysOp
@@ -61,26 +60,31 @@ def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> G
     return GpuKernel(
         spec.symbol,
         (*batch_parameters(*FIELDS), keys, *pools),
-        tuple(_launch(spec, level, schedule) for level in spec.levels),
+        (_launch(spec, schedule),),
     )
 
 
-def _launch(spec: Spec, level: CompressedLevel, schedule: Schedule) -> Launch:
+def _launch(spec: Spec, schedule: Schedule) -> Launch:
+    fine, coarse = spec.levels
+    kind = pointee(spec.compressed_element)
     return Launch(
         average_windows,
-        (Grid(0, (("tokens", schedule.tokens, 1),)), Grid(spec.kv_heads), ONE),
+        (Grid(0, (("tokens", schedule.tokens, 1),)), Grid(spec.kv_heads), Grid(2)),
         {
             **batch_arguments(*FIELDS),
             "k_pool": Pointer("k_pool", pointee(spec.element)),
-            "pool": Pointer(level.name, pointee(spec.compressed_element)),
+            "fine": Pointer(fine.name, kind),
+            "coarse": Pointer(coarse.name, kind),
         },
         {
             "KV_HEADS": spec.kv_heads,
             "BLOCK": spec.block_size,
             "D": spec.head_dim,
             "STRIDE": spec.kernel_stride,
-            "PARTS": level.size // spec.kernel_stride,
-            "SLOTS": level.slots,
+            "FINE_PARTS": fine.size // spec.kernel_stride,
+            "FINE_SLOTS": fine.slots,
+            "COARSE_PARTS": coarse.size // spec.kernel_stride,
+            "COARSE_SLOTS": coarse.slots,
             "TOKENS": schedule.tokens,
             "ROWS": triton.next_power_of_2(spec.kernel_stride),
             "COLUMNS": triton.next_power_of_2(spec.head_dim),

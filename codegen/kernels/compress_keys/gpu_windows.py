@@ -13,25 +13,27 @@ def average_windows(
     page_table,
     compressed_table,
     k_pool,
-    pool,
+    fine,
+    coarse,
     table_columns,
     compressed_columns,
     KV_HEADS: tl.constexpr,
     BLOCK: tl.constexpr,
     D: tl.constexpr,
     STRIDE: tl.constexpr,
-    PARTS: tl.constexpr,
-    SLOTS: tl.constexpr,
+    FINE_PARTS: tl.constexpr,
+    FINE_SLOTS: tl.constexpr,
+    COARSE_PARTS: tl.constexpr,
+    COARSE_SLOTS: tl.constexpr,
     TOKENS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Write the windows of a level that end among TOKENS tokens: programs (tiles, kv heads).
+    """Write the windows that end among TOKENS tokens: programs (tiles, kv heads, levels).
 
-    A window has PARTS strides of the fine level and begins PARTS / 2 of them behind the one before
-    it. ROWS and COLUMNS are powers of two that hold STRIDE and D.
+    A window has so many PARTS, strides of the fine level, and begins half of them behind the one
+    before it. ROWS and COLUMNS are powers of two that hold STRIDE and D.
     """
-    SPAN: tl.constexpr = PARTS // 2 * STRIDE
     first = tl.program_id(0) * TOKENS
     head = tl.program_id(1)
     tokens = tl.load(control)
@@ -41,6 +43,70 @@ def average_windows(
     live = row < tokens
     length = tl.load(token_position + row, mask=live, other=-1) + 1
     slot = tl.load(slots + tl.load(token_sequence + row, mask=live, other=0), mask=live, other=0)
+    if tl.program_id(2) == 0:
+        _level(
+            page_table,
+            compressed_table,
+            k_pool,
+            fine,
+            table_columns,
+            compressed_columns,
+            head,
+            length,
+            slot,
+            KV_HEADS,
+            BLOCK,
+            D,
+            STRIDE,
+            FINE_PARTS,
+            FINE_SLOTS,
+            ROWS,
+            COLUMNS,
+        )
+    else:
+        _level(
+            page_table,
+            compressed_table,
+            k_pool,
+            coarse,
+            table_columns,
+            compressed_columns,
+            head,
+            length,
+            slot,
+            KV_HEADS,
+            BLOCK,
+            D,
+            STRIDE,
+            COARSE_PARTS,
+            COARSE_SLOTS,
+            ROWS,
+            COLUMNS,
+        )
+
+
+@triton.jit
+def _level(
+    page_table,
+    compressed_table,
+    k_pool,
+    pool,
+    table_columns,
+    compressed_columns,
+    head,
+    length,
+    slot,
+    KV_HEADS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    D: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PARTS: tl.constexpr,
+    SLOTS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Write the windows of a level that end with a token; `length` is 0 where there is none."""
+    SPAN: tl.constexpr = PARTS // 2 * STRIDE
     ends = (length % SPAN == 0) & (length >= 2 * SPAN)
     order = tl.cumsum(ends.to(tl.int32), 0)
     column = tl.arange(0, COLUMNS)

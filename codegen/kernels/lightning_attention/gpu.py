@@ -1,5 +1,6 @@
 """Lightning attention on a GPU: segments of sequences in three launches, or a single step."""
 
+from dataclasses import replace
 from typing import Any
 
 from xdsl.dialects.builtin import BFloat16Type, TensorType
@@ -39,7 +40,19 @@ from codegen.targets.cuda import CudaTarget
 from passes.kernel_choice import KernelChoice, Workspace
 from sala_ir.dialect.mixers import LightningAttentionOp
 
-__all__ = ["Form", "Products", "Schedule", "Spec", "build", "default_schedule", "rule"]
+__all__ = [
+    "Form",
+    "Products",
+    "Schedule",
+    "Spec",
+    "arguments",
+    "build",
+    "default_schedule",
+    "rule",
+    "sums_of_row",
+]
+
+OPTIONAL = ("q_norm", "k_norm", "rope", "norm", "gate", "sums")
 
 
 def rule(op: LightningAttentionOp, target: CudaTarget) -> KernelChoice | str:
@@ -66,17 +79,28 @@ def rule(op: LightningAttentionOp, target: CudaTarget) -> KernelChoice | str:
         family="lightning_attention",
         spec=spec_values(spec),
         operands=operands,
-        arguments=(
-            "control",
-            "batch:offsets",
-            "batch:history",
-            "batch:slots",
-            *(f"in:{i}" for i in range(len(operands))),
-            "out:0",
-            *["workspace:0"] * chunked,
-        ),
+        arguments=(*arguments(spec), *["workspace:0"] * chunked),
         workspaces=(segments,) if chunked else (),
     )
+
+
+def arguments(spec: Spec) -> tuple[str, ...]:
+    """What a call hands over but for workspaces: inputs q, k, v, state, norms?, rope?, norm weight?
+    and gate? of the output, outputs out, state, sums?.
+    """
+    given = 4 + 2 * spec.norm + spec.rope + spec.scaled + bool(spec.gate_pitch)
+    inputs = (f"in:{i}" for i in range(given))
+    batch = ("batch:offsets", "batch:history", "batch:slots")
+    return ("control", *batch, *inputs, "out:0", *["out:2"] * spec.scaled)
+
+
+def sums_of_row(spec: Spec, target: CudaTarget) -> int:
+    """Sums of squares that a step writes for each row."""
+    return _parts(spec, default_schedule(spec, target))
+
+
+def _parts(spec: Spec, schedule: Schedule) -> int:
+    return spec.num_heads * -(-spec.head_dim // schedule.columns)
 
 
 def _comes_from_bf16(value: SSAValue) -> bool:
@@ -92,21 +116,22 @@ def _comes_from_bf16(value: SSAValue) -> bool:
 
 
 def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
-    """The kernel (control, offsets, history, slots, q, k, v, state, norms?, rope?, out, segments?).
+    """The kernel (control, offsets, history, slots, q, k, v, state, norms?, rope?, norm?, gate?,
+    out, sums?, segments?).
 
     A step takes one new token of each sequence and needs no segments.
     """
     schedule = schedule or default_schedule(spec, target)
-    buffers = _buffers(spec)
+    buffers = _buffers(spec, schedule)
     launches = (_step(spec, schedule),)
     if spec.form is Form.CHUNKS:
         launches = _chunks(spec, schedule)
     return GpuKernel(spec.symbol, parameters(buffers), launches)
 
 
-def _buffers(spec: Spec) -> tuple[Buffer | None, ...]:
+def _buffers(spec: Spec, schedule: Schedule) -> tuple[Buffer | None, ...]:
     head, kind = spec.head_dim, Element.F32
-    norm = (padded(head),)
+    norm, pitch = (padded(head),), padded(spec.num_heads * head)
     chunked = spec.form is Form.CHUNKS
     return (
         CONTROL,
@@ -118,7 +143,10 @@ def _buffers(spec: Spec) -> tuple[Buffer | None, ...]:
         values("q_norm", kind, *norm) if spec.norm else None,
         values("k_norm", kind, *norm) if spec.norm else None,
         values("rope", kind, "rope_rows", padded(head)) if spec.rope else None,
-        values("out", spec.out_element, "out_rows", padded(spec.num_heads * head)),
+        values("norm", kind, pitch) if spec.scaled else None,
+        values("gate", kind, "gate_rows", spec.gate_pitch) if spec.gate_pitch else None,
+        values("out", spec.out_element, "out_rows", pitch),
+        values("sums", kind, "sum_rows", padded(_parts(spec, schedule))) if spec.scaled else None,
         values("segments", kind, "workers", "segments_elements") if chunked else None,
     )
 
@@ -150,10 +178,13 @@ def _launch(
         "SEGMENT": schedule.segment,
         "CHUNK": schedule.chunk,
         "PART": schedule.scan,
+        "SCALED": spec.scaled,
+        "GATE_START": spec.gate_start,
+        "GATE_PITCH": spec.gate_pitch,
         **more,
     }
     names = function.arg_names
-    found = pointers(_buffers(spec), "q_norm", "k_norm", "rope")
+    found = pointers(_buffers(spec, schedule), *OPTIONAL)
     arguments = {name: found[name] for name in names if name in found}
     constants = {name: known[name] for name in names if name in known}
     return Launch(function, grid, arguments, constants, schedule.warps, stages=1)
@@ -170,10 +201,10 @@ def _chunks(spec: Spec, schedule: Schedule) -> tuple[Launch, ...]:
     sequences = Grid(0, (("sequences", 1, 1),))
     ends = {"BLOCK": block, "COLUMNS": schedule.state_columns}
     return (
-        _launch(spec, end_states, (cut, heads, wide), schedule, **ends),
+        _launch(spec, end_states, (wide, heads, cut), schedule, **ends),
         _launch(spec, start_states, (sequences, heads, scanned), schedule),
         _launch(
-            spec, outputs, (cut, heads, narrow), schedule, BLOCK=block, COLUMNS=schedule.columns
+            spec, outputs, (narrow, heads, cut), schedule, BLOCK=block, COLUMNS=schedule.columns
         ),
     )
 
@@ -183,4 +214,7 @@ def _step(spec: Spec, schedule: Schedule) -> Launch:
     parts = Grid(-(-spec.head_dim // schedule.columns))
     block = power_of_two(spec.head_dim // 2)
     grid = (sequences, Grid(spec.num_heads), parts)
-    return _launch(spec, step, grid, schedule, BLOCK=block, COLUMNS=schedule.columns)
+    # Threads that share a sum store it to one place: it has the same bits in each of them only if
+    # no product enters it unrounded.
+    one = _launch(spec, step, grid, schedule, BLOCK=block, COLUMNS=schedule.columns)
+    return replace(one, fusion=False)

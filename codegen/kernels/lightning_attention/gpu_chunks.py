@@ -36,19 +36,20 @@ def end_states(
 ):
     """segments[s, h] = the state behind segment s that begins with a state of 0.
 
-    Programs (segments, heads, parts of COLUMNS columns); BLOCK holds half a head.
+    Programs (parts of COLUMNS columns, heads, segments), so that the parts of a head read its keys
+    side by side; BLOCK holds half a head.
     """
     sequences = tl.load(control + 1)
     if sequences == 0:
         return
-    begin, end = segment_rows(offsets, sequences, tl.program_id(0), SEGMENT)
+    begin, end = segment_rows(offsets, sequences, tl.program_id(2), SEGMENT)
     if begin == end:
         return
     head = tl.program_id(1)
     shared = head // (HEADS // KV_HEADS) * HEAD
     rate = entry(head, RATES, HEADS)
     i = tl.arange(0, CHUNK)
-    column = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     low = tl.zeros((BLOCK, COLUMNS), tl.float32)
     high = low
     for first in range(begin, end, CHUNK):
@@ -74,7 +75,7 @@ def end_states(
         value = load_values(v, line, i, live, column, V_START + shared, V_PITCH, HEAD)
         low, high = advance(low, high, keys, more, value, i, count, rate, PRECISION)
     lane = tl.arange(0, BLOCK)
-    place = (tl.program_id(0).to(tl.int64) * HEADS + head) * (HEAD * HEAD)
+    place = (tl.program_id(2).to(tl.int64) * HEADS + head) * (HEAD * HEAD)
     at = segments + place + lane[:, None] * HEAD + column[None, :]
     inside = (lane < HEAD // 2)[:, None] & (column < HEAD)[None, :]
     tl.store(at, low, mask=inside)
@@ -160,16 +161,16 @@ def outputs(
     sequences = tl.load(control + 1)
     if sequences == 0:
         return
-    begin, end = segment_rows(offsets, sequences, tl.program_id(0), SEGMENT)
+    begin, end = segment_rows(offsets, sequences, tl.program_id(2), SEGMENT)
     if begin == end:
         return
     head = tl.program_id(1)
     shared = head // (HEADS // KV_HEADS) * HEAD
     rate = entry(head, RATES, HEADS)
     i = tl.arange(0, CHUNK)
-    column = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     lane = tl.arange(0, BLOCK)
-    place = (tl.program_id(0).to(tl.int64) * HEADS + head) * (HEAD * HEAD)
+    place = (tl.program_id(2).to(tl.int64) * HEADS + head) * (HEAD * HEAD)
     at = segments + place + lane[:, None] * HEAD + column[None, :]
     inside = (lane < HEAD // 2)[:, None] & (column < HEAD)[None, :]
     low = tl.load(at, mask=inside, other=0.0)

@@ -38,10 +38,17 @@ class Products(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spec(cpu.Spec):
-    """What the kernel is compiled for: as on the CPU, and the form."""
+    """What the kernel is compiled for: as on the CPU, the form, and the norm behind it.
+
+    `scaled`: out is multiplied by a weight and by the sigmoid of a gate (with a `gate_pitch`), and
+    its sums of squares are written beside it, as `linear/gpu_norm.py` has it.
+    """
 
     form: Form = Form.CHUNKS
     products: Products = Products.IEEE
+    scaled: bool = False
+    gate_start: int = 0
+    gate_pitch: int = 0
 
     def __post_init__(self) -> None:
         """Accept enums by value, as a saved spec has them."""
@@ -53,6 +60,7 @@ class Spec(cpu.Spec):
     def symbol(self) -> str:
         """The name of the kernel."""
         sizes = f"h{self.num_heads}_kv{self.kv_heads}_d{self.head_dim}_{self.form}"
+        sizes += "_scaled" * self.scaled
         return symbol_of("lightning_attention", sizes, self)
 
     @property

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from codegen.kernels.lightning_attention.gpu_chunks import clear_padding
 from codegen.kernels.lightning_attention.gpu_prepare import prepare
-from codegen.kernels.triton.values import entry
+from codegen.kernels.triton.values import entry, sigmoid
 
 
 @triton.jit
@@ -21,7 +21,10 @@ def step(
     q_norm,
     k_norm,
     rope,
+    norm,
+    gate,
     out,
+    sums,
     RATES: tl.constexpr,
     HEADS: tl.constexpr,
     KV_HEADS: tl.constexpr,
@@ -38,12 +41,16 @@ def step(
     V_START: tl.constexpr,
     V_PITCH: tl.constexpr,
     OUT_PITCH: tl.constexpr,
+    SCALED: tl.constexpr,
+    GATE_START: tl.constexpr,
+    GATE_PITCH: tl.constexpr,
     BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """state = decay * state + k v, out = q state; programs (sequences, heads, parts of columns).
 
-    The state is read and written once. A sequence without history begins with 0.
+    With SCALED out is multiplied by `norm` and by the sigmoid of a gate, and `sums` takes its sums
+    of squares. The state is read and written once. A sequence without history begins with 0.
     """
     sequence = tl.program_id(0)
     if sequence >= tl.load(control + 1):
@@ -103,6 +110,16 @@ def step(
     tl.store(at, low, mask=inside)
     tl.store(at + HALF * HEAD, high, mask=inside)
     total = tl.sum(tl.trans(query) * low, 0) + tl.sum(tl.trans(rest) * high, 0)
+    if SCALED:
+        PARTS: tl.constexpr = (HEAD + COLUMNS - 1) // COLUMNS
+        pitch: tl.constexpr = (HEADS * PARTS + 15) // 16 * 16
+        square = tl.sum(tl.where(column < HEAD, total * total, 0.0), 0)
+        tl.store(sums + line * pitch + head * PARTS + tl.program_id(2), square)
+        place = head * HEAD + column
+        total = total * tl.load(norm + place, mask=column < HEAD, other=0.0)
+        if GATE_PITCH:
+            at = gate + line * GATE_PITCH + GATE_START + place
+            total = total * sigmoid(tl.load(at, mask=column < HEAD, other=0.0))
     to = out + line * OUT_PITCH + head * HEAD + column
     tl.store(to, total.to(out.dtype.element_ty), mask=column < HEAD)
     if HEADS * HEAD < OUT_PITCH:

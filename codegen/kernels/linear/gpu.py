@@ -20,7 +20,17 @@ from sala_ir.dialect.attributes import Epilogue, Extent, LayoutAttr
 from sala_ir.dialect.base import columns_of, encoding_of, weight_shape
 from sala_ir.dialect.linear import LinearOp
 
-__all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "spec_of"]
+__all__ = [
+    "Form",
+    "Schedule",
+    "Spec",
+    "arguments",
+    "build",
+    "default_schedule",
+    "rule",
+    "spec_of",
+    "squares_place",
+]
 
 
 def rule(op: LinearOp, target: CudaTarget) -> KernelChoice | str:
@@ -35,21 +45,34 @@ def rule(op: LinearOp, target: CudaTarget) -> KernelChoice | str:
     spec = spec_of(op)
     if spec.bits and spec.integers.refusal:
         return spec.integers.refusal
-    operands = indices_of(op.operands, op.x, op.weight, op.bias, op.residual)
-    weight = ["in:1"]
-    if spec.bits:
-        weight = [f"in:1.{part}" for part in encoding_of(op.weight).parts]
-    rest = (f"in:{index}" for index in range(2, len(operands)))
     workspace = _workspace(spec, default_schedule(spec, target))
     return KernelChoice(
         symbol=spec.symbol,
         family="linear",
         spec=spec_values(spec),
-        operands=operands,
-        arguments=("control", "in:0", *weight, *rest, "out:0", *["workspace:0"] * bool(workspace)),
+        operands=indices_of(op.operands, op.x, op.weight, op.bias, op.residual),
+        arguments=(*arguments(spec), *["workspace:0"] * bool(workspace)),
         workspaces=(workspace,) if workspace else (),
         weight_layouts={1: LayoutAttr.block(PANEL_ROWS)} if spec.bits else {},
     )
+
+
+def arguments(spec: Spec) -> tuple[str, ...]:
+    """What a call hands over but for workspaces: inputs x, weight, bias?, residual?, squares?,
+    norm?, outputs y, scaled?, sums?.
+    """
+    weight = ["in:1"]
+    if spec.bits:
+        weight = [f"in:1.{part}" for part in ("codes", "scales", *["zeros"] * spec.zeros)]
+    last = squares_place(spec) + bool(spec.norm) + spec.scaled
+    rest = (f"in:{index}" for index in range(2, last))
+    outputs = ("out:0", "out:1", "out:2") if spec.scaled else ("out:0",)
+    return ("control", "in:0", *weight, *rest, *outputs)
+
+
+def squares_place(spec: Spec) -> int:
+    """The number of the input `squares`."""
+    return 2 + spec.bias + bool(spec.residual_pitch)
 
 
 def spec_of(op: LinearOp) -> Spec:
@@ -77,26 +100,24 @@ def spec_of(op: LinearOp) -> Spec:
 
 
 def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
-    """The kernel (control, x, weight, bias?, residual?, y, workspace?).
+    """The kernel (control, x, weight, bias?, residual?, squares?, norm?, y, scaled?, sums?,
+    workspace?).
 
     The weight is [N, K padded to 16], or codes, scales and zeros? as gpu_layout.py has them. x and
-    y have any capacity of rows; the memory of y may be that of the residual.
+    y have any capacity of rows; the memory of y may be that of the residual. gpu_norm.py says what
+    `squares`, `norm`, `scaled` and `sums` are.
     """
     schedule = schedule or default_schedule(spec, target)
     each = Launches(spec, schedule)
     if spec.form is Form.ROWS:
-        first = each.integer_rows() if spec.bits else each.rows()
-        launches = (first, each.sums()) if schedule.splits > 1 else (first,)
+        launches = (each.integer_rows() if spec.bits else each.rows(),)
     else:
         launches = tuple(each.slabs()) if spec.bits else (each.tiles(),)
     return GpuKernel(spec.symbol, parameters(Operands(spec, schedule).buffers), launches)
 
 
 def _workspace(spec: Spec, schedule: Schedule) -> Workspace | None:
-    """Values of expanded integers, or the sums of the parts of the depth of every row."""
-    if schedule.splits > 1:
-        size = schedule.splits * spec.rows
-        return Workspace("partials", "float32", 0, elements_per_sequence=size)
+    """Values of expanded integers."""
     if spec.bits and spec.form is Form.TILES:
         size = schedule.slab_rows(spec) * spec.integers.depth
         return Workspace("expanded", spec.weight.dtype, size)

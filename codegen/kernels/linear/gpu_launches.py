@@ -7,17 +7,14 @@ from typing import Any
 from codegen.kernels.linear.gpu_integers import expand_panels, multiply_rows_by_integers
 from codegen.kernels.linear.gpu_layout import PANEL_ROWS
 from codegen.kernels.linear.gpu_operands import Operands
-from codegen.kernels.linear.gpu_rows import add_parts, multiply_rows
+from codegen.kernels.linear.gpu_rows import multiply_rows
 from codegen.kernels.linear.gpu_spec import Schedule, Spec
 from codegen.kernels.linear.gpu_tiles import multiply_tiles
 from codegen.kernels.operands import padded
 from codegen.kernels.triton.kernel import ONE, Grid, Launch, Pointer
-from codegen.kernels.triton.rows import warps_for
-
-SUMS_BLOCK = 1024
-"""Outputs of a program that adds the parts of the depth."""
 
 EPILOGUE = ("bias", "residual", "y")
+ROWS_EPILOGUE = ("squares", "bias", "residual", "norm", "y", "scaled", "sums")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,40 +50,22 @@ class Launches:
     def rows(self) -> Launch:
         """Plain weights, few rows."""
         spec, tiles = self.spec, self.schedule
-        fused = spec.swiglu and tiles.splits == 1
         constants = {
             **self._row_constants(tiles.depth, -(-spec.depth // tiles.depth)),
+            "WEIGHT_ROWS": spec.rows,
             "WEIGHT_PITCH": padded(spec.depth),
             "STEP": tiles.depth,
         }
-        grid = self._row_grid(spec.y_pitch if fused else padded(spec.rows))
-        arguments = self.operands.pointers("control", "x", "weight", *EPILOGUE, "partials")
-        return Launch(multiply_rows, grid, arguments, constants, tiles.warps, tiles.stages)
+        arguments = self.operands.pointers("control", "x", "weight", *ROWS_EPILOGUE)
+        return self._few_rows(multiply_rows, arguments, constants)
 
     def integer_rows(self) -> Launch:
         """Integers, few rows."""
-        spec, tiles = self.spec, self.schedule
-        shapes, operands = spec.integers, self.operands
-        constants = {**self._row_constants(1, shapes.codes_shape[1]), **operands.integers}
+        operands, blocks = self.operands, self.spec.integers.codes_shape[1]
+        constants = {**self._row_constants(1, blocks), **operands.integers}
         weight = ("codes", "scales", "zeros")
-        arguments = operands.pointers("control", "x", *weight, *EPILOGUE, "partials")
-        grid = self._row_grid(shapes.panels * PANEL_ROWS)
-        function = multiply_rows_by_integers
-        return Launch(function, grid, arguments, constants, tiles.warps, tiles.stages)
-
-    def sums(self) -> Launch:
-        """The sums of the parts of the depth, and the epilogue."""
-        constants = {
-            **self.operands.live,
-            **self.operands.epilogue,
-            "WEIGHT_ROWS": self.spec.rows,
-            "SPLITS": self.schedule.splits,
-            "BLOCK": SUMS_BLOCK,
-        }
-        parts = -(-self.spec.y_pitch // SUMS_BLOCK)
-        grid = (Grid(0, ((self.spec.extent, 1, 1),)), Grid(parts), ONE)
-        arguments = self.operands.pointers("control", "partials", *EPILOGUE)
-        return Launch(add_parts, grid, arguments, constants, warps_for(SUMS_BLOCK))
+        arguments = operands.pointers("control", "x", *weight, *ROWS_EPILOGUE)
+        return self._few_rows(multiply_rows_by_integers, arguments, constants)
 
     def _tiles(self, arguments: dict[str, Pointer], columns: int, width: int) -> Launch:
         """Tiles of `columns` outputs, `width` with their padding."""
@@ -117,20 +96,28 @@ class Launches:
         arguments["weight"] = self.operands.expanded
         return Launch(expand_panels, grid, arguments, constants, warps=4)
 
-    def _row_grid(self, columns: int) -> tuple[Grid, Grid, Grid]:
-        rows = Grid(0, ((self.spec.extent, self.schedule.rows, 1),))
-        return rows, Grid(-(-columns // self.schedule.columns)), Grid(self.schedule.splits)
+    def _few_rows(
+        self, function: Any, arguments: dict[str, Pointer], constants: dict[str, Any]
+    ) -> Launch:
+        tiles = self.schedule
+        rows = Grid(0, ((self.spec.extent, tiles.rows, 1),))
+        grid = (rows, Grid(tiles.across(self.spec)), ONE)
+        return Launch(function, grid, arguments, constants, tiles.warps, tiles.stages)
 
     def _row_constants(self, step: int, steps: int) -> dict[str, Any]:
         """Constants of both kernels of few rows; a part is a whole number of steps."""
-        tiles = self.schedule
+        spec, tiles = self.spec, self.schedule
         return {
             **self.operands.live,
             **self.operands.product,
             **self.operands.epilogue,
-            "WEIGHT_ROWS": self.spec.rows,
-            "SPLITS": tiles.splits,
-            "PART": -(-steps // tiles.splits) * step,
+            "NORM": spec.norm,
+            "SQUARES": spec.squares,
+            "EPS": spec.eps,
+            "SCALED": spec.scaled,
+            "TILES": tiles.across(spec),
+            "PARTS": tiles.warps,
+            "PART": -(-steps // tiles.warps) * step,
             "TILE_ROWS": tiles.rows,
             "TILE_COLUMNS": tiles.columns,
         }

@@ -32,8 +32,25 @@ class Operands:
             *self._weight,
             bias,
             residual,
+            values("squares", Element.F32, "square_rows", padded(spec.squares))
+            if spec.norm
+            else None,
+            values("norm", Element.F32, spec.y_pitch) if spec.scaled else None,
             values("y", spec.output, "y_rows", spec.y_pitch),
+            *self._scaled,
             self._workspace,
+        )
+
+    @property
+    def _scaled(self) -> tuple[Buffer, ...]:
+        """What a norm behind the output is made of: values of the type of x, sums of squares."""
+        spec = self.spec
+        if not spec.scaled:
+            return ()
+        tiles = self.schedule.across(spec)
+        return (
+            values("scaled", spec.weight, "scaled_rows", spec.y_pitch),
+            values("sums", Element.F32, "sum_rows", padded(tiles)),
         )
 
     @property
@@ -51,9 +68,7 @@ class Operands:
 
     @property
     def _workspace(self) -> Buffer | None:
-        """Sums of parts of the depth, or the values of a slab of integers."""
-        if self.schedule.splits > 1:
-            return values("partials", Element.F32, "workers", "partials_elements")
+        """The values of a slab of integers."""
         if self.spec.bits and self.spec.form is Form.TILES:
             size = self.schedule.slab_rows(self.spec) * self.spec.integers.depth
             return values("expanded", self.spec.weight, "workers", size)
@@ -133,6 +148,7 @@ class Operands:
         spec = self.spec
         return {
             "BLOCKS": spec.integers.codes_shape[1],
+            "WORDS": spec.integers.words,
             "GROUP": spec.group,
             "BITS": spec.bits,
             "RANGE": 1 << spec.bits,

@@ -6,11 +6,10 @@ from enum import StrEnum
 from codegen.kernels.linear.gpu_layout import PANEL_ROWS, IntegerBlocks
 from codegen.kernels.operands import padded, symbol_of
 from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.rows import power_of_two
 from codegen.targets.cuda import CudaTarget
 
-PROGRAMS = 256
-"""Programs that fill a GPU when each reads its own part of the weight."""
+NARROW = 8192
+"""Rows of a weight that give few programs: each needs more warps."""
 
 
 class Form(StrEnum):
@@ -19,7 +18,7 @@ class Form(StrEnum):
     TILES = "tiles"
     """Many rows: tiles of the output, each with all of the depth."""
     ROWS = "rows"
-    """Few rows: 16 of them against tiles of the weight, whose depth may be split."""
+    """Few rows: 8 of them against tiles of the weight, whose depth the warps of a program share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,8 @@ class Spec:
 
     `depth` is K, `rows` the N of the weight (with SwiGLU: gate and up, interleaved), `weight` the
     element type of x and of the weight's values. A `residual_pitch` of 0: no residual; `bits` of
-    0: plain values.
+    0: plain values. `norm` values of x are to be normalised with `eps`, and x has `squares` sums of
+    squares beside it; 0: not. With `scaled` the kernel also writes what the next one reads so.
     """
 
     depth: int
@@ -47,6 +47,10 @@ class Spec:
     bits: int = 0
     group: int = 0
     zeros: bool = False
+    norm: int = 0
+    squares: int = 0
+    eps: float = 0.0
+    scaled: bool = False
 
     def __post_init__(self) -> None:
         """Accept enums by value, as a saved spec has them."""
@@ -61,6 +65,7 @@ class Spec:
         parts = [f"{self.depth}x{self.rows}", kind, str(self.form)]
         parts += ["bias"] * self.bias + ["swiglu"] * self.swiglu
         parts += ["residual"] * bool(self.residual_pitch)
+        parts += ["normed"] * bool(self.norm) + ["scaled"] * self.scaled
         return symbol_of("linear", "_".join(parts), self)
 
     @property
@@ -84,8 +89,8 @@ class Schedule:
     """Tiles of a linear: `rows` of x against `columns` outputs, `depth` values of K at a time.
 
     TILES: `band` tiles of rows share the tiles of the weight while they are in the cache; integers
-    are expanded for up to `expanded` bytes of values at a time. ROWS: the depth is split among
-    `splits` programs, whose sums another launch adds in order.
+    are expanded for up to `expanded` bytes of values at a time. ROWS: each of `warps` warps takes
+    its own part of K, and the sums of the parts are added in order.
     """
 
     rows: int
@@ -93,9 +98,12 @@ class Schedule:
     depth: int
     warps: int
     stages: int
-    splits: int = 1
     band: int = 8
     expanded: int = 64 << 20
+
+    def across(self, spec: Spec) -> int:
+        """Tiles of columns of the outputs of few rows, those of padding too."""
+        return -(-spec.y_pitch // (self.columns // 2 if spec.swiglu else self.columns))
 
     def slab_rows(self, spec: Spec) -> int:
         """Rows of a weight of integers that are expanded at a time: whole panels."""
@@ -118,16 +126,9 @@ def default_schedule(spec: Spec, target: CudaTarget) -> Schedule:
 
 
 def _for_rows(spec: Spec, large: bool) -> Schedule:
-    columns = 64 if spec.bits or spec.weight is Element.BF16 else 32
-    depth = spec.integers.block if spec.bits else 128
-    if spec.weight is Element.F32 and not spec.bits:
-        depth = 32
-    tiles = -(-spec.columns // columns)
-    splits = 1
-    if spec.extent == "tokens":  # the workspace of the head would grow with its rows
-        most = max(1, spec.depth // (4 * depth))
-        splits = min(power_of_two(-(-PROGRAMS // tiles)), power_of_two(most + 1) // 2)
-    wide = spec.swiglu and splits == 1 and not spec.bits  # two tiles of the weight
-    return Schedule(
-        16, columns, depth, warps=4, stages=4 if large and not wide else 3, splits=splits
-    )
+    if spec.weight is Element.F32:
+        depth = spec.integers.block if spec.bits else 16
+        return Schedule(8, 32, depth, warps=4, stages=2)
+    if spec.bits:
+        return Schedule(8, 32, spec.integers.block, warps=8 if spec.rows <= NARROW else 4, stages=2)
+    return Schedule(8, 32, 64, warps=8, stages=3 if large else 2)

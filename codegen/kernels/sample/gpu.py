@@ -20,6 +20,9 @@ from passes.kernel_choice import KernelChoice
 
 __all__ = ["Schedule", "Spec", "build", "choice"]
 
+WORDS = 5
+"""That say how a token is chosen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -57,20 +60,21 @@ def choice(vocabulary: int) -> KernelChoice:
 def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
     """The kernel (control, sampling, logits, sampled).
 
-    `sampling` [rows, 4] has temperature, top_p and a number from [0, 1) as the bits of float32 in
-    words 0, 1 and 3, and top_k in word 2; `sampled` [rows, 2] takes the token and a mark: 1
-    where a logit of the row is not a number, 2 where all are minus infinity.
+    `sampling` [rows, 5] has temperature, top_p, a number from [0, 1) and min_p as the bits of
+    float32 in words 0, 1, 3 and 4, and top_k in word 2; `sampled` [rows, 2] takes the token and a
+    mark: 1 where a logit of the row is not a number, 2 where all are minus infinity.
     """
     schedule = schedule or Schedule()
     pitch = padded(spec.vocabulary)
     buffers = (
         CONTROL,
-        integers("sampling", "logit_rows", 4),
+        integers("sampling", "logit_rows", WORDS),
         values("logits", Element.F32, "logit_rows", pitch),
         integers("sampled", "logit_rows", 2),
     )
     constants = {
         "LIVE": LIVE_WORD["logit_rows"],
+        "WORDS": WORDS,
         "COLUMNS": spec.vocabulary,
         "PITCH": pitch,
         "BLOCK": min(power_of_two(spec.vocabulary), schedule.block),

@@ -14,6 +14,7 @@ def choose(
     logits,
     sampled,
     LIVE: tl.constexpr,
+    WORDS: tl.constexpr,
     COLUMNS: tl.constexpr,
     PITCH: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -24,23 +25,25 @@ def choose(
         return
     line = logits + row.to(tl.int64) * PITCH
     best, token, wrong = largest(line, COLUMNS, BLOCK)
-    temperature = tl.load(sampling + row * 4).to(tl.float32, bitcast=True)
+    words = sampling + row * WORDS
+    temperature = tl.load(words).to(tl.float32, bitcast=True)
     if (temperature > 0) & (tl.abs(best) < float("inf")):
-        share = tl.load(sampling + row * 4 + 1).to(tl.float32, bitcast=True).to(tl.float64)
-        count = tl.load(sampling + row * 4 + 2)
-        uniform = tl.load(sampling + row * 4 + 3).to(tl.float32, bitcast=True).to(tl.float64)
+        share = tl.load(words + 1).to(tl.float32, bitcast=True).to(tl.float64)
+        count = tl.load(words + 2)
+        uniform = tl.load(words + 3).to(tl.float32, bitcast=True).to(tl.float64)
+        floor = tl.load(words + 4).to(tl.float32, bitcast=True)
         least = tl.full((), -float("inf"), tl.float32)
         level = tl.full((), COLUMNS, tl.int32)
         if (count > 0) & (count < COLUMNS):
             least, level = keep_best(line, count, COLUMNS, BLOCK)
-        above = weight_above(line, least, best, temperature, COLUMNS, BLOCK)
-        weight = weight_of(least, best, temperature).to(tl.float64)
-        total = above + level.to(tl.float64) * weight
+        total = weight_kept(line, least, level, 0.0, best, temperature, COLUMNS, BLOCK)
         if share < 1:
             least, level, total = keep_share(
                 line, share * total, least, level, best, temperature, COLUMNS, BLOCK
             )
-        token = walk(line, uniform * total, least, level, best, temperature, COLUMNS, BLOCK)
+        if floor > 0:
+            total = weight_kept(line, least, level, floor, best, temperature, COLUMNS, BLOCK)
+        token = walk(line, uniform * total, least, level, floor, best, temperature, COLUMNS, BLOCK)
     mark = tl.where(wrong > 0, 1, tl.where(best == -float("inf"), 2, 0))
     tl.store(sampled + row * 2, tl.where(mark > 0, 0, token))
     tl.store(sampled + row * 2 + 1, mark)
@@ -110,13 +113,39 @@ def count_from(line, least, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def weight_above(line, least, best, temperature, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
-    """The weight of all logits above `least`, float64."""
+def weight_above(
+    line,
+    least,
+    floor,
+    best,
+    temperature,
+    COLUMNS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """The weight, float64, of all logits above `least` that weigh at least `floor`."""
     total = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, COLUMNS, BLOCK):
         value, _ = load_block(line, start, COLUMNS, BLOCK)
-        total += tl.where(value > least, weight_of(value, best, temperature), 0.0)
+        weight = weight_of(value, best, temperature)
+        total += tl.where((value > least) & (weight >= floor), weight, 0.0)
     return tl.sum(total.to(tl.float64), 0)
+
+
+@triton.jit
+def weight_kept(
+    line,
+    least,
+    level,
+    floor,
+    best,
+    temperature,
+    COLUMNS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """The weight, float64, of all above `least` and of `level` at it, if they weigh `floor`."""
+    above = weight_above(line, least, floor, best, temperature, COLUMNS, BLOCK)
+    weight = weight_of(least, best, temperature)
+    return above + level.to(tl.float64) * tl.where(weight >= floor, weight, 0.0).to(tl.float64)
 
 
 @triton.jit
@@ -140,10 +169,10 @@ def keep_share(
     for step in range(32):
         trial = key + (tl.full((), 1, tl.int64) << (31 - step))
         bound = float_of(trial)
-        reached = weight_above(line, bound, best, temperature, COLUMNS, BLOCK) >= goal
+        reached = weight_above(line, bound, 0.0, best, temperature, COLUMNS, BLOCK) >= goal
         key = tl.where(reached | (bound < least) | (trial < LOWEST), trial, key)
     bound = float_of(key + 1)
-    above = weight_above(line, bound, best, temperature, COLUMNS, BLOCK)
+    above = weight_above(line, bound, 0.0, best, temperature, COLUMNS, BLOCK)
     weight = weight_of(bound, best, temperature).to(tl.float64)
     fitting = tl.where(weight > 0, tl.ceil((goal - above) / weight), COLUMNS)
     fitting = tl.minimum(fitting, COLUMNS).to(tl.int32)
@@ -159,6 +188,7 @@ def walk(
     goal,
     least,
     level,
+    floor,
     best,
     temperature,
     COLUMNS: tl.constexpr,
@@ -166,7 +196,7 @@ def walk(
 ):
     """The first kept token, by ascending id, at which the weight of the kept passes `goal`.
 
-    Kept are all above `least` and the first `level` that equal it.
+    Kept are all above `least` and the first `level` that equal it, if they weigh `floor`.
     """
     token = tl.full((), -1, tl.int32)
     last = token
@@ -176,8 +206,9 @@ def walk(
         value, column = load_block(line, start, COLUMNS, BLOCK)
         same = (value == least).to(tl.int32)
         rank = equal + tl.cumsum(same, 0)
-        kept = (value > least) | ((same == 1) & (rank <= level))
-        weight = tl.where(kept, weight_of(value, best, temperature), 0.0).to(tl.float64)
+        weight = weight_of(value, best, temperature)
+        kept = ((value > least) | ((same == 1) & (rank <= level))) & (weight >= floor)
+        weight = tl.where(kept, weight, 0.0).to(tl.float64)
         behind = passed + tl.cumsum(weight, 0)
         here = tl.min(tl.where(kept & (behind > goal), column, COLUMNS), 0)
         token = tl.where((token < 0) & (here < COLUMNS), here, token)

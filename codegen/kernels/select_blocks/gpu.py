@@ -162,6 +162,8 @@ def _choice(spec: Spec, schedule: Schedule) -> Launch:
             "CHOSEN": spec.chosen,
             "SLAB": schedule.slab,
             "TILE": schedule.blocks(spec),
+            "NARROW": schedule.narrow,
+            "MIDDLE": schedule.middle,
             "WIDTH": schedule.width,
             "LIST": triton.next_power_of_2(spec.budget),
         },

@@ -31,13 +31,16 @@ def list_blocks(
     CHOSEN: tl.constexpr,
     SLAB: tl.constexpr,
     TILE: tl.constexpr,
+    NARROW: tl.constexpr,
+    MIDDLE: tl.constexpr,
     WIDTH: tl.constexpr,
     LIST: tl.constexpr,
 ):
     """Write the list of a token: programs (tokens of the slab, kv heads).
 
-    TILE blocks were scored together; the search takes WIDTH blocks at a time. LIST is a power of
-    two that holds BUDGET entries.
+    TILE blocks were scored together. Up to 2 NARROW, MIDDLE or WIDTH candidates stay in
+    registers during the search, more are read again, WIDTH at a time. LIST is a power of two that
+    holds BUDGET entries.
     """
     token = slab + tl.program_id(0)
     head = tl.program_id(1)
@@ -62,29 +65,65 @@ def list_blocks(
         score_line = (tl.program_id(0) * KV_HEADS + head).to(tl.int64)
         ranks = scores + score_line * score_pitch(score_columns, SLAB * KV_HEADS)
         lacking = edges + score_line * (edge_columns // (SLAB * KV_HEADS)) + 1
-        _complete(ranks, lacking, local, INITIAL, TILE, WIDTH)
-        tl.debug_barrier()
-        threshold = _threshold(ranks, local, CHOSEN, WIDTH)
-        _list(ranks, listed + INITIAL, threshold, local, CHOSEN, WIDTH)
+        if (local <= 2 * NARROW) & (NARROW < WIDTH):
+            _choose_held(ranks, lacking, listed + INITIAL, local, INITIAL, CHOSEN, TILE, NARROW)
+        elif (local <= 2 * MIDDLE) & (MIDDLE < WIDTH):
+            _choose_held(ranks, lacking, listed + INITIAL, local, INITIAL, CHOSEN, TILE, MIDDLE)
+        elif local <= 2 * WIDTH:
+            _choose_held(ranks, lacking, listed + INITIAL, local, INITIAL, CHOSEN, TILE, WIDTH)
+        else:
+            _complete(ranks, lacking, local, INITIAL, TILE, WIDTH)
+            tl.debug_barrier()
+            threshold = _threshold(ranks, local, CHOSEN, WIDTH)
+            _list_all(ranks, listed + INITIAL, threshold, local, CHOSEN, WIDTH)
+
+
+@triton.jit
+def _choose_held(
+    ranks,
+    lacking,
+    listed,
+    local,
+    INITIAL: tl.constexpr,
+    CHOSEN: tl.constexpr,
+    TILE: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Write the chosen blocks of at most 2 WIDTH candidates, whose ranks stay in registers."""
+    low = _ranks(ranks, lacking, 0, local, INITIAL, TILE, WIDTH)  # type: ignore
+    high = _ranks(ranks, lacking, WIDTH, local, INITIAL, TILE, WIDTH)
+    threshold, above = _held_threshold(low, high, local, CHOSEN)
+    more, equal = _list(low, listed, 0, threshold, CHOSEN - above)
+    if local > WIDTH:
+        behind = listed + more + tl.minimum(equal, CHOSEN - above)
+        _list(high, behind, WIDTH, threshold, tl.maximum(CHOSEN - above - equal, 0))
+
+
+@triton.jit
+def _ranks(
+    ranks, lacking, start, local, INITIAL: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr
+):
+    """Scores from block `start` on with the key at the edge of their tile, as integers.
+
+    Floats that are not negative order like their bits. -1 for what is no candidate.
+    """
+    block = start + tl.arange(0, WIDTH)
+    score = tl.load(ranks + block, mask=block < _aligned(local), other=0)
+    ends = (block < local) & (block % TILE == TILE - 1)
+    edge = tl.load(lacking + block // TILE, mask=ends, other=0)
+    rank = tl.maximum(score & MAGNITUDE, edge & MAGNITUDE)
+    return tl.where((block >= INITIAL) & (block < local), rank, -1)
 
 
 @triton.jit
 def _complete(
     ranks, lacking, local, INITIAL: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr
 ):
-    """In place, scores with the key at the edge of their tile, as integers: -1 for no candidate.
-
-    Floats that are not negative order like their bits. The line is written to its aligned end.
-    """
+    """The ranks of all blocks, in place. The line is written to its aligned end."""
     for start in range(0, local, WIDTH):
         block = start + tl.arange(0, WIDTH)
-        written = block < _aligned(local)
-        score = tl.load(ranks + block, mask=written, other=0)
-        ends = (block < local) & (block % TILE == TILE - 1)
-        edge = tl.load(lacking + block // TILE, mask=ends, other=0)
-        rank = tl.maximum(score & MAGNITUDE, edge & MAGNITUDE)
-        competes = (block >= INITIAL) & (block < local)
-        tl.store(ranks + block, tl.where(competes, rank, -1), mask=written)
+        rank = _ranks(ranks, lacking, start, local, INITIAL, TILE, WIDTH)
+        tl.store(ranks + block, rank, mask=block < _aligned(local))
 
 
 @triton.jit
@@ -119,7 +158,44 @@ def _threshold(ranks, local, CHOSEN: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _list(
+def _held_threshold(low, high, local, CHOSEN: tl.constexpr):
+    """As `_threshold`, of ranks in registers; and how many are above it."""
+    found = local * 0
+    reached = local * 0
+    bit = local * 0 + (1 << 30)
+    while (bit > 0) & (reached != CHOSEN):
+        reach = _held_above(low, high, found + bit - 1)
+        found = tl.where(reach >= CHOSEN, found + bit, found)
+        reached = tl.where(reach >= CHOSEN, reach, reached)
+        bit = bit // 2
+    return found, _held_above(low, high, found)
+
+
+@triton.jit
+def _held_above(low, high, floor):
+    return tl.sum((low > floor).to(tl.int32) + (high > floor).to(tl.int32), 0)
+
+
+@triton.jit
+def _list(rank, listed, start, threshold, ties):
+    """Write the blocks above the threshold, and the first `ties` of those at it, ascending.
+
+    Returns how many were above it, and how many at it.
+    """
+    WIDTH: tl.constexpr = rank.shape[0]
+    block = start + tl.arange(0, WIDTH)
+    # Those above count 1, those at it 65536: one scan for both.
+    kind = (rank > threshold).to(tl.int32) + ((rank == threshold).to(tl.int32) << 16)
+    order = tl.cumsum(kind, 0)
+    place = (order & 0xFFFF) + tl.minimum(order >> 16, ties) - 1
+    taken = kind * (order >> 16 <= tl.where(kind == 1, WIDTH, ties)).to(tl.int32)
+    tl.store(listed + place, block, mask=taken != 0)
+    total = tl.sum(kind, 0)
+    return total & 0xFFFF, total >> 16
+
+
+@triton.jit
+def _list_all(
     ranks,
     listed,
     threshold,
@@ -127,16 +203,12 @@ def _list(
     CHOSEN: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Write the blocks above the threshold, and of those at it the first ones, ascending."""
+    """Write the chosen blocks of a line that is read WIDTH ranks at a time."""
     ties = CHOSEN - _count_above(ranks, threshold, local, WIDTH)
     place = local * 0
     for start in range(0, local, WIDTH):
         block = start + tl.arange(0, WIDTH)
         rank = tl.load(ranks + block, mask=block < _aligned(local), other=-1)
-        equal = (rank == threshold).to(tl.int32)
-        order = tl.cumsum(equal, 0)
-        taken = (rank > threshold) | ((equal != 0) & (order <= ties))
-        take = taken.to(tl.int32)
-        tl.store(listed + place + tl.cumsum(take, 0) - 1, block, mask=taken)
-        ties -= tl.sum(equal, 0)
-        place += tl.sum(take, 0)
+        above, equal = _list(rank, listed + place, start, threshold, ties)
+        place += above + tl.minimum(equal, tl.maximum(ties, 0))
+        ties = tl.maximum(ties - equal, 0)

@@ -145,14 +145,19 @@ def score_blocks(
     )
     normaliser = _normaliser(sums, first, stop, slab, head, row, KV_HEADS, GROUP, HEADS, SPLITS)
     alive = normaliser > 0.5 * MASKED
-    visible = tl.maximum((position + row // HEADS + 1) // SPAN - 1, 0)
-    visible = tl.where(alive, visible, 0)
+    # Rows that see nothing, and those of no head, weigh nothing.
+    normaliser = tl.where(alive, normaliser, -MASKED)[None, :]  # type: ignore
+    columns = tl.trans(queries)
+    query = tl.arange(0, QUERIES)
+    visible = tl.maximum((position + query + 1) // SPAN - 1, 0)[None, :]
     wanted = last // (RATIO * SPAN) - WINDOW
     pages = compressed_table + slot.to(tl.int64) * compressed_columns
     column = tl.arange(0, COLUMNS)
     key = tl.arange(0, BLOCKS * STEP)
     block = tl.arange(0, BLOCKS)
-    following = tl.zeros((QUERIES, BLOCKS), tl.int32) + tl.minimum(block + 1, BLOCKS - 1)[None, :]
+    following = (
+        tl.zeros((BLOCKS, QUERIES), tl.int32) + tl.minimum(block + 1, BLOCKS - 1)[:, None] * STEP
+    )
     token = first + tl.arange(0, QUERIES)
     line = ((token - slab) * KV_HEADS + head).to(tl.int64)
     pitch = score_pitch(score_columns, SLAB * KV_HEADS)
@@ -163,26 +168,23 @@ def score_blocks(
         at = ((page * KV_HEADS + head) * SLOTS + start * RATIO % SLOTS) * D
         inside = key // STEP * RATIO + key % STEP
         keys = tl.load(
-            pool + at + inside[None, :] * D + column[:, None],
-            mask=(column < D)[:, None] & (key % STEP < RATIO)[None, :],
+            pool + at + inside[:, None] * D + column[None, :],
+            mask=(column < D)[None, :] & (key % STEP < RATIO)[:, None],
             other=0.0,
         )
-        logits = tl.dot(queries, keys, input_precision="ieee") * (SCALE * 1.4426950408889634)
+        logits = tl.dot(keys, columns, input_precision="ieee")
+        weights = tl.exp2(logits * (SCALE * 1.4426950408889634) - normaliser)  # type: ignore
+        heads = tl.sum(tl.reshape(weights, (BLOCKS * STEP, QUERIES, HEADS)), 2)
         place = start * RATIO + inside
-        shown = (place > 0)[None, :] & (place[None, :] <= visible[:, None])
-        shown = shown & (key % STEP < RATIO)[None, :]
-        weights = tl.exp2(tl.where(shown, logits - normaliser[:, None], MASKED))  # type: ignore
-        heads = tl.sum(tl.reshape(weights, (QUERIES, HEADS, BLOCKS * STEP)), 1)
-        grouped = tl.reshape(heads, (QUERIES, BLOCKS, STEP))
-        begins = (tl.arange(0, STEP) == 0)[None, None, :]
-        firsts = tl.sum(tl.where(begins, grouped, 0.0), 2)
-        best = tl.max(grouped, 2)
-        after = tl.gather(firsts, following, 1)
-        best = tl.where((block < BLOCKS - 1)[None, :], tl.maximum(best, after), best)
-        mask = live[:, None] & (start + block < wanted)[None, :]
-        tl.store(scores + line[:, None] * pitch + (start + block)[None, :], best, mask=mask)
-        edge = tl.sum(tl.where((block == 0)[None, :], firsts, 0.0), 1)
-        tl.store(edges + line * edge_pitch + start // BLOCKS, edge, mask=live)
+        shown = ((place > 0) & (key % STEP < RATIO))[:, None] & (place[:, None] <= visible)
+        heads = tl.where(shown, heads, 0.0)
+        best = tl.max(tl.reshape(heads, (BLOCKS, STEP, QUERIES)), 1)
+        after = tl.gather(heads, following, 0)
+        best = tl.where((block < BLOCKS - 1)[:, None], tl.maximum(best, after), best)
+        mask = live[None, :] & (start + block < wanted)[:, None]
+        tl.store(scores + line[None, :] * pitch + (start + block)[:, None], best, mask=mask)
+        to = edges + line[None, :] * edge_pitch + start // BLOCKS + key[:, None] * 0
+        tl.store(to, heads, mask=live[None, :] & (key == 0)[:, None])
 
 
 @triton.jit

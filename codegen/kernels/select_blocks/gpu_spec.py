@@ -26,8 +26,9 @@ class Spec(cpu.Spec):
 class Schedule:
     """Tiles of `rows` rows (query, head) and `keys` columns; keys are dealt to `splits` programs.
 
-    `slab` tokens are scored before their blocks are chosen; the search takes `width` blocks at a
-    time. `splits` and `keys` are part of the result: they say in which order sums are taken.
+    `slab` tokens are scored before their blocks are chosen; the search holds twice `narrow`,
+    `middle` or `width` blocks in registers. `splits` and `keys` are part of the result: they say in
+    which order sums are taken.
     """
 
     rows: int
@@ -36,7 +37,9 @@ class Schedule:
     slab: int
     warps: int
     stages: int
-    width: int = 1024
+    width: int = 8192
+    narrow: int = 1024
+    middle: int = 4096
 
     @classmethod
     def default(cls, spec: Spec) -> "Schedule":
@@ -45,16 +48,16 @@ class Schedule:
         if spec.decode:
             warps, stages = (4, 3) if bf16 else (8, 2)
             keys = 64 if bf16 else 32
-            return cls(16, keys, splits=64, slab=64, warps=warps, stages=stages, width=4096)
+            return cls(16, keys, splits=64, slab=64, warps=warps, stages=stages)
         slab = max(16, SLAB_LINES // spec.kv_heads // 16 * 16)
         if bf16:
-            return cls(rows=128, keys=64, splits=4, slab=slab, warps=8, stages=3)
+            return cls(rows=128, keys=64, splits=4, slab=slab, warps=4, stages=2)
         return cls(rows=32, keys=32, splits=4, slab=slab, warps=8, stages=2)
 
     @property
     def search_warps(self) -> int:
-        """Warps of the search: 8 blocks for a thread, and one warp at least."""
-        return max(1, self.width // 256)
+        """Warps of the search: 32 blocks for a thread, and one warp at least."""
+        return max(1, min(16, self.width // 512))
 
     def heads(self, spec: Spec) -> int:
         """Rows of a query: a power of two."""

@@ -8,8 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_LAYERS, MAX_HEADS, MAX_HEAD_DIM, MAX_BLOCK = 256, 1024, 1024, 4096
+"""Far more than any model has: what the compiler does grows with them."""
+
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 """A positive size that fits int32."""
+
+Heads = Annotated[int, Field(gt=0, le=MAX_HEADS)]
+HeadDim = Annotated[int, Field(gt=0, le=MAX_HEAD_DIM)]
+Block = Annotated[int, Field(gt=0, le=MAX_BLOCK)]
+"""Neighbouring tokens that are read or averaged together."""
 
 Cardinal = Annotated[int, Field(ge=0, lt=2**31)]
 """A size that may be 0 and fits int32."""
@@ -17,15 +25,13 @@ Cardinal = Annotated[int, Field(ge=0, lt=2**31)]
 LARGEST, SMALLEST = 3.4e38, 1.2e-38
 """Sizes between which real numbers are normal ones of float32."""
 
-Positive = Annotated[float, Field(gt=0, ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
+Normal = Field(gt=SMALLEST)
+
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), Normal]
 """A positive real number that float32 holds."""
 
 Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 """A real number that float32 holds."""
-
-
-MAX_LAYERS = 1024
-"""Far more than any model has; each costs the compiler milliseconds."""
 
 
 class MixerType(StrEnum):
@@ -60,9 +66,9 @@ class SparseConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    kernel_size: Count = 32
-    kernel_stride: Count = 16
-    block_size: Count = 64
+    kernel_size: Block = 32
+    kernel_stride: Block = 16
+    block_size: Block = 64
     init_blocks: Cardinal = 1
     window_size: Cardinal = 2048
     topk: Count = 64
@@ -89,9 +95,9 @@ class MiniCPMSalaConfig(BaseModel):
     hidden_size: Count
     intermediate_size: Count
     num_hidden_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
-    num_attention_heads: Count
-    num_key_value_heads: Count
-    head_dim: Count
+    num_attention_heads: Heads
+    num_key_value_heads: Heads
+    head_dim: HeadDim
     mixer_types: tuple[MixerType, ...]
     hidden_act: Literal["silu"] = "silu"
     attention_bias: bool = False
@@ -102,9 +108,9 @@ class MiniCPMSalaConfig(BaseModel):
     dim_model_base: Positive
     attn_use_rope: bool
     attn_use_output_gate: bool
-    lightning_nh: Count
-    lightning_nkv: Count
-    lightning_head_dim: Count
+    lightning_nh: Heads
+    lightning_nkv: Heads
+    lightning_head_dim: HeadDim
     lightning_scale: LightningScale
     lightning_use_rope: bool
     qk_norm: bool

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from runtime.errors import ConfigError
+from runtime.json_text import quoted
 from sala_ir.field_rules import check_fields, unknown_fields, unknown_note
 from sala_ir.frontends.minicpm_sala.checks import check_config
 from sala_ir.frontends.minicpm_sala.config import LightningScale, MiniCPMSalaConfig, MixerType
@@ -133,7 +134,7 @@ def _dtype(fields: Mapping[str, Any], file: str) -> Any:
             file,
             "torch_dtype",
             found["torch_dtype"],
-            f"the same as dtype, {found['dtype']!r}",
+            f"the same as dtype, {quoted(found['dtype'])}",
             "keep one of the two fields",
         )
     return next(iter(found.values()), None)

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runtime.json_text import quoted
 from sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_ir.frontends.minicpm_sala.fields import config_error
 
 _PLACES = ("rope_scaling", "rope_parameters")
 
+_SCALINGS = ("linear", "yarn", "llama3")
+"""Kinds that divide some positions or frequencies by the factor alone, and scale by its logarithm.
+
+The others (dynamic, longrope, proportional) depend on more than a factor.
+"""
+
 _RULES: FieldRules = {
-    "rope_type": only("default", "linear"),  # linear divides positions by the factor
-    "type": only("default", "linear"),
+    "rope_type": only("default", *_SCALINGS),
+    "type": only("default", *_SCALINGS),
     "rope_theta": USED,
     "factor": only(1.0),
+    # which frequencies are scaled, and by how much more: nothing where the factor is 1.0
+    **dict.fromkeys(("beta_fast", "beta_slow", "truncate", "mscale", "mscale_all_dim"), NO_EFFECT),
+    **dict.fromkeys(("low_freq_factor", "high_freq_factor"), NO_EFFECT),
     "attention_factor": only(1.0),
     "partial_rotary_factor": only(1.0),
     "original_max_position_embeddings": NO_EFFECT,  # of scalings that begin there
@@ -39,7 +49,7 @@ def read_theta(fields: Mapping[str, Any], file: str) -> Any:
                 file,
                 f"{place}.rope_theta",
                 inner,
-                f"the same as rope_theta, {theta!r}",
+                f"the same as rope_theta, {quoted(theta)}",
                 "keep one of the two fields",
             )
         theta = inner
@@ -52,14 +62,14 @@ def _unscaled(value: Any, place: str, file: str) -> Mapping[str, Any]:
         raise config_error(file, place, value, "null or an object", "correct the field")
     given = {name: item for name, item in value.items() if item is not None}
     is_known = all(name in _RULES and _RULES[name].takes(item) for name, item in given.items())
-    is_linear = "linear" in (given.get("rope_type"), given.get("type"))
-    if not is_known or (is_linear and "factor" not in given):
+    kinds = [given.get(name, "default") for name in ("rope_type", "type")]
+    if not is_known or (kinds != ["default", "default"] and "factor" not in given):
         raise config_error(
             file,
             place,
             value,
-            'null, {"rope_type": "default"}, or a linear scaling by 1.0: any other rotary scaling '
-            "is not supported",
+            'null, {"rope_type": "default"}, or a factor of 1.0: any other rotary scaling is not '
+            "supported",
             "use a checkpoint without rotary scaling",
         )
     return value

@@ -17,7 +17,7 @@ from sala_ir.dialect import (
     WeightType,
 )
 
-PANEL, WORDS = 64, 32
+PANEL = 64
 
 
 class Tensors(dict):
@@ -31,10 +31,14 @@ class Tensors(dict):
 def unpacked(tensors: dict[str, np.ndarray], encoding: EncodingAttr, rows: int, columns: int):
     """The values, by the definition of the layout."""
     n, k = np.arange(rows)[:, None], np.arange(columns)[None, :]
-    block, inside = np.divmod(k, WORDS * 32 // encoding.bits)
-    place, word = np.divmod(inside, WORDS)
+    count = 16 if encoding.group.data % 64 else 32
+    block, inside = np.divmod(k, count * 32 // encoding.bits)
+    place, inside = np.divmod(inside, 2 * count)
+    pair, half = np.divmod(inside, 2)
+    word = pair % 4 * (count // 4) + pair // 4
     words = tensors["codes"].view(np.uint32)[n // PANEL, block, n % PANEL, word]
-    codes = words >> (encoding.bits * place).astype(np.uint32) & ((1 << encoding.bits) - 1)
+    shift = (encoding.bits * place + 16 * half).astype(np.uint32)
+    codes = words >> shift & ((1 << encoding.bits) - 1)
     group = (n // PANEL, k // encoding.group.data, n % PANEL)
     zeros = tensors["zeros"][group] if encoding.stores_zeros else 1 << (encoding.bits - 1)
     return tensors["scales"].view(np.float16)[group] * (codes.astype(np.float64) - zeros)

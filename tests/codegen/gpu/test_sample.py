@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.kernels.sample.gpu import Schedule, Spec, build
+from codegen.kernels.sample.gpu import WORDS, Schedule, Spec, build
 from codegen.targets.cuda import CudaTarget
 from runtime.sampling import Draw, Sampler, SamplingOptions
 from tests.support.gpu_rows import control_of
@@ -21,13 +21,13 @@ def chosen(logits: np.ndarray, draws: list[Draw], **options: bool) -> np.ndarray
     rows = len(logits)
     buffers = {
         "control": control_of(logit_rows=rows),
-        "sampling": aligned(np.full((rows + EXTRA, 4), -1, np.int32)),
+        "sampling": aligned(np.full((rows + EXTRA, WORDS), -1, np.int32)),
         "logits": poisoned(rows + EXTRA, padded(VOCABULARY)),
         "sampled": poisoned(rows + EXTRA, 2, dtype=np.int32),
     }
     buffers["logits"][:rows, :VOCABULARY] = logits
     for row, draw in enumerate(draws):
-        buffers["sampling"][row] = draw.words()
+        buffers["sampling"][row] = draw.words(WORDS)
     run(KERNEL, buffers, {"logit_rows": rows + EXTRA}, **options)
     assert (buffers["sampled"][rows:] == -1).all()
     return buffers["sampled"][:rows]
@@ -35,7 +35,7 @@ def chosen(logits: np.ndarray, draws: list[Draw], **options: bool) -> np.ndarray
 
 def expected(logits: np.ndarray, draw: Draw) -> int:
     """The token that the runtime chooses at the same random number."""
-    options = SamplingOptions(draw.temperature, draw.top_p, draw.top_k)
+    options = SamplingOptions(draw.temperature, draw.top_p, draw.top_k, min_p=draw.min_p)
     sampler = Sampler(options, VOCABULARY)
     random: Any = SimpleNamespace(random=lambda: draw.uniform)
     sampler._random = random
@@ -100,3 +100,21 @@ def test_infinite_logits_take_all_probability_and_masks_none() -> None:
     assert found[:5, 0].tolist() == [expected(*pair) for pair in zip(logits, draws, strict=False)]
     every = chosen(logits[4:], [Draw(0.0, 1.0, 0, 0.0)] * 2)
     assert every.tolist() == [[5, 0], [0, 2]]
+
+
+def test_min_p_drops_what_weighs_too_little_beside_the_best() -> None:
+    random = np.random.default_rng(3)
+    draws, rows = [], []
+    for top_k, top_p, min_p in (
+        *((0, 1.0, 0.05), (0, 1.0, 0.5), (0, 1.0, 1.0), (20, 1.0, 0.2), (0, 0.6, 0.1)),
+        *((20, 0.6, 0.01), (1, 1.0, 0.9), (3, 0.999, 1e-30)),
+    ):
+        for uniform, ties in ((0.0, True), (1 - 2**-24, True), (random.random(), False)):
+            heat, share, edge, floor = float32(0.5 + random.random(), top_p, uniform, min_p)
+            draws.append(Draw(heat, share, top_k, edge, floor))
+            row = 2 * random.standard_normal(VOCABULARY).astype(np.float32)
+            rows.append(np.round(row) if ties else row)
+    logits = np.stack(rows)
+    found = chosen(logits, draws)
+    assert found[:, 0].tolist() == [expected(*pair) for pair in zip(logits, draws, strict=True)]
+    assert not found[:, 1].any()

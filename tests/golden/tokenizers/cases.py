@@ -19,7 +19,14 @@ from tokenizers import (
     processors,
 )
 
-TEXTS = ("ab c", "a<|end|>b", "a <|end|> b", "</s>a <s>b", " a  .b 's", "<unk> <|img|>a\n")
+TEXTS = (
+    "ab c",
+    "a<|end|>b",
+    "a <|end|> b",
+    "</s>a <s>b",
+    " a  .b 's",
+    "<unk> <|img|>a <plain> b\n",
+)
 """Texts that are encoded."""
 
 _SPACE = "\u2581"
@@ -84,10 +91,15 @@ def word_piece() -> tokenizers.Tokenizer:
     return _finish(core)
 
 
+def _with_plain(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    core.add_tokens([AddedToken("<plain>", rstrip=True), AddedToken("<|img|>", normalized=False)])
+    return core
+
+
 CORES = {
     "sentencepiece": sentencepiece,
     "sentencepiece bare": lambda: sentencepiece(template=False),
-    "no prefix": lambda: sentencepiece(prepend=False),
+    "no prefix": lambda: _with_plain(sentencepiece(prepend=False)),
     "byte level": byte_level,
     "word piece": word_piece,
 }
@@ -150,6 +162,7 @@ def namings(first: int) -> dict[str, Files]:
         "eos": {config: {"eos_token": _END}},
         "eos, typed": {config: {"eos_token": typed | _token(_END, lstrip=True, rstrip=True)}},
         "eos null": {config: {"eos_token": None, "pad_token": "</s>"}},
+        "eos of the file": {config: {"eos_token": "<|img|>", "plain_token": "<plain>"}},
         "eos and pad": {config: {"eos_token": _END, "pad_token": _END}},
         "two forms": {
             config: {"eos_token": typed | _token(_END), "pad_token": _END, "unk_token": "<unk>"}
@@ -180,6 +193,11 @@ def namings(first: int) -> dict[str, Files]:
         "map own part": {maps: {"image_token": "<|img|>"}},
         "added, special": {config: {"eos_token": _END}, added: {_END: first}},
         "added, far": {added: {_END: first + 3, "<|img|>": first + 1}, maps: {"eos_token": _END}},
+        "added, taken": {
+            config: {"eos_token": typed | _token(_END, rstrip=True)},
+            added: {_END: 0},
+        },
+        "added, typed": {config: {"extra_special_tokens": [typed | _token("a")]}, added: {"a": 9}},
         "added of the file": {added: {"</s>": 2}},
         "flags": {config: {"eos_token": "</s>", "add_bos_token": False, "add_eos_token": True}},
         "cleaned": {config: {"clean_up_tokenization_spaces": True}},

@@ -82,6 +82,11 @@ def _template(*pieces: Any, ids: int = 1) -> dict[str, Any]:
     }
 
 
+def _added(content: str) -> dict[str, Any]:
+    flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    return {"id": 300, "content": content} | dict.fromkeys(flags, False)
+
+
 BOMBS: dict[str, dict[str, Any]] = {
     "doubling": {"normalizer": _sequence("normalizers", *[_replace("a", "aa")] * 30)},
     "nested doubling": {
@@ -114,6 +119,15 @@ BOMBS: dict[str, dict[str, Any]] = {
         "post_processor": _sequence("processors", *[_template(_TEXT, _MARK, _TEXT)] * 30)
     },
     "much around": {"post_processor": _template(_TEXT, *[_MARK] * 200, ids=100)},
+    "many added": {"added_tokens": [_added(f"<{i}>{'x' * 40}") for i in range(20_000)]},
+    "a long one added": {"added_tokens": [_added("x" * 600_000)]},
+    "a large tree": {
+        "model": {
+            "type": "Unigram",
+            "unk_id": 0,
+            "vocab": [[f"{i}" * 500, 0.0] for i in range(1500)],
+        }
+    },
     "long words": {"model": {"type": "WordPiece", "max_input_chars_per_word": 10**9}},
     "long inside": {"model": {"type": "BPE", "continuing_subword_prefix": "#" * 100_000}},
 }
@@ -128,6 +142,19 @@ def test_a_bomb_is_refused_by_what_it_is_made_of(tmp_path: Path, name: str):
         Tokenizer.from_files(tmp_path)
     assert len(str(caught.value)) < 1000
     assert str(tmp_path / "tokenizer.json") in str(caught.value)
+
+
+def test_added_tokens_of_other_files_count_too(tmp_path: Path):
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    tokens = [f"<{i}>{'x' * 40}" for i in range(20_000)]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"extra_special_tokens": tokens}))
+    with pytest.raises(ArtifactError, match="the added tokens have"):
+        Tokenizer.from_files(tmp_path)
+
+
+def test_pieces_that_share_their_beginnings_are_taken():
+    pieces = [["x" * count, 0.0] for count in range(1, 3000)]
+    check_limits({"model": {"type": "Unigram", "vocab": pieces}}, "tokenizer.json")
 
 
 @pytest.mark.parametrize(

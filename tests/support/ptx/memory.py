@@ -155,8 +155,7 @@ class GlobalMemory:
         self._write_epoch[index] = actor.epoch
         self._write_time[index] = actor.clock.time
         self.bytes[index] = raw
-        if ((self._writer_warp[index] != warps) & (self.bytes[index] != raw)).any():
-            self._report.note("two warps write global memory, no barrier between")
+        _check_order(self.bytes[index], raw, self._report)
 
     def update(
         self, actor: Actor, address: int, raw: np.ndarray, thread: int, *, orders: bool
@@ -210,6 +209,12 @@ class GlobalMemory:
     def _place(self, array: np.ndarray) -> slice:
         begin = self._offsets[_identity(array)]
         return slice(begin, begin + array.nbytes)
+
+
+def _check_order(stored: np.ndarray, given: np.ndarray, report: Report) -> None:
+    """Threads that store equal values at once leave them; of others any one may be the last."""
+    if (stored != given).any():
+        report.note("threads store different values to one address at once")
 
 
 def _identity(array: np.ndarray) -> tuple[int, int]:
@@ -269,9 +274,7 @@ class SharedMemory:
         self._writer[index], self._write_epoch[index] = warps, actor.epoch
         self.unfenced[index] = True
         self.bytes[index] = raw
-        # Warps that store equal values at once leave them, whoever is last.
-        if ((self._writer[index] != warps) & (self.bytes[index] != raw)).any():
-            self._report.note("two warps write shared memory, no barrier between")
+        _check_order(self.bytes[index], raw, self._report)
 
     def read_matrix(self, actor: Actor, index: np.ndarray, group: int) -> np.ndarray:
         """Bytes that a warpgroup's matrix instruction reads through the asynchronous proxy."""

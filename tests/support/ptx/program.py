@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-_STATEMENT = re.compile(r"^(?:@(!?)(%\w+)\s+)?([\w.:]+)\s*(.*)$", re.DOTALL)
-_LABEL = re.compile(r"^(\$[\w$]+):\s*(.*)$")
+_STATEMENT = re.compile(r"^(?:@(!?)(%?\w+)\s+)?([\w.:]+)\s*(.*)$", re.DOTALL)
+_LABEL = re.compile(r"^([\w$]+):(?!:)\s*(.*)$")
 _PARAMETER = re.compile(r"\.param\s[^,)]*?(\w+_param_\d+)")
 _INTEGER = re.compile(r"^-?(?:0[xX][0-9a-fA-F]+|\d+)U?$")
 _FLOAT = re.compile(r"^0([fFdD])([0-9a-fA-F]+)$")
@@ -94,28 +94,35 @@ class Program:
         self.parameters = _PARAMETER.findall(head)
         self.instructions: list[Instruction] = []
         self.labels: dict[str, int] = {}
+        self._scopes = 0
         for line in body.splitlines():
             self._line(line.split("//")[0].strip())
 
     def _line(self, line: str) -> None:
+        self._scopes += line.startswith("{")
         if found := _LABEL.match(line):
-            self.labels[found[1]] = len(self.instructions)
+            self.labels[self._scoped(found[1])] = len(self.instructions)
             line = found[2]
         for part in line.split(";"):
             statement = part.strip()
             if statement.startswith("{") and "}" not in statement:
                 statement = statement[1:].strip()
             if statement and statement not in "{}" and not statement.startswith("."):
-                self.instructions.append(_instruction(statement))
+                self.instructions.append(self._instruction(statement))
 
+    def _instruction(self, statement: str) -> Instruction:
+        found = _STATEMENT.match(statement)
+        assert found is not None, statement
+        negated, guard, opcode, rest = found.groups()
+        operands = tuple(_operand(each) for each in _separate(rest))
+        if opcode.startswith("bra"):
+            operands = (Label(self._scoped(rest)),)
+        register = None if guard is None else Register(guard, negated == "!")
+        return Instruction(opcode, operands, register, statement)
 
-def _instruction(statement: str) -> Instruction:
-    found = _STATEMENT.match(statement)
-    assert found is not None, statement
-    negated, guard, opcode, rest = found.groups()
-    operands = tuple(_operand(each) for each in _separate(rest))
-    register = None if guard is None else Register(guard, negated == "!")
-    return Instruction(opcode, operands, register, statement)
+    def _scoped(self, label: str) -> str:
+        """The labels of inline assembly are known between its braces only."""
+        return label if label.startswith("$") else f"{label} of {self._scopes}"
 
 
 def _separate(rest: str) -> list[str]:

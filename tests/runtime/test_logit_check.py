@@ -1,4 +1,4 @@
-"""Logits that are no finite numbers: an error that names the token, on every way to them."""
+"""Logits that are not numbers: an error that names the token, on every way to them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ import runtime
 from runtime.artifact import write_artifact
 from runtime.cli import inspect
 from runtime.errors import ArtifactError
-from runtime.finite import first_not_finite, require_finite
+from runtime.logit_check import first_with_nan, require_numbers
 from runtime.model import Model
 from runtime.verify import verify_artifact
 from tests.support import handmade as support
@@ -19,12 +19,16 @@ from tests.support import handmade as support
 WRONG = {"nan": np.nan, "infinite": np.inf, "minus infinity": -np.inf}
 
 
-@pytest.fixture(params=list(WRONG))
-def wrong(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """An artifact whose logits are all NaN or infinite."""
-    bias = WRONG[request.param]
-    write_artifact(tmp_path / "a.sala", lambda writer: support.fill(writer, bias=bias))
-    return tmp_path / "a.sala"
+def _artifact(directory: Path, bias: float) -> Path:
+    """An artifact whose logits are all of one kind."""
+    write_artifact(directory, lambda writer: support.fill(writer, bias=bias))
+    return directory
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    """An artifact whose logits are all NaN."""
+    return _artifact(tmp_path / "a.sala", np.nan)
 
 
 CALLS: dict[str, Callable[[Model], object]] = {
@@ -41,19 +45,42 @@ def test_every_call_names_the_token(wrong: Path, call: str) -> None:
     with runtime.load(wrong) as model, pytest.raises(ArtifactError) as caught:
         CALLS[call](model)
     found = str(caught.value)
-    assert "the model computed a logit that is" in found
+    assert "the model computed a logit that is not a number" in found
     place = 2 if call == "append" else 0
     assert f"the logits behind token {place}" in found
     assert "sala-inspect --verify" in found
 
 
-def test_generate_does_not_go_on_from_what_is_not_a_number(tmp_path: Path) -> None:
-    write_artifact(tmp_path / "a.sala", lambda writer: support.fill(writer, bias=np.nan))
-    with runtime.load(tmp_path / "a.sala") as model:
-        with pytest.raises(ArtifactError, match="not a number"):
-            model.generate([5, 4, 3])
-        with pytest.raises(ArtifactError, match="not a number"):
-            next(iter(model.sequence().append([1])))
+def test_generate_does_not_go_on_from_what_is_not_a_number(wrong: Path) -> None:
+    with runtime.load(wrong) as model, pytest.raises(ArtifactError, match="not a number"):
+        model.generate([5, 4, 3])
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinities_are_values(tmp_path: Path, value: float) -> None:
+    with runtime.load(_artifact(tmp_path / "a.sala", value)) as model:
+        assert (model.logits([5, 4, 3]) == value).all()
+        sequence = model.sequence()
+        assert (sequence.append([5, 4]) == value).all()
+        assert (model.decode([sequence], [3]) == value).all()
+        assert (sequence.last_logits == value).all()
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_the_advice_is_true(tmp_path: Path, kind: str) -> None:
+    """--verify fails, and says by name which vector and why; for infinities too."""
+    directory = _artifact(tmp_path / "a.sala", WRONG[kind])
+    why = "the model computed a logit that is" if kind == "nan" else "computed values are NaN or"
+    report = verify_artifact(directory)
+    assert [result.passed for result in report.results] == [False, True]
+    assert report.results[0].problem is not None
+    assert why in report.results[0].problem
+    shown = CliRunner().invoke(inspect.command, [str(directory), "--verify"])
+    assert shown.exit_code == 1
+    assert "FAILED, " in shown.output
+    told = CliRunner().invoke(inspect.command, [str(directory), "--verify", "--json"])
+    assert told.exit_code == 1
+    assert '"difference": null' in told.output
 
 
 def test_a_sequence_keeps_its_tokens_and_the_others_their_logits(handmade: Path) -> None:
@@ -80,29 +107,16 @@ def test_a_sequence_keeps_its_tokens_and_the_others_their_logits(handmade: Path)
         assert np.isfinite(bad.append([3])).all()
 
 
-def test_the_advice_is_true(wrong: Path) -> None:
-    """--verify fails, and says by name which vector and why."""
-    report = verify_artifact(wrong)
-    assert [result.passed for result in report.results] == [False, True]
-    assert report.results[0].problem is not None
-    assert "the model computed a logit that is" in report.results[0].problem
-    shown = CliRunner().invoke(inspect.command, [str(wrong), "--verify"])
-    assert shown.exit_code == 1
-    assert "FAILED, the model computed a logit that is" in shown.output
-    told = CliRunner().invoke(inspect.command, [str(wrong), "--verify", "--json"])
-    assert told.exit_code == 1
-    assert '"difference": null' in told.output
-
-
 def test_the_first_row_is_found_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.finite.BLOCK", 10)
+    monkeypatch.setattr("runtime.logit_check.BLOCK", 10)
     rows = np.zeros((9, 5), np.float32)
-    assert first_not_finite(rows) is None
-    assert require_finite(rows) is rows
-    rows[7, 4] = -np.inf
-    assert first_not_finite(rows) == 7
+    assert first_with_nan(rows) is None
+    assert require_numbers(rows) is rows
+    rows[2, 4] = -np.inf
+    rows[7, 4] = np.nan
+    assert first_with_nan(rows) == 7
     rows[3, 0] = np.nan
-    assert first_not_finite(rows) == 3
+    assert first_with_nan(rows) == 3
     with pytest.raises(ArtifactError, match="token 103: 1 of 5, the first for the token id 0"):
-        require_finite(rows, 100)
-    assert first_not_finite(np.zeros((0, 5), np.float32)) is None
+        require_numbers(rows, 100)
+    assert first_with_nan(np.zeros((0, 5), np.float32)) is None

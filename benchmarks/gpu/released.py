@@ -1,0 +1,84 @@
+"""The released model as calls of GPU kernels, compiled for nothing yet."""
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+
+from benchmarks.gpu.sizes import RELEASED
+from codegen.kernels.registry import family
+from codegen.kernels.triton.kernel import GpuKernel
+from codegen.lowering import Lowered, lower
+from codegen.opening import open_source
+from codegen.options import CompileOptions
+from codegen.progress import Silent
+from codegen.sampling import chosen_kernel, sampling_choice
+from codegen.targets.cuda import CudaTarget
+from passes.assign_precision import Precision
+from passes.functions import find_function
+from passes.quantization import Quantization
+from runtime.artifact import ElementType
+from sala_ir.dialect import KernelCallOp
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A kernel and how often a step calls it."""
+
+    kernel: GpuKernel
+    family: str
+    times: int
+
+    @property
+    def matrix_bytes(self) -> float:
+        """Bytes of the weights that it multiplies by, and of what stands in for them."""
+        found = [
+            p for p in self.kernel.parameters if p.name in ("weight", "codes", "scales", "zeros")
+        ]
+        sizes = (prod(map(int, p.shape)) * ElementType(p.dtype).itemsize for p in found)
+        return float(sum(sizes))
+
+
+def lowered(target: CudaTarget, quantization: Quantization, dtype: Precision) -> Lowered:
+    """The module of kernel calls for a target."""
+    options = CompileOptions(
+        checkpoint=None,
+        output=None,
+        config_file=RELEASED,
+        dry_run=True,
+        dtype=dtype,
+        quantization=quantization,
+    )
+    with ExitStack() as stack:
+        source = open_source(options, stack)
+        return lower(source.captured, target.name, target, options, Silent())
+
+
+def calls_of(model: Lowered, phase: str) -> list[Call]:
+    """The calls of a phase; a decoded token also takes its logits and the choice of the next."""
+    kernels = {kernel.symbol: kernel for kernel in model.kernels}
+    times: Counter[str] = Counter()
+    for name in (phase, "logits") if phase == "decode" else (phase,):
+        func = find_function(model.module, name)
+        assert func is not None
+        times.update(op.symbol.data for op in func.walk() if isinstance(op, KernelCallOp))
+    if phase == "decode":
+        sampling = sampling_choice(model.target, _vocabulary(model))
+        assert sampling is not None
+        chosen = chosen_kernel(sampling)
+        kernels[chosen.symbol] = chosen
+        times[chosen.symbol] = 1
+    return [
+        Call(
+            family(kernels[symbol].family, "gpu").build(dict(kernels[symbol].spec), model.target),
+            kernels[symbol].family,
+            count,
+        )
+        for symbol, count in times.items()
+    ]
+
+
+def _vocabulary(model: Lowered) -> int:
+    import json
+
+    return int(json.loads(RELEASED.read_text())["vocab_size"])

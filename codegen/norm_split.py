@@ -1,0 +1,102 @@
+"""Which kernels of a GPU share the work of the norm between them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from codegen.kernels.lightning_attention import gpu as lightning
+from codegen.kernels.linear import gpu as linear
+from codegen.kernels.operands import padded, spec_values
+from codegen.kernels.registry import family
+from codegen.kernels.tir.element import Element
+from codegen.targets import Target
+from codegen.targets.cuda import CudaTarget
+from passes.fuse_norm_calls import NormSplit, Splitter, never
+from passes.kernel_choice import KernelChoice
+from sala_ir.dialect import KernelCallOp, plain
+
+
+def splitter_for(target: Target) -> Splitter:
+    """The splitter of a GPU; on a CPU a norm is a call of its own."""
+    return partial(split_norm, target) if isinstance(target, CudaTarget) else never
+
+
+def split_norm(
+    target: CudaTarget, writer: KernelCallOp, norm: KernelCallOp, readers: Sequence[KernelCallOp]
+) -> NormSplit | None:
+    """Between linears of few rows, or from a step of lightning attention with its gate to one."""
+    if norm.family.data not in ("rms_norm", "norm_gate"):
+        return None
+    between = _spec(norm)
+    known = [_reader(call, norm, between) for call in readers]
+    written = _writer(target, writer, between)
+    if written is None or not known or any(each is None for each in known):
+        return None
+    choice, sums, keeps = written
+    specs = [
+        replace(spec, norm=between.columns, squares=sums, eps=between.eps)
+        for spec in known
+        if spec is not None
+    ]
+    return NormSplit(
+        writer=choice,
+        keeps=keeps,
+        sums=sums,
+        readers=tuple(_choice("linear", spec, linear.arguments(spec)) for spec in specs),
+        places=tuple(linear.squares_place(spec) for spec in specs),
+    )
+
+
+def _writer(
+    target: CudaTarget, call: KernelCallOp, norm: Any
+) -> tuple[KernelChoice, int, bool] | None:
+    """The kernel that writes what waits for its factor, its sums of a row, whether it keeps y."""
+    if norm.x is not Element.F32 or norm.x_start:
+        return None
+    if call.family.data == "linear" and hasattr(norm, "group"):
+        spec = _spec(call)
+        whole = norm.group == norm.columns == spec.columns and not norm.gather
+        if not whole or spec.form is not linear.Form.ROWS or spec.scaled:
+            return None
+        if spec.swiglu or spec.weight is not norm.output or spec.output is not Element.F32:
+            return None
+        scaled = replace(spec, scaled=True)
+        sums = linear.default_schedule(scaled, target).across(scaled)
+        return _choice("linear", scaled, linear.arguments(scaled)), sums, True
+    if call.family.data == "lightning_attention" and hasattr(norm, "gate_pitch"):
+        spec = _spec(call)
+        whole = norm.weight and norm.columns == spec.num_heads * spec.head_dim
+        if not whole or spec.form is not lightning.Form.STEP or norm.gate is not Element.F32:
+            return None
+        view = {"gate_start": norm.gate_start, "gate_pitch": norm.gate_pitch}
+        scaled = replace(spec, scaled=True, out_element=norm.output, **view)
+        sums = lightning.sums_of_row(scaled, target)
+        return _choice("lightning_attention", scaled, lightning.arguments(scaled)), sums, False
+    return None
+
+
+def _reader(call: KernelCallOp, norm: KernelCallOp, between: Any) -> linear.Spec | None:
+    """The constants of a linear of few rows that reads the norm as it is."""
+    if call.family.data != "linear" or list(call.inputs).count(norm.results[0]) != 1:
+        return None
+    spec = _spec(call)
+    fits = spec.form is linear.Form.ROWS and not spec.x_start and not spec.norm
+    fits = fits and spec.depth == between.columns and spec.x_pitch == padded(between.columns)
+    fits = fits and spec.weight is between.output
+    return spec if fits and call.inputs[0] is norm.results[0] else None
+
+
+def _choice(name: str, spec: Any, arguments: tuple[str, ...]) -> KernelChoice:
+    return KernelChoice(
+        symbol=spec.symbol,
+        family=name,
+        spec=spec_values(spec),
+        operands=(),
+        arguments=arguments,
+        rule="norm_split",
+    )
+
+
+def _spec(call: KernelCallOp) -> Any:
+    return family(call.family.data, "gpu").spec(plain(call.spec))

@@ -1,0 +1,83 @@
+"""Whether manifest, program and weight files belong together."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from runtime.artifact.manifest import Manifest
+from runtime.artifact.program import Program, Step, Value, ValueKind
+from runtime.artifact.shapes import check_shapes
+from runtime.artifact.tensors import STORED_TYPES, StoredTensor
+
+Weights = Mapping[str, tuple[str, StoredTensor]]
+"""Stored tensors by name: the file of each, and its place there."""
+_MANIFEST, _PROGRAM = "manifest.json", "program.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """What was found in a file of the artifact, and what the others want there."""
+
+    file: str
+    found: str
+    expected: str | None = None
+
+
+def disagreement(manifest: Manifest, program: Program, weights: Weights) -> Disagreement | None:
+    """The first thing in which they do not agree; None where they do."""
+    return next(_disagreements(manifest, program, weights), None)
+
+
+def _disagreements(
+    manifest: Manifest, program: Program, weights: Weights
+) -> Iterator[Disagreement]:
+    try:
+        check_shapes(program)
+    except ValueError as error:
+        yield Disagreement(_PROGRAM, str(error))
+    for name, target in program.targets.items():
+        info = manifest.targets.get(name)
+        if info is None or info.library != target.library:
+            found = f"program and manifest disagree about the library of target {name}"
+            yield Disagreement(_PROGRAM, found)
+            continue
+        for path in filter(None, (info.library, info.runtime)):
+            if path not in manifest.files:
+                yield Disagreement(path, "the file is not listed in manifest.json")
+    for name, value in program.values.items():
+        if value.kind is ValueKind.WEIGHT:
+            yield from _weight(name, value, weights)
+    yield from _vocabulary(manifest.model.vocabulary, program)
+
+
+def _weight(name: str, value: Value, weights: Weights) -> Iterator[Disagreement]:
+    if name not in weights:
+        yield Disagreement("", f"the weight {name} is in none of the weight files")
+        return
+    file, stored = weights[name]
+    fits = STORED_TYPES[stored.spec.dtype].itemsize == value.dtype.itemsize
+    if stored.spec.shape != value.shape or not fits:
+        found = f"{name} is {stored.spec.dtype}{list(stored.spec.shape)}"
+        yield Disagreement(file, found, f"{value.dtype.value}{list(value.shape)}")
+
+
+def _vocabulary(size: int, program: Program) -> Iterator[Disagreement]:
+    """There is a row of the embedding and a column of the logits for every token id."""
+    extents = {program.logits: program.values[program.logits].shape[-1]}
+    for step in _steps(program):
+        if step.family == "embedding":
+            weights = (name for name in step.arguments if _is_matrix(program.values[name]))
+            extents |= {name: program.values[name].shape[0] for name in weights}
+    for name, extent in extents.items():
+        if isinstance(extent, int) and extent < size:
+            found = f"model.vocabulary: there are {size} token ids, {name} has {extent}"
+            yield Disagreement(_MANIFEST, found, f"at most {extent}")
+
+
+def _steps(program: Program) -> Iterator[Step]:
+    for target in program.targets.values():
+        for phase in target.phases.values():
+            yield from phase.steps
+
+
+def _is_matrix(value: Value) -> bool:
+    return value.kind is ValueKind.WEIGHT and len(value.shape) > 1

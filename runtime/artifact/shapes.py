@@ -1,0 +1,117 @@
+"""The shapes that a runtime relies on: who writes so many rows, must find so many."""
+
+from runtime.artifact.base import ElementType
+from runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
+from runtime.artifact.program import (
+    MODEL_PHASES,
+    InputName,
+    Paging,
+    PhaseName,
+    Program,
+    Value,
+    ValueKind,
+)
+
+CONTROL_WORDS = 16
+PAGE_MULTIPLE = 16
+"""On processors the tokens of a page are padded to a multiple of it."""
+COMPRESSED_PAGE_BLOCKS = 64
+"""Pages that one page of compressed keys covers."""
+LARGEST = 2**40
+"""Of a factor and an extent: no honest program has larger ones."""
+_TOKENS, _SEQUENCES = dim_of(Symbol.TOKENS), dim_of(Symbol.SEQUENCES)
+_ROWS, _SLOTS = dim_of(Symbol.LOGIT_ROWS), dim_of(Symbol.SLOTS)
+_WORKERS = dim_of(Symbol.WORKERS)
+
+INPUT_SHAPES: dict[InputName, tuple[Dim, ...]] = {
+    InputName.CONTROL: (CONTROL_WORDS,),
+    InputName.TOKENS: (_TOKENS,),
+    InputName.TOKEN_SEQUENCE: (_TOKENS,),
+    InputName.TOKEN_POSITION: (_TOKENS,),
+    InputName.OFFSETS: (dim_of(Symbol.SEQUENCES, 1, 1),),
+    InputName.HISTORY: (_SEQUENCES,),
+    InputName.CALL_LENGTHS: (_SEQUENCES,),
+    InputName.SLOTS: (_SEQUENCES,),
+    InputName.PAGE_TABLE: (_SLOTS, dim_of(Symbol.SEQUENCE_PAGES)),
+    InputName.COMPRESSED_TABLE: (_SLOTS, dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),
+    InputName.LOGIT_ROWS: (_ROWS,),
+    InputName.SAMPLING: (_ROWS, 5),
+}
+"""Every input; all are int32."""
+PHASE_ROWS: dict[PhaseName, tuple[Dim, ...]] = {
+    PhaseName.PREFILL: (_TOKENS,),
+    PhaseName.DECODE: (_SEQUENCES, _TOKENS),
+    PhaseName.LOGITS: (_ROWS, _TOKENS),
+    PhaseName.SAMPLE: (_ROWS,),
+}
+"""What the rows of the activations of a phase may be."""
+
+
+def check_shapes(program: Program) -> None:
+    """Raise ValueError for a value whose shape does not go with what is written to it."""
+    for name, value in program.values.items():
+        _check_dims(name, value)
+        if value.kind is ValueKind.INPUT:
+            _require(name, value, value.shape == INPUT_SHAPES[InputName(name)])
+        if value.kind is ValueKind.WORKSPACE:
+            _require(name, value, value.shape[:1] == (_WORKERS,) and len(value.shape) == 2)
+        if value.kind is ValueKind.POOL:
+            _require(name, value, _covers(name, value.shape, program.paging))
+    for target in program.targets.values():
+        missing = [phase.value for phase in MODEL_PHASES if phase not in target.phases]
+        if missing:
+            raise ValueError(f"targets: a target has no phase {missing[0]}")
+        for phase, body in target.phases.items():
+            for name in {name for step in body.steps for name in step.arguments}:
+                value = program.values[name]
+                if value.kind is ValueKind.ACTIVATION:
+                    _require(
+                        name, value, value.shape[:1] in [(rows,) for rows in PHASE_ROWS[phase]]
+                    )
+    logits = program.values[program.logits]
+    floats = logits.kind is ValueKind.ACTIVATION and logits.dtype is ElementType.FLOAT32
+    whole = len(logits.shape) == 2 and isinstance(logits.shape[1], int)
+    _require(program.logits, logits, floats and whole and logits.shape[0] == _ROWS)
+
+
+def _check_dims(name: str, value: Value) -> None:
+    for dim in value.shape:
+        terms = dim.terms if isinstance(dim, Polynomial) else ((dim, ()),)
+        small = all(0 <= factor <= LARGEST and len(symbols) <= 2 for factor, symbols in terms)
+        _require(name, value, small and len(terms) <= len(Symbol))
+
+
+def _covers(name: str, shape: tuple[Dim, ...], paging: Paging) -> bool:
+    """Whether a page holds the tokens, or the compressed keys of the tokens, that it covers."""
+    is_keys = name.endswith(".kv_cache.k")
+    is_compressed = name.endswith((".compressed_keys.fine", ".compressed_keys.coarse"))
+    if not is_keys and not is_compressed and not name.endswith(".kv_cache.v"):
+        return True
+    fixed = [dim for dim in shape[1:] if isinstance(dim, int)]
+    tokens = paging.page_tokens
+    if len(fixed) == 3 == len(shape) - 1:
+        slots = fixed[1]
+    elif len(fixed) == 4 == len(shape) - 1:
+        slots = fixed[2] if is_keys or is_compressed else fixed[1] * fixed[3]
+        tokens = -(-tokens // PAGE_MULTIPLE) * PAGE_MULTIPLE
+    else:
+        return False
+    if not is_compressed:
+        return slots == tokens
+    covered = paging.compressed_page_tokens
+    return covered == COMPRESSED_PAGE_BLOCKS * paging.page_tokens and covered % max(1, slots) == 0
+
+
+def _require(name: str, value: Value, fits: bool) -> None:
+    if not fits:
+        dims = ", ".join(map(_spelt, value.shape))
+        raise ValueError(
+            f"values.{name} has the shape [{dims}], which no {value.kind.value} of this name, "
+            "these phases and this paging has"
+        )
+
+
+def _spelt(dim: Dim) -> str:
+    if isinstance(dim, int):
+        return str(dim)
+    return " + ".join(" * ".join((str(factor), *names)) for factor, names in dim.terms)

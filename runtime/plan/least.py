@@ -1,0 +1,65 @@
+"""What no plan of a program can be smaller than, for many sizes: nothing is packed."""
+
+import numpy as np
+
+from runtime.artifact.base import align
+from runtime.artifact.program import Program, Value
+from runtime.plan.memory import MAX_BYTES, Part, arena_groups, measure, outside_arena, part_of
+from runtime.plan.packing import peak
+from runtime.plan.sizes import Sizes
+
+
+class LeastMemory:
+    """The parts of any plan for one target, without weights, the arena at its lower bound.
+
+    Values of one type and shape are measured once for all of them: a model has thousands of values
+    of a few dozen shapes.
+    """
+
+    def __init__(self, program: Program, target: str) -> None:
+        self._paging = program.paging
+        self._shapes: dict[tuple, int] = {}
+        self._examples: list[tuple[str, Value]] = []
+        groups = arena_groups(program.targets[target])
+        members = [
+            sorted({self._shape(name, program.values[name]) for name in group.names})
+            for group in groups
+        ]
+        self._members = np.array([each for found in members for each in found], np.int64)
+        ends = np.cumsum([len(found) for found in members], dtype=np.int64)
+        self._starts = ends - np.array([len(found) for found in members], np.int64)
+        self._first = np.array([group.first for group in groups], np.int64)
+        self._last = np.array([group.last for group in groups], np.int64)
+        self._outside = [
+            (part_of(value), self._shape(name, value))
+            for name, value in outside_arena(program, target).items()
+        ]
+
+    def parts(self, sizes: Sizes) -> dict[Part, int]:
+        """Bytes of each part for these sizes."""
+        symbols = sizes.symbols(self._paging)
+        measured = [align(measure(name, value, symbols)[1]) for name, value in self._examples]
+        parts = dict.fromkeys(Part, 0)
+        parts[Part.ARENA] = self._arena(measured)
+        for part, shape in self._outside:
+            parts[part] += measured[shape]
+        return parts
+
+    def total(self, sizes: Sizes) -> int:
+        """Bytes of all parts."""
+        return sum(self.parts(sizes).values())
+
+    def _arena(self, measured: list[int]) -> int:
+        if not len(self._members):
+            return 0
+        limited = np.array([min(size, MAX_BYTES) for size in measured], np.int64)
+        largest = np.maximum.reduceat(limited[self._members], self._starts)
+        return peak(largest, self._first, self._last)
+
+    def _shape(self, name: str, value: Value) -> int:
+        """The number of the value's type and shape."""
+        key = (value.dtype, value.shape)
+        if key not in self._shapes:
+            self._shapes[key] = len(self._examples)
+            self._examples.append((name, value))
+        return self._shapes[key]

@@ -1,0 +1,110 @@
+"""`python -m tests.fuzz`: damaged inputs, as many as asked, or the one of a seed.
+
+python -m tests.fuzz                                    all targets, 100 000 inputs
+python -m tests.fuzz --target state --count 500         500 inputs of one
+python -m tests.fuzz --target state --seed 123          one input, shown, with its traceback
+python -m tests.fuzz --target state --seed 123 --save   and kept in the corpus
+python -m tests.fuzz --corpus                           all inputs of the corpus
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.fuzz import campaign, corpus
+from tests.fuzz.case import Case, to_json
+from tests.fuzz.fixtures import make_in_process
+from tests.fuzz.meter import FAILED, Result
+from tests.fuzz.report import Figures, document, failures, table
+from tests.fuzz.seeds import drawer
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS
+
+INPUTS = 100_000
+
+
+def main() -> int:
+    """Run what the command line asks; 1 where an input failed."""
+    os.environ.setdefault("SALA_POISON", "1")
+    asked = _arguments()
+    with ExitStack() as stack:
+        folder = asked.fixtures
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sala-fuzz-")))
+        if not (folder / "checkpoint").is_dir():
+            make_in_process(folder)
+        if asked.seed is not None:
+            return _one(asked, folder)
+        found = [_campaign(name, asked, folder) for name in asked.target or TARGETS]
+    print(table(found), failures(found), sep="\n\n")
+    if asked.report is not None:
+        asked.report.write_text(document(found))
+    return int(any(each.failures for each in found))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m tests.fuzz", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--target", action="append", choices=list(TARGETS))
+    parser.add_argument("--count", type=int, help="inputs of each target")
+    parser.add_argument("--total", type=int, default=INPUTS, help="inputs of all of them")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seed", type=int, help="show the input of this seed and run it")
+    parser.add_argument("--save", metavar="NAME", help="keep it in the corpus")
+    parser.add_argument("--corpus", action="store_true", help="run the corpus")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--slack", type=float, default=1.0, help="times the limit of time")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--fixtures", type=Path, help="where the valid files are, or shall be")
+    asked = parser.parse_args()
+    if asked.seed is not None and len(asked.target or ()) != 1:
+        parser.error("--seed is of one --target")
+    return asked
+
+
+def _campaign(name: str, asked: argparse.Namespace, folder: Path) -> Figures:
+    """The inputs of one target."""
+    target, figures, start = _prepared(name, folder), Figures(name), time.monotonic()
+    count = asked.count or max(1, target.share * asked.total // INPUTS)
+    draw: Callable[[int], Case] = drawer(name, target.cases())
+    seeds = list(range(asked.first, asked.first + count))
+    if asked.corpus:
+        kept = corpus.cases(name)
+        draw, seeds = kept.__getitem__, list(range(len(kept)))
+    for result in campaign.run(target, draw, seeds, workers=asked.workers, slack=asked.slack):
+        figures.add(result)
+        if result.outcome == FAILED and len(figures.failures[result.kind]) == 1:
+            print(f"{name} {result.seed}: {result.kind}", file=sys.stderr, flush=True)
+    spent = time.monotonic() - start
+    print(f"{name}: {figures.total} inputs in {spent:.0f} s", file=sys.stderr, flush=True)
+    return figures
+
+
+def _one(asked: argparse.Namespace, folder: Path) -> int:
+    """Show the case of a seed, and what becomes of it."""
+    (name,) = asked.target
+    target = _prepared(name, folder)
+    case = drawer(name, target.cases())(asked.seed)
+    print(case)
+    if asked.save:
+        corpus.path_of(name, asked.save).write_text(to_json(case))
+    result: Result
+    (result,) = campaign.run(target, lambda _: case, [asked.seed], slack=asked.slack)
+    print(result.outcome, result.kind, f"{result.seconds:.2f} s", f"{result.memory >> 20} MiB")
+    print(result.detail)
+    return int(result.outcome == FAILED)
+
+
+def _prepared(name: str, folder: Path) -> Target:
+    target = TARGETS[name](folder)
+    target.prepare()
+    return target
+
+
+if __name__ == "__main__":
+    sys.exit(main())

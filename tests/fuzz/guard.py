@@ -1,0 +1,147 @@
+"""Memory of a loaded model between pages that nobody may touch.
+
+Every buffer has a mapping of its own, and its end (or its begin) lies at a page without access: a
+kernel that reads or writes beyond it dies by a signal. Production code knows nothing of it:
+`guarded()` puts these classes in place of its own inside of the block.
+"""
+
+import ctypes
+import mmap
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from math import prod
+from unittest.mock import patch
+
+import numpy as np
+
+import runtime.cpu.device
+import runtime.golden_values
+from runtime.artifact import ValueKind
+from runtime.artifact.base import ALIGNMENT, align
+from runtime.cpu.memory import CpuMemory
+from runtime.plan import MemoryPlan
+from tests.fuzz.target import Wrong
+
+PAGE = mmap.PAGESIZE
+CANARY = 0xA5
+"""Fills what lies between a buffer and the page boundary: less than an aligned line."""
+_NOTHING = 0
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+class GuardedBuffer:
+    """`size` bytes; the pages before and behind them are without access."""
+
+    def __init__(self, size: int, *, low: bool = False, fill: int = 0) -> None:
+        """The end of the buffer meets a guard page, or with `low` its begin."""
+        inside = -(-max(size, 1) // PAGE) * PAGE
+        self._map = mmap.mmap(-1, inside + 2 * PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        whole = np.frombuffer(self._map, np.uint8)
+        for offset in (0, PAGE + inside):
+            if _libc.mprotect(whole.ctypes.data + offset, PAGE, _NOTHING):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        self._inside = whole[PAGE : PAGE + inside]
+        self._inside[:] = CANARY
+        self._first = 0 if low else inside - align(size)
+        self.bytes = self._inside[self._first : self._first + size]
+        self.bytes[:] = fill
+
+    @property
+    def is_whole(self) -> bool:
+        """False where somebody wrote beside the buffer, within its pages."""
+        before = self._inside[: self._first]
+        behind = self._inside[self._first + len(self.bytes) :]
+        return bool((before == CANARY).all() and (behind == CANARY).all())
+
+    def array(self, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        """The leading bytes as an array."""
+        return self.bytes[: prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+
+class GuardedMemory(CpuMemory):
+    """The buffers of a plan, each between guard pages, weights too; the arena is not shared."""
+
+    low = False
+    poison_byte = 0xFF
+
+    def _views(self) -> dict[str, np.ndarray]:
+        self._aliases = _aliases(self._program_phases)
+        sizes: dict[str, int] = {}
+        for name, place in self.plan.places.items():
+            root = self._root(name)
+            sizes[root] = max(sizes.get(root, 0), place.size)
+        fill = self.poison_byte if self.poison else 0
+        self.buffers = {
+            root: GuardedBuffer(size, low=self.low, fill=fill) for root, size in sizes.items()
+        }
+        return {
+            name: self.buffers[self._root(name)].array(place.value.dtype.numpy, place.shape)
+            for name, place in self.plan.places.items()
+        }
+
+    def _weights(self, artifact, target: str) -> dict[str, np.ndarray]:  # type: ignore[override]
+        self._guarded_weights = {}
+        weights: dict[str, np.ndarray] = {}
+        for name, array in super()._weights(artifact, target).items():
+            buffer = GuardedBuffer(array.nbytes, low=self.low)
+            buffer.array(array.dtype, array.shape)[...] = array
+            self._guarded_weights[name] = buffer
+            weights[name] = buffer.array(array.dtype, array.shape)
+        return weights
+
+    def __init__(self, plan: MemoryPlan, artifact, target: str, *, poison: bool) -> None:
+        """As the memory of production, with these buffers in place of its own."""
+        self._program_phases = artifact.program.targets[target].phases
+        super().__init__(plan, artifact, target, poison=poison)
+        made.append(self)
+
+    def poison_arena(self) -> None:
+        """Make every activation and workspace what `poison_byte` says."""
+        for name, place in self.plan.places.items():
+            if place.value.kind in (ValueKind.ACTIVATION, ValueKind.WORKSPACE):
+                self.buffers[self._root(name)].bytes[:] = self.poison_byte
+
+    def check(self) -> None:
+        """Wrong where anything was written beside a buffer."""
+        for name, buffer in (self.buffers | self._guarded_weights).items():
+            if not buffer.is_whole:
+                raise Wrong(f"a kernel wrote beside {name}")
+
+    def _root(self, name: str) -> str:
+        while name in self._aliases:
+            name = self._aliases[name]
+        return name
+
+
+made: list[GuardedMemory] = []
+"""The memories of the models that were loaded inside of the block."""
+
+
+@contextmanager
+def guarded(*, low: bool = False, poison_byte: int = 0xFF) -> Iterator[list[GuardedMemory]]:
+    """Models that are loaded, and vectors that are verified inside, use guarded buffers."""
+    buffers: list[GuardedBuffer] = []
+
+    def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        buffers.append(GuardedBuffer(prod(shape) * dtype.itemsize, low=low))
+        return buffers[-1].array(dtype, shape)
+
+    made.clear()
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(runtime.cpu.device, "CpuMemory", GuardedMemory))
+        stack.enter_context(patch.object(GuardedMemory, "low", low))
+        stack.enter_context(patch.object(GuardedMemory, "poison_byte", poison_byte))
+        stack.enter_context(patch.object(runtime.golden_values, "_empty", empty))
+        yield made
+        for memory in made:
+            memory.check()
+        if not all(buffer.is_whole for buffer in buffers):
+            raise Wrong("a kernel wrote beside an operand of a golden vector")
+
+
+def _aliases(phases: Mapping) -> dict[str, str]:
+    return {name: root for phase in phases.values() for name, root in phase.alias.items()}
+
+
+assert ALIGNMENT <= PAGE

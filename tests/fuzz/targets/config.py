@@ -1,0 +1,96 @@
+"""config.json and generation_config.json: whatever they say is planned, or refused."""
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.fuzz import fixtures
+from tests.fuzz.case import Case
+from tests.fuzz.strategies import Draw, document_edits
+from tests.fuzz.target import Folder, Target, changes_of, read_files
+
+ROOT = Path(__file__).parents[3]
+CONFIG, GENERATION = "config.json", "generation_config.json"
+WORDS = (
+    *(
+        "minicpm4",
+        "lightning-attn",
+        "lightning",
+        "1/d",
+        "1",
+        "silu",
+        "gelu",
+        "float16",
+        "torch.float32",
+    ),
+    *("linear", "dynamic", "longrope", "yarn", "rope_parameters", "sparse_config", "auto_map"),
+    *("attn_use_rope", "use_nope", "quantization_config", "torch_dtype", "dtype", "head_dim"),
+)
+OPTIONS = {
+    "dtype": ("bfloat16", "float32"),
+    "attention": ("config", "sparse", "dense"),
+    "quantization": ("none", "int4-g128", "int4-g32", "int8"),
+    "context": (1024, 32768),
+}
+
+
+class ConfigTarget(Target):
+    """Planned without weights (`--config FILE --dry-run`), or beside those of a checkpoint."""
+
+    name = "config"
+    share = 6_000
+    continuous = 40
+
+    def prepare(self) -> None:
+        """Plan once, so that what is computed once is computed."""
+        from tests.fuzz.planning import plan_config
+
+        self._plan = plan_config
+        released = (ROOT / "examples" / "released-config.json").read_bytes()
+        tiny = read_files(self.fixtures / fixtures.CHECKPOINT, CONFIG)[CONFIG]
+        generation = (
+            b'{"eos_token_id": [2, 3], "bos_token_id": 1, "temperature": 0.7, "top_p": 0.8}'
+        )
+        self._bases = {
+            "tiny": {CONFIG: tiny},
+            "released": {CONFIG: released},
+            "checkpoint": {CONFIG: tiny, GENERATION: generation},
+        }
+        self._plan(self.fixtures / fixtures.CHECKPOINT / CONFIG)
+
+    def start(self, room: Path) -> None:
+        """A checkpoint of its own."""
+        super().start(room)
+        self._folder = Folder(self.fixtures / fixtures.CHECKPOINT, room / "checkpoint")
+
+    def cases(self) -> st.SearchStrategy[Case]:
+        """Mostly the small config: the released one takes seconds where it is accepted."""
+
+        @st.composite
+        def case(draw: Draw) -> Case:
+            base = draw(st.sampled_from(("tiny",) * 12 + ("checkpoint",) * 7 + ("released",)))
+            name = CONFIG
+            if base == "checkpoint" and draw(st.booleans()):
+                name = GENERATION
+            edits = draw(document_edits(name, self._bases[base][name], WORDS))
+            options: dict[str, Any] = {}
+            for option, values in OPTIONS.items():
+                options[option] = draw(st.sampled_from((values[0],) * 3 + values))
+            return Case(base, edits, options)
+
+        return case()
+
+    def lay(self, case: Case) -> int:
+        """Beside the weights of a checkpoint, which the small config belongs to."""
+        files = self._bases[case.base]
+        return self._folder.lay({**files, **changes_of(files, case)})
+
+    def check(self, case: Case) -> None:
+        """A dry run."""
+        folder = self._folder.path
+        place = folder if case.base == "checkpoint" else folder / CONFIG
+        options = dict(case.options)
+        if case.base == "checkpoint":
+            options["quantization"] = "none"
+        self._plan(place, **options)
