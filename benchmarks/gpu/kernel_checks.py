@@ -110,15 +110,18 @@ def run_tests(tests: Iterable[str], *plugins: object) -> int:
     return int(pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=list(plugins)))
 
 
-def record(folder: Path, target: CudaTarget, tests: Sequence[str] = PATHS) -> None:
-    """Compile for `target` all that the tests launch; they run in the interpreter meanwhile."""
+def record(folder: Path, target: CudaTarget, sources: str, tests: Sequence[str] = PATHS) -> None:
+    """Compile for `target` all that the tests launch; they run in the interpreter meanwhile.
+
+    `sources` is the digest of the checkout when the preparation began.
+    """
     interpret = interpreted.run
 
     def run(kernel: Any, buffers: Any, sizes: Any, **options: Any) -> None:
         build_library({kernel.symbol: kernel}, target, "kernels.cubins", lambda _: None)
         interpret(kernel, buffers, sizes, **options)
 
-    with recording(folder), launching(run, target):
+    with recording(folder, sources), launching(run, target):
         status = run_tests(tests)
         if status:
             raise SystemExit(f"the kernels' tests fail without a GPU: pytest's code {status}")

@@ -51,8 +51,11 @@ def is_current(folder: Path) -> bool:
 
 
 @contextmanager
-def recording(folder: Path) -> Iterator[None]:
-    """Write all that is compiled in the block to `folder`, when it ends without an error."""
+def recording(folder: Path, sources: str) -> Iterator[None]:
+    """Write all that is compiled in the block to `folder`, when it ends without an error.
+
+    `sources` is the digest of what it is compiled from.
+    """
     made: dict[str, Cubin] = {}
     releases: dict[str, str] = {}
     compile_source, assembler_version = gpu_library.compile_source, gpu_library.assembler_version
@@ -66,7 +69,7 @@ def recording(folder: Path) -> Iterator[None]:
 
     with _compiling(record, version):
         yield
-    _write(folder, made, releases)
+    _write(folder, sources, made, releases)
 
 
 @contextmanager
@@ -101,7 +104,7 @@ def _compiling(compile_source: Any, assembler_version: Any) -> Iterator[None]:
         yield
 
 
-def _write(folder: Path, made: dict[str, Cubin], releases: dict[str, str]) -> None:
+def _write(folder: Path, sources: str, made: dict[str, Cubin], releases: dict[str, str]) -> None:
     code, cubins = bytearray(), {}
     places: dict[bytes, tuple[int, int]] = {}
     for name, cubin in sorted(made.items()):
@@ -111,6 +114,6 @@ def _write(folder: Path, made: dict[str, Cubin], releases: dict[str, str]) -> No
         facts = asdict(cubin)
         del facts["code"]
         cubins[name] = facts | {"place": places[cubin.code]}
-    table = {"sources": digest_of_sources(), "releases": releases, "cubins": cubins}
+    table = {"sources": sources, "releases": releases, "cubins": cubins}
     (folder / CODE).write_bytes(code)
     (folder / TABLE).write_text(json.dumps(table, indent=1) + "\n")

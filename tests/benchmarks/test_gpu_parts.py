@@ -12,7 +12,7 @@ from benchmarks.gpu import kernel_checks
 from benchmarks.gpu.budget import Budget, Stopped
 from benchmarks.gpu.kernel_checks import FILES, FOLDER, PATHS, Rows, launching, record, run_tests
 from benchmarks.gpu.marks import measure_marks
-from benchmarks.gpu.recorded import CODE, TABLE, Stale, replaying
+from benchmarks.gpu.recorded import CODE, TABLE, Stale, digest_of_sources, replaying
 from benchmarks.gpu.results import Document
 from codegen import gpu_library
 from codegen.targets.cuda import CudaTarget
@@ -54,7 +54,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code of one file of tests, for an emulated GPU."""
     folder = tmp_path_factory.mktemp("prepared")
     with emulated_code():
-        record(folder, CudaTarget(90), TESTS)
+        record(folder, CudaTarget(90), digest_of_sources(), TESTS)
     return folder
 
 

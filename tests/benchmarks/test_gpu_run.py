@@ -235,6 +235,13 @@ def test_the_script_takes_what_an_earlier_call_measured(tmp_path: Path) -> None:
     assert sorted(path.name for path in results.iterdir()) == ["report.md", FILE, "run.log"]
 
 
+def test_the_time_of_a_part_counts_from_the_start_of_its_process() -> None:
+    code = "import time; time.sleep(0.5); from benchmarks.gpu import budget as b; print(b.process_age())"
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert 0.45 < float(done.stdout) < time.monotonic() - begin + 0.1
+
+
 HAZARD = """
 ========= COMPUTE-SANITIZER
 ========= Error: Race reported between Write access at 0x10 and Read access at 0x20 [4 hazards]
