@@ -236,7 +236,8 @@ def test_the_script_takes_what_an_earlier_call_measured(tmp_path: Path) -> None:
 
 
 def test_the_time_of_a_part_counts_from_the_start_of_its_process() -> None:
-    code = "import time; time.sleep(0.5); from benchmarks.gpu import budget as b; print(b.process_age())"
+    code = "import time; time.sleep(0.5); from benchmarks.gpu import budget\n"
+    code += "print(budget.process_age())"
     begin = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert 0.45 < float(done.stdout) < time.monotonic() - begin + 0.1
