@@ -19,7 +19,10 @@ from codegen.targets.cuda import CudaTarget
 
 TABLE, CODE = "kernel-tests.json", "kernel-tests.cubins"
 ROOT = Path(__file__).parents[2]
-SOURCES = ("codegen", "passes", "sala_ir", "tests/codegen/gpu", "tests/support")
+SOURCES = (
+    *("codegen", "passes", "sala_ir", "tests/codegen/gpu", "tests/support"),
+    "benchmarks/gpu/released_checks.py",
+)
 """What decides which functions and artifacts there are, and what their code is."""
 
 
@@ -37,8 +40,9 @@ def name_of(source: Source, target: CudaTarget) -> str:
 def digest_of_sources() -> str:
     """The digest of every file that the prepared code depends on."""
     digest = hashlib.sha256()
-    for folder in SOURCES:
-        for path in sorted((ROOT / folder).rglob("*.py")):
+    for name in SOURCES:
+        place = ROOT / name
+        for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
             digest.update(str(path.relative_to(ROOT)).encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
