@@ -29,7 +29,7 @@ from tests.support import interpreted, on_device
 
 FOLDER = Path(__file__).parents[2] / "tests" / "codegen" / "gpu"
 RUNNERS = ("support.interpreted import run", "gpu_rows import run_rows", "gpu import test_")
-"""What tests import that launch kernels; the others hold the compiler, and have no use for a GPU."""
+"""What tests import that launch kernels; the others hold the compiler and need no GPU."""
 
 
 def launching_files() -> list[Path]:
