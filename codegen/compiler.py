@@ -39,7 +39,7 @@ from sala_ir.context import print_module
 
 @dataclass(frozen=True, slots=True)
 class CompileResult:
-    """`text` is the module of the first target as the last pass left it."""
+    """`text` is the module of the first target, where the compilation stopped after a pass."""
 
     summary: dict[str, Any]
     text: str
@@ -59,7 +59,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
         lowered = tuple(
             _lowered(source, name, target, options, progress) for name, target in targets.items()
         )
-        text = print_module(lowered[0].module)
+        text = "" if options.stop_after is None else print_module(lowered[0].module)
         summary = _summary(options, source, lowered)
         if options.stop_after is None:
             plan = assemble(source, lowered)
