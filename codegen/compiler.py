@@ -39,7 +39,7 @@ from sala_ir.context import print_module
 
 @dataclass(frozen=True, slots=True)
 class CompileResult:
-    """`text` is the module of the first target as the last pass left it."""
+    """`text` is the module of the first target, where the compilation stopped after a pass."""
 
     summary: dict[str, Any]
     text: str
@@ -59,7 +59,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
         lowered = tuple(
             _lowered(source, name, target, options, progress) for name, target in targets.items()
         )
-        text = print_module(lowered[0].module)
+        text = "" if options.stop_after is None else print_module(lowered[0].module)
         summary = _summary(options, source, lowered)
         if options.stop_after is None:
             plan = assemble(source, lowered)
@@ -87,6 +87,7 @@ def _lowered(
 def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
     """Write the artifact; its manifest, but for the hashes."""
     require_temporary_room()
+    check_output(output, 0 if options.is_random else sum(each.nbytes for each in plan.stored))
     written: list[Manifest] = []
 
     def fill(writer: ArtifactWriter) -> Manifest:

@@ -16,7 +16,7 @@ from codegen.schedules import Schedules, read_schedules
 from codegen.select import selector_for
 from codegen.targets import Target, parse_target
 from codegen.targets.cpu import CpuTarget
-from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each
+from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each, verify_ends
 from passes.kernel_choice import KernelChoice, NoKernel, Selector
 from passes.kernel_log import ChosenKernel, chosen_kernels
 from passes.pipeline import Callback, run_pipeline, sala_pipeline
@@ -92,7 +92,8 @@ def lower(
     module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
         recorder = RecordEach(lambda record: advance(1))
-        callbacks: list[Callback] = [verify_each, witness.keep]
+        verify = verify_ends if options.dump_ir is None else verify_each
+        callbacks: list[Callback] = [verify, witness.keep]
         if options.dump_ir is not None:
             several = len(options.targets) > 1
             folder = name.replace(":", "-") if several else ""

@@ -22,11 +22,13 @@ _ONLY_A_MODEL = (
 )
 
 
-def check_tokenizer(directory: Path, rows: int, class_name: object = None) -> list[str]:
+def check_tokenizer(
+    directory: Path, rows: int | None = None, class_name: object = None
+) -> list[str]:
     """Load the tokenizer of a checkpoint, if it has one; notes on what its users will wonder about.
 
-    `rows` are the tokens that the model has, `class_name` the tokenizer class that config.json
-    names. CheckpointError where the tokenizer is damaged.
+    `rows` are the tokens that the model has, None where that is not known; `class_name` is the
+    tokenizer class that config.json names. CheckpointError where the tokenizer is damaged.
     """
     if not Tokenizer.exists(directory):
         return [_ONLY_A_MODEL] if stands(directory / MODEL_FILE) else []
@@ -42,7 +44,7 @@ def check_tokenizer(directory: Path, rows: int, class_name: object = None) -> li
         ) from None
     _check_class(directory, tokenizer, class_name)
     largest = tokenizer.largest_id
-    if largest < rows:
+    if rows is None or largest < rows:
         return []
     return [
         f"the tokenizer has ids up to {largest}, the model rows for {rows} tokens: a text with one "

@@ -18,6 +18,9 @@ _WIDTH = 10_000
 """The widest field that arguments may ask for."""
 _STEPS_OF_A_FIELD = 4
 _LONGEST_NUMBER = 4300
+_SHORT = 64
+_COMPARISONS = 100_000_000
+"""Of characters in one search, for which Python has no quick way, of more than a short text."""
 _ESCAPED = 6
 """Characters that one becomes at most in the text of a list, in JSON or in HTML."""
 
@@ -41,7 +44,8 @@ def _product(budget: Budget, left: Any, right: Any) -> None:
         _bits(left.bit_length() + right.bit_length())
     elif isinstance(left, int) or isinstance(right, int):
         count, value = (left, right) if isinstance(left, int) else (right, left)
-        budget.fits(max(count, 0) * budget.size(value))
+        each = 4 * len(value) if isinstance(value, str | bytes) else budget.size(value)
+        budget.fits(max(count, 0) * each)
 
 
 def _bits(bits: int) -> None:
@@ -115,6 +119,20 @@ def _split(budget: Budget, text: str, separator: str | None = None, limit: int =
         count = text.count(separator) if separator else 0
     count = count if limit < 0 else min(count, limit)
     budget.fits(sys.getsizeof(text) + (count + 1) * VALUE_BYTES)
+
+
+def _split_backwards(
+    budget: Budget, text: str, separator: str | None = None, limit: int = -1
+) -> None:
+    _split(budget, text, separator, limit)
+    _sought(budget, text, separator)
+
+
+def _sought(budget: Budget, text: Any, pattern: Any = None, *_: Any, **named: Any) -> None:
+    """Searches that compare each character of a text with each of a pattern, at worst."""
+    size = max(len(each) for each in ("", pattern, *named.values()) if isinstance(each, str))
+    if size > _SHORT and size * len(str(text)) > _COMPARISONS:
+        raise TemplateLimitError("it searches long texts for long texts")
 
 
 def _split_lines(budget: Budget, text: str, *_: Any, **__: Any) -> None:
@@ -195,13 +213,13 @@ def _joined_filter(budget: Budget, values: Any, separator: Any = "", *_: Any, **
 METHODS: dict[type, dict[str, Growth]] = {
     str: _named(
         "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit "
-        "isidentifier islower isnumeric isprintable isspace istitle isupper lower lstrip partition "
-        "removeprefix removesuffix rfind rindex rpartition rstrip startswith strip swapcase title "
-        "upper",
+        "isidentifier islower isnumeric isprintable isspace istitle isupper lower partition "
+        "removeprefix removesuffix startswith swapcase title upper",
         _same,
     )
+    | _named("rfind rindex rpartition strip lstrip rstrip", _sought)
     | _named("center ljust rjust zfill", _padded)
-    | _named("split rsplit", _split)
+    | {"split": _split, "rsplit": _split_backwards}
     | {"splitlines": _split_lines, "replace": _replaced, "join": _joined, "expandtabs": _tabs},
     list: _named("count index copy", _same),
     tuple: _named("count index", _same),
@@ -218,10 +236,11 @@ METHODS: dict[type, dict[str, Growth]] = {
 FILTERS: dict[str, Growth] = (
     _named(
         "abs attr capitalize count d default dictsort filesizeformat first float groupby items "
-        "last length lower map max min random reject rejectattr safe select selectattr sort trim "
-        "truncate unique upper",
+        "last length lower map max min random reject rejectattr reverse safe select selectattr "
+        "sort truncate unique upper",
         _same,
     )
+    | {"trim": _sought}
     | _named("e escape forceescape string", _escaped)
     | _named("title urlencode wordcount", _taken_apart)
     | _named("batch slice", _filled)

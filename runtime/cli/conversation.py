@@ -1,5 +1,6 @@
 """What a chat says so far, and its token ids by the checkpoint's template."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,21 +119,28 @@ class Conversation:
         the oldest turns go until three quarters of the context suffice. ContextError where the
         newest message alone does not fit.
         """
-        room, before = min(longest_answer, max(1, context // 4)), list(self.turns)
-        ids = self.token_ids()
-        most = context if len(ids) + room <= context else context - context // 4
-        while len(ids) + room > most and len(self.turns) > 1:
-            del self.turns[0]
+        room, turns, ids = min(longest_answer, max(1, context // 4)), self.turns, self.token_ids()
+        dropped = 0
+        if len(ids) + room > context:
+            most = context - context // 4 - room
+            counts = range(len(turns) - 1)  # tried by halves: each costs a rendering
+            dropped = bisect_left(counts, True, key=lambda count: self._fits(turns[count:], most))
+            self.turns = turns[dropped:]
             ids = self.token_ids()
         if len(ids) >= context:
-            self.turns = before
+            self.turns = turns
             raise ContextError(
                 f"the message is not read: {len(ids)} tokens do not fit the context of {context}",
                 expected=f"at most {context - 1} tokens, the system message and the template's own "
                 "among them",
                 fix="say it shorter, or give a larger --context",
             )
-        return ids, len(before) - len(self.turns)
+        return ids, dropped
+
+    def _fits(self, turns: list[list[Message]], most: int) -> bool:
+        """Whether the conversation of these turns has at most so many tokens."""
+        self.turns = turns
+        return len(self.token_ids()) <= most
 
     def _messages(self) -> list[Message]:
         return [*self.opening, *(message for turn in self.turns for message in turn)]

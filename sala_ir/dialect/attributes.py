@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from xdsl.dialects.builtin import (
@@ -19,6 +20,7 @@ from xdsl.dialects.builtin import (
     UnitAttr,
     f32,
     f64,
+    i1,
     i64,
 )
 from xdsl.ir import Attribute, ParametrizedAttribute
@@ -226,7 +228,12 @@ class LayoutAttr(ParametrizedAttribute):
 
 def integer(value: int | IntegerAttr) -> IntegerAttr:
     """An i64 attribute."""
-    return value if isinstance(value, IntegerAttr) else IntegerAttr(value, i64)
+    return value if isinstance(value, IntegerAttr) else _integer(value)
+
+
+@lru_cache(maxsize=4096)
+def _integer(value: int) -> IntegerAttr:
+    return IntegerAttr(value, i64)
 
 
 def floating(value: float | FloatAttr) -> FloatAttr:
@@ -267,8 +274,7 @@ def plain(attribute: Attribute) -> Any:
     """The plain value of an attribute, the inverse of `attribute_of`; sequences become tuples."""
     match attribute:
         case IntegerAttr():
-            is_boolean = attribute.type == BoolAttr.from_bool(True).type
-            return bool(attribute.value.data) if is_boolean else attribute.value.data
+            return bool(attribute.value.data) if attribute.type == i1 else attribute.value.data
         case FloatAttr():
             return attribute.value.data
         case StringAttr() | IntAttr():

@@ -15,6 +15,7 @@ from sala_ir.field_rules import (
     TEXT,
     TEXTS,
     USED,
+    FieldRule,
     FieldRules,
     one_of,
     only,
@@ -77,7 +78,10 @@ AWQ: FieldRules = {
     "version": one_of("gemm"),
     "format": one_of("gemm"),
     "checkpoint_format": one_of("gemm"),
-    "backend": one_of("auto", "autoawq", "auto_trainable", "exllama", "marlin", "torch", "gemm"),
+    "backend": FieldRule(
+        lambda value: isinstance(value, str) and value.lower() != "llm-awq",
+        "any kernels but those of llm-awq, which read another layout",
+    ),
     "modules_to_not_convert": TEXTS,
     "sym": BOOLEAN,  # a default of GPTQ that transformers writes: zero_point is what counts
     "desc_act": only(False),

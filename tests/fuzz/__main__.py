@@ -14,13 +14,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from tests.fuzz import campaign, corpus
 from tests.fuzz.case import Case, to_json
 from tests.fuzz.fixtures import make_in_process
-from tests.fuzz.meter import FAILED, Result
-from tests.fuzz.report import Figures, document, failures, table
+from tests.fuzz.meter import FAILED, REFUSED, Result
+from tests.fuzz.report import Figures, document, failures, row, table
 from tests.fuzz.seeds import drawer
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
@@ -44,7 +45,8 @@ def main() -> int:
     print(table(found), failures(found), sep="\n\n")
     if asked.report is not None:
         asked.report.write_text(document(found))
-    return int(any(each.failures for each in found))
+    refused = asked.whole and any(each.outcomes[REFUSED] for each in found)
+    return int(refused or any(each.failures for each in found))
 
 
 def _arguments() -> argparse.Namespace:
@@ -57,6 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="show the input of this seed and run it")
     parser.add_argument("--save", metavar="NAME", help="keep it in the corpus")
     parser.add_argument("--corpus", action="store_true", help="run the corpus")
+    parser.add_argument("--whole", action="store_true", help="leave the edits of all inputs out")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--slack", type=float, default=1.0, help="times the limit of time")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures there")
@@ -76,13 +79,20 @@ def _campaign(name: str, asked: argparse.Namespace, folder: Path) -> Figures:
     if asked.corpus:
         kept = corpus.cases(name)
         draw, seeds = kept.__getitem__, list(range(len(kept)))
+    if asked.whole:
+        draw = _whole(draw)
     for result in campaign.run(target, draw, seeds, workers=asked.workers, slack=asked.slack):
         figures.add(result)
         if result.outcome == FAILED and len(figures.failures[result.kind]) == 1:
             print(f"{name} {result.seed}: {result.kind}", file=sys.stderr, flush=True)
     spent = time.monotonic() - start
-    print(f"{name}: {figures.total} inputs in {spent:.0f} s", file=sys.stderr, flush=True)
+    print(row(figures), f"{spent:.0f} s", file=sys.stderr, flush=True)
     return figures
+
+
+def _whole(draw: Callable[[int], Case]) -> Callable[[int], Case]:
+    """The cases without their edits."""
+    return lambda seed: replace(draw(seed), edits=())
 
 
 def _one(asked: argparse.Namespace, folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from tests.fuzz.strategies import Draw
+from tests.fuzz.values import Draw
 
 NAMES = ("messages", "m", "m.content", "m['role']", "tools", "loop.index", "bos_token", "x", "ns.a")
 NUMBERS = ("0", "1", "3", "-1", "100", "10**4", "10**7", "3000000000", "2**62", "10**100", "1e308")

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.fuzz.case import Edit
-from tests.fuzz.strategies import INTEGERS, Draw
+from tests.fuzz.values import INTEGERS, Draw
 
 SYMBOLS = (
     *("tokens", "sequences", "slots", "logit_rows", "pages", "compressed_pages", "workers"),

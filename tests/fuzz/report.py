@@ -40,13 +40,18 @@ def table(figures: Iterable[Figures]) -> str:
     """The figures in Markdown."""
     rows = [HEADINGS, ("---", *["---:"] * (len(HEADINGS) - 1))]
     found = list(figures)
-    rows += [_row(each) for each in found]
+    rows += [_cells(each) for each in found]
     whole = Figures("all")
     for each in found:
         whole.outcomes += each.outcomes
         whole.seconds = max(whole.seconds, each.seconds)
         whole.memory = max(whole.memory, each.memory)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [*rows, _row(whole)])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [*rows, _cells(whole)])
+
+
+def row(figures: Figures) -> str:
+    """The figures of one target in a line."""
+    return "  ".join(_cells(figures))
 
 
 def document(figures: Iterable[Figures]) -> str:
@@ -78,7 +83,7 @@ def failures(figures: Iterable[Figures], examples: int = 3) -> str:
     return "\n".join(lines)
 
 
-def _row(each: Figures) -> tuple[str, ...]:
+def _cells(each: Figures) -> tuple[str, ...]:
     counts = (each.outcomes[name] for name in ("accepted", "refused", "failed"))
     numbers = (f"{count:,}" for count in (each.total, *counts))
     return (each.target, *numbers, f"{each.seconds:.2f} s", f"{each.memory / 2**20:.0f} MiB")

@@ -34,6 +34,10 @@ def run(fixtures: Path, *arguments: str) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-4000:]}"
 
 
+def test_the_files_are_accepted_before_they_are_damaged(fixtures: Path):
+    run(fixtures, "--count", "12", "--whole")
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_damaged_inputs_are_accepted_or_refused(fixtures: Path, name: str):
     run(fixtures, "--target", name, "--count", str(TARGETS[name].continuous))

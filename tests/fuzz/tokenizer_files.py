@@ -27,17 +27,21 @@ def write_tokenizers(directory: Path) -> None:
         folder = directory / name
         folder.mkdir(parents=True)
         core.save(str(folder / "tokenizer.json"))
-        for file, content in _companions(core).items():
+        for file, content in _companions(core, CLASSES.get(name, PLAIN)).items():
             (folder / file).write_text(json.dumps(content))
         (folder / "chat_template.jinja").write_text(TEMPLATE)
 
 
-def _companions(core: tokenizers.Tokenizer) -> dict[str, object]:
+PLAIN = "PreTrainedTokenizerFast"
+CLASSES = {"llama": "LlamaTokenizer", "bytes": "GPT2Tokenizer"}
+
+
+def _companions(core: tokenizers.Tokenizer, kind: str) -> dict[str, object]:
     bos, eos = core.token_to_id(BOS), core.token_to_id(EOS)
     flags = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
     return {
         "tokenizer_config.json": {
-            "tokenizer_class": "LlamaTokenizer",
+            "tokenizer_class": kind,
             "add_bos_token": True,
             "add_eos_token": False,
             "bos_token": {"content": BOS, **flags},

@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import StringAttr, f32
 from xdsl.passes import ModulePass
 
 from passes.assign_precision import Precision
-from passes.callbacks import DumpEach, RecordEach, verify_each
+from passes.callbacks import DumpEach, RecordEach, verify_each, verify_ends
 from passes.functions import find_function
 from passes.pipeline import run_pipeline, sala_pipeline
 from passes.plan_intervals import plan_memory
@@ -173,9 +173,10 @@ def test_a_pass_that_breaks_the_module_is_named():
             linear = next(x for x in op.walk() if isinstance(x, LinearOp))
             linear.properties["epilogue"] = StringAttr("relu")
 
-    with pytest.raises(CompileError) as caught:
-        run_pipeline(captured(tiny_config()), [Breaks()], [verify_each])
-    assert "after breaks" in str(caught.value)
+    for verify in (verify_each, verify_ends):
+        with pytest.raises(CompileError) as caught:
+            run_pipeline(captured(tiny_config()), [Breaks()], [verify])
+        assert "after breaks" in str(caught.value)
 
 
 def test_more_than_one_value_to_the_logits_is_refused():

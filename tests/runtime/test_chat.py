@@ -220,10 +220,11 @@ def test_methods_and_filters_within_loops():
         "{% set n.x = n.x + w.strip().replace('a', 'b').center(3) %}{% endfor %}{% endfor %}"
         "{{ n.x }}|{{ '%s-%03d' % ('a', 7) }}|{{ '{:>4}{}'.format('a', 1) }}|"
         "{{ [1, 2]|join(',') }}|"
-        "{{ ','.join(messages|map(attribute='role')) }}|{{ 2 ** 10 }}|{{ [1] * 2 }}|{{ 'a' ~ 1 }}"
+        "{{ ','.join(messages|map(attribute='role')) }}|{{ 2 ** 10 }}|"
+        "{{ [1, 2]|reverse|list }}|{{ [1] * 2 }}|{{ 'a' ~ 1 }}"
     )
     text = _template(source).render([{"role": "user", "content": "aa c d"}])
-    assert text == " bbc d|a-007|   a1|1,2|user|1024|[1, 1]|a1"
+    assert text == " bbc d|a-007|   a1|1,2|user|1024|[2, 1]|[1, 1]|a1"
 
 
 def test_a_long_conversation_is_no_bomb():

@@ -15,6 +15,7 @@ from runtime.plan import (
     plan_memory,
     token_parts,
 )
+from runtime.plan.least import LeastMemory
 from runtime.plan.packing import lower_bound
 from tests.support.plans import RELEASED, plan_on_paper
 
@@ -131,3 +132,14 @@ def test_the_arena_itself_hardly_grows(program: Program):
         for chosen in (sizes(context=16384), sizes())
     )
     assert long - short <= 4 << 20
+
+
+@pytest.mark.parametrize("context", [512, 40_960, 1 << 20])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_what_no_plan_undercuts_is_the_plan_at_the_arenas_lower_bound(
+    program: Program, context: int, batch: int
+):
+    chosen = sizes(context=context, batch=batch)
+    plan = plan_memory(program, "cpu", chosen, 0)
+    wanted = plan.parts | {Part.ARENA: plan.packing.lower_bound}
+    assert LeastMemory(program, "cpu").parts(chosen) == wanted

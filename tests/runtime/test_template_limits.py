@@ -14,6 +14,7 @@ LOOP = "{% for a in range(99999) %}"
 NEST = "{% set n = namespace(x='aaaaaaaa') %}"
 DOUBLE = "{% for a in range(60) %}"
 END = "{% endfor %}"
+SEARCH = "{% set x = 'a' * 1500000 %}{% set z = 'a' * 7000 ~ 'b' ~ 'a' * 7000 %}"
 
 BOMBS = {
     "nested ranges": LOOP * 4 + "x" + END * 4,
@@ -113,6 +114,11 @@ BOMBS = {
     "slices": "{% set x = 'x' * 9999999 %}{% set n = namespace(l=[]) %}" + LOOP
     + "{% set n.l = n.l + [x[a:]] %}" + END,
     "reversal": "{% set x = 'x' * 9999999 %}" + LOOP + "{% set y = x[::-1] %}" + END,
+    "search backwards": SEARCH + "{{ x.rfind(z) }}",
+    "split backwards": SEARCH + "{{ x.rsplit(z)|length }}",
+    "trim by many": SEARCH + "{{ x|trim('b' * 1000000 ~ 'a') }}",
+    "strip by many": SEARCH + "{{ x.lstrip('b' * 1000000 ~ 'a') }}",
+    "strip of markup": "{{ ('<a' * 999999)|safe.striptags() }}",
     "undefined": LOOP * 4 + "{{ missing }}" + END * 4,
     "cycler": LOOP * 4 + "{{ loop.cycle('a', 'b') }}" + END * 4,
     "while by namespace": NEST + LOOP * 3 + "{% set n.y = 1 %}" + END * 3,

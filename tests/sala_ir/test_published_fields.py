@@ -245,6 +245,9 @@ def test_names_of_autoawq(tmp_path: Path):
     assert isinstance(integers, PublishedIntegers)
     error = found(tmp_path, fields | {"group_size": 64}, awq_parts())
     assert "disagree: group_size 64, q_group_size 32" in str(error)
+    assert isinstance(
+        found(tmp_path, AWQ | {"backend": "exllama_v2"}, awq_parts()), PublishedIntegers
+    )
     assert "backend is 'llm-awq'" in str(found(tmp_path, AWQ | {"backend": "llm-awq"}, awq_parts()))
 
 

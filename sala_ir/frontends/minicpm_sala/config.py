@@ -119,8 +119,8 @@ class MiniCPMSalaConfig(BaseModel):
     sparse_config: SparseConfig | None = None
     tie_word_embeddings: bool
     max_position_embeddings: Count | None = None
-    bos_token_id: int | None = None
-    eos_token_id: tuple[int, ...] = ()
+    bos_token_id: Cardinal | None = None
+    eos_token_id: tuple[Cardinal, ...] = ()
     pad_token_id: int | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
 

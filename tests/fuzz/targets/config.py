@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case
-from tests.fuzz.strategies import Draw, document_edits
+from tests.fuzz.strategies import document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 ROOT = Path(__file__).parents[3]
 CONFIG, GENERATION = "config.json", "generation_config.json"
@@ -39,7 +40,7 @@ class ConfigTarget(Target):
     """Planned without weights (`--config FILE --dry-run`), or beside those of a checkpoint."""
 
     name = "config"
-    share = 6_000
+    share = 3_000
     continuous = 40
 
     def prepare(self) -> None:

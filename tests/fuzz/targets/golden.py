@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tests.fuzz import fixtures
 from tests.fuzz.artifacts import MANIFEST, mended
 from tests.fuzz.case import Case
-from tests.fuzz.strategies import Draw, document_edits
+from tests.fuzz.strategies import document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 GOLDEN = "golden.json"
 
@@ -18,7 +19,7 @@ class GoldenTarget(Target):
     """`sala-inspect --verify` over some vectors, their operands between guard pages."""
 
     name = "golden"
-    share = 8_000
+    share = 7_000
     continuous = 80
 
     def prepare(self) -> None:

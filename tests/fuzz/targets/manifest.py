@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tests.fuzz import fixtures
 from tests.fuzz.artifacts import MANIFEST, sealed
 from tests.fuzz.case import Case
-from tests.fuzz.strategies import Draw, document_edits
+from tests.fuzz.strategies import document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 WORDS = (
     *("lib/cpu.so", "program.json", "weights-00001.safetensors", "cpu", "cpu:x86-64-v3", "avx512f"),
@@ -31,7 +32,7 @@ class ManifestTarget(Target):
     """Loaded; an accepted one reads a prompt and decodes between guard pages."""
 
     name = "manifest"
-    share = 9_000
+    share = 10_000
     continuous = 100
 
     def prepare(self) -> None:
@@ -64,7 +65,7 @@ class ManifestTarget(Target):
 
     def lay(self, case: Case) -> int:
         """With the digest of what stands there."""
-        text = changes_of(self._files, case)[MANIFEST]
+        text = (self._files | changes_of(self._files, case))[MANIFEST]
         if text is not None and case.options["sealed"]:
             text = sealed(text)
         return self._folder.lay({MANIFEST: text})

@@ -9,8 +9,9 @@ from tests.fuzz import fixtures
 from tests.fuzz.artifacts import MANIFEST, mended
 from tests.fuzz.case import Case
 from tests.fuzz.program_edits import program_edit
-from tests.fuzz.strategies import Draw, document_edits
+from tests.fuzz.strategies import document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 PROGRAM = "program.json"
 
@@ -19,7 +20,7 @@ class ProgramTarget(Target):
     """Loaded; an accepted one reads a prompt and decodes between guard pages."""
 
     name = "program"
-    share = 10_000
+    share = 12_000
     continuous = 100
 
     def prepare(self) -> None:
@@ -62,7 +63,7 @@ class ProgramTarget(Target):
 
     def lay(self, case: Case) -> int:
         """With a manifest that knows the program's hash."""
-        changes = changes_of(self._files, case)
+        changes = self._files | changes_of(self._files, case)
         data = changes[PROGRAM] or b""
         return self._folder.lay(mended(changes, self._manifest)) + len(data)
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case, Edit
-from tests.fuzz.strategies import Draw, document_edits
+from tests.fuzz.strategies import document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 CONFIG, SEPARATE, FIELD = "config.json", "quantize_config.json", "quantization_config"
 WORDS = (
@@ -25,7 +26,7 @@ class QuantizationTarget(Target):
     """A dry run over a checkpoint in which two modules are integers."""
 
     name = "quantization"
-    share = 6_000
+    share = 3_000
     continuous = 50
 
     def prepare(self) -> None:

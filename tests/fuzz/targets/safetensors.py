@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case
-from tests.fuzz.strategies import Draw, byte_edit, document_edits
+from tests.fuzz.strategies import byte_edit, document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 WORDS = ("F64", "F8_E4M3", "BOOL", "I64", "U8", "BF16", "F16", "__metadata__", "dtype", "shape")
 WEIGHTS, INDEX, HEADER = "model.safetensors", "model.safetensors.index.json", "header.json"
@@ -18,7 +19,7 @@ class SafetensorsTarget(Target):
     """Headers as JSON (their length is put right, or not) and files as bytes; all data is read."""
 
     name = "safetensors"
-    share = 12_000
+    share = 18_000
     continuous = 400
 
     def prepare(self) -> None:

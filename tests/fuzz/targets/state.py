@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case, Edit
 from tests.fuzz.edits import apply
-from tests.fuzz.strategies import Draw, byte_edit, document_edits
+from tests.fuzz.strategies import byte_edit, document_edits
 from tests.fuzz.target import Target, Wrong, read_files
+from tests.fuzz.values import Draw
 
 HEADER, RAW = "header.json", "file"
 PREFIX = struct.Struct("<8sII32s")
@@ -29,7 +30,7 @@ class StateTarget(Target):
     """
 
     name = "state"
-    share = 11_000
+    share = 12_000
     continuous = 300
 
     def prepare(self) -> None:
@@ -86,7 +87,8 @@ class StateTarget(Target):
             data = apply({RAW: self._raw[case.base]}, case.edits)[RAW] or b""
         else:
             parts = self._bases[case.base]
-            data = _assembled(parts | apply(parts, case.edits), case.options["length"])
+            pad = case.options["length"] or not case.edits
+            data = _assembled(parts | apply(parts, case.edits), pad)
         self._file.write_bytes(data)
         return len(data)
 

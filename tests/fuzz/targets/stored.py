@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tests.fuzz import fixtures
 from tests.fuzz.artifacts import MANIFEST, mended
 from tests.fuzz.case import Case, Edit
-from tests.fuzz.strategies import Draw, byte_edit, document_edits
+from tests.fuzz.strategies import byte_edit, document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 WEIGHTS, GOLDEN, HEADER = "weights-00001.safetensors", "golden.safetensors", "header.json"
 WORDS = ("F64", "F32", "F16", "BF16", "I64", "U8", "I8", "BOOL", "__metadata__", "dtype", "shape")

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case, Edit
 from tests.fuzz.grammar import blocks
-from tests.fuzz.strategies import ANYTHING, Draw, byte_edit, near
+from tests.fuzz.strategies import byte_edit
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import ANYTHING, Draw, near
 
 TEMPLATE, CONFIG = "chat_template.jinja", "tokenizer_config.json"
 MESSAGES: tuple[Any, ...] = (
@@ -27,7 +28,7 @@ class TemplateTarget(Target):
     """Read from a directory and rendered with two conversations."""
 
     name = "template"
-    share = 11_000
+    share = 8_000
     continuous = 300
 
     def prepare(self) -> None:

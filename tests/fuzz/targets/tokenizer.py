@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case
-from tests.fuzz.strategies import Draw, edits_of
+from tests.fuzz.strategies import edits_of
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 MAIN = "tokenizer.json"
 BESIDE = (
@@ -20,6 +21,7 @@ TEXTS = (
     "a" * 3000 + " " * 500,
     "",
 )
+ROWS = 100_000
 WORDS = (
     *("BPE", "Unigram", "WordPiece", "WordLevel", "Sequence", "Replace", "Split", "Precompiled"),
     *("ByteLevel", "Metaspace", "ByteFallback", "Strip", "Fuse", "TemplateProcessing", "NFKC"),
@@ -52,7 +54,7 @@ class TokenizerTarget(Target):
     """Loaded; texts are encoded, decoded, and streamed token by token."""
 
     name = "tokenizer"
-    share = 11_000
+    share = 15_000
     continuous = 250
 
     def prepare(self) -> None:
@@ -92,7 +94,7 @@ class TokenizerTarget(Target):
     def check(self, case: Case) -> None:
         """Everything that the product does with these files."""
         folder = self._folders[case.base].path
-        self._check(folder)
+        self._check(folder, ROWS)
         self._ends(folder, (2,))
         tokenizer = self._tokenizer.from_files(folder)
         for text in TEXTS:

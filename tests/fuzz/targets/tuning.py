@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case
-from tests.fuzz.strategies import Draw, document_edits
+from tests.fuzz.strategies import document_edits
 from tests.fuzz.target import Folder, Target, changes_of, read_files
+from tests.fuzz.values import Draw
 
 FILE = fixtures.TUNING
 
@@ -17,7 +18,7 @@ class TuningTarget(Target):
     """Loaded with the model, which then runs between guard pages, or read by the compiler."""
 
     name = "tuning"
-    share = 7_000
+    share = 3_000
     continuous = 80
 
     def prepare(self) -> None:
