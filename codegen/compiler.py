@@ -87,6 +87,7 @@ def _lowered(
 def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
     """Write the artifact; its manifest, but for the hashes."""
     require_temporary_room()
+    check_output(output, 0 if options.is_random else sum(each.nbytes for each in plan.stored))
     written: list[Manifest] = []
 
     def fill(writer: ArtifactWriter) -> Manifest:

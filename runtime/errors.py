@@ -59,9 +59,12 @@ class CompileError(SalaError):
 
 @contextmanager
 def reported_as(program: str) -> Iterator[None]:
-    """End the process with exit code 2 and one message for a user's mistake made inside."""
+    """End the process with one message: exit code 2 for a user's mistake inside, 130 for Ctrl-C."""
     try:
         yield
     except SalaError as error:
         print(f"{program}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -88,8 +88,8 @@ class FileRule:
         try:
             return self.read(path).decode("utf-8")
         except UnicodeDecodeError as problem:
-            found = f"is not UTF-8: {problem.reason} at byte {problem.start}"
-            raise self.refused(path, found) from None
+            found = f"it is not UTF-8: {problem.reason} at byte {problem.start}"
+            raise self.refused(path, f"cannot be read: {found}") from None
 
     def refused(self, path: Name, found: str) -> SalaError:
         """The error for a file of which `found` ("is sparse") is true."""

@@ -30,6 +30,7 @@ def run_command(command: click.Command, program: str) -> None:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     code = _code(program, lambda: _run(command, program, closed))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes no time
     if code != PIPE_CLOSED:
         code = _code(program, lambda: sys.stdout.flush()) or code
     sys.exit(code)
@@ -52,8 +53,7 @@ def _code(program: str, act: Callable[[], Any]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one is enough: the rest is cleaning up
+    except click.Abort:  # Ctrl-C while options were read
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except SystemExit as exit:

@@ -36,6 +36,7 @@ class Stepper:
         self._memory = memory
         self._store = store
         self._inputs = BatchInputs(memory, device.workers)
+        self._draw_words = self._inputs.draw_words
         self.program = device.bind(memory)
         self.rule = RegimeRule.of(artifact.manifest)
         self._vocabulary = artifact.manifest.model.vocabulary
@@ -50,7 +51,7 @@ class Stepper:
     @property
     def samples_min_p(self) -> bool:
         """Whether the device can also drop tokens by `min_p`."""
-        return self.samples and self._inputs.draw_words >= MIN_P_WORDS
+        return self.samples and self._draw_words >= MIN_P_WORDS
 
     def run(
         self,

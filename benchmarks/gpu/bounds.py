@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
+import triton
+
 from benchmarks.gpu.cards import CARDS, EXPONENTIALS, RESERVED, Card
 from benchmarks.gpu.floors import floor_seconds
 from benchmarks.gpu.released import Call, calls_of, lowered
@@ -22,6 +24,7 @@ from benchmarks.gpu.sass import Counts, disassemble, parse
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.work import Case, Work, work_of
 from codegen.kernels.triton.kernel import GpuKernel, Launch, Slabs
+from codegen.targets.assembler import assembler_version
 from codegen.targets.cubin import Cubin, Source, compile_source, source_of
 from codegen.targets.cuda import CudaTarget
 from passes.assign_precision import Precision
@@ -107,13 +110,8 @@ def predicted(calls: Iterable[Call], case: Case, card: Card, folder: Path) -> li
             local = {**sizes, "tokens": min(case.tokens, slab or case.tokens)}
             inner = Case(local["tokens"], case.context, case.block, case.budget)
             one = _predicted(call, launch, slab, local, inner, card, folder)
-            found.append(one if turns == 1 else _repeated(one, turns))
+            found.append(replace(one, times=one.times * turns))
     return found
-
-
-def _repeated(one: Predicted, turns: int) -> Predicted:
-    values = {name: getattr(one, name) for name in Predicted.__dataclass_fields__}
-    return Predicted(**{**values, "times": one.times * turns})
 
 
 def _predicted(
@@ -172,7 +170,8 @@ def _launches(kernel: GpuKernel, tokens: int) -> Iterable[tuple[Launch, int, int
 
 def compiled(source: Source, target: CudaTarget, folder: Path) -> tuple[Cubin, str]:
     """The code of a source and its instructions, kept in a folder by what they depend on."""
-    key = (source.function.cache_key, *map(str, source.key[1:]), target.name)
+    versions = (triton.__version__, assembler_version(target))
+    key = (source.function.cache_key, *map(str, source.key[1:]), target.name, *versions)
     path = folder / (hashlib.sha256(repr(key).encode()).hexdigest() + ".pickle")
     if path.exists():
         return pickle.loads(path.read_bytes())
@@ -186,30 +185,50 @@ def compiled(source: Source, target: CudaTarget, folder: Path) -> tuple[Cubin, s
 def table(rows: list[Predicted], card: Card) -> list[str]:
     """A line for each kernel that takes more than a few per cent, longest first."""
     total = sum(row.times * row.seconds for row in rows)
+    bounds = ", ".join(rows[0].bounds)
     lines = [
-        "| kernel | launches | programs x warps | registers, shared KiB, blocks | "
-        "instructions | us by issue, integer, special, shared, tensor, dram, l2 | us | share |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| kernel | launches | programs x warps | registers, KiB, blocks | instructions | "
+        f"us by {bounds} | us | share | notes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    rest: list[Predicted] = []
-    for row in sorted(rows, key=lambda row: -row.times * row.seconds):
-        share = row.times * row.seconds / total
-        if share < LARGE_SHARE:
-            rest.append(row)
-            continue
-        us = ", ".join(f"{1e6 * row.bounds[n]:.1f}" for n in row.bounds)
+    large, rest = _by_size(_merged(rows), total)
+    for row in large:
+        us = ", ".join(f"{1e6 * seconds:.1f}" for seconds in row.bounds.values())
+        spilled = [f"spills {row.cubin.spill_bytes}"] * bool(row.cubin.spill_bytes)
+        notes = [*spilled, *(warning.split(":")[0] for warning in row.cubin.warnings)]
         lines.append(
             f"| {row.name} {row.kernel.rsplit('_', 1)[0]} | {row.times} | "
             f"{row.programs} x {row.cubin.threads // 32} | {row.cubin.registers}, "
             f"{row.cubin.shared_bytes >> 10}, {row.resident} | {row.counts.issue:.0f} | {us} | "
-            f"{1e6 * row.seconds:.1f} | {100 * share:.1f} % |"
+            f"{1e6 * row.seconds:.1f} | {100 * row.times * row.seconds / total:.1f} % | "
+            f"{' '.join(notes)} |"
         )
-    us = 1e6 * sum(row.times * row.seconds for row in rest)
-    times = sum(row.times for row in rest)
+    seconds, times = (sum(values) for values in zip(*rest, strict=True))
     lines.append(
-        f"| {len(rest)} others | {times} | | | | | {us:.0f} all | {us / 1e4 / total:.1f} % |"
+        f"| {len(rest)} others | {times} | | | | | {1e6 * seconds:.0f} all | "
+        f"{100 * seconds / total:.1f} % | |"
     )
     return lines
+
+
+def _merged(rows: list[Predicted]) -> list[Predicted]:
+    """Equal launches of a kernel, such as those of slabs, as one."""
+    found: dict[tuple[object, ...], Predicted] = {}
+    for row in rows:
+        key = (row.name, row.kernel, row.programs, row.seconds)
+        times = row.times + (found[key].times if key in found else 0)
+        found[key] = replace(row, times=times)
+    return list(found.values())
+
+
+def _by_size(
+    rows: list[Predicted], total: float
+) -> tuple[list[Predicted], list[tuple[float, int]]]:
+    """The launches of a share of the total, longest first; seconds and launches of the rest."""
+    ordered = sorted(rows, key=lambda row: -row.times * row.seconds)
+    large = [row for row in ordered if row.times * row.seconds >= LARGE_SHARE * total]
+    rest = [(row.times * row.seconds, row.times) for row in ordered[len(large) :]]
+    return large, rest or [(0.0, 0)]
 
 
 def _contexts(context: int) -> list[int]:

@@ -1,8 +1,10 @@
 """Time that a part may take: the next row is begun only if it will fit."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -42,6 +44,13 @@ class Budget:
         if self.left <= needed:
             print(f"stopped: {self.left:.1f} s are left, {needed:.1f} s needed", flush=True)
             raise Stopped
+
+
+def process_age() -> float:
+    """Seconds since this process began: loading torch counts too."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
 
 
 def like_the_last(times: Sequence[float]) -> float | None:

@@ -6,6 +6,7 @@ The tests draw fresh inputs, poison what a kernel has to write and compare with 
 that they launch was compiled by `prepare.py`, as the product's is; nothing is compiled here.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,19 +28,27 @@ from runtime.cuda.calls import DriverError
 from tests.support import interpreted, on_device
 
 FOLDER = Path(__file__).parents[2] / "tests" / "codegen" / "gpu"
-FILES = (
-    "test_product_schedules.py",
-    "test_dense_rules.py",
-    "test_gpu_append_compress.py",
-    "test_gpu_attend.py",
-    "test_gpu_select.py",
-    "test_lightning_attention.py",
-    "test_linear.py",
-    "test_row_kernels.py",
-    "test_sample.py",
-)
-"""Tests that launch kernels; the others hold the compiler, and have no use for a GPU."""
-PATHS = tuple(str(FOLDER / name) for name in FILES)
+RUNNERS = ("support.interpreted import run", "gpu_rows import run_rows", "gpu import test_")
+"""What tests import that launch kernels; the others hold the compiler and need no GPU."""
+
+
+def launching_files() -> list[Path]:
+    """The files of tests that launch kernels, but those that execute PTX, which need no GPU."""
+    found = ((path, path.read_text()) for path in sorted(FOLDER.glob("test_*.py")))
+    return [
+        path
+        for path, text in found
+        if any(each in text for each in RUNNERS) and "support.ptx" not in text
+    ]
+
+
+RELEASED = Path(__file__).with_name("released_checks.py")
+PATHS = tuple(map(str, (RELEASED, *launching_files())))
+
+
+HELPERS = ("tests.support.gpu_rows", "benchmarks.gpu.released_checks")
+PREPARED = "SALA_PREPARED"
+"""Names the folder of the artifacts to the tests of the released model's kernels."""
 
 
 class Rows:
@@ -88,10 +97,17 @@ def _name(nodeid: str) -> str:
 
 
 @contextmanager
-def launching(run: Any, target: CudaTarget) -> Iterator[None]:
-    """Have the tests that are imported in the block launch kernels for `target` by `run`."""
+def launching(run: Any, target: CudaTarget, prepared: Path) -> Iterator[None]:
+    """Have the tests that are imported in the block launch kernels for `target` by `run`.
+
+    Those of the released model take its kernels from the artifacts in `prepared`.
+    """
     _forget()
-    with patch.object(interpreted, "run", run), patch.object(interpreted, "TARGET", target):
+    with (
+        patch.object(interpreted, "run", run),
+        patch.object(interpreted, "TARGET", target),
+        patch.dict(os.environ, {PREPARED: str(prepared)}),
+    ):
         try:
             yield
         finally:
@@ -101,7 +117,7 @@ def launching(run: Any, target: CudaTarget) -> Iterator[None]:
 def _forget() -> None:
     """Have modules that took `run` when they were imported be imported again."""
     for name in list(sys.modules):
-        if name.startswith("tests.codegen.gpu") or name == "tests.support.gpu_rows":
+        if name.startswith("tests.codegen.gpu") or name in HELPERS:
             del sys.modules[name]
 
 
@@ -110,15 +126,18 @@ def run_tests(tests: Iterable[str], *plugins: object) -> int:
     return int(pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=list(plugins)))
 
 
-def record(folder: Path, target: CudaTarget, tests: Sequence[str] = PATHS) -> None:
-    """Compile for `target` all that the tests launch; they run in the interpreter meanwhile."""
+def record(folder: Path, target: CudaTarget, sources: str, tests: Sequence[str] = PATHS) -> None:
+    """Compile for `target` all that the tests launch; they run in the interpreter meanwhile.
+
+    `sources` is the digest of the checkout when the preparation began.
+    """
     interpret = interpreted.run
 
     def run(kernel: Any, buffers: Any, sizes: Any, **options: Any) -> None:
         build_library({kernel.symbol: kernel}, target, "kernels.cubins", lambda _: None)
         interpret(kernel, buffers, sizes, **options)
 
-    with recording(folder), launching(run, target):
+    with recording(folder, sources), launching(run, target, folder):
         status = run_tests(tests)
         if status:
             raise SystemExit(f"the kernels' tests fail without a GPU: pytest's code {status}")
@@ -129,7 +148,7 @@ def main() -> None:
     with (
         part(__doc__) as mine,
         replaying(mine.options.prepared),
-        launching(on_device.run, on_device.target()),
+        launching(on_device.run, on_device.target(), mine.options.prepared),
     ):
         mine.document.note(device=on_device.driver().properties.name)
         rows = Rows(mine.document, mine.budget)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.budget import Budget, stop_when_told
+from benchmarks.gpu.budget import Budget, process_age, stop_when_told
 from benchmarks.gpu.results import Document
 
 
@@ -35,14 +35,16 @@ def part(
     parser.add_argument("prepared", type=Path, help="What prepare.py made")
     parser.add_argument("results", type=Path, help="Folder of results.json")
     parser.add_argument("--part", required=True, help="Name of the part in results.json")
-    parser.add_argument("--seconds", type=float, default=480, help="Time that it may take")
+    parser.add_argument(
+        "--seconds", type=float, default=480, help="Of this process, from its start"
+    )
     parser.add_argument("--device", default="cuda")
     add_arguments(parser)
     options = parser.parse_args(arguments)
     stop_when_told()
     document = Document(options.results, options.part)
     try:
-        yield Part(options, document, Budget(options.seconds))
+        yield Part(options, document, Budget(options.seconds - process_age()))
     except Exception as error:
         document.note(error=f"{type(error).__name__}: {error}")
         raise

@@ -8,10 +8,12 @@ that the kernels' tests launch; computes the logits that bfloat16 is held agains
 packages that such a machine may lack.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
@@ -19,7 +21,9 @@ from safetensors.numpy import load_file, save_file
 
 from benchmarks.gpu.golden import DTYPES, PROMPTS
 from benchmarks.gpu.kernel_checks import record
-from benchmarks.gpu.recorded import ROOT, is_current
+from benchmarks.gpu.marks import MARKS
+from benchmarks.gpu.predictions import FILE, predict
+from benchmarks.gpu.recorded import ROOT, digest_of_sources, is_current
 from benchmarks.gpu.sizes import RELEASED
 from codegen.cli.compile import command as sala_compile
 from codegen.targets.cuda import CudaTarget
@@ -32,6 +36,7 @@ from tests.support.compiled import GOLDEN, kernel_level_module
 HERE = Path(__file__).parent
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 CHUNK = "8K"
+RELEASED_AS = {"int4": "int4-g128", "bf16": "none"}
 MOST_BYTES = 64 << 20
 """What may travel to a machine with a GPU, tracked files included."""
 
@@ -44,13 +49,16 @@ MOST_BYTES = 64 << 20
 def main(folder: Path, architecture: str, python_version: str, wheels: bool) -> None:
     """Fill FOLDER; what was made for this checkout is kept."""
     folder.mkdir(parents=True, exist_ok=True)
+    sources = digest_of_sources()
     if not is_current(folder):
         for checkpoint in sorted(path for path in GOLDEN.iterdir() if path.is_dir()):
             _golden(folder, checkpoint, architecture)
-        for label, quantization in (("int4", "int4-g128"), ("bf16", "none")):
+        for label, quantization in RELEASED_AS.items():
             _released(folder / f"released-{label}.sala", quantization, architecture)
         click.echo("compiling what the kernels' tests launch")
-        record(folder, CudaTarget.parse(f"cuda:{architecture}"))
+        target = CudaTarget.parse(f"cuda:{architecture}")
+        _predict(folder, target.architecture)
+        record(folder, target, sources)
     if wheels:
         _download(folder / "wheels", python_version)
     size, tree = _bytes(folder.rglob("*")), _bytes(_tracked())
@@ -66,6 +74,17 @@ def _bytes(paths: Iterable[Path]) -> int:
 def _tracked() -> Iterator[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
     return (ROOT / name for name in listed.stdout.decode().split("\0") if name)
+
+
+def _predict(folder: Path, architecture: int) -> None:
+    """What the time model says of the artifacts; its own cache is not carried."""
+    with TemporaryDirectory() as cache:
+        made = {
+            label: predict(architecture, quantization, MARKS, Path(cache))
+            for label, quantization in RELEASED_AS.items()
+        }
+    known = {label: each for label, each in made.items() if each is not None}
+    (folder / FILE).write_text(json.dumps(known, indent=1) + "\n")
 
 
 def _golden(folder: Path, checkpoint: Path, architecture: str) -> None:

@@ -19,7 +19,10 @@ from codegen.targets.cuda import CudaTarget
 
 TABLE, CODE = "kernel-tests.json", "kernel-tests.cubins"
 ROOT = Path(__file__).parents[2]
-SOURCES = ("codegen", "passes", "sala_ir", "tests/codegen/gpu", "tests/support")
+SOURCES = (
+    *("codegen", "passes", "sala_ir", "tests/codegen/gpu", "tests/support"),
+    "benchmarks/gpu/released_checks.py",
+)
 """What decides which functions and artifacts there are, and what their code is."""
 
 
@@ -37,8 +40,9 @@ def name_of(source: Source, target: CudaTarget) -> str:
 def digest_of_sources() -> str:
     """The digest of every file that the prepared code depends on."""
     digest = hashlib.sha256()
-    for folder in SOURCES:
-        for path in sorted((ROOT / folder).rglob("*.py")):
+    for name in SOURCES:
+        place = ROOT / name
+        for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
             digest.update(str(path.relative_to(ROOT)).encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -51,8 +55,11 @@ def is_current(folder: Path) -> bool:
 
 
 @contextmanager
-def recording(folder: Path) -> Iterator[None]:
-    """Write all that is compiled in the block to `folder`, when it ends without an error."""
+def recording(folder: Path, sources: str) -> Iterator[None]:
+    """Write all that is compiled in the block to `folder`, when it ends without an error.
+
+    `sources` is the digest of what it is compiled from.
+    """
     made: dict[str, Cubin] = {}
     releases: dict[str, str] = {}
     compile_source, assembler_version = gpu_library.compile_source, gpu_library.assembler_version
@@ -66,7 +73,7 @@ def recording(folder: Path) -> Iterator[None]:
 
     with _compiling(record, version):
         yield
-    _write(folder, made, releases)
+    _write(folder, sources, made, releases)
 
 
 @contextmanager
@@ -101,7 +108,7 @@ def _compiling(compile_source: Any, assembler_version: Any) -> Iterator[None]:
         yield
 
 
-def _write(folder: Path, made: dict[str, Cubin], releases: dict[str, str]) -> None:
+def _write(folder: Path, sources: str, made: dict[str, Cubin], releases: dict[str, str]) -> None:
     code, cubins = bytearray(), {}
     places: dict[bytes, tuple[int, int]] = {}
     for name, cubin in sorted(made.items()):
@@ -111,6 +118,6 @@ def _write(folder: Path, made: dict[str, Cubin], releases: dict[str, str]) -> No
         facts = asdict(cubin)
         del facts["code"]
         cubins[name] = facts | {"place": places[cubin.code]}
-    table = {"sources": digest_of_sources(), "releases": releases, "cubins": cubins}
+    table = {"sources": sources, "releases": releases, "cubins": cubins}
     (folder / CODE).write_bytes(code)
     (folder / TABLE).write_text(json.dumps(table, indent=1) + "\n")

@@ -26,6 +26,8 @@ LEAST = 8.0
 """Seconds below which no part is begun."""
 GRACE = 4.0
 """Seconds between the end of a part's own time and SIGTERM, and from there to SIGKILL."""
+ENDS = (0, STOPPED, -signal.SIGTERM)
+"""Exit codes of parts in which nothing went wrong."""
 RESERVE = 2.0
 """Seconds for the report."""
 
@@ -86,9 +88,12 @@ def run_parts(
             before = len(Document(results, part.name).rows)
             print(f"== {part.name}: at most {given:.0f} s", flush=True)
             code = start(part.arguments(prepared, results, given), given + GRACE)
+            document = Document(results, part.name)
+            if code not in ENDS and document.passed:  # it had no time to say what went wrong
+                document.note(error=f"exit code {code}, see run.log")
             _write_report(results)
             print(f"   ended with {code}", flush=True)
-            went_on = len(Document(results, part.name).rows) > before
+            went_on = len(document.rows) > before
             if code == STOPPED or not (part.restarts and went_on):
                 break
     return _exit_code(parts, results)

@@ -1,9 +1,11 @@
 """What every step of a program has to do at the least, by the shapes of its arguments."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
+from typing import Any
 
 from benchmarks.gpu.roofline import (
+    Ceilings,
     Cost,
     lightning_decode,
     lightning_prefill,
@@ -33,6 +35,35 @@ def step_cost(
     moved = sum(_moved(artifact.program.values[name], tokens) for name in names)
     products = _products(artifact, names) if step.family == "linear" else 0
     return Cost(operations=2.0 * tokens * products, bytes=moved)
+
+
+def by_family(
+    steps: Sequence[Step],
+    seconds: Sequence[float],
+    costs: Sequence[Cost],
+    ceilings: Ceilings,
+    predicted: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    """Seconds of steps by their family, the longest first, beside their floors.
+
+    A family has `model_seconds` if the model predicts all of its kernels.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for step, taken, cost in zip(steps, seconds, costs, strict=True):
+        row = rows.setdefault(
+            step.family,
+            {"family": step.family, "steps": 0, "seconds": 0.0, "floor_seconds": 0.0, "model": []},
+        )
+        row["steps"] += 1
+        row["seconds"] += taken
+        row["floor_seconds"] += cost.seconds(ceilings)
+        row["bound"] = cost.bound(ceilings)
+        row["model"].append(predicted.get(step.kernel))
+    for row in rows.values():
+        model = row.pop("model")
+        if None not in model:
+            row["model_seconds"] = sum(model)
+    return sorted(rows.values(), key=lambda row: -row["seconds"])
 
 
 def _moved(value: Value, tokens: int) -> float:

@@ -1,7 +1,6 @@
 """Device time of every step of a phase, with events on the runtime's own stream."""
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 
 from benchmarks.gpu.roofline import Ceilings
 from benchmarks.gpu.sizes import Sizes
-from benchmarks.gpu.step_costs import step_cost
+from benchmarks.gpu.step_costs import by_family, step_cost
 from runtime.artifact import PhaseName
 from runtime.batch import Work
 
@@ -47,11 +46,18 @@ class StepClock:
 
 
 def profile(
-    model: Any, text: Any, token_ids: np.ndarray, ceilings: Ceilings, *, repeats: int
+    model: Any,
+    text: Any,
+    token_ids: np.ndarray,
+    ceilings: Ceilings,
+    predicted: Mapping[str, float],
+    *,
+    repeats: int,
 ) -> list[dict[str, Any]]:
     """Time by kernel family of one step that appends `token_ids` to copies of `text`.
 
     Of several repeats the median of each step counts; its floor is `step_cost` over the ceilings.
+    `predicted` has the seconds of a call by a model, by symbol.
     """
     phase = PhaseName.PREFILL if len(token_ids) > 1 else PhaseName.DECODE
     artifact, target = model.artifact, model._device.target
@@ -64,16 +70,7 @@ def profile(
             work = Work(copy.state, token_ids, len(copy) + len(token_ids))
             model._engine.steps.run([work], clock)
             times.append(clock.seconds())
-    medians = np.median(times, axis=0)
-    rows: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    bounds: dict[str, str] = {}
-    for step, seconds in zip(steps, medians.tolist(), strict=True):
-        cost = step_cost(artifact, step, phase, Sizes.released(), len(token_ids), len(text))
-        rows[step.family]["seconds"] += seconds
-        rows[step.family]["floor_seconds"] += cost.seconds(ceilings)
-        rows[step.family]["steps"] += 1
-        bounds[step.family] = cost.bound(ceilings)
-    return [
-        {"family": family, "phase": phase.value, "bound": bounds[family], **row}
-        for family, row in sorted(rows.items(), key=lambda item: -item[1]["seconds"])
-    ]
+    sizes = Sizes.released()
+    costs = [step_cost(artifact, step, phase, sizes, len(token_ids), len(text)) for step in steps]
+    rows = by_family(steps, np.median(times, axis=0).tolist(), costs, ceilings, predicted)
+    return [{"phase": phase.value, **row} for row in rows]

@@ -19,7 +19,7 @@ TEXT = "calibration.txt"
 _DIGITS = 20
 """Digits of a token id that are read: a longer one is out of range whatever follows."""
 _TEXT = FileRule(
-    what="the calibration text cannot be read: it",
+    what="the calibration text",
     limit=256 << 20,
     expected="a file of UTF-8 text, or of token ids",
     fix="name another file with --calibration",

@@ -50,7 +50,13 @@ class ErrorSums:
 
 
 def _squares(values: np.ndarray) -> float:
-    return float(np.sum(np.square(values), dtype=np.float64))
+    """The sum of float32 values' squares, also where float32 does not hold one of them."""
+    with np.errstate(over="ignore"):
+        total = float(np.sum(np.square(values), dtype=np.float64))
+    if np.isfinite(total):
+        return total
+    largest = np.abs(values).max()
+    return float(np.sum(np.square(values / largest), dtype=np.float64)) * float(largest) ** 2
 
 
 def _root(lost: float, whole: float) -> float:

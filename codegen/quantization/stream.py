@@ -17,7 +17,7 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.interpreter import Interpreter
 from xdsl.ir import Operation, SSAValue
 
-from codegen.finite import FiniteRows, widest
+from codegen.finite import FiniteRows, all_finite, widest
 from codegen.progress import Advance
 from codegen.quantization.cholesky import damped_cholesky
 from codegen.quantization.errors import ErrorSums
@@ -99,7 +99,7 @@ class Quantizer:
         if not due:
             return
         moments = x.T @ x
-        if not np.isfinite(moments).all():
+        if not all_finite(np.ascontiguousarray(moments)):
             raise _diverged(due[0], "the calibration text leads to inputs that are not finite")
         order = None
         if self.activation_order:

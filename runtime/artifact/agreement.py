@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from runtime.artifact.dims import Dim
 from runtime.artifact.manifest import Manifest
 from runtime.artifact.program import Program, Step, Value, ValueKind
 from runtime.artifact.shapes import check_shapes
@@ -66,11 +67,17 @@ def _vocabulary(size: int, program: Program) -> Iterator[Disagreement]:
     for step in _steps(program):
         if step.family == "embedding":
             weights = (name for name in step.arguments if _is_matrix(program.values[name]))
-            extents |= {name: program.values[name].shape[0] for name in weights}
+            extents |= {name: _rows(program.values[name].shape) for name in weights}
     for name, extent in extents.items():
         if isinstance(extent, int) and extent < size:
             found = f"model.vocabulary: there are {size} token ids, {name} has {extent}"
             yield Disagreement(_MANIFEST, found, f"at most {extent}")
+
+
+def _rows(shape: tuple[Dim, ...]) -> Dim:
+    """Rows of a matrix: [rows, columns], or in panels [panels, columns / p, rows of one, p]."""
+    first, inside = shape[0], shape[2] if len(shape) > 2 else 1
+    return first * inside if isinstance(first, int) and isinstance(inside, int) else first
 
 
 def _steps(program: Program) -> Iterator[Step]:

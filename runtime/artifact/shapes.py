@@ -38,6 +38,8 @@ INPUT_SHAPES: dict[InputName, tuple[Dim, ...]] = {
     InputName.SAMPLING: (_ROWS, 5),
 }
 """Every input; all are int32."""
+OLDER_SAMPLING: tuple[Dim, ...] = (_ROWS, 4)
+"""That of programs whose device does not know `min_p`: then the host drops tokens by it."""
 PHASE_ROWS: dict[PhaseName, tuple[Dim, ...]] = {
     PhaseName.PREFILL: (_TOKENS,),
     PhaseName.DECODE: (_SEQUENCES, _TOKENS),
@@ -52,7 +54,8 @@ def check_shapes(program: Program) -> None:
     for name, value in program.values.items():
         _check_dims(name, value)
         if value.kind is ValueKind.INPUT:
-            _require(name, value, value.shape == INPUT_SHAPES[InputName(name)])
+            older = name == InputName.SAMPLING.value and value.shape == OLDER_SAMPLING
+            _require(name, value, older or value.shape == INPUT_SHAPES[InputName(name)])
         if value.kind is ValueKind.WORKSPACE:
             _require(name, value, value.shape[:1] == (_WORKERS,) and len(value.shape) == 2)
         if value.kind is ValueKind.POOL:

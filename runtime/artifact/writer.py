@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from runtime.artifact.staging import staged_directory
 from runtime.artifact.tensors import TensorSpec, TensorWriter
 from runtime.errors import ArtifactError
 from runtime.files import shown
+from runtime.units import format_bytes
 
 PROGRAM_NAME = "program.json"
 GOLDEN_NAME = "golden.json"
@@ -78,10 +80,10 @@ def sign(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"digest": digest})
 
 
-def check_output(directory: Path) -> None:
+def check_output(directory: Path, room: int = 0) -> None:
     """Raise ArtifactError unless an artifact can be written at `directory`: asked before the work.
 
-    What a killed writer left beside it goes.
+    `room` bytes have to be free there. What a killed writer left beside it goes.
     """
     directory = _absolute(directory)
     require_replaceable(directory)
@@ -91,12 +93,19 @@ def check_output(directory: Path) -> None:
         made = _make_parents(directory)
         try:
             with staged_directory(directory):
-                pass
+                free = shutil.disk_usage(directory.parent).free
         finally:
             for parent in reversed(made):
                 parent.rmdir()
     except OSError as error:
         raise _unwritable(directory, error) from error
+    if free < room:
+        raise ArtifactError(
+            f"the artifact takes {format_bytes(room)}, and {format_bytes(free)} are free",
+            where=shown(directory),
+            expected=f"{room} bytes of free space, beside an earlier artifact",
+            fix="free space or choose another output path",
+        )
 
 
 def write_artifact(directory: Path, fill: Callable[[ArtifactWriter], Manifest]) -> None:

@@ -20,7 +20,7 @@ FRONTENDS: Mapping[str, str] = {"minicpm_sala": "sala_ir.frontends.minicpm_sala"
 CONFIG_FILE = "config.json"
 
 _CONFIG = FileRule(
-    what="the configuration cannot be read: it",
+    what="the configuration",
     limit=LIMITS.size,
     error=ConfigError,
     expected="a checkpoint directory with a config.json",

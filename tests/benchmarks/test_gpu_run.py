@@ -156,8 +156,11 @@ def test_a_part_without_progress_is_not_begun_again(tmp_path: Path, clock: Clock
     outcomes: dict[str, list[Outcome]] = {"a": [(1, 0, 3)], "b": [(1, 1, 0)]}
     parts = [Planned("a", 9.0, ("m",), restarts=True), Planned("b", 9.0, ("m",))]
     start = _start(clock, tmp_path, outcomes, log)
-    assert run_parts(parts, tmp_path, tmp_path, 100.0, start, clock) == STOPPED
+    assert run_parts(parts, tmp_path, tmp_path, 100.0, start, clock) == 1
     assert [name for name, _ in log] == ["a", "b"]
+    assert read_results(tmp_path)["a"]["error"] == "exit code 3, see run.log"
+    outcomes["a"] = [(1, 1, 0)]
+    assert run_parts(parts, tmp_path, tmp_path, 100.0, start, clock) == 0, "what went wrong is over"
 
 
 def test_what_matters_most_comes_first_and_fits_one_call() -> None:
@@ -230,6 +233,14 @@ def test_the_script_takes_what_an_earlier_call_measured(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "# On a GPU" in done.stdout
     assert sorted(path.name for path in results.iterdir()) == ["report.md", FILE, "run.log"]
+
+
+def test_the_time_of_a_part_counts_from_the_start_of_its_process() -> None:
+    code = "import time; time.sleep(0.5); from benchmarks.gpu import budget\n"
+    code += "print(budget.process_age())"
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert 0.45 < float(done.stdout) < time.monotonic() - begin + 0.1
 
 
 HAZARD = """

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import runtime
+from benchmarks.gpu.roofline import Ceilings
 from benchmarks.gpu.sizes import Sizes
-from benchmarks.gpu.step_costs import step_cost
+from benchmarks.gpu.step_costs import by_family, step_cost
 from codegen.compiler import compile_model
 from codegen.options import CompileOptions, WeightOrigin
 from codegen.progress import Silent
@@ -71,6 +72,23 @@ def test_every_step_has_a_cost(artifact: Artifact) -> None:
     for phase, tokens in ((PhaseName.PREFILL, 64), (PhaseName.DECODE, 1)):
         for family, cost in _costs(artifact, phase, tokens):
             assert cost.bytes > 0 or cost.operations > 0 or family in ("append_kv", "compress_keys")
+
+
+def test_families_stand_beside_their_floors_and_the_model(artifact: Artifact) -> None:
+    steps = artifact.program.targets[TARGET].phases[PhaseName.DECODE].steps
+    costs = [cost for _, cost in _costs(artifact, PhaseName.DECODE, 1)]
+    ceilings = Ceilings(operations=1e12, bytes=1e9, exponentials=1e12)
+    unknown = next(step.kernel for step in steps if step.family == "linear")
+    predicted = {step.kernel: 0.5 for step in steps if step.kernel != unknown}
+    rows = by_family(steps, [0.25] * len(steps), costs, ceilings, predicted)
+    assert sum(row["steps"] for row in rows) == len(steps)
+    assert [row["seconds"] for row in rows] == sorted((r["seconds"] for r in rows), reverse=True)
+    for row in rows:
+        assert row["seconds"] == 0.25 * row["steps"]
+        model = None if row["family"] == "linear" else 0.5 * row["steps"]
+        assert row.get("model_seconds") == model
+    floor = sum(row["floor_seconds"] for row in rows)
+    assert floor == pytest.approx(sum(cost.seconds(ceilings) for cost in costs))
 
 
 def test_a_gpu_gets_the_weights_that_the_seed_makes(artifact: Artifact) -> None:

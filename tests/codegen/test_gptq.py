@@ -9,6 +9,7 @@ import pytest
 from codegen.quantization import cholesky
 from codegen.quantization.calibration import calibration_for
 from codegen.quantization.cholesky import damped_cholesky
+from codegen.quantization.errors import ErrorSums
 from codegen.quantization.gptq import Rounder
 from codegen.quantization.store import IntegerStore
 from runtime.errors import RequestError
@@ -123,6 +124,14 @@ def test_a_store_gives_back_any_rows(tmp_path, encoding):
         np.testing.assert_array_equal(getattr(found, part), getattr(wanted, part))
     assert "w" in store
     assert "v" not in store
+
+
+def test_errors_of_large_values_are_numbers():
+    sums, values = ErrorSums(), np.full((3, 5), 4e30, np.float32)
+    sums.add_weight("w", values, values / 4)
+    sums.add_output("w", values, values / 8)
+    assert sums.weight_error("w") == pytest.approx(0.25)
+    assert sums.output_error("w") == pytest.approx(0.125)
 
 
 def test_calibration_files(tmp_path):

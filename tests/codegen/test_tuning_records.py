@@ -169,6 +169,21 @@ def edit(path: Path, folder: Path, change: Any) -> Path:
     return copy
 
 
+def test_workspaces_that_the_library_was_not_compiled_with_are_refused(
+    compiled: Compiled, tuned: Path, tmp_path: Path
+):
+    """Whoever changes the record has not changed the library, which names what it was made for."""
+
+    def smaller(document: dict[str, Any]) -> None:
+        for record in document["kernels"].values():
+            for space in record["workspaces"]:
+                space["shape"][1] = 1
+
+    changed = edit(tuned, tmp_path, smaller)
+    with pytest.raises(ArtifactError, match="the workspaces of the tuning are not those"):
+        runtime.load(compiled.artifact, threads=1, tuning=changed)
+
+
 def first_schedule(document: dict[str, Any]) -> dict[str, Any]:
     """The schedule of the first linear."""
     records = document["kernels"].values()

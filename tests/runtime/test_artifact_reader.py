@@ -30,6 +30,7 @@ from runtime.artifact.writer import sign
 from runtime.errors import ArtifactError
 from runtime.verify import verify_artifact
 from tests.support.handmade import LIBRARY, expected_logits, fill, tiny_program, write_handmade
+from tests.support.tokenizers import byte_level
 
 WEIGHTS = "weights-00001.safetensors"
 
@@ -360,3 +361,34 @@ def test_a_kernel_that_the_library_lacks_is_named(copy: Path):
     _edit_program(copy, _set(*PREFILL, "steps", 0, "kernel", "tiny_other"))
     with pytest.raises(ArtifactError, match="no kernel tiny_other"):
         runtime.load(copy)
+
+
+def _with_tokenizer(directory: Path, words: str) -> Path:
+    """The artifact with a tokenizer that spells these letters."""
+
+    def fill_all(writer: ArtifactWriter) -> Manifest:
+        made = fill(writer)
+        writer.write_bytes("tokenizer.json", byte_level([(words[0], words[1])]).to_str().encode())
+        return made
+
+    write_artifact(directory, fill_all)
+    return directory
+
+
+def test_a_tokenizer_that_is_replaced_after_loading_is_never_seen(tmp_path: Path):
+    place = _with_tokenizer(tmp_path / "a.sala", "ab")
+    with runtime.load(place) as model:
+        wanted = open_artifact(place).read_bytes("tokenizer.json")
+        place.rename(tmp_path / "moved.sala")
+        _with_tokenizer(place, "xy")
+        assert model.artifact.read_bytes("tokenizer.json") == wanted
+        assert len(model.tokenizer.encode("ab")) < len(model.tokenizer.encode("xy"))
+
+
+def test_a_tokenizer_that_changes_in_place_after_loading_is_noticed(tmp_path: Path):
+    place = _with_tokenizer(tmp_path / "a.sala", "ab")
+    other = byte_level([("x", "y")]).to_str().encode()
+    with runtime.load(place) as model:
+        (place / "tokenizer.json").write_bytes(other)
+        with pytest.raises(ArtifactError, match="the file is damaged"):
+            model.tokenizer  # noqa: B018

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,3 +193,12 @@ def test_a_name_that_leaves_no_room_for_a_staged_one_is_taken(tmp_path: Path):
         write_handmade(tmp_path / name, context=context)
         assert open_artifact(tmp_path / name).manifest.context == context
     assert os.listdir(tmp_path) == [name]
+
+
+def test_space_is_counted_before_the_work(tmp_path: Path):
+    free = shutil.disk_usage(tmp_path).free
+    check_output(tmp_path / "a.sala", 1)
+    with pytest.raises(ArtifactError, match="are free") as caught:
+        check_output(tmp_path / "a.sala", 4 * free)
+    assert str(4 * free) in str(caught.value.expected)
+    assert os.listdir(tmp_path) == []

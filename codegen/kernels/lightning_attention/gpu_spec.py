@@ -99,5 +99,5 @@ def default_schedule(spec: Spec, target: CudaTarget) -> Schedule:
     if spec.products is Products.IEEE:
         return Schedule(16, 512, min(width, 16), columns, warps=8)
     if target.architecture in (90, 100):
-        return Schedule(64, 512, columns, min(width, 64), warps=8)
+        return Schedule(64, 512, columns, min(width, 128), warps=8)
     return Schedule(32, 512, columns, columns, warps=8)

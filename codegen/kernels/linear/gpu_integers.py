@@ -62,19 +62,18 @@ def add_products(
     """The sums with those over the columns at a place of the words; bytes are two nibbles."""
     if b.dtype != tl.bfloat16:
         a = codes_at(words, BITS * place, RANGE)  # type: ignore
-        return tl.dot(a, b, product, input_precision=PRECISION)
-    product = tl.dot(nibbles(words, BITS * place, 0x4300), b, product)  # type: ignore
-    if BITS == 8:
-        product = tl.dot(nibbles(words, BITS * place + 4, 0x4500), b, product)  # type: ignore
+        product = tl.dot(a, b, product, input_precision=PRECISION)
+    else:
+        product = tl.dot(nibbles(words, BITS * place, 0x4300), b, product)  # type: ignore
+        if BITS == 8:
+            product = tl.dot(nibbles(words, BITS * place + 4, 0x4500), b, product)  # type: ignore
     return product
 
 
 @triton.jit
 def load_where(at, there, EVERYWHERE: tl.constexpr):
     """Values where they are, 0 elsewhere."""
-    if EVERYWHERE:
-        return tl.load(at)
-    return tl.load(at, mask=there, other=0)
+    return tl.load(at) if EVERYWHERE else tl.load(at, mask=there, other=0)
 
 
 @triton.jit

@@ -153,11 +153,10 @@ def score_blocks(
     wanted = last // (RATIO * SPAN) - WINDOW
     pages = compressed_table + slot.to(tl.int64) * compressed_columns
     column = tl.arange(0, COLUMNS)
-    key = tl.arange(0, BLOCKS * STEP)
+    of_block, of_step = _places(BLOCKS, STEP)
+    inside = of_block * RATIO + of_step
     block = tl.arange(0, BLOCKS)
-    following = (
-        tl.zeros((BLOCKS, QUERIES), tl.int32) + tl.minimum(block + 1, BLOCKS - 1)[:, None] * STEP
-    )
+    following = tl.zeros((BLOCKS, QUERIES), tl.int32) + tl.minimum(block + 1, BLOCKS - 1)[:, None]
     token = first + tl.arange(0, QUERIES)
     line = ((token - slab) * KV_HEADS + head).to(tl.int64)
     pitch = score_pitch(score_columns, SLAB * KV_HEADS)
@@ -166,25 +165,55 @@ def score_blocks(
     for start in range(split * BLOCKS, wanted + 1, SPLITS * BLOCKS):
         page = tl.load(pages + start * RATIO // SLOTS).to(tl.int64)
         at = ((page * KV_HEADS + head) * SLOTS + start * RATIO % SLOTS) * D
-        inside = key // STEP * RATIO + key % STEP
         keys = tl.load(
             pool + at + inside[:, None] * D + column[None, :],
-            mask=(column < D)[None, :] & (key % STEP < RATIO)[:, None],
+            mask=(column < D)[None, :] & (of_step < RATIO)[:, None],
             other=0.0,
         )
         logits = tl.dot(keys, columns, input_precision="ieee")
         weights = tl.exp2(logits * (SCALE * 1.4426950408889634) - normaliser)  # type: ignore
         heads = tl.sum(tl.reshape(weights, (BLOCKS * STEP, QUERIES, HEADS)), 2)
         place = start * RATIO + inside
-        shown = ((place > 0) & (key % STEP < RATIO))[:, None] & (place[:, None] <= visible)
+        shown = ((place > 0) & (of_step < RATIO))[:, None] & (place[:, None] <= visible)
         heads = tl.where(shown, heads, 0.0)
-        best = tl.max(tl.reshape(heads, (BLOCKS, STEP, QUERIES)), 1)
-        after = tl.gather(heads, following, 0)
+        firsts = tl.where((of_step == 0)[:, None], heads, 0.0)
+        best = _over_steps(heads, BLOCKS, STEP)
+        firsts = _over_steps(firsts, BLOCKS, STEP)
+        after = tl.gather(firsts, following, 0)
         best = tl.where((block < BLOCKS - 1)[:, None], tl.maximum(best, after), best)
         mask = live[None, :] & (start + block < wanted)[:, None]
         tl.store(scores + line[None, :] * pitch + (start + block)[:, None], best, mask=mask)
-        to = edges + line[None, :] * edge_pitch + start // BLOCKS + key[:, None] * 0
-        tl.store(to, heads, mask=live[None, :] & (key == 0)[:, None])
+        to = edges + line[None, :] * edge_pitch + start // BLOCKS + block[:, None] * 0
+        tl.store(to, firsts, mask=live[None, :] & (block == 0)[:, None])
+
+
+@triton.jit
+def _places(BLOCKS: tl.constexpr, STEP: tl.constexpr):
+    """Block and key of a block for each row of a tile of keys.
+
+    A thread of a matrix instruction has the rows g and g + 8 of 16: they are keys of one block, so
+    that their maximum moves nothing between threads.
+    """
+    row = tl.arange(0, BLOCKS * STEP)
+    block, step = row // STEP, row % STEP
+    if (STEP >= 2) & (STEP <= 16) & (BLOCKS * STEP >= 16):
+        WITHIN: tl.constexpr = STEP // 2
+        block = row // 16 * (8 // WITHIN) + row % 8 // WITHIN
+        step = row % WITHIN * 2 + row // 8 % 2
+    return block, step
+
+
+@triton.jit
+def _over_steps(values, BLOCKS: tl.constexpr, STEP: tl.constexpr):
+    """The maximum over the keys of every block, of values [keys, queries] that are not negative."""
+    QUERIES: tl.constexpr = values.shape[1]
+    if (STEP >= 2) & (STEP <= 16) & (BLOCKS * STEP >= 16):
+        WITHIN: tl.constexpr = STEP // 2
+        split = tl.reshape(values, (BLOCKS * STEP // 16, 2, 8 // WITHIN, WITHIN, QUERIES))
+        best = tl.reshape(tl.max(tl.max(split, 1), 2), (BLOCKS, QUERIES))
+    else:
+        best = tl.max(tl.reshape(values, (BLOCKS, STEP, QUERIES)), 1)
+    return best
 
 
 @triton.jit
