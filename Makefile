@@ -66,5 +66,5 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml
 
 $(VENV)/.test-installed: $(VENV)/.installed
 	@echo "Installing the test dependencies, torch among them, into $(VENV)"
-	$(PIP) $(INDEX) --editable '.[compile,gpu,dev,train]'
+	$(PIP) $(INDEX) --editable '.[compile,gpu,sign,dev,train]'
 	@touch $@

@@ -31,7 +31,7 @@ with (staged_directory if sys.argv[2] == "directory" else staged_file)(target) a
     os.kill(os.getpid(), 9)
 """
 HEADER = StateHeader(
-    model="m",
+    model="0" * 64,
     family="tiny",
     tokens=1,
     pieces=((1, "dense"),),
