@@ -6,13 +6,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from codegen.kernels.registry import family
 from codegen.targets.cpu import CpuTarget
 from passes.kernel_choice import KernelChoice
 from runtime.artifact.tuning import TunedKernel, Tuning, read_tuning
-from runtime.errors import ArtifactError
+from runtime.errors import ArtifactError, CompileError
+from runtime.json_text import quoted
 
 COMPILERS = ("sala-compile", "apache-tvm", "apache-tvm-ffi")
 """Packages whose versions a schedule was tuned for."""
@@ -58,20 +59,21 @@ def read_schedules(path: Path, target: CpuTarget) -> tuple[Schedules, list[str]]
 
 def schedule_of(symbol: str, kernel: TunedKernel) -> Any:
     """The Schedule in a record; ArtifactError where spec or schedule are not the family's."""
-    module = family(kernel.family).module
-    kind = module.Schedule
     try:
-        if family(kernel.family).spec(dict(kernel.spec)).symbol != symbol:
+        chosen = family(kernel.family)
+        kind = chosen.module.Schedule
+        if chosen.spec(dict(kernel.spec)).symbol != symbol:
             raise ValueError("the constants are those of another kernel")
         known = {each.name for each in fields(kind)}
         if known != set(kernel.schedule):
-            raise ValueError(f"its fields are {', '.join(sorted(kernel.schedule))}")
+            raise ValueError(f"its fields are {quoted(sorted(kernel.schedule))}")
         return TypeAdapter(kind).validate_python(kernel.schedule)
-    except (ValidationError, ValueError, TypeError, KeyError) as error:
+    except (CompileError, AttributeError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).partition("\n")[0][:200]
         raise ArtifactError(
-            f"the record of {symbol} makes no sense: {str(error).splitlines()[0]}",
+            f"the record of {quoted(symbol)} makes no sense: {reason}",
             where="the tuning file",
-            expected=f"a schedule of {kernel.family}",
+            expected="a schedule of a family of kernels that has some",
             fix="tune again",
         ) from None
 

@@ -9,6 +9,9 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, get_type_hints
 
+from runtime.errors import CompileError
+from runtime.json_text import quoted
+
 FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.embedding": ("embedding",),
     "sala.linear": ("linear", "linear_integers"),
@@ -26,6 +29,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.attend_blocks": ("attend_blocks",),
 }
 """Operation name -> kernel folders, the preferred one first and the most general one last."""
+NAMES = frozenset(name for names in FAMILIES.values() for name in names) | {"sample"}
+"""All kernel folders; that of `sample` serves no operation of a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,16 @@ def _is_enum(kind: Any) -> bool:
 
 @cache
 def family(name: str, kind: str = "cpu") -> Family:
-    """The kernel folder `name` for targets of `kind`; imported when first asked for."""
+    """The kernel folder `name` for targets of `kind`; imported when first asked for.
+
+    CompileError for any other name: records name families, and nothing else is to be imported.
+    """
+    if name not in NAMES:
+        raise CompileError(
+            f"there is no family of kernels named {quoted(name)}",
+            expected=f"one of {', '.join(sorted(NAMES))}",
+            fix="use a record of this version of sala-compile",
+        )
     return Family(name, import_module(f"codegen.kernels.{name}.{kind}"))
 
 
