@@ -4,6 +4,8 @@ Each runs in a process of its own, because it forks. Only a case that takes ten 
 the limit counts here; `make fuzz` measures against the limit itself.
 """
 
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +22,15 @@ SLACK = 10
 
 @pytest.fixture(scope="session")
 def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The valid files."""
-    directory = tmp_path_factory.mktemp("fuzz") / "fixtures"
-    make_in_process(directory)
+    """The valid files; processes of one test run share them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory = folder / "fuzz-fixtures"
+    with (folder / "fuzz-fixtures.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            make_in_process(folder / "fuzz-fixtures.new")
+            (folder / "fuzz-fixtures.new").rename(directory)
     return directory
 
 
