@@ -246,7 +246,7 @@ def main() -> None:
     )
     parser.add_argument("--quantize", type=Quantization, default=Quantization.INT4_G128)
     parser.add_argument("--dtype", type=Precision, default=Precision.BFLOAT16)
-    parser.add_argument("--cache", type=Path, default=Path("build/gpu/bounds"))
+    parser.add_argument("--cache", type=Path, default=Path("build/bounds"))
     parser.add_argument("--brief", action="store_true", help="only the totals")
     given = parser.parse_args()
     sizes = Sizes.released()

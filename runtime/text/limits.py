@@ -19,8 +19,10 @@ MOST_AROUND = 1024
 """Tokens that may stand around a text."""
 LONGEST_WORD = 4096
 """Characters of a word that WordPiece compares with every piece."""
+LONGEST_ADDED = 1024
+"""Characters of an added token; the library may look as far ahead from each place of a text."""
 MOST_ADDED = 1 << 19
-"""Characters of all added tokens; the library's search for them takes time for each."""
+"""Different beginnings, in bytes, of the added tokens; the library's search has a node for each."""
 MOST_PREFIXES = 3 << 19
 """Different beginnings, in bytes, of the pieces of a Unigram vocabulary: a node of memory each."""
 
@@ -58,10 +60,15 @@ def check_limits(document: dict[str, Any], where: str) -> None:
 
 
 def check_added(contents: Iterable[str], where: str) -> None:
-    """ArtifactError where the added tokens `contents` are too many, or too long."""
-    characters = sum(len(text) + 1 for text in contents)
-    if characters > MOST_ADDED:
-        found = f"the added tokens have {characters} characters"
+    """ArtifactError where the added tokens `contents` are too many, or one is too long."""
+    texts = list(contents)
+    longest = max(map(len, texts), default=0)
+    if longest > LONGEST_ADDED:
+        found = f"an added token has {longest} characters"
+        raise _refused(where, "added_tokens", found, f"at most {LONGEST_ADDED}")
+    prefixes = _prefixes(texts, MOST_ADDED)
+    if prefixes > MOST_ADDED:
+        found = f"the added tokens have {prefixes} different beginnings"
         raise _refused(where, "added_tokens", found, f"at most {MOST_ADDED}")
 
 
@@ -172,15 +179,20 @@ def _check_model(model: dict[str, Any], where: str) -> None:
 def _check_pieces(pieces: list[Any], where: str) -> None:
     """Refuse a Unigram vocabulary whose tree of pieces is too large."""
     firsts = (piece[0] for piece in pieces if isinstance(piece, list) and piece)
-    texts = [text.encode() for text in firsts if isinstance(text, str)]
-    if sum(map(len, texts)) <= MOST_PREFIXES:
-        return
-    texts.sort()
-    shared = sum(_shared(first, second) for first, second in pairwise(texts))
-    prefixes = sum(map(len, texts)) - shared
+    prefixes = _prefixes((text for text in firsts if isinstance(text, str)), MOST_PREFIXES)
     if prefixes > MOST_PREFIXES:
         found = f"the pieces have {prefixes} different beginnings"
         raise _refused(where, "model", found, f"at most {MOST_PREFIXES}")
+
+
+def _prefixes(contents: Iterable[str], most: int) -> int:
+    """How many different beginnings the texts have, in bytes; up to `most` perhaps too few."""
+    texts = [text.encode() for text in contents]
+    total = sum(map(len, texts))
+    if total <= most:
+        return 0
+    texts.sort()
+    return total - sum(_shared(first, second) for first, second in pairwise(texts))
 
 
 def _shared(first: bytes, second: bytes) -> int:

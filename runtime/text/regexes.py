@@ -2,6 +2,7 @@
 
 The library's engine backtracks. What can take exponential time is refused, and so is what reads
 far ahead from each place of ordinary text and then fails; words and runs of spaces are short.
+Where nothing behind a repeat can fail, the engine never tries it in another way.
 """
 
 import re
@@ -19,7 +20,7 @@ _MOST_UNBOUNDED = 4  # of one way through a pattern
 _SMALL = 16  # repeats of something variable
 _WORDS = "ab ba"  # what a part matches that reads over words and spaces
 
-_QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d*)(,?)(\d*)\})[?+]?")
+_QUANTIFIER = re.compile(r"([*+?])[?+]?|\{(\d+)\}|\{(\d*),(\d*)\}\??")
 _ESCAPE = re.compile(r"\\(?:[pP]\{[^}]*\}|x\{[^}]*\}|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|.)", re.S)
 _OPENING = re.compile(
     r"\((?:\?(?:#[^)]*|[a-zA-Z-]*:|[a-zA-Z-]+(?=\))|=|!|<=|<!|>|<[A-Za-z_]\w*>|P<\w+>))?"
@@ -39,6 +40,7 @@ class _Path:
     repeats: int = 1
     wide: bool = False  # it ends with something unbounded that reads over words and spaces
     mandatory: bool = False  # it matches no empty text, or looks around
+    ambiguous: str = ""  # a repeat of it that may match in several ways: what follows must not fail
 
 
 def check_regex(pattern: str) -> None:
@@ -71,6 +73,7 @@ class _Parser:
             repeats=max(branch.repeats for branch in branches),
             wide=any(branch.wide for branch in branches),
             mandatory=all(branch.mandatory for branch in branches),
+            ambiguous=next((branch.ambiguous for branch in branches if branch.ambiguous), ""),
         )
 
     def _branch(self) -> _Path:
@@ -78,11 +81,14 @@ class _Parser:
         for part in self._parts():
             if whole.wide and part.mandatory:
                 raise UnboundedRegexError("reads any text far ahead before it can fail")
+            if whole.ambiguous and part.mandatory:
+                raise _ambiguous(whole.ambiguous)
             whole.variable |= part.variable
             whole.unbounded += part.unbounded
             whole.repeats = max(whole.repeats, part.repeats)
             whole.wide |= part.wide
             whole.mandatory |= part.mandatory
+            whole.ambiguous = whole.ambiguous or part.ambiguous
             if whole.unbounded > _MOST_UNBOUNDED:
                 raise UnboundedRegexError(f"has more than {_MOST_UNBOUNDED} * and + in a row")
         return whole
@@ -92,7 +98,7 @@ class _Parser:
             start = self.place
             part = self._atom()
             source = self._pattern[start : self.place]
-            while (found := _QUANTIFIER.match(self._pattern, self.place)) and found[0] != "{}":
+            while found := _QUANTIFIER.match(self._pattern, self.place):
                 self.place = found.end()
                 part = _repeated(part, source, *_bounds(found))
                 source = self._pattern[start : self.place]
@@ -168,18 +174,27 @@ def _bounds(found: re.Match[str]) -> tuple[int, int | None]:
     """Fewest and most repeats of a quantifier; None is any number."""
     if found[1]:
         return {"*": (0, None), "+": (1, None), "?": (0, 1)}[found[1]]
-    fewest = int(found[2] or 0) if len(found[2]) < 10 else MOST_REPEATS + 1
-    if not found[3]:
-        return fewest, fewest
-    if not found[4]:
-        return fewest, None if found[2] else 0
-    return fewest, int(found[4]) if len(found[4]) < 10 else MOST_REPEATS + 1
+    if found[2]:
+        return _number(found[2]), _number(found[2])
+    unbounded = found[3] and not found[4]
+    return _number(found[3]), None if unbounded else _number(found[4])
+
+
+def _number(digits: str) -> int:
+    return int(digits or 0) if len(digits) < 10 else MOST_REPEATS + 1
+
+
+def _ambiguous(source: str) -> UnboundedRegexError:
+    return UnboundedRegexError(f"repeats what may match in several ways: {source}")
 
 
 def _repeated(part: _Path, source: str, fewest: int, most: int | None) -> _Path:
     unbounded = most is None
+    ambiguous = part.ambiguous
     if part.variable and (unbounded or most > _SMALL):
-        raise UnboundedRegexError(f"repeats what may match in several ways: {source[:40]}")
+        ambiguous = ambiguous or source[:40]
+    if ambiguous and fewest > 1:
+        raise _ambiguous(ambiguous)
     repeats = part.repeats * max(fewest, most or 0, 1)
     if repeats > MOST_REPEATS:
         raise UnboundedRegexError(f"repeats something more than {MOST_REPEATS} times")
@@ -189,6 +204,7 @@ def _repeated(part: _Path, source: str, fewest: int, most: int | None) -> _Path:
         repeats=repeats,
         wide=part.wide or (unbounded and _reads_words(source)),
         mandatory=part.mandatory and fewest > 0,
+        ambiguous=ambiguous,
     )
 
 

@@ -24,6 +24,7 @@ class Seam:
         self._inner_added = self._inner.get_added_tokens_decoder()
         # WordPiece spells the inside of a word in tokens of its own.
         self._splits_words = isinstance(core.model, models.WordPiece)
+        self._marks_words = _marks_words(core.pre_tokenizer)
 
     def encode(
         self, text: str, before: Sequence[int] | None, decode: Callable[[Sequence[int]], str]
@@ -43,6 +44,10 @@ class Seam:
 
     def _inside(self, text: str) -> list[int]:
         """Ids of `text` behind other text: only behind its first added token a segment begins."""
+        space = next((place for place, one in enumerate(text) if one.isspace()), None)
+        if self._marks_words and space is not None:
+            head = self._inside(text[:space]) if space else []
+            return head + self._ids(self._core, text[space:])
         found = self._inner.encode(text, add_special_tokens=False)
         for place, (token, (start, end)) in enumerate(zip(found.ids, found.offsets, strict=True)):
             added = self._inner_added.get(token)
@@ -65,6 +70,15 @@ class Seam:
 
     def _ids(self, core: tokenizers.Tokenizer, text: str) -> list[int]:
         return core.encode(text, add_special_tokens=False).ids
+
+
+def _marks_words(pre_tokenizer: Any) -> bool:
+    """Whether spaces are dropped, and a mark before each word stands for them."""
+    if pre_tokenizer is None:
+        return False
+    states = list(_parts(json.loads(pre_tokenizer.__getstate__()), "pretokenizers", lambda s: s))
+    dropped = any(state["type"] in ("WhitespaceSplit", "Whitespace") for state in states)
+    return dropped and any(state.get("prepend_scheme") == "always" for state in states)
 
 
 def _without_beginning(core: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

@@ -243,6 +243,26 @@ def test_the_time_of_a_part_counts_from_the_start_of_its_process() -> None:
     assert 0.45 < float(done.stdout) < time.monotonic() - begin + 0.1
 
 
+STAND_IN = """#!/bin/bash
+trap 'echo told to stop; exit 75' TERM
+echo begun > "$STARTED"
+while :; do sleep 0.1; done
+"""
+
+
+def test_the_script_hands_sigterm_on_and_waits(tmp_path: Path) -> None:
+    python, started = tmp_path / "python", tmp_path / "started"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    script = [str(ROOT / "benchmarks/gpu/run_all.sh"), str(tmp_path), str(tmp_path / "results")]
+    environment = {**os.environ, "PYTHON": str(python), "STARTED": str(started)}
+    process = subprocess.Popen(script, env=environment, stdout=subprocess.DEVNULL)
+    _wait_for(started.exists)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == STOPPED
+    _wait_for(lambda: "told to stop" in (tmp_path / "results" / "run.log").read_text())
+
+
 HAZARD = """
 ========= COMPUTE-SANITIZER
 ========= Error: Race reported between Write access at 0x10 and Read access at 0x20 [4 hazards]

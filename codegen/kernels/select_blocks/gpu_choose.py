@@ -191,7 +191,7 @@ def _list(rank, listed, start, threshold, ties):
     taken = kind * (order >> 16 <= tl.where(kind == 1, WIDTH, ties)).to(tl.int32)
     tl.store(listed + place, block, mask=taken != 0)
     total = tl.sum(kind, 0)
-    return total & 0xFFFF, total >> 16
+    return total & 0xFFFF, total >> 16  # type: ignore
 
 
 @triton.jit

@@ -26,6 +26,11 @@ PUBLISHED = (
     r"\d{3}(?=(?:\d{3})*\b)",
     r"\p{N}{1,3}(?=(?:\p{N}{3})*(?:\P{N}|$))",
     r"\p{Han}+|[\p{Lu}\p{Lt}&&[^\p{Han}]]+|[^]x]+|[]x]",
+    r"[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}|\s*[\r\n]|\s+(?!\S)|\s+",
+    r"[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s+(?!\S)|\s",
+    r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}&&[^\p{Han}]]+",
+    *(r"(?=(\d{3})+(?!\d))", r"(?:^|(?<=\D))\d{1,2}(?=(?:\d{3})+(?!\d))", r"\s?[!-/:-~]+", r"\s+$"),
+    *(r"(?:\r?\n)+", r"(?:\p{L}|\p{M})+|\d", r"(?:x(?:a|aa)*)*", r"(IMGIMG)((A|B|C){1,4})Z"),
     *(r" {2,}", r"\n*[^\n]+", r"<\|[a-z_]+\|>", r"(?:(?<=\s)|^)a", r"[\s\S]", r"(?s:.+)", ""),
 )
 EXPLODING = (
@@ -33,6 +38,7 @@ EXPLODING = (
     *(".*.*x", r"[\s\S]*[\x00\x01]", r"([a-z ]+)\d", "a*b*c*d*e*f*", r"(?:.*\n?){10}x", "(?=.*x)"),
     *(r"(\w)\1+", r"(?<n>a\g<n>?b)", r"(?<n>a)\k<n>", "(?~abc)", "(?(1)a|b)"),
     *("a{1,100000}", "((a{30}){30}){30}", "a{99999999999}", "x" * 70_000, "(" * 100_000),
+    *("a{1,3}+b", "(?:(?:a|aa)+)+$", "(?:(?:a|aa)*){2,}", "(?:(?:a|aa)+b)+", "(?:(?:a|aa)+|c)b"),
     *("((((x", "a)", "[abc", "[[a]", "a\\"),
 )
 
@@ -150,6 +156,15 @@ def test_added_tokens_of_other_files_count_too(tmp_path: Path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"extra_special_tokens": tokens}))
     with pytest.raises(ArtifactError, match="the added tokens have"):
         Tokenizer.from_files(tmp_path)
+
+
+def test_many_numbered_added_tokens_are_taken(tmp_path: Path):
+    document = json.loads(byte_level().to_str())
+    document["added_tokens"] += [_added(f"<|speech_token_{i:05}|>") for i in range(32768)]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    tokenizer = Tokenizer.from_files(tmp_path)
+    (token,) = tokenizer.encode("<|speech_token_12345|>")
+    assert tokenizer.core.id_to_token(token) == "<|speech_token_12345|>"
 
 
 def test_pieces_that_share_their_beginnings_are_taken():

@@ -43,6 +43,23 @@ def _bos(core: tokenizers.Tokenizer, single: str = f"{BOS} $A") -> tokenizers.To
     return core
 
 
+@pytest.mark.parametrize(
+    ("before", "text"), [("a", " b"), ("a", "b c"), ("a", "b"), ("a b", " c b")]
+)
+def test_a_mark_that_stands_for_a_dropped_space_is_kept(before: str, text: str):
+    core = llama(letters())
+    core.normalizer = normalizers.NFC()
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(SPACE, "always")]
+    )
+    tokenizer = Tokenizer(core, {})
+    ids = tokenizer.encode(before)
+    assert ids + tokenizer.encode_continuation(text, ids) == tokenizer.encode(before + text)
+    assert ids + tokenizer.encode_continuation(f"{text} {BOS} c", ids) == tokenizer.encode(
+        f"{before}{text} {BOS} c"
+    )
+
+
 LOSSLESS = [name for name in KINDS if name != "word piece"]
 
 
