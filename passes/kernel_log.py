@@ -52,10 +52,13 @@ def record_kernel(call: KernelCallOp, choice: KernelChoice) -> None:
 
 
 def chosen_kernels(module: ModuleOp) -> tuple[ChosenKernel, ...]:
-    """The kernels of a module in the order in which they were first chosen."""
+    """The kernels that a module calls, in the order in which they were first chosen."""
     known = module.attributes.get(KERNELS, DictionaryAttr({}))
     assert isinstance(known, DictionaryAttr)
-    return tuple(_chosen(symbol, plain(entry)) for symbol, entry in known.data.items())
+    called = {op.symbol.data for op in module.walk() if isinstance(op, KernelCallOp)}
+    return tuple(
+        _chosen(symbol, plain(entry)) for symbol, entry in known.data.items() if symbol in called
+    )
 
 
 def _chosen(symbol: str, entry: dict[str, Any]) -> ChosenKernel:

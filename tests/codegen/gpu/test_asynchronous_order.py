@@ -103,7 +103,7 @@ def test_what_is_struck_out_is_missed(architecture: int, name: str, struck: str)
     assert broken, (function, struck)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", [name for name in KERNELS if "rows" not in name])
 def test_machine_code_waits_for_what_it_loads_from_tensor_memory(name: str, tmp_path: Path) -> None:
     """LLVM moves arithmetic before tcgen05.wait::ld; the assembler orders it by a scoreboard."""
     loads = 0

@@ -146,8 +146,11 @@ def check(problem: Problem, out: np.ndarray) -> None:
     """The live rows are right, padding is 0, and the other rows are as poisoned as before."""
     spec, live = problem.spec, out[: problem.rows]
     tolerance = 2e-2 if spec.output is BF16 else 1e-4
+    # Codes are multiplied with an offset of at most 136 on them: what cancels is a sum that is
+    # larger than the largest result, in float32.
+    cancelled = 1e-5 * np.abs(problem.expected).max(initial=0)
     np.testing.assert_allclose(
-        exact(live[:, : spec.columns]), problem.expected, tolerance, tolerance
+        exact(live[:, : spec.columns]), problem.expected, tolerance, max(tolerance, cancelled)
     )
     assert (live[:, spec.columns :] == 0).all()
     rest = out[problem.rows :]
