@@ -8,19 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import RequestError
+from runtime.json_text import QUOTED, quoted
 from runtime.units import is_whole
-
-_LONGEST = 80
-"""Characters of a value that an error message shows."""
-
-
-def shown(value: object) -> str:
-    """A value as a message shows it: its `repr`, cut, or its type where it has none."""
-    try:
-        text = repr(value)
-    except Exception:  # an integer of more digits than Python prints, or a `repr` that fails
-        return f"a value of type {type(value).__name__}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def as_number(value: object) -> float | None:
@@ -51,7 +40,7 @@ def checked_whole(name: str, value: object, least: int, expected: str) -> int:
 
 def checked_size(name: str, value: object) -> str | int:
     """A size as people write it, or a number, short enough to be one; RequestError for others."""
-    short = isinstance(value, str) and len(value) <= _LONGEST
+    short = isinstance(value, str) and len(value) <= QUOTED
     if not short and (not is_whole(value) or abs(int(value)) >> 64):  # type: ignore[call-overload]
         raise refusal(name, value, "a size such as 4096, 32K or 8GiB")
     return value  # type: ignore[return-value]
@@ -100,4 +89,4 @@ def checked_call(name: str, value: object) -> None:
 
 def refusal(name: str, value: object, expected: str) -> RequestError:
     """The refusal of an option's value."""
-    return RequestError(f"{name} is {shown(value)}", where=f"option {name}", expected=expected)
+    return RequestError(f"{name} is {quoted(value)}", where=f"option {name}", expected=expected)

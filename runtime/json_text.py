@@ -103,13 +103,14 @@ def json_kind(value: Any) -> str:
 
 
 def quoted(value: Any) -> str:
-    """A value as a message shows it: its repr, shortened; huge integers by their length."""
+    """A value as a message shows it: its repr, shortened, or what it is where that fails."""
     if isinstance(value, int) and value.bit_length() > 4 * QUOTED:
         return f"an integer of {value.bit_length()} bits"
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # an integer too long to print is inside, or deep lists
-        return json_kind(value)
+    except Exception:  # an integer too long to print is inside, deep lists, or a repr that fails
+        is_json = isinstance(value, list | dict)
+        return json_kind(value) if is_json else f"a value of type {type(value).__name__}"
     return text if len(text) <= QUOTED else f"{text[: QUOTED - 4]} ..."
 
 

@@ -93,7 +93,7 @@ def load(
         if flag is not None:
             checked_flag(name, flag)
     for name, size in (
-        *(("context", context), ("memory", memory), ("threads", threads)),
+        *(("context", context), ("memory", memory)),
         *(("prefix_cache", prefix_cache), ("snapshot_every", snapshot_every)),
     ):
         if size is not None:

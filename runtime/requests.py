@@ -7,8 +7,8 @@ from itertools import islice
 
 import numpy as np
 
-from runtime.checks import shown
 from runtime.errors import RequestError
+from runtime.json_text import quoted
 from runtime.units import is_whole
 
 
@@ -36,7 +36,7 @@ class Limits:
         wrong = np.flatnonzero((ids < 0) | (ids >= self.vocabulary))
         if len(wrong):
             raise RequestError(
-                f"{shown(int(ids[wrong[0]]))} is not a token",
+                f"{quoted(int(ids[wrong[0]]))} is not a token",
                 where=f"token {wrong[0]} of the prompt",
                 expected=f"ids from 0 to {self.vocabulary - 1}",
             )
@@ -57,7 +57,7 @@ class Limits:
             wrong = [kind for kind in kinds if not _is_whole_kind(kind)]
             if wrong:
                 place = next(i for i, token in enumerate(token_ids) if type(token) in wrong)
-                raise _no_list(f"{shown(token_ids[place])} in the place {place}")
+                raise _no_list(f"{quoted(token_ids[place])} in the place {place}")
             if not kinds:
                 return np.zeros(0, np.int32)
             ids = np.asarray(token_ids)
@@ -69,14 +69,14 @@ class Limits:
         if ids.ndim == 1 and (ids.dtype.kind in "iu" or ids.size == 0):
             return ids
         if ids.ndim == 0:
-            raise _no_list(shown(token_ids))
+            raise _no_list(quoted(token_ids))
         raise _no_list(f"an array of {ids.dtype}, {ids.ndim} dimensions")
 
     def checked_chunk(self, chunk: int | None) -> int:
         """The most new tokens of a step if a caller asks for `chunk`; RequestError below 1."""
         if chunk is not None and not (is_whole(chunk) and chunk >= 1):
             raise RequestError(
-                f"a chunk of {shown(chunk)} tokens is asked", where="chunk", expected="1 or more"
+                f"a chunk of {quoted(chunk)} tokens is asked", where="chunk", expected="1 or more"
             )
         return self.chunk if chunk is None else min(self.chunk, chunk)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.checks import shown
 from runtime.errors import RequestError
+from runtime.json_text import quoted
 
 Message = Mapping[str, Any]
 _REASONING = ("reasoning_content", "thinking", "reasoning")
@@ -59,7 +59,7 @@ def plain_messages(messages: object) -> list[dict[str, Any]]:
     As in Hugging Face's library, what is None is left out, and reasoning has all its names.
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
-        raise _no_messages(f"the messages are {shown(messages)}")
+        raise _no_messages(f"the messages are {quoted(messages)}")
     found = [_message(each) for each in messages]
     if not found:
         raise _no_messages("there is no message")
@@ -69,7 +69,7 @@ def plain_messages(messages: object) -> list[dict[str, Any]]:
 def _message(message: object) -> dict[str, Any]:
     values = plain(message)
     if not isinstance(values, dict):
-        raise _no_messages(f"a message is {shown(message)}")
+        raise _no_messages(f"a message is {quoted(message)}")
     values = {name: value for name, value in values.items() if value is not None}
     reasoning = next((values[name] for name in _REASONING if name in values), None)
     if reasoning is not None:
@@ -83,7 +83,7 @@ def plain_tools(tools: object) -> list[Any] | None:
         return None
     if not isinstance(tools, list | tuple) or not all(isinstance(tool, Mapping) for tool in tools):
         raise RequestError(
-            f"the tools are {shown(tools)}",
+            f"the tools are {quoted(tools)}",
             where="option tools",
             expected="a list of dictionaries, each the JSON schema of a function",
         )

@@ -3,6 +3,7 @@
 import os
 
 from runtime.errors import RequestError
+from runtime.json_text import quoted
 from runtime.units import is_whole
 
 THREADS_OF_A_CPU = 8
@@ -22,7 +23,7 @@ def checked_threads(threads: int | None) -> int:
     most = THREADS_OF_A_CPU * cpus
     if not (is_whole(chosen) and 1 <= chosen <= most):
         raise RequestError(
-            f"{chosen!r} threads are asked, and this process may use {_counted(cpus)}",
+            f"{quoted(chosen)} threads are asked, and this process may use {_counted(cpus)}",
             where="threads",
             expected=f"a whole number from 1 to {most}, {THREADS_OF_A_CPU} threads for each CPU",
             fix="leave threads out: then there is one for each CPU",
