@@ -4,7 +4,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
+from typing import Any
+
+# What `signal` wraps: its search for a handler's name takes longer than setting one.
+_plain: Any = import_module("_signal")
 
 
 class Interrupts:
@@ -50,12 +55,12 @@ class Interrupts:
                 self._hold()
 
     def _hold(self) -> None:
-        signal.signal(signal.SIGINT, self._note)
+        _plain.signal(signal.SIGINT, self._note)
         self._holding = True
 
     def _let_go(self) -> None:
         self._holding = False
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _plain.signal(signal.SIGINT, signal.default_int_handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._pending = True
@@ -63,4 +68,4 @@ class Interrupts:
 
 def _is_usual() -> bool:
     """Whether Ctrl-C raises KeyboardInterrupt in the main thread."""
-    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return _plain.getsignal(signal.SIGINT) is signal.default_int_handler
