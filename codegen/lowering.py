@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
 from codegen.activations import activations_for
-from codegen.norm_split import splitter_for
 from codegen.options import CompileOptions
 from codegen.progress import Progress
 from codegen.sampling import chosen_kernel
@@ -16,7 +16,9 @@ from codegen.schedules import Schedules, read_schedules
 from codegen.select import selector_for
 from codegen.targets import Target, parse_target
 from codegen.targets.cpu import CpuTarget
+from codegen.targets.cuda import CudaTarget
 from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each, verify_ends
+from passes.fuse_norm_calls import Splitter, never
 from passes.kernel_choice import KernelChoice, NoKernel, Selector
 from passes.kernel_log import ChosenKernel, chosen_kernels
 from passes.pipeline import Callback, run_pipeline, sala_pipeline
@@ -110,6 +112,15 @@ def lower(
         schedules=schedules,
     )
     return replace(lowered, notes=(*notes, *_used(lowered)))
+
+
+def splitter_for(target: Target) -> Splitter:
+    """How a GPU's kernels share the work of norms; on a CPU a norm is a call of its own."""
+    if not isinstance(target, CudaTarget):
+        return never
+    from codegen.norm_split import split_norm  # its kernels need Triton, which only GPUs do
+
+    return partial(split_norm, target)
 
 
 def _schedules(target: Target, options: CompileOptions) -> tuple[Schedules, list[str]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from codegen.kernels.lightning_attention import gpu as lightning
@@ -10,16 +9,10 @@ from codegen.kernels.linear import gpu as linear
 from codegen.kernels.operands import padded, spec_values
 from codegen.kernels.registry import family
 from codegen.kernels.tir.element import Element
-from codegen.targets import Target
 from codegen.targets.cuda import CudaTarget
-from passes.fuse_norm_calls import NormSplit, Splitter, never
+from passes.fuse_norm_calls import NormSplit
 from passes.kernel_choice import KernelChoice
 from sala_ir.dialect import KernelCallOp, plain
-
-
-def splitter_for(target: Target) -> Splitter:
-    """The splitter of a GPU; on a CPU a norm is a call of its own."""
-    return partial(split_norm, target) if isinstance(target, CudaTarget) else never
 
 
 def split_norm(

@@ -203,3 +203,17 @@ def test_kernel_rules_are_read_without_tvm():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert result.stdout.strip() == "True []"
+
+
+def test_compiling_for_a_cpu_needs_nothing_of_the_other_extras():
+    """The kernels of GPUs are imported for GPUs alone, signatures and patterns when asked for."""
+    arguments = ["--config", "examples/released-config.json", "--dry-run"]
+    code = (
+        "import sys\n"
+        "for name in ('triton', 'torch', 'model_signing', 'onnx'): sys.modules[name] = None\n"
+        "from codegen.cli import sala_compile\n"
+        f"sala_compile({arguments})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert "longest context" in result.stdout

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from codegen.norm_split import splitter_for
+from codegen.lowering import splitter_for
 from codegen.select import selector_for
 from codegen.targets.cpu import CpuTarget
 from codegen.targets.cuda import CudaTarget
