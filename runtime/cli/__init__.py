@@ -1,1 +1,29 @@
-"""Command lines of the runtime: sala-run, sala-inspect and sala-bench."""
+"""Command lines of the runtime: sala-run, sala-inspect and sala-bench.
+
+Their modules are imported here, where Ctrl-C has its message and its exit code already.
+"""
+
+from importlib import import_module
+
+from runtime.errors import reported_as
+
+
+def sala_run() -> None:
+    """Entry point of the console script sala-run."""
+    _run("sala-run", "runtime.cli.run")
+
+
+def sala_inspect() -> None:
+    """Entry point of the console script sala-inspect."""
+    _run("sala-inspect", "runtime.cli.inspect")
+
+
+def sala_bench() -> None:
+    """Entry point of the console script sala-bench."""
+    _run("sala-bench", "runtime.cli.bench")
+
+
+def _run(program: str, module: str) -> None:
+    with reported_as(program):
+        found = import_module(module)
+    found.main()

@@ -149,3 +149,24 @@ def test_exit_codes_and_usage_are_those_of_click(handmade: Path):
     code, out, _ = _ends(_python(MAIN.format("inspect"), "--version"))
     assert code == 0
     assert out.startswith("sala-inspect, version")
+
+
+@pytest.mark.parametrize(
+    ("package", "entry"),
+    [
+        ("runtime.cli", "sala_run"),
+        ("runtime.cli", "sala_inspect"),
+        ("runtime.cli", "sala_bench"),
+        ("codegen.cli", "sala_compile"),
+        ("codegen.cli", "sala_tune"),
+    ],
+)
+def test_ctrl_c_while_a_command_is_imported_is_told(package: str, entry: str):
+    code = (
+        f"import {package} as cli\n"
+        "def interrupted(name): raise KeyboardInterrupt\n"
+        f"cli.import_module = interrupted\ncli.{entry}()"
+    )
+    found, out, notes = _ends(_python(code))
+    assert (found, out) == (130, "")
+    assert notes == f"{entry.replace('_', '-')}: interrupted\n"
