@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 
 from tests.support.ptx.block import Block, Handler, UnsupportedError
-from tests.support.ptx.numbers import SIGNED, TYPES, UNSIGNED, narrowed, operand, widened
+from tests.support.ptx.numbers import SIGNED, TYPES, UNSIGNED, canonical, narrowed, operand, widened
 from tests.support.ptx.program import Instruction, Register
 
 Mask = np.ndarray | None
@@ -52,7 +52,8 @@ def _mixed(block: Block, instruction: Instruction) -> np.ndarray:
     ]
     added = block.read(last, np.float32).astype(np.float64)
     total = values[0] * values[1] if instruction.head == "fma" else values[0]
-    return (total - added if instruction.head == "sub" else total + added).astype(np.float32)
+    result = total - added if instruction.head == "sub" else total + added
+    return canonical(result.astype(np.float32))
 
 
 def _unpacked(block: Block, instruction: Instruction) -> list[np.ndarray]:
@@ -67,7 +68,8 @@ def _unpacked(block: Block, instruction: Instruction) -> list[np.ndarray]:
 
 def _packed(instruction: Instruction, values: np.ndarray) -> np.ndarray:
     if instruction.kind == _PAIRS:
-        return np.ascontiguousarray(values, np.float32).view(np.uint64).reshape(-1)
+        floats = canonical(np.ascontiguousarray(values, np.float32))
+        return np.ascontiguousarray(floats).view(np.uint64).reshape(-1)
     words = np.ascontiguousarray(narrowed(values))
     return words.view(UNSIGNED[2 * words.shape[1]]).reshape(-1)
 
@@ -89,7 +91,7 @@ def _binary(block: Block, instruction: Instruction, mask: Mask) -> None:
         if head in ("min", "max") and kind[0] == "f" and "NaN" not in instruction.parts:
             operate = np.fmin if head == "min" else np.fmax
         result = reduce(operate, (block.read(each, TYPES[kind]) for each in sources))
-    block.write(target, result, mask)
+    block.write(target, canonical(result), mask)
 
 
 def _multiply(block: Block, instruction: Instruction, mask: Mask) -> None:
@@ -130,7 +132,7 @@ def _fused(block: Block, instruction: Instruction, mask: Mask) -> None:
     kind = TYPES[instruction.kind]
     wide = np.float64 if instruction.kind == "f32" else np.longdouble
     x, y, z = (block.read(each, kind).astype(wide) for each in instruction.operands[1:])
-    return block.write(instruction.operands[0], (x * y + z).astype(kind), mask)
+    return block.write(instruction.operands[0], canonical((x * y + z).astype(kind)), mask)
 
 
 def _unary(operate: Callable[[np.ndarray], np.ndarray]) -> Handler:
@@ -256,7 +258,7 @@ def _divide(block: Block, instruction: Instruction, mask: Mask) -> None:
     kind = TYPES[instruction.kind]
     x, y = block.read(left, kind), block.read(right, kind)
     if instruction.kind[0] == "f":
-        return block.write(target, _quotient(instruction, x, y), mask)
+        return block.write(target, canonical(_quotient(instruction, x, y)), mask)
     x, y = x.astype(np.int64), np.where(y == 0, 1, y).astype(np.int64)
     quotient = np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))
     result = quotient if instruction.head == "div" else x - quotient * y
@@ -336,7 +338,7 @@ def _converted(value: np.ndarray, into: np.dtype, options: list[str]) -> np.ndar
 
 def _exact(operate: Callable[[np.ndarray], np.ndarray]) -> Handler:
     """An approximation of the hardware, as float64 makes it."""
-    return _unary(lambda value: operate(value.astype(np.float64)).astype(value.dtype))
+    return _unary(lambda value: canonical(operate(value.astype(np.float64)).astype(value.dtype)))
 
 
 HANDLERS: dict[str, Handler] = {

@@ -36,3 +36,17 @@ def operand(raw: np.ndarray, kind: str) -> np.ndarray:
         return widened(raw.view(np.uint16))
     assert kind == "f16", kind
     return raw.view(np.float16).astype(np.float32)
+
+
+def canonical(values: np.ndarray) -> np.ndarray:
+    """Results of arithmetic as a GPU gives them: every NaN of float32 is the one without payload.
+
+    NumPy keeps the payload of one operand, and which one differs from thread to thread.
+    """
+    if values.dtype != np.float32:
+        return values
+    wrong = np.isnan(values)
+    return np.where(wrong, _NAN, values) if wrong.any() else values
+
+
+_NAN = np.uint32(0x7FFFFFFF).view(np.float32)

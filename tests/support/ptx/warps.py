@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.support.ptx.block import Block, Handler, UnsupportedError, items
 from tests.support.ptx.memory import WARP
-from tests.support.ptx.numbers import TYPES, operand
+from tests.support.ptx.numbers import TYPES, canonical, operand
 from tests.support.ptx.program import Constant, Instruction, Operand, Pair, Register, Vector
 
 Mask = np.ndarray | None
@@ -128,7 +128,7 @@ def _product(block: Block, instruction: Instruction, mask: Mask) -> None:
     for place, (item, added) in enumerate(zip(d, c, strict=True)):
         rows, columns = ROW + 8 * (place // 2), PAIR + place % 2
         before = block.read(added, np.float32).reshape(-1, WARP)
-        found = (sums[:, rows, columns] + before).astype(np.float32)
+        found = canonical((sums[:, rows, columns] + before).astype(np.float32))
         block.write(item, found.reshape(-1), mask)
 
 
@@ -318,7 +318,8 @@ def _add(sums: list[np.ndarray], product: np.ndarray, group: int) -> None:
         for place, total in enumerate(sums):
             rows = 16 * warp + ROW + 8 * (place // 2 % 2)
             found = product[rows, PAIR + place % 2 + 8 * (place // 4)]
-            total[begin : begin + WARP] = found + total[begin : begin + WARP]
+            added = (found + total[begin : begin + WARP]).astype(np.float32)
+            total[begin : begin + WARP] = canonical(added)
 
 
 def _check_registers(block: Block, sums: tuple[str, ...], left: tuple[Operand, ...]) -> None:
