@@ -24,6 +24,7 @@ FILES = (
     "test_gpu_attend",
     "test_lightning_attention",
     "test_linear",
+    "test_norm_split",
     "test_sample",
     "test_product_schedules",
 )
