@@ -1,6 +1,7 @@
 # make demo     set up, compile the trained example, find a needle in a text of 32768 tokens
 # make test     set up with the test dependencies, run every check
 # make faults   the tests of failing files, with every call and every failure
+# make ptx      execute the compiled code of every GPU kernel, a table of it on standard output
 # make fuzz     hand 100 000 damaged files to the product (FUZZ="--target state --count 500": fewer)
 # Variables: PYTHON (3.11 or 3.12), VENV, TORCH_INDEX (the address of a package index with CPU
 # builds of torch; without it pip may choose a CUDA build), WORKERS (parallel test processes).
@@ -17,7 +18,7 @@ INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # NumPy and TVM each start a thread per core; the test processes share the cores instead.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 TVM_NUM_THREADS=1
 
-.PHONY: install demo test faults fuzz lint format benchmark clean
+.PHONY: install demo test faults fuzz ptx lint format benchmark clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +39,9 @@ lint: $(VENV)/.test-installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+ptx: $(VENV)/.test-installed
+	@$(ONE_THREAD) $(VENV)/bin/python -m tests.support.ptx
 
 # Every system call of every writer fails in every way; the tests try a part of that.
 faults: $(VENV)/.test-installed
