@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.values import inverse_root
+from codegen.kernels.triton.values import inverse_root, squared
 
 
 @triton.jit
@@ -55,7 +55,8 @@ def prepare(
     low = tl.load(at, mask=inside, other=0.0)
     high = tl.load(at + HALF, mask=inside, other=0.0)
     if NORM:
-        factor = inverse_root(tl.sum(low * low, 1) + tl.sum(high * high, 1), HEAD, EPS)[:, None]
+        squares = tl.sum(squared(low), 1) + tl.sum(squared(high), 1)
+        factor = inverse_root(squares, HEAD, EPS)[:, None]
         low = low * factor * tl.load(weight + lane, mask=lane < HALF, other=0.0)[None, :]
         high = high * factor * tl.load(weight + HALF + lane, mask=lane < HALF, other=0.0)[None, :]
     low = low * SCALE

@@ -10,7 +10,7 @@ the sums of squares are added in order. Nothing waits for another program.
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.values import inverse_root
+from codegen.kernels.triton.values import inverse_root, squared
 
 
 @triton.jit
@@ -57,5 +57,5 @@ def store_scaled(
     to = scaled + place[None, :] * PITCH + column[:, None]
     tl.store(to, (value * factor[:, None]).to(scaled.dtype.element_ty), mask=cells)
     tl.store(
-        sums + place * ((TILES + 15) // 16 * 16) + tile, tl.sum(value * value, 0), mask=row < live
+        sums + place * ((TILES + 15) // 16 * 16) + tile, tl.sum(squared(value), 0), mask=row < live
     )

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.values import inverse_root, sigmoid
+from codegen.kernels.triton.values import inverse_root, sigmoid, squared
 
 
 @triton.jit
@@ -33,7 +33,7 @@ def norm_gate_rows(
     live = column < COLUMNS
     value = tl.load(x + at * X_PITCH + X_START + column, mask=live, other=0.0).to(tl.float32)
     if WEIGHT:
-        factor = inverse_root(tl.sum(value * value, 0), COLUMNS, EPS)
+        factor = inverse_root(tl.sum(squared(value), 0), COLUMNS, EPS)
         value = value * factor * tl.load(weight + column, mask=live, other=0.0)
     if GATE:
         logit = tl.load(gate + at * GATE_PITCH + GATE_START + column, mask=live, other=0.0)

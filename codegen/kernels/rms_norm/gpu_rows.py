@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.values import inverse_root
+from codegen.kernels.triton.values import inverse_root, squared
 
 
 @triton.jit
@@ -39,7 +39,7 @@ def norm_groups(
     live = (lane < GROUP) & (first < COLUMNS)
     at = x + source.to(tl.int64) * X_PITCH + X_START + first + lane
     value = tl.load(at, mask=live, other=0.0).to(tl.float32)
-    factor = inverse_root(tl.sum(value * value, 1), GROUP, EPS)
+    factor = inverse_root(tl.sum(squared(value), 1), GROUP, EPS)
     scale = tl.load(weight + lane, mask=lane < GROUP, other=0.0)
     value = value * factor[:, None] * scale
     to = y + row.to(tl.int64) * Y_PITCH

@@ -29,3 +29,13 @@ def entry(index, TABLE: tl.constexpr, COUNT: tl.constexpr):
     for i in tl.static_range(COUNT):  # type: ignore
         value = tl.where(index == i, TABLE[i], value)
     return value
+
+
+@triton.jit
+def squared(x):
+    """x * x, rounded before anything is added to it.
+
+    Threads that share a sum store it in one place; a product that enters it unrounded would give
+    each of them another last bit.
+    """
+    return tl.fma(x, x, 0.0)
