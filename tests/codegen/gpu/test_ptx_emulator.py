@@ -80,6 +80,7 @@ def result_of(text: str, kind: str = "u32") -> np.ndarray:
         ("max.f32 %r1, 0f3F800000, 0f40000000, 0f40400000;", 0x40400000),
         ("mov.b16 %rs1, 0x3FC0; fma.rn.f32.bf16 %r1, %rs1, %rs1, 0f3F800000;", 0x40500000),
         ("mov.b16 %rs1, 0x3FC0; sub.f32.bf16 %r1, %rs1, 0f3F800000;", 0x3F000000),
+        ("setp.lt.s32 %p2, %r10, 0; @%p2 mov.b32 %r2, 1; selp.b32 %r1, %r2, 9, %p2;", 9),
         ("mov.b32 %r1, 1; @!%p1 mov.b32 %r1, 2;", None),
     ],
 )

@@ -118,9 +118,18 @@ class Block:
             self.report.note(f"{name} is read before wgmma has been waited for")
         value = self.registers.get(name)
         if value is None:
-            value = np.broadcast_to(np.asarray(self.special[name], np.uint32), (self.threads,))
-            self.registers[name] = value = value.copy()
+            self.registers[name] = value = self._unwritten(name)
         return value
+
+    def _unwritten(self, name: str) -> np.ndarray:
+        """A special register, or what nobody wrote: NaN, large as an integer, no predicate."""
+        if name in self.special:
+            value = np.asarray(self.special[name], np.uint32)
+            return np.broadcast_to(value, (self.threads,)).copy()
+        if name.startswith("%p"):
+            return np.zeros(self.threads, bool)
+        size = _WIDTHS.get(name[:3], 4)
+        return np.full(self.threads * size, 0x7F, np.uint8).view(UNSIGNED[size])
 
 
 def items(operand: Operand) -> tuple[Operand, ...]:
