@@ -17,7 +17,6 @@ import click
 
 from runtime.errors import RequestError, reported_as
 
-MISTAKE = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 

@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 
 from tests.support.ptx.block import Block, Handler, UnsupportedError
-from tests.support.ptx.numbers import SIGNED, TYPES, UNSIGNED, canonical, narrowed, operand, widened
+from tests.support.ptx.numbers import TYPES, UNSIGNED, canonical, narrowed, operand, widened
 from tests.support.ptx.program import Instruction, Register
 
 Mask = np.ndarray | None
@@ -373,5 +373,3 @@ HANDLERS: dict[str, Handler] = {
     "cvt": _convert,
 }
 """Opcode -> how it is executed."""
-
-assert SIGNED.keys() == UNSIGNED.keys()

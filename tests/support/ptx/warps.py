@@ -79,10 +79,6 @@ def _first_of_warp(block: Block, instruction: Instruction, mask: Mask) -> None:
     block.write(target.predicate, block.everybody % WARP == 0, mask)
 
 
-def _matrix_addresses(block: Block, place: Operand) -> np.ndarray:
-    return block.address(place, shared=True).reshape(-1, WARP)
-
-
 def _threads_of_matrix(block: Block, number: int) -> np.ndarray:
     """The threads whose addresses are the 8 rows of matrix `number` of every warp."""
     return block.everybody.reshape(-1, WARP)[:, 8 * number : 8 * number + 8].reshape(-1)
