@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.engines import Worker
 from benchmarks.machine import READ_BYTES
-from runtime.timing import summarise
+from sala_compile.runtime.common.timing import summarise
 
 ROUNDS = 8
 
@@ -20,8 +20,8 @@ class ReadEngine:
         """Compile the reading kernel for this machine, and touch the buffer."""
         from benchmarks.kernels.ceilings import CeilingWorks
         from benchmarks.threads import use_threads
-        from codegen.targets.cpu import CpuTarget
-        from runtime.artifact.ceilings import Ceiling
+        from sala_compile.codegen.targets.cpu import CpuTarget
+        from sala_compile.runtime.artifact.ceilings import Ceiling
 
         use_threads(threads)
         ceilings = CeilingWorks(CpuTarget.host(), threads, arithmetic=False)

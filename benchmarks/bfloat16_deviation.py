@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-import runtime
+import sala_compile
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from passes.assign_precision import Precision
+from sala_compile.passes.assign_precision import Precision
 from tests.support.compiled import GOLDEN, compile_checkpoint
 from tests.support.deviation import measure
 
@@ -26,7 +26,7 @@ def report(checkpoint: Path, prompts: dict[str, np.ndarray]) -> None:
         path = Path(folder, "model.sala")
         compile_checkpoint(checkpoint, path, dtype=Precision.BFLOAT16)
         longest = max(len(ids) for ids in prompts.values())
-        with runtime.load(path, context=longest, chunk=longest) as model:
+        with sala_compile.load(path, context=longest, chunk=longest) as model:
             for name, ids in prompts.items():
                 found = measure(model, checkpoint, ids)
                 print(f"\n{checkpoint.name}, {name}, {len(ids)} tokens\n{found.describe()}")

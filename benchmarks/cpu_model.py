@@ -34,9 +34,9 @@ from benchmarks.cpu_model_report import (
 from benchmarks.engines import CompiledEngine, Engine, RuntimeEngine, TorchEngine, Worker
 from benchmarks.machine import machine_document
 from benchmarks.paired import times_as_fast
-from codegen.cli.compile import command as sala_compile
-from runtime.timing import Sample, summarise
-from sala_ir.random_checkpoint import write_random_checkpoint
+from sala_compile.codegen.cli.compile import command as compile_command
+from sala_compile.runtime.common.timing import Sample, summarise
+from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 RESULTS = Path(__file__).parent / "results"
@@ -172,7 +172,7 @@ def _sides(
         if not artifact.exists():
             # How values are rounded does not change the time that they take.
             options = [] if name == BF16 else ["--quantize", name, "--rounding", "nearest"]
-            sala_compile([str(checkpoint), "-o", str(artifact), *options], standalone_mode=False)
+            compile_command([str(checkpoint), "-o", str(artifact), *options], standalone_mode=False)
         makers[name] = partial(RuntimeEngine, artifact)
     makers[EAGER] = partial(TorchEngine, checkpoint)
     if compiled:

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.machine import machine_line
 from benchmarks.markdown import table, write_results
-from runtime.artifact.replace import write_whole
+from sala_compile.runtime.artifact.replace import write_whole
 
 BF16, EAGER, COMPILED = "bf16", "torch eager", "torch.compile"
 PEERS = (EAGER, COMPILED)

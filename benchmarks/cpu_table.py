@@ -20,20 +20,20 @@ import click
 import numpy as np
 from rich.console import Console
 
-import runtime
+import sala_compile
 from benchmarks.cpu_table_report import write_report
 from benchmarks.machine import machine_document
 from benchmarks.paired import Paired, paired
 from benchmarks.random_state import write_random_state
-from codegen.cli.compile import command as sala_compile
-from runtime.artifact.ceilings import Ceiling
-from runtime.artifact.replace import write_whole
-from runtime.bench.ceilings import CeilingProbe
-from runtime.bench.costs import Cost, CostModel, Live
-from runtime.bench.measure import Bench, Row
-from runtime.cli.bench_report import bench_document
-from runtime.option_types import TOKENS, Several
-from runtime.targets import choose_target
+from sala_compile.codegen.cli.compile import command as compile_command
+from sala_compile.runtime.artifact.ceilings import Ceiling
+from sala_compile.runtime.artifact.replace import write_whole
+from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.costs import Cost, CostModel, Live
+from sala_compile.runtime.bench.measure import Bench, Row
+from sala_compile.runtime.cli.bench_report import bench_document
+from sala_compile.runtime.common.option_types import TOKENS, Several
+from sala_compile.runtime.devices.choose_target import choose_target
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 RESULTS = Path(__file__).parent / "results"
@@ -94,7 +94,7 @@ def main(
         if not missing:
             continue
         console.print(f"{count} threads: making the weights")
-        with runtime.load(
+        with sala_compile.load(
             artifact,
             context=max(missing) + wanted.margin(),
             batch=max(batches),
@@ -125,12 +125,12 @@ def _artifact(work: Path, layers: int | None, quantize: str, console: Console) -
         config.write_text(json.dumps(raw))
         console.print(f"Compiling {len(raw['mixer_types'])} layers in {work}")
         given = ["--config", str(config), "--weights", "random", "--quantize", quantize]
-        sala_compile([*given, "-o", str(artifact)], standalone_mode=False)
+        compile_command([*given, "-o", str(artifact)], standalone_mode=False)
     return artifact
 
 
 def _measure(
-    model: runtime.Model, context: int, wanted: Table, work: Path, console: Console
+    model: sala_compile.Model, context: int, wanted: Table, work: Path, console: Console
 ) -> dict[str, Any]:
     """Everything at one context, the ceilings before and after it."""
     target, threads = choose_target(model.artifact, None), model.info()["threads"]

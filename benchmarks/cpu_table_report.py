@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.machine import machine_line
 from benchmarks.markdown import table, write_results
-from runtime.units import format_tokens
+from sala_compile.runtime.common.units import format_tokens
 
 
 def write_report(path: Path, document: dict[str, Any]) -> None:

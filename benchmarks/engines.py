@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from runtime.timing import Sample, sample
+from sala_compile.runtime.common.timing import Sample, sample
 
 SETTLE_SECONDS = 0.5
 """Before a sample: threads of OpenMP spin for a while after their last work, in any process."""
@@ -30,9 +30,9 @@ class RuntimeEngine:
 
     def __init__(self, artifact: Path, threads: int, context: int) -> None:
         """Load the artifact for one sequence."""
-        import runtime
+        import sala_compile
 
-        self._model = runtime.load(artifact, context=context, threads=threads)
+        self._model = sala_compile.load(artifact, context=context, threads=threads)
         self._sequence = self._model.sequence()
 
     def reset(self) -> None:

@@ -29,15 +29,15 @@ import click
 import numpy as np
 from rich.console import Console
 
-import runtime
+import sala_compile
 from benchmarks.bandwidth import BandwidthProbe
 from benchmarks.long_decode import DecodeTimer
 from benchmarks.long_report import write_report
 from benchmarks.machine import anonymous_bytes, machine_document
-from codegen.cli.compile import command as sala_compile
-from runtime.option_types import TOKENS
-from runtime.timing import sample, summarise
-from sala_ir.random_checkpoint import write_random_checkpoint
+from sala_compile.codegen.cli.compile import command as compile_command
+from sala_compile.runtime.common.option_types import TOKENS
+from sala_compile.runtime.common.timing import sample, summarise
+from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 RESULTS = Path(__file__).parent / "results"
@@ -140,7 +140,7 @@ def _artifact(work: Path, sizes: dict[str, int], console: Console) -> Path:
         raw |= {"eos_token_id": [2]}
         console.print(f"Writing and compiling {sizes['layers']} random layers in {work}")
         write_random_checkpoint(checkpoint, raw)
-        sala_compile([str(checkpoint), "-o", str(artifact)], standalone_mode=False)
+        compile_command([str(checkpoint), "-o", str(artifact)], standalone_mode=False)
     return artifact
 
 
@@ -159,10 +159,10 @@ class _LongText:
     def read(self, until: int, chunk: int, keep_every: int) -> None:
         """Prefill piece by piece, from the saved state if there is one; keep states at points."""
         points, threads = _points(until), self.timer.threads
-        with runtime.load(self.timer.artifact, context=64, chunk=64, threads=threads) as small:
+        with sala_compile.load(self.timer.artifact, context=64, chunk=64, threads=threads) as small:
             small.logits([3])  # so that libraries and threads are there before memory is measured
         before = anonymous_bytes()
-        with runtime.load(
+        with sala_compile.load(
             self.timer.artifact,
             context=points[-1],
             chunk=min(chunk, points[-1]),
@@ -253,7 +253,9 @@ def _time_batches(
     """Decode 1 to 8 sequences of unequal lengths in one pass, and the same one by one."""
     most, unequal = max(BATCHES), 96
     rows = []
-    with runtime.load(artifact, context=4096, batch=most, sequences=most, threads=threads) as model:
+    with sala_compile.load(
+        artifact, context=4096, batch=most, sequences=most, threads=threads
+    ) as model:
         ids = _text(most * unequal, model.vocabulary)
         texts = [model.sequence()]
         texts[0].append(ids[:unequal])

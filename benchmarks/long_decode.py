@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-import runtime
+import sala_compile
 from benchmarks.bandwidth import BandwidthProbe
 from benchmarks.random_state import write_random_state
-from runtime.artifact.reader import open_artifact
-from runtime.plan import Part, Sizes, token_parts
-from runtime.timing import Sample, sample, summarise
+from sala_compile.runtime.artifact.reader import open_artifact
+from sala_compile.runtime.common.timing import Sample, sample, summarise
+from sala_compile.runtime.plan import Part, Sizes, token_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class DecodeTimer:
         All lengths are asked in turn, so that a change of the machine's speed meets all of them.
         """
         samples: dict[int, list[Sample]] = {tokens: [] for tokens in states}
-        with runtime.load(
+        with sala_compile.load(
             self.artifact,
             context=max(states) + self.steps + 1,
             threads=self.threads,

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.machine import machine_line
 from benchmarks.markdown import table, write_results
-from runtime.units import format_bytes, format_tokens
+from sala_compile.runtime.common.units import format_bytes, format_tokens
 
 FIRST = 16 << 10
 """The length whose decode time others are compared with."""

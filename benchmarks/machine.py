@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from runtime.artifact.processor import processor_name
+from sala_compile.runtime.artifact.processor import processor_name
 
 READ_BYTES = 512 << 20
 """Bytes of a buffer that no cache holds."""

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from runtime.artifact.ceilings import Ceiling
-from runtime.bench.ceilings import CeilingProbe
-from runtime.timing import Sample, sample
+from sala_compile.runtime.artifact.ceilings import Ceiling
+from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.common.timing import Sample, sample
 
 ROUNDS = 3
 """Samples of a ceiling before and behind each piece of work."""

@@ -23,17 +23,17 @@ from typing import Any
 import click
 
 from benchmarks.machine import anonymous_bytes, machine_document, machine_line
-from codegen.lowering import lower, parse_targets
-from codegen.opening import open_source
-from codegen.options import CompileOptions, Rounding
-from codegen.packing import pieces
-from codegen.plan import assemble
-from codegen.progress import Silent
-from codegen.quantization.report import quantization_info
-from codegen.quantization.source import open_weights
-from passes.quantization import Quantization
-from runtime.option_types import TOKENS
-from sala_ir.random_checkpoint import write_random_checkpoint
+from sala_compile.codegen.lowering import lower, parse_targets
+from sala_compile.codegen.opening import open_source
+from sala_compile.codegen.options import CompileOptions, Rounding
+from sala_compile.codegen.plan import assemble
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.quantization.report import quantization_info
+from sala_compile.codegen.quantization.source import open_weights
+from sala_compile.codegen.weights.packing import pieces
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.common.option_types import TOKENS
+from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 RESULTS = Path(__file__).parent / "results"

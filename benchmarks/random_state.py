@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.artifact import ElementType
-from runtime.artifact.reader import open_artifact
-from runtime.regimes import Regime
-from runtime.saving import TOKENS_SECTION, model_digest
-from runtime.state_file import Section, StateHeader, replacing
-from runtime.state_layout import Part, StateLayout
+from sala_compile.runtime.artifact import ElementType
+from sala_compile.runtime.artifact.reader import open_artifact
+from sala_compile.runtime.state.regimes import Regime
+from sala_compile.runtime.state.saving import TOKENS_SECTION, model_digest
+from sala_compile.runtime.state.state_file import Section, StateHeader, replacing
+from sala_compile.runtime.state.state_layout import Part, StateLayout
 
 PERIOD = 1 << 20
 """Numbers until the random ones repeat; odd, so that pages differ."""

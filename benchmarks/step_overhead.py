@@ -22,17 +22,17 @@ from typing import Any
 import click
 import tvm_ffi
 
-import runtime
-from codegen.cli.compile import command as sala_compile
-from codegen.targets.cpu import find_linker
-from runtime.artifact import PhaseName
-from runtime.artifact.processor import processor_name
-from runtime.bench.recording import calls_of
-from runtime.cpu.program import Call as PreparedCall
-from runtime.cpu.program import CpuProgram
-from runtime.device import StepSizes
-from runtime.timing import Sample, Summary, sample, summarise
-from sala_ir.random_checkpoint import write_random_checkpoint
+import sala_compile
+from sala_compile.codegen.cli.compile import command as compile_command
+from sala_compile.codegen.targets.cpu import find_linker
+from sala_compile.runtime.artifact import PhaseName
+from sala_compile.runtime.artifact.processor import processor_name
+from sala_compile.runtime.bench.recording import calls_of
+from sala_compile.runtime.common.timing import Sample, Summary, sample, summarise
+from sala_compile.runtime.devices.cpu.program import Call as PreparedCall
+from sala_compile.runtime.devices.cpu.program import CpuProgram
+from sala_compile.runtime.devices.device import StepSizes
+from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 LAYERS = 12
@@ -132,7 +132,7 @@ def main(artifact: Path | None, threads: int, seconds: float, output: Path | Non
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sala-")))
         path = artifact or _random_artifact(folder)
         model = stack.enter_context(
-            runtime.load(path, context=1 << 15, threads=threads, poison=False)
+            sala_compile.load(path, context=1 << 15, threads=threads, poison=False)
         )
         sequence = stack.enter_context(model.sequence())
         sequence.append(list(range(PROMPT)))
@@ -166,7 +166,7 @@ def _random_artifact(folder: Path) -> Path:
     config = json.loads(RELEASED.read_text()) | SMALL
     write_random_checkpoint(folder / "checkpoint", config)
     artifact = folder / "small.sala"
-    sala_compile([str(folder / "checkpoint"), "-o", str(artifact)], standalone_mode=False)
+    compile_command([str(folder / "checkpoint"), "-o", str(artifact)], standalone_mode=False)
     return artifact
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from codegen.options import CompileOptions
-from codegen.targets import Target
-from passes.quantization import FRAGILE, Quantization
-from passes.quantize_activations import Activations
-from runtime.artifact import ActivationEffect, ActivationsInfo
-from runtime.errors import RequestError
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.targets import Target
+from sala_compile.passes.quantize_activations import Activations
+from sala_compile.passes.support.quantization import FRAGILE, Quantization
+from sala_compile.runtime.artifact import ActivationEffect, ActivationsInfo
+from sala_compile.runtime.errors import RequestError
 
 
 def activations_for(target: Target, options: CompileOptions) -> Activations:

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from codegen import emit
-from codegen.activations import activations_info
-from codegen.golden import write_golden
-from codegen.library import write_library
-from codegen.options import CompileOptions
-from codegen.plan import Plan
-from codegen.progress import Progress
-from codegen.quantization.report import quantization_info
-from codegen.quantization.source import open_weights
-from codegen.seeded import seeded_weights
-from runtime.artifact import Manifest, canonical_json
-from runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
-from sala_ir.context import print_module
+from sala_compile.codegen.activations import activations_info
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.plan import Plan
+from sala_compile.codegen.progress import Progress
+from sala_compile.codegen.quantization.report import quantization_info
+from sala_compile.codegen.quantization.source import open_weights
+from sala_compile.codegen.write import emit
+from sala_compile.codegen.write.golden_file import write_golden
+from sala_compile.codegen.write.library import write_library
+from sala_compile.codegen.write.seeded import seeded_weights
+from sala_compile.runtime.artifact import Manifest, canonical_json
+from sala_compile.runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
+from sala_compile.sala_ir.context import print_module
 
 
 def write_files(

@@ -7,24 +7,25 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from codegen.activations import check_targets, wide_note
-from codegen.build import write_files
-from codegen.disk import file_errors, require_temporary_room
-from codegen.emit import device_weight_bytes, weight_file_bytes
-from codegen.lowering import Lowered, lower, parse_targets
-from codegen.opening import open_source
-from codegen.options import CompileOptions
-from codegen.plan import Plan, Source, assemble
-from codegen.progress import Progress
-from codegen.quantization.report import quantization_note
-from codegen.sampling import sampling_choice
-from codegen.targets import Target
-from codegen.targets.cpu import find_linker
-from codegen.weight_report import weights_document
-from runtime.artifact import Manifest
-from runtime.artifact.seeded import WARNING
-from runtime.artifact.writer import ArtifactWriter, check_output, write_artifact
-from runtime.plan import (
+from sala_compile.codegen.activations import check_targets, wide_note
+from sala_compile.codegen.build import write_files
+from sala_compile.codegen.lowering import Lowered, lower, parse_targets
+from sala_compile.codegen.opening import open_source
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.plan import Plan, Source, assemble
+from sala_compile.codegen.program.sampling_steps import sampling_choice
+from sala_compile.codegen.progress import Progress
+from sala_compile.codegen.quantization.report import quantization_note
+from sala_compile.codegen.targets import Target
+from sala_compile.codegen.targets.cpu import find_linker
+from sala_compile.codegen.write.disk import file_errors, require_temporary_room
+from sala_compile.codegen.write.emit import device_weight_bytes, weight_file_bytes
+from sala_compile.codegen.write.weight_report import weights_document
+from sala_compile.runtime.artifact import Manifest
+from sala_compile.runtime.artifact.seeded import WARNING
+from sala_compile.runtime.artifact.writer import ArtifactWriter, check_output, write_artifact
+from sala_compile.runtime.common.threads import available_cpus
+from sala_compile.runtime.plan import (
     USUAL_BUDGETS,
     Sizes,
     growth_document,
@@ -33,8 +34,7 @@ from runtime.plan import (
     plan_memory,
     token_parts,
 )
-from runtime.threads import available_cpus
-from sala_ir.context import print_module
+from sala_compile.sala_ir.context import print_module
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,27 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
-from codegen.activations import activations_for
-from codegen.options import CompileOptions
-from codegen.progress import Progress
-from codegen.sampling import chosen_kernel
-from codegen.schedules import Schedules, read_schedules
-from codegen.select import selector_for
-from codegen.targets import Target, parse_target
-from codegen.targets.cpu import CpuTarget
-from codegen.targets.cuda import CudaTarget
-from passes.callbacks import DumpEach, PassRecord, RecordEach, verify_each, verify_ends
-from passes.fuse_norm_calls import Splitter, never
-from passes.kernel_choice import KernelChoice, NoKernel, Selector
-from passes.kernel_log import ChosenKernel, chosen_kernels
-from passes.pipeline import Callback, run_pipeline, sala_pipeline
-from passes.select_kernels import SelectKernels
+from sala_compile.codegen.activations import activations_for
+from sala_compile.codegen.kernels.schedules import Schedules, read_schedules
+from sala_compile.codegen.kernels.select import selector_for
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.program.sampling_steps import chosen_kernel
+from sala_compile.codegen.progress import Progress
+from sala_compile.codegen.targets import Target, parse_target
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.fuse_norm_calls import Splitter, never
+from sala_compile.passes.pipeline import Callback, run_pipeline, sala_pipeline
+from sala_compile.passes.select_kernels import SelectKernels
+from sala_compile.passes.support.callbacks import (
+    DumpEach,
+    PassRecord,
+    RecordEach,
+    verify_each,
+    verify_ends,
+)
+from sala_compile.passes.support.kernel_choice import KernelChoice, NoKernel, Selector
+from sala_compile.passes.support.kernel_log import ChosenKernel, chosen_kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,9 @@ def splitter_for(target: Target) -> Splitter:
     """How a GPU's kernels share the work of norms; on a CPU a norm is a call of its own."""
     if not isinstance(target, CudaTarget):
         return never
-    from codegen.norm_split import split_norm  # its kernels need Triton, which only GPUs do
+    from sala_compile.codegen.norm_split import (
+        split_norm,  # its kernels need Triton, which only GPUs do
+    )
 
     return partial(split_norm, target)
 

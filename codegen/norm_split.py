@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from codegen.kernels.lightning_attention import gpu as lightning
-from codegen.kernels.linear import gpu as linear
-from codegen.kernels.operands import padded, spec_values
-from codegen.kernels.registry import family
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
-from passes.fuse_norm_calls import NormSplit
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect import KernelCallOp, plain
+from sala_compile.codegen.kernels.lightning_attention import gpu as lightning
+from sala_compile.codegen.kernels.linear import gpu as linear
+from sala_compile.codegen.kernels.operands import padded, spec_values
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.fuse_norm_calls import NormSplit
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect import KernelCallOp, plain
 
 
 def split_norm(

@@ -5,18 +5,22 @@ from contextlib import ExitStack
 
 from xdsl.dialects.builtin import ModuleOp
 
-from codegen.activations import check_integers
-from codegen.options import CompileOptions
-from codegen.plan import Source
-from codegen.texts import check_tokenizer, end_tokens, generation_notes
-from passes.quantization import Quantization, calibrated_tensors, store_as_integers
-from runtime.errors import CheckpointError, RequestError
-from runtime.plan import length_note
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.dialect import EmbeddingOp, WeightOp
-from sala_ir.dialect.attributes import EncodingAttr
-from sala_ir.frontends import Frontend, frontend_for, read_config
-from sala_ir.published import FIELDS, PublishedIntegers, published_integers
+from sala_compile.codegen.activations import check_integers
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.plan import Source
+from sala_compile.codegen.texts import check_tokenizer, end_tokens, generation_notes
+from sala_compile.passes.support.quantization import (
+    Quantization,
+    calibrated_tensors,
+    store_as_integers,
+)
+from sala_compile.runtime.errors import CheckpointError, RequestError
+from sala_compile.runtime.plan import length_note
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.checkpoint.quantized import FIELDS, PublishedIntegers, published_integers
+from sala_compile.sala_ir.dialect import EmbeddingOp, WeightOp
+from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.frontends import Frontend, frontend_for, read_config
 
 
 def open_source(options: CompileOptions, stack: ExitStack) -> Source:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from codegen.quantization.calibration import DEFAULT_TOKENS
-from passes.assign_precision import Precision
-from passes.quantization import Quantization
-from passes.quantize_activations import Activations
-from runtime.errors import RequestError
-from runtime.plan import check_tokens
-from sala_ir.frontends import AttentionMode
+from sala_compile.codegen.quantization.calibration import DEFAULT_TOKENS
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.quantize_activations import Activations
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.plan import check_tokens
+from sala_compile.sala_ir.frontends import AttentionMode
 
 
 class Rounding(StrEnum):

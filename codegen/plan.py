@@ -7,16 +7,16 @@ from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 
-from codegen.assemble import Assembly, paging_of
-from codegen.lowering import Lowered
-from codegen.packing import PackedWeight
-from codegen.schedules import schedule_values
-from codegen.targets import Target
-from codegen.weight_table import WeightTable
-from runtime.artifact import KernelInfo, PassInfo, Program, Rejection
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.dialect.attributes import EncodingAttr
-from sala_ir.published import PublishedIntegers
+from sala_compile.codegen.kernels.schedules import schedule_values
+from sala_compile.codegen.lowering import Lowered
+from sala_compile.codegen.program.assemble import Assembly, paging_of
+from sala_compile.codegen.targets import Target
+from sala_compile.codegen.weights.packing import PackedWeight
+from sala_compile.codegen.weights.weight_table import WeightTable
+from sala_compile.runtime.artifact import KernelInfo, PassInfo, Program, Rejection
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.checkpoint.quantized import PublishedIntegers
+from sala_compile.sala_ir.dialect.attributes import EncodingAttr
 
 
 @dataclass(frozen=True, slots=True)

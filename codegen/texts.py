@@ -3,18 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.errors import ArtifactError, CheckpointError, ConfigError
-from runtime.files import FileRule, stands
-from runtime.generation_config import (
+from sala_compile.runtime.common.files import FileRule, stands
+from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.errors import ArtifactError, CheckpointError, ConfigError
+from sala_compile.runtime.generation.generation_config import (
     GENERATION_BYTES,
     GENERATION_FILE,
     GenerationDefaults,
     parse_generation_config,
 )
-from runtime.json_text import quoted
-from runtime.text.classes import reads_as_it_stands
-from runtime.text.files import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizers.classes import reads_as_it_stands
+from sala_compile.runtime.text.tokenizers.tokenizer_files import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+)
 
 _ONLY_A_MODEL = (
     f"{MODEL_FILE} is not read, and there is no {TOKENIZER_FILE}: the artifact takes and gives "

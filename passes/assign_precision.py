@@ -11,8 +11,8 @@ from xdsl.ir import Attribute, Operation, OpResult, SSAValue, Use
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
-from passes.rewriting import apply_patterns
-from sala_ir.dialect import CompressedKeysType, KvCacheType, LinearOp, LogitsOp
+from sala_compile.passes.support.rewriting import apply_patterns
+from sala_compile.sala_ir.dialect import CompressedKeysType, KvCacheType, LinearOp, LogitsOp
 
 
 class Precision(StrEnum):

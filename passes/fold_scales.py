@@ -8,9 +8,9 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
-from passes.rewriting import apply_patterns, sole_unrounded
-from sala_ir.dialect import LinearOp, ResidualAddOp, element_of
-from sala_ir.dialect.attributes import floating
+from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded
+from sala_compile.sala_ir.dialect import LinearOp, ResidualAddOp, element_of
+from sala_compile.sala_ir.dialect.attributes import floating
 
 
 class _FoldResidualScale(RewritePattern):

@@ -9,8 +9,8 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 from xdsl.rewriter import InsertPoint
 
-from passes.rewriting import apply_patterns, sole_unrounded, stands_before
-from sala_ir.dialect import AttendBlocksOp, OutputGateOp, element_of
+from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded, stands_before
+from sala_compile.sala_ir.dialect import AttendBlocksOp, OutputGateOp, element_of
 
 
 class _FuseGate(RewritePattern):

@@ -10,12 +10,12 @@ from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.rewriter import InsertPoint, Rewriter
 
-from passes.functions import find_function
-from passes.kernel_choice import KernelChoice
-from passes.kernel_log import record_kernel
-from passes.rewriting import stands_before
-from runtime.artifact import PhaseName
-from sala_ir.dialect import KernelCallOp
+from sala_compile.passes.support.functions import find_function
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.passes.support.kernel_log import record_kernel
+from sala_compile.passes.support.rewriting import stands_before
+from sala_compile.runtime.artifact import PhaseName
+from sala_compile.sala_ir.dialect import KernelCallOp
 
 
 @dataclass(frozen=True, slots=True)

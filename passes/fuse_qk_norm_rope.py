@@ -9,8 +9,8 @@ from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
-from passes.rewriting import apply_patterns, sole_unrounded
-from sala_ir.dialect import LightningAttentionOp, RmsNormOp, RopeOp, element_of
+from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded
+from sala_compile.sala_ir.dialect import LightningAttentionOp, RmsNormOp, RopeOp, element_of
 
 
 class _FuseRope(RewritePattern):

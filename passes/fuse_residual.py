@@ -8,8 +8,8 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
-from passes.rewriting import apply_patterns, sole_unrounded, stands_before
-from sala_ir.dialect import LinearOp, ResidualAddOp, columns_of, element_of
+from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded, stands_before
+from sala_compile.sala_ir.dialect import LinearOp, ResidualAddOp, columns_of, element_of
 
 
 class _FuseResidual(RewritePattern):

@@ -7,9 +7,9 @@ from xdsl.dialects.builtin import IntegerType, TensorType
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation, SSAValue, Use
 
-from passes.functions import argument_names, returned
-from runtime.artifact import Dim, PhaseName, Symbol, dim_of
-from sala_ir.dialect import KernelCallOp, StateType, plain, written_states
+from sala_compile.passes.support.functions import argument_names, returned
+from sala_compile.runtime.artifact import Dim, PhaseName, Symbol, dim_of
+from sala_compile.sala_ir.dialect import KernelCallOp, StateType, plain, written_states
 
 IN_PLACE = "in_place"
 """Attribute of a kernel call: pairs (result, input) whose storage the kernel may share."""

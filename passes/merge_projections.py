@@ -10,8 +10,8 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 from xdsl.rewriter import InsertPoint
 
-from passes.rewriting import apply_patterns, hoist_weight, joined_hint
-from sala_ir.dialect import (
+from sala_compile.passes.support.rewriting import apply_patterns, hoist_weight, joined_hint
+from sala_compile.sala_ir.dialect import (
     ConcatWeightsOp,
     Epilogue,
     LayoutKind,

@@ -5,26 +5,26 @@ from collections.abc import Callable, Sequence
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 
-from passes.assign_precision import AssignPrecision, Precision
-from passes.encode_weights import EncodeWeights
-from passes.fold_scales import FoldScales
-from passes.fuse_attention_gate import FuseAttentionGate
-from passes.fuse_norm_calls import FuseNormCalls, Splitter, never
-from passes.fuse_norm_gate import FuseNormGate
-from passes.fuse_qk_norm_rope import FuseQkNormRope
-from passes.fuse_residual import FuseResidual
-from passes.fuse_swiglu import FuseSwiglu
-from passes.merge_projections import MergeProjections
-from passes.open_attention import OpenAttention
-from passes.plan_intervals import PlanIntervals
-from passes.quantization import Quantization
-from passes.quantize_activations import Activations, QuantizeActivations
-from passes.quantize_weights import QuantizeWeights
-from passes.select_kernels import SelectKernels, Selector
-from passes.sink_row_selection import SinkRowSelection
-from passes.specialise_phases import SpecialisePhases
-from runtime.errors import CompileError
-from sala_ir.context import make_context
+from sala_compile.passes.assign_precision import AssignPrecision, Precision
+from sala_compile.passes.encode_weights import EncodeWeights
+from sala_compile.passes.fold_scales import FoldScales
+from sala_compile.passes.fuse_attention_gate import FuseAttentionGate
+from sala_compile.passes.fuse_norm_calls import FuseNormCalls, Splitter, never
+from sala_compile.passes.fuse_norm_gate import FuseNormGate
+from sala_compile.passes.fuse_qk_norm_rope import FuseQkNormRope
+from sala_compile.passes.fuse_residual import FuseResidual
+from sala_compile.passes.fuse_swiglu import FuseSwiglu
+from sala_compile.passes.merge_projections import MergeProjections
+from sala_compile.passes.open_attention import OpenAttention
+from sala_compile.passes.quantize_activations import Activations, QuantizeActivations
+from sala_compile.passes.quantize_weights import QuantizeWeights
+from sala_compile.passes.select_kernels import SelectKernels, Selector
+from sala_compile.passes.sink_row_selection import SinkRowSelection
+from sala_compile.passes.specialise_phases import SpecialisePhases
+from sala_compile.passes.support.plan_intervals import PlanIntervals
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.errors import CompileError
+from sala_compile.sala_ir.context import make_context
 
 Callback = Callable[[ModulePass | None, ModuleOp, ModulePass | None], None]
 """Called before, between and after the passes with (previous, module, next)."""

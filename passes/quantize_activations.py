@@ -9,11 +9,11 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
-from passes.quantization import FRAGILE, role_of
-from passes.rewriting import apply_patterns
-from sala_ir.dialect import LinearOp, activation_group_for
-from sala_ir.dialect.attributes import integer
-from sala_ir.dialect.base import encoding_of
+from sala_compile.passes.support.quantization import FRAGILE, role_of
+from sala_compile.passes.support.rewriting import apply_patterns
+from sala_compile.sala_ir.dialect import LinearOp, activation_group_for
+from sala_compile.sala_ir.dialect.attributes import integer
+from sala_compile.sala_ir.dialect.base import encoding_of
 
 
 class Activations(StrEnum):

@@ -9,10 +9,10 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 from xdsl.rewriter import InsertPoint
 
-from passes.assign_precision import Precision
-from passes.quantization import Quantization, encoding_for
-from passes.rewriting import apply_patterns
-from sala_ir.dialect import LinearOp, LogitsOp, QuantizeWeightOp, SalaOp, WeightType
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.support.quantization import Quantization, encoding_for
+from sala_compile.passes.support.rewriting import apply_patterns
+from sala_compile.sala_ir.dialect import LinearOp, LogitsOp, QuantizeWeightOp, SalaOp, WeightType
 
 
 @dataclass(frozen=True)

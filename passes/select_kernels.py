@@ -12,7 +12,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 from xdsl.rewriter import InsertPoint
 
-from passes.kernel_choice import (
+from sala_compile.passes.support.kernel_choice import (
     KernelChoice,
     NoKernel,
     Rule,
@@ -22,11 +22,11 @@ from passes.kernel_choice import (
     base_and_start,
     first_fitting,
 )
-from passes.kernel_log import ChosenKernel, chosen_kernels, record_kernel
-from passes.rewriting import apply_patterns
-from passes.weight_names import demanded_layouts
-from runtime.errors import CompileError
-from sala_ir.dialect import (
+from sala_compile.passes.support.kernel_log import ChosenKernel, chosen_kernels, record_kernel
+from sala_compile.passes.support.rewriting import apply_patterns
+from sala_compile.passes.support.weight_names import demanded_layouts
+from sala_compile.runtime.errors import CompileError
+from sala_compile.sala_ir.dialect import (
     KernelCallOp,
     LayoutAttr,
     LinearOp,

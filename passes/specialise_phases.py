@@ -10,9 +10,16 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.rewriter import InsertPoint, Rewriter
 
-from passes.functions import HIDDEN, STEP, argument_names, copy_part, find_function, returned
-from runtime.artifact import PhaseName
-from runtime.errors import CompileError
+from sala_compile.passes.support.functions import (
+    HIDDEN,
+    STEP,
+    argument_names,
+    copy_part,
+    find_function,
+    returned,
+)
+from sala_compile.runtime.artifact import PhaseName
+from sala_compile.runtime.errors import CompileError
 
 LOGIT_ROWS = "logit_rows"
 

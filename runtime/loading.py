@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtime.artifact import Artifact, Symbol, open_artifact
-from runtime.checks import (
+from sala_compile.runtime.artifact import Artifact, Symbol, open_artifact
+from sala_compile.runtime.artifact.tuned_program import with_tuning
+from sala_compile.runtime.common.checks import (
     checked_call,
     checked_flag,
     checked_path,
@@ -14,16 +15,15 @@ from runtime.checks import (
     checked_text,
     checked_whole,
 )
-from runtime.choose_device import choose_device, tuned_target
-from runtime.device import Advance, Device
-from runtime.errors import MemoryBudgetError, RequestError
-from runtime.model import Model
-from runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, require_fit
-from runtime.plan.packing import largest
-from runtime.prefix_cache import PrefixOptions
-from runtime.threads import checked_threads
-from runtime.tuning import with_tuning
-from runtime.units import format_bytes, parse_bytes, parse_tokens
+from sala_compile.runtime.common.threads import checked_threads
+from sala_compile.runtime.common.units import format_bytes, parse_bytes, parse_tokens
+from sala_compile.runtime.devices.choose_device import choose_device, tuned_target
+from sala_compile.runtime.devices.device import Advance, Device
+from sala_compile.runtime.errors import MemoryBudgetError, RequestError
+from sala_compile.runtime.model import Model
+from sala_compile.runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, require_fit
+from sala_compile.runtime.plan.packing import largest
+from sala_compile.runtime.state.prefix_cache import PrefixOptions
 
 MAX_SNAPSHOTS = 1 << 20
 

@@ -9,23 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from runtime.answer_options import AnswerOptions, generation_options, known_sampling
-from runtime.artifact import Artifact
-from runtime.checks import checked_call, checked_path, checked_texts, refusal
-from runtime.device import Advance, Device
-from runtime.engine import Engine, Wrap
-from runtime.errors import RequestError
-from runtime.generation import Generation, GenerationOptions, Progress, stop_strings
-from runtime.generation_config import Defaults, GenerationDefaults
-from runtime.logit_check import first_with_nan, nan_in_row, require_numbers
-from runtime.observe import Observed
-from runtime.pages import PagePool
-from runtime.plan import MemoryPlan
-from runtime.prefix_cache import PrefixOptions
-from runtime.sequence import Sequence as TokenSequence
-from runtime.text.files import TokenizerFiles
-from runtime.text.room import require_room
-from runtime.tokenizer import TOKENIZER_FILE, Tokenizer
+from sala_compile.runtime.artifact import Artifact
+from sala_compile.runtime.common.checks import checked_call, checked_path, checked_texts, refusal
+from sala_compile.runtime.devices.device import Advance, Device
+from sala_compile.runtime.devices.observe import Observed
+from sala_compile.runtime.engine.engine import Engine, Wrap
+from sala_compile.runtime.engine.logit_check import first_with_nan, nan_in_row, require_numbers
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.generation.answer_options import (
+    AnswerOptions,
+    generation_options,
+    known_sampling,
+)
+from sala_compile.runtime.generation.generation import (
+    Generation,
+    GenerationOptions,
+    Progress,
+    stop_strings,
+)
+from sala_compile.runtime.generation.generation_config import Defaults, GenerationDefaults
+from sala_compile.runtime.plan import MemoryPlan
+from sala_compile.runtime.sequence import Sequence as TokenSequence
+from sala_compile.runtime.state.pages import PagePool
+from sala_compile.runtime.state.prefix_cache import PrefixOptions
+from sala_compile.runtime.text.tokenizer import TOKENIZER_FILE, Tokenizer
+from sala_compile.runtime.text.tokenizers.room import require_room
+from sala_compile.runtime.text.tokenizers.tokenizer_files import TokenizerFiles
 
 __all__ = ["Model", "TokenIds", "generation_options"]
 
@@ -33,7 +42,7 @@ TokenIds = Sequence[int] | np.ndarray
 
 
 class Model:
-    """A model ready to run. `runtime.load` makes it; use it in a `with` block or close it."""
+    """A model ready to run. `sala_compile.load` makes it; use it in a `with` block or close it."""
 
     def __init__(
         self,

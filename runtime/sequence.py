@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.checks import checked_call, checked_path, checked_whole
-from runtime.errors import RequestError
-from runtime.generation import Answer, Progress
-from runtime.prefix_cache import PrefixReport
-from runtime.sampling import Draw
-from runtime.store import Snapshot, State
+from sala_compile.runtime.common.checks import checked_call, checked_path, checked_whole
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.generation.generation import Answer, Progress
+from sala_compile.runtime.generation.sampling import Draw
+from sala_compile.runtime.state.prefix_cache import PrefixReport
+from sala_compile.runtime.state.store import Snapshot, State
 
 if TYPE_CHECKING:
-    from runtime.engine import Engine
+    from sala_compile.runtime.engine.engine import Engine
 
 TokenIds = Items[int] | np.ndarray
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tvm_ffi
 
-from runtime.artifact import (
+from sala_compile.runtime.artifact import (
     GOLDEN_TENSORS_NAME,
     Artifact,
     KernelVector,
@@ -19,16 +19,16 @@ from runtime.artifact import (
     open_artifact,
     widen_bfloat16,
 )
-from runtime.choose_device import choose_device
-from runtime.cpu.device import CpuDevice
-from runtime.errors import ArtifactError
-from runtime.golden_call import GoldenCall, golden_call
-from runtime.golden_values import malformed
-from runtime.loading import LoadRequest, plan_for
-from runtime.logit_check import NotANumberError
-from runtime.model import Model
-from runtime.targets import runnable_targets
-from runtime.threads import checked_threads
+from sala_compile.runtime.common.threads import checked_threads
+from sala_compile.runtime.devices.choose_device import choose_device
+from sala_compile.runtime.devices.choose_target import runnable_targets
+from sala_compile.runtime.devices.cpu.device import CpuDevice
+from sala_compile.runtime.engine.logit_check import NotANumberError
+from sala_compile.runtime.errors import ArtifactError
+from sala_compile.runtime.golden.golden_call import GoldenCall, golden_call
+from sala_compile.runtime.golden.golden_values import malformed
+from sala_compile.runtime.loading import LoadRequest, plan_for
+from sala_compile.runtime.model import Model
 
 
 class VectorKind(StrEnum):
@@ -79,7 +79,7 @@ def verify_artifact(
 ) -> VerifyReport:
     """Check every hash, then run every golden vector with poisoned memory.
 
-    Those of the model run on `device`, named as for `runtime.load`.
+    Those of the model run on `device`, named as for `sala_compile.load`.
 
     A damaged artifact is an ArtifactError, a vector that does not hold a result that fails.
     """

@@ -10,7 +10,7 @@ from xdsl.dialects.func import Func
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 
-from sala_ir.dialect import Sala
+from sala_compile.sala_ir.dialect import Sala
 
 
 def make_context() -> Context:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.errors import SalaError
-from runtime.json_text import json_kind, quoted
+from sala_compile.runtime.common.json_text import json_kind, quoted
+from sala_compile.runtime.errors import SalaError
 
 NOTED = 40
 """Unknown fields that a note names."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
-from codegen.cli import compile, tune
-from runtime.cli import bench, inspect, run
+from sala_compile.codegen.cli import compile, tune
+from sala_compile.runtime.cli import bench, inspect, run
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS: dict[str, click.Command] = {

@@ -9,31 +9,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+NAMESPACE = "sala_compile"
 PACKAGES = ("sala_ir", "passes", "codegen", "runtime")
 # Modules of the runtime that every package may import, so that nothing is defined twice.
 LEAVES = (
-    "runtime.artifact",
-    "runtime.plan",
-    "runtime.checks",
-    "runtime.process",
-    "runtime.errors",
-    "runtime.files",
-    "runtime.generation_config",
-    "runtime.git_lfs",
-    "runtime.json_text",
-    "runtime.option_types",
-    "runtime.sampling_options",
-    "runtime.text",
-    "runtime.threads",
-    "runtime.timing",
-    "runtime.tokenizer",
-    "runtime.units",
+    "sala_compile.runtime.artifact",
+    "sala_compile.runtime.common",
+    "sala_compile.runtime.errors",
+    "sala_compile.runtime.generation.generation_config",
+    "sala_compile.runtime.generation.sampling_options",
+    "sala_compile.runtime.plan",
+    "sala_compile.runtime.text.tokenizer",
+    "sala_compile.runtime.text.tokenizers",
 )
 MAY_IMPORT = {
-    "sala_ir": ("sala_ir", *LEAVES),
-    "passes": ("passes", "sala_ir", *LEAVES),
-    "codegen": ("codegen", "passes", "sala_ir", *LEAVES),
-    "runtime": ("runtime",),
+    "sala_ir": (f"{NAMESPACE}.sala_ir", *LEAVES),
+    "passes": (f"{NAMESPACE}.passes", f"{NAMESPACE}.sala_ir", *LEAVES),
+    "codegen": (f"{NAMESPACE}.codegen", f"{NAMESPACE}.passes", f"{NAMESPACE}.sala_ir", *LEAVES),
+    "runtime": (f"{NAMESPACE}.runtime",),
 }
 RUNTIME_LIBRARIES = {
     *("numpy", "tvm_ffi", "safetensors", "tokenizers", "pydantic", "click", "rich", "jinja2"),
@@ -48,9 +41,15 @@ def _files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+def _package(module: str) -> str:
+    """Which of the four packages a module belongs to, or the library that it is of."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == NAMESPACE and len(parts) > 1 else parts[0]
+
+
 def _module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return ".".join([NAMESPACE, *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -77,7 +76,7 @@ def _base(path: Path, node: ast.ImportFrom) -> str:
 
 
 def _deepest(base: str, name: str) -> str:
-    place = ROOT.joinpath(*base.split("."), name)
+    place = ROOT.joinpath(*base.removeprefix(f"{NAMESPACE}.").split("."), name)
     is_module = place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
     return f"{base}.{name}" if is_module else base
 
@@ -92,7 +91,7 @@ def test_packages_import_only_what_stands_before_them(package: str):
         f"{path.relative_to(ROOT)} imports {module}"
         for path in _files(package)
         for module in _imports(path)
-        if module.split(".")[0] in PACKAGES and not _within(module, MAY_IMPORT[package])
+        if _package(module) in PACKAGES and not _within(module, MAY_IMPORT[package])
     ]
     assert wrong == []
 
@@ -104,12 +103,12 @@ def test_leaves_import_only_leaves():
         f"{path.relative_to(ROOT)} imports {module}"
         for path in paths
         for module in _imports(path)
-        if module.split(".")[0] in PACKAGES and not _within(module, LEAVES)
+        if _package(module) in PACKAGES and not _within(module, LEAVES)
     ]
     assert wrong == []
 
 
-EXTRAS = {"runtime.artifact.signature": {"model_signing"}}
+EXTRAS = {"sala_compile.runtime.artifact.signature": {"model_signing"}}
 """What a single module imports when it is asked to, from an extra of the package."""
 
 
@@ -117,7 +116,7 @@ EXTRAS = {"runtime.artifact.signature": {"model_signing"}}
     ("package", "libraries"), [("runtime", RUNTIME_LIBRARIES), ("sala_ir", SALA_IR_LIBRARIES)]
 )
 def test_only_declared_libraries_are_imported(package: str, libraries: set[str]):
-    known = libraries | set(PACKAGES) | set(sys.stdlib_module_names)
+    known = libraries | {NAMESPACE} | set(sys.stdlib_module_names)
     wrong = [
         f"{path.relative_to(ROOT)} imports {module}"
         for path in _files(package)
@@ -144,7 +143,7 @@ def test_the_packages_are_free_of_cycles():
         _module_name(path): {
             module
             for module in _imports_at_top(path)
-            if module.split(".")[0] in PACKAGES and module != _module_name(path)
+            if _package(module) in PACKAGES and module != _module_name(path)
         }
         for package in PACKAGES
         for path in _files(package)
@@ -176,9 +175,9 @@ def _refuse_cycles(
 
 
 def test_importing_the_runtime_is_light():
-    """`import runtime` costs nothing until something is loaded."""
+    """`import sala_compile` costs nothing until something is loaded."""
     heavy = ("pydantic", "tvm_ffi", "numpy", "rich", "torch")
-    code = f"import runtime, sys; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sala_compile, sys; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
@@ -187,7 +186,9 @@ def test_importing_the_runtime_is_light():
 
 def test_errors_need_nothing():
     """A command can report a mistake before anything heavy is imported."""
-    paths = [path for path in _files("runtime") if _module_name(path) == "runtime.errors"]
+    paths = [
+        path for path in _files("runtime") if _module_name(path) == "sala_compile.runtime.errors"
+    ]
     libraries = {module.split(".")[0] for path in paths for module in _imports(path)}
     assert libraries <= set(sys.stdlib_module_names)
 
@@ -195,7 +196,7 @@ def test_errors_need_nothing():
 def test_kernel_rules_are_read_without_tvm():
     """On a machine with a GPU and Triton the rules, specs and GPU kernels import."""
     code = (
-        "import sys; from codegen.kernels.registry import FAMILIES, families\n"
+        "import sys; from sala_compile.codegen.kernels.registry import FAMILIES, families\n"
         "found = [family for name in FAMILIES for family in families(name)]\n"
         "print(len(found) > 0, [name for name in sys.modules if name.split('.')[0] == 'tvm'])"
     )
@@ -211,7 +212,7 @@ def test_compiling_for_a_cpu_needs_nothing_of_the_other_extras():
     code = (
         "import sys\n"
         "for name in ('triton', 'torch', 'model_signing', 'onnx'): sys.modules[name] = None\n"
-        "from codegen.cli import sala_compile\n"
+        "from sala_compile.codegen.cli import sala_compile\n"
         "sala_compile()"
     )
     command = [sys.executable, "-c", code, *arguments]

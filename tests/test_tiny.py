@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import runtime
-from codegen.cli.compile import command as compile_command
-from runtime.cli.inspect import command as inspect_command
-from runtime.cli.run import command as run_command
-from runtime.errors import RequestError
+import sala_compile
+from sala_compile.codegen.cli.compile import command as compile_command
+from sala_compile.runtime.cli.inspect import command as inspect_command
+from sala_compile.runtime.cli.run import command as run_command
+from sala_compile.runtime.errors import RequestError
 from tests.support.checkpoints import reference_model, tiny_config, write_checkpoint
 from tests.support.tokenizers import byte_level
 
@@ -34,19 +34,19 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_logits_are_those_of_the_reference(artifact):
     ids = np.random.default_rng(0).integers(0, 320, 100)
     wanted = reference_model(artifact.parent / "checkpoint").prefill(ids.tolist())
-    with runtime.load(artifact, context=256) as model:
+    with sala_compile.load(artifact, context=256) as model:
         np.testing.assert_allclose(model.logits(ids), wanted, rtol=0, atol=1e-3)
         np.testing.assert_allclose(model.logits(ids, chunk=37), wanted, rtol=0, atol=1e-3)
 
 
 def test_text_goes_in_and_comes_out(artifact):
-    with runtime.load(artifact, context=256) as model:
+    with sala_compile.load(artifact, context=256) as model:
         pieces = list(model.stream("hello", max_new_tokens=8, ignore_eos=True))
     assert "".join(pieces)
 
 
 def test_an_empty_text_is_an_empty_prompt(artifact):
-    with runtime.load(artifact, context=256) as model:
+    with sala_compile.load(artifact, context=256) as model:
         with pytest.raises(RequestError, match="empty"):
             model.generate("")
         with pytest.raises(RequestError, match="empty"):

@@ -23,13 +23,13 @@ from benchmarks.gpu.released import Call, calls_of, lowered
 from benchmarks.gpu.sass import Counts, disassemble, parse
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.work import Case, Work, work_of
-from codegen.kernels.triton.kernel import GpuKernel, Launch, Slabs
-from codegen.targets.assembler import assembler_version
-from codegen.targets.cubin import Cubin, Source, compile_source, source_of
-from codegen.targets.cuda import CudaTarget
-from passes.assign_precision import Precision
-from passes.quantization import Quantization
-from runtime.units import parse_tokens
+from sala_compile.codegen.gpu_code.assembler import assembler_version
+from sala_compile.codegen.gpu_code.cubin import Cubin, Source, compile_source, source_of
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch, Slabs
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.common.units import parse_tokens
 
 CHUNK = 8192
 PARTS = 5

@@ -20,7 +20,7 @@ from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.marks import predicted
 from benchmarks.gpu.part import part
 from benchmarks.gpu.results import Document
-from runtime.units import format_tokens
+from sala_compile.runtime.common.units import format_tokens
 
 
 @dataclass(frozen=True, slots=True)

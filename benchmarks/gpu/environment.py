@@ -14,7 +14,7 @@ import torch
 from benchmarks.gpu.budget import measure
 from benchmarks.gpu.part import part
 from benchmarks.gpu.timing import measure_ceilings
-from runtime.cuda.driver import Driver
+from sala_compile.runtime.devices.cuda.driver import Driver
 
 PACKAGES = ("torch", "triton", "numpy")
 

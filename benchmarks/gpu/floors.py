@@ -14,7 +14,7 @@ from benchmarks.gpu.roofline import (
 )
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.work import Case
-from codegen.lowering import Lowered
+from sala_compile.codegen.lowering import Lowered
 
 ACTIVATIONS = 197e3
 """Bytes of activations that a token writes and reads in a layer where all is fused."""

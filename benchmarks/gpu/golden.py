@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-import runtime
+import sala_compile
 from benchmarks.gpu.budget import Row, measure
 from benchmarks.gpu.part import part
 
@@ -30,7 +30,9 @@ def check(artifact: Path, golden: dict[str, np.ndarray], dtype: str, device: str
     """One artifact beside the stored logits; `golden` has `rounded` logits for bfloat16."""
     longest = max(len(golden[f"{name}.input_ids"]) for name in PROMPTS) + GREEDY
     differences, equal = [], 0
-    with runtime.load(artifact, context=longest, chunk=64, device=device, poison=True) as model:
+    with sala_compile.load(
+        artifact, context=longest, chunk=64, device=device, poison=True
+    ) as model:
         for name in PROMPTS:
             ids = golden[f"{name}.input_ids"]
             differences.append(_differences(model.logits(ids), golden, name, dtype))

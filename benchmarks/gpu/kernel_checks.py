@@ -22,9 +22,9 @@ from benchmarks.gpu.budget import Budget, Stopped, like_the_last
 from benchmarks.gpu.part import part
 from benchmarks.gpu.recorded import recording, replaying
 from benchmarks.gpu.results import Document
-from codegen.gpu_library import build_library
-from codegen.targets.cuda import CudaTarget
-from runtime.cuda.calls import DriverError
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write.gpu_library import build_library
+from sala_compile.runtime.devices.cuda.calls import DriverError
 from tests.support import interpreted, on_device
 
 FOLDER = Path(__file__).parents[2] / "tests" / "codegen" / "gpu"

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.results import Document
-from runtime.generation import GenerationOptions
-from runtime.units import format_tokens
+from sala_compile.runtime.common.units import format_tokens
+from sala_compile.runtime.generation.generation import GenerationOptions
 
 MARKS = (1 << 16, 1 << 18, 1 << 20)
 WARM_UP, SKIPPED = 128, 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import runtime
+import sala_compile
 from benchmarks.gpu.marks import MARKS, measure_marks
 from benchmarks.gpu.part import Part, part
 from benchmarks.gpu.predictions import read
@@ -18,7 +18,7 @@ from benchmarks.gpu.results import Document
 from benchmarks.gpu.roofline import Ceilings
 from benchmarks.gpu.step_times import profile
 from benchmarks.gpu.timing import measure_ceilings
-from runtime.units import parse_bytes
+from sala_compile.runtime.common.units import parse_bytes
 
 MARGIN = 128
 
@@ -46,7 +46,7 @@ def _measure(mine: Part) -> None:
     torch.cuda.empty_cache()
     before = torch.cuda.mem_get_info()[0]
     begin = time.perf_counter()
-    with runtime.load(
+    with sala_compile.load(
         options.prepared / f"released-{options.artifact}.sala",
         context=options.marks[-1] + options.chunk + MARGIN,
         chunk=options.chunk,

@@ -26,9 +26,9 @@ def predict(
     from benchmarks.gpu.cards import CARDS
     from benchmarks.gpu.released import calls_of, lowered
     from benchmarks.gpu.work import Case
-    from codegen.targets.cuda import CudaTarget
-    from passes.assign_precision import Precision
-    from passes.quantization import Quantization
+    from sala_compile.codegen.targets.cuda import CudaTarget
+    from sala_compile.passes.assign_precision import Precision
+    from sala_compile.passes.support.quantization import Quantization
 
     card = next((card for card in CARDS.values() if card.architecture == architecture), None)
     if card is None:

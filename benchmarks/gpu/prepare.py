@@ -25,12 +25,12 @@ from benchmarks.gpu.marks import MARKS
 from benchmarks.gpu.predictions import FILE, predict
 from benchmarks.gpu.recorded import ROOT, digest_of_sources, is_current
 from benchmarks.gpu.sizes import RELEASED
-from codegen.cli.compile import command as sala_compile
-from codegen.targets.cuda import CudaTarget
-from passes.assign_precision import Precision
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.interpreter import ReferenceModel
-from sala_ir.reference import Rounding
+from sala_compile.codegen.cli.compile import command as compile_command
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.interpreter import ReferenceModel
+from sala_compile.sala_ir.reference import Rounding
 from tests.support.compiled import GOLDEN, kernel_level_module
 
 HERE = Path(__file__).parent
@@ -113,7 +113,7 @@ def _released(target: Path, quantization: str, architecture: str) -> None:
 
 def _compile(arguments: list[str], architecture: str) -> None:
     click.echo("sala-compile " + " ".join(arguments))
-    sala_compile([*arguments, "--target", f"cuda:{architecture}"], standalone_mode=False)
+    compile_command([*arguments, "--target", f"cuda:{architecture}"], standalone_mode=False)
 
 
 def _download(folder: Path, python_version: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-import runtime
+import sala_compile
 from benchmarks.gpu.budget import measure
 from benchmarks.gpu.part import part
 
@@ -35,7 +35,7 @@ _MARGIN = 5.0
 def target(artifact: Path, device: str) -> None:
     """Prefill, decode and sampling, as few launches as have every kernel."""
     ids = np.random.default_rng(0).integers(3, 500, TOKENS)
-    with runtime.load(artifact, context=128, chunk=64, device=device) as model:
+    with sala_compile.load(artifact, context=128, chunk=64, device=device) as model:
         model.logits(ids[:9])
         model.generate(ids, max_new_tokens=3, temperature=0.7, seed=1, ignore_eos=True)
 

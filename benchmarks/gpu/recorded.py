@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from codegen import gpu_library
-from codegen.targets.cubin import Cubin, Source
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.gpu_code.cubin import Cubin, Source
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write import gpu_library
 
 TABLE, CODE = "kernel-tests.json", "kernel-tests.cubins"
 ROOT = Path(__file__).parents[2]

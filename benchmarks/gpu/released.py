@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from math import prod
 
 from benchmarks.gpu.sizes import RELEASED
-from codegen.kernels.registry import family
-from codegen.kernels.triton.kernel import GpuKernel
-from codegen.lowering import Lowered, lower
-from codegen.opening import open_source
-from codegen.options import CompileOptions
-from codegen.progress import Silent
-from codegen.sampling import chosen_kernel, sampling_choice
-from codegen.targets.cuda import CudaTarget
-from passes.assign_precision import Precision
-from passes.functions import find_function
-from passes.quantization import Quantization
-from runtime.artifact import ElementType
-from sala_ir.dialect import KernelCallOp
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel
+from sala_compile.codegen.lowering import Lowered, lower
+from sala_compile.codegen.opening import open_source
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.program.sampling_steps import chosen_kernel, sampling_choice
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.support.functions import find_function
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.artifact import ElementType
+from sala_compile.sala_ir.dialect import KernelCallOp
 
 
 @dataclass(frozen=True, slots=True)

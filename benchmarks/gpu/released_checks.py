@@ -15,9 +15,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from codegen.kernels.linear.gpu_spec import Form, Spec, default_schedule
-from codegen.kernels.registry import family
-from codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.linear.gpu_spec import Form, Spec, default_schedule
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.tir.element import Element
 from tests.codegen.gpu import test_linear as linear
 from tests.codegen.gpu import test_row_kernels as rows
 from tests.support.interpreted import TARGET

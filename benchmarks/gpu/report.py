@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.gpu.results import read_results
 from benchmarks.gpu.roofline import Ceilings, decode_step
 from benchmarks.gpu.sizes import Sizes
-from runtime.units import format_bytes, format_tokens
+from sala_compile.runtime.common.units import format_bytes, format_tokens
 
 PARTS = (
     *("environment", "racecheck", "kernels", "golden"),

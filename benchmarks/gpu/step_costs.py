@@ -15,7 +15,7 @@ from benchmarks.gpu.roofline import (
     sparse_decode,
 )
 from benchmarks.gpu.sizes import Sizes
-from runtime.artifact import Artifact, PhaseName, Step, Value, ValueKind
+from sala_compile.runtime.artifact import Artifact, PhaseName, Step, Value, ValueKind
 
 
 def step_cost(

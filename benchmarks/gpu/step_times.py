@@ -10,8 +10,8 @@ import torch
 from benchmarks.gpu.roofline import Ceilings
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.step_costs import by_family, step_cost
-from runtime.artifact import PhaseName
-from runtime.batch import Work
+from sala_compile.runtime.artifact import PhaseName
+from sala_compile.runtime.engine.batch import Work
 
 HEAD_START = 60_000_000
 """Cycles that the device sleeps first, so that every launch is queued before the first runs."""

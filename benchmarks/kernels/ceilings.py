@@ -1,6 +1,6 @@
 """What this machine can do at most, for benchmarks that call kernels without the runtime.
 
-The kernels are those that artifacts bring (`codegen.ceilings`).
+The kernels are those that artifacts bring (`codegen.write.ceiling_kernels`).
 """
 
 from typing import Any
@@ -10,11 +10,11 @@ from tvm_ffi import from_dlpack
 
 from benchmarks.kernels.linear_cases import Work, aligned
 from benchmarks.machine import READ_BYTES
-from codegen.ceilings import BY_BITS, ceiling_kernels
-from codegen.kernels.linear.amx import INSTRUCTIONS as TILES
-from codegen.targets.cpu import CpuTarget, compile_functions
-from runtime.artifact.ceilings import OPERATIONS, RESULT_FLOATS, Ceiling
-from runtime.artifact.processor import permit_tiles
+from sala_compile.codegen.kernels.linear.amx import INSTRUCTIONS as TILES
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.write.ceiling_kernels import BY_BITS, ceiling_kernels
+from sala_compile.runtime.artifact.ceilings import OPERATIONS, RESULT_FLOATS, Ceiling
+from sala_compile.runtime.artifact.processor import permit_tiles
 
 REPEATS = 128
 """So many that waking the threads and raising the clock take no visible part."""

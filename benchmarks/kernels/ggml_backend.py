@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.kernels.ggml_library import ContextSizes, GgmlLibrary, PoolSettings
 from benchmarks.kernels.linear_cases import Work
-from runtime.errors import RequestError
+from sala_compile.runtime.errors import RequestError
 
 TYPES = {"F32": 0, "Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "BF16": 30}
 """Numbers of `enum ggml_type`, which files of models keep for ever."""

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import RequestError
+from sala_compile.runtime.errors import RequestError
 
 Pointer, Size, Number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64
 LogFunction = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, Pointer)

@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from codegen.gpu_library import build_library
-from codegen.kernels.registry import family
-from codegen.lowering import lower
-from codegen.opening import open_source
-from codegen.options import CompileOptions
-from codegen.progress import Silent
-from codegen.sampling import chosen_kernel, sampling_choice
-from codegen.targets.cuda import CudaTarget
-from passes.assign_precision import Precision
-from passes.quantization import Quantization
-from runtime.artifact import GpuKernelInfo, LaunchInfo, SlabsInfo
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.lowering import lower
+from sala_compile.codegen.opening import open_source
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.program.sampling_steps import chosen_kernel, sampling_choice
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write.gpu_library import build_library
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.artifact import GpuKernelInfo, LaunchInfo, SlabsInfo
 
 
 def launches(kernel: GpuKernelInfo) -> Iterator[LaunchInfo]:

@@ -20,8 +20,8 @@ from functools import partial
 
 from benchmarks.kernels.linear_cases import Case, cases_with
 from benchmarks.kernels.sides import Samples, Side, SideProcess, take_turns
-from runtime.artifact.ceilings import Ceiling
-from runtime.timing import summarise
+from sala_compile.runtime.artifact.ceilings import Ceiling
+from sala_compile.runtime.common.timing import summarise
 
 
 def make_own(cases: dict[str, list[Case]], threads: int) -> Side:

@@ -23,10 +23,10 @@ from benchmarks.kernels.linear import make_own
 from benchmarks.kernels.linear_ggml_report import comparisons, write_report
 from benchmarks.kernels.sides import Samples, Side, SideProcess, take_turns
 from benchmarks.machine import machine_document
-from runtime.artifact.ceilings import Ceiling
-from runtime.errors import reported_as
-from runtime.option_types import Several
-from runtime.timing import summarise
+from sala_compile.runtime.artifact.ceilings import Ceiling
+from sala_compile.runtime.common.option_types import Several
+from sala_compile.runtime.common.timing import summarise
+from sala_compile.runtime.errors import reported_as
 
 RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "numpy")

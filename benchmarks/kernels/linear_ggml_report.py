@@ -7,8 +7,8 @@ from benchmarks.kernels.layer_stacks import KINDS, ROWS, stack, work_name
 from benchmarks.kernels.sides import Samples
 from benchmarks.machine import machine_line
 from benchmarks.markdown import table, write_results
-from runtime.artifact.ceilings import Ceiling
-from runtime.timing import Summary, summarise
+from sala_compile.runtime.artifact.ceilings import Ceiling
+from sala_compile.runtime.common.timing import Summary, summarise
 
 
 def comparisons(samples: Samples, layers: int) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from benchmarks.kernels.ggml_backend import GgmlBackend, Layout
 from benchmarks.kernels.ggml_library import GgmlLibrary
 from benchmarks.kernels.layer_stacks import KINDS, ROWS, matrices, work_name
 from benchmarks.kernels.linear_cases import Work
-from runtime.errors import RequestError
+from sala_compile.runtime.errors import RequestError
 
 PERIOD = 256
 """Rows of random numbers, repeated over a matrix."""

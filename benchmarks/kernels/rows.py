@@ -16,16 +16,16 @@ import numpy as np
 from tvm_ffi import from_dlpack
 
 from benchmarks.kernels.linear_cases import aligned
-from codegen.kernels.elementwise import cpu as elementwise
-from codegen.kernels.embedding import cpu as embedding
-from codegen.kernels.norm_gate import cpu as norm_gate
-from codegen.kernels.rms_norm import cpu as rms_norm
-from codegen.kernels.rope import cpu as rope
-from codegen.kernels.rope_table import cpu as rope_table
-from codegen.kernels.tir.builder import Expr, kernel, lanes
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.rows import for_rows, for_vectors
-from codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.kernels.elementwise import cpu as elementwise
+from sala_compile.codegen.kernels.embedding import cpu as embedding
+from sala_compile.codegen.kernels.norm_gate import cpu as norm_gate
+from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
+from sala_compile.codegen.kernels.rope import cpu as rope
+from sala_compile.codegen.kernels.rope_table import cpu as rope_table
+from sala_compile.codegen.kernels.tir.builder import Expr, kernel, lanes
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.rows import for_rows, for_vectors
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
 
 BF16, F32 = Element.BF16, Element.F32
 HEAD = 128

@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from benchmarks.kernels.linear_cases import Work
-from runtime.timing import Sample, sample
+from sala_compile.runtime.common.timing import Sample, sample
 
 SETTLE_SECONDS = 0.02
 """Threads of OpenMP spin about so long after their last work."""

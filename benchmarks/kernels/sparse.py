@@ -17,12 +17,12 @@ import numpy as np
 
 from benchmarks.kernels.linear_cases import aligned
 from benchmarks.threads import use_threads
-from codegen.kernels.attend_blocks import cpu as attend_blocks
-from codegen.kernels.select_blocks import cpu as select_blocks
-from codegen.kernels.tir.element import Element
-from codegen.targets.cpu import CpuTarget, compile_functions
-from runtime.artifact.ceilings import Ceiling
-from runtime.timing import Sample, sample, summarise
+from sala_compile.codegen.kernels.attend_blocks import cpu as attend_blocks
+from sala_compile.codegen.kernels.select_blocks import cpu as select_blocks
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.runtime.artifact.ceilings import Ceiling
+from sala_compile.runtime.common.timing import Sample, sample, summarise
 
 Work = Callable[[], object]
 HEADS, KV_HEADS, SIZE, BLOCK, STRIDE = 32, 2, 128, 64, 16

@@ -2,17 +2,17 @@
 
 from importlib import import_module
 
-from runtime.errors import CompileError, reported_as
+from sala_compile.runtime.errors import CompileError, reported_as
 
 
 def sala_compile() -> None:
     """Entry point of the console script sala-compile."""
-    _run("sala-compile", "codegen.cli.compile")
+    _run("sala-compile", "sala_compile.codegen.cli.compile")
 
 
 def sala_tune() -> None:
     """Entry point of the console script sala-tune."""
-    _run("sala-tune", "codegen.cli.tune")
+    _run("sala-tune", "sala_compile.codegen.cli.tune")
 
 
 def _run(program: str, module: str) -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from codegen.options import CompileOptions, Rounding, WeightOrigin
-from codegen.quantization.calibration import DEFAULT_TOKENS
-from passes.assign_precision import Precision
-from passes.quantization import Quantization
-from passes.quantize_activations import Activations
-from runtime.errors import RequestError, reported_as
-from runtime.option_types import TOKENS
-from runtime.process import run_command
-from sala_ir.frontends import AttentionMode
+from sala_compile.codegen.options import CompileOptions, Rounding, WeightOrigin
+from sala_compile.codegen.quantization.calibration import DEFAULT_TOKENS
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.quantize_activations import Activations
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.common.option_types import TOKENS
+from sala_compile.runtime.common.process import run_command
+from sala_compile.runtime.errors import RequestError, reported_as
+from sala_compile.sala_ir.frontends import AttentionMode
 
 _PATH = click.Path(path_type=Path)
 
@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def _options(given: dict[str, Any]) -> CompileOptions:
-    from codegen.targets import split_targets  # these take a while, --help should not
+    from sala_compile.codegen.targets import split_targets  # these take a while, --help should not
 
     kinds = {
         "dtype": Precision(given["dtype"]),
@@ -147,9 +147,9 @@ def _options(given: dict[str, Any]) -> CompileOptions:
 
 
 def _compile(options: CompileOptions, as_json: bool, key: Path | None) -> None:
-    from codegen.cli.show import Bars, print_summary
-    from codegen.compiler import compile_model
-    from runtime.artifact.signature import check_signer, sign_artifact
+    from sala_compile.codegen.cli.show import Bars, print_summary
+    from sala_compile.codegen.compiler import compile_model
+    from sala_compile.runtime.artifact.signature import check_signer, sign_artifact
 
     if key is not None:
         if not options.writes or options.output is None:

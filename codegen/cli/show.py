@@ -16,8 +16,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from codegen.progress import Advance
-from runtime.units import format_bytes, format_tokens
+from sala_compile.codegen.progress import Advance
+from sala_compile.runtime.common.units import format_bytes, format_tokens
 
 
 class Bars:

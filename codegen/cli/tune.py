@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from runtime.errors import RequestError, reported_as
-from runtime.option_types import THREADS, TOKENS
-from runtime.process import run_command
-from runtime.threads import available_cpus
+from sala_compile.runtime.common.option_types import THREADS, TOKENS
+from sala_compile.runtime.common.process import run_command
+from sala_compile.runtime.common.threads import available_cpus
+from sala_compile.runtime.errors import RequestError, reported_as
 
 _PATH = click.Path(path_type=Path)
 
@@ -56,7 +56,7 @@ def command(as_json: bool, **options: Any) -> None:
     as soon as it is found, so that Ctrl-C loses one kernel at most. At the end a library with all
     of them is written beside it.
 
-    Use it with runtime.load(..., tuning=FILE) for this artifact, or with sala-compile --tuning
+    Use it with sala_compile.load(..., tuning=FILE) for this artifact, or with sala-compile --tuning
     FILE for any whose kernels have the same constants. Exit code 2 means that the request or the
     artifact is at fault.
     """
@@ -70,10 +70,10 @@ def main() -> None:
 
 
 def _tune(options: dict[str, Any], as_json: bool) -> None:
-    from codegen.cli.tune_report import Board, document, print_report
-    from codegen.targets.cpu import find_linker
-    from codegen.tuning.measurer import TrialProcess
-    from codegen.tuning.tuner import Tuner
+    from sala_compile.codegen.cli.tune_report import Board, document, print_report
+    from sala_compile.codegen.targets.cpu import find_linker
+    from sala_compile.codegen.tuning.measurer import TrialProcess
+    from sala_compile.codegen.tuning.tuner import Tuner
 
     find_linker()
     job = _job(options)
@@ -108,9 +108,9 @@ def _tune(options: dict[str, Any], as_json: bool) -> None:
 
 
 def _job(options: dict[str, Any]) -> Any:
-    from codegen.tuning.tuner import Job
-    from runtime.artifact import open_artifact
-    from runtime.artifact.tuning import SUFFIX
+    from sala_compile.codegen.tuning.tuner import Job
+    from sala_compile.runtime.artifact import open_artifact
+    from sala_compile.runtime.artifact.tuning import SUFFIX
 
     artifact = open_artifact(options["artifact"])
     target = options["target"] or _own_target(artifact)

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from codegen.tuning.tuner import Job, Work
-from runtime.artifact.tuning import Tuning, library_beside
+from sala_compile.codegen.tuning.tuner import Job, Work
+from sala_compile.runtime.artifact.tuning import Tuning, library_beside
 
 BUG = 1.1
 """A default that loses by more than this is a bug in the default."""

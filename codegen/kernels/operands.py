@@ -9,10 +9,10 @@ from typing import Any
 from xdsl.dialects.builtin import BFloat16Type, Float32Type
 from xdsl.ir import SSAValue
 
-from codegen.kernels.tir.element import Element
-from passes.kernel_choice import SpecValue, base_and_start
-from sala_ir.dialect.base import columns_of, element_of
-from sala_ir.dialect.types import StateType, WeightType
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.passes.support.kernel_choice import SpecValue, base_and_start
+from sala_compile.sala_ir.dialect.base import columns_of, element_of
+from sala_compile.sala_ir.dialect.types import StateType, WeightType
 
 PITCH = 16
 """Rows of activations are padded to a multiple of this many elements."""

@@ -6,11 +6,20 @@ Dp are block and head size rounded up to 16. Compressed keys are laid out like K
 
 from dataclasses import dataclass
 
-from codegen.kernels.operands import padded
-from codegen.kernels.tir.builder import Expr, KernelBuilder, Tensor, lanes, let, long, loop, scratch
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir.builder import (
+    Expr,
+    KernelBuilder,
+    Tensor,
+    lanes,
+    let,
+    long,
+    loop,
+    scratch,
+)
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.tile import live_lanes
 
 COARSE = 4
 """Window and stride of a coarse key, in those of a fine key."""

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, get_type_hints
 
-from runtime.errors import CompileError
-from runtime.json_text import quoted
+from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.errors import CompileError
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.embedding": ("embedding",),
@@ -56,7 +56,7 @@ class Family:
     @property
     def axes(self) -> Callable[..., Any] | None:
         """`axes(spec, target)`: what a search for schedules may try; None where nothing is."""
-        name = f"codegen.kernels.{self.name}.axes"
+        name = f"sala_compile.codegen.kernels.{self.name}.axes"
         return import_module(name).axes if find_spec(name) is not None else None
 
     def spec(self, values: dict[str, Any]) -> Any:
@@ -86,7 +86,7 @@ def family(name: str, kind: str = "cpu") -> Family:
             expected=f"one of {', '.join(sorted(NAMES))}",
             fix="use a record of this version of sala-compile",
         )
-    return Family(name, import_module(f"codegen.kernels.{name}.{kind}"))
+    return Family(name, import_module(f"sala_compile.codegen.kernels.{name}.{kind}"))
 
 
 def families(op_name: str, kind: str = "cpu") -> tuple[Family, ...]:
@@ -97,4 +97,4 @@ def families(op_name: str, kind: str = "cpu") -> tuple[Family, ...]:
 
 @cache
 def _exists(name: str, kind: str) -> bool:
-    return find_spec(f"codegen.kernels.{name}.{kind}") is not None
+    return find_spec(f"sala_compile.codegen.kernels.{name}.{kind}") is not None

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.errors import RequestError
-from runtime.files import FileRule
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.common.files import FileRule
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.text.tokenizer import Tokenizer
 
 DEFAULT_TOKENS = 4096
 """Tokens of a calibration text that are used."""
@@ -50,7 +50,11 @@ def calibration_for(
     if file is not None:
         ids, origin = _from_file(file, checkpoint, vocabulary), f"the file {file.name}"
     elif Tokenizer.exists(checkpoint):
-        text = resources.files("codegen.quantization").joinpath(TEXT).read_text(encoding="utf-8")
+        text = (
+            resources.files("sala_compile.codegen.quantization")
+            .joinpath(TEXT)
+            .read_text(encoding="utf-8")
+        )
         ids, origin = Tokenizer.from_files(checkpoint).encode(text), "the text of sala-compile"
     else:
         count = min(SEEDED_TOKENS, limit)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sala_ir.integers import Integers
+from sala_compile.sala_ir.checkpoint.integers import Integers
 
 
 @dataclass(slots=True)

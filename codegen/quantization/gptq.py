@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sala_ir.dialect.attributes import EncodingAttr
-from sala_ir.integers import Integers
-from sala_ir.reference import scale_and_zero
+from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.reference import scale_and_zero
 
 STEP = 16
 """Columns of a group whose errors are carried to those before them in one product."""

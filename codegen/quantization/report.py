@@ -5,12 +5,17 @@ from statistics import median
 
 from xdsl.dialects.builtin import ModuleOp
 
-from codegen.options import CompileOptions
-from codegen.plan import Source
-from codegen.quantization.source import Weights
-from passes.quantization import Quantization, Role, linear_roles, quantized_tensors
-from runtime.artifact import CalibrationInfo, QuantizationInfo, QuantizedTensor
-from sala_ir.dialect import EmbeddingOp, LogitsOp, WeightOp
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.plan import Source
+from sala_compile.codegen.quantization.source import Weights
+from sala_compile.passes.support.quantization import (
+    Quantization,
+    Role,
+    linear_roles,
+    quantized_tensors,
+)
+from sala_compile.runtime.artifact import CalibrationInfo, QuantizationInfo, QuantizedTensor
+from sala_compile.sala_ir.dialect import EmbeddingOp, LogitsOp, WeightOp
 
 DIGITS = 4
 """Significant digits of an error: more of them depend on the order of sums."""

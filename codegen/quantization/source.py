@@ -8,16 +8,16 @@ from typing import Protocol
 
 import numpy as np
 
-from codegen.options import CompileOptions
-from codegen.plan import Source
-from codegen.progress import Progress
-from codegen.quantization.calibration import Calibration, calibration_for
-from codegen.quantization.errors import ErrorSums
-from codegen.quantization.store import IntegerStore
-from codegen.quantization.stream import Quantizer
-from runtime.artifact.staging import staged_directory
-from sala_ir.integers import Integers
-from sala_ir.interpreter import RowSource
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.plan import Source
+from sala_compile.codegen.progress import Progress
+from sala_compile.codegen.quantization.calibration import Calibration, calibration_for
+from sala_compile.codegen.quantization.errors import ErrorSums
+from sala_compile.codegen.quantization.store import IntegerStore
+from sala_compile.codegen.quantization.stream import Quantizer
+from sala_compile.runtime.artifact.staging import staged_directory
+from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.interpreter import RowSource
 
 
 class IntegerTensors(Protocol):

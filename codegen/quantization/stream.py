@@ -17,19 +17,19 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.interpreter import Interpreter
 from xdsl.ir import Operation, SSAValue
 
-from codegen.finite import FiniteRows, all_finite, widest
-from codegen.progress import Advance
-from codegen.quantization.cholesky import damped_cholesky
-from codegen.quantization.errors import ErrorSums
-from codegen.quantization.gptq import Rounder
-from codegen.quantization.store import IntegerStore
-from passes.functions import argument_names
-from runtime.errors import CompileError
-from sala_ir.dialect import LinearOp, WeightOp
-from sala_ir.dialect.attributes import EncodingAttr
-from sala_ir.dialect.base import weight_shape
-from sala_ir.dialect.types import StateType
-from sala_ir.interpreter import Numerics, RowSource, SalaFunctions, WeightValue
+from sala_compile.codegen.progress import Advance
+from sala_compile.codegen.quantization.cholesky import damped_cholesky
+from sala_compile.codegen.quantization.errors import ErrorSums
+from sala_compile.codegen.quantization.gptq import Rounder
+from sala_compile.codegen.quantization.store import IntegerStore
+from sala_compile.codegen.weights.finite import FiniteRows, all_finite, widest
+from sala_compile.passes.support.functions import argument_names
+from sala_compile.runtime.errors import CompileError
+from sala_compile.sala_ir.dialect import LinearOp, WeightOp
+from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.dialect.base import weight_shape
+from sala_compile.sala_ir.dialect.types import StateType
+from sala_compile.sala_ir.interpreter import Numerics, RowSource, SalaFunctions, WeightValue
 
 ROUNDED_VALUES = 1 << 25
 """Values of a matrix that are rounded at a time."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from codegen.targets.cpu import CpuTarget
-from codegen.targets.cuda import CudaTarget
-from runtime.errors import CompileError
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.runtime.errors import CompileError
 
 Target = CpuTarget | CudaTarget
 """A machine; `kind` names the modules of the kernel folders that serve it."""

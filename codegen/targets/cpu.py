@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from codegen.targets import x86
-from runtime.artifact import canonical_json
-from runtime.artifact.contract import CONTRACT_SYMBOL, Contract
-from runtime.artifact.replace import write_whole
-from runtime.errors import CompileError
+from sala_compile.codegen.targets import x86
+from sala_compile.runtime.artifact import canonical_json
+from sala_compile.runtime.artifact.contract import CONTRACT_SYMBOL, Contract
+from sala_compile.runtime.artifact.replace import write_whole
+from sala_compile.runtime.errors import CompileError
 
 LINK_OPTIONS = ("-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-s")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar
 
-from runtime.artifact.architectures import serving
-from runtime.errors import CompileError
+from sala_compile.runtime.artifact.architectures import serving
+from sala_compile.runtime.errors import CompileError
 
 SHARED_BYTES = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 """Architecture -> KiB of shared memory that one block may have."""

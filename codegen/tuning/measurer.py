@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from runtime import errors
-from runtime.artifact import Value
-from runtime.errors import CompileError
+import sala_compile
+from sala_compile.runtime.artifact import Value
+from sala_compile.runtime.errors import CompileError
 
 PATIENCE = 5.0
 """Seconds in which the process of the trials has to end by itself."""
-_ROOT = Path(errors.__file__).resolve().parents[1]
+_ROOT = Path(sala_compile.__file__).parents[1]
 _START = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from runtime.bench.trials import main; main()"
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from sala_compile.runtime.bench.trials import main; main()"
 )
 """Not `-m`, which looks in the current directory first: a folder there may be called runtime."""
 

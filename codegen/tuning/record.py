@@ -5,14 +5,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from codegen.targets.cpu import CpuTarget, compile_library
-from runtime.artifact import canonical_json
-from runtime.artifact.contract import Contract
-from runtime.artifact.manifest import FileInfo
-from runtime.artifact.outputs import OutputRule
-from runtime.artifact.tuning import LIBRARY_SUFFIX, Tuning, library_beside, read_tuning
-from runtime.errors import ArtifactError, RequestError, SalaError
-from runtime.files import FileRule, shown
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_library
+from sala_compile.runtime.artifact import canonical_json
+from sala_compile.runtime.artifact.contract import Contract
+from sala_compile.runtime.artifact.manifest import FileInfo
+from sala_compile.runtime.artifact.outputs import OutputRule
+from sala_compile.runtime.artifact.tuning import LIBRARY_SUFFIX, Tuning, library_beside, read_tuning
+from sala_compile.runtime.common.files import FileRule, shown
+from sala_compile.runtime.errors import ArtifactError, RequestError, SalaError
 
 _FIX = "name a file in a directory that can be written, with -o"
 _RECORD = OutputRule(what="the tuning file", error=ArtifactError, fix=_FIX)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from codegen.kernels.choices import Axis
-from codegen.tuning.measurer import Build, CaseTrial, Measurer, TrialEnded
-from codegen.vectors.tolerance import BFLOAT16_STEP, ROUNDED_PART
+from sala_compile.codegen.kernels.choices import Axis
+from sala_compile.codegen.tuning.measurer import Build, CaseTrial, Measurer, TrialEnded
+from sala_compile.codegen.vectors.tolerance import BFLOAT16_STEP, ROUNDED_PART
 
 PAIRS, FINAL_PAIRS = 8, 24
 """Samples of a candidate and of the default in turn: in the search, and of the winner."""

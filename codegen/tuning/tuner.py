@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from codegen.buffers import workspace
-from codegen.kernels.registry import family
-from codegen.schedules import Schedules, compiler_versions, schedule_values
-from codegen.targets import x86
-from codegen.targets.cpu import CpuTarget, compile_library
-from codegen.tuning.measurer import Build, Measurer
-from codegen.tuning.record import TuningFile
-from codegen.tuning.search import Clock, Found, Search, Tell
-from runtime.artifact import Artifact, KernelInfo, Value
-from runtime.artifact.contract import workspaces_digest
-from runtime.artifact.tuning import TunedCase, TunedKernel, Tuning, tuned_workspaces
-from runtime.errors import CompileError
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.schedules import Schedules, compiler_versions, schedule_values
+from sala_compile.codegen.program.buffers import workspace
+from sala_compile.codegen.targets import x86
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_library
+from sala_compile.codegen.tuning.measurer import Build, Measurer
+from sala_compile.codegen.tuning.record import TuningFile
+from sala_compile.codegen.tuning.search import Clock, Found, Search, Tell
+from sala_compile.runtime.artifact import Artifact, KernelInfo, Value
+from sala_compile.runtime.artifact.contract import workspaces_digest
+from sala_compile.runtime.artifact.tuning import TunedCase, TunedKernel, Tuning, tuned_workspaces
+from sala_compile.runtime.errors import CompileError
 
 Compiler = Callable[[Mapping[str, Any], CpuTarget, Path], object]
 SMALLEST_SHARE = 0.005

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS, CONTROL_WORDS
-from sala_ir.reference import Batch, make_batch
+from sala_compile.runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS, CONTROL_WORDS
+from sala_compile.sala_ir.reference import Batch, make_batch
 
 SPARE_ROWS = 3
 """Rows that every buffer has beyond the live ones."""

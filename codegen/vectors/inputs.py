@@ -6,19 +6,19 @@ import numpy as np
 from xdsl.dialects.builtin import BFloat16Type, IntegerType, TensorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from codegen.vectors.batch import VectorBatch
-from passes.kernel_choice import base_and_start
-from sala_ir.dialect.attributes import Extent
-from sala_ir.dialect.base import SalaOp
-from sala_ir.dialect.types import (
+from sala_compile.codegen.vectors.batch import VectorBatch
+from sala_compile.passes.support.kernel_choice import base_and_start
+from sala_compile.sala_ir.dialect.attributes import Extent
+from sala_compile.sala_ir.dialect.base import SalaOp
+from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     KvCacheType,
     RecurrentStateType,
     StateType,
 )
-from sala_ir.reference import to_bfloat16
-from sala_ir.reference.cache import COARSE_FACTOR, complete_windows
+from sala_compile.sala_ir.reference import to_bfloat16
+from sala_compile.sala_ir.reference.cache import COARSE_FACTOR, complete_windows
 
 
 class Inputs:

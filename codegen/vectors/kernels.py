@@ -8,17 +8,17 @@ from xdsl.dialects.builtin import BFloat16Type, IntegerType, ModuleOp, TensorTyp
 from xdsl.interpreter import Interpreter
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from codegen.encodings import part_name
-from codegen.kernels.operands import padded
-from codegen.lowering import Lowered
-from codegen.vectors.batch import SPARE_ROWS, VectorBatch, long_batch, short_batch
-from codegen.vectors.inputs import Inputs
-from codegen.vectors.pools import Pools, write_pools
-from codegen.vectors.tensors import TensorStore
-from codegen.vectors.tolerance import tolerance
-from codegen.weight_table import WeightTable
-from passes.kernel_choice import KernelChoice, base_and_start
-from runtime.artifact import (
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.lowering import Lowered
+from sala_compile.codegen.vectors.batch import SPARE_ROWS, VectorBatch, long_batch, short_batch
+from sala_compile.codegen.vectors.inputs import Inputs
+from sala_compile.codegen.vectors.pools import Pools, write_pools
+from sala_compile.codegen.vectors.tensors import TensorStore
+from sala_compile.codegen.vectors.tolerance import tolerance
+from sala_compile.codegen.weights.encodings import part_name
+from sala_compile.codegen.weights.weight_table import WeightTable
+from sala_compile.passes.support.kernel_choice import KernelChoice, base_and_start
+from sala_compile.runtime.artifact import (
     KernelVector,
     LiteralArgument,
     OutputArgument,
@@ -27,20 +27,20 @@ from runtime.artifact import (
     ThreadsArgument,
     WeightArgument,
 )
-from runtime.artifact.golden import Argument, GoldenType
-from runtime.errors import CompileError
-from sala_ir.dialect.attributes import LayoutAttr
-from sala_ir.dialect.base import SalaOp, written_states
-from sala_ir.dialect.stages import SelectBlocksOp
-from sala_ir.dialect.types import (
+from sala_compile.runtime.artifact.golden import Argument, GoldenType
+from sala_compile.runtime.errors import CompileError
+from sala_compile.sala_ir.dialect.attributes import LayoutAttr
+from sala_compile.sala_ir.dialect.base import SalaOp, written_states
+from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
+from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
     KvCacheType,
     StateType,
     WeightType,
 )
-from sala_ir.dialect.weights import PackWeightOp
-from sala_ir.interpreter import Numerics, RowSource, SalaFunctions
-from sala_ir.reference import Rounding
+from sala_compile.sala_ir.dialect.weights import PackWeightOp
+from sala_compile.sala_ir.interpreter import Numerics, RowSource, SalaFunctions
+from sala_compile.sala_ir.reference import Rounding
 
 DEFAULT_BLOCK = 64
 COARSE_WINDOW = 8

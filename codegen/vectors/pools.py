@@ -5,11 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from codegen.buffers import PoolPart, pool_parts
-from codegen.kernels.operands import pair_of
-from codegen.vectors.batch import VectorBatch
-from runtime.artifact import Symbol, pool_symbol
-from sala_ir.dialect.types import CompressedKeysType, KvCacheType, RecurrentStateType, StateType
+from sala_compile.codegen.kernels.operands import pair_of
+from sala_compile.codegen.program.buffers import PoolPart, pool_parts
+from sala_compile.codegen.vectors.batch import VectorBatch
+from sala_compile.runtime.artifact import Symbol, pool_symbol
+from sala_compile.sala_ir.dialect.types import (
+    CompressedKeysType,
+    KvCacheType,
+    RecurrentStateType,
+    StateType,
+)
 
 Pools = dict[str, np.ndarray]
 """Suffix of a pool ("" where a state has one) -> its values in float32, NaN where none are."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from runtime.artifact import narrow_bfloat16
-from runtime.artifact.golden import GoldenType
-from runtime.artifact.tensors import TensorSpec
+from sala_compile.runtime.artifact import narrow_bfloat16
+from sala_compile.runtime.artifact.golden import GoldenType
+from sala_compile.runtime.artifact.tensors import TensorSpec
 
 _STORED: dict[str, str] = {"float32": "F32", "bfloat16": "BF16", "int32": "I32"}
 

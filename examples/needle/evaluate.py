@@ -25,7 +25,7 @@ from rich.table import Table
 if not __package__:  # run as a file: `examples` is then not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import runtime
+import sala_compile
 from examples.needle.measure import (
     DEPTHS,
     Ask,
@@ -37,7 +37,7 @@ from examples.needle.measure import (
     draw_cases,
     measure,
 )
-from runtime.units import parse_tokens
+from sala_compile.runtime.common.units import parse_tokens
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 
@@ -73,7 +73,7 @@ def main() -> None:
     block_size = config["sparse_config"]["block_size"]
     with tempfile.TemporaryDirectory() as scratch:
         artifact = arguments.artifact or _compiled(arguments, Path(scratch))
-        with runtime.load(artifact, context=max(lengths) + 16 * arguments.hops) as model:
+        with sala_compile.load(artifact, context=max(lengths) + 16 * arguments.hops) as model:
             results = _measured("artifact", ask_artifact(model), lengths, arguments, block_size)
     if arguments.reference:
         ask = ask_reference(_reference(arguments))
@@ -105,9 +105,9 @@ def _compiled(arguments: Any, directory: Path) -> Path:
 
 def _reference(arguments: Any) -> Any:
     """The reference of the checkpoint; needs the `compile` extra."""
-    from sala_ir.checkpoint import Checkpoint
-    from sala_ir.frontends import AttentionMode, frontend_for
-    from sala_ir.interpreter import ReferenceModel
+    from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+    from sala_compile.sala_ir.frontends import AttentionMode, frontend_for
+    from sala_compile.sala_ir.interpreter import ReferenceModel
 
     checkpoint = Checkpoint.open(arguments.checkpoint)
     frontend = frontend_for(checkpoint.config)

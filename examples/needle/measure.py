@@ -62,7 +62,7 @@ def measure(ask: Ask, cases: Iterable[Case], block_size: int) -> Iterator[Outcom
 
 
 def ask_artifact(model: Any) -> Ask:
-    """Ask a loaded artifact (`runtime.load`); one with dense attention has nothing to observe."""
+    """Ask a loaded artifact; one with dense attention has nothing to observe."""
     offered = model.artifact.program.observable
     kinds = [kind for kind in ("selected_blocks", "blocks_read") if offered.get(kind)]
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from examples.needle.configuration import config
-from sala_ir.reference.arrays import split_heads
-from sala_ir.reference.cache import COARSE_FACTOR, complete_windows, window_means
-from sala_ir.reference.linear import linear
-from sala_ir.reference.norms import rms_norm
+from sala_compile.sala_ir.reference.arrays import split_heads
+from sala_compile.sala_ir.reference.cache import COARSE_FACTOR, complete_windows, window_means
+from sala_compile.sala_ir.reference.linear import linear
+from sala_compile.sala_ir.reference.norms import rms_norm
 
 MARGIN = math.log(16)
 """How much a score must stand out: as it must among 16 times as many windows."""

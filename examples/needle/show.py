@@ -16,11 +16,11 @@ from rich.text import Text
 if not __package__:  # run as a file: `examples` is then not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import runtime
+import sala_compile
 from examples.needle.haystack import Case, draw_case
-from runtime.artifact.outputs import OutputRule
-from runtime.errors import reported_as
-from runtime.units import parse_tokens
+from sala_compile.runtime.artifact.outputs import OutputRule
+from sala_compile.runtime.common.units import parse_tokens
+from sala_compile.runtime.errors import reported_as
 
 MARKS = 64
 """Columns of the line that stands for the text."""
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     if arguments.write:
         OutputRule(what="the text").write(arguments.write, case.text.encode())
-    with runtime.load(arguments.artifact, context=len(case.token_ids) + 64) as model:
+    with sala_compile.load(arguments.artifact, context=len(case.token_ids) + 64) as model:
         _show(model, case, Console(highlight=False, soft_wrap=True))
 
 

@@ -22,8 +22,8 @@ from examples.needle.export import write_checkpoint
 from examples.needle.initial import initial_weights
 from examples.needle.lessons import LessonBatch, Stage, draw_batch
 from examples.needle.selection import SelectionLoss
-from sala_ir.frontends import AttentionMode, frontend_for
-from sala_ir.interpreter import NewTokens, ReferenceModel
+from sala_compile.sala_ir.frontends import AttentionMode, frontend_for
+from sala_compile.sala_ir.interpreter import NewTokens, ReferenceModel
 
 STAGES = (
     Stage(length=64, batch=16, steps=1500, needles=2, questions=2, rate=3e-3, enough=0.9,

@@ -1,8 +1,8 @@
 """The format of an artifact: records, validated reading, crash-safe writing."""
 
-from runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json, is_gpu
-from runtime.artifact.dims import Dim, Polynomial, Symbol, Symbols, dim_of, evaluate
-from runtime.artifact.golden import (
+from sala_compile.runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json, is_gpu
+from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, Symbols, dim_of, evaluate
+from sala_compile.runtime.artifact.golden import (
     Golden,
     KernelVector,
     LiteralArgument,
@@ -17,7 +17,7 @@ from runtime.artifact.golden import (
     seeded_values,
     widen_bfloat16,
 )
-from runtime.artifact.gpu import (
+from sala_compile.runtime.artifact.gpu import (
     ArgumentInfo,
     ArgumentKind,
     GpuKernelInfo,
@@ -27,7 +27,7 @@ from runtime.artifact.gpu import (
     ParameterInfo,
     SlabsInfo,
 )
-from runtime.artifact.manifest import (
+from sala_compile.runtime.artifact.manifest import (
     ActivationEffect,
     ActivationsInfo,
     CalibrationInfo,
@@ -44,7 +44,7 @@ from runtime.artifact.manifest import (
     TargetInfo,
     TensorInfo,
 )
-from runtime.artifact.program import (
+from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
     InputName,
     Observation,
@@ -58,10 +58,15 @@ from runtime.artifact.program import (
     ValueKind,
     pool_symbol,
 )
-from runtime.artifact.reader import Artifact, open_artifact
-from runtime.artifact.seeded import SEEDED, Fill, SeededTensors, SeededWeights
-from runtime.artifact.tensors import MappedTensors, StoredTensor, TensorSpec, TensorWriter
-from runtime.artifact.writer import (
+from sala_compile.runtime.artifact.reader import Artifact, open_artifact
+from sala_compile.runtime.artifact.seeded import SEEDED, Fill, SeededTensors, SeededWeights
+from sala_compile.runtime.artifact.tensors import (
+    MappedTensors,
+    StoredTensor,
+    TensorSpec,
+    TensorWriter,
+)
+from sala_compile.runtime.artifact.writer import (
     GOLDEN_NAME,
     GOLDEN_TENSORS_NAME,
     MANIFEST_NAME,

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from pydantic import Field, PositiveInt
 
-from runtime.artifact.base import Frozen, canonical_document
-from runtime.artifact.program import Value
-from runtime.errors import ArtifactError
+from sala_compile.runtime.artifact.base import Frozen, canonical_document
+from sala_compile.runtime.artifact.program import Value
+from sala_compile.runtime.errors import ArtifactError
 
 CONTRACT_SYMBOL = "sala_contract"
 """In a library for processors: the contract as JSON, ended by a zero byte."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat, PositiveInt
 
-from runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.base import Frozen
 
 GoldenType = Literal["float32", "bfloat16", "int32", "int64", "uint32", "uint16", "uint8", "int8"]
 """Logical element type; bfloat16 is handed to kernels as uint16."""

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from runtime.artifact.base import Frozen
-from runtime.artifact.seeded import SeededWeights
+from sala_compile.runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.seeded import SeededWeights
 
 MAJOR = 1
 MINOR = 3

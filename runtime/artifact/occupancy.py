@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runtime.artifact.gpu import LaunchInfo
+from sala_compile.runtime.artifact.gpu import LaunchInfo
 
 WARP = 32
 TENSOR_COLUMNS = 512

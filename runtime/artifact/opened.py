@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from runtime.artifact.paths import checked_relative
-from runtime.errors import ArtifactError
+from sala_compile.runtime.artifact.paths import checked_relative
+from sala_compile.runtime.errors import ArtifactError
 
 _PIECE = 1 << 20
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY

@@ -7,11 +7,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.artifact.replace import NotDurableError, write_whole
-from runtime.artifact.staging import staged_file
-from runtime.errors import RequestError, SalaError
-from runtime.files import Name, reason, shown, special_kind
-from runtime.units import format_bytes
+from sala_compile.runtime.artifact.replace import NotDurableError, write_whole
+from sala_compile.runtime.artifact.staging import staged_file
+from sala_compile.runtime.common.files import Name, reason, shown, special_kind
+from sala_compile.runtime.common.units import format_bytes
+from sala_compile.runtime.errors import RequestError, SalaError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import ArtifactError, SalaError
-from runtime.files import FileRule, shown
+from sala_compile.runtime.common.files import FileRule, shown
+from sala_compile.runtime.errors import ArtifactError, SalaError
 
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST = 256 << 20

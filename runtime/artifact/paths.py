@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from runtime.errors import ArtifactError
+from sala_compile.runtime.errors import ArtifactError
 
 
 def checked_relative(path: str) -> PurePosixPath:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from runtime.errors import ArtifactError
+from sala_compile.runtime.errors import ArtifactError
 
 TILES = "amx_tile"
 """The flag of the tile registers, which Linux gives to a process only on request."""

@@ -4,8 +4,8 @@ from enum import StrEnum
 
 from pydantic import Field, model_validator
 
-from runtime.artifact.base import ElementType, Frozen
-from runtime.artifact.dims import Dim, Polynomial, Symbol
+from sala_compile.runtime.artifact.base import ElementType, Frozen
+from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol
 
 
 class ValueKind(StrEnum):

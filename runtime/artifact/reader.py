@@ -8,20 +8,24 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from runtime.artifact.agreement import disagreement
-from runtime.artifact.base import Frozen, align, canonical_document, is_gpu
-from runtime.artifact.contract import Contract
-from runtime.artifact.golden import Golden
-from runtime.artifact.gpu import GpuLibrary
-from runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
-from runtime.artifact.opened import OpenDirectory, OpenFile
-from runtime.artifact.processor import architecture, missing_instructions, processor_flags
-from runtime.artifact.program import Program
-from runtime.artifact.signature import require_signature
-from runtime.artifact.tensors import StoredTensor, read_header
-from runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME
-from runtime.errors import ArtifactError
-from runtime.json_text import LIMITS, parse_object, shortened
+from sala_compile.runtime.artifact.agreement import disagreement
+from sala_compile.runtime.artifact.base import Frozen, align, canonical_document, is_gpu
+from sala_compile.runtime.artifact.contract import Contract
+from sala_compile.runtime.artifact.golden import Golden
+from sala_compile.runtime.artifact.gpu import GpuLibrary
+from sala_compile.runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
+from sala_compile.runtime.artifact.opened import OpenDirectory, OpenFile
+from sala_compile.runtime.artifact.processor import (
+    architecture,
+    missing_instructions,
+    processor_flags,
+)
+from sala_compile.runtime.artifact.program import Program
+from sala_compile.runtime.artifact.signature import require_signature
+from sala_compile.runtime.artifact.tensors import StoredTensor, read_header
+from sala_compile.runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME
+from sala_compile.runtime.common.json_text import LIMITS, parse_object, shortened
+from sala_compile.runtime.errors import ArtifactError
 
 Record = TypeVar("Record", bound=Frozen)
 HASHED_WEIGHTS = 1 << 30

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.artifact.staging import PREVIOUS, staged_file
+from sala_compile.runtime.artifact.staging import PREVIOUS, staged_file
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2

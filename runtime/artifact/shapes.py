@@ -1,8 +1,8 @@
 """The shapes that a runtime relies on: who writes so many rows, must find so many."""
 
-from runtime.artifact.base import ElementType
-from runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
-from runtime.artifact.program import (
+from sala_compile.runtime.artifact.base import ElementType
+from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
+from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
     InputName,
     Paging,

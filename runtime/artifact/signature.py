@@ -16,10 +16,10 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from runtime.artifact.opened import OpenFile
-from runtime.artifact.replace import write_whole
-from runtime.errors import ArtifactError, RequestError
-from runtime.files import FileRule, shown
+from sala_compile.runtime.artifact.opened import OpenFile
+from sala_compile.runtime.artifact.replace import write_whole
+from sala_compile.runtime.common.files import FileRule, shown
+from sala_compile.runtime.errors import ArtifactError, RequestError
 
 SUFFIX = ".sig"
 MANIFEST = "manifest.json"

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from runtime.artifact.base import ALIGNMENT, align
-from runtime.artifact.opened import OpenFile
-from runtime.errors import ArtifactError
-from runtime.json_text import JsonLimits, parse_object, shortened
+from sala_compile.runtime.artifact.base import ALIGNMENT, align
+from sala_compile.runtime.artifact.opened import OpenFile
+from sala_compile.runtime.common.json_text import JsonLimits, parse_object, shortened
+from sala_compile.runtime.errors import ArtifactError
 
 STORED_TYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype(np.float64),

@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
-from runtime.artifact.base import Frozen
-from runtime.artifact.manifest import FileInfo, KernelConstant
-from runtime.artifact.opened import OpenFile
-from runtime.artifact.program import Value
-from runtime.errors import ArtifactError
-from runtime.files import FileRule
+from sala_compile.runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.manifest import FileInfo, KernelConstant
+from sala_compile.runtime.artifact.opened import OpenFile
+from sala_compile.runtime.artifact.program import Value
+from sala_compile.runtime.common.files import FileRule
+from sala_compile.runtime.errors import ArtifactError
 
 VERSION = 1
 SUFFIX = ".tuning.json"

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from runtime.artifact.base import canonical_json
-from runtime.artifact.manifest import FileInfo, Manifest
-from runtime.artifact.owned import MANIFEST_NAME, require_replaceable
-from runtime.artifact.paths import checked_relative
-from runtime.artifact.replace import NotDurableError, put, sync_directory
-from runtime.artifact.staging import staged_directory
-from runtime.artifact.tensors import TensorSpec, TensorWriter
-from runtime.errors import ArtifactError
-from runtime.files import shown
-from runtime.units import format_bytes
+from sala_compile.runtime.artifact.base import canonical_json
+from sala_compile.runtime.artifact.manifest import FileInfo, Manifest
+from sala_compile.runtime.artifact.owned import MANIFEST_NAME, require_replaceable
+from sala_compile.runtime.artifact.paths import checked_relative
+from sala_compile.runtime.artifact.replace import NotDurableError, put, sync_directory
+from sala_compile.runtime.artifact.staging import staged_directory
+from sala_compile.runtime.artifact.tensors import TensorSpec, TensorWriter
+from sala_compile.runtime.common.files import shown
+from sala_compile.runtime.common.units import format_bytes
+from sala_compile.runtime.errors import ArtifactError
 
 PROGRAM_NAME = "program.json"
 GOLDEN_NAME = "golden.json"

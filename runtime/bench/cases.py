@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tvm_ffi
 
-from runtime.artifact import (
+from sala_compile.runtime.artifact import (
     ALIGNMENT,
     ElementType,
     PhaseName,
@@ -21,8 +21,8 @@ from runtime.artifact import (
     evaluate,
     widen_bfloat16,
 )
-from runtime.cpu.program import CpuProgram
-from runtime.device import POISON, Hooks, StepSizes
+from sala_compile.runtime.devices.cpu.program import CpuProgram
+from sala_compile.runtime.devices.device import POISON, Hooks, StepSizes
 
 WEIGHT_SETS = 8
 """Layers whose weights take turns."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import tvm_ffi
 
-from runtime.artifact import ALIGNMENT, Artifact
-from runtime.artifact.ceilings import (
+from sala_compile.runtime.artifact import ALIGNMENT, Artifact
+from sala_compile.runtime.artifact.ceilings import (
     ARITHMETIC,
     OPERATIONS,
     READ_MULTIPLE,
@@ -16,9 +16,9 @@ from runtime.artifact.ceilings import (
     Ceiling,
     ceilings_path,
 )
-from runtime.cpu.device import CpuDevice
-from runtime.errors import ArtifactError
-from runtime.timing import Sample, Summary, sample, summarise
+from sala_compile.runtime.common.timing import Sample, Summary, sample, summarise
+from sala_compile.runtime.devices.cpu.device import CpuDevice
+from sala_compile.runtime.errors import ArtifactError
 
 READ_BYTES = 256 << 20
 """Bytes that are read at least, and no less than four times the largest cache."""

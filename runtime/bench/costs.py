@@ -9,7 +9,7 @@ recurrence; norms, gates and softmax are not counted. Sparse layers count what t
 from dataclasses import dataclass
 from math import prod
 
-from runtime.artifact import (
+from sala_compile.runtime.artifact import (
     Artifact,
     ElementType,
     PhaseName,
@@ -20,7 +20,7 @@ from runtime.artifact import (
     ValueKind,
     pool_symbol,
 )
-from runtime.regimes import Regime, RegimeRule
+from sala_compile.runtime.state.regimes import Regime, RegimeRule
 
 
 @dataclass(frozen=True, slots=True)

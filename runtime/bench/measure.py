@@ -11,14 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
-import runtime
-from runtime.bench.ceilings import CeilingProbe, Ceilings
-from runtime.bench.costs import Cost, CostModel, Live
-from runtime.bench.recording import Recording
-from runtime.model import Model
-from runtime.sequence import Sequence
-from runtime.targets import choose_target
-from runtime.timing import Sample, Stopwatch, summarise
+import sala_compile
+from sala_compile.runtime.bench.ceilings import CeilingProbe, Ceilings
+from sala_compile.runtime.bench.costs import Cost, CostModel, Live
+from sala_compile.runtime.bench.recording import Recording
+from sala_compile.runtime.common.timing import Sample, Stopwatch, summarise
+from sala_compile.runtime.devices.choose_target import choose_target
+from sala_compile.runtime.model import Model
+from sala_compile.runtime.sequence import Sequence
 
 DECODE_STEPS = 64
 """Samples of a decode rate at most."""
@@ -93,7 +93,7 @@ def measured(request: Request, report: Report) -> Iterator[Bench]:
     """Load the model and measure it; it is closed at the end of the block."""
     with ExitStack() as stack:
         model = stack.enter_context(
-            runtime.load(
+            sala_compile.load(
                 request.artifact,
                 context=max(request.lengths) + DECODE_STEPS,
                 batch=max(request.batches),

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.artifact import Program
-from runtime.bench.costs import Cost, CostModel
-from runtime.bench.recording import Call, Recording, Turn
+from sala_compile.runtime.artifact import Program
+from sala_compile.runtime.bench.costs import Cost, CostModel
+from sala_compile.runtime.bench.recording import Call, Recording, Turn
 
 MICRO = 1e6
 

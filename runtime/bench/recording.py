@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from runtime.artifact import PhaseName
-from runtime.bench.costs import Live
-from runtime.cpu.program import CpuProgram
-from runtime.device import BoundProgram, Hooks, StepSizes
-from runtime.errors import RequestError
-from runtime.timing import Sample
+from sala_compile.runtime.artifact import PhaseName
+from sala_compile.runtime.bench.costs import Live
+from sala_compile.runtime.common.timing import Sample
+from sala_compile.runtime.devices.cpu.program import CpuProgram
+from sala_compile.runtime.devices.device import BoundProgram, Hooks, StepSizes
+from sala_compile.runtime.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)

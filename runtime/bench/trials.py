@@ -1,6 +1,6 @@
 """A process that tries builds of an artifact's kernels on operands of the running model.
 
-    python -m runtime.bench.trials NAME.sala TARGET THREADS LENGTH
+    python -m sala_compile.runtime.bench.trials NAME.sala TARGET THREADS LENGTH
 
 It reads one JSON request a line and answers with one line; `runtime.errors` come as `error`. The
 caller needs no more than this protocol, and the compiler stays out of the process.
@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
-import runtime
-from runtime.artifact import PhaseName, Value
-from runtime.artifact.opened import OpenFile
-from runtime.bench.cases import Capturing, Case
-from runtime.bench.ceilings import CeilingProbe
-from runtime.bench.costs import Live
-from runtime.bench.recording import Recording, calls_of
-from runtime.cpu.device import CpuDevice
-from runtime.errors import SalaError
-from runtime.timing import Sample, Stopwatch, sample, summarise
+import sala_compile
+from sala_compile.runtime.artifact import PhaseName, Value
+from sala_compile.runtime.artifact.opened import OpenFile
+from sala_compile.runtime.bench.cases import Capturing, Case
+from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.costs import Live
+from sala_compile.runtime.bench.recording import Recording, calls_of
+from sala_compile.runtime.common.timing import Sample, Stopwatch, sample, summarise
+from sala_compile.runtime.devices.cpu.device import CpuDevice
+from sala_compile.runtime.errors import SalaError
 
 HOPELESS = 1.1
 """A candidate so many times slower in every case is not sampled again."""
@@ -40,7 +40,7 @@ class Trials:
 
     def __init__(self, path: Path, target: str, threads: int, length: int) -> None:
         """Load the model, read a text of `length` tokens and take the cases on the way."""
-        self._model = runtime.load(path, context=length + 4, threads=threads, target=target)
+        self._model = sala_compile.load(path, context=length + 4, threads=threads, target=target)
         self._artifact, self._target = self._model.artifact, target
         self._threads = threads
         self._probe = CeilingProbe(self._artifact, target, threads)

@@ -5,22 +5,22 @@ Their modules are imported here, where Ctrl-C has its message and its exit code 
 
 from importlib import import_module
 
-from runtime.errors import reported_as
+from sala_compile.runtime.errors import reported_as
 
 
 def sala_run() -> None:
     """Entry point of the console script sala-run."""
-    _run("sala-run", "runtime.cli.run")
+    _run("sala-run", "sala_compile.runtime.cli.run")
 
 
 def sala_inspect() -> None:
     """Entry point of the console script sala-inspect."""
-    _run("sala-inspect", "runtime.cli.inspect")
+    _run("sala-inspect", "sala_compile.runtime.cli.inspect")
 
 
 def sala_bench() -> None:
     """Entry point of the console script sala-bench."""
-    _run("sala-bench", "runtime.cli.bench")
+    _run("sala-bench", "sala_compile.runtime.cli.bench")
 
 
 def _run(program: str, module: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from runtime.option_types import TOKENS
+from sala_compile.runtime.common.option_types import TOKENS
 
 _NAMES = {
     "max_tokens": "max_new_tokens",

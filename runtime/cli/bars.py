@@ -14,8 +14,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from runtime.device import Advance
-from runtime.generation import Progress as PromptProgress
+from sala_compile.runtime.devices.device import Advance
+from sala_compile.runtime.generation.generation import Progress as PromptProgress
 
 _PROGRESS_FROM_TOKENS = 256
 

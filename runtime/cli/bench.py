@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.artifact.outputs import OutputRule
-from runtime.cli.common import notes, output, print_json
-from runtime.errors import reported_as
-from runtime.option_types import THREADS, TOKENS, VERIFY_KEY, Several
-from runtime.process import run_command
+from sala_compile.runtime.artifact.outputs import OutputRule
+from sala_compile.runtime.cli.common import notes, output, print_json
+from sala_compile.runtime.common.option_types import THREADS, TOKENS, VERIFY_KEY, Several
+from sala_compile.runtime.common.process import run_command
+from sala_compile.runtime.errors import reported_as
 
 if TYPE_CHECKING:
-    from runtime.bench.measure import Request
+    from sala_compile.runtime.bench.measure import Request
 
 _PATH = click.Path(path_type=Path)
 _OUTPUTS = {name: OutputRule(what="the file") for name in ("profile", "plot")}
@@ -78,10 +78,12 @@ def main() -> None:
 
 
 def _bench(options: dict[str, Any]) -> None:
-    from runtime.bench.measure import measured  # loads the kernel interface, --help should not
-    from runtime.bench.profile import Profile
-    from runtime.cli import bench_report as report
-    from runtime.cli.bench_plot import rates_svg
+    from sala_compile.runtime.bench.measure import (
+        measured,  # loads the kernel interface, --help should not
+    )
+    from sala_compile.runtime.bench.profile import Profile
+    from sala_compile.runtime.cli import bench_report as report
+    from sala_compile.runtime.cli.bench_plot import rates_svg
 
     for name, rule in _OUTPUTS.items():
         if options[name] is not None:
@@ -107,7 +109,7 @@ def _bench(options: dict[str, Any]) -> None:
 
 
 def _request(options: dict[str, Any]) -> "Request":
-    from runtime.bench.measure import Request
+    from sala_compile.runtime.bench.measure import Request
 
     return Request(
         artifact=options["artifact"],

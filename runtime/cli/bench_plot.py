@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from runtime.cli.svg import document as svg_document
-from runtime.cli.svg import line, rectangle, text
-from runtime.units import format_tokens
+from sala_compile.runtime.cli.svg import document as svg_document
+from sala_compile.runtime.cli.svg import line, rectangle, text
+from sala_compile.runtime.common.units import format_tokens
 
 LEFT, TOP, WIDTH, RIGHT = 210, 96, 640, 210
 """Pixels: the labels, the headline, the bars up to the ceiling, the numbers."""

@@ -8,12 +8,12 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from runtime.artifact.processor import processor_name
-from runtime.bench.ceilings import Ceilings
-from runtime.bench.measure import Bench, Row
-from runtime.bench.profile import KernelTime, Profile
-from runtime.cli.common import table
-from runtime.units import format_tokens
+from sala_compile.runtime.artifact.processor import processor_name
+from sala_compile.runtime.bench.ceilings import Ceilings
+from sala_compile.runtime.bench.measure import Bench, Row
+from sala_compile.runtime.bench.profile import KernelTime, Profile
+from sala_compile.runtime.cli.common import table
+from sala_compile.runtime.common.units import format_tokens
 
 GIGA = 1e9
 

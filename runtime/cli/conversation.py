@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.artifact import Artifact
-from runtime.chat import ChatTemplate, Message
-from runtime.errors import RequestError
-from runtime.files import FileRule
-from runtime.json_text import json_kind, parse_json
-from runtime.reuse import common_length
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.artifact import Artifact
+from sala_compile.runtime.cli.reuse import common_length
+from sala_compile.runtime.common.files import FileRule
+from sala_compile.runtime.common.json_text import json_kind, parse_json
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.text.templates.chat import ChatTemplate, Message
+from sala_compile.runtime.text.tokenizer import Tokenizer
 
 _TOOLS = FileRule(what="the file of tools", limit=1 << 20)
 _SOME_ANSWER = "yes"

@@ -6,11 +6,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from runtime.artifact import GpuLibrary, LaunchInfo, is_gpu
-from runtime.artifact.occupancy import MULTIPROCESSORS, blocks_by_limit
-from runtime.artifact.reader import Artifact
-from runtime.cli.common import table
-from runtime.units import format_bytes
+from sala_compile.runtime.artifact import GpuLibrary, LaunchInfo, is_gpu
+from sala_compile.runtime.artifact.occupancy import MULTIPROCESSORS, blocks_by_limit
+from sala_compile.runtime.artifact.reader import Artifact
+from sala_compile.runtime.cli.common import table
+from sala_compile.runtime.common.units import format_bytes
 
 CODE = ("threads", "registers", "spill_bytes", "shared_bytes", "tensor_columns", "warnings")
 """What is told of a launch, all but the bytes for a thread or a block of threads."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from runtime.cli.common import output, print_json
-from runtime.errors import reported_as
-from runtime.option_types import TOKENS, VERIFY_KEY
-from runtime.process import run_command
-from runtime.threads import available_cpus
+from sala_compile.runtime.cli.common import output, print_json
+from sala_compile.runtime.common.option_types import TOKENS, VERIFY_KEY
+from sala_compile.runtime.common.process import run_command
+from sala_compile.runtime.common.threads import available_cpus
+from sala_compile.runtime.errors import reported_as
 
 if TYPE_CHECKING:
-    from runtime.artifact.reader import Artifact
-    from runtime.cli.sections import Section
+    from sala_compile.runtime.artifact.reader import Artifact
+    from sala_compile.runtime.cli.sections import Section
 
 FAILED = 1
 """Exit code when a golden vector does not hold; 2 is for mistakes of the user."""
@@ -96,10 +96,12 @@ def main() -> None:
 
 
 def _inspect(options: dict[str, Any]) -> int:
-    from runtime.artifact.reader import open_artifact  # these take a while, --help should not
+    from sala_compile.runtime.artifact.reader import (
+        open_artifact,  # these take a while, --help should not
+    )
 
     if options["plot"] is not None:
-        from runtime.cli.memory_section import PLOT
+        from sala_compile.runtime.cli.memory_section import PLOT
 
         PLOT.check(options["plot"])
     artifact = open_artifact(options["artifact"], verify_key=options["verify_key"])
@@ -118,9 +120,13 @@ def _inspect(options: dict[str, Any]) -> int:
 
 def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Section], int]":
     """What was asked for, and the exit code; the manifest where nothing was."""
-    from runtime.cli import sections as make
-    from runtime.cli.memory_section import MemoryRequest, memory_section, planned_target
-    from runtime.cli.weights_section import weights_section
+    from sala_compile.runtime.cli import sections as make
+    from sala_compile.runtime.cli.memory_section import (
+        MemoryRequest,
+        memory_section,
+        planned_target,
+    )
+    from sala_compile.runtime.cli.weights_section import weights_section
 
     planning = {
         "contexts": options["context"],

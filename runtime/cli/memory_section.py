@@ -7,14 +7,16 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from runtime.artifact.base import is_gpu
-from runtime.artifact.outputs import OutputRule
-from runtime.artifact.reader import Artifact
-from runtime.cli.common import table
-from runtime.cli.plot import arena_svg
-from runtime.cli.sections import Section
-from runtime.errors import RequestError, SalaError
-from runtime.plan import (
+from sala_compile.runtime.artifact.base import is_gpu
+from sala_compile.runtime.artifact.outputs import OutputRule
+from sala_compile.runtime.artifact.reader import Artifact
+from sala_compile.runtime.cli.common import table
+from sala_compile.runtime.cli.plot import arena_svg
+from sala_compile.runtime.cli.sections import Section
+from sala_compile.runtime.common.units import format_bytes, format_tokens
+from sala_compile.runtime.devices.choose_target import CPU
+from sala_compile.runtime.errors import RequestError, SalaError
+from sala_compile.runtime.plan import (
     PART_NAMES,
     USUAL_BUDGETS,
     MemoryPlan,
@@ -26,8 +28,6 @@ from runtime.plan import (
     plan_memory,
     token_parts,
 )
-from runtime.targets import CPU
-from runtime.units import format_bytes, format_tokens
 
 PLOT = OutputRule(what="the file")
 _USUAL_CONTEXTS = tuple(1 << power for power in (12, 15, 17, 19, 20))
@@ -101,7 +101,9 @@ def planned_target(artifact: Artifact, device: str | None, target: str | None) -
 
 def _machine_bytes(artifact: Artifact, request: MemoryRequest) -> int | None:
     """What a loader could take here now; None where the GPU or the processor is not here."""
-    from runtime.choose_device import choose_device  # loads the kernel interface
+    from sala_compile.runtime.devices.choose_device import (
+        choose_device,  # loads the kernel interface
+    )
 
     try:
         device = choose_device(artifact, None, request.target, request.threads)

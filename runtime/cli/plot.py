@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from runtime.artifact.program import PhaseName, Program, TargetProgram, ValueKind
-from runtime.cli.svg import document, line, rectangle, round_step, text
-from runtime.plan import Buffer, MemoryPlan, memory_sentence
-from runtime.units import format_bytes
+from sala_compile.runtime.artifact.program import PhaseName, Program, TargetProgram, ValueKind
+from sala_compile.runtime.cli.svg import document, line, rectangle, round_step, text
+from sala_compile.runtime.common.units import format_bytes
+from sala_compile.runtime.plan import Buffer, MemoryPlan, memory_sentence
 
 WIDTH, HEIGHT, LIVE_HEIGHT, ZOOM_HEIGHT = 1480, 460, 90, 240
 """Pixels: width of all parts; heights of the arena, of what lives, of the enlarged decode."""

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.chat import ChatTemplate, Message
-from runtime.errors import RequestError
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.text.templates.chat import ChatTemplate, Message
+from sala_compile.runtime.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

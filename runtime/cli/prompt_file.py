@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from runtime.artifact.owned import MANIFEST_NAME, MAX_MANIFEST
-from runtime.errors import RequestError, SalaError
-from runtime.files import FileRule, shown
-from runtime.text.unicode_text import decode_text
-from runtime.units import format_bytes, format_tokens
+from sala_compile.runtime.artifact.owned import MANIFEST_NAME, MAX_MANIFEST
+from sala_compile.runtime.common.files import FileRule, shown
+from sala_compile.runtime.common.units import format_bytes, format_tokens
+from sala_compile.runtime.errors import RequestError, SalaError
+from sala_compile.runtime.text.tokenizers.unicode_text import decode_text
 
 STANDARD_INPUT = Path("-")
 BYTES_OF_A_TOKEN = 512

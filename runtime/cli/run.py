@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.answer_flags import answer_flags, answer_options
-from runtime.errors import RequestError, reported_as
-from runtime.option_types import BYTES, THREADS, TOKENS, VERIFY_KEY
-from runtime.process import run_command
+from sala_compile.runtime.cli.answer_flags import answer_flags, answer_options
+from sala_compile.runtime.common.option_types import BYTES, THREADS, TOKENS, VERIFY_KEY
+from sala_compile.runtime.common.process import run_command
+from sala_compile.runtime.errors import RequestError, reported_as
 
 if TYPE_CHECKING:
-    from runtime.cli.prompt import Ask
+    from sala_compile.runtime.cli.prompt import Ask
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def _run(options: dict[str, Any]) -> None:
-    from runtime.cli.prompt import Ask
+    from sala_compile.runtime.cli.prompt import Ask
 
     ask = Ask(
         text=_text(options),
@@ -118,11 +118,13 @@ def _run(options: dict[str, Any]) -> None:
         continues=options["state"] is not None,
     )
     _check(ask, options)
-    from runtime.cli.conversation import TemplateChoice
+    from sala_compile.runtime.cli.conversation import TemplateChoice
 
     template = TemplateChoice.of(options["template"], options["template_arg"], options["tools"])
 
-    from runtime.cli.session import Session  # the loader takes a while, --help should not
+    from sala_compile.runtime.cli.session import (
+        Session,  # the loader takes a while, --help should not
+    )
 
     session = Session(ask, options, template)
     if options["save_state"] is not None:
@@ -143,10 +145,10 @@ def _check(ask: "Ask", options: dict[str, Any]) -> None:
             flag = name.replace("_", "-")
             raise RequestError(f"--{flag} is for the chat template", fix="give --chat as well")
     if options["save_state"] is not None:
-        from runtime.state_file import check_state_output
+        from sala_compile.runtime.state.state_file import check_state_output
 
         check_state_output(options["save_state"])
-    from runtime.answer_options import generation_options
+    from sala_compile.runtime.generation.answer_options import generation_options
 
     given = answer_options(options)
     generation_options(
@@ -161,6 +163,6 @@ def _text(options: dict[str, Any]) -> str | None:
         raise RequestError("--prompt and --prompt-file exclude each other", fix="give only one")
     if path is None:
         return options["prompt"]
-    from runtime.cli.prompt_file import default_context, read_prompt
+    from sala_compile.runtime.cli.prompt_file import default_context, read_prompt
 
     return read_prompt(path, options["context"] or default_context(options["artifact"]))

@@ -8,14 +8,14 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from runtime.artifact import MODEL_PHASES, PhaseName
-from runtime.artifact.reader import Artifact
-from runtime.artifact.seeded import WARNING
-from runtime.chat import ChatTemplate
-from runtime.cli.common import table
-from runtime.cli.gpu_code import code_views, launches_of
-from runtime.tokenizer import TOKENIZER_FILE
-from runtime.units import format_bytes, format_tokens
+from sala_compile.runtime.artifact import MODEL_PHASES, PhaseName
+from sala_compile.runtime.artifact.reader import Artifact
+from sala_compile.runtime.artifact.seeded import WARNING
+from sala_compile.runtime.cli.common import table
+from sala_compile.runtime.cli.gpu_code import code_views, launches_of
+from sala_compile.runtime.common.units import format_bytes, format_tokens
+from sala_compile.runtime.text.templates.chat import ChatTemplate
+from sala_compile.runtime.text.tokenizer import TOKENIZER_FILE
 
 GRAPH_FILE = "model.mlir"
 
@@ -127,7 +127,7 @@ def verify_section(
     artifact: Artifact, *, threads: int, device: str | None = None
 ) -> tuple[Section, bool]:
     """Every golden vector run here, and whether all hold."""
-    from runtime.verify import VectorKind, verify_artifact  # loads the kernels
+    from sala_compile.runtime.verify import VectorKind, verify_artifact  # loads the kernels
 
     report = verify_artifact(artifact, threads=threads, device=device)
     made = table("golden vectors", "vector", "kind", "largest difference", "result")

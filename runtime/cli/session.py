@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import runtime
-from runtime.artifact.seeded import WARNING
-from runtime.chat import Message
-from runtime.cli.answer_flags import answer_options
-from runtime.cli.bars import prompt_bar, weights_bar
-from runtime.cli.common import notes, print_json
-from runtime.cli.conversation import ContextError, Conversation, TemplateChoice
-from runtime.cli.prompt import Ask, prompt_notes
-from runtime.cli.summary import describe, describe_saved, saved_summary, summary
-from runtime.generation import Finish, Generation
-from runtime.generation_config import Defaults
-from runtime.plan import length_note
-from runtime.reuse import SNAPSHOTS, ReusedSequence
-from runtime.sequence import Sequence
-from runtime.tokenizer import TOKENIZER_FILE
+import sala_compile
+from sala_compile.runtime.artifact.seeded import WARNING
+from sala_compile.runtime.cli.answer_flags import answer_options
+from sala_compile.runtime.cli.bars import prompt_bar, weights_bar
+from sala_compile.runtime.cli.common import notes, print_json
+from sala_compile.runtime.cli.conversation import ContextError, Conversation, TemplateChoice
+from sala_compile.runtime.cli.prompt import Ask, prompt_notes
+from sala_compile.runtime.cli.reuse import SNAPSHOTS, ReusedSequence
+from sala_compile.runtime.cli.summary import describe, describe_saved, saved_summary, summary
+from sala_compile.runtime.generation.generation import Finish, Generation
+from sala_compile.runtime.generation.generation_config import Defaults
+from sala_compile.runtime.plan import length_note
+from sala_compile.runtime.sequence import Sequence
+from sala_compile.runtime.text.templates.chat import Message
+from sala_compile.runtime.text.tokenizer import TOKENIZER_FILE
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -39,7 +39,7 @@ class Session:
         self._artifact = options["artifact"]
         self._state: Path | None = options["state"]
         self._console = notes()
-        self._model = runtime.load(
+        self._model = sala_compile.load(
             self._artifact,
             context=options["context"],
             memory=options["memory"],

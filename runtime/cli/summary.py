@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from runtime.artifact import is_gpu
-from runtime.generation import Finish, Generation
-from runtime.model import Model
-from runtime.units import format_bytes
+from sala_compile.runtime.artifact import is_gpu
+from sala_compile.runtime.common.units import format_bytes
+from sala_compile.runtime.generation.generation import Finish, Generation
+from sala_compile.runtime.model import Model
 
 _ENDINGS = {
     Finish.END_OF_SEQUENCE: "the end of the sequence",

@@ -3,11 +3,11 @@
 from rich.console import RenderableType
 from rich.text import Text
 
-from runtime.artifact import QuantizationInfo
-from runtime.artifact.reader import Artifact
-from runtime.cli.common import table
-from runtime.cli.sections import Section
-from runtime.units import format_bytes
+from sala_compile.runtime.artifact import QuantizationInfo
+from sala_compile.runtime.artifact.reader import Artifact
+from sala_compile.runtime.cli.common import table
+from sala_compile.runtime.cli.sections import Section
+from sala_compile.runtime.common.units import format_bytes
 
 
 def weights_section(artifact: Artifact) -> Section:

@@ -1,8 +1,8 @@
 """Memory planning: sizes, packing, and what fits a budget. A leaf that everybody may import."""
 
-from runtime.plan.fit import largest_batch, largest_context, require_fit
-from runtime.plan.growth import USUAL_BUDGETS, largest_contexts, token_parts
-from runtime.plan.memory import (
+from sala_compile.runtime.plan.fit import largest_batch, largest_context, require_fit
+from sala_compile.runtime.plan.growth import USUAL_BUDGETS, largest_contexts, token_parts
+from sala_compile.runtime.plan.memory import (
     LAST_LOGITS,
     TABLES,
     TOKEN_IDS,
@@ -14,15 +14,15 @@ from runtime.plan.memory import (
     plan_memory,
     text_shape,
 )
-from runtime.plan.packing import Buffer, Packing, pack
-from runtime.plan.report import (
+from sala_compile.runtime.plan.packing import Buffer, Packing, pack
+from sala_compile.runtime.plan.report import (
     PART_NAMES,
     growth_document,
     length_note,
     memory_document,
     memory_sentence,
 )
-from runtime.plan.sizes import MAX_CONTEXT, Sizes, check_tokens
+from sala_compile.runtime.plan.sizes import MAX_CONTEXT, Sizes, check_tokens
 
 __all__ = [
     "LAST_LOGITS",

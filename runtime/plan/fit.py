@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runtime.artifact.program import Program
-from runtime.errors import MemoryBudgetError
-from runtime.plan.least import LeastMemory
-from runtime.plan.memory import MemoryPlan, plan_memory
-from runtime.plan.packing import largest
-from runtime.plan.sizes import MAX_CONTEXT, MAX_SEQUENCES, Sizes
-from runtime.units import format_bytes, format_tokens
+from sala_compile.runtime.artifact.program import Program
+from sala_compile.runtime.common.units import format_bytes, format_tokens
+from sala_compile.runtime.errors import MemoryBudgetError
+from sala_compile.runtime.plan.least import LeastMemory
+from sala_compile.runtime.plan.memory import MemoryPlan, plan_memory
+from sala_compile.runtime.plan.packing import largest
+from sala_compile.runtime.plan.sizes import MAX_CONTEXT, MAX_SEQUENCES, Sizes
 
 
 def largest_context(

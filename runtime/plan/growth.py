@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from runtime.artifact.base import ALIGNMENT
-from runtime.artifact.program import Program
-from runtime.plan.fit import largest_context
-from runtime.plan.least import LeastMemory
-from runtime.plan.memory import Part
-from runtime.plan.sizes import Sizes
+from sala_compile.runtime.artifact.base import ALIGNMENT
+from sala_compile.runtime.artifact.program import Program
+from sala_compile.runtime.plan.fit import largest_context
+from sala_compile.runtime.plan.least import LeastMemory
+from sala_compile.runtime.plan.memory import Part
+from sala_compile.runtime.plan.sizes import Sizes
 
 USUAL_BUDGETS = tuple(size << 30 for size in (8, 16, 24, 32, 80))
 """Memory of usual machines and accelerators, in bytes."""

@@ -2,11 +2,18 @@
 
 import numpy as np
 
-from runtime.artifact.base import align
-from runtime.artifact.program import Program, Value
-from runtime.plan.memory import MAX_BYTES, Part, arena_groups, measure, outside_arena, part_of
-from runtime.plan.packing import peak
-from runtime.plan.sizes import Sizes
+from sala_compile.runtime.artifact.base import align
+from sala_compile.runtime.artifact.program import Program, Value
+from sala_compile.runtime.plan.memory import (
+    MAX_BYTES,
+    Part,
+    arena_groups,
+    measure,
+    outside_arena,
+    part_of,
+)
+from sala_compile.runtime.plan.packing import peak
+from sala_compile.runtime.plan.sizes import Sizes
 
 
 class LeastMemory:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
 
-from runtime.artifact.base import ElementType, align, is_gpu
-from runtime.artifact.dims import Dim, Symbol, Symbols, dim_of, evaluate
-from runtime.artifact.program import (
+from sala_compile.runtime.artifact.base import ElementType, align, is_gpu
+from sala_compile.runtime.artifact.dims import Dim, Symbol, Symbols, dim_of, evaluate
+from sala_compile.runtime.artifact.program import (
     InputName,
     PhaseName,
     Program,
@@ -15,10 +15,10 @@ from runtime.artifact.program import (
     ValueKind,
     pool_symbol,
 )
-from runtime.errors import ArtifactError, MemoryBudgetError
-from runtime.plan.packing import Buffer, Packing, pack
-from runtime.plan.sizes import Sizes
-from runtime.units import format_bytes
+from sala_compile.runtime.common.units import format_bytes
+from sala_compile.runtime.errors import ArtifactError, MemoryBudgetError
+from sala_compile.runtime.plan.packing import Buffer, Packing, pack
+from sala_compile.runtime.plan.sizes import Sizes
 
 MAX_BYTES = 1 << 47
 """Bytes of an address space: no buffer is larger."""

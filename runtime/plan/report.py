@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.plan.memory import MemoryPlan, Part
-from runtime.units import format_bytes, format_tokens
+from sala_compile.runtime.common.units import format_bytes, format_tokens
+from sala_compile.runtime.plan.memory import MemoryPlan, Part
 
 PART_NAMES = {
     Part.WEIGHTS: "weights",

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from runtime.artifact.dims import Symbol, Symbols
-from runtime.artifact.program import Paging
-from runtime.errors import RequestError
+from sala_compile.runtime.artifact.dims import Symbol, Symbols
+from sala_compile.runtime.artifact.program import Paging
+from sala_compile.runtime.errors import RequestError
 
 LOGIT_ROWS = 64
 """Rows of logits computed at a time when all positions are wanted."""

@@ -1,1 +1,1 @@
-"""Text and tokens: what stands behind `runtime.tokenizer`."""
+"""Text and tokens: tokenizers, stream decoding, chat templates."""

@@ -2,7 +2,7 @@
 
 from xdsl.ir import Dialect
 
-from sala_ir.dialect.attributes import (
+from sala_compile.sala_ir.dialect.attributes import (
     EncodingAttr,
     EncodingKind,
     Epilogue,
@@ -13,22 +13,38 @@ from sala_ir.dialect.attributes import (
     attribute_of,
     plain,
 )
-from sala_ir.dialect.base import SalaOp, columns_of, element_of, weight_shape, written_states
-from sala_ir.dialect.batch import MakeBatchOp
-from sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
-from sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
-from sala_ir.dialect.kernel_call import BATCH_FIELDS, KernelCallOp
-from sala_ir.dialect.linear import SWIGLU_GROUP, LinearOp, SliceOp, activation_group_for
-from sala_ir.dialect.mixers import (
+from sala_compile.sala_ir.dialect.base import (
+    SalaOp,
+    columns_of,
+    element_of,
+    weight_shape,
+    written_states,
+)
+from sala_compile.sala_ir.dialect.batch import MakeBatchOp
+from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
+from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
+from sala_compile.sala_ir.dialect.kernel_call import BATCH_FIELDS, KernelCallOp
+from sala_compile.sala_ir.dialect.linear import (
+    SWIGLU_GROUP,
+    LinearOp,
+    SliceOp,
+    activation_group_for,
+)
+from sala_compile.sala_ir.dialect.mixers import (
     BlockSparseAttentionOp,
     LightningAttentionOp,
     SoftmaxAttentionOp,
 )
-from sala_ir.dialect.norm import NormGateOp, RmsNormOp
-from sala_ir.dialect.rope import RopeOp, RopeTableOp
-from sala_ir.dialect.stages import AppendKvOp, AttendBlocksOp, CompressKeysOp, SelectBlocksOp
-from sala_ir.dialect.state import verify_state_order
-from sala_ir.dialect.types import (
+from sala_compile.sala_ir.dialect.norm import NormGateOp, RmsNormOp
+from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
+from sala_compile.sala_ir.dialect.stages import (
+    AppendKvOp,
+    AttendBlocksOp,
+    CompressKeysOp,
+    SelectBlocksOp,
+)
+from sala_compile.sala_ir.dialect.state import verify_state_order
+from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     KvCacheType,
@@ -38,7 +54,7 @@ from sala_ir.dialect.types import (
     activation_type,
     ids_type,
 )
-from sala_ir.dialect.weights import (
+from sala_compile.sala_ir.dialect.weights import (
     CastWeightOp,
     ConcatWeightsOp,
     InterleaveWeightsOp,

@@ -11,8 +11,8 @@ from xdsl.irdl import BaseAttr, IRDLOperation, traits_def
 from xdsl.traits import OpTrait, Pure
 from xdsl.utils.exceptions import VerifyException
 
-from sala_ir.dialect.attributes import EncodingAttr, attribute_of, integer, plain
-from sala_ir.dialect.types import StateType, WeightType, ids_type
+from sala_compile.sala_ir.dialect.attributes import EncodingAttr, attribute_of, integer, plain
+from sala_compile.sala_ir.dialect.types import StateType, WeightType, ids_type
 
 
 class WritesStateInOrder(OpTrait):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from xdsl.ir import SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, result_def
 
-from sala_ir.dialect.base import Ids, SalaOp, Tables
-from sala_ir.dialect.types import BatchType
+from sala_compile.sala_ir.dialect.base import Ids, SalaOp, Tables
+from sala_compile.sala_ir.dialect.types import BatchType
 
 
 @irdl_op_definition

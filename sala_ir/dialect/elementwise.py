@@ -6,9 +6,15 @@ from xdsl.dialects.builtin import f32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, opt_prop_def, result_def
 
-from sala_ir.dialect.attributes import FloatProperty, floating
-from sala_ir.dialect.base import Activation, SalaOp, columns_of, layer_mark, require_columns
-from sala_ir.dialect.types import activation_type
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, floating
+from sala_compile.sala_ir.dialect.base import (
+    Activation,
+    SalaOp,
+    columns_of,
+    layer_mark,
+    require_columns,
+)
+from sala_compile.sala_ir.dialect.types import activation_type
 
 
 @irdl_op_definition

@@ -6,8 +6,8 @@ from xdsl.dialects.builtin import f32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, opt_prop_def, result_def
 
-from sala_ir.dialect.attributes import FloatProperty, floating
-from sala_ir.dialect.base import (
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, floating
+from sala_compile.sala_ir.dialect.base import (
     Activation,
     Ids,
     SalaOp,
@@ -17,7 +17,7 @@ from sala_ir.dialect.base import (
     require_shape,
     weight_shape,
 )
-from sala_ir.dialect.types import WeightType, activation_type
+from sala_compile.sala_ir.dialect.types import WeightType, activation_type
 
 
 @irdl_op_definition

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xdsl.ir import SSAValue
 
-from sala_ir.dialect.base import require, require_columns
-from sala_ir.dialect.types import CompressedKeysType, KvCacheType
+from sala_compile.sala_ir.dialect.base import require, require_columns
+from sala_compile.sala_ir.dialect.types import CompressedKeysType, KvCacheType
 
 
 def require_heads(num_heads: int, kv_heads: int, head_dim: int) -> None:

@@ -17,9 +17,9 @@ from xdsl.irdl import (
     var_result_def,
 )
 
-from sala_ir.dialect.attributes import attribute_of
-from sala_ir.dialect.base import SalaOp, layer_mark, require
-from sala_ir.dialect.types import CompressedKeysType, KvCacheType, WeightType
+from sala_compile.sala_ir.dialect.attributes import attribute_of
+from sala_compile.sala_ir.dialect.base import SalaOp, layer_mark, require
+from sala_compile.sala_ir.dialect.types import CompressedKeysType, KvCacheType, WeightType
 
 BATCH_FIELDS = (
     "tokens",

@@ -17,7 +17,7 @@ from xdsl.irdl import (
     result_def,
 )
 
-from sala_ir.dialect.attributes import (
+from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
     Extent,
     FloatProperty,
@@ -25,7 +25,7 @@ from sala_ir.dialect.attributes import (
     floating,
     integer,
 )
-from sala_ir.dialect.base import (
+from sala_compile.sala_ir.dialect.base import (
     Activation,
     SalaOp,
     columns_of,
@@ -37,8 +37,8 @@ from sala_ir.dialect.base import (
     require_shape,
     weight_shape,
 )
-from sala_ir.dialect.types import WeightType, activation_type
-from sala_ir.dialect.weights import round_up
+from sala_compile.sala_ir.dialect.types import WeightType, activation_type
+from sala_compile.sala_ir.dialect.weights import round_up
 
 SWIGLU_GROUP = 16
 """Rows of gate, then of up, in the weight of a swiglu linear."""

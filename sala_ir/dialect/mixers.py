@@ -19,8 +19,14 @@ from xdsl.irdl import (
     result_def,
 )
 
-from sala_ir.dialect.attributes import FloatProperty, IntegerProperty, dense_f32, floating, integer
-from sala_ir.dialect.base import (
+from sala_compile.sala_ir.dialect.attributes import (
+    FloatProperty,
+    IntegerProperty,
+    dense_f32,
+    floating,
+    integer,
+)
+from sala_compile.sala_ir.dialect.base import (
     Activation,
     SalaOp,
     columns_of,
@@ -29,14 +35,14 @@ from sala_ir.dialect.base import (
     require_columns,
     require_shape,
 )
-from sala_ir.dialect.heads import (
+from sala_compile.sala_ir.dialect.heads import (
     compressed_type,
     require_cache,
     require_compressed,
     require_qkv,
     require_selection,
 )
-from sala_ir.dialect.types import (
+from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     KvCacheType,

@@ -14,8 +14,13 @@ from xdsl.irdl import (
     result_def,
 )
 
-from sala_ir.dialect.attributes import FloatProperty, IntegerProperty, floating, integer
-from sala_ir.dialect.base import (
+from sala_compile.sala_ir.dialect.attributes import (
+    FloatProperty,
+    IntegerProperty,
+    floating,
+    integer,
+)
+from sala_compile.sala_ir.dialect.base import (
     Activation,
     Ids,
     SalaOp,
@@ -25,7 +30,7 @@ from sala_ir.dialect.base import (
     require_columns,
     require_shape,
 )
-from sala_ir.dialect.types import WeightType, activation_type
+from sala_compile.sala_ir.dialect.types import WeightType, activation_type
 
 
 @irdl_op_definition

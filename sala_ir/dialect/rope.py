@@ -6,8 +6,13 @@ from xdsl.dialects.builtin import f32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def
 
-from sala_ir.dialect.attributes import FloatProperty, IntegerProperty, floating, integer
-from sala_ir.dialect.base import (
+from sala_compile.sala_ir.dialect.attributes import (
+    FloatProperty,
+    IntegerProperty,
+    floating,
+    integer,
+)
+from sala_compile.sala_ir.dialect.base import (
     Activation,
     SalaOp,
     columns_of,
@@ -15,7 +20,7 @@ from sala_ir.dialect.base import (
     require,
     require_columns,
 )
-from sala_ir.dialect.types import BatchType, activation_type
+from sala_compile.sala_ir.dialect.types import BatchType, activation_type
 
 
 def _require_head(head_dim: int) -> None:

@@ -14,8 +14,13 @@ from xdsl.irdl import (
     result_def,
 )
 
-from sala_ir.dialect.attributes import FloatProperty, IntegerProperty, floating, integer
-from sala_ir.dialect.base import (
+from sala_compile.sala_ir.dialect.attributes import (
+    FloatProperty,
+    IntegerProperty,
+    floating,
+    integer,
+)
+from sala_compile.sala_ir.dialect.base import (
     Activation,
     SalaOp,
     columns_of,
@@ -23,7 +28,7 @@ from sala_ir.dialect.base import (
     require,
     require_columns,
 )
-from sala_ir.dialect.heads import (
+from sala_compile.sala_ir.dialect.heads import (
     compressed_type,
     kv_type,
     require_cache,
@@ -31,7 +36,7 @@ from sala_ir.dialect.heads import (
     require_heads,
     require_selection,
 )
-from sala_ir.dialect.types import (
+from sala_compile.sala_ir.dialect.types import (
     DYNAMIC,
     BatchType,
     CompressedKeysType,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xdsl.dialects.func import FuncOp
 
-from sala_ir.dialect.base import check_reader, written_states
+from sala_compile.sala_ir.dialect.base import check_reader, written_states
 
 
 def verify_state_order(func: FuncOp) -> None:

@@ -21,7 +21,7 @@ from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
-from sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
+from sala_compile.sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
 
 DYNAMIC = DYNAMIC_INDEX
 """The extent of a tensor dimension that is known only at run time."""

@@ -17,7 +17,7 @@ from xdsl.irdl import (
 )
 from xdsl.utils.exceptions import VerifyException
 
-from sala_ir.dialect.attributes import (
+from sala_compile.sala_ir.dialect.attributes import (
     EncodingAttr,
     FloatProperty,
     IntegerProperty,
@@ -26,8 +26,8 @@ from sala_ir.dialect.attributes import (
     floating,
     integer,
 )
-from sala_ir.dialect.base import SalaOp, layer_mark, require, weight_shape
-from sala_ir.dialect.types import WeightType
+from sala_compile.sala_ir.dialect.base import SalaOp, layer_mark, require, weight_shape
+from sala_compile.sala_ir.dialect.types import WeightType
 
 
 def _weight_type(value: SSAValue) -> WeightType:

@@ -9,12 +9,12 @@ from typing import Any, Protocol, cast
 
 from xdsl.dialects.builtin import ModuleOp
 
-from runtime.errors import ConfigError
-from runtime.files import FileRule, shown
-from runtime.json_text import LIMITS, parse_object, quoted
-from sala_ir.frontends.attention import AttentionMode
+from sala_compile.runtime.common.files import FileRule, shown
+from sala_compile.runtime.common.json_text import LIMITS, parse_object, quoted
+from sala_compile.runtime.errors import ConfigError
+from sala_compile.sala_ir.frontends.attention import AttentionMode
 
-FRONTENDS: Mapping[str, str] = {"minicpm_sala": "sala_ir.frontends.minicpm_sala"}
+FRONTENDS: Mapping[str, str] = {"minicpm_sala": "sala_compile.sala_ir.frontends.minicpm_sala"}
 """model_type of config.json -> module that holds the frontend, imported when asked for."""
 
 CONFIG_FILE = "config.json"

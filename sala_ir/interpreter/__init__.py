@@ -1,9 +1,9 @@
 """Runs modules of the dialect on the reference functions."""
 
-from sala_ir.interpreter.functions import SalaFunctions
-from sala_ir.interpreter.model import OBSERVABLE, NewTokens, Observed, ReferenceModel
-from sala_ir.interpreter.numerics import Numerics
-from sala_ir.interpreter.weights import RowSource, Weights, WeightValue, row_source
+from sala_compile.sala_ir.interpreter.functions import SalaFunctions
+from sala_compile.sala_ir.interpreter.model import OBSERVABLE, NewTokens, Observed, ReferenceModel
+from sala_compile.sala_ir.interpreter.numerics import Numerics
+from sala_compile.sala_ir.interpreter.weights import RowSource, Weights, WeightValue, row_source
 
 __all__ = [
     "OBSERVABLE",

@@ -9,18 +9,18 @@ from array_api_compat import array_namespace
 from xdsl.interpreter import Interpreter, InterpreterFunctions, PythonValues, impl, register_impls
 from xdsl.ir import Operation, SSAValue
 
-from sala_ir import dialect, reference
-from sala_ir.interpreter.numerics import Numerics
-from sala_ir.interpreter.weights import (
+from sala_compile.sala_ir import dialect, reference
+from sala_compile.sala_ir.interpreter.numerics import Numerics
+from sala_compile.sala_ir.interpreter.weights import (
     RowSource,
     WeightValue,
     concatenated,
     interleaved,
     stored_weight,
 )
-from sala_ir.reference.arrays import Array
-from sala_ir.reference.linear import linear_epilogue
-from sala_ir.reference.selection import BlockSelection
+from sala_compile.sala_ir.reference.arrays import Array
+from sala_compile.sala_ir.reference.linear import linear_epilogue
+from sala_compile.sala_ir.reference.selection import BlockSelection
 
 Notice = Callable[[str, int | None, Any], None]
 """Told the kind of an inner value, its layer (None before the first) and the value."""

@@ -13,13 +13,13 @@ from xdsl.dialects.func import FuncOp
 from xdsl.interpreter import Interpreter
 from xdsl.interpreters.func import FuncFunctions
 
-from runtime.errors import RequestError
-from sala_ir.dialect import StateType
-from sala_ir.interpreter.functions import SalaFunctions
-from sala_ir.interpreter.numerics import Numerics
-from sala_ir.interpreter.weights import Weights, row_source
-from sala_ir.reference import LightningForm, Rounding
-from sala_ir.reference.arrays import Array
+from sala_compile.runtime.errors import RequestError
+from sala_compile.sala_ir.dialect import StateType
+from sala_compile.sala_ir.interpreter.functions import SalaFunctions
+from sala_compile.sala_ir.interpreter.numerics import Numerics
+from sala_compile.sala_ir.interpreter.weights import Weights, row_source
+from sala_compile.sala_ir.reference import LightningForm, Rounding
+from sala_compile.sala_ir.reference.arrays import Array
 
 Observed = dict[str, dict[int | None, Any]]
 """Kind -> layer -> value over all new tokens; the residual stream before layer 0 is under None."""

@@ -11,8 +11,8 @@ from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 from xdsl.dialects.builtin import BFloat16Type, TensorType
 from xdsl.ir import Attribute
 
-from sala_ir.interpreter.weights import WeightValue
-from sala_ir.reference import (
+from sala_compile.sala_ir.interpreter.weights import WeightValue
+from sala_compile.sala_ir.reference import (
     LightningForm,
     Round,
     Rounding,
@@ -21,7 +21,7 @@ from sala_ir.reference import (
     to_bfloat16,
     to_float32,
 )
-from sala_ir.reference.arrays import Array
+from sala_compile.sala_ir.reference.arrays import Array
 
 _SINGLE = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 

@@ -10,9 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from array_api_compat import array_namespace
 
-from sala_ir import reference
-from sala_ir.reference.arrays import Array, take_rows
-from sala_ir.reference.rounding import Round
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.reference.arrays import Array, take_rows
+from sala_compile.sala_ir.reference.rounding import Round
 
 BLOCK_VALUES = 1 << 23
 """Values of a weight that are in memory at once when it is read in blocks."""

@@ -5,30 +5,30 @@ namespace that differentiates, they differentiate. Section numbers in the docstr
 the description of MiniCPM-SALA that the project follows.
 """
 
-from sala_ir.reference.activations import round_activations
-from sala_ir.reference.attention import (
+from sala_compile.sala_ir.reference.activations import round_activations
+from sala_compile.sala_ir.reference.attention import (
     SparseAttention,
     attend_blocks,
     block_sparse_attention,
     softmax_attention,
 )
-from sala_ir.reference.batch import Batch, SequenceRows, make_batch
-from sala_ir.reference.cache import CompressedKeys, KVCache, append_kv, compress_keys
-from sala_ir.reference.embedding import embedding
-from sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
-from sala_ir.reference.lightning import (
+from sala_compile.sala_ir.reference.batch import Batch, SequenceRows, make_batch
+from sala_compile.sala_ir.reference.cache import CompressedKeys, KVCache, append_kv, compress_keys
+from sala_compile.sala_ir.reference.embedding import embedding
+from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
+from sala_compile.sala_ir.reference.lightning import (
     LightningForm,
     RecurrentState,
     lightning_attention,
     lightning_chunked,
     lightning_recurrence,
 )
-from sala_ir.reference.linear import linear, logits
-from sala_ir.reference.norms import norm_gate, rms_norm
-from sala_ir.reference.rope import inverse_frequencies, rope, rope_table
-from sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
-from sala_ir.reference.selection import BlockSelection, block_scores, select_blocks
-from sala_ir.reference.weights import (
+from sala_compile.sala_ir.reference.linear import linear, logits
+from sala_compile.sala_ir.reference.norms import norm_gate, rms_norm
+from sala_compile.sala_ir.reference.rope import inverse_frequencies, rope, rope_table
+from sala_compile.sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
+from sala_compile.sala_ir.reference.selection import BlockSelection, block_scores, select_blocks
+from sala_compile.sala_ir.reference.weights import (
     cast_weight,
     concat_weights,
     interleave_weights,

@@ -2,7 +2,7 @@
 
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import Array
+from sala_compile.sala_ir.reference.arrays import Array
 
 LEVELS = 127.0
 """The largest integer, which stands for the largest magnitude of a block."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import (
+from sala_compile.sala_ir.reference.arrays import (
     Array,
     fold_sequences,
     indices_like,
@@ -13,11 +13,11 @@ from sala_ir.reference.arrays import (
     split_heads,
     unfold_sequences,
 )
-from sala_ir.reference.batch import Batch, SequenceGroup
-from sala_ir.reference.cache import CompressedKeys, KVCache, append_kv, compress_keys
-from sala_ir.reference.gates import output_gate
-from sala_ir.reference.rounding import Round, exact
-from sala_ir.reference.selection import BlockSelection, select_blocks
+from sala_compile.sala_ir.reference.batch import Batch, SequenceGroup
+from sala_compile.sala_ir.reference.cache import CompressedKeys, KVCache, append_kv, compress_keys
+from sala_compile.sala_ir.reference.gates import output_gate
+from sala_compile.sala_ir.reference.rounding import Round, exact
+from sala_compile.sala_ir.reference.selection import BlockSelection, select_blocks
 
 ROWS_PER_TILE = 128
 """Queries that attend at once; bounds memory and changes no result beyond rounding."""

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import Array, split_heads, take_rows
-from sala_ir.reference.batch import Batch, SequenceRows
-from sala_ir.reference.rounding import Round, exact
+from sala_compile.sala_ir.reference.arrays import Array, split_heads, take_rows
+from sala_compile.sala_ir.reference.batch import Batch, SequenceRows
+from sala_compile.sala_ir.reference.rounding import Round, exact
 
 COARSE_FACTOR = 4
 """Window and stride of a coarse key, in windows and strides of a fine one."""

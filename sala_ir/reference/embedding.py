@@ -1,6 +1,6 @@
 """Token embedding (section 4)."""
 
-from sala_ir.reference.arrays import Array, take_rows
+from sala_compile.sala_ir.reference.arrays import Array, take_rows
 
 
 def embedding(tokens: Array, weight: Array, *, scale: float) -> Array:

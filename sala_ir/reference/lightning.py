@@ -10,7 +10,7 @@ from enum import Enum
 import numpy as np
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import (
+from sala_compile.sala_ir.reference.arrays import (
     Array,
     device_of,
     merge_heads,
@@ -19,10 +19,10 @@ from sala_ir.reference.arrays import (
     swap_heads,
     to_like,
 )
-from sala_ir.reference.batch import Batch, SequenceGroup
-from sala_ir.reference.norms import rms_norm
-from sala_ir.reference.rope import rope
-from sala_ir.reference.rounding import Round, exact
+from sala_compile.sala_ir.reference.batch import Batch, SequenceGroup
+from sala_compile.sala_ir.reference.norms import rms_norm
+from sala_compile.sala_ir.reference.rope import rope
+from sala_compile.sala_ir.reference.rounding import Round, exact
 
 RecurrentState = Mapping[int, Array]
 """Slot -> state [heads, key dim, value dim]."""

@@ -2,9 +2,9 @@
 
 from array_api_compat import array_namespace
 
-from sala_ir.dialect import SWIGLU_GROUP
-from sala_ir.reference.arrays import Array, take_rows
-from sala_ir.reference.gates import swiglu
+from sala_compile.sala_ir.dialect import SWIGLU_GROUP
+from sala_compile.sala_ir.reference.arrays import Array, take_rows
+from sala_compile.sala_ir.reference.gates import swiglu
 
 
 def linear(

@@ -2,8 +2,8 @@
 
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import Array, take_rows
-from sala_ir.reference.gates import output_gate
+from sala_compile.sala_ir.reference.arrays import Array, take_rows
+from sala_compile.sala_ir.reference.gates import output_gate
 
 
 def rms_norm(

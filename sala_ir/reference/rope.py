@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import Array, split_heads
-from sala_ir.reference.batch import Batch
+from sala_compile.sala_ir.reference.arrays import Array, split_heads
+from sala_compile.sala_ir.reference.batch import Batch
 
 
 def inverse_frequencies(theta: float, head_dim: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_namespace
 
-from sala_ir.reference.arrays import Array
+from sala_compile.sala_ir.reference.arrays import Array
 
 Round = Callable[[Array], Array]
 """Rounds values and returns them in the element type of the array given."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import (
+from sala_compile.sala_ir.reference.arrays import (
     Array,
     fold_sequences,
     iota,
@@ -13,9 +13,9 @@ from sala_ir.reference.arrays import (
     split_heads,
     unfold_sequences,
 )
-from sala_ir.reference.batch import Batch, SequenceGroup
-from sala_ir.reference.cache import COARSE_FACTOR, CompressedKeys
-from sala_ir.reference.rounding import Round, exact
+from sala_compile.sala_ir.reference.batch import Batch, SequenceGroup
+from sala_compile.sala_ir.reference.cache import COARSE_FACTOR, CompressedKeys
+from sala_compile.sala_ir.reference.rounding import Round, exact
 
 DENSE = -1
 """The block count of a query in the dense regime; also what fills unused block entries."""

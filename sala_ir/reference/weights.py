@@ -2,8 +2,8 @@
 
 from array_api_compat import array_namespace
 
-from sala_ir.reference.arrays import Array
-from sala_ir.reference.rounding import Round, to_float16
+from sala_compile.sala_ir.reference.arrays import Array
+from sala_compile.sala_ir.reference.rounding import Round, to_float16
 
 
 def concat_weights(parts: tuple[Array, ...], *, axis: int = 0) -> Array:

@@ -8,7 +8,7 @@ from benchmarks.gpu.bounds import predict, resident_blocks
 from benchmarks.gpu.cards import CARDS
 from benchmarks.gpu.sass import Counts, parse
 from benchmarks.gpu.work import Case, Work, union_length, work_of
-from codegen.targets.cubin import Cubin
+from sala_compile.codegen.gpu_code.cubin import Cubin
 
 STRAIGHT = """
         /*0000*/                   LDC R1, c[0x0][0x28] ;

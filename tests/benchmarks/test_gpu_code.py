@@ -5,11 +5,11 @@ from functools import cache
 import pytest
 
 from benchmarks.gpu.released import Call, calls_of, lowered
-from codegen.kernels.triton.kernel import Slabs
-from codegen.targets.cubin import compile_source, source_of
-from codegen.targets.cuda import CudaTarget
-from passes.assign_precision import Precision
-from passes.quantization import Quantization
+from sala_compile.codegen.gpu_code.cubin import compile_source, source_of
+from sala_compile.codegen.kernels.triton.kernel import Slabs
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.support.quantization import Quantization
 
 TARGET = CudaTarget(90)
 LARGE = (

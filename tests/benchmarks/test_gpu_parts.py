@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-import runtime
+import sala_compile
 from benchmarks.gpu import kernel_checks
 from benchmarks.gpu.budget import Budget, Stopped
 from benchmarks.gpu.kernel_checks import FOLDER, Rows, launching, launching_files, record, run_tests
 from benchmarks.gpu.marks import measure_marks
 from benchmarks.gpu.recorded import CODE, TABLE, Stale, digest_of_sources, replaying
 from benchmarks.gpu.results import Document
-from codegen import gpu_library
-from codegen.targets.cuda import CudaTarget
-from runtime.cuda.calls import DriverError
-from runtime.model import Model
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write import gpu_library
+from sala_compile.runtime.devices.cuda.calls import DriverError
+from sala_compile.runtime.model import Model
 from tests.support import on_device
 from tests.support.emulated_gpu import EmulatedDriver, emulated_code, emulated_gpu
 from tests.support.handmade_gpu import write_handmade_gpu
@@ -138,7 +138,7 @@ def model(tmp_path: Path) -> Iterator[Model]:
     artifact = write_handmade_gpu(tmp_path / "tiny.sala")
     with (
         emulated_gpu(),
-        runtime.load(artifact, device="cuda", context=60, sequences=3) as loaded,
+        sala_compile.load(artifact, device="cuda", context=60, sequences=3) as loaded,
     ):
         yield loaded
 

@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 
-import runtime
+import sala_compile
 from benchmarks.gpu.roofline import Ceilings
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.step_costs import by_family, step_cost
-from codegen.compiler import compile_model
-from codegen.options import CompileOptions, WeightOrigin
-from codegen.progress import Silent
-from passes.quantization import Quantization
-from runtime.artifact import Artifact, PhaseName, SeededTensors, open_artifact
+from sala_compile.codegen.compiler import compile_model
+from sala_compile.codegen.options import CompileOptions, WeightOrigin
+from sala_compile.codegen.progress import Silent
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.artifact import Artifact, PhaseName, SeededTensors, open_artifact
 from tests.support.checkpoints import tiny_config
 from tests.support.emulated_gpu import emulated_code, emulated_gpu
 
@@ -96,7 +96,7 @@ def test_a_gpu_gets_the_weights_that_the_seed_makes(artifact: Artifact) -> None:
     made = SeededTensors(artifact.manifest.seeded)
     with (
         emulated_gpu(),
-        runtime.load(artifact.directory, context=64, chunk=16, device="cuda") as model,
+        sala_compile.load(artifact.directory, context=64, chunk=16, device="cuda") as model,
     ):
         for name in artifact.weights_of(TARGET):
             buffer, expected = model._memory.buffers[name], made.array(name)

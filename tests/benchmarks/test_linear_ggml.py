@@ -9,8 +9,8 @@ from benchmarks.kernels.ggml_backend import TYPES
 from benchmarks.kernels.ggml_library import find_libraries
 from benchmarks.kernels.layer_stacks import KINDS, ROWS, matrices, work_name
 from benchmarks.kernels.linear_ggml_report import comparisons
-from runtime.errors import RequestError
-from runtime.timing import Sample
+from sala_compile.runtime.common.timing import Sample
+from sala_compile.runtime.errors import RequestError
 
 
 def test_all_layers_have_the_matrices_of_the_released_model() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks import paired as module
 from benchmarks.paired import ROUNDS, Paired, paired, times_as_fast
-from runtime.artifact.ceilings import Ceiling
-from runtime.bench.ceilings import CeilingProbe
-from runtime.timing import Sample
+from sala_compile.runtime.artifact.ceilings import Ceiling
+from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.common.timing import Sample
 
 
 class Changing:

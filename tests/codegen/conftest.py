@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codegen.compiler import CompileResult
+from sala_compile.codegen.compiler import CompileResult
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
 from tests.support.compiled import compile_checkpoint
 

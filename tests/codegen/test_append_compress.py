@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from codegen.kernels.append_kv import cpu as append_kv
-from codegen.kernels.compress_keys import cpu as compress_keys
-from codegen.kernels.tir.element import Element
-from codegen.targets.cpu import CpuTarget
-from sala_ir.reference.cache import window_means
+from sala_compile.codegen.kernels.append_kv import cpu as append_kv
+from sala_compile.codegen.kernels.compress_keys import cpu as compress_keys
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.sala_ir.reference.cache import window_means
 from tests.support.pools import Pools, rounded
 from tests.support.steps import EXTRA, Library, Step, padded, poisoned, step
 

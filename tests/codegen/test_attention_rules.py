@@ -7,17 +7,22 @@ from xdsl.dialects import test
 from xdsl.dialects.builtin import bf16, f32
 from xdsl.ir import Operation, SSAValue
 
-from codegen.kernels.append_kv import cpu as append_kv
-from codegen.kernels.attend_blocks import cpu as attend_blocks
-from codegen.kernels.compress_keys import cpu as compress_keys
-from codegen.kernels.lightning_attention import cpu as lightning_attention
-from codegen.kernels.select_blocks import cpu as select_blocks
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.linear import SliceOp
-from sala_ir.dialect.mixers import LightningAttentionOp
-from sala_ir.dialect.stages import AppendKvOp, AttendBlocksOp, CompressKeysOp, SelectBlocksOp
-from sala_ir.dialect.types import (
+from sala_compile.codegen.kernels.append_kv import cpu as append_kv
+from sala_compile.codegen.kernels.attend_blocks import cpu as attend_blocks
+from sala_compile.codegen.kernels.compress_keys import cpu as compress_keys
+from sala_compile.codegen.kernels.lightning_attention import cpu as lightning_attention
+from sala_compile.codegen.kernels.select_blocks import cpu as select_blocks
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.linear import SliceOp
+from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
+from sala_compile.sala_ir.dialect.stages import (
+    AppendKvOp,
+    AttendBlocksOp,
+    CompressKeysOp,
+    SelectBlocksOp,
+)
+from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     KvCacheType,

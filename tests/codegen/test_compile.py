@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import runtime
-from passes.assign_precision import Precision
-from runtime.artifact import open_artifact
-from runtime.verify import verify_artifact
-from sala_ir.context import parse_module
+import sala_compile
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.runtime.artifact import open_artifact
+from sala_compile.runtime.verify import verify_artifact
+from sala_compile.sala_ir.context import parse_module
 from tests.support.checkpoints import VARIATIONS, reference_model, write_checkpoint
 from tests.support.compiled import compile_checkpoint
 
@@ -96,7 +96,7 @@ def test_a_portable_target_runs_here_beside_this_machine(compiled, tmp_path):
     ids = np.random.default_rng(1).integers(0, 131, 100)
     found = []
     for target in targets:
-        with runtime.load(path, context=128, chunk=100, target=target) as model:
+        with sala_compile.load(path, context=128, chunk=100, target=target) as model:
             found.append(model.logits(ids))
     assert np.abs(found[0] - found[1]).mean() < 0.02 * found[0].std()
 
@@ -108,7 +108,7 @@ def test_tied_embeddings_are_stored_once(tmp_path):
     stored = [name for name in artifact.weights if "embed" in name or "head" in name]
     assert len(stored) == 1
     ids = list(range(20))
-    with runtime.load(artifact.directory, context=64) as model:
+    with sala_compile.load(artifact.directory, context=64) as model:
         found = model.logits(ids)
     np.testing.assert_allclose(found, reference_model(checkpoint).prefill(ids), atol=1e-3)
 
@@ -119,26 +119,26 @@ def test_sharded_float16_checkpoints_compile(compiled, tmp_path):
     checkpoint = write_checkpoint(tmp_path / "checkpoint", SMALL, element="F16", shards=3)
     compile_checkpoint(checkpoint, tmp_path / "small.sala")
     ids = list(range(30))
-    with runtime.load(tmp_path / "small.sala", context=64) as model:
+    with sala_compile.load(tmp_path / "small.sala", context=64) as model:
         found = model.logits(ids)
     np.testing.assert_allclose(found, reference_model(checkpoint).prefill(ids), atol=1e-3)
 
 
 @pytest.mark.parametrize("regime", ["sparse", "dense"])
 def test_the_regime_can_be_forced(compiled, tmp_path, regime):
-    from sala_ir.frontends import AttentionMode
+    from sala_compile.sala_ir.frontends import AttentionMode
 
     mode = AttentionMode(regime)
     path = tmp_path / "forced.sala"
     compile_checkpoint(compiled.checkpoint, path, attention=mode)
     ids = np.random.default_rng(2).integers(0, 131, 120)
     wanted = reference_model(compiled.checkpoint, attention=mode).prefill(ids.tolist())
-    with runtime.load(path, context=128, chunk=120) as forced:
+    with sala_compile.load(path, context=128, chunk=120) as forced:
         found = forced.logits(ids)
     np.testing.assert_allclose(found, wanted, atol=1e-3)
-    with runtime.load(compiled.artifact, context=128, chunk=120) as plain:
+    with sala_compile.load(compiled.artifact, context=128, chunk=120) as plain:
         by_config = plain.logits(ids), plain.logits(ids[:50])
-    with runtime.load(path, context=128, chunk=120) as forced:
+    with sala_compile.load(path, context=128, chunk=120) as forced:
         short = forced.logits(ids[:50])
     if regime == "dense":
         assert np.abs(found - by_config[0]).max() > 0.05
@@ -153,6 +153,6 @@ def test_an_artifact_compiled_again_is_loaded_anew(compiled, tmp_path):
     found = []
     for dtype in (Precision.FLOAT32, Precision.BFLOAT16):
         compile_checkpoint(compiled.checkpoint, path, dtype=dtype)
-        with runtime.load(path, context=64) as model:
+        with sala_compile.load(path, context=64) as model:
             found.append(model.logits(list(range(20))))
     assert 0 < np.abs(found[0] - found[1]).max() < 0.5

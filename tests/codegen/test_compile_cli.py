@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 
-from codegen.cli.compile import command
-from sala_ir.context import parse_module
+from sala_compile.codegen.cli.compile import command
+from sala_compile.sala_ir.context import parse_module
 from tests.codegen.conftest import SMALL
 from tests.support.checkpoints import write_checkpoint
 
@@ -218,7 +218,7 @@ def test_a_full_temporary_directory_is_one_error(checkpoint, tmp_path, monkeypat
 
 
 def test_a_terminated_compilation_leaves_nothing(checkpoint, tmp_path):
-    script = "from codegen.cli import sala_compile; sala_compile()"
+    script = "from sala_compile.codegen.cli import sala_compile; sala_compile()"
     output = tmp_path / "x.sala"
     process = subprocess.Popen([sys.executable, "-c", script, checkpoint, "-o", output])
     deadline = time.monotonic() + 120

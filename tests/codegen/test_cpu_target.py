@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from codegen.kernels.tir.element import Element
-from codegen.targets import cpu, x86
-from codegen.targets.cpu import CpuTarget, compile_library, find_linker
-from runtime.artifact.contract import CONTRACT_SYMBOL, Contract, read_contract, require_contract
-from runtime.errors import ArtifactError, CompileError
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets import cpu, x86
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_library, find_linker
+from sala_compile.runtime.artifact.contract import (
+    CONTRACT_SYMBOL,
+    Contract,
+    read_contract,
+    require_contract,
+)
+from sala_compile.runtime.errors import ArtifactError, CompileError
 from tests.codegen.test_tir_vector import fold_kernel, tail_kernel
 
 

@@ -12,17 +12,24 @@ import triton
 import triton.language as tl
 from click.testing import CliRunner
 
-from codegen import gpu_library
-from codegen.cli.compile import command
-from codegen.gpu_library import BuiltLibrary, build_library
-from codegen.kernels.triton.kernel import ONE, Extent, GpuKernel, Launch, Parameter, Pointer
-from codegen.targets import assembler, cubin
-from codegen.targets.cubin import source_of
-from codegen.targets.cuda import SHARED_BYTES, CudaTarget
-from runtime.artifact import ArgumentKind, GpuKernelInfo
-from runtime.artifact.architectures import ARCHITECTURES
-from runtime.artifact.occupancy import MULTIPROCESSORS, blocks_by_limit
-from runtime.errors import CompileError
+from sala_compile.codegen.cli.compile import command
+from sala_compile.codegen.gpu_code.cubin import source_of
+from sala_compile.codegen.kernels.triton.kernel import (
+    ONE,
+    Extent,
+    GpuKernel,
+    Launch,
+    Parameter,
+    Pointer,
+)
+from sala_compile.codegen.targets import assembler, cubin
+from sala_compile.codegen.targets.cuda import SHARED_BYTES, CudaTarget
+from sala_compile.codegen.write import gpu_library
+from sala_compile.codegen.write.gpu_library import BuiltLibrary, build_library
+from sala_compile.runtime.artifact import ArgumentKind, GpuKernelInfo
+from sala_compile.runtime.artifact.architectures import ARCHITECTURES
+from sala_compile.runtime.artifact.occupancy import MULTIPROCESSORS, blocks_by_limit
+from sala_compile.runtime.errors import CompileError
 from tests.support.interpreted import run
 from tests.support.toy_kernel import toy_kernel
 

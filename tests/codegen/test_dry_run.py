@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 from xdsl.dialects.builtin import bf16, f32
 
-import runtime
-from codegen import compiler
-from codegen.cli.compile import command
-from codegen.encodings import weight_parts
-from sala_ir import reference
-from sala_ir.dialect import EncodingAttr, LayoutAttr, WeightType
+import sala_compile
+from sala_compile.codegen import compiler
+from sala_compile.codegen.cli.compile import command
+from sala_compile.codegen.weights.encodings import weight_parts
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.dialect import EncodingAttr, LayoutAttr, WeightType
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
 
 RELEASED = Path(__file__).parents[2] / "examples" / "released-config.json"
@@ -129,7 +129,7 @@ def test_the_plan_on_paper_is_what_a_loaded_model_takes(tmp_path):
     paper = planned("--config", checkpoint / "config.json", *sizes)["memory"]
     artifact = tmp_path / "x.sala"
     assert run(checkpoint, "-o", artifact, *sizes).exit_code == 0
-    with runtime.load(artifact, threads=paper["threads"]) as model:
+    with sala_compile.load(artifact, threads=paper["threads"]) as model:
         held = model.info()["memory"]
     assert held["parts"] == paper["parts"]
     assert held["total_bytes"] == held["planned_bytes"] == paper["total_bytes"]

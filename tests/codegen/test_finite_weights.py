@@ -8,16 +8,17 @@ import pytest
 from xdsl.dialects.builtin import bf16, f32
 from xdsl.ir import SSAValue
 
-from codegen import finite, packing
-from codegen.finite import all_finite
-from codegen.packing import packed_weight, pieces
-from codegen.progress import Silent
-from codegen.quantization.cholesky import damped_cholesky
-from codegen.quantization.store import IntegerStore
-from codegen.quantization.stream import Quantizer
-from passes.quantization import Quantization
-from runtime.errors import CheckpointError, SalaError
-from sala_ir.dialect import (
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.quantization.cholesky import damped_cholesky
+from sala_compile.codegen.quantization.store import IntegerStore
+from sala_compile.codegen.quantization.stream import Quantizer
+from sala_compile.codegen.weights import finite, packing
+from sala_compile.codegen.weights.finite import all_finite
+from sala_compile.codegen.weights.packing import packed_weight, pieces
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.errors import CheckpointError, SalaError
+from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
+from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     ConcatWeightsOp,
     EncodingAttr,
@@ -27,7 +28,6 @@ from sala_ir.dialect import (
     QuantizeWeightOp,
     ScaleWeightOp,
 )
-from sala_ir.random_checkpoint import write_random_checkpoint
 from tests.codegen.conftest import SMALL
 from tests.codegen.test_packing import Tensors, random, weight
 from tests.codegen.test_quantized_models import opened

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codegen.quantization import cholesky
-from codegen.quantization.calibration import calibration_for
-from codegen.quantization.cholesky import damped_cholesky
-from codegen.quantization.errors import ErrorSums
-from codegen.quantization.gptq import Rounder
-from codegen.quantization.store import IntegerStore
-from runtime.errors import RequestError
-from sala_ir import reference
-from sala_ir.dialect import EncodingAttr
-from sala_ir.integers import Integers
+from sala_compile.codegen.quantization import cholesky
+from sala_compile.codegen.quantization.calibration import calibration_for
+from sala_compile.codegen.quantization.cholesky import damped_cholesky
+from sala_compile.codegen.quantization.errors import ErrorSums
+from sala_compile.codegen.quantization.gptq import Rounder
+from sala_compile.codegen.quantization.store import IntegerStore
+from sala_compile.runtime.errors import RequestError
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.dialect import EncodingAttr
 
 INT4 = EncodingAttr("int4", 32)
 

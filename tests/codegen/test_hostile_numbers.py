@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codegen.kernels.tir.element import Element
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cpu import CpuTarget
 from tests.codegen.test_select_attend import (
     CASES,
     HOST,

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import runtime
-from codegen.ceilings import ceiling_kernels
-from codegen.cli.compile import command
-from codegen.targets.cpu import CpuTarget
-from passes.assign_precision import Precision
-from passes.pipeline import run_pipeline, sala_pipeline
-from passes.quantization import Quantization
-from passes.quantize_activations import Activations
-from runtime.artifact import open_artifact
-from runtime.artifact.ceilings import OPERATIONS, READ_MULTIPLE, RESULT_FLOATS, Ceiling
-from runtime.verify import verify_artifact
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.dialect import LinearOp
-from sala_ir.frontends import frontend_for
-from sala_ir.interpreter import ReferenceModel
+import sala_compile
+from sala_compile.codegen.cli.compile import command
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write.ceiling_kernels import ceiling_kernels
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.quantize_activations import Activations
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.artifact import open_artifact
+from sala_compile.runtime.artifact.ceilings import OPERATIONS, READ_MULTIPLE, RESULT_FLOATS, Ceiling
+from sala_compile.runtime.verify import verify_artifact
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.dialect import LinearOp
+from sala_compile.sala_ir.frontends import frontend_for
+from sala_compile.sala_ir.interpreter import ReferenceModel
 from tests.passes.fakes import accept_all
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
 from tests.support.steps import Library, aligned
@@ -70,7 +70,7 @@ def reference(place: Path, activations: Activations) -> ReferenceModel:
 def test_the_kernels_compute_the_logits_of_the_rounded_graph(checkpoint, artifact, length):
     ids = IDS[:length]
     wide, rounded = (np.asarray(reference(checkpoint, kind).prefill(ids)) for kind in Activations)
-    with runtime.load(artifact[0], context=128) as model:
+    with sala_compile.load(artifact[0], context=128) as model:
         found = model.logits(ids)
         chunked = model.logits(ids, chunk=37)
     effect = np.sqrt(np.mean((rounded - wide) ** 2))
@@ -80,7 +80,7 @@ def test_the_kernels_compute_the_logits_of_the_rounded_graph(checkpoint, artifac
 
 
 def test_a_text_goes_on_to_the_bit_from_a_state_file(artifact, tmp_path):
-    with runtime.load(artifact[0], context=128, batch=2) as model:
+    with sala_compile.load(artifact[0], context=128, batch=2) as model:
         sequence = model.sequence()
         sequence.append(IDS[:70])
         sequence.save(tmp_path / "half.sala-state")

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from xdsl.dialects.builtin import bf16, f32
 
-from codegen import packing
-from codegen.packing import packed_weight, pieces
-from sala_ir import reference
-from sala_ir.dialect import (
+from sala_compile.codegen.weights import packing
+from sala_compile.codegen.weights.packing import packed_weight, pieces
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     ConcatWeightsOp,
     EncodingAttr,
@@ -19,7 +20,6 @@ from sala_ir.dialect import (
     WeightOp,
     WeightType,
 )
-from sala_ir.integers import Integers
 
 PANEL = 64
 ENCODINGS = [

@@ -5,8 +5,15 @@ import pytest
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch, Parameter, Pointer
-from runtime.artifact import narrow_bfloat16, widen_bfloat16
+from sala_compile.codegen.kernels.triton.kernel import (
+    ONE,
+    GpuKernel,
+    Grid,
+    Launch,
+    Parameter,
+    Pointer,
+)
+from sala_compile.runtime.artifact import narrow_bfloat16, widen_bfloat16
 from tests.support.interpreted import run
 from tests.support.toy_kernel import toy_kernel
 

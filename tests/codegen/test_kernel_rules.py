@@ -7,24 +7,24 @@ from xdsl.dialects import test as some
 from xdsl.dialects.builtin import Attribute, ModuleOp, bf16, f32
 from xdsl.ir import Operation, SSAValue
 
-from codegen.kernels.elementwise import cpu as elementwise
-from codegen.kernels.embedding import cpu as embedding
-from codegen.kernels.linear import cpu as linear
-from codegen.kernels.norm_gate import cpu as norm_gate
-from codegen.kernels.registry import families, family
-from codegen.kernels.rms_norm import cpu as rms_norm
-from codegen.kernels.rope import cpu as rope
-from codegen.kernels.rope_table import cpu as rope_table
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect import types
-from sala_ir.dialect.attributes import LayoutAttr
-from sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
-from sala_ir.dialect.embedding import EmbeddingOp
-from sala_ir.dialect.linear import LinearOp, SliceOp
-from sala_ir.dialect.norm import NormGateOp, RmsNormOp
-from sala_ir.dialect.rope import RopeOp, RopeTableOp
-from sala_ir.dialect.weights import CastWeightOp, PackWeightOp, WeightOp
+from sala_compile.codegen.kernels.elementwise import cpu as elementwise
+from sala_compile.codegen.kernels.embedding import cpu as embedding
+from sala_compile.codegen.kernels.linear import cpu as linear
+from sala_compile.codegen.kernels.norm_gate import cpu as norm_gate
+from sala_compile.codegen.kernels.registry import families, family
+from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
+from sala_compile.codegen.kernels.rope import cpu as rope
+from sala_compile.codegen.kernels.rope_table import cpu as rope_table
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect import types
+from sala_compile.sala_ir.dialect.attributes import LayoutAttr
+from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
+from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
+from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp
+from sala_compile.sala_ir.dialect.norm import NormGateOp, RmsNormOp
+from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
+from sala_compile.sala_ir.dialect.weights import CastWeightOp, PackWeightOp, WeightOp
 
 TARGET = CpuTarget("x86-64-v3")
 

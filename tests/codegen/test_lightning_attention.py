@@ -6,8 +6,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from codegen.kernels.lightning_attention.cpu import CHUNK, Spec, build, default_schedule
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.lightning_attention.cpu import (
+    CHUNK,
+    Spec,
+    build,
+    default_schedule,
+)
+from sala_compile.codegen.targets.cpu import CpuTarget
 from tests.support.lightning import LightningInputs, spec_of
 from tests.support.steps import EXTRA, Library, Step, padded, poisoned, step
 

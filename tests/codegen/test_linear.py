@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen.kernels.linear.cpu import Schedule, Spec, build, default_schedule
-from codegen.kernels.linear.layout import pack_panels, panel_shape
-from codegen.kernels.tir.element import Element
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.linear.cpu import Schedule, Spec, build, default_schedule
+from sala_compile.codegen.kernels.linear.layout import pack_panels, panel_shape
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cpu import CpuTarget
 from tests.support.steps import EXTRA, Library, aligned, from_bits, padded, poisoned, to_bits
 
 HOST = CpuTarget.host()

@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from codegen.kernels.linear.cpu import Spec, build, default_schedule
-from codegen.kernels.linear.spec import Schedule, TileBlocks
-from codegen.kernels.tir.element import Element
-from codegen.targets import x86
-from codegen.targets.cpu import CpuTarget, required_instructions
+from sala_compile.codegen.kernels.linear.cpu import Spec, build, default_schedule
+from sala_compile.codegen.kernels.linear.spec import Schedule, TileBlocks
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets import x86
+from sala_compile.codegen.targets.cpu import CpuTarget, required_instructions
 from tests.codegen.test_linear import Problem, check, scratch, spec_of
 from tests.support.steps import EXTRA, Library, aligned, from_bits, padded, poisoned
 from tests.support.tiles import TARGETS, name_of, tile_library

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen.kernels.linear.spec import Blocks
-from codegen.kernels.linear_integers.cpu import (
+from sala_compile.codegen.kernels.linear.spec import Blocks
+from sala_compile.codegen.kernels.linear_integers.cpu import (
     Schedule,
     build,
     default_schedule,
     workspaces,
 )
-from codegen.targets.cpu import CpuTarget, compile_functions
-from sala_ir.reference import round_activations
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.sala_ir.reference import round_activations
 from tests.codegen.test_linear import HOST, exact, stored
 from tests.codegen.test_linear_integers import BF16, F32, IntegerProblem, check, spec_of
 from tests.support.steps import Library, padded

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen.integer_panels import panel_codes, panel_groups
-from codegen.kernels.linear.spec import Blocks
-from codegen.kernels.linear_integers.cpu import (
+from sala_compile.codegen.kernels.linear.spec import Blocks
+from sala_compile.codegen.kernels.linear_integers.cpu import (
     Schedule,
     Spec,
     build,
     default_schedule,
     workspaces,
 )
-from codegen.kernels.tir.element import Element
-from codegen.targets.cpu import CpuTarget, compile_functions
-from sala_ir.integers import Integers
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.weights.integer_panels import panel_codes, panel_groups
+from sala_compile.sala_ir.checkpoint.integers import Integers
 from tests.codegen.test_linear import HOST, Problem, exact, stored
 from tests.support.steps import EXTRA, Library, aligned, padded, poisoned
 

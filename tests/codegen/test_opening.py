@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from codegen.opening import open_source
-from codegen.options import CompileOptions
-from codegen.plan import Source
-from runtime.errors import CheckpointError, SalaError
+from sala_compile.codegen.opening import open_source
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.plan import Source
+from sala_compile.runtime.errors import CheckpointError, SalaError
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

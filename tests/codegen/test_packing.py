@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import bf16, f32
 
-from codegen import packing
-from codegen.packing import packed_weight, pieces
-from codegen.weight_table import WeightTable
-from codegen.weights import rows_of
-from sala_ir.dialect import (
+from sala_compile.codegen.weights import packing
+from sala_compile.codegen.weights.expressions import rows_of
+from sala_compile.codegen.weights.packing import packed_weight, pieces
+from sala_compile.codegen.weights.weight_table import WeightTable
+from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     ConcatWeightsOp,
     InterleaveWeightsOp,

@@ -9,18 +9,18 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import save_file
 
-import runtime
-from codegen.cli.compile import command
-from codegen.opening import open_source
-from codegen.options import CompileOptions
-from codegen.progress import Silent
-from codegen.quantization.report import quantization_info
-from codegen.quantization.source import open_weights
-from runtime.artifact import open_artifact
-from runtime.cli.inspect import command as inspect
-from runtime.verify import verify_artifact
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.interpreter import ReferenceModel
+import sala_compile
+from sala_compile.codegen.cli.compile import command
+from sala_compile.codegen.opening import open_source
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.quantization.report import quantization_info
+from sala_compile.codegen.quantization.source import open_weights
+from sala_compile.runtime.artifact import open_artifact
+from sala_compile.runtime.cli.inspect import command as inspect
+from sala_compile.runtime.verify import verify_artifact
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.interpreter import ReferenceModel
 from tests.support.checkpoints import LIGHTNING, tiny_config, write_checkpoint
 
 CONFIG = tiny_config(
@@ -81,7 +81,7 @@ def test_the_artifact_computes_what_the_reference_does(artifact):
     report = verify_artifact(artifact[0])
     assert report.passed
     assert {entry.kind.value for entry in report.results} == {"model", "kernel"}
-    with runtime.load(artifact[0], context=128) as model:
+    with sala_compile.load(artifact[0], context=128) as model:
         assert len(model.generate([1, 2, 3], 5, ignore_eos=True)) == 5
 
 

@@ -7,17 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codegen.options import CompileOptions
-from codegen.plan import Source
-from codegen.progress import Silent
-from codegen.quantization.report import quantization_info
-from codegen.quantization.source import open_weights
 from examples.needle import haystack
-from passes.quantization import Quantization, calibrated_tensors, store_as_integers
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.frontends import frontend_for
-from sala_ir.integers import Integers
-from sala_ir.interpreter import ReferenceModel, RowSource
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.plan import Source
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.quantization.report import quantization_info
+from sala_compile.codegen.quantization.source import open_weights
+from sala_compile.passes.support.quantization import (
+    Quantization,
+    calibrated_tensors,
+    store_as_integers,
+)
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.frontends import frontend_for
+from sala_compile.sala_ir.interpreter import ReferenceModel, RowSource
 from tests.support.compiled import GOLDEN
 
 NEEDLE = Path(__file__).parents[2] / "examples" / "needle" / "checkpoint"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-import runtime
+import sala_compile
 from benchmarks.random_state import write_random_state
 from tests.codegen.conftest import Compiled
 
@@ -12,7 +12,9 @@ from tests.codegen.conftest import Compiled
 def test_a_random_state_is_restored_and_continued(compiled: Compiled, tmp_path: Path) -> None:
     path = tmp_path / "random.sala-state"
     write_random_state(compiled.artifact, path, 150)
-    with runtime.load(compiled.artifact, context=200, batch=2, sequences=2, threads=1) as model:
+    with sala_compile.load(
+        compiled.artifact, context=200, batch=2, sequences=2, threads=1
+    ) as model:
         first, second = model.restore(path), model.restore(path)
         assert len(first) == 150
         logits = first.append([3, 4])

@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import runtime
+import sala_compile
 from benchmarks.machine import anonymous_bytes
-from codegen.cli.compile import command
-from runtime.artifact import Fill, SeededTensors, SeededWeights, open_artifact, widen_bfloat16
-from runtime.artifact.seeded import PERIOD, WARNING
-from runtime.cli.inspect import command as inspect
-from runtime.cli.run import command as sala_run
+from sala_compile.codegen.cli.compile import command
+from sala_compile.runtime.artifact import (
+    Fill,
+    SeededTensors,
+    SeededWeights,
+    open_artifact,
+    widen_bfloat16,
+)
+from sala_compile.runtime.artifact.seeded import PERIOD, WARNING
+from sala_compile.runtime.cli.inspect import command as inspect
+from sala_compile.runtime.cli.run import command as sala_run
 from tests.support.checkpoints import LIGHTNING, tiny_config
 
 
@@ -73,7 +79,7 @@ def test_a_model_without_a_checkpoint_runs_and_says_what_it_is(tmp_path):
     assert not list(artifact.glob("*.safetensors"))
     found = open_artifact(artifact)
     assert found.mapped_bytes == 0
-    with runtime.load(artifact, context=256) as model:
+    with sala_compile.load(artifact, context=256) as model:
         logits = model.logits(list(range(70)))
         memory, info = model.info()["memory"], model.info()
     assert np.isfinite(logits).all()
@@ -81,7 +87,7 @@ def test_a_model_without_a_checkpoint_runs_and_says_what_it_is(tmp_path):
     assert info["random_weights"] is True
     assert memory["parts"]["weights"] == document["memory"]["parts"]["weights"]
     assert memory["anonymous_bytes"] == memory["total_bytes"] == memory["planned_bytes"]
-    with runtime.load(artifact, context=256) as model:
+    with sala_compile.load(artifact, context=256) as model:
         np.testing.assert_array_equal(model.logits(list(range(70))), logits)
     shown = CliRunner().invoke(inspect, [str(artifact)])
     assert WARNING in shown.stdout

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from passes.assign_precision import Precision
+from sala_compile.passes.assign_precision import Precision
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
 from tests.support.compiled import compile_checkpoint
 
@@ -20,16 +20,16 @@ WIDE = tiny_config(
 
 SCRIPT = """
 import json, re, sys
-import runtime
+import sala_compile
 
 def anonymous():
     return int(re.search(r"RssAnon:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
 
 path, context = sys.argv[1], int(sys.argv[2])
-with runtime.load(path, context=1024) as small:
+with sala_compile.load(path, context=1024) as small:
     small.logits(list(range(100)))
 before = anonymous()
-with runtime.load(path, context=context, sequences=2) as model:
+with sala_compile.load(path, context=context, sequences=2) as model:
     held = [anonymous() - before]
     with model.sequence() as text:
         text.append(list(range(100)) * 3)

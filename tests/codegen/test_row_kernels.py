@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen.kernels.elementwise import cpu as elementwise
-from codegen.kernels.embedding import cpu as embedding
-from codegen.kernels.linear.layout import pack_panels
-from codegen.kernels.norm_gate import cpu as norm_gate
-from codegen.kernels.rms_norm import cpu as rms_norm
-from codegen.kernels.rope import cpu as rope
-from codegen.kernels.rope_table import cpu as rope_table
-from codegen.kernels.tir.element import Element
-from codegen.targets.cpu import CpuTarget
-from sala_ir.reference.rope import rope_angles
+from sala_compile.codegen.kernels.elementwise import cpu as elementwise
+from sala_compile.codegen.kernels.embedding import cpu as embedding
+from sala_compile.codegen.kernels.linear.layout import pack_panels
+from sala_compile.codegen.kernels.norm_gate import cpu as norm_gate
+from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
+from sala_compile.codegen.kernels.rope import cpu as rope
+from sala_compile.codegen.kernels.rope_table import cpu as rope_table
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.sala_ir.reference.rope import rope_angles
 from tests.support.rows import activation, close, exact, vector_weight
 from tests.support.steps import EXTRA, Library, aligned, padded, poisoned, to_bits
 

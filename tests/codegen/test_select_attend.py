@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from codegen.kernels.attend_blocks import cpu as attend_blocks
-from codegen.kernels.select_blocks import cpu as select_blocks
-from codegen.kernels.tir.element import Element
-from codegen.targets.cpu import CpuTarget
-from sala_ir import reference
-from sala_ir.reference.selection import block_scores
+from sala_compile.codegen.kernels.attend_blocks import cpu as attend_blocks
+from sala_compile.codegen.kernels.select_blocks import cpu as select_blocks
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.reference.selection import block_scores
 from tests.support import tiles
 from tests.support.pools import Pools
 from tests.support.sparse_layer import START, SparseCase, SparseLayer

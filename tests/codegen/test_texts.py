@@ -6,13 +6,18 @@ from typing import Any
 
 import pytest
 
-import runtime
-from codegen.compiler import compile_model
-from codegen.options import CompileOptions
-from codegen.progress import Silent
-from codegen.texts import GENERATION_FILE, check_tokenizer, end_tokens, generation_notes
-from runtime.artifact import open_artifact
-from runtime.errors import CheckpointError, ConfigError
+import sala_compile
+from sala_compile.codegen.compiler import compile_model
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.texts import (
+    GENERATION_FILE,
+    check_tokenizer,
+    end_tokens,
+    generation_notes,
+)
+from sala_compile.runtime.artifact import open_artifact
+from sala_compile.runtime.errors import CheckpointError, ConfigError
 from tests.codegen.conftest import SMALL
 from tests.support.checkpoints import write_checkpoint
 from tests.support.tokenizers import byte_level
@@ -57,7 +62,7 @@ def test_its_tokens_end_an_answer(compiled):
     ends = open_artifact(compiled.artifact).manifest.model.eos_token_ids
     assert ends == tuple(range(0, 131, 2))
     answers = []
-    with runtime.load(compiled.artifact, context=128) as model:
+    with sala_compile.load(compiled.artifact, context=128) as model:
         for prompt in ([1, 5, 9], [7, 11], [130, 3, 40, 8]):
             whole = model.generate(prompt, 40, temperature=2.0, ignore_eos=True)
             first = next(place for place, token in enumerate(whole) if token % 2 == 0)

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen.kernels.tir.builder import LANES, Expr, kernel, lanes, splat
-from codegen.kernels.tir.team import Team, workers
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, kernel, lanes, splat
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.targets.cpu import CpuTarget
 from tests.support.steps import EXTRA, Library, aligned, poisoned
 
 TARGET = CpuTarget.parse("cpu:x86-64-v3")

@@ -8,11 +8,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, kernel, lanes, loop, splat
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.team import Team, workers
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, kernel, lanes, loop, splat
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.targets.cpu import CpuTarget
 from tests.support.steps import Library, aligned, poisoned
 
 HOST = CpuTarget.host()

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import runtime
-from codegen.cli.compile import command as sala_compile
-from codegen.cli.tune import command as sala_tune
-from codegen.kernels.registry import family
-from codegen.schedules import read_schedules
-from codegen.targets.cpu import CpuTarget
-from codegen.tuning.measurer import Build, CaseTrial, TrialEnded, TrialProcess
-from codegen.tuning.search import acceptable
-from codegen.tuning.tuner import Job, Tuner
-from runtime import choose_device
-from runtime.artifact import Artifact, open_artifact
-from runtime.artifact.tuning import library_beside, read_tuning
-from runtime.cpu.device import CpuDevice
-from runtime.errors import ArtifactError, RequestError
+import sala_compile
+from sala_compile.codegen.cli.compile import command as compile_command
+from sala_compile.codegen.cli.tune import command as sala_tune
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.schedules import read_schedules
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.tuning.measurer import Build, CaseTrial, TrialEnded, TrialProcess
+from sala_compile.codegen.tuning.search import acceptable
+from sala_compile.codegen.tuning.tuner import Job, Tuner
+from sala_compile.runtime.artifact import Artifact, open_artifact
+from sala_compile.runtime.artifact.tuning import library_beside, read_tuning
+from sala_compile.runtime.devices import choose_device
+from sala_compile.runtime.devices.cpu.device import CpuDevice
+from sala_compile.runtime.errors import ArtifactError, RequestError
 from tests.codegen.conftest import Compiled
 from tests.support.compiled import compile_checkpoint
 
@@ -71,7 +71,7 @@ def few_candidates() -> Iterator[None]:
     """Two candidates for each kernel: a search of all of them is another test's matter."""
     with pytest.MonkeyPatch.context() as patch:
         for name in FAMILIES:
-            module = import_module(f"codegen.kernels.{name}.axes")
+            module = import_module(f"sala_compile.codegen.kernels.{name}.axes")
 
             def few(spec: Any, target: CpuTarget, all_axes: Any = module.axes) -> Any:
                 axis = max(all_axes(spec, target), key=lambda each: each.name == "tile")
@@ -133,9 +133,9 @@ def test_a_search_goes_on_where_it_stopped(compiled: Compiled, tmp_path: Path):
 
 
 def test_a_tuned_library_computes_the_same(tuned: Path, compiled: Compiled):
-    with runtime.load(compiled.artifact, threads=1) as model:
+    with sala_compile.load(compiled.artifact, threads=1) as model:
         expected = model.logits(IDS)
-    with runtime.load(compiled.artifact, threads=1, tuning=tuned) as model:
+    with sala_compile.load(compiled.artifact, threads=1, tuning=tuned) as model:
         found = model.logits(IDS)
         values = model.artifact.program.values
     plain = open_artifact(compiled.artifact).program.values
@@ -154,7 +154,7 @@ def test_a_device_is_opened_once_for_a_tuning(
         return made[-1]
 
     monkeypatch.setattr(choose_device, "CpuDevice", make)
-    with runtime.load(compiled.artifact, threads=1, tuning=tuned) as model:
+    with sala_compile.load(compiled.artifact, threads=1, tuning=tuned) as model:
         assert model._device is made[0]
     assert len(made) == 1
 
@@ -181,7 +181,7 @@ def test_workspaces_that_the_library_was_not_compiled_with_are_refused(
 
     changed = edit(tuned, tmp_path, smaller)
     with pytest.raises(ArtifactError, match="the workspaces of the tuning are not those"):
-        runtime.load(compiled.artifact, threads=1, tuning=changed)
+        sala_compile.load(compiled.artifact, threads=1, tuning=changed)
 
 
 def first_schedule(document: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def test_a_foreign_or_damaged_tuning_is_not_loaded(
     tuned: Path, compiled: Compiled, tmp_path: Path, change: Any, words: str
 ):
     with pytest.raises(ArtifactError, match=words):
-        runtime.load(compiled.artifact, tuning=edit(tuned, tmp_path, change))
+        sala_compile.load(compiled.artifact, tuning=edit(tuned, tmp_path, change))
 
 
 def test_the_compiler_takes_the_schedules(tuned: Path, compiled: Compiled, tmp_path: Path):
@@ -217,8 +217,8 @@ def test_the_compiler_takes_the_schedules(tuned: Path, compiled: Compiled, tmp_p
     for symbol, record in read_tuning(tuned).kernels.items():
         assert schedules[symbol] == record.schedule
     with (
-        runtime.load(compiled.artifact, threads=1) as plain,
-        runtime.load(artifact.directory, threads=1) as model,
+        sala_compile.load(compiled.artifact, threads=1) as plain,
+        sala_compile.load(artifact.directory, threads=1) as model,
     ):
         np.testing.assert_allclose(model.logits(IDS), plain.logits(IDS), atol=1e-4)
 
@@ -273,7 +273,7 @@ def test_trials_tell_builds_apart(compiled: Compiled, tmp_path: Path):
         kernel = work.kernel.model_copy(update={"spec": wrong})
         function = chosen.build(wrong, tuner._target).with_attr("global_symbol", kernel.symbol)
         library = tmp_path / "wrong.so"
-        from codegen.targets.cpu import compile_library
+        from sala_compile.codegen.targets.cpu import compile_library
 
         compile_library({kernel.symbol: function}, tuner._target, library)
         cases = measurer.trial(replace(build(default), library=library), 3, 1.0)
@@ -316,7 +316,7 @@ def test_mistakes_are_told(compiled: Compiled, arguments: tuple[str, ...], words
     result = run(sala_tune, compiled.artifact, *arguments)
     assert result.exit_code == 2
     assert words in result.stderr
-    missing = run(sala_compile, compiled.checkpoint, "--dry-run", "--tuning", "missing.json")
+    missing = run(compile_command, compiled.checkpoint, "--dry-run", "--tuning", "missing.json")
     assert missing.exit_code == 2
     assert "missing.json" in missing.stderr
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from codegen.kernels.choices import Axis, single
-from codegen.kernels.registry import family
-from codegen.targets.cpu import CpuTarget
-from codegen.tuning.measurer import CaseTrial, TrialEnded
-from codegen.tuning.search import ALLOWED, FINAL_PAIRS, Search
+from sala_compile.codegen.kernels.choices import Axis, single
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.tuning.measurer import CaseTrial, TrialEnded
+from sala_compile.codegen.tuning.search import ALLOWED, FINAL_PAIRS, Search
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from xdsl.dialects.builtin import bf16
 
-from codegen.vectors.batch import Part, VectorBatch
-from codegen.vectors.pools import write_pools
-from sala_ir.dialect.types import KvCacheType
+from sala_compile.codegen.vectors.batch import Part, VectorBatch
+from sala_compile.codegen.vectors.pools import write_pools
+from sala_compile.sala_ir.dialect.types import KvCacheType
 
 
 @pytest.mark.parametrize("block", [3, 4])

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-import runtime
+import sala_compile
 from examples.needle import evaluate, show
 from examples.needle.configuration import config
 from examples.needle.evaluate import CHECKPOINT
 from examples.needle.measure import accuracy, ask_artifact, ask_reference, draw_cases, measure
-from passes.assign_precision import Precision
+from sala_compile.passes.assign_precision import Precision
 from tests.support.checkpoints import reference_model
 from tests.support.compiled import compile_checkpoint
 
@@ -27,7 +27,7 @@ def artifact(tmp_path_factory):
 def test_artifact_answers_as_the_reference_does(artifact):
     reference = reference_model(CHECKPOINT, dtype=np.float32)
     wanted = list(measure(ask_reference(reference), draw_cases(21, 600, 4), BLOCK))
-    with runtime.load(artifact, context=1024) as model:
+    with sala_compile.load(artifact, context=1024) as model:
         found = list(measure(ask_artifact(model), draw_cases(21, 600, 4), BLOCK))
     assert [x.predicted for x in found] == [x.predicted for x in wanted]
     assert accuracy(found) == 1.0
@@ -38,7 +38,7 @@ def test_artifact_answers_as_the_reference_does(artifact):
 
 
 def test_sparse_layers_read_little_of_a_long_text(artifact):
-    with runtime.load(artifact, context=8192 + 16) as model:
+    with sala_compile.load(artifact, context=8192 + 16) as model:
         outcomes = list(measure(ask_artifact(model), draw_cases(22, 8192, 5), BLOCK))
     assert accuracy(outcomes) >= 0.8
     assert all(x.hit for x in outcomes if x.is_right)

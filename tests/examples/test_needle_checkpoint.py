@@ -10,7 +10,7 @@ from examples.needle.evaluate import CHECKPOINT
 from examples.needle.haystack import draw_case
 from examples.needle.measure import accuracy, ask_reference, by_depth, draw_cases, measure
 from examples.needle.tokenizer import build_tokenizer
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizer import Tokenizer
 from tests.support.checkpoints import reference_model
 
 BLOCK = config()["sparse_config"]["block_size"]

@@ -8,7 +8,7 @@ from examples.needle.haystack import END, draw_case, draw_needles, fill, token_i
 from examples.needle.lessons import Stage, draw_batch
 from examples.needle.measure import draw_cases
 from examples.needle.tokenizer import BOS, EOS, build_tokenizer, vocabulary, write_tokenizer
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizer import Tokenizer
 
 STAGE = Stage(length=128, batch=5, steps=1, needles=5, questions=4, rate=1e-3, copying=0.4)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import SalaError
+from sala_compile.runtime.errors import SalaError
 from tests.faults.scenarios import SCENARIOS, Scenario, Step
 
 KILL, SHORT = -1, -2

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from codegen.targets.cpu import CpuTarget
-from codegen.tuning import record
-from codegen.tuning.record import TuningFile
-from runtime import load
-from runtime.artifact.outputs import OutputRule
-from runtime.artifact.replace import write_whole
-from runtime.artifact.tuning import TunedKernel, Tuning
+from sala_compile import load
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.tuning import record
+from sala_compile.codegen.tuning.record import TuningFile
+from sala_compile.runtime.artifact.outputs import OutputRule
+from sala_compile.runtime.artifact.replace import write_whole
+from sala_compile.runtime.artifact.tuning import TunedKernel, Tuning
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
 from tests.support.compiled import compile_checkpoint
 from tests.support.handmade import write_handmade

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from codegen.targets.cpu import find_linker
+from sala_compile.codegen.targets.cpu import find_linker
 from tests.faults.scenarios import SCENARIOS
 
 LEAST = {"artifact": 100, "compilation": 6, "state": 60, "tuning": 50, "picture": 40}

@@ -42,10 +42,10 @@ def make(directory: Path) -> None:
 
 def write_states(model: Path, directory: Path) -> None:
     """State files of texts in both regimes, with pages that are full, begun and empty."""
-    import runtime
+    import sala_compile
 
     directory.mkdir()
-    with runtime.load(model, context=512, threads=1) as loaded:
+    with sala_compile.load(model, context=512, threads=1) as loaded:
         for length in (1, 16, 40, 130, 300):
             with loaded.sequence() as sequence:
                 sequence.append([(7 * index + 3) % 131 for index in range(length)])
@@ -54,15 +54,15 @@ def write_states(model: Path, directory: Path) -> None:
 
 def write_tuning(model: Path, path: Path) -> None:
     """A tuning file that keeps the default schedule of every kernel, and its library."""
-    from codegen.buffers import workspace
-    from codegen.kernels.registry import family
-    from codegen.schedules import compiler_versions, schedule_values
-    from codegen.targets import parse_target
-    from codegen.targets.cpu import CpuTarget, compile_library
-    from runtime.artifact import canonical_json, open_artifact
-    from runtime.artifact.contract import workspaces_digest
-    from runtime.artifact.manifest import FileInfo
-    from runtime.artifact.tuning import (
+    from sala_compile.codegen.kernels.registry import family
+    from sala_compile.codegen.kernels.schedules import compiler_versions, schedule_values
+    from sala_compile.codegen.program.buffers import workspace
+    from sala_compile.codegen.targets import parse_target
+    from sala_compile.codegen.targets.cpu import CpuTarget, compile_library
+    from sala_compile.runtime.artifact import canonical_json, open_artifact
+    from sala_compile.runtime.artifact.contract import workspaces_digest
+    from sala_compile.runtime.artifact.manifest import FileInfo
+    from sala_compile.runtime.artifact.tuning import (
         TunedCase,
         TunedKernel,
         Tuning,

@@ -14,12 +14,12 @@ from unittest.mock import patch
 
 import numpy as np
 
-import runtime.cpu.device
-import runtime.golden_values
-from runtime.artifact import ValueKind
-from runtime.artifact.base import ALIGNMENT, align
-from runtime.cpu.memory import CpuMemory
-from runtime.plan import MemoryPlan
+import sala_compile.runtime.devices.cpu.device
+import sala_compile.runtime.golden.golden_values
+from sala_compile.runtime.artifact import ValueKind
+from sala_compile.runtime.artifact.base import ALIGNMENT, align
+from sala_compile.runtime.devices.cpu.memory import CpuMemory
+from sala_compile.runtime.plan import MemoryPlan
 from tests.fuzz.target import Wrong
 
 PAGE = mmap.PAGESIZE
@@ -129,10 +129,14 @@ def guarded(*, low: bool = False, poison_byte: int = 0xFF) -> Iterator[list[Guar
 
     made.clear()
     with ExitStack() as stack:
-        stack.enter_context(patch.object(runtime.cpu.device, "CpuMemory", GuardedMemory))
+        stack.enter_context(
+            patch.object(sala_compile.runtime.devices.cpu.device, "CpuMemory", GuardedMemory)
+        )
         stack.enter_context(patch.object(GuardedMemory, "low", low))
         stack.enter_context(patch.object(GuardedMemory, "poison_byte", poison_byte))
-        stack.enter_context(patch.object(runtime.golden_values, "_empty", empty))
+        stack.enter_context(
+            patch.object(sala_compile.runtime.golden.golden_values, "_empty", empty)
+        )
         yield made
         for memory in made:
             memory.check()

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from runtime.errors import SalaError
+from sala_compile.runtime.errors import SalaError
 from tests.fuzz.target import Wrong
 
 SECONDS = 2.0

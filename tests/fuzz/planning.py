@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from codegen.compiler import compile_model
-from codegen.options import CompileOptions
-from codegen.progress import Silent
-from passes.assign_precision import Precision
-from passes.quantization import Quantization
-from sala_ir.frontends import AttentionMode
+from sala_compile.codegen.compiler import compile_model
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.progress import Silent
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.sala_ir.frontends import AttentionMode
 
 KINDS = {"dtype": Precision, "attention": AttentionMode, "quantization": Quantization}
 

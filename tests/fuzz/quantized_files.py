@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from sala_ir.frontends import frontend_for
+from sala_compile.sala_ir.frontends import frontend_for
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config
 
 

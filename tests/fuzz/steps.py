@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-import runtime
+import sala_compile
 from tests.fuzz.guard import guarded
 
 LOAD: dict[str, Any] = {"batch": 2, "memory": "48MiB", "threads": 1, "poison": True}
@@ -15,7 +15,7 @@ PROMPT = 80
 
 def load_and_step(path: Path, *, low: bool, context: int | None, **options: Any) -> None:
     """Load an artifact, read a prompt and decode two sequences."""
-    with guarded(low=low), runtime.load(path, context=context, **(LOAD | options)) as model:
+    with guarded(low=low), sala_compile.load(path, context=context, **(LOAD | options)) as model:
         longest = min(PROMPT, model.context - 2)
         ids = np.arange(max(1, longest)) % model.vocabulary
         with model.sequence() as first, model.sequence() as second:

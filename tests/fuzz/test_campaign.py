@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from runtime.errors import RequestError
+from sala_compile.runtime.errors import RequestError
 from tests.fuzz import campaign
 from tests.fuzz.case import Case, Edit, Literal, from_json, to_json
 from tests.fuzz.edits import apply

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import runtime
-from passes.assign_precision import Precision
-from runtime.model import Model
+import sala_compile
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.runtime.model import Model
 from tests.support.compiled import GOLDEN, compile_checkpoint
 
 NAMES = ("sala-tiny-a", "sala-tiny-b")
@@ -27,7 +27,7 @@ def load_golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadGolden
         if key not in models:
             path = folder / f"{name}-{dtype}.sala"
             compile_checkpoint(GOLDEN / name, path, dtype=dtype)
-            models[key] = runtime.load(path, context=512, batch=4, chunk=512)
+            models[key] = sala_compile.load(path, context=512, batch=4, chunk=512)
         return models[key]
 
     yield load

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-import runtime
-from passes.assign_precision import Precision
-from runtime.model import Model
+import sala_compile
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.runtime.model import Model
 
 LENGTHS = (5, 61, 140, 200)
 """Dense, about to turn sparse (at 64 tokens), sparse, and sparse beyond the budget."""
@@ -82,6 +82,6 @@ def test_again_and_on_any_number_of_threads(load_golden, dtype):
     np.testing.assert_array_equal(model.logits(prompt), wanted[0])
     for threads in (1, 2, 3, 5):
         path = model.artifact.directory
-        with runtime.load(path, context=512, chunk=512, threads=threads) as other:
+        with sala_compile.load(path, context=512, chunk=512, threads=threads) as other:
             np.testing.assert_array_equal(other.logits(prompt), wanted[0])
             np.testing.assert_array_equal(_alone(other, prompt), wanted[1])

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-import runtime
-from sala_ir.frontends import AttentionMode
+import sala_compile
+from sala_compile.sala_ir.frontends import AttentionMode
 from tests.golden.conftest import NAMES
 from tests.support.compiled import GOLDEN, compile_checkpoint
 
@@ -40,7 +40,7 @@ def test_forced_dense_attention_reads_more_and_says_something_else(load_golden, 
     compile_checkpoint(GOLDEN / name, path, attention=AttentionMode.DENSE)
     sparse = load_golden(name)
     ids = np.random.default_rng(1).integers(0, sparse.vocabulary, 300)
-    with runtime.load(path, context=512, chunk=512) as dense:
+    with sala_compile.load(path, context=512, chunk=512) as dense:
         everything, observed = dense.logits(ids, observe=("blocks_read",))
         below = dense.logits(ids[:60])
     for read in observed["blocks_read"].values():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from passes.assign_precision import Precision
+from sala_compile.passes.assign_precision import Precision
 from tests.golden.conftest import NAMES
 from tests.support.compiled import GOLDEN
 from tests.support.deviation import measure

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import runtime
-from codegen.kernels.attend_blocks import gpu_spec as attend
-from codegen.kernels.select_blocks import gpu_spec as select
-from passes.assign_precision import Precision
-from runtime.generation import GenerationOptions
-from runtime.model import Model
+import sala_compile
+from sala_compile.codegen.kernels.attend_blocks import gpu_spec as attend
+from sala_compile.codegen.kernels.select_blocks import gpu_spec as select
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.runtime.generation.generation import GenerationOptions
+from sala_compile.runtime.model import Model
 from tests.golden.test_golden_bfloat16 import NEAR
 from tests.golden.test_golden_float32 import LIMIT
 from tests.support.compiled import GOLDEN, compile_checkpoint
@@ -48,7 +48,7 @@ def load_gpu(
             for module in (attend, select):
                 patch.setattr(module.Schedule, "default", _few_splits(module.Schedule.default))
             compile_checkpoint(GOLDEN / NAME, path, dtype=dtype, targets=("cuda:sm_90",))
-        return runtime.load(path, context=80, batch=3, chunk=4, device="cuda")
+        return sala_compile.load(path, context=80, batch=3, chunk=4, device="cuda")
 
     return load
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import runtime
+import sala_compile
 from tests.support.checkpoints import VARIATIONS, reference_model, write_checkpoint
 from tests.support.compiled import compile_checkpoint
 
@@ -18,7 +18,7 @@ def test_logits_of_prompts_and_of_decoded_tokens(tmp_path, name):
     compile_checkpoint(checkpoint, tmp_path / "model.sala")
     ids = np.random.default_rng(3).integers(0, VARIATIONS[name]["vocab_size"], LONG)
     reference = reference_model(checkpoint)
-    with runtime.load(tmp_path / "model.sala", context=256, chunk=LONG) as model:
+    with sala_compile.load(tmp_path / "model.sala", context=256, chunk=LONG) as model:
         for length in (1, *CROSSING, LONG):
             wanted = reference.prefill(ids[:length].tolist())
             for chunk in (37, None):

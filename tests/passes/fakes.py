@@ -2,9 +2,9 @@
 
 from xdsl.ir import Attribute, Operation
 
-from passes.kernel_choice import KernelChoice, NoKernel, Workspace
-from passes.weight_names import demanded_layouts
-from sala_ir.dialect import (
+from sala_compile.passes.support.kernel_choice import KernelChoice, NoKernel, Workspace
+from sala_compile.passes.support.weight_names import demanded_layouts
+from sala_compile.sala_ir.dialect import (
     BatchType,
     CompressedKeysType,
     EmbeddingOp,

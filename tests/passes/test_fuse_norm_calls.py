@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from codegen.lowering import splitter_for
-from codegen.select import selector_for
-from codegen.targets.cpu import CpuTarget
-from codegen.targets.cuda import CudaTarget
-from passes.assign_precision import Precision
-from passes.callbacks import verify_each
-from passes.functions import find_function
-from passes.pipeline import run_pipeline, sala_pipeline
-from passes.quantization import Quantization
-from sala_ir.dialect import KernelCallOp, plain
+from sala_compile.codegen.kernels.select import selector_for
+from sala_compile.codegen.lowering import splitter_for
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.support.callbacks import verify_each
+from sala_compile.passes.support.functions import find_function
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.sala_ir.dialect import KernelCallOp, plain
 from tests.passes.test_pipeline import captured
 from tests.support.checkpoints import tiny_config
 

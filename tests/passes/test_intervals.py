@@ -2,15 +2,15 @@
 
 import pytest
 
-from passes.assign_precision import Precision
-from passes.live_intervals import phase_intervals
-from passes.pipeline import run_pipeline, sala_pipeline
-from passes.plan_intervals import dim_text, plan_memory
-from runtime.artifact import PhaseName, Symbol, dim_of
-from runtime.errors import CompileError
-from sala_ir.context import parse_module, print_module
-from sala_ir.dialect import KernelCallOp, plain
-from sala_ir.frontends import frontend_for
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.live_intervals import phase_intervals
+from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.support.plan_intervals import dim_text, plan_memory
+from sala_compile.runtime.artifact import PhaseName, Symbol, dim_of
+from sala_compile.runtime.errors import CompileError
+from sala_compile.sala_ir.context import parse_module, print_module
+from sala_compile.sala_ir.dialect import KernelCallOp, plain
+from sala_compile.sala_ir.frontends import frontend_for
 from tests.passes.fakes import accept_all
 from tests.support.checkpoints import tiny_config
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from xdsl.dialects.builtin import ModuleOp
 
-from passes.assign_precision import Precision
-from passes.pipeline import run_pipeline, sala_pipeline
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.frontends import AttentionMode, frontend_for
-from sala_ir.interpreter import NewTokens, ReferenceModel
-from sala_ir.reference import Rounding
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.frontends import AttentionMode, frontend_for
+from sala_compile.sala_ir.interpreter import NewTokens, ReferenceModel
+from sala_compile.sala_ir.reference import Rounding
 from tests.passes.fakes import accept_all
 from tests.support.checkpoints import VARIATIONS, write_checkpoint
 

@@ -9,17 +9,17 @@ import pytest
 from xdsl.dialects.builtin import StringAttr, f32
 from xdsl.passes import ModulePass
 
-from passes.assign_precision import Precision
-from passes.callbacks import DumpEach, RecordEach, verify_each, verify_ends
-from passes.functions import find_function
-from passes.pipeline import run_pipeline, sala_pipeline
-from passes.plan_intervals import plan_memory
-from passes.specialise_phases import SpecialisePhases
-from runtime.artifact import MODEL_PHASES, PhaseName
-from runtime.errors import CompileError
-from sala_ir.context import parse_module, print_module
-from sala_ir.dialect import KernelCallOp, LinearOp, WeightType
-from sala_ir.frontends import AttentionMode, frontend_for
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.specialise_phases import SpecialisePhases
+from sala_compile.passes.support.callbacks import DumpEach, RecordEach, verify_each, verify_ends
+from sala_compile.passes.support.functions import find_function
+from sala_compile.passes.support.plan_intervals import plan_memory
+from sala_compile.runtime.artifact import MODEL_PHASES, PhaseName
+from sala_compile.runtime.errors import CompileError
+from sala_compile.sala_ir.context import parse_module, print_module
+from sala_compile.sala_ir.dialect import KernelCallOp, LinearOp, WeightType
+from sala_compile.sala_ir.frontends import AttentionMode, frontend_for
 from tests.passes.fakes import accept_all
 from tests.support.checkpoints import tiny_config
 

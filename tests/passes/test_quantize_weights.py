@@ -5,15 +5,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from passes.assign_precision import Precision
-from passes.callbacks import verify_each
-from passes.pipeline import run_pipeline, sala_pipeline
-from passes.quantization import Quantization
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.dialect import KernelCallOp, LinearOp, WeightType
-from sala_ir.frontends import frontend_for
-from sala_ir.interpreter import ReferenceModel
-from sala_ir.reference import Rounding
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.support.callbacks import verify_each
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.dialect import KernelCallOp, LinearOp, WeightType
+from sala_compile.sala_ir.frontends import frontend_for
+from sala_compile.sala_ir.interpreter import ReferenceModel
+from sala_compile.sala_ir.reference import Rounding
 from tests.passes.fakes import accept_all
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from passes.kernel_choice import NoKernel, base_and_start, first_fitting
-from passes.pipeline import run_pipeline
-from passes.select_kernels import SelectKernels, chosen_kernels
-from passes.weight_names import weight_key, weight_name
-from runtime.errors import CompileError
-from sala_ir.context import parse_module, print_module
-from sala_ir.dialect import (
+from sala_compile.passes.pipeline import run_pipeline
+from sala_compile.passes.select_kernels import SelectKernels, chosen_kernels
+from sala_compile.passes.support.kernel_choice import NoKernel, base_and_start, first_fitting
+from sala_compile.passes.support.weight_names import weight_key, weight_name
+from sala_compile.runtime.errors import CompileError
+from sala_compile.sala_ir.context import parse_module, print_module
+from sala_compile.sala_ir.dialect import (
     EmbeddingOp,
     KernelCallOp,
     LayoutAttr,

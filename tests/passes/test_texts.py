@@ -7,10 +7,10 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.utils.arg_spec import parse_pipeline
 
-from passes.assign_precision import Precision
-from passes.callbacks import verify_each
-from passes.pipeline import run_pipeline, sala_pipeline
-from sala_ir.context import parse_module, print_module
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.support.callbacks import verify_each
+from sala_compile.sala_ir.context import parse_module, print_module
 from tests.passes.fakes import accept_all
 
 CASES = Path(__file__).parents[1] / "filecheck" / "passes"

@@ -32,7 +32,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     Heads of 14 columns in pages of 16 tokens, sparse from 64 tokens on. `portable` is `float32`
     for the instruction set x86-64-v3.
     """
-    from passes.assign_precision import Precision
+    from sala_compile.passes.assign_precision import Precision
     from tests.support.checkpoints import VARIATIONS, write_checkpoint
     from tests.support.compiled import compile_checkpoint
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import runtime
-from runtime.errors import RequestError
-from runtime.model import Model
-from runtime.sequence import Sequence
+import sala_compile
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.model import Model
+from sala_compile.runtime.sequence import Sequence
 from tests.support.emulated_gpu import emulated_gpu
 
 MODEL: dict[str, Callable[[Model], Any]] = {
@@ -46,7 +46,7 @@ def model(request: pytest.FixtureRequest, handmade_gpu: Path) -> Iterator[Model]
         if request.param == "cuda":
             stack.enter_context(emulated_gpu())
         options["device"] = request.param
-        yield stack.enter_context(runtime.load(handmade_gpu, **options))
+        yield stack.enter_context(sala_compile.load(handmade_gpu, **options))
 
 
 def _held(model: Model) -> Sequence:
@@ -81,7 +81,7 @@ def test_a_sequence_of_a_closed_model_says_so(model: Model, name: str) -> None:
 def test_a_generator_that_was_left_open_ends_in_the_error(model: Model) -> None:
     """Whatever was on its way to the host; and closing it does nothing more."""
     for count in (1, 2, 3):
-        with runtime.load(model.artifact.directory, device=_device(model)) as other:
+        with sala_compile.load(model.artifact.directory, device=_device(model)) as other:
             options = other.generation_options(max_new_tokens=6, ignore_eos=True)
             with other.generation([1, 2], options) as generation:
                 tokens = generation.tokens()

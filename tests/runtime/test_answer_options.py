@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-import runtime
-from runtime.artifact import ArtifactWriter, Manifest, write_artifact
-from runtime.errors import ArtifactError, RequestError
-from runtime.model import Model
-from runtime.sampling import SamplingOptions
+import sala_compile
+from sala_compile.runtime.artifact import ArtifactWriter, Manifest, write_artifact
+from sala_compile.runtime.errors import ArtifactError, RequestError
+from sala_compile.runtime.generation.sampling import SamplingOptions
+from sala_compile.runtime.model import Model
 from tests.support.handmade import fill
 from tests.support.tokenizers import byte_level
 
@@ -36,7 +36,7 @@ def made(tmp_path: Path):
 
         path = tmp_path / f"{len(models)}.sala"
         write_artifact(path, write)
-        models.append(runtime.load(path, threads=1))
+        models.append(sala_compile.load(path, threads=1))
         return models[-1]
 
     yield make

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import runtime
-from runtime.artifact import (
+import sala_compile
+from sala_compile.runtime.artifact import (
     MANIFEST_NAME,
     PROGRAM_NAME,
     ArtifactWriter,
@@ -23,12 +23,12 @@ from runtime.artifact import (
     reader,
     write_artifact,
 )
-from runtime.artifact.base import canonical_document
-from runtime.artifact.manifest import MINOR
-from runtime.artifact.processor import missing_instructions
-from runtime.artifact.writer import sign
-from runtime.errors import ArtifactError
-from runtime.verify import verify_artifact
+from sala_compile.runtime.artifact.base import canonical_document
+from sala_compile.runtime.artifact.manifest import MINOR
+from sala_compile.runtime.artifact.processor import missing_instructions
+from sala_compile.runtime.artifact.writer import sign
+from sala_compile.runtime.errors import ArtifactError
+from sala_compile.runtime.verify import verify_artifact
 from tests.support.handmade import LIBRARY, expected_logits, fill, tiny_program, write_handmade
 from tests.support.tokenizers import byte_level
 
@@ -198,7 +198,7 @@ def test_what_was_checked_is_what_is_used(copy: Path, tmp_path: Path):
 
 
 def test_a_loaded_model_runs_on_when_its_artifact_is_gone(copy: Path):
-    with runtime.load(copy) as model:
+    with sala_compile.load(copy) as model:
         shutil.rmtree(copy)
         np.testing.assert_array_equal(model.logits([5, 4]), expected_logits([5, 4]))
         assert model.artifact.read_bytes(PROGRAM_NAME).startswith(b"{")
@@ -244,7 +244,7 @@ def test_many_artifacts_at_one_descriptor_each_have_their_own_library(copy: Path
     """The dynamic linker knows libraries by the names that they were opened by."""
     for number in range(3):
         place = Path(shutil.copytree(copy, tmp_path / f"{number}.sala"))
-        with runtime.load(place) as model:
+        with sala_compile.load(place) as model:
             np.testing.assert_array_equal(model.logits([5, 4]), expected_logits([5, 4]))
         del model
         gc.collect()
@@ -278,7 +278,7 @@ def test_instructions_that_the_processor_lacks_are_named_before_loading(tmp_path
 
     write_artifact(tmp_path / "a.sala", needing)
     with pytest.raises(ArtifactError, match="lacks instructions that the library needs: avx9000"):
-        runtime.load(tmp_path / "a.sala")
+        sala_compile.load(tmp_path / "a.sala")
 
 
 def test_another_architecture_is_refused(tmp_path: Path):
@@ -289,13 +289,13 @@ def test_another_architecture_is_refused(tmp_path: Path):
 
     write_artifact(tmp_path / "a.sala", foreign)
     with pytest.raises(ArtifactError, match="riscv64"):
-        runtime.load(tmp_path / "a.sala")
+        sala_compile.load(tmp_path / "a.sala")
 
 
 def test_another_ffi_version_is_refused(tmp_path: Path):
     write_handmade(tmp_path / "a.sala", versions={"apache-tvm-ffi": "0.0.1"})
     with pytest.raises(ArtifactError, match="is installed") as caught:
-        runtime.load(tmp_path / "a.sala")
+        sala_compile.load(tmp_path / "a.sala")
     assert "pip install apache-tvm-ffi==0.0.1" in str(caught.value)
 
 
@@ -350,17 +350,17 @@ def test_absurd_sizes_are_refused_before_allocation(copy: Path):
     huge = [{"terms": [[1 << 50, ["tokens"]]]}, 16]
     _edit_program(copy, _set("values", "hidden", "shape", huge))
     with pytest.raises(ArtifactError, match="hidden has the shape"):
-        runtime.load(copy)
+        sala_compile.load(copy)
     negative = [{"terms": [[-1, ["tokens"]]]}, 16]
     _edit_program(copy, _set("values", "hidden", "shape", negative))
     with pytest.raises(ArtifactError, match="hidden has the shape"):
-        runtime.load(copy)
+        sala_compile.load(copy)
 
 
 def test_a_kernel_that_the_library_lacks_is_named(copy: Path):
     _edit_program(copy, _set(*PREFILL, "steps", 0, "kernel", "tiny_other"))
     with pytest.raises(ArtifactError, match="no kernel tiny_other"):
-        runtime.load(copy)
+        sala_compile.load(copy)
 
 
 def _with_tokenizer(directory: Path, words: str) -> Path:
@@ -377,7 +377,7 @@ def _with_tokenizer(directory: Path, words: str) -> Path:
 
 def test_a_tokenizer_that_is_replaced_after_loading_is_never_seen(tmp_path: Path):
     place = _with_tokenizer(tmp_path / "a.sala", "ab")
-    with runtime.load(place) as model:
+    with sala_compile.load(place) as model:
         wanted = open_artifact(place).read_bytes("tokenizer.json")
         place.rename(tmp_path / "moved.sala")
         _with_tokenizer(place, "xy")
@@ -388,7 +388,7 @@ def test_a_tokenizer_that_is_replaced_after_loading_is_never_seen(tmp_path: Path
 def test_a_tokenizer_that_changes_in_place_after_loading_is_noticed(tmp_path: Path):
     place = _with_tokenizer(tmp_path / "a.sala", "ab")
     other = byte_level([("x", "y")]).to_str().encode()
-    with runtime.load(place) as model:
+    with sala_compile.load(place) as model:
         (place / "tokenizer.json").write_bytes(other)
         with pytest.raises(ArtifactError, match="the file is damaged"):
             model.tokenizer  # noqa: B018

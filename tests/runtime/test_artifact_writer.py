@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from runtime.artifact import ArtifactWriter, Manifest, open_artifact, replace, write_artifact
-from runtime.errors import ArtifactError
+from sala_compile.runtime.artifact import (
+    ArtifactWriter,
+    Manifest,
+    open_artifact,
+    replace,
+    write_artifact,
+)
+from sala_compile.runtime.errors import ArtifactError
 from tests.support.handmade import fill, manifest, write_handmade
 
 
@@ -103,7 +109,7 @@ def test_a_killed_writer_leaves_the_old_artifact(tmp_path: Path):
     target = write_handmade(tmp_path / "a.sala")
     script = (
         "import os, sys, pathlib\n"
-        "from runtime.artifact import write_artifact\n"
+        "from sala_compile.runtime.artifact import write_artifact\n"
         "def fill(writer):\n"
         "    writer.write_bytes('model.mlir', b'x')\n"
         "    os.kill(os.getpid(), 9)\n"

@@ -29,7 +29,7 @@ def _run(
 
 
 def test_an_artifact_runs(handmade: Path):
-    program = "from runtime.cli.run import main; main()"
+    program = "from sala_compile.runtime.cli.run import main; main()"
     options = ("--ids", "5,4", "--max-tokens", "3", "--ignore-eos")
     result = _run(EXTRAS + COMPILER, program, str(handmade), *options)
     assert result.returncode == 0, result.stderr
@@ -37,13 +37,13 @@ def test_an_artifact_runs(handmade: Path):
 
 
 def test_an_artifact_is_verified(handmade: Path):
-    program = "from runtime.cli.inspect import main; main()"
+    program = "from sala_compile.runtime.cli.inspect import main; main()"
     result = _run(EXTRAS + COMPILER, program, str(handmade), "--verify")
     assert result.returncode == 0, result.stderr
 
 
 def test_the_compiler_names_the_extra():
-    result = _run(EXTRAS, "from codegen.cli import sala_compile; sala_compile()")
+    result = _run(EXTRAS, "from sala_compile.codegen.cli import sala_compile; sala_compile()")
     assert result.returncode == 2
     assert "sala-compile[compile]" in result.stderr
     assert "Traceback" not in result.stderr

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.chat import ChatTemplate
-from runtime.errors import ArtifactError, RequestError, SalaError
+from sala_compile.runtime.errors import ArtifactError, RequestError, SalaError
+from sala_compile.runtime.text.templates.chat import ChatTemplate
 
 CHATML = """{%- for message in messages %}
 {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}

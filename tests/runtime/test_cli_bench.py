@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner, Result
 
-from runtime.artifact import PhaseName, ValueKind, open_artifact
-from runtime.artifact.ceilings import Ceiling
-from runtime.bench.ceilings import CeilingProbe
-from runtime.bench.costs import CostModel, Live
-from runtime.cli import bench
+from sala_compile.runtime.artifact import PhaseName, ValueKind, open_artifact
+from sala_compile.runtime.artifact.ceilings import Ceiling
+from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.costs import CostModel, Live
+from sala_compile.runtime.cli import bench
 from tests.runtime.conftest import Compiled
 
 

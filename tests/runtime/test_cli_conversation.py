@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli.conversation import ContextError, Conversation, TemplateChoice
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.cli.conversation import ContextError, Conversation, TemplateChoice
+from sala_compile.runtime.text.tokenizer import Tokenizer
 from tests.support.tokenizers import byte_level
 
 TEMPLATE = """{%- for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from runtime.artifact import ArtifactWriter, Manifest, PassInfo, write_artifact
-from runtime.cli import inspect
+from sala_compile.runtime.artifact import ArtifactWriter, Manifest, PassInfo, write_artifact
+from sala_compile.runtime.cli import inspect
 from tests.support import handmade as tiny
 
 GRAPH = 'builtin.module {\n  // [bold] stays as it is\n  %x = "sala.embedding"() : () -> i32\n}\n'
@@ -76,7 +76,7 @@ def test_what_text_is_supported_is_told(tmp_path: Path, config: str, shown: str)
 
 
 def test_memory_by_context_adds_up_and_equals_the_loaded_model(artifact: Path):
-    from runtime import load
+    from sala_compile import load
 
     document = _document(
         *(artifact, "--memory", "--context", "1K", "--context", "4K", "--batch", 2, "--threads", 1)

@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 from tokenizers import processors
 
-from runtime.cli import run
-from runtime.cli.prompt import Ask, parse_ids, prompt_notes
-from runtime.cli.prompt_file import read_prompt
-from runtime.errors import RequestError
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.cli import run
+from sala_compile.runtime.cli.prompt import Ask, parse_ids, prompt_notes
+from sala_compile.runtime.cli.prompt_file import read_prompt
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.text.tokenizer import Tokenizer
 from tests.support.tokenizers import byte_level, token_id
 
 

@@ -14,10 +14,10 @@ import tokenizers
 from click.testing import CliRunner, Result
 from tokenizers import decoders, models, processors
 
-from runtime import load
-from runtime.artifact import ArtifactWriter, Manifest, write_artifact
-from runtime.calls import Calls
-from runtime.cli import run
+from sala_compile import load
+from sala_compile.runtime.artifact import ArtifactWriter, Manifest, write_artifact
+from sala_compile.runtime.cli import run
+from sala_compile.runtime.engine.calls import Calls
 from tests.support.handmade import VOCABULARY, fill
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .!"
@@ -336,7 +336,7 @@ def test_a_damaged_artifact_is_one_message(talking: Path, tmp_path: Path):
 
 
 def test_ctrl_c_ends_the_answer_with_its_summary(talking: Path):
-    code = "from runtime.cli.run import main; main()"
+    code = "from sala_compile.runtime.cli.run import main; main()"
     options = ("--max-tokens", "100M", "--context", "100M", "--ignore-eos", "--prompt", "abc")
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(talking), *options],

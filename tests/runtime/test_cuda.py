@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import runtime
-from runtime.cli import inspect, run
-from runtime.cuda import opening
-from runtime.cuda.device import RESERVE_BYTES
-from runtime.cuda.driver import GpuProperties
-from runtime.errors import ArtifactError, DeviceError, MemoryBudgetError, RequestError
-from runtime.generation import Finish, GenerationOptions
-from runtime.model import Model
-from runtime.sampling import Draw
-from runtime.verify import verify_artifact
+import sala_compile
+from sala_compile.runtime.cli import inspect, run
+from sala_compile.runtime.devices.cuda import opening
+from sala_compile.runtime.devices.cuda.device import RESERVE_BYTES
+from sala_compile.runtime.devices.cuda.driver import GpuProperties
+from sala_compile.runtime.errors import ArtifactError, DeviceError, MemoryBudgetError, RequestError
+from sala_compile.runtime.generation.generation import Finish, GenerationOptions
+from sala_compile.runtime.generation.sampling import Draw
+from sala_compile.runtime.model import Model
+from sala_compile.runtime.verify import verify_artifact
 from tests.support import emulated_gpu as emulation
 from tests.support.emulated_gpu import EmulatedDriver, emulated_gpu
 from tests.support.handmade import VOCABULARY, expected_logits
@@ -38,7 +38,9 @@ def drivers() -> Iterator[list[EmulatedDriver]]:
 
 @pytest.fixture
 def model(handmade_gpu: Path, drivers: list[EmulatedDriver]) -> Iterator[Model]:
-    with runtime.load(handmade_gpu, device="cuda", batch=3, sequences=4, snapshots=2) as loaded:
+    with sala_compile.load(
+        handmade_gpu, device="cuda", batch=3, sequences=4, snapshots=2
+    ) as loaded:
         yield loaded
     assert drivers[0].leftovers == []
     assert drivers[0].closed
@@ -54,7 +56,7 @@ def test_a_tuning_of_a_processor_opens_no_gpu(
     handmade_gpu: Path, drivers: list[EmulatedDriver], tmp_path: Path
 ):
     with pytest.raises(RequestError, match="kernels of a processor"):
-        runtime.load(handmade_gpu, device="cuda", tuning=tmp_path / "x.tuning.json")
+        sala_compile.load(handmade_gpu, device="cuda", tuning=tmp_path / "x.tuning.json")
     assert drivers == []
 
 
@@ -90,7 +92,7 @@ ON_THE_HOST: list[dict[str, Any]] = [
 
 
 def test_only_sampled_tokens_come_back(model: Model, drivers: list[EmulatedDriver], handmade_gpu):
-    with runtime.load(handmade_gpu, device="cpu") as cpu:
+    with sala_compile.load(handmade_gpu, device="cpu") as cpu:
         wanted = cpu.generate(IDS, max_new_tokens=6, ignore_eos=True)
         drawn = cpu.generate(IDS, 6, temperature=4.0, seed=7, ignore_eos=True)
         penalised = cpu.generate(IDS, 6, repetition_penalty=1.5, ignore_eos=True)
@@ -129,7 +131,10 @@ def test_logits_that_are_no_numbers_are_told(model: Model):
 
 def test_forks_snapshots_and_prefixes(handmade_gpu: Path, drivers: list[EmulatedDriver]):
     options = {"sequences": 4, "snapshots": 2, "prefix_cache": "64K", "snapshot_every": 4}
-    with runtime.load(handmade_gpu, device="cuda", **options) as model, model.sequence() as one:
+    with (
+        sala_compile.load(handmade_gpu, device="cuda", **options) as model,
+        model.sequence() as one,
+    ):
         one.append(IDS)
         with one.fork() as two:
             wanted = one.append([3])
@@ -146,21 +151,21 @@ def test_forks_snapshots_and_prefixes(handmade_gpu: Path, drivers: list[Emulated
 
 
 def test_counters_and_budget_are_the_gpus(handmade_gpu: Path, drivers: list[EmulatedDriver]):
-    with runtime.load(handmade_gpu, device="cuda") as model:
+    with sala_compile.load(handmade_gpu, device="cuda") as model:
         memory = model.info()["memory"]
         held = sum(block.nbytes for block in drivers[0].memory.values())
         assert memory["total_bytes"] == memory["planned_bytes"] == held
         assert model.info()["device"].startswith("Emulated GPU (sm_90)")
     with pytest.raises(MemoryBudgetError, match="would fit"):
-        runtime.load(handmade_gpu, device="cuda", context="128M")
+        sala_compile.load(handmade_gpu, device="cuda", context="128M")
     assert drivers[1].closed
-    with runtime.load(handmade_gpu, device="cuda", memory=memory["total_bytes"] - 1) as model:
+    with sala_compile.load(handmade_gpu, device="cuda", memory=memory["total_bytes"] - 1) as model:
         assert model.context == 60
 
 
 def test_weights_come_with_progress(handmade_gpu: Path, drivers: list[EmulatedDriver]):
     told: list[tuple[int, int]] = []
-    with runtime.load(
+    with sala_compile.load(
         handmade_gpu, device="cuda", progress=lambda done, total: told.append((done, total))
     ):
         assert told == [(128, 128)]
@@ -282,19 +287,19 @@ def test_shared_memory_beyond_a_block_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(emulation, "SHARED_BYTES", 100 << 10)
     artifact = write_handmade_gpu(tmp_path / "ampere.sala", 86)
     ampere = GpuProperties("Emulated A40", (8, 6), 100 << 10, 1 << 30)
-    with emulated_gpu(properties=ampere), runtime.load(artifact, device="cuda") as model:
+    with emulated_gpu(properties=ampere), sala_compile.load(artifact, device="cuda") as model:
         np.testing.assert_array_equal(model.logits(IDS), expected_logits(IDS))
     smaller = replace(ampere, capability=(8, 9), shared_bytes=99 << 10)
     with emulated_gpu(properties=smaller) as opened:
         with pytest.raises(ArtifactError, match="a block of Emulated A40 has 101376") as caught:
-            runtime.load(artifact, device="cuda")
+            sala_compile.load(artifact, device="cuda")
         assert "--target cuda:sm_89" in str(caught.value)
         assert opened[0].leftovers == []
 
 
 def test_without_a_sample_phase_the_host_chooses(tmp_path: Path, drivers: list[EmulatedDriver]):
     artifact = write_handmade_gpu(tmp_path / "plain.sala", samples=False)
-    with runtime.load(artifact) as cpu, runtime.load(artifact, device="cuda") as gpu:
+    with sala_compile.load(artifact) as cpu, sala_compile.load(artifact, device="cuda") as gpu:
         assert gpu.generate(IDS, 4, ignore_eos=True) == cpu.generate(IDS, 4, ignore_eos=True)
 
 
@@ -311,7 +316,7 @@ def test_the_commands_take_a_device(handmade_gpu: Path, drivers: list[EmulatedDr
 
 def test_memory_of_a_gpu_is_planned_with_and_without_one(handmade_gpu: Path):
     arguments = [str(handmade_gpu), "--memory", "--device", "cuda", "--context", "64", "--json"]
-    with emulated_gpu(), runtime.load(handmade_gpu, device="cuda", context=64) as model:
+    with emulated_gpu(), sala_compile.load(handmade_gpu, device="cuda", context=64) as model:
         held = model.info()["memory"]
         planned = json.loads(CliRunner().invoke(inspect.command, arguments).stdout)["memory"]
     assert planned["total_bytes"] == held["total_bytes"]
@@ -383,11 +388,11 @@ def test_an_answer_that_ends_early_leaves_a_token_that_nobody_takes(model: Model
 def test_answers_end_with_the_context_and_the_pages(
     handmade_gpu: Path, drivers: list[EmulatedDriver]
 ):
-    with runtime.load(handmade_gpu, device="cuda", context=16, sequences=2) as model:
+    with sala_compile.load(handmade_gpu, device="cuda", context=16, sequences=2) as model:
         with model.generation(IDS, GenerationOptions(ignore_eos=True)) as answer:
             assert len(list(answer.tokens())) == 6
         assert answer.finish is Finish.CONTEXT
-        with runtime.load(handmade_gpu, device="cpu", context=16) as cpu:
+        with sala_compile.load(handmade_gpu, device="cpu", context=16) as cpu:
             wanted = cpu.generate(IDS, 256, ignore_eos=True)
         assert answer.token_ids == wanted
         with model.sequence() as other:

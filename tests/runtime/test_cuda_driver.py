@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-import runtime
-from runtime.artifact import open_artifact
-from runtime.cuda import opening
-from runtime.errors import RequestError
+import sala_compile
+from sala_compile.runtime.artifact import open_artifact
+from sala_compile.runtime.devices.cuda import opening
+from sala_compile.runtime.errors import RequestError
 from tests.support import emulated_gpu
 from tests.support.handmade_gpu import write_handmade_gpu
 from tests.support.stub_driver import build_stub, run_with_stub
 
 RUN = """
 import json, sys
-import runtime
+import sala_compile
 
-with runtime.load(sys.argv[1], device="cuda", batch=2, context=48) as model:
+with sala_compile.load(sys.argv[1], device="cuda", batch=2, context=48) as model:
     memory = model._memory
     addresses = {name: buffer.address for name, buffer in memory.buffers.items()}
     with model.sequence() as sequence:
@@ -32,13 +32,13 @@ print(json.dumps({"addresses": addresses, "found": found, "info": info}))
 
 REFUSALS = """
 import json, os, sys
-import runtime
-from runtime.errors import SalaError
+import sala_compile
+from sala_compile.runtime.errors import SalaError
 
 def refusal(options, artifact=sys.argv[1], **asked):
     os.environ["STUB_CUDA"] = options
     try:
-        with runtime.load(artifact, **{"device": "cuda"} | asked) as model:
+        with sala_compile.load(artifact, **{"device": "cuda"} | asked) as model:
             with model.sequence() as sequence:
                 sequence.append([1, 2])
                 os.environ["STUB_CUDA"] = "launch=700"
@@ -73,7 +73,7 @@ print(json.dumps({
 
 TWO = """
 import ctypes, json, sys, threading
-import runtime
+import sala_compile
 
 other = ctypes.CDLL("libcuda.so.1")  # a library that uses a third GPU in the same thread
 found = []
@@ -99,7 +99,7 @@ def work(models, before):
     models[1].close()
 
 def load():
-    return [runtime.load(sys.argv[1], device=f"cuda:{n}", context=48, batch=2) for n in (0, 1)]
+    return [sala_compile.load(sys.argv[1], device=f"cuda:{n}", context=48, batch=2) for n in (0, 1)]
 
 for before in (None, 1, 2):
     work(load(), before)
@@ -204,9 +204,9 @@ def test_every_misfit_is_one_clear_error(stub: Path, handmade_gpu: Path, tmp_pat
 def test_a_machine_without_a_driver_is_told_so(handmade_gpu: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(opening, "LIBRARY", "libcuda-of-nobody.so.1")
     with pytest.raises(RequestError, match="there is no CUDA driver") as caught:
-        runtime.load(handmade_gpu, device="cuda")
+        sala_compile.load(handmade_gpu, device="cuda")
     assert "--device cpu" in str(caught.value)
     with pytest.raises(RequestError, match="there is no device 'gpu'"):
-        runtime.load(handmade_gpu, device="gpu")
-    with runtime.load(handmade_gpu) as model:
+        sala_compile.load(handmade_gpu, device="gpu")
+    with sala_compile.load(handmade_gpu) as model:
         assert model.info()["target"] == "cpu", "unless told, the CPU where it has a target"

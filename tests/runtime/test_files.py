@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ArtifactError, RequestError
-from runtime.files import FileRule, shown, stands
+from sala_compile.runtime.common.files import FileRule, shown, stands
+from sala_compile.runtime.errors import ArtifactError, RequestError
 
 RULE = FileRule(what="the prompt file", limit=1000, fix="name another file")
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-import runtime
-from runtime.errors import MemoryBudgetError
-from runtime.model import Model
+import sala_compile
+from sala_compile.runtime.errors import MemoryBudgetError
+from sala_compile.runtime.model import Model
 from tests.support.sequences import assert_unused, text, used
 
 LENGTHS = (1, 2, 15, 16, 17, 33, 63, 64, 65, 127, 250, 1023, 1024, 1025, 1060)
@@ -15,7 +15,7 @@ LENGTHS = (1, 2, 15, 16, 17, 33, 63, 64, 65, 127, 250, 1023, 1024, 1025, 1060)
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def model(request: pytest.FixtureRequest, compiled):
     path = compiled(request.param)
-    with runtime.load(path, context=1152, batch=3, snapshots=2, poison=True) as loaded:
+    with sala_compile.load(path, context=1152, batch=3, snapshots=2, poison=True) as loaded:
         yield loaded
 
 
@@ -96,7 +96,7 @@ def test_a_fork_keeps_the_snapshots(model: Model):
 
 
 def test_a_fork_without_room_changes_nothing(compiled):
-    with runtime.load(compiled("float32"), context=64, batch=1, sequences=2) as model:
+    with sala_compile.load(compiled("float32"), context=64, batch=1, sequences=2) as model:
         one = model.sequence()
         one.append(text(model, 40))
         one.append(text(model, 20))

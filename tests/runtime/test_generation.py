@@ -5,10 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from runtime.errors import RequestError
-from runtime.generation import Finish, Generation, GenerationOptions, Progress
-from runtime.sampling import SamplingOptions
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.generation.generation import (
+    Finish,
+    Generation,
+    GenerationOptions,
+    Progress,
+)
+from sala_compile.runtime.generation.sampling import SamplingOptions
+from sala_compile.runtime.text.tokenizer import Tokenizer
 from tests.support.tokenizers import byte_level, llama, token_id
 
 VOCABULARY = 260

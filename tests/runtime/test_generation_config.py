@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ConfigError
-from runtime.generation_config import GenerationDefaults, parse_generation_config
+from sala_compile.runtime.errors import ConfigError
+from sala_compile.runtime.generation.generation_config import (
+    GenerationDefaults,
+    parse_generation_config,
+)
 
 
 def _parsed(fields: Any) -> GenerationDefaults:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.artifact import GOLDEN_NAME, GOLDEN_TENSORS_NAME
-from runtime.artifact.opened import OpenFile
-from runtime.artifact.tensors import read_header
-from runtime.errors import ArtifactError
-from runtime.verify import verify_artifact
+from sala_compile.runtime.artifact import GOLDEN_NAME, GOLDEN_TENSORS_NAME
+from sala_compile.runtime.artifact.opened import OpenFile
+from sala_compile.runtime.artifact.tensors import read_header
+from sala_compile.runtime.errors import ArtifactError
+from sala_compile.runtime.verify import verify_artifact
 from tests.support.repaired import edit, put, repair
 
 ATTEND, SELECT, EMBED, APPEND = "attend_blocks", "select_blocks", "embedding", "append_kv"

@@ -2,10 +2,16 @@
 
 import pytest
 
-from runtime.artifact import LaunchInfo
-from runtime.artifact.architectures import ARCHITECTURES, distrust, name_of, runs, serving
-from runtime.artifact.gpu import GridInfo
-from runtime.artifact.occupancy import blocks_by_limit, resident_blocks
+from sala_compile.runtime.artifact import LaunchInfo
+from sala_compile.runtime.artifact.architectures import (
+    ARCHITECTURES,
+    distrust,
+    name_of,
+    runs,
+    serving,
+)
+from sala_compile.runtime.artifact.gpu import GridInfo
+from sala_compile.runtime.artifact.occupancy import blocks_by_limit, resident_blocks
 
 SERVED = {
     (7, 5): None,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import runtime
-from runtime.artifact import PROGRAM_NAME, open_artifact
-from runtime.errors import ArtifactError, SalaError
-from runtime.verify import verify_artifact
+import sala_compile
+from sala_compile.runtime.artifact import PROGRAM_NAME, open_artifact
+from sala_compile.runtime.errors import ArtifactError, SalaError
+from sala_compile.runtime.verify import verify_artifact
 from tests.support.repaired import edit, put, repair
 
 MANIFEST = "manifest.json"
@@ -28,7 +28,7 @@ def copy(compiled: Callable[[str], Path], tmp_path: Path) -> Path:
 def _refused(directory: Path, message: str) -> None:
     with (
         pytest.raises(ArtifactError, match=message),
-        runtime.load(directory, context=128) as model,
+        sala_compile.load(directory, context=128) as model,
     ):
         model.logits(list(range(100)))
     with pytest.raises(SalaError):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import runtime
-from codegen.kernels.tir.element import Element
-from runtime.errors import ArtifactError, SalaError, StateFileError
-from runtime.model import Model
-from runtime.regimes import Pieces, Regime, RegimeRule
+import sala_compile
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.runtime.errors import ArtifactError, SalaError, StateFileError
+from sala_compile.runtime.model import Model
+from sala_compile.runtime.state.regimes import Pieces, Regime, RegimeRule
 from tests.support import hostile
 from tests.support.sequences import assert_unused, text
 from tests.support.states import rewrite
@@ -25,8 +25,8 @@ def pair(request: pytest.FixtureRequest, compiled):
     """A model twice: unwritten memory is NaN in one, zeros in the other."""
     path = compiled(request.param)
     with (
-        runtime.load(path, context=CONTEXT, batch=2, poison=True) as one,
-        runtime.load(path, context=CONTEXT, batch=2, poison=False) as other,
+        sala_compile.load(path, context=CONTEXT, batch=2, poison=True) as one,
+        sala_compile.load(path, context=CONTEXT, batch=2, poison=False) as other,
     ):
         yield one, other
 

@@ -5,8 +5,14 @@ import tracemalloc
 
 import pytest
 
-from runtime.errors import ArtifactError, CheckpointError, ConfigError
-from runtime.json_text import JsonLimits, json_kind, parse_json, parse_object, quoted
+from sala_compile.runtime.common.json_text import (
+    JsonLimits,
+    json_kind,
+    parse_json,
+    parse_object,
+    quoted,
+)
+from sala_compile.runtime.errors import ArtifactError, CheckpointError, ConfigError
 
 GOOD = (
     (b'{"a": [1, -2.5e3, null, true, "\\u00e9"]}', {"a": [1, -2500.0, None, True, "\u00e9"]}),

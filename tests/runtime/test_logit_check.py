@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import runtime
-from runtime.artifact import write_artifact
-from runtime.cli import inspect
-from runtime.errors import ArtifactError
-from runtime.logit_check import first_with_nan, require_numbers
-from runtime.model import Model
-from runtime.verify import verify_artifact
+import sala_compile
+from sala_compile.runtime.artifact import write_artifact
+from sala_compile.runtime.cli import inspect
+from sala_compile.runtime.engine.logit_check import first_with_nan, require_numbers
+from sala_compile.runtime.errors import ArtifactError
+from sala_compile.runtime.model import Model
+from sala_compile.runtime.verify import verify_artifact
 from tests.support import handmade as support
 
 WRONG = {"nan": np.nan, "infinite": np.inf, "minus infinity": -np.inf}
@@ -42,7 +42,7 @@ CALLS: dict[str, Callable[[Model], object]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_every_call_names_the_token(wrong: Path, call: str) -> None:
-    with runtime.load(wrong) as model, pytest.raises(ArtifactError) as caught:
+    with sala_compile.load(wrong) as model, pytest.raises(ArtifactError) as caught:
         CALLS[call](model)
     found = str(caught.value)
     assert "the model computed a logit that is not a number" in found
@@ -52,13 +52,13 @@ def test_every_call_names_the_token(wrong: Path, call: str) -> None:
 
 
 def test_generate_does_not_go_on_from_what_is_not_a_number(wrong: Path) -> None:
-    with runtime.load(wrong) as model, pytest.raises(ArtifactError, match="not a number"):
+    with sala_compile.load(wrong) as model, pytest.raises(ArtifactError, match="not a number"):
         model.generate([5, 4, 3])
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 def test_infinities_are_values(tmp_path: Path, value: float) -> None:
-    with runtime.load(_artifact(tmp_path / "a.sala", value)) as model:
+    with sala_compile.load(_artifact(tmp_path / "a.sala", value)) as model:
         assert (model.logits([5, 4, 3]) == value).all()
         sequence = model.sequence()
         assert (sequence.append([5, 4]) == value).all()
@@ -84,7 +84,7 @@ def test_the_advice_is_true(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_sequence_keeps_its_tokens_and_the_others_their_logits(handmade: Path) -> None:
-    with runtime.load(handmade, batch=2) as model:
+    with sala_compile.load(handmade, batch=2) as model:
         good, bad = model.sequence(), model.sequence()
         good.append([5])
         bad.append([4])
@@ -108,7 +108,7 @@ def test_a_sequence_keeps_its_tokens_and_the_others_their_logits(handmade: Path)
 
 
 def test_the_first_row_is_found_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.logit_check.BLOCK", 10)
+    monkeypatch.setattr("sala_compile.runtime.engine.logit_check.BLOCK", 10)
     rows = np.zeros((9, 5), np.float32)
     assert first_with_nan(rows) is None
     assert require_numbers(rows) is rows

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tvm_ffi
 
-import runtime
-from runtime.cpu.memory import CpuMemory
-from runtime.errors import MemoryBudgetError, RequestError
-from runtime.generation import GenerationOptions
-from runtime.model import Model
+import sala_compile
+from sala_compile.runtime.devices.cpu.memory import CpuMemory
+from sala_compile.runtime.errors import MemoryBudgetError, RequestError
+from sala_compile.runtime.generation.generation import GenerationOptions
+from sala_compile.runtime.model import Model
 from tests.support.handmade import VOCABULARY, expected_logits
 
 IDS = [3, 5, 8, 1, 9, 2, 28, 0, 11, 13, 1]
@@ -22,7 +22,7 @@ IDS = [3, 5, 8, 1, 9, 2, 28, 0, 11, 13, 1]
 @pytest.fixture
 def model(handmade: Path):
     """A model of three sequences, two in a step, all unwritten memory poisoned."""
-    with runtime.load(handmade, batch=2, sequences=3, threads=2, poison=True) as loaded:
+    with sala_compile.load(handmade, batch=2, sequences=3, threads=2, poison=True) as loaded:
         yield loaded
 
 
@@ -236,7 +236,7 @@ def test_another_thread_may_use_the_model_afterwards(model: Model):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_number_of_threads_changes_nothing(handmade: Path, threads: int):
-    with runtime.load(handmade, threads=threads) as loaded:
+    with sala_compile.load(handmade, threads=threads) as loaded:
         np.testing.assert_array_equal(loaded.logits(IDS), expected_logits(IDS))
 
 
@@ -270,17 +270,17 @@ def test_counters_are_the_plan(model: Model):
 
 
 def test_a_budget_is_kept_or_refused(handmade: Path):
-    with runtime.load(handmade) as loaded:
+    with sala_compile.load(handmade) as loaded:
         whole = loaded.info()["memory"]["total_bytes"]
-    with runtime.load(handmade, memory=whole) as loaded:
+    with sala_compile.load(handmade, memory=whole) as loaded:
         assert loaded.context == 64
-    with runtime.load(handmade, memory=whole - 1) as loaded:
+    with sala_compile.load(handmade, memory=whole - 1) as loaded:
         assert loaded.context == 60
         assert loaded.info()["memory"]["total_bytes"] < whole
     with pytest.raises(MemoryBudgetError, match="context=60"):
-        runtime.load(handmade, context=64, memory=whole - 1)
+        sala_compile.load(handmade, context=64, memory=whole - 1)
     with pytest.raises(MemoryBudgetError, match="give more memory"):
-        runtime.load(handmade, memory="1K")
+        sala_compile.load(handmade, memory="1K")
 
 
 def test_more_memory_than_the_machine_has_is_refused_before_loading(
@@ -291,17 +291,17 @@ def test_more_memory_than_the_machine_has_is_refused_before_loading(
 
     monkeypatch.setattr(CpuMemory, "__init__", refuse)
     with pytest.raises(MemoryBudgetError, match="context=") as caught:
-        runtime.load(handmade, context="1024M", batch=1000)
+        sala_compile.load(handmade, context="1024M", batch=1000)
     assert "would fit" in str(caught.value)
 
 
 def test_a_budget_gives_pages_to_further_sequences(handmade: Path):
-    with runtime.load(handmade, sequences=4, memory="1M") as loaded:
+    with sala_compile.load(handmade, sequences=4, memory="1M") as loaded:
         assert loaded.info()["pages"]["total"] == 64
-    with runtime.load(handmade, sequences=4) as loaded:
+    with sala_compile.load(handmade, sequences=4) as loaded:
         small = loaded.info()
     budget = small["memory"]["total_bytes"] + 10 * 64
-    with runtime.load(handmade, sequences=4, memory=budget) as loaded:
+    with sala_compile.load(handmade, sequences=4, memory=budget) as loaded:
         info = loaded.info()
     assert info["pages"]["total"] == 26
     assert info["memory"]["total_bytes"] <= budget
@@ -322,11 +322,11 @@ def test_a_budget_gives_pages_to_further_sequences(handmade: Path):
 )
 def test_senseless_sizes_are_refused(handmade: Path, options: dict):
     with pytest.raises(RequestError):
-        runtime.load(handmade, **options)
+        sala_compile.load(handmade, **options)
 
 
 def test_a_closed_model_says_so(handmade: Path):
-    loaded = runtime.load(handmade)
+    loaded = sala_compile.load(handmade)
     loaded.close()
     loaded.close()
     with pytest.raises(RequestError, match="the model is closed"):

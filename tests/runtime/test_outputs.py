@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from runtime.artifact import replace
-from runtime.artifact.outputs import OutputRule
-from runtime.errors import RequestError, StateFileError
-from runtime.state_file import MAGIC, check_state_output
+from sala_compile.runtime.artifact import replace
+from sala_compile.runtime.artifact.outputs import OutputRule
+from sala_compile.runtime.errors import RequestError, StateFileError
+from sala_compile.runtime.state.state_file import MAGIC, check_state_output
 
 RULE = OutputRule(what="the plot")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.artifact import ArtifactWriter, Manifest, open_artifact, write_artifact
-from runtime.artifact.owned import require_replaceable
-from runtime.artifact.writer import check_output
-from runtime.errors import ArtifactError
+from sala_compile.runtime.artifact import ArtifactWriter, Manifest, open_artifact, write_artifact
+from sala_compile.runtime.artifact.owned import require_replaceable
+from sala_compile.runtime.artifact.writer import check_output
+from sala_compile.runtime.errors import ArtifactError
 from tests.support.handmade import write_handmade
 
 EXTENSION = {"manifest_version": 3, "name": "an extension", "version": "1.0"}

@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from runtime.errors import MemoryBudgetError
-from runtime.pages import PagePool, PageTable
+from sala_compile.runtime.errors import MemoryBudgetError
+from sala_compile.runtime.state.pages import PagePool, PageTable
 
 COUNT = 12
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime.artifact import processor
-from runtime.errors import ArtifactError
+from sala_compile.runtime.artifact import processor
+from sala_compile.runtime.errors import ArtifactError
 
 
 def test_a_refusal_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

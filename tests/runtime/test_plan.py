@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.artifact import Paging, PhaseName, Symbol, align, dim_of, evaluate
-from runtime.errors import MemoryBudgetError, RequestError
-from runtime.plan import (
+from sala_compile.runtime.artifact import Paging, PhaseName, Symbol, align, dim_of, evaluate
+from sala_compile.runtime.errors import MemoryBudgetError, RequestError
+from sala_compile.runtime.plan import (
     Buffer,
     Part,
     Sizes,
@@ -21,7 +21,7 @@ from runtime.plan import (
     require_fit,
     token_parts,
 )
-from runtime.plan.packing import largest
+from sala_compile.runtime.plan.packing import largest
 from tests.support.handmade import PAGE, tiny_program
 
 SIZES = Sizes(context=64, batch=2, chunk=8, sequences=3, workers=2)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from runtime.artifact import Program, Symbol
-from runtime.plan import (
+from sala_compile.runtime.artifact import Program, Symbol
+from sala_compile.runtime.plan import (
     MemoryPlan,
     Part,
     Sizes,
@@ -15,8 +15,8 @@ from runtime.plan import (
     plan_memory,
     token_parts,
 )
-from runtime.plan.least import LeastMemory
-from runtime.plan.packing import lower_bound
+from sala_compile.runtime.plan.least import LeastMemory
+from sala_compile.runtime.plan.packing import lower_bound
 from tests.support.plans import RELEASED, plan_on_paper
 
 CONTEXT = 1 << 20

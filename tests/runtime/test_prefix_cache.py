@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import runtime
-from runtime.errors import MemoryBudgetError, RequestError
-from runtime.model import Model
-from runtime.prefix_cache import Miss, PrefixReport
-from runtime.units import parse_bytes
+import sala_compile
+from sala_compile.runtime.common.units import parse_bytes
+from sala_compile.runtime.errors import MemoryBudgetError, RequestError
+from sala_compile.runtime.model import Model
+from sala_compile.runtime.state.prefix_cache import Miss, PrefixReport
 from tests.support.sequences import text, used
 
 EVERY = 128
@@ -23,7 +23,7 @@ def _load(path: Path, size: str = "4MiB", **options: Any) -> Model:
         "chunk": 64,
         "snapshot_every": EVERY,
     } | options
-    return runtime.load(path, prefix_cache=size, poison=True, **chosen)
+    return sala_compile.load(path, prefix_cache=size, poison=True, **chosen)
 
 
 @pytest.fixture(params=["float32", "bfloat16"])
@@ -216,9 +216,9 @@ def test_a_cancelled_prompt_goes_on_from_what_was_kept(float32: Model):
 
 def test_the_plan_counts_the_cache(compiled):
     path = compiled("float32")
-    with runtime.load(path, context=320) as plain:
+    with sala_compile.load(path, context=320) as plain:
         base = plain.info()
-    with runtime.load(path, context=320, prefix_cache="2MiB", snapshot_every=64) as model:
+    with sala_compile.load(path, context=320, prefix_cache="2MiB", snapshot_every=64) as model:
         info = model.info()
     added = info["memory"]["total_bytes"] - base["memory"]["total_bytes"]
     unit = 2 << 20
@@ -232,11 +232,11 @@ def test_the_plan_counts_the_cache(compiled):
 def test_a_cache_that_makes_no_sense_is_refused(compiled):
     path = compiled("float32")
     with pytest.raises(MemoryBudgetError, match="cannot hold one snapshot"):
-        runtime.load(path, prefix_cache="1KiB")
+        sala_compile.load(path, prefix_cache="1KiB")
     with pytest.raises(RequestError, match="a snapshot every 100 tokens"):
-        runtime.load(path, prefix_cache="2MiB", snapshot_every=100)
+        sala_compile.load(path, prefix_cache="2MiB", snapshot_every=100)
     with pytest.raises(RequestError, match="for a prefix cache"):
-        runtime.load(path, snapshot_every=128)
-    total = runtime.load(path, context=320).info()["memory"]["total_bytes"]
+        sala_compile.load(path, snapshot_every=128)
+    total = sala_compile.load(path, context=320).info()["memory"]["total_bytes"]
     with pytest.raises(MemoryBudgetError):
-        runtime.load(path, context=320, memory=total + 1000, prefix_cache="2MiB")
+        sala_compile.load(path, context=320, memory=total + 1000, prefix_cache="2MiB")

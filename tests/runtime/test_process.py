@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-MAIN = "import sys; from runtime.cli.{} import main; main()"
+MAIN = "import sys; from sala_compile.runtime.cli.{} import main; main()"
 TALKS = """
 import sys, click
-from runtime.process import run_command
+from sala_compile.runtime.common.process import run_command
 @click.command()
 @click.argument("count", type=int)
 def command(count):
@@ -98,7 +98,8 @@ def test_a_terminal_of_few_characters_gets_what_it_can_show():
 
 def test_json_keeps_every_character_whatever_the_encoding():
     code = TALKS.format(
-        "from runtime.cli.common import print_json; print_json({'text': '\\u4f60\\U0001f600'})"
+        "from sala_compile.runtime.cli.common import print_json; "
+        "print_json({'text': '\\u4f60\\U0001f600'})"
     )
     for encoding in ("ascii", "utf-8"):
         environment = os.environ | {"PYTHONIOENCODING": encoding}
@@ -111,7 +112,8 @@ def test_json_keeps_every_character_whatever_the_encoding():
 )
 def test_signals_clean_up(tmp_path: Path, number: int, code: int):
     work = (
-        "import time; from pathlib import Path; from runtime.artifact.staging import staged_file\n"
+        "import time; from pathlib import Path; "
+        "from sala_compile.runtime.artifact.staging import staged_file\n"
         f"    with staged_file(Path({str(tmp_path)!r}) / 'a'):\n"
         "        print('ready', flush=True); time.sleep(600)"
     )
@@ -130,7 +132,7 @@ def test_signals_clean_up(tmp_path: Path, number: int, code: int):
 def test_an_interrupted_compilation_ends_with_130_and_leaves_nothing(tmp_path: Path, moment: str):
     """While the compiler is loaded, and while the artifact is written."""
     checkpoint = Path(__file__).parents[2] / "examples" / "needle" / "checkpoint"
-    code = "import codegen.cli; codegen.cli.sala_compile()"
+    code = "import codegen.cli; sala_compile.codegen.cli.sala_compile()"
     process = _python(code, checkpoint, "-o", tmp_path / "a.sala")
     maps = Path(f"/proc/{process.pid}/maps")
     while process.poll() is None:
@@ -154,11 +156,11 @@ def test_exit_codes_and_usage_are_those_of_click(handmade: Path):
 @pytest.mark.parametrize(
     ("package", "entry"),
     [
-        ("runtime.cli", "sala_run"),
-        ("runtime.cli", "sala_inspect"),
-        ("runtime.cli", "sala_bench"),
-        ("codegen.cli", "sala_compile"),
-        ("codegen.cli", "sala_tune"),
+        ("sala_compile.runtime.cli", "sala_run"),
+        ("sala_compile.runtime.cli", "sala_inspect"),
+        ("sala_compile.runtime.cli", "sala_bench"),
+        ("sala_compile.codegen.cli", "sala_compile"),
+        ("sala_compile.codegen.cli", "sala_tune"),
     ],
 )
 def test_ctrl_c_while_a_command_is_imported_is_told(package: str, entry: str):

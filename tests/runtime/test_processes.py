@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cpu import kernel_runtime
-from runtime.cpu.kernel_runtime import SPINS
+from sala_compile.runtime.devices.cpu import kernel_runtime
+from sala_compile.runtime.devices.cpu.kernel_runtime import SPINS
 
 LOADED = """
 import os, signal, sys
-import runtime
+import sala_compile
 signal.alarm(120)  # only a hang gets there
-model = runtime.load(sys.argv[1], threads=int(sys.argv[2]))
+model = sala_compile.load(sys.argv[1], threads=int(sys.argv[2]))
 before = model.logits([5, 4, 8])
 """
 IMPORTED = """
-import codegen.compiler, tvm
+import sala_compile.codegen.compiler, tvm
 assert (model.logits([5, 4, 8]) == before).all()
-with runtime.load(sys.argv[1], threads=1) as again:
+with sala_compile.load(sys.argv[1], threads=1) as again:
     assert (again.logits([5, 4, 8]) == before).all()
 print("both")
 """
 FORKED = """
-from runtime.errors import SalaError
+from sala_compile.runtime.errors import SalaError
 sys.stdout.flush()
 child = os.fork()
 if child == 0:

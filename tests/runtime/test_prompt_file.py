@@ -8,10 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime.cli import prompt_file
-from runtime.cli.prompt_file import BYTES_OF_A_TOKEN, LEAST, default_context, read_prompt
-from runtime.errors import RequestError
-from runtime.text.room import PIECE, require_room
+from sala_compile.runtime.cli import prompt_file
+from sala_compile.runtime.cli.prompt_file import (
+    BYTES_OF_A_TOKEN,
+    LEAST,
+    default_context,
+    read_prompt,
+)
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.text.tokenizers.room import PIECE, require_room
 from tests.support.handmade import write_handmade
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import runtime
-from runtime.errors import SalaError
-from runtime.generation import GenerationOptions
-from runtime.model import Model, generation_options
-from runtime.requests import Limits
+import sala_compile
+from sala_compile.runtime.engine.requests import Limits
+from sala_compile.runtime.errors import SalaError
+from sala_compile.runtime.generation.generation import GenerationOptions
+from sala_compile.runtime.model import Model, generation_options
 
 IDS = [3, 5, 8]
 BIG = 10**6000
@@ -40,7 +40,7 @@ ODD = [None, "hot", -1, 1.5, float("nan"), float("inf"), True, [], {}, object(),
 
 @pytest.fixture(scope="module")
 def model(handmade: Path):
-    with runtime.load(handmade, batch=2, sequences=3, snapshots=1, threads=1) as loaded:
+    with sala_compile.load(handmade, batch=2, sequences=3, snapshots=1, threads=1) as loaded:
         yield loaded
 
 
@@ -138,11 +138,11 @@ def test_no_stop_string_is_none():
 )
 def test_load_refuses_other_kinds(handmade: Path, name: str, values: list[Any]):
     for value in values:
-        _refused(lambda value=value: runtime.load(**({"path": handmade} | {name: value})))
+        _refused(lambda value=value: sala_compile.load(**({"path": handmade} | {name: value})))
 
 
 def test_methods_refuse_other_kinds(model: Model, handmade: Path, tmp_path: Path):
-    other = runtime.load(handmade, threads=1)
+    other = sala_compile.load(handmade, threads=1)
     with other, other.sequence() as foreign, model.sequence() as sequence:
         sequence.append(IDS)
         foreign.append(IDS)

@@ -5,7 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runtime.artifact import ElementType, Symbol, Value, ValueKind, dim_of, write_artifact
+from sala_compile.runtime.artifact import (
+    ElementType,
+    Symbol,
+    Value,
+    ValueKind,
+    dim_of,
+    write_artifact,
+)
 from tests.support.handmade import fill, tiny_program
 
 PAGE_BYTES = 1 << 20
@@ -13,15 +20,15 @@ CONTEXT = 4096
 
 SCRIPT = """
 import json, re, sys
-import runtime
+import sala_compile
 
 def anonymous():
     return int(re.search(r"RssAnon:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
 
-with runtime.load(sys.argv[1]) as small:
+with sala_compile.load(sys.argv[1]) as small:
     small.logits([1, 2, 3])
 before = anonymous()
-model = runtime.load(sys.argv[2], context=int(sys.argv[3]), poison=False)
+model = sala_compile.load(sys.argv[2], context=int(sys.argv[3]), poison=False)
 loaded = anonymous()
 model.generate(list(range(20)), 20, ignore_eos=True)
 print(json.dumps([before, loaded, anonymous(), model.info()["memory"]["anonymous_bytes"]]))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import runtime
-from runtime.generation import GenerationOptions
-from runtime.model import Model
-from runtime.reuse import SNAPSHOTS, ReusedSequence, common_length
+import sala_compile
+from sala_compile.runtime.cli.reuse import SNAPSHOTS, ReusedSequence, common_length
+from sala_compile.runtime.generation.generation import GenerationOptions
+from sala_compile.runtime.model import Model
 from tests.runtime.conftest import Compiled
 from tests.support.emulated_gpu import emulated_gpu
 from tests.support.handmade import expected_logits
@@ -21,7 +21,7 @@ TEXT = list(range(1, 25))
 
 @pytest.fixture
 def model(handmade: Path) -> Iterator[Model]:
-    with runtime.load(handmade, threads=1, snapshots=SNAPSHOTS) as loaded:
+    with sala_compile.load(handmade, threads=1, snapshots=SNAPSHOTS) as loaded:
         yield loaded
 
 
@@ -56,7 +56,7 @@ def test_snapshots_are_given_back(model: Model):
 
 
 def test_a_shared_opening_is_kept(model: Model, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("runtime.reuse._WORTH_KEEPING", 4)
+    monkeypatch.setattr("sala_compile.runtime.cli.reuse._WORTH_KEEPING", 4)
     with model.sequence() as sequence:
         held = ReusedSequence(sequence)
         _become(held, TEXT[:12], opening=5, boundary=11)
@@ -90,7 +90,7 @@ def test_a_boundary_at_the_end_leaves_nothing_to_read(model: Model):
 )
 def test_logits_are_those_of_the_text_read_anew(handmade: Path, texts: list):
     with (
-        runtime.load(handmade, threads=1, snapshots=SNAPSHOTS) as model,
+        sala_compile.load(handmade, threads=1, snapshots=SNAPSHOTS) as model,
         model.sequence() as sequence,
     ):
         held, ids = ReusedSequence(sequence), []
@@ -103,7 +103,7 @@ def test_logits_are_those_of_the_text_read_anew(handmade: Path, texts: list):
 def test_a_compiled_model_computes_what_it_reads_anew(compiled: Compiled):
     ids = np.random.default_rng(0).integers(0, 64, 90).tolist()
     with (
-        runtime.load(compiled("float32"), batch=1, sequences=2, snapshots=SNAPSHOTS) as model,
+        sala_compile.load(compiled("float32"), batch=1, sequences=2, snapshots=SNAPSHOTS) as model,
         model.sequence() as sequence,
     ):
         held = ReusedSequence(sequence)
@@ -121,7 +121,7 @@ def test_a_device_that_ran_ahead_returns_to_the_boundary(handmade_gpu: Path):
     options = GenerationOptions(max_new_tokens=8, ignore_eos=True)
     with (
         emulated_gpu(),
-        runtime.load(handmade_gpu, device="cuda", snapshots=SNAPSHOTS) as model,
+        sala_compile.load(handmade_gpu, device="cuda", snapshots=SNAPSHOTS) as model,
         model.sequence() as sequence,
     ):
         held = ReusedSequence(sequence)

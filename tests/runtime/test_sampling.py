@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from runtime.errors import ArtifactError, RequestError
-from runtime.sampling import Sampler, SamplingOptions, _top_k, _top_p
+from sala_compile.runtime.errors import ArtifactError, RequestError
+from sala_compile.runtime.generation.sampling import Sampler, SamplingOptions, _top_k, _top_p
 
 VOCABULARY = 73448
 

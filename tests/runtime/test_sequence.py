@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import runtime
-from runtime.errors import MemoryBudgetError, RequestError
-from runtime.generation import GenerationOptions
-from runtime.model import Model
-from runtime.sequence import Sequence
+import sala_compile
+from sala_compile.runtime.errors import MemoryBudgetError, RequestError
+from sala_compile.runtime.generation.generation import GenerationOptions
+from sala_compile.runtime.model import Model
+from sala_compile.runtime.sequence import Sequence
 from tests.support.handmade import expected_logits
 from tests.support.sequences import assert_unused, text, used
 
@@ -23,14 +23,16 @@ IDS = [3, 5, 8, 1, 9, 2, 28, 0, 11, 13, 1]
 @pytest.fixture
 def tiny(handmade: Path):
     """The hand-made model: three sequences of up to 64 tokens, pages of 4, chunks of 8."""
-    with runtime.load(handmade, batch=2, sequences=3, snapshots=2, poison=True) as model:
+    with sala_compile.load(handmade, batch=2, sequences=3, snapshots=2, poison=True) as model:
         yield model
 
 
 @pytest.fixture(scope="module")
 def model(compiled):
     """A compiled model in float32."""
-    with runtime.load(compiled("float32"), context=320, batch=4, chunk=64, poison=True) as loaded:
+    with sala_compile.load(
+        compiled("float32"), context=320, batch=4, chunk=64, poison=True
+    ) as loaded:
         yield loaded
 
 
@@ -116,7 +118,7 @@ def test_a_closed_sequence_says_so(tiny: Model):
 
 
 def test_a_sequence_may_outlive_its_model(handmade: Path):
-    model = runtime.load(handmade, poison=True)
+    model = sala_compile.load(handmade, poison=True)
     sequence = model.sequence()
     sequence.append(IDS)
     model.close()
@@ -127,7 +129,7 @@ def test_a_sequence_may_outlive_its_model(handmade: Path):
 
 def test_truncating_returns_to_snapshots_only(model: Model, compiled):
     ids = text(model, 150)
-    with runtime.load(
+    with sala_compile.load(
         compiled("float32"), context=320, sequences=2, snapshots=3, poison=True
     ) as model:
         sequence = model.sequence()
@@ -189,7 +191,7 @@ def test_a_cancelled_call_returns_to_where_it_began_if_a_snapshot_is_free(tiny: 
 
 
 def test_a_cancelled_call_returns_to_the_last_snapshot_or_says_that_it_cannot(handmade: Path):
-    with runtime.load(handmade, sequences=2, snapshots=1, poison=True) as model:
+    with sala_compile.load(handmade, sequences=2, snapshots=1, poison=True) as model:
         kept, lost = model.sequence(), model.sequence()
         kept.append(IDS)
         kept.snapshot()
@@ -237,7 +239,7 @@ def test_ctrl_c_at_any_time_leaks_nothing(handmade: Path):
         time.sleep(wait)
         os.kill(os.getpid(), signal.SIGINT)
 
-    with runtime.load(handmade, chunk=1, sequences=2, snapshots=1, poison=True) as model:
+    with sala_compile.load(handmade, chunk=1, sequences=2, snapshots=1, poison=True) as model:
         for wait in waits:
             sequence = model.sequence()
             sequence.append(IDS)
@@ -280,7 +282,7 @@ def test_running_out_of_pages_leaves_every_sequence_whole(tiny: Model):
 
 
 def test_a_batch_for_which_pages_are_missing_changes_none_of_its_sequences(handmade: Path):
-    with runtime.load(handmade, batch=2, sequences=3, poison=True) as model:
+    with sala_compile.load(handmade, batch=2, sequences=3, poison=True) as model:
         one, two, three = (model.sequence() for _ in range(3))
         one.append([1] * 60)
         two.append([2] * 64)

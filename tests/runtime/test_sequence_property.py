@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-import runtime
-from runtime.errors import MemoryBudgetError
-from runtime.model import Model
-from runtime.regimes import Regime
-from runtime.sequence import Sequence
-from runtime.store import Snapshot, State, StateStore
+import sala_compile
+from sala_compile.runtime.errors import MemoryBudgetError
+from sala_compile.runtime.model import Model
+from sala_compile.runtime.sequence import Sequence
+from sala_compile.runtime.state.regimes import Regime
+from sala_compile.runtime.state.store import Snapshot, State, StateStore
 from tests.support.handmade import PAGE, VOCABULARY, expected_logits
 from tests.support.sequences import assert_unused
 
@@ -121,7 +121,7 @@ class Life:
 
 
 def test_many_random_operations_leak_no_page_and_write_none_that_is_shared(handmade: Path):
-    with runtime.load(handmade, batch=3, sequences=6, snapshots=4) as model:
+    with sala_compile.load(handmade, batch=3, sequences=6, snapshots=4) as model:
         life = Life(model, seed=5)
         for count in range(OPERATIONS):
             life.operate()
@@ -280,7 +280,7 @@ def test_random_lives_of_the_handmade_model(handmade: Path, cache: dict):
         def wanted(self, pieces: list[tuple[int, ...]]) -> np.ndarray:
             return expected_logits([token for piece in pieces for token in piece])[-1]
 
-    with runtime.load(handmade, **options, **cache) as model:
+    with sala_compile.load(handmade, **options, **cache) as model:
         Handmade.model = model
         if cache:
             Handmade.snapshot = Handmade.begin  # the cache may have taken every snapshot
@@ -316,8 +316,8 @@ def test_random_lives_of_a_compiled_model(compiled, dtype: str):
 
     options = {"context": 200, "batch": 4, "poison": True}
     with (
-        runtime.load(path, snapshots=3, **options) as model,
-        runtime.load(path, **options) as reference,
+        sala_compile.load(path, snapshots=3, **options) as model,
+        sala_compile.load(path, **options) as reference,
     ):
         Compiled.model = model
         _run(Compiled, examples=12, steps=25)

@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import runtime
-from runtime.artifact import open_artifact
-from runtime.artifact.signature import check_signer, require_signature, sign_artifact, signature_of
-from runtime.cli import bench, inspect, run
-from runtime.errors import ArtifactError, RequestError, SalaError
+import sala_compile
+from sala_compile.runtime.artifact import open_artifact
+from sala_compile.runtime.artifact.signature import (
+    check_signer,
+    require_signature,
+    sign_artifact,
+    signature_of,
+)
+from sala_compile.runtime.cli import bench, inspect, run
+from sala_compile.runtime.errors import ArtifactError, RequestError, SalaError
 from tests.support.handmade import LIBRARY, write_handmade
 from tests.support.repaired import edit, put
 
@@ -45,13 +50,13 @@ def signed(handmade: Path, keys: Keys, tmp_path: Path) -> Path:
 
 
 def _refused(directory: Path, key: Path, message: str) -> None:
-    for call in (runtime.load, open_artifact):
+    for call in (sala_compile.load, open_artifact):
         with pytest.raises(SalaError, match=message):
             call(directory, verify_key=key)
 
 
 def test_a_signed_artifact_loads_under_any_name(signed: Path, keys: Keys) -> None:
-    with runtime.load(signed, verify_key=str(keys("own.pub"))) as model:
+    with sala_compile.load(signed, verify_key=str(keys("own.pub"))) as model:
         assert len(model.logits([1, 2])) == 2
     moved = signed.rename(signed.with_name("renamed.sala"))
     _refused(moved, keys("own.pub"), "the signature is not there|cannot be read")
@@ -61,7 +66,7 @@ def test_a_signed_artifact_loads_under_any_name(signed: Path, keys: Keys) -> Non
 
 def test_without_a_key_nobody_asks_for_a_signature(signed: Path) -> None:
     signature_of(signed).write_bytes(b"rubbish")
-    with runtime.load(signed) as model:
+    with sala_compile.load(signed) as model:
         assert len(model.logits([1])) == 1
 
 
@@ -143,12 +148,12 @@ def test_the_commands_take_a_key(signed: Path, keys: Keys, tmp_path: Path) -> No
 WITHOUT = """
 import sys
 sys.modules["model_signing"] = None  # as if it were not installed
-import runtime
-from runtime.errors import RequestError
-runtime.load(sys.argv[1]).close()
+import sala_compile
+from sala_compile.runtime.errors import RequestError
+sala_compile.load(sys.argv[1]).close()
 assert not any(name.startswith(("sigstore", "cryptography")) for name in sys.modules)
 try:
-    runtime.load(sys.argv[1], verify_key=sys.argv[2])
+    sala_compile.load(sys.argv[1], verify_key=sys.argv[2])
 except RequestError as error:
     print(error)
 """
@@ -161,7 +166,7 @@ def test_without_the_extra_the_error_says_what_to_install(signed: Path, keys: Ke
 
 
 def test_compiling_signs(keys: Keys, tmp_path: Path) -> None:
-    from codegen.cli.compile import command
+    from sala_compile.codegen.cli.compile import command
     from tests.codegen.conftest import SMALL
     from tests.support.checkpoints import write_checkpoint
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from runtime.artifact import write_artifact
-from runtime.artifact.replace import write_whole
-from runtime.artifact.staging import PREVIOUS, staged_directory, staged_file
-from runtime.state_file import Section, StateHeader, replacing
+from sala_compile.runtime.artifact import write_artifact
+from sala_compile.runtime.artifact.replace import write_whole
+from sala_compile.runtime.artifact.staging import PREVIOUS, staged_directory, staged_file
+from sala_compile.runtime.state.state_file import Section, StateHeader, replacing
 from tests.support.handmade import write_handmade
 
 HOLDING = """
 import os, sys, pathlib
 from contextlib import nullcontext
-from runtime.artifact.staging import PREVIOUS, staged_directory, staged_file
+from sala_compile.runtime.artifact.staging import PREVIOUS, staged_directory, staged_file
 target = pathlib.Path(sys.argv[1])
 with (staged_directory if sys.argv[2] == "directory" else staged_file)(target) as path:
     if path.is_dir():

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import runtime
-from runtime.cli import run
-from runtime.errors import MemoryBudgetError, RequestError, StateFileError
-from runtime.model import Model
+import sala_compile
+from sala_compile.runtime.cli import run
+from sala_compile.runtime.errors import MemoryBudgetError, RequestError, StateFileError
+from sala_compile.runtime.model import Model
 from tests.support.sequences import assert_unused, text, used
 
 LENGTHS = (1, 2, 7, 15, 16, 17, 63, 64, 65, 200, 1023, 1024, 1025, 1060)
@@ -26,7 +26,7 @@ CONTEXT = 1152
 
 
 def _load(path: Path) -> Model:
-    return runtime.load(path, context=CONTEXT, batch=2, poison=True)
+    return sala_compile.load(path, context=CONTEXT, batch=2, poison=True)
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
@@ -87,7 +87,7 @@ def test_another_instruction_set_continues(compiled, float32: Model, saved: Path
 
 CONTINUE = """
 import sys, numpy as np, runtime
-model = runtime.load(sys.argv[1], context=256)
+model = sala_compile.load(sys.argv[1], context=256)
 sequence = model.restore(sys.argv[2])
 np.save(sys.argv[3], [sequence.last_logits, sequence.append([5]), sequence.append([6, 7, 8])])
 """
@@ -189,16 +189,16 @@ def test_what_is_no_state_file_is_refused_and_never_replaced(float32: Model, tmp
 def test_another_model_is_refused(compiled, saved: Path, handmade: Path):
     with _load(compiled("bfloat16")) as other:
         _refuses(other, saved, "belongs to another model")
-    with runtime.load(handmade) as other:
+    with sala_compile.load(handmade) as other:
         _refuses(other, saved, "belongs to another model")
 
 
 def test_a_state_that_does_not_fit_is_refused(compiled, saved: Path):
-    with runtime.load(compiled("float32"), context=64) as model:
+    with sala_compile.load(compiled("float32"), context=64) as model:
         with pytest.raises(RequestError, match="does not fit") as caught:
             model.restore(saved)
         assert "context=100" in str(caught.value)
-    with runtime.load(compiled("float32"), context=112, sequences=2) as model:
+    with sala_compile.load(compiled("float32"), context=112, sequences=2) as model:
         with model.sequence() as other:
             other.append([1])
             with pytest.raises(MemoryBudgetError, match="KV pages"):
@@ -230,7 +230,7 @@ def test_a_failing_write_leaves_the_old_file(
 
 
 def _save_for_ever(artifact: Path, path: Path) -> None:
-    with runtime.load(artifact, context=1152) as model, model.restore(path) as sequence:
+    with sala_compile.load(artifact, context=1152) as model, model.restore(path) as sequence:
         while True:
             sequence.append([1] * (2 if sequence.remaining > 2 else 1))
             sequence.save(path)
@@ -289,7 +289,7 @@ def test_sala_run_extends_a_state_and_tells_it_as_json(compiled: Callable, tmp_p
     document = json.loads(answer)
     assert (document["tokens"], document["prompt_tokens"]) == (5, 2)
     assert document["state_bytes"] == second.stat().st_size
-    with runtime.load(artifact) as model, model.restore(second) as sequence:
+    with sala_compile.load(artifact) as model, model.restore(second) as sequence:
         assert sequence.token_ids == [1, 2, 3, 4, 5]
 
 

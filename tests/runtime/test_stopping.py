@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.errors import RequestError
-from runtime.stopping import StopStrings
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.generation.stopping import StopStrings
 
 
 def _run(stops: tuple[str, ...], pieces: list[str]) -> tuple[str, str | None]:

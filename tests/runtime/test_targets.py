@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import runtime
-from runtime.artifact import ArtifactWriter, Manifest, open_artifact, write_artifact
-from runtime.errors import ArtifactError
-from runtime.targets import choose_target, runnable_targets
-from runtime.verify import verify_artifact
+import sala_compile
+from sala_compile.runtime.artifact import ArtifactWriter, Manifest, open_artifact, write_artifact
+from sala_compile.runtime.devices.choose_target import choose_target, runnable_targets
+from sala_compile.runtime.errors import ArtifactError
+from sala_compile.runtime.verify import verify_artifact
 from tests.support.handmade import expected_logits, fill, tiny_program
 
 
@@ -46,7 +46,7 @@ def test_the_one_that_uses_most_of_the_processor_is_chosen(tmp_path: Path):
         choose_target(artifact, "cuda")
     assert "cpu:old" in str(caught.value)
     for name in (None, "cpu:old"):
-        with runtime.load(directory, target=name) as model:
+        with sala_compile.load(directory, target=name) as model:
             assert model.info()["target"] == (name or "cpu:new")
             np.testing.assert_array_equal(model.logits([4, 5]), expected_logits([4, 5]))
 
@@ -62,4 +62,4 @@ def test_vectors_that_cannot_run_here_are_skipped_by_name(tmp_path: Path):
 def test_no_target_at_all_for_processors_is_refused(tmp_path: Path):
     directory = _with_targets(tmp_path / "a.sala", {"cuda:sm_90": ()})
     with pytest.raises(ArtifactError, match="nothing for the target 'cpu'"):
-        runtime.load(directory, device="cpu")
+        sala_compile.load(directory, device="cpu")

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from runtime.chat import ChatTemplate
-from runtime.errors import RequestError
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.text.templates.chat import ChatTemplate
 
 ASK = [{"role": "user", "content": "Hi"}]
 LOOP = "{% for a in range(99999) %}"

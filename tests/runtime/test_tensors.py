@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from runtime.artifact.opened import OpenFile
-from runtime.artifact.tensors import MappedTensors, TensorSpec, TensorWriter, read_header
-from runtime.errors import ArtifactError
+from sala_compile.runtime.artifact.opened import OpenFile
+from sala_compile.runtime.artifact.tensors import (
+    MappedTensors,
+    TensorSpec,
+    TensorWriter,
+    read_header,
+)
+from sala_compile.runtime.errors import ArtifactError
 
 SPECS = [
     TensorSpec("odd", "F32", (3, 5)),

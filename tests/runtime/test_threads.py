@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import runtime
-from codegen.cli import tune
-from runtime.cli import bench, inspect, run
-from runtime.errors import RequestError
-from runtime.threads import THREADS_OF_A_CPU
-from runtime.verify import verify_artifact
+import sala_compile
+from sala_compile.codegen.cli import tune
+from sala_compile.runtime.cli import bench, inspect, run
+from sala_compile.runtime.common.threads import THREADS_OF_A_CPU
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.verify import verify_artifact
 from tests.support.handmade import expected_logits
 
 CPUS = len(os.sched_getaffinity(0))
@@ -24,7 +24,7 @@ WRONG = (100_000, MOST + 1, 0, -1, True, 1.0, "2")
 
 @pytest.mark.parametrize("threads", WRONG)
 def test_threads_beyond_the_cpus_are_refused(handmade: Path, threads: Any):
-    for use in (runtime.load, verify_artifact):
+    for use in (sala_compile.load, verify_artifact):
         with pytest.raises(RequestError) as caught:
             use(handmade, threads=threads)
         error = caught.value
@@ -39,8 +39,8 @@ def test_the_cpus_are_those_that_the_process_may_use(handmade: Path):
     os.sched_setaffinity(0, {min(allowed)})
     try:
         with pytest.raises(RequestError, match="may use 1 CPU\n"):
-            runtime.load(handmade, threads=THREADS_OF_A_CPU + 1)
-        with runtime.load(handmade) as model:
+            sala_compile.load(handmade, threads=THREADS_OF_A_CPU + 1)
+        with sala_compile.load(handmade) as model:
             assert model.info()["threads"] == 1
     finally:
         os.sched_setaffinity(0, allowed)
@@ -48,7 +48,7 @@ def test_the_cpus_are_those_that_the_process_may_use(handmade: Path):
 
 @pytest.mark.parametrize("threads", [1, CPUS, 2 * CPUS + 1])
 def test_threads_that_share_cpus_give_the_same(handmade: Path, threads: int):
-    with runtime.load(handmade, threads=threads) as model:
+    with sala_compile.load(handmade, threads=threads) as model:
         assert model.info()["threads"] == threads
         np.testing.assert_array_equal(model.logits([5, 4, 8]), expected_logits([5, 4, 8]))
 

@@ -8,9 +8,9 @@ import pytest
 import tokenizers
 from tokenizers import Regex, models, pre_tokenizers, processors
 
-from runtime.errors import ArtifactError, RequestError
-from runtime.text.library_calls import library_errors
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.errors import ArtifactError, RequestError
+from sala_compile.runtime.text.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizers.library_calls import library_errors
 from tests.support.tokenizers import BOS, EOS, byte_level, token_id
 
 

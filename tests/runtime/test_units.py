@@ -2,8 +2,8 @@
 
 import pytest
 
-from runtime.errors import RequestError
-from runtime.units import format_bytes, format_tokens, parse_bytes, parse_tokens
+from sala_compile.runtime.common.units import format_bytes, format_tokens, parse_bytes, parse_tokens
+from sala_compile.runtime.errors import RequestError
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.artifact import (
+from sala_compile.runtime.artifact import (
     LiteralArgument,
     RandomArgument,
     narrow_bfloat16,
@@ -13,9 +13,9 @@ from runtime.artifact import (
     widen_bfloat16,
     write_artifact,
 )
-from runtime.errors import ArtifactError
-from runtime.golden_values import literal_values
-from runtime.verify import VectorKind, compare, verify_artifact
+from sala_compile.runtime.errors import ArtifactError
+from sala_compile.runtime.golden.golden_values import literal_values
+from sala_compile.runtime.verify import VectorKind, compare, verify_artifact
 from tests.support import handmade as support
 
 

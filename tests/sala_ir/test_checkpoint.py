@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from runtime.errors import CheckpointError, ConfigError, SalaError
-from sala_ir.checkpoint import INDEX_FILE, WEIGHTS_FILE, Checkpoint
-from sala_ir.frontends import frontend_for
+from sala_compile.runtime.errors import CheckpointError, ConfigError, SalaError
+from sala_compile.sala_ir.checkpoint.checkpoint import INDEX_FILE, WEIGHTS_FILE, Checkpoint
+from sala_compile.sala_ir.frontends import frontend_for
 from tests.support.checkpoints import tiny_config, write_checkpoint
 
 NORM = "model.norm.weight"
@@ -264,7 +264,9 @@ def test_rotary_buffers_are_passed_over(directory):
 
 
 def test_tensors_that_should_be_one(directory, monkeypatch):
-    monkeypatch.setattr("sala_ir.checkpoint._DIGEST_BYTES", 1000)  # a few rows at a time
+    monkeypatch.setattr(
+        "sala_compile.sala_ir.checkpoint.checkpoint._DIGEST_BYTES", 1000
+    )  # a few rows at a time
     head = "lm_head.weight"
     tensors = _all(directory)
     tensors[head] = tensors[EMBEDDING].copy()

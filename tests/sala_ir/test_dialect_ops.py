@@ -11,7 +11,7 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.transforms.dead_code_elimination import DeadCodeElimination
 from xdsl.utils.exceptions import VerifyException
 
-from sala_ir.dialect import (
+from sala_compile.sala_ir.dialect import (
     AppendKvOp,
     AttendBlocksOp,
     BatchType,
@@ -39,7 +39,7 @@ from sala_ir.dialect import (
     verify_state_order,
     written_states,
 )
-from sala_ir.dialect.types import CompressedKeysType
+from sala_compile.sala_ir.dialect.types import CompressedKeysType
 
 CACHE = KvCacheType(2, 16, 16, f32)
 

@@ -14,8 +14,8 @@ import pytest
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import ParseError, VerifyException
 
-from sala_ir.context import parse_module, print_module
-from sala_ir.dialect import Sala
+from sala_compile.sala_ir.context import parse_module, print_module
+from sala_compile.sala_ir.dialect import Sala
 
 FOLDER = Path(__file__).parents[1] / "filecheck" / "dialect"
 REFUSE = "// REFUSE: "

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ConfigError
-from sala_ir.frontends import AttentionMode, frontend_for, read_config
-from sala_ir.frontends.minicpm_sala import (
+from sala_compile.runtime.errors import ConfigError
+from sala_compile.sala_ir.frontends import AttentionMode, frontend_for, read_config
+from sala_compile.sala_ir.frontends.minicpm_sala import (
     LightningScale,
     MiniCPMSalaConfig,
     MixerType,
@@ -20,7 +20,7 @@ from sala_ir.frontends.minicpm_sala import (
     config_notes,
     parse_config,
 )
-from sala_ir.frontends.minicpm_sala.known_fields import FIELDS
+from sala_compile.sala_ir.frontends.minicpm_sala.known_fields import FIELDS
 
 ROOT = Path(__file__).parents[2]
 RELEASED = json.loads((ROOT / "examples" / "released-config.json").read_text())

@@ -13,8 +13,8 @@ import pytest
 from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 
-from sala_ir.context import parse_module, print_module
-from sala_ir.dialect import (
+from sala_compile.sala_ir.context import parse_module, print_module
+from sala_compile.sala_ir.dialect import (
     BlockSparseAttentionOp,
     LightningAttentionOp,
     LinearOp,
@@ -27,8 +27,8 @@ from sala_ir.dialect import (
     activation_type,
     plain,
 )
-from sala_ir.frontends import AttentionMode
-from sala_ir.frontends.minicpm_sala import (
+from sala_compile.sala_ir.frontends import AttentionMode
+from sala_compile.sala_ir.frontends.minicpm_sala import (
     build_module,
     expected_tensors,
     lightning_slopes,

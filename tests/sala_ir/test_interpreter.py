@@ -4,14 +4,20 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from passes.specialise_phases import SpecialisePhases
-from runtime.errors import RequestError
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.context import make_context, parse_module
-from sala_ir.frontends import AttentionMode
-from sala_ir.interpreter import NewTokens, Numerics, ReferenceModel, WeightValue, weights
-from sala_ir.interpreter.weights import concatenated, interleaved
-from sala_ir.reference import LightningForm, Rounding, interleave_weights
+from sala_compile.passes.specialise_phases import SpecialisePhases
+from sala_compile.runtime.errors import RequestError
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.context import make_context, parse_module
+from sala_compile.sala_ir.frontends import AttentionMode
+from sala_compile.sala_ir.interpreter import (
+    NewTokens,
+    Numerics,
+    ReferenceModel,
+    WeightValue,
+    weights,
+)
+from sala_compile.sala_ir.interpreter.weights import concatenated, interleaved
+from sala_compile.sala_ir.reference import LightningForm, Rounding, interleave_weights
 from tests.support.checkpoints import VARIATIONS, reference_model, tiny_config, write_checkpoint
 
 

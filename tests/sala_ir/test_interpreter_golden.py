@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.frontends import frontend_for
-from sala_ir.frontends.minicpm_sala import MiniCPMSalaConfig, MixerType
-from sala_ir.interpreter import ReferenceModel
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.frontends import frontend_for
+from sala_compile.sala_ir.frontends.minicpm_sala import MiniCPMSalaConfig, MixerType
+from sala_compile.sala_ir.interpreter import ReferenceModel
 
 DATA = Path(__file__).parents[1] / "golden" / "data"
 NAMES = ("sala-tiny-a", "sala-tiny-b")

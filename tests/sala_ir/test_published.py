@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from runtime.errors import CheckpointError
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.frontends import frontend_for
-from sala_ir.published import published_integers
-from sala_ir.published.tensors import PublishedTensor
+from sala_compile.runtime.errors import CheckpointError
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.checkpoint.quantized import published_integers
+from sala_compile.sala_ir.checkpoint.quantized.tensors import PublishedTensor
+from sala_compile.sala_ir.frontends import frontend_for
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config
 
 CONFIG = tiny_config(mixers=(SPARSE, LIGHTNING), hidden=64, intermediate=96)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.errors import CheckpointError
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.published import PublishedIntegers, published_integers
-from sala_ir.published import known_fields as known
+from sala_compile.runtime.errors import CheckpointError
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.checkpoint.quantized import PublishedIntegers, published_integers
+from sala_compile.sala_ir.checkpoint.quantized import known_fields as known
 from tests.sala_ir.test_published import (
     AWQ,
     COLUMNS,

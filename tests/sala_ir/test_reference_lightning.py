@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sala_ir import reference
-from sala_ir.frontends.minicpm_sala import lightning_slopes
-from sala_ir.reference import LightningForm
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.frontends.minicpm_sala import lightning_slopes
+from sala_compile.sala_ir.reference import LightningForm
 
 
 def _attend(q, k, v, state, batch, **options):

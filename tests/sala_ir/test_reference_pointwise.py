@@ -4,8 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from sala_ir import reference
-from sala_ir.reference.gates import sigmoid
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.reference.gates import sigmoid
 
 
 def test_rounding_to_bfloat16_is_to_nearest_even():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sala_ir import reference
-from sala_ir.reference.cache import complete_windows
-from sala_ir.reference.selection import BlockSelection, choose_blocks, pool_scores
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.reference.cache import complete_windows
+from sala_compile.sala_ir.reference.selection import BlockSelection, choose_blocks, pool_scores
 
 SELECTION = BlockSelection(
     kernel_size=8,

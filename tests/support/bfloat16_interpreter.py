@@ -13,7 +13,7 @@ import triton.language as tl
 from triton._C.libtriton import ir
 from triton.runtime import interpreter
 
-from runtime.artifact import narrow_bfloat16, widen_bfloat16
+from sala_compile.runtime.artifact import narrow_bfloat16, widen_bfloat16
 
 Builder = interpreter.InterpreterBuilder
 Handle = interpreter.TensorHandle

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.frontends import AttentionMode, frontend_for
-from sala_ir.interpreter import ReferenceModel
-from sala_ir.random_checkpoint import write_random_checkpoint
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
+from sala_compile.sala_ir.frontends import AttentionMode, frontend_for
+from sala_compile.sala_ir.interpreter import ReferenceModel
 
 SPARSE, LIGHTNING = "minicpm4", "lightning-attn"
 

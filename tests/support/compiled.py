@@ -5,12 +5,12 @@ from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 
-from codegen.compiler import CompileResult, compile_model
-from codegen.lowering import lower, parse_targets
-from codegen.options import CompileOptions
-from codegen.progress import Silent
-from passes.assign_precision import Precision
-from sala_ir.frontends import frontend_for, read_config
+from sala_compile.codegen.compiler import CompileResult, compile_model
+from sala_compile.codegen.lowering import lower, parse_targets
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.progress import Silent
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.sala_ir.frontends import frontend_for, read_config
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "data"
 """The golden checkpoints, one directory each."""

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from passes.assign_precision import Precision
-from runtime.model import Model
-from sala_ir import reference
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.interpreter import ReferenceModel
-from sala_ir.reference import Rounding
-from sala_ir.reference.arrays import split_heads
-from sala_ir.reference.selection import block_scores
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.runtime.model import Model
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.interpreter import ReferenceModel
+from sala_compile.sala_ir.reference import Rounding
+from sala_compile.sala_ir.reference.arrays import split_heads
+from sala_compile.sala_ir.reference.selection import block_scores
 from tests.support.compiled import kernel_level_module
 
 

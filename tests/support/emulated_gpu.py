@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen import gpu_library
-from codegen.targets.cubin import Cubin, Source
-from codegen.targets.cuda import CudaTarget
-from runtime.cuda import device as cuda_device
-from runtime.cuda.driver import GpuProperties
-from runtime.errors import DeviceError, MemoryBudgetError
+from sala_compile.codegen.gpu_code.cubin import Cubin, Source
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write import gpu_library
+from sala_compile.runtime.devices.cuda import device as cuda_device
+from sala_compile.runtime.devices.cuda.driver import GpuProperties
+from sala_compile.runtime.errors import DeviceError, MemoryBudgetError
 from tests.support.interpreted import run_code
 
 RELEASE = "13.99"
@@ -76,7 +76,7 @@ class Work:
 
 @dataclass
 class EmulatedDriver:
-    """The methods of `runtime.cuda.driver.Driver`; everything queued is done at once.
+    """The methods of `runtime.devices.cuda.driver.Driver`; everything queued is done at once.
 
     While a stream is captured, launches are noted; copies into a captured stream are refused.
     `log` has the name of every call that moves or computes. `fail` may raise before a launch.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.element import Element
 from tests.support.pools import loaded, stored
 from tests.support.steps import Step, poisoned
 

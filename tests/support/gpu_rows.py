@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.kernel import GpuKernel
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel
 from tests.support.interpreted import run
 from tests.support.steps import EXTRA, aligned, padded, poisoned
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.artifact import (
+from sala_compile.runtime.artifact import (
     GOLDEN_NAME,
     GOLDEN_TENSORS_NAME,
     PROGRAM_NAME,

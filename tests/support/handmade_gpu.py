@@ -5,8 +5,7 @@ from pathlib import Path
 import triton
 import triton.language as tl
 
-from codegen.gpu_library import build_library
-from codegen.kernels.triton.kernel import (
+from sala_compile.codegen.kernels.triton.kernel import (
     ONE,
     Extent,
     GpuKernel,
@@ -15,8 +14,9 @@ from codegen.kernels.triton.kernel import (
     Parameter,
     Pointer,
 )
-from codegen.targets.cuda import CudaTarget
-from runtime.artifact import (
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write.gpu_library import build_library
+from sala_compile.runtime.artifact import (
     ArtifactWriter,
     ElementType,
     InputName,

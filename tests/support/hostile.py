@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.element import Element
 
 FLOAT32 = {
     "all bits": 0xFFFFFFFF,

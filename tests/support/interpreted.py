@@ -17,8 +17,15 @@ import triton.language as tl
 from triton.runtime import interpreter
 from triton.runtime.jit import JITFunction
 
-from codegen.kernels.triton.kernel import Extent, GpuKernel, Launch, Parameter, Pointer, Slabs
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.kernels.triton.kernel import (
+    Extent,
+    GpuKernel,
+    Launch,
+    Parameter,
+    Pointer,
+    Slabs,
+)
+from sala_compile.codegen.targets.cuda import CudaTarget
 from tests.support.bfloat16_interpreter import PATCHES
 
 TARGET = CudaTarget(90)

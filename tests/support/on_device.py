@@ -10,15 +10,15 @@ from functools import cache
 
 import numpy as np
 
-from codegen.gpu_library import build_library
-from codegen.kernels.triton.kernel import GpuKernel
-from codegen.targets.cuda import CudaTarget
-from runtime.artifact import LaunchInfo
-from runtime.artifact.architectures import serving
-from runtime.cuda.binding import BoundKernel
-from runtime.cuda.driver import Driver
-from runtime.cuda.library import STATIC_SHARED_BYTES
-from runtime.cuda.memory import Buffer
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write.gpu_library import build_library
+from sala_compile.runtime.artifact import LaunchInfo
+from sala_compile.runtime.artifact.architectures import serving
+from sala_compile.runtime.devices.cuda.binding import BoundKernel
+from sala_compile.runtime.devices.cuda.driver import Driver
+from sala_compile.runtime.devices.cuda.library import STATIC_SHARED_BYTES
+from sala_compile.runtime.devices.cuda.memory import Buffer
 from tests.support.interpreted import poison
 
 GUARD = 256

@@ -4,11 +4,11 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from codegen.lowering import lower, parse_targets
-from codegen.opening import open_source
-from codegen.options import CompileOptions
-from codegen.plan import Plan, assemble
-from codegen.progress import Silent
+from sala_compile.codegen.lowering import lower, parse_targets
+from sala_compile.codegen.opening import open_source
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.plan import Plan, assemble
+from sala_compile.codegen.progress import Silent
 
 RELEASED = Path(__file__).parents[2] / "examples" / "released-config.json"
 

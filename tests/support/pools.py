@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.element import Element
 from tests.support.steps import Step, from_bits, padded, poisoned, to_bits
 
 

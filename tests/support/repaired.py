@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime.artifact import MANIFEST_NAME
-from runtime.artifact.base import canonical_document
+from sala_compile.runtime.artifact import MANIFEST_NAME
+from sala_compile.runtime.artifact.base import canonical_document
 
 Change = Callable[[Any], None]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.element import Element
 from tests.support.steps import EXTRA, aligned, from_bits, padded, poisoned, to_bits
 
 

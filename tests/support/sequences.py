@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from runtime.model import Model
+from sala_compile.runtime.model import Model
 
 
 def text(model: Model, length: int, seed: int = 0) -> np.ndarray:

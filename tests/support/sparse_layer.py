@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from codegen.kernels.tir.element import Element
-from sala_ir import reference
-from sala_ir.reference.cache import window_means
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.reference.cache import window_means
 from tests.support.pools import rounded
 from tests.support.steps import EXTRA, Step, padded, poisoned
 

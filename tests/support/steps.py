@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 from tvm_ffi import from_dlpack
 
-from codegen.targets.cpu import CpuTarget, compile_functions
-from runtime.artifact.processor import permit_tiles
-from sala_ir.reference import Batch, make_batch
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.runtime.artifact.processor import permit_tiles
+from sala_compile.sala_ir.reference import Batch, make_batch
 
 EXTRA = 3
 """Rows beyond the live ones that every buffer of a step has."""

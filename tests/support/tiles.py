@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from codegen.targets.cpu import CpuTarget, find_linker
+from sala_compile.codegen.targets.cpu import CpuTarget, find_linker
 from tests.support.steps import Library
 
 HOST = CpuTarget.host()

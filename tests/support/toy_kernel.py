@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.kernel import (
+from sala_compile.codegen.kernels.triton.kernel import (
     ONE,
     Extent,
     GpuKernel,

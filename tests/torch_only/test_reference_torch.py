@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from sala_ir import reference
-from sala_ir.checkpoint import Checkpoint
-from sala_ir.frontends.minicpm_sala import lightning_slopes
-from sala_ir.interpreter import ReferenceModel
-from sala_ir.reference import LightningForm, Rounding
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.frontends.minicpm_sala import lightning_slopes
+from sala_compile.sala_ir.interpreter import ReferenceModel
+from sala_compile.sala_ir.reference import LightningForm, Rounding
 from tests.support.checkpoints import VARIATIONS, reference_model, write_checkpoint
 
 torch.set_num_threads(1)

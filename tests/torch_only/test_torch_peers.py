@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.torch_compiled import CompiledSala
 from benchmarks.torch_model import TorchSala
-from sala_ir.random_checkpoint import write_random_checkpoint
+from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
 from tests.support.checkpoints import tiny_config
 
 CONFIG = tiny_config(sparse={"dense_len": 256})

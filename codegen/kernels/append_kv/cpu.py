@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
@@ -12,9 +12,9 @@ from codegen.kernels.operands import (
     spec_values,
     symbol_of,
 )
-from codegen.kernels.pages import CacheShape, page_of, write_key
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.pages import CacheShape, page_of, write_key
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     Control,
     Expr,
     KernelBuilder,
@@ -28,14 +28,14 @@ from codegen.kernels.tir.builder import (
     splat,
     when,
 )
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.team import Team, workers
-from codegen.kernels.tir.tile import live_lanes
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.heads import kv_type
-from sala_ir.dialect.stages import AppendKvOp
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.heads import kv_type
+from sala_compile.sala_ir.dialect.stages import AppendKvOp
 
 BITS = "uint32x16"
 

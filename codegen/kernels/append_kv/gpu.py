@@ -4,16 +4,23 @@ from dataclasses import dataclass
 
 import triton
 
-from codegen.kernels.append_kv.cpu import Spec, rule
-from codegen.kernels.append_kv.gpu_rows import write_rows
-from codegen.kernels.triton.buffers import pointee
-from codegen.kernels.triton.cache import (
+from sala_compile.codegen.kernels.append_kv.cpu import Spec, rule
+from sala_compile.codegen.kernels.append_kv.gpu_rows import write_rows
+from sala_compile.codegen.kernels.triton.buffers import pointee
+from sala_compile.codegen.kernels.triton.cache import (
     batch_arguments,
     batch_parameters,
     pool_parameters,
 )
-from codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch, Parameter, Pointer
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.kernels.triton.kernel import (
+    ONE,
+    GpuKernel,
+    Grid,
+    Launch,
+    Parameter,
+    Pointer,
+)
+from sala_compile.codegen.targets.cuda import CudaTarget
 
 __all__ = ["Schedule", "Spec", "build", "rule"]
 

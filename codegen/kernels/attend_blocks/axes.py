@@ -1,8 +1,8 @@
 """Which schedules of the block attention kernel are worth a trial."""
 
-from codegen.kernels.attend_blocks.spec import Spec
-from codegen.kernels.choices import Axis, single
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.attend_blocks.spec import Spec
+from sala_compile.codegen.kernels.choices import Axis, single
+from sala_compile.codegen.targets.cpu import CpuTarget
 
 WIDE_REGISTERS, NARROW_REGISTERS = 24, 8
 """Accumulators that leave room for operands, of 16 floats each."""

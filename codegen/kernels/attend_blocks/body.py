@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.attend_blocks.parameters import Parameters
-from codegen.kernels.attend_blocks.products import add_values, score_keys
-from codegen.kernels.attend_blocks.rows import Rows
-from codegen.kernels.attend_blocks.softmax import finish, softmax, start
-from codegen.kernels.attend_blocks.spec import Schedule, Spec
-from codegen.kernels.pages import page_of
-from codegen.kernels.tir.builder import Expr, Tensor, let, loop, scalar, scratch, when
-from codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.attend_blocks.parameters import Parameters
+from sala_compile.codegen.kernels.attend_blocks.products import add_values, score_keys
+from sala_compile.codegen.kernels.attend_blocks.rows import Rows
+from sala_compile.codegen.kernels.attend_blocks.softmax import finish, softmax, start
+from sala_compile.codegen.kernels.attend_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.pages import page_of
+from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, let, loop, scalar, scratch, when
+from sala_compile.codegen.kernels.tir.ir import T
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,23 +5,23 @@ from typing import Any, cast
 from xdsl.dialects.builtin import TensorType
 from xdsl.ir import SSAValue
 
-from codegen.kernels.attend_blocks.body import Attend
-from codegen.kernels.attend_blocks.parameters import Parameters
-from codegen.kernels.attend_blocks.spec import Schedule, Spec
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.attend_blocks.body import Attend
+from sala_compile.codegen.kernels.attend_blocks.parameters import Parameters
+from sala_compile.codegen.kernels.attend_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.tir.builder import kernel
-from codegen.kernels.tir.product import widens
-from codegen.kernels.tir.team import Team, workers
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice, Workspace
-from sala_ir.dialect.heads import kv_type
-from sala_ir.dialect.stages import AttendBlocksOp
+from sala_compile.codegen.kernels.tir.builder import kernel
+from sala_compile.codegen.kernels.tir.product import widens
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
+from sala_compile.sala_ir.dialect.heads import kv_type
+from sala_compile.sala_ir.dialect.stages import AttendBlocksOp
 
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 

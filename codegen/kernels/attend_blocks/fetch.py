@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from codegen.kernels.tir.builder import Expr, Tensor, let, prefetch_far
-from codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, let, prefetch_far
+from sala_compile.codegen.kernels.tir.element import Element
 
 LINE = 64
 """Bytes of a cache line."""

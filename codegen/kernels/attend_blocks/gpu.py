@@ -6,10 +6,14 @@ from typing import Any, cast
 import triton
 from xdsl.dialects.builtin import TensorType
 
-from codegen.kernels.attend_blocks.gpu_decode import attend_split, combine_splits
-from codegen.kernels.attend_blocks.gpu_prefill import attend_past, attend_union, merge_lists
-from codegen.kernels.attend_blocks.gpu_spec import Schedule, Spec
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.attend_blocks.gpu_decode import attend_split, combine_splits
+from sala_compile.codegen.kernels.attend_blocks.gpu_prefill import (
+    attend_past,
+    attend_union,
+    merge_lists,
+)
+from sala_compile.codegen.kernels.attend_blocks.gpu_spec import Schedule, Spec
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
@@ -17,20 +21,27 @@ from codegen.kernels.operands import (
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.triton.buffers import pointee
-from codegen.kernels.triton.cache import (
+from sala_compile.codegen.kernels.triton.buffers import pointee
+from sala_compile.codegen.kernels.triton.cache import (
     batch_arguments,
     batch_names,
     batch_parameters,
     pool_parameters,
     refuse_heads,
 )
-from codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch, Parameter, Pointer
-from codegen.kernels.triton.phase import is_decode
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.heads import kv_type
-from sala_ir.dialect.stages import AttendBlocksOp
+from sala_compile.codegen.kernels.triton.kernel import (
+    ONE,
+    GpuKernel,
+    Grid,
+    Launch,
+    Parameter,
+    Pointer,
+)
+from sala_compile.codegen.kernels.triton.phase import is_decode
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.heads import kv_type
+from sala_compile.sala_ir.dialect.stages import AttendBlocksOp
 
 __all__ = ["Schedule", "Spec", "build", "rule"]
 

@@ -7,8 +7,8 @@ combined, in an order that only the number of entries decides.
 import triton
 import triton.language as tl
 
-from codegen.kernels.attend_blocks.gpu_softmax import MASKED, add_block, clear_padding
-from codegen.kernels.triton.tiles import load_queries
+from sala_compile.codegen.kernels.attend_blocks.gpu_softmax import MASKED, add_block, clear_padding
+from sala_compile.codegen.kernels.triton.tiles import load_queries
 
 
 @triton.jit

@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.attend_blocks.gpu_softmax import MASKED, add_block, finish
-from codegen.kernels.triton.tiles import load_queries, query_tile
+from sala_compile.codegen.kernels.attend_blocks.gpu_softmax import MASKED, add_block, finish
+from sala_compile.codegen.kernels.triton.tiles import load_queries, query_tile
 
 UNLISTED = tl.constexpr(0x7FFFFFFF)
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import triton
 
-from codegen.kernels.attend_blocks import spec as cpu
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import Workspace
+from sala_compile.codegen.kernels.attend_blocks import spec as cpu
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import Workspace
 
 UNION_QUERIES = 8
 """Queries whose lists are merged at most: each has a bit beside the number of a block."""

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from codegen.kernels.attend_blocks.fetch import PageFetch
-from codegen.kernels.attend_blocks.rows import MASKED, Rows
-from codegen.kernels.operands import padded
-from codegen.kernels.pages import page_of
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, Tensor, let, loop, splat
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.tile import cover_columns, tile, zero_tile
+from sala_compile.codegen.kernels.attend_blocks.fetch import PageFetch
+from sala_compile.codegen.kernels.attend_blocks.rows import MASKED, Rows
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.pages import page_of
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, Tensor, let, loop, splat
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.tile import cover_columns, tile, zero_tile
 
 
 def score_keys(work: Rows, index: Expr, page: Expr, first: Expr) -> None:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.attend_blocks.parameters import Parameters
-from codegen.kernels.attend_blocks.spec import Schedule, Spec
-from codegen.kernels.operands import padded
-from codegen.kernels.tir.builder import LANES, Expr, lanes, let
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.product import Product
+from sala_compile.codegen.kernels.attend_blocks.parameters import Parameters
+from sala_compile.codegen.kernels.attend_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, lanes, let
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.product import Product
 
 MASKED = -1e30
 """The score of a key that may not be read: below every other, and its exponential is 0."""

@@ -1,12 +1,21 @@
 """The running softmax of the rows: how it starts, what a tile of scores adds, how it ends."""
 
-from codegen.kernels.attend_blocks.rows import MASKED, Rows
-from codegen.kernels.operands import padded
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, Tensor, let, loop, registers, splat, when
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.kernels.attend_blocks.rows import MASKED, Rows
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Tensor,
+    let,
+    loop,
+    registers,
+    splat,
+    when,
+)
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.tile import live_lanes
 
 F32 = Element.F32
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.operands import padded, symbol_of
-from codegen.kernels.pages import CacheShape
-from codegen.kernels.tir.builder import LANES
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.product import Product
+from sala_compile.codegen.kernels.operands import padded, symbol_of
+from sala_compile.codegen.kernels.pages import CacheShape
+from sala_compile.codegen.kernels.tir.builder import LANES
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.product import Product
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,22 @@
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.kernels.operands import element, indices_of, padded, spec_values, symbol_of
-from codegen.kernels.pages import (
+from sala_compile.codegen.kernels.operands import (
+    element,
+    indices_of,
+    padded,
+    spec_values,
+    symbol_of,
+)
+from sala_compile.codegen.kernels.pages import (
     CacheShape,
     CompressedLevel,
     compressed_levels,
     page_of,
     write_key,
 )
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     Control,
     Expr,
     KernelBuilder,
@@ -22,15 +28,15 @@ from codegen.kernels.tir.builder import (
     loop,
     scratch,
 )
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.product import split_pairs
-from codegen.kernels.tir.team import Team, workers
-from codegen.kernels.tir.tile import live_lanes
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.heads import compressed_type, kv_type
-from sala_ir.dialect.stages import CompressKeysOp
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.product import split_pairs
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.heads import compressed_type, kv_type
+from sala_compile.sala_ir.dialect.stages import CompressKeysOp
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,21 @@ from dataclasses import dataclass
 
 import triton
 
-from codegen.kernels.compress_keys.cpu import Spec, spec_of
-from codegen.kernels.compress_keys.gpu_windows import average_windows
-from codegen.kernels.operands import indices_of, spec_values
-from codegen.kernels.triton.buffers import pointee
-from codegen.kernels.triton.cache import (
+from sala_compile.codegen.kernels.compress_keys.cpu import Spec, spec_of
+from sala_compile.codegen.kernels.compress_keys.gpu_windows import average_windows
+from sala_compile.codegen.kernels.operands import indices_of, spec_values
+from sala_compile.codegen.kernels.triton.buffers import pointee
+from sala_compile.codegen.kernels.triton.cache import (
     batch_arguments,
     batch_names,
     batch_parameters,
     level_parameters,
     pool_parameters,
 )
-from codegen.kernels.triton.kernel import GpuKernel, Grid, Launch, Pointer
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.stages import CompressKeysOp
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Grid, Launch, Pointer
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.stages import CompressKeysOp
 
 __all__ = ["Schedule", "Spec", "build", "rule"]
 

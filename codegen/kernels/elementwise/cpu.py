@@ -4,21 +4,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     padded,
     spec_values,
     symbol_of,
 )
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import Expr, kernel, splat
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.base import columns_of
-from sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import Expr, kernel, splat
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.base import columns_of
+from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 
 
 class Function(StrEnum):

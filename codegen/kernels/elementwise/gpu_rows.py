@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.values import sigmoid, silu
+from sala_compile.codegen.kernels.triton.values import sigmoid, silu
 
 
 @triton.jit

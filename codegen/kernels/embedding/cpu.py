@@ -7,17 +7,23 @@ stored once.
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.kernels.linear.layout import PANEL_ROWS, panel_shape
-from codegen.kernels.operands import element, indices_of, padded, spec_values, symbol_of
-from codegen.kernels.tir.builder import Expr, Tensor, kernel, let, splat
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice
-from passes.weight_names import demanded_layouts
-from sala_ir.dialect.attributes import LayoutAttr
-from sala_ir.dialect.base import weight_shape
-from sala_ir.dialect.embedding import EmbeddingOp
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS, panel_shape
+from sala_compile.codegen.kernels.operands import (
+    element,
+    indices_of,
+    padded,
+    spec_values,
+    symbol_of,
+)
+from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, kernel, let, splat
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.passes.support.weight_names import demanded_layouts
+from sala_compile.sala_ir.dialect.attributes import LayoutAttr
+from sala_compile.sala_ir.dialect.base import weight_shape
+from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.embedding.cpu import Spec
-from codegen.kernels.embedding.cpu import rule as choose
-from codegen.kernels.embedding.gpu_rows import embed
-from codegen.kernels.operands import padded
-from codegen.kernels.triton.buffers import CONTROL, integers, parameters, pointers, values
-from codegen.kernels.triton.kernel import GpuKernel, Launch
-from codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.embedding import EmbeddingOp
+from sala_compile.codegen.kernels.embedding.cpu import Spec
+from sala_compile.codegen.kernels.embedding.cpu import rule as choose
+from sala_compile.codegen.kernels.embedding.gpu_rows import embed
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.triton.buffers import (
+    CONTROL,
+    integers,
+    parameters,
+    pointers,
+    values,
+)
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
+from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 
 __all__ = ["Schedule", "Spec", "build", "rule"]
 

@@ -1,12 +1,12 @@
 """The statements of the lightning attention kernel; README.md has the mathematics."""
 
-from codegen.kernels.lightning_attention.chunk import chunks
-from codegen.kernels.lightning_attention.head import Head
-from codegen.kernels.lightning_attention.parameters import Parameters
-from codegen.kernels.lightning_attention.spec import Schedule, Spec
-from codegen.kernels.lightning_attention.step import step
-from codegen.kernels.tir.builder import Expr, choose, let, long, when
-from codegen.kernels.tir.table import Table
+from sala_compile.codegen.kernels.lightning_attention.chunk import chunks
+from sala_compile.codegen.kernels.lightning_attention.head import Head
+from sala_compile.codegen.kernels.lightning_attention.parameters import Parameters
+from sala_compile.codegen.kernels.lightning_attention.spec import Schedule, Spec
+from sala_compile.codegen.kernels.lightning_attention.step import step
+from sala_compile.codegen.kernels.tir.builder import Expr, choose, let, long, when
+from sala_compile.codegen.kernels.tir.table import Table
 
 
 def emit_item(

@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 
-from codegen.kernels.lightning_attention.head import F32, Head
-from codegen.kernels.lightning_attention.prepare import prepare
-from codegen.kernels.lightning_attention.spec import CHUNK
-from codegen.kernels.tir.builder import LANES, Expr, let, loop, when
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.tile import Tile, cover_columns, cover_rows, live_lanes, tile, zero_tile
+from sala_compile.codegen.kernels.lightning_attention.head import F32, Head
+from sala_compile.codegen.kernels.lightning_attention.prepare import prepare
+from sala_compile.codegen.kernels.lightning_attention.spec import CHUNK
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop, when
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.tile import (
+    Tile,
+    cover_columns,
+    cover_rows,
+    live_lanes,
+    tile,
+    zero_tile,
+)
 
 
 def chunks(work: Head, start: Expr, count: Expr) -> None:

@@ -2,23 +2,23 @@
 
 from typing import Any
 
-from codegen.kernels.lightning_attention.body import emit_item
-from codegen.kernels.lightning_attention.decay import decay_values
-from codegen.kernels.lightning_attention.parameters import Parameters
-from codegen.kernels.lightning_attention.spec import CHUNK, Schedule, Spec
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.lightning_attention.body import emit_item
+from sala_compile.codegen.kernels.lightning_attention.decay import decay_values
+from sala_compile.codegen.kernels.lightning_attention.parameters import Parameters
+from sala_compile.codegen.kernels.lightning_attention.spec import CHUNK, Schedule, Spec
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.tir.builder import Expr, kernel
-from codegen.kernels.tir.table import constant_table
-from codegen.kernels.tir.team import Team, workers
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice, Workspace
-from sala_ir.dialect.mixers import LightningAttentionOp
+from sala_compile.codegen.kernels.tir.builder import Expr, kernel
+from sala_compile.codegen.kernels.tir.table import constant_table
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
+from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
 
 __all__ = ["CHUNK", "Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 

@@ -2,7 +2,7 @@
 
 import math
 
-from codegen.kernels.lightning_attention.spec import CHUNK, Spec
+from sala_compile.codegen.kernels.lightning_attention.spec import CHUNK, Spec
 
 MARGIN = 16
 """Zeros around the decay table: a tile looks up powers of rows and columns outside the chunk."""

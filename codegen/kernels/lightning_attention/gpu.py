@@ -6,8 +6,12 @@ from typing import Any
 from xdsl.dialects.builtin import BFloat16Type, TensorType
 from xdsl.ir import Operation, SSAValue
 
-from codegen.kernels.lightning_attention.gpu_chunks import end_states, outputs, start_states
-from codegen.kernels.lightning_attention.gpu_spec import (
+from sala_compile.codegen.kernels.lightning_attention.gpu_chunks import (
+    end_states,
+    outputs,
+    start_states,
+)
+from sala_compile.codegen.kernels.lightning_attention.gpu_spec import (
     LEAST,
     Form,
     Products,
@@ -15,8 +19,8 @@ from codegen.kernels.lightning_attention.gpu_spec import (
     Spec,
     default_schedule,
 )
-from codegen.kernels.lightning_attention.gpu_step import step
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.lightning_attention.gpu_step import step
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
@@ -24,8 +28,8 @@ from codegen.kernels.operands import (
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.buffers import (
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.buffers import (
     CONTROL,
     Buffer,
     integers,
@@ -33,12 +37,12 @@ from codegen.kernels.triton.buffers import (
     pointers,
     values,
 )
-from codegen.kernels.triton.kernel import GpuKernel, Grid, Launch
-from codegen.kernels.triton.phase import is_decode
-from codegen.kernels.triton.rows import power_of_two
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice, Workspace
-from sala_ir.dialect.mixers import LightningAttentionOp
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Grid, Launch
+from sala_compile.codegen.kernels.triton.phase import is_decode
+from sala_compile.codegen.kernels.triton.rows import power_of_two
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
+from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
 
 __all__ = [
     "Form",

@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.lightning_attention.gpu_prepare import prepare, segment_rows
-from codegen.kernels.triton.values import entry
+from sala_compile.codegen.kernels.lightning_attention.gpu_prepare import prepare, segment_rows
+from sala_compile.codegen.kernels.triton.values import entry
 
 
 @triton.jit

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.values import inverse_root, squared
+from sala_compile.codegen.kernels.triton.values import inverse_root, squared
 
 
 @triton.jit

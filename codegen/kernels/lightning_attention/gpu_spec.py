@@ -6,10 +6,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from codegen.kernels.lightning_attention import spec as cpu
-from codegen.kernels.operands import symbol_of
-from codegen.kernels.triton.rows import power_of_two
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.kernels.lightning_attention import spec as cpu
+from sala_compile.codegen.kernels.operands import symbol_of
+from sala_compile.codegen.kernels.triton.rows import power_of_two
+from sala_compile.codegen.targets.cuda import CudaTarget
 
 LEAST = 16
 """Rows or columns of the smallest matrix product."""

@@ -3,9 +3,9 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.lightning_attention.gpu_chunks import clear_padding
-from codegen.kernels.lightning_attention.gpu_prepare import prepare
-from codegen.kernels.triton.values import entry, sigmoid
+from sala_compile.codegen.kernels.lightning_attention.gpu_chunks import clear_padding
+from sala_compile.codegen.kernels.lightning_attention.gpu_prepare import prepare
+from sala_compile.codegen.kernels.triton.values import entry, sigmoid
 
 
 @triton.jit

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.lightning_attention.decay import MARGIN, SPAN
-from codegen.kernels.lightning_attention.parameters import Parameters
-from codegen.kernels.lightning_attention.spec import CHUNK, Schedule, Spec
-from codegen.kernels.operands import padded
-from codegen.kernels.tir.builder import Expr, lanes, let, loop, splat
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.table import Table
-from codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.kernels.lightning_attention.decay import MARGIN, SPAN
+from sala_compile.codegen.kernels.lightning_attention.parameters import Parameters
+from sala_compile.codegen.kernels.lightning_attention.spec import CHUNK, Schedule, Spec
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir.builder import Expr, lanes, let, loop, splat
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.table import Table
+from sala_compile.codegen.kernels.tir.tile import live_lanes
 
 F32 = Element.F32
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Self
 
-from codegen.kernels.lightning_attention.spec import Schedule, Spec
-from codegen.kernels.operands import padded
-from codegen.kernels.tir.builder import KernelBuilder, Tensor
+from sala_compile.codegen.kernels.lightning_attention.spec import Schedule, Spec
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir.builder import KernelBuilder, Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from codegen.kernels.lightning_attention.head import F32, Head
-from codegen.kernels.lightning_attention.spec import Spec
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import Expr, Tensor, lanes, let, splat
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.tile import live_lanes, zero_tile
+from sala_compile.codegen.kernels.lightning_attention.head import F32, Head
+from sala_compile.codegen.kernels.lightning_attention.spec import Spec
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, lanes, let, splat
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.tile import live_lanes, zero_tile
 
 
 def prepare(work: Head, row: Expr, place: Expr) -> None:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.operands import padded, symbol_of
-from codegen.kernels.tir.builder import LANES
-from codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.operands import padded, symbol_of
+from sala_compile.codegen.kernels.tir.builder import LANES
+from sala_compile.codegen.kernels.tir.element import Element
 
 CHUNK = 64
 """Tokens of one chunk of the chunked form."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from codegen.kernels.lightning_attention.head import F32, Head
-from codegen.kernels.lightning_attention.prepare import prepare
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, let, loop
-from codegen.kernels.tir.tile import cover_columns, zero_tile
+from sala_compile.codegen.kernels.lightning_attention.head import F32, Head
+from sala_compile.codegen.kernels.lightning_attention.prepare import prepare
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop
+from sala_compile.codegen.kernels.tir.tile import cover_columns, zero_tile
 
 
 def step(work: Head, row: Expr) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from codegen.kernels.linear.body import PANEL_VECTORS, Linear, Steps
-from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear.spec import TileBlocks
-from codegen.kernels.operands import padded
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.body import PANEL_VECTORS, Linear, Steps
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear.spec import TileBlocks
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     KernelBuilder,
@@ -33,9 +33,9 @@ from codegen.kernels.tir.builder import (
     scratch,
     when,
 )
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.team import Team
-from codegen.kernels.tir.tiles import (
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.team import Team
+from sala_compile.codegen.kernels.tir.tiles import (
     DEPTH,
     INSTRUCTIONS,
     SUMS,

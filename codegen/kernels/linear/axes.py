@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from codegen.kernels.choices import Axis, single
-from codegen.kernels.linear.spec import Blocks, Spec, TileBlocks, default_schedule
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.choices import Axis, single
+from sala_compile.codegen.kernels.linear.spec import Blocks, Spec, TileBlocks, default_schedule
+from sala_compile.codegen.targets.cpu import CpuTarget
 
 VECTOR_TILES = ((4, 16), (5, 20), (6, 24), (7, 28), (12, 24))
 """Rows and accumulators, which leave 4 of 32 registers for operands."""

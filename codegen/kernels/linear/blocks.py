@@ -10,10 +10,10 @@ in the workspace, in float32. Either way every sum takes its steps in ascending 
 from dataclasses import dataclass
 from typing import Protocol
 
-from codegen.kernels.linear.epilogue import Epilogue
-from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear.spec import Blocks, Spec
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.epilogue import Epilogue
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear.spec import Blocks, Spec
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Tensor,
@@ -24,8 +24,8 @@ from codegen.kernels.tir.builder import (
     splat,
     when,
 )
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.team import Team
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.team import Team
 
 PANEL_VECTORS = PANEL_ROWS // LANES
 SHARES = 2

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from codegen.kernels.linear.epilogue import Epilogue, live_rows
-from codegen.kernels.linear.layout import PANEL_ROWS, panel_shape
-from codegen.kernels.linear.spec import Schedule, Spec
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.epilogue import Epilogue, live_rows
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS, panel_shape
+from sala_compile.codegen.kernels.linear.spec import Schedule, Spec
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Control,
     Expr,
@@ -21,7 +21,7 @@ from codegen.kernels.tir.builder import (
     splat,
     when,
 )
-from codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.ir import T
 
 PANEL_VECTORS = PANEL_ROWS // LANES
 

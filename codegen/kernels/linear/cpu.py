@@ -2,26 +2,26 @@
 
 from typing import Any
 
-from codegen.kernels.linear.amx import TiledLinear
-from codegen.kernels.linear.body import Linear
-from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear.spec import Schedule, Spec, default_schedule
-from codegen.kernels.linear.widened import widened_division
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.linear.amx import TiledLinear
+from sala_compile.codegen.kernels.linear.body import Linear
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear.spec import Schedule, Spec, default_schedule
+from sala_compile.codegen.kernels.linear.widened import widened_division
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.tir.builder import Expr, kernel, let
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.team import Team, workers
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice, Workspace
-from sala_ir.dialect.attributes import Epilogue, LayoutAttr
-from sala_ir.dialect.base import columns_of, encoding_of, weight_shape
-from sala_ir.dialect.linear import LinearOp
+from sala_compile.codegen.kernels.tir.builder import Expr, kernel, let
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
+from sala_compile.sala_ir.dialect.attributes import Epilogue, LayoutAttr
+from sala_compile.sala_ir.dialect.base import columns_of, encoding_of, weight_shape
+from sala_compile.sala_ir.dialect.linear import LinearOp
 
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "spec_of", "workspaces"]
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from codegen.kernels.linear.spec import Spec
-from codegen.kernels.operands import padded
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.spec import Spec
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Control,
     Expr,
@@ -17,7 +17,7 @@ from codegen.kernels.tir.builder import (
     splat,
     when,
 )
-from sala_ir.dialect.attributes import Extent
+from sala_compile.sala_ir.dialect.attributes import Extent
 
 
 @dataclass(frozen=True, slots=True)

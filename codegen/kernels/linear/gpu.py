@@ -1,24 +1,24 @@
 """y = scale * epilogue(x W^T + bias) + residual on a GPU, W plain or of integers."""
 
-from codegen.kernels.linear.gpu_launches import Launches
-from codegen.kernels.linear.gpu_layout import PANEL_ROWS
-from codegen.kernels.linear.gpu_operands import Operands
-from codegen.kernels.linear.gpu_spec import Form, Schedule, Spec, default_schedule
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.linear.gpu_launches import Launches
+from sala_compile.codegen.kernels.linear.gpu_layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear.gpu_operands import Operands
+from sala_compile.codegen.kernels.linear.gpu_spec import Form, Schedule, Spec, default_schedule
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.triton.buffers import parameters
-from codegen.kernels.triton.kernel import GpuKernel
-from codegen.kernels.triton.phase import is_decode
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice, Workspace
-from sala_ir.dialect.attributes import Epilogue, Extent, LayoutAttr
-from sala_ir.dialect.base import columns_of, encoding_of, weight_shape
-from sala_ir.dialect.linear import LinearOp
+from sala_compile.codegen.kernels.triton.buffers import parameters
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel
+from sala_compile.codegen.kernels.triton.phase import is_decode
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
+from sala_compile.sala_ir.dialect.attributes import Epilogue, Extent, LayoutAttr
+from sala_compile.sala_ir.dialect.base import columns_of, encoding_of, weight_shape
+from sala_compile.sala_ir.dialect.linear import LinearOp
 
 __all__ = [
     "Form",

@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.linear.gpu_norm import store_scaled
-from codegen.kernels.triton.values import silu
+from sala_compile.codegen.kernels.linear.gpu_norm import store_scaled
+from sala_compile.codegen.kernels.triton.values import silu
 
 
 @triton.jit

@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.linear.gpu_epilogue import finish_rows
-from codegen.kernels.linear.gpu_norm import inverse_norms
+from sala_compile.codegen.kernels.linear.gpu_epilogue import finish_rows
+from sala_compile.codegen.kernels.linear.gpu_norm import inverse_norms
 
 
 @triton.jit

@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.kernels.linear.gpu_integers import expand_panels, multiply_rows_by_integers
-from codegen.kernels.linear.gpu_layout import PANEL_ROWS
-from codegen.kernels.linear.gpu_operands import Operands
-from codegen.kernels.linear.gpu_rows import multiply_rows
-from codegen.kernels.linear.gpu_spec import Schedule, Spec
-from codegen.kernels.linear.gpu_tiles import multiply_tiles
-from codegen.kernels.operands import padded
-from codegen.kernels.triton.kernel import ONE, Grid, Launch, Pointer
+from sala_compile.codegen.kernels.linear.gpu_integers import (
+    expand_panels,
+    multiply_rows_by_integers,
+)
+from sala_compile.codegen.kernels.linear.gpu_layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear.gpu_operands import Operands
+from sala_compile.codegen.kernels.linear.gpu_rows import multiply_rows
+from sala_compile.codegen.kernels.linear.gpu_spec import Schedule, Spec
+from sala_compile.codegen.kernels.linear.gpu_tiles import multiply_tiles
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.triton.kernel import ONE, Grid, Launch, Pointer
 
 EPILOGUE = ("bias", "residual", "y")
 ROWS_EPILOGUE = ("squares", "bias", "residual", "norm", "y", "scaled", "sums")

@@ -10,7 +10,7 @@ the sums of squares are added in order. Nothing waits for another program.
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.values import inverse_root, squared
+from sala_compile.codegen.kernels.triton.values import inverse_root, squared
 
 
 @triton.jit

@@ -3,12 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.kernels.linear.gpu_layout import PANEL_ROWS
-from codegen.kernels.linear.gpu_spec import Form, Schedule, Spec
-from codegen.kernels.operands import padded
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.buffers import CONTROL, LIVE_WORD, Buffer, pointee, pointers, values
-from codegen.kernels.triton.kernel import Pointer
+from sala_compile.codegen.kernels.linear.gpu_layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear.gpu_spec import Form, Schedule, Spec
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.buffers import (
+    CONTROL,
+    LIVE_WORD,
+    Buffer,
+    pointee,
+    pointers,
+    values,
+)
+from sala_compile.codegen.kernels.triton.kernel import Pointer
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ parts are added at the end, in an order that nothing but the tiles decides.
 import triton
 import triton.language as tl
 
-from codegen.kernels.linear.gpu_epilogue import clamped_row, finish_rows
-from codegen.kernels.linear.gpu_norm import inverse_norms
+from sala_compile.codegen.kernels.linear.gpu_epilogue import clamped_row, finish_rows
+from sala_compile.codegen.kernels.linear.gpu_norm import inverse_norms
 
 
 @triton.jit

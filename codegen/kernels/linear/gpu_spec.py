@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from codegen.kernels.linear.gpu_layout import PANEL_ROWS, IntegerBlocks
-from codegen.kernels.operands import padded, symbol_of
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.kernels.linear.gpu_layout import PANEL_ROWS, IntegerBlocks
+from sala_compile.codegen.kernels.operands import padded, symbol_of
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
 
 NARROW = 8192
 """Rows of a weight that give few programs: each needs more warps."""

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.linear.gpu_epilogue import clamped_row, finish
+from sala_compile.codegen.kernels.linear.gpu_epilogue import clamped_row, finish
 
 
 @triton.jit

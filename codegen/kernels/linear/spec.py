@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.operands import padded, symbol_of
-from codegen.kernels.tir.element import Element
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS
+from sala_compile.codegen.kernels.operands import padded, symbol_of
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cpu import CpuTarget
 
 
 @dataclass(frozen=True, slots=True)

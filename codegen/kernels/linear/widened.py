@@ -6,13 +6,20 @@ are few, in scratch where they are many. Every sum takes k in ascending order.
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Column, Division, Part, Tile
-from codegen.kernels.linear.body import Linear
-from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear.spec import Blocks, Spec
-from codegen.kernels.operands import padded
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.blocks import (
+    PANEL_VECTORS,
+    Ahead,
+    Column,
+    Division,
+    Part,
+    Tile,
+)
+from sala_compile.codegen.kernels.linear.body import Linear
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear.spec import Blocks, Spec
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Registers,
@@ -27,9 +34,9 @@ from codegen.kernels.tir.builder import (
     splat,
     when,
 )
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.product import split_pairs
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.product import split_pairs
 
 
 def widened_division(linear: Linear) -> Division | None:

@@ -7,10 +7,10 @@ gets the scale NaN, and all outputs of its row become NaN.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import Part
-from codegen.kernels.linear_integers.spec import Spec
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.blocks import Part
+from sala_compile.codegen.kernels.linear_integers.spec import Spec
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Registers,
@@ -23,7 +23,7 @@ from codegen.kernels.tir.builder import (
     splat,
     when,
 )
-from codegen.kernels.tir.ir import T, tirx
+from sala_compile.codegen.kernels.tir.ir import T, tirx
 
 MAGNITUDE = 0x7FFFFFFF
 INFINITY = 0x7F800000

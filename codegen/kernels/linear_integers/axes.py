@@ -1,9 +1,9 @@
 """Which schedules of a linear kernel with integer weights are worth a trial."""
 
-from codegen.kernels.choices import Axis
-from codegen.kernels.linear.axes import block_axes
-from codegen.kernels.linear_integers.spec import Spec, default_schedule
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.choices import Axis
+from sala_compile.codegen.kernels.linear.axes import block_axes
+from sala_compile.codegen.kernels.linear_integers.spec import Spec, default_schedule
+from sala_compile.codegen.targets.cpu import CpuTarget
 
 
 def axes(spec: Spec, target: CpuTarget) -> tuple[Axis, ...]:

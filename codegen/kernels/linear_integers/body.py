@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Column, Part, Tile
-from codegen.kernels.linear_integers.activations import Activations
-from codegen.kernels.linear_integers.spec import Schedule, Spec
-from codegen.kernels.linear_integers.weights import Weights
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.blocks import PANEL_VECTORS, Ahead, Column, Part, Tile
+from sala_compile.codegen.kernels.linear_integers.activations import Activations
+from sala_compile.codegen.kernels.linear_integers.spec import Schedule, Spec
+from sala_compile.codegen.kernels.linear_integers.weights import Weights
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Registers,
@@ -21,7 +21,7 @@ from codegen.kernels.tir.builder import (
     registers,
     splat,
 )
-from codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.ir import T
 
 TERM_STEP = 2.0**-15
 """Of the second of two integers that stand for a value, beside the first."""

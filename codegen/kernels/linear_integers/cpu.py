@@ -4,26 +4,31 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from codegen.encodings import weight_parts
-from codegen.kernels.linear import cpu as plain
-from codegen.kernels.linear.blocks import Division
-from codegen.kernels.linear.epilogue import Epilogue, live_rows
-from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear_integers.body import IntegerOperands
-from codegen.kernels.linear_integers.pair_activations import PairActivations
-from codegen.kernels.linear_integers.pairs import PairOperands
-from codegen.kernels.linear_integers.quad_activations import QuadActivations
-from codegen.kernels.linear_integers.quads import QuadOperands
-from codegen.kernels.linear_integers.spec import Schedule, Spec, default_schedule
-from codegen.kernels.linear_integers.weights import Weights
-from codegen.kernels.operands import element, indices_of, refuse_unless_float32, spec_values
-from codegen.kernels.tir.builder import Tensor, kernel, let
-from codegen.kernels.tir.team import Team, workers
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice, Workspace
-from sala_ir.dialect.attributes import LayoutAttr
-from sala_ir.dialect.linear import LinearOp
-from sala_ir.dialect.types import WeightType
+from sala_compile.codegen.kernels.linear import cpu as plain
+from sala_compile.codegen.kernels.linear.blocks import Division
+from sala_compile.codegen.kernels.linear.epilogue import Epilogue, live_rows
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear_integers.body import IntegerOperands
+from sala_compile.codegen.kernels.linear_integers.pair_activations import PairActivations
+from sala_compile.codegen.kernels.linear_integers.pairs import PairOperands
+from sala_compile.codegen.kernels.linear_integers.quad_activations import QuadActivations
+from sala_compile.codegen.kernels.linear_integers.quads import QuadOperands
+from sala_compile.codegen.kernels.linear_integers.spec import Schedule, Spec, default_schedule
+from sala_compile.codegen.kernels.linear_integers.weights import Weights
+from sala_compile.codegen.kernels.operands import (
+    element,
+    indices_of,
+    refuse_unless_float32,
+    spec_values,
+)
+from sala_compile.codegen.kernels.tir.builder import Tensor, kernel, let
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.weights.encodings import weight_parts
+from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
+from sala_compile.sala_ir.dialect.attributes import LayoutAttr
+from sala_compile.sala_ir.dialect.linear import LinearOp
+from sala_compile.sala_ir.dialect.types import WeightType
 
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 

@@ -6,17 +6,26 @@ no value is off by more than 2^-16 of the largest. float32 takes two integers, q
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import Part
-from codegen.kernels.linear_integers.activations import (
+from sala_compile.codegen.kernels.linear.blocks import Part
+from sala_compile.codegen.kernels.linear_integers.activations import (
     NOT_A_NUMBER,
     ROUNDER,
     Activations,
     largest_magnitude,
 )
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, Registers, held, lanes, let, registers, splat
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Registers,
+    held,
+    lanes,
+    let,
+    registers,
+    splat,
+)
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
 
 FIRST_EXPONENT = 14
 """Biased exponent of the least maximum that fills 15 bits; smaller blocks use fewer."""

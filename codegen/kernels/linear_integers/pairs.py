@@ -2,13 +2,22 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Column, Part, Tile
-from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear_integers.body import IntegerOperands
-from codegen.kernels.linear_integers.weights import LINE
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, Registers, held, lanes, let, loop, prefetch
-from codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.linear.blocks import PANEL_VECTORS, Column, Part, Tile
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear_integers.body import IntegerOperands
+from sala_compile.codegen.kernels.linear_integers.weights import LINE
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Registers,
+    held,
+    lanes,
+    let,
+    loop,
+    prefetch,
+)
+from sala_compile.codegen.kernels.tir.ir import T
 
 PAIRS = f"int16x{LINE}"
 """The type of a pair of neighbours of each of 16 rows of the weight."""

@@ -7,10 +7,14 @@ integers are the same on every machine and in the reference.
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import Part
-from codegen.kernels.linear_integers.activations import NOT_A_NUMBER, Activations, largest_magnitude
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.blocks import Part
+from sala_compile.codegen.kernels.linear_integers.activations import (
+    NOT_A_NUMBER,
+    Activations,
+    largest_magnitude,
+)
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Registers,
@@ -21,8 +25,8 @@ from codegen.kernels.tir.builder import (
     registers,
     splat,
 )
-from codegen.kernels.tir.ir import T
-from sala_ir.reference.activations import LEAST, LEVELS
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.sala_ir.reference.activations import LEAST, LEVELS
 
 LARGEST = 3.4028234663852886e38
 """The largest number of float32."""

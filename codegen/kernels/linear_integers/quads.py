@@ -7,13 +7,13 @@ two masks unpack a line. x is prepared in the same order.
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.blocks import PANEL_VECTORS, Column, Part, Tile
-from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear_integers.body import IntegerOperands
-from codegen.kernels.linear_integers.quad_activations import QuadActivations
-from codegen.kernels.linear_integers.weights import LINE
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.blocks import PANEL_VECTORS, Column, Part, Tile
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear_integers.body import IntegerOperands
+from sala_compile.codegen.kernels.linear_integers.quad_activations import QuadActivations
+from sala_compile.codegen.kernels.linear_integers.weights import LINE
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Registers,
@@ -23,7 +23,7 @@ from codegen.kernels.tir.builder import (
     loop,
     prefetch,
 )
-from codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.ir import T
 
 BYTES = 4 * LANES
 """Bytes in a vector."""

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from math import gcd
 
-from codegen.kernels.linear import spec as plain
-from codegen.kernels.linear.spec import Blocks
-from codegen.kernels.operands import symbol_of
-from codegen.kernels.tir.element import Element
-from codegen.targets.cpu import CpuTarget
-from sala_ir.dialect.linear import LONGEST_BLOCK, activation_group_for
+from sala_compile.codegen.kernels.linear import spec as plain
+from sala_compile.codegen.kernels.linear.spec import Blocks
+from sala_compile.codegen.kernels.operands import symbol_of
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.sala_ir.dialect.linear import LONGEST_BLOCK, activation_group_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.linear.layout import PANEL_ROWS
-from codegen.kernels.linear_integers.spec import Spec
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS
+from sala_compile.codegen.kernels.linear_integers.spec import Spec
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     KernelBuilder,

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.norm_gate.cpu import Spec
-from codegen.kernels.norm_gate.cpu import rule as choose
-from codegen.kernels.norm_gate.gpu_rows import norm_gate_rows
-from codegen.kernels.operands import padded
-from codegen.kernels.rms_norm.gpu import LONGEST
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.buffers import CONTROL, parameters, pointers, values
-from codegen.kernels.triton.kernel import GpuKernel, Launch
-from codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.base import columns_of
-from sala_ir.dialect.norm import NormGateOp
+from sala_compile.codegen.kernels.norm_gate.cpu import Spec
+from sala_compile.codegen.kernels.norm_gate.cpu import rule as choose
+from sala_compile.codegen.kernels.norm_gate.gpu_rows import norm_gate_rows
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.rms_norm.gpu import LONGEST
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.buffers import CONTROL, parameters, pointers, values
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
+from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.base import columns_of
+from sala_compile.sala_ir.dialect.norm import NormGateOp
 
 __all__ = ["Schedule", "Spec", "build", "rule"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
@@ -12,14 +12,19 @@ from codegen.kernels.operands import (
     spec_values,
     symbol_of,
 )
-from codegen.kernels.tir.builder import Expr, Tensor, kernel, lanes, let, loop, splat
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors, sum_of_squares
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.base import columns_of
-from sala_ir.dialect.norm import RmsNormOp
+from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, kernel, lanes, let, loop, splat
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.rows import (
+    clear_padding,
+    for_rows,
+    for_vectors,
+    sum_of_squares,
+)
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.base import columns_of
+from sala_compile.sala_ir.dialect.norm import RmsNormOp
 
 
 @dataclass(frozen=True, slots=True)

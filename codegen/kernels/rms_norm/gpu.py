@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.operands import padded
-from codegen.kernels.rms_norm.cpu import Spec
-from codegen.kernels.rms_norm.cpu import rule as choose
-from codegen.kernels.rms_norm.gpu_rows import norm_groups
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.buffers import (
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.rms_norm.cpu import Spec
+from sala_compile.codegen.kernels.rms_norm.cpu import rule as choose
+from sala_compile.codegen.kernels.rms_norm.gpu_rows import norm_groups
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.buffers import (
     CONTROL,
     LIVE_WORD,
     integers,
@@ -15,11 +15,11 @@ from codegen.kernels.triton.buffers import (
     pointers,
     values,
 )
-from codegen.kernels.triton.kernel import GpuKernel, Launch
-from codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.norm import RmsNormOp
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
+from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.norm import RmsNormOp
 
 __all__ = ["LONGEST", "Schedule", "Spec", "build", "rule"]
 

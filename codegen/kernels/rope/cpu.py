@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
@@ -12,15 +12,15 @@ from codegen.kernels.operands import (
     spec_values,
     symbol_of,
 )
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import Expr, kernel, let, loop
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.rows import clear_padding, for_rows
-from codegen.kernels.tir.tile import live_lanes
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.base import columns_of
-from sala_ir.dialect.rope import RopeOp
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import Expr, kernel, let, loop
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows
+from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.base import columns_of
+from sala_compile.sala_ir.dialect.rope import RopeOp
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.operands import padded
-from codegen.kernels.rope.cpu import Spec, rule
-from codegen.kernels.rope.gpu_rows import rotate_heads
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.buffers import CONTROL, parameters, pointers, values
-from codegen.kernels.triton.kernel import GpuKernel, Launch
-from codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.rope.cpu import Spec, rule
+from sala_compile.codegen.kernels.rope.gpu_rows import rotate_heads
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.buffers import CONTROL, parameters, pointers, values
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
+from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.targets.cuda import CudaTarget
 
 __all__ = ["Schedule", "Spec", "build", "rule"]
 

@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.kernels.operands import padded, spec_values, symbol_of
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, kernel, let, splat
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.rows import clear_padding
-from codegen.kernels.tir.table import constant_table
-from codegen.kernels.tir.team import Team, workers
-from codegen.kernels.tir.tile import live_lanes
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.rope import RopeTableOp
-from sala_ir.reference.rope import inverse_frequencies
+from sala_compile.codegen.kernels.operands import padded, spec_values, symbol_of
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, kernel, let, splat
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.rows import clear_padding
+from sala_compile.codegen.kernels.tir.table import constant_table
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.rope import RopeTableOp
+from sala_compile.sala_ir.reference.rope import inverse_frequencies
 
 ALONE_TOKENS = 16
 """Tokens whose table one thread makes sooner than it wakes the others."""

@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.operands import padded
-from codegen.kernels.rope_table.cpu import Spec, rule
-from codegen.kernels.rope_table.gpu_angles import write_table
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.buffers import CONTROL, integers, parameters, pointers, values
-from codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch
-from codegen.kernels.triton.rows import power_of_two
-from codegen.targets.cuda import CudaTarget
-from sala_ir.reference.rope import inverse_frequencies
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.rope_table.cpu import Spec, rule
+from sala_compile.codegen.kernels.rope_table.gpu_angles import write_table
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.buffers import (
+    CONTROL,
+    integers,
+    parameters,
+    pointers,
+    values,
+)
+from sala_compile.codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch
+from sala_compile.codegen.kernels.triton.rows import power_of_two
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.sala_ir.reference.rope import inverse_frequencies
 
 __all__ = ["Schedule", "Spec", "build", "rule"]
 

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.values import entry
+from sala_compile.codegen.kernels.triton.values import entry
 
 
 @triton.jit

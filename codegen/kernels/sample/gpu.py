@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.operands import padded, spec_values, symbol_of
-from codegen.kernels.sample.gpu_rows import choose
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.buffers import (
+from sala_compile.codegen.kernels.operands import padded, spec_values, symbol_of
+from sala_compile.codegen.kernels.sample.gpu_rows import choose
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.buffers import (
     CONTROL,
     LIVE_WORD,
     integers,
@@ -13,10 +13,10 @@ from codegen.kernels.triton.buffers import (
     pointers,
     values,
 )
-from codegen.kernels.triton.kernel import GpuKernel, Launch
-from codegen.kernels.triton.rows import power_of_two, row_grid
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
+from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
 
 __all__ = ["Schedule", "Spec", "build", "choice"]
 

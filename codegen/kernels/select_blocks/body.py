@@ -2,12 +2,20 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.select_blocks.choice import Choice
-from codegen.kernels.select_blocks.products import KeyProducts
-from codegen.kernels.select_blocks.scores import Scores
-from codegen.kernels.select_blocks.spec import Schedule, Spec
-from codegen.kernels.tir.builder import Control, Expr, KernelBuilder, Tensor, choose, let, loop
-from codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.select_blocks.choice import Choice
+from sala_compile.codegen.kernels.select_blocks.products import KeyProducts
+from sala_compile.codegen.kernels.select_blocks.scores import Scores
+from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.tir.builder import (
+    Control,
+    Expr,
+    KernelBuilder,
+    Tensor,
+    choose,
+    let,
+    loop,
+)
+from sala_compile.codegen.kernels.tir.ir import T
 
 DENSE = -1
 """The count of a query in the dense regime; also what fills unused entries of the lists."""

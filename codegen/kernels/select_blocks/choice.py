@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from codegen.kernels.select_blocks.spec import Spec
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.select_blocks.spec import Spec
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Tensor,
@@ -17,7 +17,7 @@ from codegen.kernels.tir.builder import (
     splat,
     when,
 )
-from codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.ir import T
 
 SCORE_BITS = 31
 """Bits of a float that is not negative; as integers such floats keep their order."""

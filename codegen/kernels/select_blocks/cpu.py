@@ -2,24 +2,24 @@
 
 from typing import Any
 
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.select_blocks.body import Select
-from codegen.kernels.select_blocks.spec import Schedule, Spec
-from codegen.kernels.tir.builder import LANES, kernel
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.product import widens
-from codegen.kernels.tir.team import Team, workers
-from codegen.kernels.tir.tiles import INSTRUCTIONS, call, configure, tiles
-from codegen.targets.cpu import CpuTarget
-from passes.kernel_choice import KernelChoice, Workspace
-from sala_ir.dialect.heads import compressed_type
-from sala_ir.dialect.stages import SelectBlocksOp
+from sala_compile.codegen.kernels.select_blocks.body import Select
+from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.tir.builder import LANES, kernel
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.product import widens
+from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.kernels.tir.tiles import INSTRUCTIONS, call, configure, tiles
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
+from sala_compile.sala_ir.dialect.heads import compressed_type
+from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 

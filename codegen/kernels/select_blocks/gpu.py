@@ -4,25 +4,25 @@ from typing import Any
 
 import triton
 
-from codegen.kernels.operands import (
+from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
     refuse_unless_float32,
     spec_values,
 )
-from codegen.kernels.select_blocks.gpu_choose import list_blocks
-from codegen.kernels.select_blocks.gpu_score import score_blocks, sum_coarse
-from codegen.kernels.select_blocks.gpu_spec import LARGEST_RATIO, Schedule, Spec
-from codegen.kernels.triton.buffers import pointee
-from codegen.kernels.triton.cache import (
+from sala_compile.codegen.kernels.select_blocks.gpu_choose import list_blocks
+from sala_compile.codegen.kernels.select_blocks.gpu_score import score_blocks, sum_coarse
+from sala_compile.codegen.kernels.select_blocks.gpu_spec import LARGEST_RATIO, Schedule, Spec
+from sala_compile.codegen.kernels.triton.buffers import pointee
+from sala_compile.codegen.kernels.triton.cache import (
     batch_arguments,
     batch_names,
     batch_parameters,
     level_parameters,
     refuse_heads,
 )
-from codegen.kernels.triton.kernel import (
+from sala_compile.codegen.kernels.triton.kernel import (
     ONE,
     Extent,
     GpuKernel,
@@ -33,11 +33,11 @@ from codegen.kernels.triton.kernel import (
     Slabs,
     SlabStart,
 )
-from codegen.kernels.triton.phase import is_decode
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.heads import compressed_type
-from sala_ir.dialect.stages import SelectBlocksOp
+from sala_compile.codegen.kernels.triton.phase import is_decode
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.heads import compressed_type
+from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 
 __all__ = ["Schedule", "Spec", "build", "rule"]
 

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from codegen.kernels.select_blocks.gpu_score import score_pitch
+from sala_compile.codegen.kernels.select_blocks.gpu_score import score_pitch
 
 MAGNITUDE = tl.constexpr(0x7FFFFFFF)
 """Clears the sign, which only a NaN can have: every list is complete, whatever the inputs."""

@@ -7,7 +7,7 @@ keys are dealt to SPLITS programs by turns, so that no bit depends on where a se
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.tiles import load_queries, query_tile
+from sala_compile.codegen.kernels.triton.tiles import load_queries, query_tile
 
 MASKED = tl.constexpr(-1.0e30)
 """The logit of a key that is not visible: its exponential is 0 beside any maximum."""

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import triton
 
-from codegen.kernels.pages import COMPRESSED_BLOCKS
-from codegen.kernels.select_blocks import spec as cpu
-from codegen.kernels.tir.element import Element
-from passes.kernel_choice import Workspace
+from sala_compile.codegen.kernels.pages import COMPRESSED_BLOCKS
+from sala_compile.codegen.kernels.select_blocks import spec as cpu
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.passes.support.kernel_choice import Workspace
 
 LARGEST_RATIO = 64
 """Strides of a block: as many columns has the widest tile of fine keys."""

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from codegen.kernels.operands import padded
-from codegen.kernels.pages import CompressedLevel, page_of
-from codegen.kernels.select_blocks.spec import Schedule, Spec
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.pages import CompressedLevel, page_of
+from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Tensor,
@@ -16,9 +16,9 @@ from codegen.kernels.tir.builder import (
     loop,
     prefetch_far,
 )
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.tile import zero_tile
-from codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE, call, row_bytes
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.tile import zero_tile
+from sala_compile.codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE, call, row_bytes
 
 Place = tuple[Expr, Expr]
 """A page of compressed keys and a slot in it."""

@@ -4,14 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import e, log2
 
-from codegen.kernels.operands import padded
-from codegen.kernels.select_blocks.products import KeyProducts, Products
-from codegen.kernels.select_blocks.spec import Schedule, Spec
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let, loop, registers, splat
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.tile import cover_rows, live_lanes
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.select_blocks.products import KeyProducts, Products
+from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Tensor,
+    lanes,
+    let,
+    loop,
+    registers,
+    splat,
+)
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.tile import cover_rows, live_lanes
 
 F32 = Element.F32
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from codegen.kernels.tir.ir import T, ir_builder, tirx
-from codegen.targets.cpu import REQUIRED_INSTRUCTIONS, CpuTarget
+from sala_compile.codegen.kernels.tir.ir import T, ir_builder, tirx
+from sala_compile.codegen.targets.cpu import REQUIRED_INSTRUCTIONS, CpuTarget
 
 LANES = 16
 """Floats in a vector."""

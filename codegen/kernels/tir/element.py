@@ -6,9 +6,9 @@ values in 32 bits, or one float. Layouts in memory follow: `[..., K / pack, N, p
 
 from enum import StrEnum
 
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let
-from codegen.kernels.tir.ir import T, tirx
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let
+from sala_compile.codegen.kernels.tir.ir import T, tirx
 
 
 class Element(StrEnum):

@@ -8,12 +8,12 @@ each pair of the pool is split into two vectors of floats that all the rows of a
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let, loop, splat
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.tile import Tile
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let, loop, splat
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.tile import Tile
+from sala_compile.codegen.targets.cpu import CpuTarget
 
 BITS = f"uint32x{LANES}"
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from codegen.kernels.operands import padded
-from codegen.kernels.tir import vector
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Control,
     Expr,
@@ -15,8 +15,8 @@ from codegen.kernels.tir.builder import (
     registers,
     splat,
 )
-from codegen.kernels.tir.element import Element
-from codegen.kernels.tir.team import workers
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.team import workers
 
 ALONE_ELEMENTS = 1 << 14
 """Elements that one thread handles sooner than it wakes the others."""

@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.targets.cpu import CpuTarget
 
 
 @cache
@@ -50,7 +50,11 @@ def float32_constant(value: float) -> str:
 
 @cache
 def _text(name: str) -> str:
-    return files("codegen.kernels.tir").joinpath("llvm", f"{name}.ll").read_text(encoding="utf-8")
+    return (
+        files("sala_compile.codegen.kernels.tir")
+        .joinpath("llvm", f"{name}.ll")
+        .read_text(encoding="utf-8")
+    )
 
 
 def _sum() -> str:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from codegen.kernels.tir.builder import Expr
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.shims import float32_constant
-from codegen.kernels.tir.vector import FLOATS
+from sala_compile.codegen.kernels.tir.builder import Expr
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.shims import float32_constant
+from sala_compile.codegen.kernels.tir.vector import FLOATS
 
 _TEXT = """
 @{name}_values = private unnamed_addr constant [{count} x float] [{values}], align 64

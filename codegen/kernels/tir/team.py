@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from codegen.kernels.tir.builder import (
+from sala_compile.codegen.kernels.tir.builder import (
     Control,
     Expr,
     KernelBuilder,
@@ -15,8 +15,8 @@ from codegen.kernels.tir.builder import (
     scalar,
     scratch,
 )
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.shims import shims
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.shims import shims
 
 
 @dataclass(frozen=True, slots=True)

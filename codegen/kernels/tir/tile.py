@@ -3,8 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from codegen.kernels.tir.builder import LANES, Expr, Registers, let, loop, registers, splat
-from codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    Registers,
+    let,
+    loop,
+    registers,
+    splat,
+)
+from sala_compile.codegen.kernels.tir.element import Element
 
 
 @dataclass(frozen=True, slots=True)

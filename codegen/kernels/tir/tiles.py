@@ -6,9 +6,9 @@ the odd ones in ascending order, and then adds the two: one order for any number
 
 from contextlib import AbstractContextManager
 
-from codegen.kernels.tir.builder import Expr
-from codegen.kernels.tir.ir import T
-from codegen.kernels.tir.shims import tile_shims
+from sala_compile.codegen.kernels.tir.builder import Expr
+from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.shims import tile_shims
 
 INSTRUCTIONS = ("amx_bf16", "amx_tile")
 """What a kernel that uses tiles requires (`KernelBuilder.require`)."""

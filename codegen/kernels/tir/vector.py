@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let
-from codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, Tensor, lanes, let
+from sala_compile.codegen.kernels.tir.ir import T
 
 FLOATS = f"float32x{LANES}"
 HALVES = f"uint16x{LANES}"

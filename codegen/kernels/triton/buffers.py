@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.kernel import Parameter, Pointer
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.kernel import Parameter, Pointer
 
 LIVE_WORD = {"tokens": 0, "sequences": 1, "logit_rows": 2}
 """Where in `control` a live size stands."""

@@ -6,9 +6,9 @@ slots, D]; window j of a level stands in slot j + 1, as on the CPU.
 
 from collections.abc import Iterable
 
-from codegen.kernels.pages import CacheShape, CompressedLevel
-from codegen.kernels.tir.element import Element
-from codegen.kernels.triton.kernel import Extent, Parameter, Pointer
+from sala_compile.codegen.kernels.pages import CacheShape, CompressedLevel
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.kernel import Extent, Parameter, Pointer
 
 LARGEST_GROUP = 32
 """Query heads of a kv head."""

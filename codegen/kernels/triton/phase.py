@@ -3,7 +3,7 @@
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation
 
-from runtime.artifact import PhaseName
+from sala_compile.runtime.artifact import PhaseName
 
 
 def is_decode(op: Operation) -> bool:

@@ -2,7 +2,7 @@
 
 import triton
 
-from codegen.kernels.triton.kernel import ONE, Grid
+from sala_compile.codegen.kernels.triton.kernel import ONE, Grid
 
 VALUES_PER_THREAD = 16
 """Values of a row that a thread holds in registers."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.ir import SSAValue
 
-from runtime.errors import ConfigError
-from sala_ir.dialect import (
+from sala_compile.runtime.errors import ConfigError
+from sala_compile.sala_ir.dialect import (
     CompressedKeysType,
     EmbeddingOp,
     KvCacheType,
@@ -21,15 +21,19 @@ from sala_ir.dialect import (
     RopeTableOp,
     SwigluOp,
 )
-from sala_ir.frontends.attention import AttentionMode
-from sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType, SparseConfig
-from sala_ir.frontends.minicpm_sala.mixers import (
+from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.minicpm_sala.config import (
+    MiniCPMSalaConfig,
+    MixerType,
+    SparseConfig,
+)
+from sala_compile.sala_ir.frontends.minicpm_sala.mixers import (
     LayerInputs,
     emit_lightning_layer,
     emit_sparse_layer,
 )
-from sala_ir.frontends.minicpm_sala.step import INPUTS, StepWriter
-from sala_ir.frontends.minicpm_sala.tensors import (
+from sala_compile.sala_ir.frontends.minicpm_sala.step import INPUTS, StepWriter
+from sala_compile.sala_ir.frontends.minicpm_sala.tensors import (
     EMBEDDING,
     FINAL_NORM,
     HEAD,

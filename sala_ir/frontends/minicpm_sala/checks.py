@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from runtime.errors import ConfigError
-from sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType, SparseConfig
-from sala_ir.frontends.minicpm_sala.fields import config_error
+from sala_compile.runtime.errors import ConfigError
+from sala_compile.sala_ir.frontends.minicpm_sala.config import (
+    MiniCPMSalaConfig,
+    MixerType,
+    SparseConfig,
+)
+from sala_compile.sala_ir.frontends.minicpm_sala.fields import config_error
 
 Refuse = Callable[[str, Any, str, str], ConfigError]
 """(field, found, expected, fix) -> error."""

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from runtime.errors import ConfigError
-from runtime.json_text import quoted
+from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.errors import ConfigError
 
 _EXPECTED: Mapping[str, str] = {
     "int_type": "an integer",

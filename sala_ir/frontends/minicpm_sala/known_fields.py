@@ -7,7 +7,7 @@ cap or for experts is no model that this frontend builds.
 
 from __future__ import annotations
 
-from sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
+from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 
 _USED = (
     *("model_type", "quantization_config", "compression_config", "vocab_size", "hidden_size"),

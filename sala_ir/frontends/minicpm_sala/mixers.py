@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
-from sala_ir.dialect import (
+from sala_compile.sala_ir.dialect import (
     BlockSparseAttentionOp,
     LightningAttentionOp,
     LinearOp,
@@ -15,11 +15,11 @@ from sala_ir.dialect import (
     RopeOp,
     SoftmaxAttentionOp,
 )
-from sala_ir.frontends.attention import AttentionMode
-from sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig
-from sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
-from sala_ir.frontends.minicpm_sala.step import StepWriter
-from sala_ir.frontends.minicpm_sala.tensors import layer_prefix
+from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig
+from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
+from sala_compile.sala_ir.frontends.minicpm_sala.step import StepWriter
+from sala_compile.sala_ir.frontends.minicpm_sala.tensors import layer_prefix
 
 
 @dataclass(frozen=True, slots=True)

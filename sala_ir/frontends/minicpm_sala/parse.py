@@ -7,14 +7,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from runtime.errors import ConfigError
-from runtime.json_text import quoted
-from sala_ir.field_rules import check_fields, unknown_fields, unknown_note
-from sala_ir.frontends.minicpm_sala.checks import check_config
-from sala_ir.frontends.minicpm_sala.config import LightningScale, MiniCPMSalaConfig, MixerType
-from sala_ir.frontends.minicpm_sala.fields import config_error, from_validation
-from sala_ir.frontends.minicpm_sala.known_fields import FIELDS
-from sala_ir.frontends.minicpm_sala.rotary import read_theta
+from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.errors import ConfigError
+from sala_compile.sala_ir.field_rules import check_fields, unknown_fields, unknown_note
+from sala_compile.sala_ir.frontends.minicpm_sala.checks import check_config
+from sala_compile.sala_ir.frontends.minicpm_sala.config import (
+    LightningScale,
+    MiniCPMSalaConfig,
+    MixerType,
+)
+from sala_compile.sala_ir.frontends.minicpm_sala.fields import config_error, from_validation
+from sala_compile.sala_ir.frontends.minicpm_sala.known_fields import FIELDS
+from sala_compile.sala_ir.frontends.minicpm_sala.rotary import read_theta
 
 _MIXERS: Mapping[str, MixerType] = {
     "minicpm4": MixerType.SPARSE,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.json_text import quoted
-from sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
-from sala_ir.frontends.minicpm_sala.fields import config_error
+from sala_compile.runtime.common.json_text import quoted
+from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
+from sala_compile.sala_ir.frontends.minicpm_sala.fields import config_error
 
 _PLACES = ("rope_scaling", "rope_parameters")
 

@@ -8,8 +8,8 @@ from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAtt
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from sala_ir.dialect import WeightOp, WeightType, ids_type
-from sala_ir.dialect.types import StateType
+from sala_compile.sala_ir.dialect import WeightOp, WeightType, ids_type
+from sala_compile.sala_ir.dialect.types import StateType
 
 INPUTS: dict[str, Attribute] = {
     "tokens": ids_type(),

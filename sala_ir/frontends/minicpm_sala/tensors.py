@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType
+from sala_compile.sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType
 
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"

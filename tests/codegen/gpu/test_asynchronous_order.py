@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen import gpu_library
-from codegen.kernels.triton.kernel import GpuKernel
-from codegen.targets import cubin
-from codegen.targets.assembler import assemble
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.gpu_code.assembler import assemble
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel
+from sala_compile.codegen.targets import cubin
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write import gpu_library
 from tests.codegen.gpu import test_gpu_attend as attend
 from tests.codegen.gpu import test_gpu_select as select
 from tests.codegen.gpu import test_lightning_attention as lightning

@@ -9,21 +9,21 @@ from xdsl.dialects.builtin import Attribute, FunctionType, bf16, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from codegen.kernels.registry import families
-from codegen.kernels.triton.kernel import GpuKernel
-from codegen.packing import packed_weight, pieces
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir import reference
-from sala_ir.dialect import types
-from sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
-from sala_ir.dialect.elementwise import SwigluOp
-from sala_ir.dialect.embedding import EmbeddingOp
-from sala_ir.dialect.linear import LinearOp, SliceOp
-from sala_ir.dialect.mixers import LightningAttentionOp
-from sala_ir.dialect.norm import NormGateOp, RmsNormOp
-from sala_ir.dialect.rope import RopeOp, RopeTableOp
-from sala_ir.dialect.weights import PackWeightOp, QuantizeWeightOp, WeightOp
+from sala_compile.codegen.kernels.registry import families
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.weights.packing import packed_weight, pieces
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.dialect import types
+from sala_compile.sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
+from sala_compile.sala_ir.dialect.elementwise import SwigluOp
+from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
+from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp
+from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
+from sala_compile.sala_ir.dialect.norm import NormGateOp, RmsNormOp
+from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
+from sala_compile.sala_ir.dialect.weights import PackWeightOp, QuantizeWeightOp, WeightOp
 from tests.support.gpu_rows import control_of
 from tests.support.interpreted import run
 from tests.support.rows import exact

@@ -2,8 +2,8 @@
 
 import pytest
 
-from codegen.options import CompileOptions
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.targets.cuda import CudaTarget
 from tests.support.compiled import GOLDEN
 from tests.support.ptx.divergence import divergences, kernels_of, texts_of
 from tests.support.ptx.program import Program

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codegen.kernels.append_kv import gpu as append_kv
-from codegen.kernels.compress_keys import gpu as compress_keys
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
-from sala_ir.reference.cache import complete_windows, window_means
+from sala_compile.codegen.kernels.append_kv import gpu as append_kv
+from sala_compile.codegen.kernels.compress_keys import gpu as compress_keys
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.sala_ir.reference.cache import complete_windows, window_means
 from tests.support.gpu_pools import GpuPools
 from tests.support.interpreted import run
 from tests.support.pools import rounded

@@ -9,19 +9,25 @@ from dataclasses import dataclass, replace
 import pytest
 from click.testing import CliRunner
 
-from codegen.compiler import CompileResult, open_source
-from codegen.gpu_library import SCRATCH, build_library
-from codegen.kernels.registry import family
-from codegen.kernels.triton.kernel import GpuKernel, Launch, Slabs
-from codegen.lowering import lower
-from codegen.options import CompileOptions
-from codegen.progress import Silent
-from codegen.sampling import chosen_kernel, sampling_choice
-from codegen.targets.cuda import SHARED_BYTES, CudaTarget
-from passes.assign_precision import Precision
-from runtime.artifact import Artifact, GpuKernelInfo, PhaseName, ValueKind, open_artifact
-from runtime.cli.inspect import command as inspect
-from runtime.plan import Part, Sizes, plan_memory
+from sala_compile.codegen.compiler import CompileResult, open_source
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch, Slabs
+from sala_compile.codegen.lowering import lower
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.program.sampling_steps import chosen_kernel, sampling_choice
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.targets.cuda import SHARED_BYTES, CudaTarget
+from sala_compile.codegen.write.gpu_library import SCRATCH, build_library
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.runtime.artifact import (
+    Artifact,
+    GpuKernelInfo,
+    PhaseName,
+    ValueKind,
+    open_artifact,
+)
+from sala_compile.runtime.cli.inspect import command as inspect
+from sala_compile.runtime.plan import Part, Sizes, plan_memory
 from tests.support import emulated_gpu
 from tests.support.compiled import GOLDEN, compile_checkpoint
 from tests.support.emulated_gpu import emulated_code

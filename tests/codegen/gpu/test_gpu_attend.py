@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen.kernels.attend_blocks import gpu as attend_blocks
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
-from sala_ir import reference
-from sala_ir.reference.selection import select_blocks
+from sala_compile.codegen.kernels.attend_blocks import gpu as attend_blocks
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.reference.selection import select_blocks
 from tests.support.gpu_layer import GpuLayer
 from tests.support.interpreted import run
 from tests.support.pools import loaded

@@ -6,18 +6,18 @@ import pytest
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
-from codegen.abi import check_calls
-from codegen.assemble import Assembly, paging_of
-from codegen.emit import cubins_name, library_name, weight_files
-from codegen.kernels.triton.kernel import GpuKernel, Parameter
-from codegen.targets import parse_target, split_targets
-from passes.assign_precision import Precision
-from passes.kernel_choice import KernelChoice, NoKernel
-from passes.pipeline import run_pipeline, sala_pipeline
-from passes.quantization import Quantization
-from runtime.artifact import Phase, PhaseName, Program, Step, ValueKind
-from runtime.errors import CompileError
-from sala_ir.frontends import frontend_for
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Parameter
+from sala_compile.codegen.program.abi import check_calls
+from sala_compile.codegen.program.assemble import Assembly, paging_of
+from sala_compile.codegen.targets import parse_target, split_targets
+from sala_compile.codegen.write.emit import cubins_name, library_name, weight_files
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.support.kernel_choice import KernelChoice, NoKernel
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.artifact import Phase, PhaseName, Program, Step, ValueKind
+from sala_compile.runtime.errors import CompileError
+from sala_compile.sala_ir.frontends import frontend_for
 from tests.passes.fakes import accept_all
 from tests.support.checkpoints import tiny_config
 

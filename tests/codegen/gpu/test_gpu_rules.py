@@ -8,15 +8,20 @@ from xdsl.dialects import func, test
 from xdsl.dialects.builtin import bf16, f32
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from codegen.kernels.append_kv import gpu as append_kv
-from codegen.kernels.attend_blocks import gpu as attend_blocks
-from codegen.kernels.compress_keys import gpu as compress_keys
-from codegen.kernels.registry import family
-from codegen.kernels.select_blocks import gpu as select_blocks
-from codegen.targets.cuda import CudaTarget
-from passes.kernel_choice import KernelChoice
-from sala_ir.dialect.stages import AppendKvOp, AttendBlocksOp, CompressKeysOp, SelectBlocksOp
-from sala_ir.dialect.types import (
+from sala_compile.codegen.kernels.append_kv import gpu as append_kv
+from sala_compile.codegen.kernels.attend_blocks import gpu as attend_blocks
+from sala_compile.codegen.kernels.compress_keys import gpu as compress_keys
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.select_blocks import gpu as select_blocks
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.dialect.stages import (
+    AppendKvOp,
+    AttendBlocksOp,
+    CompressKeysOp,
+    SelectBlocksOp,
+)
+from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     KvCacheType,

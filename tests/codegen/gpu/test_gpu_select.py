@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codegen.kernels.select_blocks import gpu as select_blocks
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
-from sala_ir.reference.selection import block_scores
+from sala_compile.codegen.kernels.select_blocks import gpu as select_blocks
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.sala_ir.reference.selection import block_scores
 from tests.support import hostile
 from tests.support.gpu_layer import GpuLayer
 from tests.support.interpreted import run

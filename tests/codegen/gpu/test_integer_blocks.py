@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from xdsl.dialects.builtin import bf16, f32
 
-from codegen import packing
-from codegen.packing import packed_weight, pieces
-from sala_ir import reference
-from sala_ir.dialect import (
+from sala_compile.codegen.weights import packing
+from sala_compile.codegen.weights.packing import packed_weight, pieces
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.dialect import (
     EncodingAttr,
     LayoutAttr,
     PackWeightOp,

@@ -5,9 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codegen.kernels.lightning_attention.gpu import Form, Products, Schedule, Spec, build
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.kernels.lightning_attention.gpu import (
+    Form,
+    Products,
+    Schedule,
+    Spec,
+    build,
+)
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
 from tests.support.interpreted import run
 from tests.support.lightning import LightningInputs, spec_of
 from tests.support.rows import exact

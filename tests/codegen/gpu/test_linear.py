@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen.kernels.linear.gpu import build
-from codegen.kernels.linear.gpu_layout import IntegerBlocks
-from codegen.kernels.linear.gpu_spec import Form, Schedule, Spec
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
-from sala_ir import reference
+from sala_compile.codegen.kernels.linear.gpu import build
+from sala_compile.codegen.kernels.linear.gpu_layout import IntegerBlocks
+from sala_compile.codegen.kernels.linear.gpu_spec import Form, Schedule, Spec
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.sala_ir import reference
 from tests.support.gpu_rows import control_of
 from tests.support.interpreted import run
 from tests.support.rows import exact, stored

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen.kernels.lightning_attention import gpu as lightning
-from codegen.kernels.linear.gpu import build, default_schedule
-from codegen.kernels.linear.gpu_spec import Form, Spec
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
-from sala_ir import reference
+from sala_compile.codegen.kernels.lightning_attention import gpu as lightning
+from sala_compile.codegen.kernels.linear.gpu import build, default_schedule
+from sala_compile.codegen.kernels.linear.gpu_spec import Form, Spec
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.sala_ir import reference
 from tests.codegen.gpu.test_linear import CODED, Problem, spec_of
 from tests.support.gpu_rows import control_of
 from tests.support.interpreted import run

@@ -8,7 +8,7 @@ import pytest
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.kernel import ONE, GpuKernel, Launch, Parameter, Pointer
+from sala_compile.codegen.kernels.triton.kernel import ONE, GpuKernel, Launch, Parameter, Pointer
 from tests.support import interpreted, on_device
 from tests.support.emulated_gpu import EmulatedDriver, emulated_code
 from tests.support.toy_kernel import toy_kernel

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codegen.kernels.lightning_attention import gpu as lightning_attention
-from codegen.kernels.linear.gpu_spec import Form, Spec, default_schedule
-from codegen.kernels.select_blocks import gpu as select_blocks
-from codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.lightning_attention import gpu as lightning_attention
+from sala_compile.codegen.kernels.linear.gpu_spec import Form, Spec, default_schedule
+from sala_compile.codegen.kernels.select_blocks import gpu as select_blocks
+from sala_compile.codegen.kernels.tir.element import Element
 from tests.codegen.gpu import test_gpu_attend as attend
 from tests.codegen.gpu import test_gpu_select as select
 from tests.codegen.gpu import test_lightning_attention as lightning

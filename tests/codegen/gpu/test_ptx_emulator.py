@@ -5,7 +5,14 @@ import pytest
 import triton
 import triton.language as tl
 
-from codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch, Parameter, Pointer
+from sala_compile.codegen.kernels.triton.kernel import (
+    ONE,
+    GpuKernel,
+    Grid,
+    Launch,
+    Parameter,
+    Pointer,
+)
 from tests.codegen.gpu import test_linear as linear
 from tests.codegen.gpu import test_sample as sample
 from tests.support.ptx.block import Block, Lockstep, UnsupportedError

@@ -5,17 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegen.kernels.elementwise import gpu as elementwise
-from codegen.kernels.elementwise.cpu import Function
-from codegen.kernels.embedding import gpu as embedding
-from codegen.kernels.norm_gate import gpu as norm_gate
-from codegen.kernels.rms_norm import gpu as rms_norm
-from codegen.kernels.rope import gpu as rope
-from codegen.kernels.rope_table import gpu as rope_table
-from codegen.kernels.tir.element import Element
-from codegen.targets.cuda import CudaTarget
-from sala_ir import reference
-from sala_ir.reference.rope import rope_angles
+from sala_compile.codegen.kernels.elementwise import gpu as elementwise
+from sala_compile.codegen.kernels.elementwise.cpu import Function
+from sala_compile.codegen.kernels.embedding import gpu as embedding
+from sala_compile.codegen.kernels.norm_gate import gpu as norm_gate
+from sala_compile.codegen.kernels.rms_norm import gpu as rms_norm
+from sala_compile.codegen.kernels.rope import gpu as rope
+from sala_compile.codegen.kernels.rope_table import gpu as rope_table
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.reference.rope import rope_angles
 from tests.support.gpu_rows import run_rows
 from tests.support.rows import activation, close, exact, stored, vector_weight
 from tests.support.steps import EXTRA, aligned, padded

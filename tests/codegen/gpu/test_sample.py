@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from codegen.kernels.sample.gpu import WORDS, Schedule, Spec, build
-from codegen.targets.cuda import CudaTarget
-from runtime.sampling import Draw, Sampler, SamplingOptions
+from sala_compile.codegen.kernels.sample.gpu import WORDS, Schedule, Spec, build
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.runtime.generation.sampling import Draw, Sampler, SamplingOptions
 from tests.support.gpu_rows import control_of
 from tests.support.interpreted import run
 from tests.support.steps import EXTRA, aligned, padded, poisoned

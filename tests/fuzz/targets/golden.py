@@ -24,7 +24,7 @@ class GoldenTarget(Target):
 
     def prepare(self) -> None:
         """Names of kernels and tensors, which edits put in the places of others."""
-        from runtime.verify import verify_artifact
+        from sala_compile.runtime.verify import verify_artifact
         from tests.fuzz.guard import guarded
 
         self._verify, self._guarded = verify_artifact, guarded

@@ -24,8 +24,8 @@ class SafetensorsTarget(Target):
 
     def prepare(self) -> None:
         """Read the files of a whole checkpoint, and of one in two shards."""
-        from sala_ir.checkpoint import Checkpoint
-        from sala_ir.frontends import frontend_for
+        from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+        from sala_compile.sala_ir.frontends import frontend_for
 
         self._checkpoint, self._frontend = Checkpoint, frontend_for
         self._bases = {

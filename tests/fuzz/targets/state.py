@@ -35,10 +35,10 @@ class StateTarget(Target):
 
     def prepare(self) -> None:
         """Take the files apart."""
-        import runtime
+        import sala_compile
         from tests.fuzz.guard import guarded
 
-        self._runtime, self._guarded = runtime, guarded
+        self._runtime, self._guarded = sala_compile, guarded
         found = read_files(self.fixtures / fixtures.STATES)
         self._bases = {name.split(".")[0]: _parts(data) for name, data in found.items()}
         self._raw = {name.split(".")[0]: data for name, data in found.items()}

@@ -25,8 +25,8 @@ class StoredTarget(Target):
 
     def prepare(self) -> None:
         """Read both files."""
-        from runtime.artifact import MappedTensors
-        from runtime.artifact.opened import OpenFile
+        from sala_compile.runtime.artifact import MappedTensors
+        from sala_compile.runtime.artifact.opened import OpenFile
         from tests.fuzz.steps import load_and_step
 
         self._step, self._mapped, self._opened = load_and_step, MappedTensors, OpenFile.at

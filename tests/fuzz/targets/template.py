@@ -33,7 +33,7 @@ class TemplateTarget(Target):
 
     def prepare(self) -> None:
         """Import the renderer."""
-        from runtime.chat import ChatTemplate
+        from sala_compile.runtime.text.templates.chat import ChatTemplate
 
         self._template = ChatTemplate
         source = self.fixtures / fixtures.TOKENIZERS / "llama"

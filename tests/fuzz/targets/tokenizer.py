@@ -59,8 +59,8 @@ class TokenizerTarget(Target):
 
     def prepare(self) -> None:
         """Import the tokenizer."""
-        from codegen.texts import check_tokenizer, end_tokens
-        from runtime.tokenizer import Tokenizer
+        from sala_compile.codegen.texts import check_tokenizer, end_tokens
+        from sala_compile.runtime.text.tokenizer import Tokenizer
 
         self._tokenizer, self._check, self._ends = Tokenizer, check_tokenizer, end_tokens
         folder = self.fixtures / fixtures.TOKENIZERS

@@ -62,7 +62,7 @@ class TuningTarget(Target):
         """Load and run, or plan."""
         path = self._folder.path / FILE
         if case.options["reader"] == "compiler":
-            from passes.assign_precision import Precision
+            from sala_compile.passes.assign_precision import Precision
 
             self._plan(self.fixtures / fixtures.CHECKPOINT, tuning=path, dtype=Precision.FLOAT32)
             return

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ArtifactError
-from runtime.text.limits import check_limits
-from runtime.text.regexes import UnboundedRegexError, check_regex
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.errors import ArtifactError
+from sala_compile.runtime.text.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizers.regexes import UnboundedRegexError, check_regex
+from sala_compile.runtime.text.tokenizers.tokenizer_limits import check_limits
 from tests.support.tokenizers import byte_level
 
 # What published tokenizers split words with.

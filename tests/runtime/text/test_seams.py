@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors
 
-from runtime.cli.prompt import Ask
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.cli.prompt import Ask
+from sala_compile.runtime.text.tokenizer import Tokenizer
 from tests.support.tokenizers import (
     BOS,
     EOS,

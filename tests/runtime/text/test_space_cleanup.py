@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.text.space_cleanup import SpaceCleaner, clean_spaces
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizers.space_cleanup import SpaceCleaner, clean_spaces
 from tests.support.tokenizers import KINDS
 
 _PIECES = st.lists(

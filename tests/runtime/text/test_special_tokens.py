@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ArtifactError
-from runtime.text.files import TokenizerFiles
-from runtime.text.loading import template_variables
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.errors import ArtifactError
+from sala_compile.runtime.text.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizers.tokenizer_files import TokenizerFiles
+from sala_compile.runtime.text.tokenizers.tokenizer_loading import template_variables
 from tests.golden.tokenizers.cases import (
     TEXTS,
     Files,

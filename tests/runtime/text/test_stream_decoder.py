@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import decoders
 from tokenizers.decoders import DecodeStream
 
-from runtime.stopping import StopStrings
-from runtime.text.stream_decoder import _alphabet
-from runtime.tokenizer import Tokenizer
+from sala_compile.runtime.generation.stopping import StopStrings
+from sala_compile.runtime.text.tokenizer import Tokenizer
+from sala_compile.runtime.text.tokenizers.stream_decoder import _alphabet
 from tests.support.tokenizers import (
     BOS,
     EOS,

@@ -4,8 +4,8 @@ import codecs
 
 import pytest
 
-from runtime.errors import RequestError
-from runtime.text.unicode_text import decode_text
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.text.tokenizers.unicode_text import decode_text
 
 TEXT = "Caf\u00e9 \u4f60 \U0001f600\n"
 

@@ -13,8 +13,8 @@ from importlib.metadata import version
 
 import click
 
-from codegen.targets.cubin import assembler_version
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.gpu_code.cubin import assembler_version
+from sala_compile.codegen.targets.cuda import CudaTarget
 
 FOLDER = "tests/codegen/gpu"
 FILES = (

@@ -14,17 +14,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from codegen.kernels.registry import family
-from codegen.kernels.triton.kernel import GpuKernel, Slabs
-from codegen.lowering import lower
-from codegen.opening import open_source
-from codegen.options import CompileOptions
-from codegen.progress import Silent
-from codegen.sampling import chosen_kernel, sampling_choice
-from codegen.targets import cubin
-from codegen.targets.cubin import source_of
-from codegen.targets.cuda import CudaTarget
-from passes.quantization import Quantization
+from sala_compile.codegen.gpu_code.cubin import source_of
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Slabs
+from sala_compile.codegen.lowering import lower
+from sala_compile.codegen.opening import open_source
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.program.sampling_steps import chosen_kernel, sampling_choice
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.targets import cubin
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.passes.support.quantization import Quantization
 from tests.support.ptx.program import (
     Address,
     Instruction,

@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from codegen import gpu_library
-from codegen.kernels.triton.kernel import Argument, Extent, GpuKernel, Launch, Pointer, Slabs
-from codegen.targets import cubin
-from codegen.targets.cubin import Source, source_of
-from codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.gpu_code.cubin import Source, source_of
+from sala_compile.codegen.kernels.triton.kernel import (
+    Argument,
+    Extent,
+    GpuKernel,
+    Launch,
+    Pointer,
+    Slabs,
+)
+from sala_compile.codegen.targets import cubin
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write import gpu_library
 from tests.support.interpreted import poison
 from tests.support.ptx import arithmetic, movement, warps
 from tests.support.ptx.block import Block, Lockstep

@@ -1,0 +1,1 @@
+"""The program of an artifact: buffers, phases, calls."""

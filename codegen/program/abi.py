@@ -1,0 +1,60 @@
+"""Kernels and program held against each other: every argument has the shape its kernel wants."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel
+from sala_compile.runtime.artifact import ElementType, Polynomial, Program, Value
+from sala_compile.runtime.errors import CompileError
+
+Buffer = tuple[str, Sequence[Any]]
+"""Element type and shape of a parameter; a dimension that is no number is a capacity."""
+
+
+def check_calls(program: Program, target: str, kernels: Mapping[str, Any]) -> None:
+    """Raise CompileError where a step hands a kernel something else than it was built for.
+
+    `kernels` are PrimFuncs or GpuKernels by symbol.
+    """
+    for phase, steps in program.targets[target].phases.items():
+        for index, step in enumerate(steps.steps):
+            reason = _mismatch(step.arguments, program.values, _parameters(kernels[step.kernel]))
+            if reason:
+                raise CompileError(
+                    f"the kernel {step.kernel} does not fit its call: {reason}",
+                    where=f"step {index} of {phase.value}",
+                    fix="report this: a rule and its kernel disagree",
+                )
+
+
+def _parameters(kernel: Any) -> list[Buffer]:
+    if isinstance(kernel, GpuKernel):
+        return [(parameter.dtype, parameter.shape) for parameter in kernel.parameters]
+    types = [parameter.ty for parameter in kernel.params]
+    return [
+        (str(kind.dtype), [getattr(dim, "value", str(dim)) for dim in kind.shape]) for kind in types
+    ]
+
+
+def _mismatch(
+    arguments: tuple[str, ...], values: Mapping[str, Value], parameters: Sequence[Buffer]
+) -> str | None:
+    if len(parameters) != len(arguments):
+        return f"it takes {len(parameters)} arguments, not {len(arguments)}"
+    for name, (dtype, shape) in zip(arguments, parameters, strict=True):
+        value = values[name]
+        if value.dtype is not ElementType(dtype):
+            return f"{name} is {value.dtype}, the kernel reads {dtype}"
+        if not _fits(value, shape):
+            return f"{name} is {list(_shape(value))}, the kernel reads {list(shape)}"
+    return None
+
+
+def _fits(value: Value, shape: Sequence[Any]) -> bool:
+    return len(shape) == len(value.shape) and all(
+        isinstance(size, str) or size == dim for size, dim in zip(shape, value.shape, strict=True)
+    )
+
+
+def _shape(value: Value) -> Iterator[Any]:
+    return (dim.terms if isinstance(dim, Polynomial) else dim for dim in value.shape)

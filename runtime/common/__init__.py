@@ -1,0 +1,1 @@
+"""What every package of the project may import: checks, files, units, and the like."""

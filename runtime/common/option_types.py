@@ -1,0 +1,61 @@
+"""Types of command-line options, for the commands of the runtime and of the compiler."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sala_compile.runtime.common.threads import checked_threads
+from sala_compile.runtime.common.units import parse_bytes, parse_tokens
+from sala_compile.runtime.errors import RequestError
+
+
+class Size(click.ParamType):
+    """An option such as `32K` or `8GiB`."""
+
+    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
+        """`name` is what the help shows, `parse` refuses with a RequestError."""
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that `value` names."""
+        try:
+            return self._parse(value)
+        except RequestError as error:
+            self.fail(f"{error.found}; expected {error.expected}", param, ctx)
+
+
+class Several(click.ParamType):
+    """A list of another type's values, with commas between them."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        """`kind` converts each of the values."""
+        self.name = f"{kind.name},..."
+        self._kind = kind
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """The values."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        return tuple(self._kind.convert(part, param, ctx) for part in parts)
+
+
+def _threads(text: Any) -> int:
+    return checked_threads(click.INT.convert(text, None, None))
+
+
+TOKENS = Size("tokens", parse_tokens)
+BYTES = Size("bytes", parse_bytes)
+THREADS = Size("threads", _threads)
+VERIFY_KEY = click.option(
+    "--verify-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Refuse the artifact unless NAME.sala.sig is a signature of it by this public key.",
+)
+"""An option of every command that opens an artifact."""

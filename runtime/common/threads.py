@@ -1,0 +1,35 @@
+"""How many threads kernels may run on."""
+
+import os
+
+from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.common.units import is_whole
+from sala_compile.runtime.errors import RequestError
+
+THREADS_OF_A_CPU = 8
+"""Threads that may share a CPU. They only take turns, and wait busily for each other behind every
+kernel; but results do not depend on their number, so that a few more are of use to compare them."""
+
+
+def available_cpus() -> int:
+    """The CPUs that this process may use, which is the number of threads unless told."""
+    return len(os.sched_getaffinity(0))
+
+
+def checked_threads(threads: int | None) -> int:
+    """The threads to run on; RequestError for none, and for many more than there are CPUs."""
+    cpus = available_cpus()
+    chosen = cpus if threads is None else threads
+    most = THREADS_OF_A_CPU * cpus
+    if not (is_whole(chosen) and 1 <= chosen <= most):
+        raise RequestError(
+            f"{quoted(chosen)} threads are asked, and this process may use {_counted(cpus)}",
+            where="threads",
+            expected=f"a whole number from 1 to {most}, {THREADS_OF_A_CPU} threads for each CPU",
+            fix="leave threads out: then there is one for each CPU",
+        )
+    return int(chosen)
+
+
+def _counted(cpus: int) -> str:
+    return "1 CPU" if cpus == 1 else f"{cpus} CPUs"

@@ -1,0 +1,1 @@
+"""Where kernels run: processors and GPUs behind one protocol."""

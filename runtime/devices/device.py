@@ -1,0 +1,158 @@
+"""What differs between devices: their memory, and how they run a program."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from sala_compile.runtime.artifact import PhaseName, Symbol, ValueKind, pool_symbol
+from sala_compile.runtime.plan import LAST_LOGITS, MemoryPlan, Part
+
+POISON = 0xFF
+"""A byte that makes NaN of every float and -1 of every integer."""
+
+Advance = Callable[[int, int], None]
+"""Told while weights come to a device: the bytes that are there, and all of them."""
+Hook = Callable[[], None]
+Hooks = Mapping[int, Sequence[Hook]]
+"""What is called after a step, by the number of the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSizes:
+    """The live sizes of a step."""
+
+    tokens: int
+    sequences: int
+    logit_rows: int
+
+
+class Memory(Protocol):
+    """The buffers of a plan on a device, by value name; nothing is allocated after it is made.
+
+    The host writes inputs and texts into its own arrays, and moves whole rows of everything else.
+    What it asks for is done in the order of the calls, runs of the program included.
+    """
+
+    plan: MemoryPlan
+    poison: bool
+
+    @property
+    def counters(self) -> dict[Part, int]:
+        """Bytes really held for each part."""
+        ...
+
+    @property
+    def extras(self) -> dict[str, int]:
+        """Bytes held beside the plan, by what for."""
+        ...
+
+    def host(self, name: str) -> np.ndarray:
+        """The host's array of an input, or of the texts."""
+        ...
+
+    def send_inputs(self) -> None:
+        """Make what the host wrote into its inputs that of the next run."""
+        ...
+
+    def read(self, name: str, out: np.ndarray) -> None:
+        """Copy the leading rows and columns of a value to `out`, which has its rank."""
+        ...
+
+    def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
+        """Ask for the leading rows of a small value as they are now; what waits and gives them."""
+        ...
+
+    def read_rows(self, name: str, rows: Sequence[int]) -> np.ndarray:
+        """A copy of some rows of a value."""
+        ...
+
+    def write_rows(self, name: str, rows: Sequence[int], values: np.ndarray) -> None:
+        """Overwrite whole rows of a value."""
+        ...
+
+    def keep_row(self, source: str, row: int, target: str, place: int) -> None:
+        """Copy a row of one value to row `place` of another, equally long."""
+        ...
+
+    def copy_row(self, symbol: Symbol, source: int, target: int) -> None:
+        """Copy one page or slot in every pool that `symbol` indexes."""
+        ...
+
+    def poison_row(self, symbol: Symbol, row: int) -> None:
+        """Make one page or slot NaN in every pool that `symbol` indexes."""
+        ...
+
+    def poison_arena(self) -> None:
+        """Make every activation and workspace NaN, so that a stale read shows."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back."""
+        ...
+
+
+class BoundProgram(Protocol):
+    """The phases of a target with every kernel bound to its buffers."""
+
+    @property
+    def phases(self) -> frozenset[PhaseName]:
+        """The phases that there are."""
+        ...
+
+    def run(self, phase: PhaseName, sizes: StepSizes, hooks: Hooks | None = None) -> None:
+        """Run a phase over the inputs that were sent, and after step i the hooks of i."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was prepared."""
+        ...
+
+
+class Device(Protocol):
+    """A device with an artifact's kernels for one target.
+
+    `describe` tells people which device it is; `workers` share the items of a kernel.
+    """
+
+    target: str
+    workers: int
+
+    @property
+    def describe(self) -> str:
+        """The device in a few words."""
+        ...
+
+    def available(self) -> int:
+        """Bytes that a model may take here now, its weights included."""
+        ...
+
+    def open(self) -> None:
+        """Load the kernels; ArtifactError where they do not fit the device."""
+        ...
+
+    def memory(self, plan: MemoryPlan, *, poison: bool, advance: Advance | None) -> Memory:
+        """Take the memory of a plan and bring the weights; MemoryBudgetError if refused."""
+        ...
+
+    def bind(self, memory: Any) -> BoundProgram:
+        """The program over the buffers of a memory of this device."""
+        ...
+
+    def close(self) -> None:
+        """Give back what `open` took."""
+        ...
+
+
+def rows_by_symbol(plan: MemoryPlan) -> dict[Symbol, list[str]]:
+    """The values that consist of pages or slots, by what numbers their rows."""
+    names: dict[Symbol, list[str]] = {
+        Symbol.PAGES: [],
+        Symbol.COMPRESSED_PAGES: [],
+        Symbol.SLOTS: [LAST_LOGITS],
+    }
+    for name, place in plan.places.items():
+        if place.value.kind is ValueKind.POOL:
+            names[pool_symbol(place.value)].append(name)
+    return names

@@ -1,0 +1,1 @@
+"""Runs steps of ragged batches and keeps sequences whole."""

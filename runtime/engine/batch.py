@@ -1,0 +1,90 @@
+"""The inputs of a step: a ragged batch of new tokens, as the kernels read it."""
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+
+import numpy as np
+
+from sala_compile.runtime.artifact import InputName, Symbol
+from sala_compile.runtime.devices.device import Memory, StepSizes
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.generation.sampling import Draw
+from sala_compile.runtime.plan import TABLES
+from sala_compile.runtime.state.store import State
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """New tokens of one sequence in a step.
+
+    `token_ids` is int32; `call_length` is the length of the sequence when its whole call is done.
+    """
+
+    state: State
+    token_ids: np.ndarray
+    call_length: int
+
+
+class BatchInputs:
+    """Writes the live part of the batch fields, and refuses what was not planned."""
+
+    def __init__(self, memory: Memory, workers: int) -> None:
+        """For the inputs of `memory`."""
+        names = {*InputName} & {*memory.plan.places} - {*TABLES}
+        self._memory = memory
+        self._fields = {InputName(name): memory.host(name) for name in names}
+        self._symbols = memory.plan.symbols
+        self._control = self._fields[InputName.CONTROL]
+        self._control[3] = workers
+
+    @property
+    def sizes(self) -> StepSizes:
+        """The sizes of what was written last."""
+        return StepSizes(*self._control[:3].tolist())
+
+    @property
+    def draw_words(self) -> int:
+        """Words that say how a token is chosen; 0 where no device chooses."""
+        field = self._fields.get(InputName.SAMPLING)
+        return 0 if field is None else field.shape[1]
+
+    def check(self, batch: Items[Work]) -> None:
+        """Raise RequestError for a batch that is too large."""
+        tokens = sum(len(work.token_ids) for work in batch)
+        slots = {work.state.slot for work in batch}
+        limits = self._symbols[Symbol.SEQUENCES], self._symbols[Symbol.TOKENS]
+        if not 0 < len(slots) == len(batch) <= limits[0] or tokens > limits[1]:
+            raise RequestError(
+                f"a step of {len(batch)} sequences with {tokens} tokens is asked",
+                expected=f"1 to {limits[0]} different sequences, at most {limits[1]} tokens",
+                fix="load with a larger batch or chunk",
+            )
+
+    def write(self, batch: Items[Work], draws: Items[Draw] = ()) -> None:
+        """Write and send a batch; the wanted logits are those of each last token.
+
+        `draws` say how tokens are chosen from them, where they are.
+        """
+        fields, end = self._fields, 0
+        for index, work in enumerate(batch):
+            begin, end = end, end + len(work.token_ids)
+            history = work.state.length
+            fields[InputName.TOKENS][begin:end] = work.token_ids
+            fields[InputName.TOKEN_SEQUENCE][begin:end] = index
+            fields[InputName.TOKEN_POSITION][begin:end] = range(history, history + end - begin)
+            fields[InputName.OFFSETS][index + 1] = end
+            fields[InputName.HISTORY][index] = history
+            fields[InputName.CALL_LENGTHS][index] = work.call_length
+            fields[InputName.SLOTS][index] = work.state.slot
+            fields[InputName.LOGIT_ROWS][index] = end - 1
+        for index, draw in enumerate(draws):
+            fields[InputName.SAMPLING][index] = draw.words(self.draw_words)
+        self._control[:3] = end, len(batch), len(batch)
+        self._memory.send_inputs()
+
+    def ask(self, rows: np.ndarray) -> None:
+        """Write and send the tokens of the step whose logits are wanted next."""
+        assert len(rows) <= self._symbols[Symbol.LOGIT_ROWS]
+        self._fields[InputName.LOGIT_ROWS][: len(rows)] = rows
+        self._control[2] = len(rows)
+        self._memory.send_inputs()

@@ -1,0 +1,43 @@
+"""Logits that are not numbers: told, never returned. Infinities are values."""
+
+import numpy as np
+
+from sala_compile.runtime.errors import ArtifactError
+
+BLOCK = 1 << 20
+"""Values that are looked at together."""
+
+
+class NotANumberError(ArtifactError):
+    """A model that computed NaN as a logit."""
+
+
+def first_with_nan(rows: np.ndarray) -> int | None:
+    """The first row of float32 `rows` [rows, vocabulary] that has a NaN."""
+    step = max(1, BLOCK // max(1, rows.shape[1]))
+    for begin in range(0, len(rows), step):
+        wrong = np.isnan(rows[begin : begin + step])
+        if wrong.any():
+            return begin + int(wrong.any(axis=1).argmax())
+    return None
+
+
+def require_numbers(rows: np.ndarray, begin: int = 0) -> np.ndarray:
+    """`rows` [rows, vocabulary] of logits behind the tokens from `begin` on; NotANumberError."""
+    row = first_with_nan(rows)
+    if row is not None:
+        raise nan_in_row(rows[row], f"the logits behind token {begin + row}")
+    return rows
+
+
+def nan_in_row(logits: np.ndarray, where: str) -> NotANumberError:
+    """The error for a row of logits [vocabulary] with at least one NaN."""
+    wrong = np.flatnonzero(np.isnan(logits))
+    return NotANumberError(
+        "the model computed a logit that is not a number",
+        where=f"{where}: {len(wrong)} of {len(logits)}, the first for the token id {wrong[0]}",
+        expected="numbers",
+        fix="sala-inspect --verify tells whether the artifact runs right on this machine: where it "
+        "fails, compile again; where it holds, this text (or the state file that it goes on from) "
+        "takes the model beyond its range: compile with --dtype float32, or read the text again",
+    )

@@ -1,0 +1,1 @@
+"""From logits to text: choice of tokens, stop strings, options."""

@@ -1,0 +1,237 @@
+"""One answer in the making: prefill, then a token at a time, until something ends it."""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from sala_compile.runtime.common.checks import checked_flag, checked_whole, refusal
+from sala_compile.runtime.generation.sampling import Draw, Sampler, SamplingOptions
+from sala_compile.runtime.generation.stopping import StopStrings
+from sala_compile.runtime.text.tokenizer import Tokenizer
+
+Progress = Callable[[int], None]
+"""Called during prefill with the number of prompt tokens that are done."""
+
+
+Answer = Generator[int, None, None]
+"""Tokens one by one."""
+
+
+class Source(Protocol):
+    """What generation needs of a sequence: next-token logits, and how much room is left."""
+
+    @property
+    def last_logits(self) -> np.ndarray:
+        """The logits [vocabulary] float32 behind the tokens that are there already."""
+        ...
+
+    @property
+    def remaining(self) -> int:
+        """How many more tokens the sequence can take."""
+        ...
+
+    def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
+        """Append `token_ids`; the logits [vocabulary] float32 behind the last of them."""
+        ...
+
+    @property
+    def samples(self) -> bool:
+        """Whether the device that has the logits can choose from them."""
+        ...
+
+    @property
+    def samples_min_p(self) -> bool:
+        """Whether it can also drop tokens by `min_p`."""
+        ...
+
+    def choose(self, token_ids: Sequence[int], draw: Draw, progress: Progress | None = None) -> int:
+        """Append `token_ids`; the token that the device chooses behind the last of them."""
+        ...
+
+    def run_ahead(self, token: int, draws: Iterator[Draw], count: int) -> Answer:
+        """Up to `count` tokens behind `token`, chosen there; the source is used up."""
+        ...
+
+
+class Finish(StrEnum):
+    """What ended an answer."""
+
+    END_OF_SEQUENCE = "eos"
+    STOP_STRING = "stop"
+    MAX_TOKENS = "length"
+    CONTEXT = "context"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOptions:
+    """When an answer ends, and how its tokens are chosen.
+
+    `eos` are the ids that end a sequence, which `ignore_eos` treats as ordinary tokens. `stop` is
+    one text or several, and None means none. RequestError for values of another kind.
+    """
+
+    max_new_tokens: int = 256
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    stop: tuple[str, ...] = ()
+    eos: tuple[int, ...] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an answer of no tokens, stop strings of no characters, and other kinds."""
+        values = {
+            "max_new_tokens": checked_whole("max_new_tokens", self.max_new_tokens, 1, "1 or more"),
+            "stop": stop_strings(self.stop),
+            "eos": _end_tokens(self.eos),
+            "ignore_eos": checked_flag("ignore_eos", self.ignore_eos),
+        }
+        if not isinstance(self.sampling, SamplingOptions):
+            raise refusal("sampling", self.sampling, "SamplingOptions")
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def stop_strings(stop: object) -> tuple[str, ...]:
+    """One text, several, or none for None; RequestError for anything else."""
+    if stop is None:
+        return ()
+    if isinstance(stop, str):
+        stop = (stop,)
+    if not isinstance(stop, Iterable) or isinstance(stop, bytes | Mapping):
+        raise refusal("stop", stop, "a text or a list of texts, None for none")
+    texts = tuple(stop)
+    StopStrings(texts)
+    return texts
+
+
+def _end_tokens(eos: object) -> tuple[int, ...]:
+    ids = tuple(eos) if isinstance(eos, list | tuple | np.ndarray) else (eos,)
+    return tuple(checked_whole("eos", token, 0, "token ids") for token in ids)
+
+
+@dataclass(slots=True)
+class Generation:
+    """An answer to `prompt`: iterate `tokens` or `text` once; the other fields tell how it goes.
+
+    `history` are the tokens that the source holds already; the prompt may be empty if there are
+    some. `token_ids` holds every chosen token, one that ends the sequence included. With `spends`,
+    nobody uses the source afterwards, so that its device may compute a token that nobody takes.
+    """
+
+    source: Source
+    prompt: Sequence[int]
+    vocabulary: int
+    options: GenerationOptions
+    progress: Progress | None = None
+    history: Sequence[int] = ()
+    spends: bool = False
+    token_ids: list[int] = field(default_factory=list, init=False)
+    finish: Finish | None = field(default=None, init=False)
+    prefill_seconds: float = field(default=0.0, init=False)
+    decode_seconds: float = field(default=0.0, init=False)
+    _room: int = field(default=0, init=False)
+
+    def tokens(self) -> Iterator[int]:
+        """New tokens one by one.
+
+        The time that the consumer takes between them counts only while a device works meanwhile.
+        """
+        sampler = Sampler(self.options.sampling, self.vocabulary)
+        sampler.observe(np.asarray([*self.history, *self.prompt]))
+        began = time.perf_counter()
+        token = self._behind_prompt(sampler)
+        self._room = self.source.remaining
+        self._note(token)
+        self.prefill_seconds = time.perf_counter() - began
+        yield token
+        if self.spends and self._chooses_there(sampler):
+            yield from self._run_ahead(sampler, token)
+            return
+        while self.finish is None:
+            began = time.perf_counter()
+            token = self._note(self._behind(sampler, (token,)))
+            self.decode_seconds += time.perf_counter() - began
+            yield token
+
+    def _run_ahead(self, sampler: Sampler, token: int) -> Iterator[int]:
+        """The tokens behind the first, computed while the consumer has the one before."""
+        if self.finish is not None:
+            return
+        began = time.perf_counter()
+        count = min(self.options.max_new_tokens - 1, self._room)
+        draws = iter(sampler.draw, None)
+        with closing(self.source.run_ahead(token, draws, count)) as tokens:
+            for token in tokens:
+                self._note(token)
+                self.decode_seconds = time.perf_counter() - began
+                yield token
+                if self.finish is not None:
+                    return
+
+    def text(self, tokenizer: Tokenizer) -> Iterator[str]:
+        """New text in pieces, none of them empty, without the token or stop string that ended it.
+
+        The token goes whether the tokenizer counts it among its special ones or not.
+        """
+        decoder = tokenizer.stream([*self.history, *self.prompt])
+        watcher = StopStrings(self.options.stop)
+        for token in self.tokens():
+            if self.finish is Finish.END_OF_SEQUENCE:
+                continue
+            if piece := watcher.push(decoder.push(token)):
+                yield piece
+            if watcher.stopped_by is not None:
+                self.finish = Finish.STOP_STRING
+                return
+        rest = watcher.push(decoder.flush()) + watcher.flush()
+        if watcher.stopped_by is not None:
+            self.finish = Finish.STOP_STRING
+        if rest:
+            yield rest
+
+    @property
+    def prefill_rate(self) -> float:
+        """Prompt tokens per second."""
+        return len(self.prompt) / self.prefill_seconds if self.prefill_seconds else 0.0
+
+    @property
+    def decode_rate(self) -> float:
+        """New tokens per second after the first, which prefill computes."""
+        steps = len(self.token_ids) - 1
+        return steps / self.decode_seconds if steps > 0 else 0.0
+
+    def _behind_prompt(self, sampler: Sampler) -> int:
+        if len(self.prompt) == 0 and len(self.history) > 0:
+            return sampler.choose(self.source.last_logits)
+        return self._behind(sampler, self.prompt, self.progress)
+
+    def _behind(
+        self, sampler: Sampler, token_ids: Sequence[int], progress: Progress | None = None
+    ) -> int:
+        """The token behind some more, chosen where the logits are if that can be."""
+        if self._chooses_there(sampler):
+            return self.source.choose(token_ids, sampler.draw(), progress)
+        return sampler.choose(self.source.append(token_ids, progress))
+
+    def _chooses_there(self, sampler: Sampler) -> bool:
+        """Whether the device that has the logits can choose as the options say."""
+        source = self.source
+        if not source.samples or sampler.needs_texts:
+            return False
+        return source.samples_min_p or not sampler.needs_min_p
+
+    def _note(self, token: int) -> int:
+        self.token_ids.append(token)
+        self.finish = self._ending(token)
+        return token
+
+    def _ending(self, token: int) -> Finish | None:
+        if token in self.options.eos and not self.options.ignore_eos:
+            return Finish.END_OF_SEQUENCE
+        if len(self.token_ids) == self.options.max_new_tokens:
+            return Finish.MAX_TOKENS
+        return Finish.CONTEXT if self._room < len(self.token_ids) else None

@@ -1,0 +1,189 @@
+"""Chooses the next token from one row of logits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sala_compile.runtime.errors import ArtifactError, RequestError
+from sala_compile.runtime.generation.sampling_options import SamplingOptions
+
+__all__ = ["Draw", "Sampler", "SamplingOptions", "no_choice", "not_a_number"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How a device chooses one token: as `Sampler`, with `uniform` as the random number."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    uniform: float
+    min_p: float = 0.0
+
+    def words(self, count: int) -> np.ndarray:
+        """The draw as a kernel reads it, int32 [count]: floats by their bits, top_k third.
+
+        Kernels of `MIN_P_WORDS` read `min_p` behind the others; with fewer it is 0.
+        """
+        assert count >= MIN_P_WORDS or self.min_p == 0, "no kernel that knows min_p"
+        floats = [self.temperature, self.top_p, 0, self.uniform, self.min_p]
+        words = np.array(floats, np.float32)[:count]
+        words[3] = min(words[3], _BELOW_ONE)
+        found = words.view(np.int32)
+        found[2] = min(self.top_k, _LARGEST)
+        return found
+
+
+MIN_P_WORDS = 5
+_LARGEST = 2**31 - 1
+_BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
+
+
+class Sampler:
+    """Chooses tokens for one sequence: owns its random stream and what was seen and answered."""
+
+    def __init__(self, options: SamplingOptions, vocabulary: int) -> None:
+        """Begin a random stream at the seed; no token of the `vocabulary` was seen yet.
+
+        RequestError where `logit_bias` names a token beyond it.
+        """
+        self.options = options
+        self._random = np.random.Generator(np.random.PCG64(options.seed))
+        self._seen = np.zeros(vocabulary, dtype=bool)
+        self._answered = np.zeros(vocabulary, dtype=np.int64)
+        self._bias = _bias_row(options, vocabulary)
+
+    @property
+    def needs_min_p(self) -> bool:
+        """Whether tokens are dropped by `min_p`."""
+        return self.options.min_p > 0 and self.options.temperature > 0
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether logits are changed before the choice, by what was seen or by biases."""
+        options = self.options
+        counts = options.presence_penalty or options.frequency_penalty
+        return options.repetition_penalty != 1 or bool(counts) or self._bias is not None
+
+    def draw(self) -> Draw:
+        """What a device needs for the next token; the random stream goes on as in `choose`."""
+        options = self.options
+        uniform = self._random.random() if options.temperature > 0 else 0.0
+        min_p = options.min_p if self.needs_min_p else 0.0
+        return Draw(options.temperature, options.top_p, options.top_k, uniform, min_p)
+
+    def observe(self, token_ids: "np.ndarray | list[int]") -> None:
+        """Count `token_ids` as seen, and not as answered."""
+        self._seen[np.asarray(token_ids, dtype=np.int64)] = True
+
+    def choose(self, logits: np.ndarray) -> int:
+        """The next token for float32 `logits` [vocabulary]; it counts as answered afterwards.
+
+        Of equal logits the lowest id wins, and one of plus infinity whatever the options. Raises
+        ArtifactError where a logit is not a number, and where all are minus infinity.
+        """
+        best = logits.max()
+        if np.isnan(best):
+            raise not_a_number()
+        if best == -np.inf:
+            raise no_choice()
+        if self.needs_texts:
+            logits = self._changed(logits.astype(np.float64))
+        likeliest = self.options.temperature == 0 or best == np.inf
+        uniform = self.draw().uniform
+        token = int(np.argmax(logits)) if likeliest else self._draw(logits, uniform)
+        self._seen[token] = True
+        self._answered[token] += 1
+        return token
+
+    def _changed(self, logits: np.ndarray) -> np.ndarray:
+        """The logits, float64, with biases and penalties."""
+        options = self.options
+        if self._bias is not None:
+            logits = logits + self._bias
+        penalty = options.repetition_penalty
+        if penalty != 1:
+            changed = np.where(logits > 0, logits / penalty, logits * penalty)
+            logits = np.where(self._seen, changed, logits)
+        if options.frequency_penalty:
+            logits = logits - options.frequency_penalty * self._answered
+        if options.presence_penalty:
+            logits = logits - options.presence_penalty * (self._answered > 0)
+        return logits
+
+    def _draw(self, logits: np.ndarray, uniform: float) -> int:
+        """Invert the cumulative distribution of the kept tokens at one uniform number."""
+        kept = _top_k(logits, self.options.top_k)
+        weights = _weights(logits[kept].astype(np.float64), self.options.temperature)
+        kept, weights = _top_p(kept, weights, self.options.top_p)
+        possible = (weights > 0) & (weights >= self.options.min_p)
+        kept, weights = kept[possible], weights[possible]
+        cumulative = np.cumsum(weights)
+        place = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
+        return int(kept[min(place, len(kept) - 1)])
+
+
+def _bias_row(options: SamplingOptions, vocabulary: int) -> np.ndarray | None:
+    """What is added to each logit, float64 [vocabulary]; None where nothing is."""
+    pairs = [(token, value) for token, value in dict(options.logit_bias).items() if value]
+    if not pairs:
+        return None
+    if pairs[-1][0] >= vocabulary:
+        raise RequestError(
+            f"logit_bias has the token {pairs[-1][0]}",
+            where="option logit_bias",
+            expected=f"ids from 0 to {vocabulary - 1}",
+        )
+    row = np.zeros(vocabulary)
+    for token, value in pairs:
+        row[token] = value
+    return row
+
+
+def _weights(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """The weight of each token beside the best, which has 1."""
+    with np.errstate(over="ignore"):  # a tiny temperature: all but the best weigh nothing
+        return np.exp((logits - logits.max()) / temperature)
+
+
+def not_a_number() -> ArtifactError:
+    """What is wrong where a logit is NaN."""
+    return ArtifactError(
+        "the model computed a logit that is not a number",
+        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+    )
+
+
+def no_choice() -> ArtifactError:
+    """What is wrong where every logit is minus infinity."""
+    return ArtifactError(
+        "the model computed minus infinity for every token, so that none can be chosen",
+        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+    )
+
+
+def _top_k(logits: np.ndarray, count: int) -> np.ndarray:
+    """Ids of the `count` largest logits in ascending order; of equal ones the lowest ids."""
+    if count == 0 or count >= len(logits):
+        return np.arange(len(logits))
+    threshold = np.partition(logits, -count)[-count]
+    above = np.flatnonzero(logits > threshold)
+    level = np.flatnonzero(logits == threshold)[: count - len(above)]
+    return np.sort(np.concatenate([above, level]))
+
+
+def _top_p(ids: np.ndarray, weights: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest set of heaviest tokens that holds `share` of all weight, in ascending order.
+
+    Of equal weights the lowest ids. Tokens lighter than (1 - share) / n of the total can never
+    belong to it, since all of them together weigh less than what may be dropped; only the others
+    are sorted.
+    """
+    if share == 1:
+        return ids, weights
+    total = weights.sum()
+    possible = np.flatnonzero(weights >= total * (1 - share) / len(weights))
+    order = possible[np.argsort(-weights[possible], kind="stable")]
+    before = np.cumsum(weights[order]) - weights[order]
+    kept = np.sort(order[before < share * total])
+    return ids[kept], weights[kept]

@@ -1,0 +1,1 @@
+"""Results that an artifact brings along, run again on this machine."""

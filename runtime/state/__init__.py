@@ -1,0 +1,1 @@
+"""What a model keeps of its sequences: pages, slots, prefixes, files."""

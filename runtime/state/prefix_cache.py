@@ -1,0 +1,204 @@
+"""Reuse of common beginnings of prompts, for models with a recurrent state.
+
+A beginning is reusable at a page boundary where a snapshot of the recurrent state was kept, if
+its tokens, the model and the regime in which it was computed are the same. Snapshots are kept
+every so many tokens, at the last page boundary of every prompt, and where a prompt leaves a text
+that is known: the next one that does so finds it.
+"""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from sala_compile.runtime.errors import MemoryBudgetError
+from sala_compile.runtime.state.prefix_tree import Entry, PrefixTree
+from sala_compile.runtime.state.regimes import Pieces, Regime
+from sala_compile.runtime.state.store import State, StateStore
+
+_DIGEST_BYTES = 16
+
+
+class Miss(StrEnum):
+    """Why a prompt, or the rest of it, was computed anew."""
+
+    NOTHING_CACHED = "nothing is cached yet"
+    TOO_SHORT = "the prompt has less than a page and a token"
+    NOT_FROM_START = "the sequence held tokens already; only whole prompts are looked up"
+    OTHER_REGIME = "the same text is cached in the other regime (dense or sparse)"
+    EVICTED = "the same text was cached and evicted to make room"
+    NO_SNAPSHOT = "the text is known, but no state was kept at or before the point of departure"
+    OTHER_TEXT = "no cached text begins with the same page of tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixReport:
+    """What the cache did for one call: tokens asked, tokens reused.
+
+    `known_tokens` is how much of the prompt some cached text has in common with it, in whole
+    pages; `miss` says why nothing was reused, None if something was.
+    """
+
+    prompt_tokens: int
+    reused_tokens: int
+    known_tokens: int
+    regime: str
+    miss: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixOptions:
+    """`every`: tokens between snapshots, whole pages; `nbytes`: the planned size."""
+
+    every: int
+    nbytes: int
+
+
+class PrefixCache:
+    """Finds and keeps beginnings of texts. Its pages and snapshots make room for sequences."""
+
+    def __init__(self, store: StateStore, model: str, options: PrefixOptions) -> None:
+        """An empty cache for the model with the digest `model`."""
+        self.every = options.every
+        self._store = store
+        self._nbytes = options.nbytes
+        self._page = store.pages.page_tokens
+        self._seeds = {
+            regime: _digest(b"", f"{model} {regime.value}".encode()) for regime in Regime
+        }
+        self._tree = PrefixTree(store)
+        self._clock = 0
+        self._counts: Counter[str] = Counter()
+        self._misses: Counter[Miss] = Counter()
+
+    def begin(self, state: State, ids: np.ndarray, regime: Regime) -> PrefixReport:
+        """Give an empty `state` the longest kept beginning of a prompt; what was found."""
+        self._clock += 1
+        if state.length:
+            return self._report(ids, 0, 0, regime, Miss.NOT_FROM_START)
+        chain = self._chain_of(ids[: (len(ids) - 1) // self._page * self._page], regime)
+        known = self._page * sum(self._tree.covers(digest) for digest in chain)
+        for digest in reversed(chain):
+            entry = self._tree.find(digest)
+            if entry is not None and self._attach(state, entry, ids, regime):
+                state.chain = chain[: entry.length // self._page]
+                return self._report(ids, entry.length, known, regime, None)
+        return self._report(ids, 0, known, regime, self._why(ids, chain, known, regime))
+
+    def cuts(self, begin: int, end: int, known: int) -> list[int]:
+        """The lengths between `begin` and `end` behind which a call's state should be kept."""
+        first = begin // self.every + 1
+        wanted = {*range(first * self.every, end + 1, self.every), known}
+        wanted.add((end - 1) // self._page * self._page)
+        return sorted(length for length in wanted if begin < length <= end)
+
+    def keep(self, state: State) -> None:
+        """Keep the present state, which ends with a page, if it is of use to others."""
+        chain = self._chain(state)
+        if state.length % self._page or len(chain) * self._page != state.length:
+            return
+        entry = self._tree.find(chain[-1]) if chain else None
+        if entry is not None:
+            self._tree.touch(entry, self._clock)
+        elif chain:
+            try:
+                snapshot = self._store.take_snapshot(state)
+            except MemoryBudgetError:
+                self._counts["not_kept"] += 1
+                return
+            owned = state.pages, state.compressed_pages
+            self._tree.add(snapshot, chain, owned, self._clock)
+
+    def entries(self, state: State) -> dict[int, Entry]:
+        """The kept states of a sequence's own text, by length."""
+        found = (self._tree.find(digest) for digest in self._chain(state))
+        return {entry.length: entry for entry in found if entry is not None}
+
+    def pin(self, entry: Entry | None) -> None:
+        """Keep an entry, and only this one, whatever room is needed."""
+        self._tree.pin(entry)
+
+    def info(self) -> dict[str, Any]:
+        """Counters: what is kept, what was asked and reused in tokens, and why not more."""
+        snapshots = self._store.snapshots
+        return {
+            "enabled": True,
+            "bytes": self._nbytes,
+            "snapshot_every": self.every,
+            "entries": len(self._tree),
+            "cached_tokens": self._page * sum(len(entry.pages) for entry in self._tree),
+            "snapshots": {"used": snapshots.used, "total": snapshots.count},
+            "lookups": self._counts["lookups"],
+            "hits": self._counts["hits"],
+            "prompt_tokens": self._counts["prompt_tokens"],
+            "hit_tokens": self._counts["hit_tokens"],
+            "misses": {miss.value: count for miss, count in self._misses.items()},
+            "evictions": self._tree.evictions,
+            "not_kept": self._counts["not_kept"],
+        }
+
+    def _attach(self, state: State, entry: Entry, ids: np.ndarray, regime: Regime) -> bool:
+        self._tree.touch(entry, self._clock)
+        self.pin(entry)
+        try:
+            self._store.adopt(state, *self._tree.pages_of(entry), entry.snapshot)
+        except MemoryBudgetError:
+            return False
+        finally:
+            self.pin(None)
+        self._store.tokens[state.slot, : entry.length] = ids[: entry.length]
+        state.pieces = Pieces(((entry.length, regime),))
+        return True
+
+    def _why(self, ids: np.ndarray, chain: list[bytes], known: int, regime: Regime) -> Miss:
+        """The reason why nothing is reusable."""
+        if not chain:
+            return Miss.TOO_SHORT
+        if known:
+            return Miss.NO_SNAPSHOT
+        (other,) = set(Regime) - {regime}
+        if self._tree.covers(self._chain_of(ids[: self._page], other)[0]):
+            return Miss.OTHER_REGIME
+        if chain[0] in self._tree.evicted:
+            return Miss.EVICTED
+        return Miss.OTHER_TEXT if len(self._tree) else Miss.NOTHING_CACHED
+
+    def _report(
+        self, ids: np.ndarray, reused: int, known: int, regime: Regime, miss: Miss | None
+    ) -> PrefixReport:
+        self._counts.update(lookups=1, prompt_tokens=len(ids), hit_tokens=reused)
+        if miss is None:
+            self._counts["hits"] += 1
+        else:
+            self._misses[miss] += 1
+        text = None if miss is None else miss.value
+        return PrefixReport(len(ids), reused, known, regime.value, text)
+
+    def _chain(self, state: State) -> list[bytes]:
+        """The digests at the page boundaries of a text, as far as it has one regime."""
+        if not state.pieces.ends:
+            return []
+        end, regime = state.pieces.ends[0]
+        del state.chain[end // self._page :]
+        begin, end = len(state.chain) * self._page, end // self._page * self._page
+        text = self._store.text(state)[begin:end]
+        last = state.chain[-1] if state.chain else self._seeds[regime]
+        state.chain += self._links(last, text)
+        return state.chain
+
+    def _chain_of(self, ids: np.ndarray, regime: Regime) -> list[bytes]:
+        return self._links(self._seeds[regime], ids)
+
+    def _links(self, last: bytes, ids: np.ndarray) -> list[bytes]:
+        links: list[bytes] = []
+        for page in np.ascontiguousarray(ids, np.int32).reshape(-1, self._page):
+            last = _digest(last, page.tobytes())
+            links.append(last)
+        return links
+
+
+def _digest(before: bytes, data: bytes) -> bytes:
+    return hashlib.blake2b(before + data, digest_size=_DIGEST_BYTES).digest()

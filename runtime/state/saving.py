@@ -1,0 +1,198 @@
+"""The state of a sequence to a state file and back, piece by piece."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from sala_compile.runtime.artifact import ElementType, Manifest, Program
+from sala_compile.runtime.devices.device import Memory
+from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.state.regimes import Pieces, Regime, RegimeRule
+from sala_compile.runtime.state.state_file import (
+    Section,
+    StateHeader,
+    StateReader,
+    check_state_output,
+    opened,
+    refused,
+    replacing,
+)
+from sala_compile.runtime.state.state_layout import (
+    PIECE_BYTES,
+    StateLayout,
+    read_pieces,
+    write_pieces,
+)
+from sala_compile.runtime.state.store import State, StateStore
+
+TOKENS_SECTION = "token_ids"
+LOGITS_SECTION = "last_logits"
+_NAMES = {ElementType.FLOAT32: "float32", ElementType.UINT16: "bfloat16"}
+
+
+def model_digest(manifest: Manifest) -> str:
+    """What two artifacts share if the states of one are states of the other.
+
+    That is the checkpoint, the element types and the attention; not the target, nor the way in
+    which weights are packed. Where the checkpoint is not named, the packed weights stand for it.
+    """
+    model = manifest.model
+    weights = [manifest.files[path].sha256 for path in manifest.weight_files]
+    identity = [
+        model.family,
+        model.config_digest,
+        model.digest or weights,
+        manifest.dtype,
+        manifest.attention,
+    ]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+class StateFiles:
+    """Saves and restores the states of one loaded model."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        program: Program,
+        target: str,
+        memory: Memory,
+        store: StateStore,
+    ) -> None:
+        """For the pools of `target` in `memory`."""
+        self._digest = model_digest(manifest)
+        self._rule = RegimeRule.of(manifest)
+        self._manifest = manifest
+        self._memory = memory
+        self._layout = StateLayout(program, target)
+        self._store = store
+
+    def save(self, state: State, path: Path) -> None:
+        """Write `state` so that `path` is the old file or the new one, whatever happens.
+
+        StateFileError where it cannot be written, RequestError for an empty sequence.
+        """
+        if state.length == 0:
+            raise RequestError("an empty sequence has no state to save", fix="append tokens first")
+        has_logits = state.logits_at == state.length
+        header = self._header(state.length, state.pieces.ends, has_logits)
+        with replacing(path, header) as writer:
+            writer.write(_buffers(self._store.text(state)))
+            if has_logits:
+                writer.write(_buffers(self._last_logits(state)))
+            for part in self._layout.parts(state.length):
+                pieces = read_pieces(part, self._memory, state)
+                writer.write(_bytes(piece) for piece in pieces)
+
+    def check_output(self, path: Path, tokens: int) -> None:
+        """StateFileError if the state of a text of `tokens` tokens could not be written now."""
+        header = self._header(tokens, ((tokens, Regime.DENSE),), True) if tokens else None
+        check_state_output(path, 0 if header is None else header.placed().size)
+
+    def restore(self, path: Path, context: int) -> State:
+        """The state in the file, in a slot of its own.
+
+        StateFileError for a file of another model, a newer version, or one that is cut or
+        damaged; RequestError for a text longer than `context`; MemoryBudgetError where no slot
+        or too few pages are free. Nothing is held after an error.
+        """
+        with opened(path) as reader:
+            self._check(reader, context)
+            state = self._store.open()
+            try:
+                self._fill(reader, state)
+            except BaseException:
+                self._store.close(state)
+                raise
+        return state
+
+    def _fill(self, reader: StateReader, state: State) -> None:
+        header = reader.header
+        self._store.reserve(state, header.tokens)
+        tokens = self._read_array(reader, TOKENS_SECTION, np.int32)
+        if not ((tokens >= 0) & (tokens < self._manifest.model.vocabulary)).all():
+            raise refused(reader.path, "the state file is damaged: it holds ids of no token")
+        logits = self._read_array(reader, LOGITS_SECTION, np.float32) if header.has_logits else None
+        for part in self._layout.parts(header.tokens):
+            section = reader.section(part.name)
+            for size, writer in write_pieces(part, self._memory, state):
+                writer.write(section.read(size))
+            section.close()
+        self._store.grow(state, tokens, Regime.DENSE)
+        state.pieces = Pieces(header.pieces)
+        if logits is not None:
+            self._store.set_logits(state, logits)
+
+    def _read_array(self, reader: StateReader, name: str, dtype: type) -> np.ndarray:
+        section = reader.section(name)
+        size = next(s.nbytes for s in reader.header.sections if s.name == name)
+        array = np.frombuffer(section.read(size), dtype)
+        section.close()
+        return array
+
+    def _check(self, reader: StateReader, context: int) -> None:
+        header, path = reader.header, reader.path
+        if header.model != self._digest:
+            raise refused(
+                path,
+                f"the state belongs to another model ({header.family}, {header.model[:16]}...)",
+                f"{self._manifest.model.family}, {self._digest[:16]}..., "
+                f"{self._manifest.dtype}, attention {self._manifest.attention}",
+            )
+        if header.tokens > context:
+            raise RequestError(
+                f"the state of {header.tokens} tokens does not fit the context",
+                where=str(path),
+                expected=f"at most {context} tokens",
+                fix=f"load with context={header.tokens} or more",
+            )
+        wanted = self._header(header.tokens, header.pieces, header.has_logits).placed()
+        if header.blank() != wanted:
+            raise refused(path, "the state file is damaged: its sections are not those of a state")
+        if not self._rule.allows(Pieces(header.pieces), header.tokens):
+            raise refused(
+                path,
+                "the state file is damaged: its pieces are not those of a text that was read here",
+                f"ends that ascend to {header.tokens}, in regimes that take turns, none of which "
+                "is dense where every call is sparse",
+            )
+
+    def _header(
+        self, tokens: int, pieces: tuple[tuple[int, Regime], ...], has_logits: bool
+    ) -> StateHeader:
+        model = self._manifest.model
+        sections = [_section(TOKENS_SECTION, "int32", (tokens,), 4)]
+        if has_logits:
+            sections.append(_section(LOGITS_SECTION, "float32", (model.vocabulary,), 4))
+        for part in self._layout.parts(tokens):
+            dtype = _NAMES.get(part.element, part.element.value)
+            sections.append(_section(part.name, dtype, part.shape, part.element.itemsize))
+        return StateHeader(
+            model=self._digest,
+            family=model.family,
+            tokens=tokens,
+            pieces=pieces,
+            has_logits=has_logits,
+            sections=tuple(sections),
+        )
+
+    def _last_logits(self, state: State) -> np.ndarray:
+        return self._store.last_logits(state)[: self._manifest.model.vocabulary]
+
+
+def _section(name: str, dtype: str, shape: tuple[int, ...], itemsize: int) -> Section:
+    nbytes = int(np.prod(shape, dtype=np.int64)) * itemsize
+    return Section(name=name, dtype=dtype, shape=shape, offset=0, nbytes=nbytes)
+
+
+def _bytes(piece: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(piece).data.cast("B")
+
+
+def _buffers(array: np.ndarray) -> Iterator[memoryview]:
+    step = PIECE_BYTES // array.itemsize
+    for first in range(0, len(array), step):
+        yield _bytes(array[first : first + step])

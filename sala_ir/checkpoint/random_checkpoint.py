@@ -1,0 +1,141 @@
+"""Checkpoints with seeded random weights, written as they are drawn: for tests and measurements.
+
+Every value is one that bfloat16 represents, so that the element type of the file changes nothing.
+The scales keep the residual stream near 1, the scores of the sparse layers spread out, so that
+selection matters, and the logits near a standard deviation of 2.
+"""
+
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+from sala_compile.sala_ir.checkpoint.checkpoint import INDEX_FILE, WEIGHTS_FILE
+from sala_compile.sala_ir.checkpoint.safetensors_file import ELEMENTS
+from sala_compile.sala_ir.frontends import CONFIG_FILE, frontend_for
+from sala_compile.sala_ir.frontends.minicpm_sala import MiniCPMSalaConfig, MixerType
+from sala_compile.sala_ir.frontends.minicpm_sala.tensors import EMBEDDING, HEAD
+
+Shape = tuple[int, ...]
+Adjust = Callable[[str, int, np.ndarray], np.ndarray]
+"""(tensor, first row, rows) -> the rows to store in their place."""
+
+_ROW_VALUES = 1 << 22
+
+
+def write_random_checkpoint(
+    directory: Path,
+    raw: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    element: str = "BF16",
+    shards: int = 1,
+    adjust: Adjust | None = None,
+) -> Path:
+    """Write config.json and weights for the config `raw` into `directory`, and return it.
+
+    `element` is BF16, F16 or F32. With more than one shard the files are named by an index.
+    """
+    frontend = frontend_for(raw)
+    config = frontend.parse_config(raw)
+    tensors = frontend.expected_tensors(config)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / CONFIG_FILE).write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+    writer = _Writer(config, seed, element, adjust)
+    parts = _split(tensors, shards)
+    for file, names in parts.items():
+        with (directory / file).open("wb") as stream:
+            writer.write(stream, {name: tensors[name] for name in names})
+    if shards > 1:
+        home = {name: file for file, names in parts.items() for name in names}
+        index = {"metadata": {"total_size": writer.bytes_of(tensors)}, "weight_map": home}
+        (directory / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return directory
+
+
+class _Writer:
+    def __init__(self, config: MiniCPMSalaConfig, seed: int, element: str, adjust: Adjust | None):
+        self._config = config
+        self._seed = seed
+        self._element = element
+        self._adjust = adjust
+
+    def bytes_of(self, tensors: Mapping[str, Shape]) -> int:
+        """Bytes of data of the tensors."""
+        return sum(math.prod(shape) for shape in tensors.values()) * self._dtype.itemsize
+
+    def write(self, stream: BinaryIO, tensors: Mapping[str, Shape]) -> None:
+        """Write one safetensors file."""
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        position = 0
+        for name, shape in tensors.items():
+            end = position + self.bytes_of({name: shape})
+            offsets = [position, end]
+            header[name] = {"dtype": self._element, "shape": shape, "data_offsets": offsets}
+            position = end
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name, shape in tensors.items():
+            for rows in self._rows(name, shape):
+                stream.write(rows.tobytes())
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return ELEMENTS[self._element]
+
+    def _rows(self, name: str, shape: Shape) -> Iterator[np.ndarray]:
+        generator = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
+        step = max(1, _ROW_VALUES // math.prod(shape[1:]))
+        for start in range(0, shape[0], step):
+            block = (min(step, shape[0] - start), *shape[1:])
+            rows = _draw(generator, block, name, self._config)
+            rows = rows if self._adjust is None else self._adjust(name, start, rows)
+            yield rows.astype(ml_dtypes.bfloat16).astype(self._dtype, copy=False)
+
+
+def _draw(
+    generator: np.random.Generator, shape: Shape, name: str, config: MiniCPMSalaConfig
+) -> np.ndarray:
+    if "norm" in name:
+        return generator.uniform(0.5, 1.5, shape).astype(np.float32)
+    scale = np.float32(standard_deviation(name, shape, config))
+    return generator.standard_normal(shape, np.float32) * scale
+
+
+def standard_deviation(name: str, shape: Shape, config: MiniCPMSalaConfig) -> float:
+    """Of the values of a random tensor that is no norm."""
+    if name.endswith(".bias"):
+        return 0.2
+    if name == HEAD or (name == EMBEDDING and config.tie_word_embeddings):
+        return 2.0 / (config.logit_scale * math.sqrt(config.hidden_size))
+    if name == EMBEDDING:
+        return 1.0 / config.scale_emb
+    return _gain(name, config) / math.sqrt(shape[1])
+
+
+def _gain(name: str, config: MiniCPMSalaConfig) -> float:
+    part = name.split(".")[-2]
+    if part in ("v_proj", "o_proj", "down_proj"):
+        return 1.4
+    if part in ("q_proj", "k_proj"):
+        layer = int(name.split(".")[2])
+        return 1.6 if config.mixer_types[layer] is MixerType.SPARSE else 1.0
+    return 1.0
+
+
+def _split(tensors: Mapping[str, Shape], shards: int) -> dict[str, list[str]]:
+    """Deal the tensors, in their order, to files of about equal numbers of tensors."""
+    if shards == 1:
+        return {WEIGHTS_FILE: list(tensors)}
+    names = list(tensors)
+    ends = [round(index * len(names) / shards) for index in range(shards + 1)]
+    return {
+        f"model-{index + 1:05}-of-{shards:05}.safetensors": names[ends[index] : ends[index + 1]]
+        for index in range(shards)
+    }
