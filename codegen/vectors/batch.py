@@ -22,6 +22,7 @@ class Part:
     history: int
     count: int
     call_length: int
+    generated: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class VectorBatch:
             case "token_sequence":
                 counts = [part.count for part in self.parts]
                 return _spare(np.repeat(np.arange(len(counts)), counts))
-        singular = {"history": "history", "call_lengths": "call_length"}[name]
+        singular = "call_length" if name == "call_lengths" else name
         return _spare([getattr(part, singular) for part in self.parts])
 
 
@@ -120,8 +121,8 @@ def _spare(values: Sequence[int] | np.ndarray) -> np.ndarray:
 
 def short_batch(block_size: int, window: int) -> VectorBatch:
     """A new sequence, one that completes a window of `window` tokens, one that decodes."""
-    parts = ((0, 5), (window - 2, 3), (block_size + 1, 1))
-    return VectorBatch(tuple(Part(h, c, h + c) for h, c in parts), block_size)
+    parts = ((0, 5, False), (window - 2, 3, False), (block_size + 1, 1, True))
+    return VectorBatch(tuple(Part(h, c, h + c, g) for h, c, g in parts), block_size)
 
 
 def long_batch(block_size: int, blocks: int, dense_len: int) -> VectorBatch:
@@ -129,5 +130,5 @@ def long_batch(block_size: int, blocks: int, dense_len: int) -> VectorBatch:
     far = blocks * block_size + block_size // 2
     parts = [Part(far, 2, max(far + 2, dense_len)), Part(1, 3, 4)]
     middle = far // 2
-    parts.append(Part(middle, 1, max(middle + 1, dense_len)))
+    parts.append(Part(middle, 1, max(middle + 1, dense_len), generated=True))
     return VectorBatch(tuple(parts), block_size)

@@ -60,6 +60,9 @@ class InputName(StrEnum):
     """[sequences]: tokens of the sequence before the step."""
     CALL_LENGTHS = "call_lengths"
     """[sequences]: length when the whole call is done; decides dense or sparse."""
+    GENERATED = "generated"
+    """[sequences]: 1 where the new tokens were generated, which take the arithmetic of single
+    steps one after the other; 0 where they are read, in chunks."""
     SLOTS = "slots"
     """[sequences]: the sequence's row in page tables and recurrent pools."""
     PAGE_TABLE = "page_table"

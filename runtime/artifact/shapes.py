@@ -31,6 +31,7 @@ INPUT_SHAPES: dict[InputName, tuple[Dim, ...]] = {
     InputName.OFFSETS: (dim_of(Symbol.SEQUENCES, 1, 1),),
     InputName.HISTORY: (_SEQUENCES,),
     InputName.CALL_LENGTHS: (_SEQUENCES,),
+    InputName.GENERATED: (_SEQUENCES,),
     InputName.SLOTS: (_SEQUENCES,),
     InputName.PAGE_TABLE: (_SLOTS, dim_of(Symbol.SEQUENCE_PAGES)),
     InputName.COMPRESSED_TABLE: (_SLOTS, dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),

@@ -18,11 +18,14 @@ class Work:
     """New tokens of one sequence in a step.
 
     `token_ids` is int32; `call_length` is the length of the sequence when its whole call is done.
+    `generated` says that the tokens were chosen by a model, one or several to verify: they get the
+    bits of single steps. Tokens that are read are computed in chunks, however few they are.
     """
 
     state: State
     token_ids: np.ndarray
     call_length: int
+    generated: bool = False
 
 
 class BatchInputs:
@@ -75,6 +78,7 @@ class BatchInputs:
             fields[InputName.OFFSETS][index + 1] = end
             fields[InputName.HISTORY][index] = history
             fields[InputName.CALL_LENGTHS][index] = work.call_length
+            fields[InputName.GENERATED][index] = work.generated
             fields[InputName.SLOTS][index] = work.state.slot
             fields[InputName.LOGIT_ROWS][index] = end - 1
         for index, draw in enumerate(draws):

@@ -28,6 +28,7 @@ BATCH_FIELDS = (
     "offsets",
     "history",
     "call_lengths",
+    "generated",
     "slots",
     "page_table",
     "compressed_table",

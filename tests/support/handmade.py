@@ -147,6 +147,7 @@ def tiny_program() -> Program:
         InputName.OFFSETS: (dim_of(Symbol.SEQUENCES, 1, 1),),
         InputName.HISTORY: (sequences,),
         InputName.CALL_LENGTHS: (sequences,),
+        InputName.GENERATED: (sequences,),
         InputName.SLOTS: (sequences,),
         InputName.PAGE_TABLE: (slots, dim_of(Symbol.SEQUENCE_PAGES)),
         InputName.COMPRESSED_TABLE: (slots, dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),

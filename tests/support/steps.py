@@ -72,6 +72,7 @@ class Step:
     pages: np.ndarray
     compressed_pages: np.ndarray
     workers: int = 2
+    generated: tuple[bool, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -100,6 +101,7 @@ class Step:
             "offsets": _with_poison(self.offsets),
             "history": _with_poison(self.history),
             "call_lengths": _with_poison(self.call_lengths),
+            "generated": _with_poison(self.generated or [False] * len(self.counts)),
             "slots": _with_poison(self.slots),
             "token_sequence": _with_poison(np.repeat(sequences, self.counts)),
             "token_position": _with_poison(self.reference.positions),
@@ -117,8 +119,9 @@ def step(
     context: int = 1024,
     call_lengths: Sequence[int] | None = None,
     workers: int = 2,
+    generated: Sequence[bool] = (),
 ) -> Step:
-    """A step over shuffled slots and pages; without history unless given."""
+    """A step over shuffled slots and pages; without history, and tokens read, unless given."""
     history = history or [0] * len(counts)
     lengths = [past + new for past, new in zip(history, counts, strict=True)]
     random = np.random.default_rng(seed)
@@ -133,6 +136,7 @@ def step(
         random.permutation(slots * pages).reshape(slots, pages).astype(np.int32),
         random.permutation(slots * compressed).reshape(slots, compressed).astype(np.int32),
         workers,
+        tuple(generated),
     )
 
 
