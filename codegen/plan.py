@@ -16,7 +16,7 @@ from sala_compile.codegen.weights.weight_table import WeightTable
 from sala_compile.runtime.artifact import KernelInfo, PassInfo, Program, Rejection
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import PublishedIntegers
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.dialect.encodings import EncodingAttr
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,12 +130,12 @@ def _called(
     kinds: Sequence[Attribute],
 ) -> KernelCallOp:
     call = KernelCallOp(
-        choice.symbol,
         inputs,
-        kinds,
+        symbol=choice.symbol,
+        result_types=[kinds],
         family=choice.family,
         arguments=choice.arguments,
-        workspaces=old.workspaces or (),
+        workspaces=old.workspaces,
         spec=choice.spec,
         layer=old.layer,
     )

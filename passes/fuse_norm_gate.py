@@ -9,7 +9,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded
-from sala_compile.sala_ir.dialect import OutputGateOp, RmsNormOp, element_of
+from sala_compile.sala_ir.dialect import OutputGateOp, RmsNormOp
 
 
 class _FuseGate(RewritePattern):
@@ -23,10 +23,9 @@ class _FuseGate(RewritePattern):
         fused = RmsNormOp(
             norm.x,
             norm.weight,
-            eps=norm.eps.value.data,
-            group=norm.group.value.data,
+            eps=norm.eps,
             gate=op.gate,
-            element=element_of(op.result),
+            result_types=[op.result.type],
             layer=op.layer,
         )
         rewriter.replace(op, fused)

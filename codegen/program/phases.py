@@ -23,7 +23,7 @@ from sala_compile.runtime.artifact import (
     ValueKind,
     dim_of,
 )
-from sala_compile.sala_ir.dialect.attributes import plain
+from sala_compile.sala_ir.dialect.plain import plain
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.types import StateType, WeightType
 

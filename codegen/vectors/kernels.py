@@ -29,8 +29,8 @@ from sala_compile.runtime.artifact import (
 )
 from sala_compile.runtime.artifact.golden import Argument, GoldenType
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
-from sala_compile.sala_ir.dialect.base import SalaOp, written_states
+from sala_compile.sala_ir.dialect.encodings import LayoutAttr
+from sala_compile.sala_ir.dialect.base import SalaOp, state_updates
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
@@ -147,9 +147,9 @@ class _Batches:
         selections = [op for op in operations.walk() if isinstance(op, SelectBlocksOp)]
         blocks, dense_len = BLOCKS_BEYOND, 0
         if selections:
-            first = selections[0]
-            blocks += first.budget + first.init_blocks.value.data
-            dense_len = first.dense_len.value.data
+            selection = selections[0].selection.data
+            blocks += selection.budget + selection.init_blocks
+            dense_len = selection.dense_len
         self._blocks, self._dense_len = blocks, dense_len
 
     def of(self, op: SalaOp) -> VectorBatch:
@@ -252,7 +252,7 @@ class _Call:
 
     def _pool_values(self, index: int, kind: StateType) -> tuple[Pools, Pools | None]:
         before = write_pools(kind, self._operands[index], self._batch)
-        written = written_states(self._op)
+        written = list(state_updates(self._op).values())
         if self._op.operands[index] not in written:
             return before, None
         position = written.index(self._op.operands[index])

@@ -15,7 +15,7 @@ from sala_compile.codegen.kernels.linear.gpu.integer_layout import IntegerBlocks
 from sala_compile.codegen.kernels.operands import padded, pair_of
 from sala_compile.runtime.artifact import ElementType
 from sala_compile.runtime.artifact.tensors import TensorSpec
-from sala_compile.sala_ir.dialect.attributes import LayoutKind
+from sala_compile.sala_ir.dialect.encodings import LayoutKind
 from sala_compile.sala_ir.dialect.types import WeightType
 from sala_compile.sala_ir.dialect.weights import round_up
 

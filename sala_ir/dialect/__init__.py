@@ -1,28 +1,37 @@
 """The `sala` dialect: a hybrid sparse and linear attention model as a graph."""
 
-from xdsl.ir import Dialect
+from xdsl.ir import Attribute, Dialect
 
 from sala_compile.sala_ir.dialect.attributes import (
-    EncodingAttr,
-    EncodingKind,
     Epilogue,
-    Extent,
-    LayoutAttr,
-    LayoutKind,
-    ZeroKind,
-    attribute_of,
-    plain,
+    EpilogueAttr,
+    HeadsAttr,
+    Rows,
+    RowsAttr,
+    SelectionAttr,
 )
 from sala_compile.sala_ir.dialect.base import (
     SalaOp,
     columns_of,
     element_of,
+    rows_of,
+    state_updates,
     weight_shape,
-    written_states,
+    weight_type,
 )
 from sala_compile.sala_ir.dialect.batch import MakeBatchOp
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
+from sala_compile.sala_ir.dialect.encodings import (
+    EncodingAttr,
+    EncodingKind,
+    EncodingKindAttr,
+    LayoutAttr,
+    LayoutKind,
+    LayoutKindAttr,
+    ZeroKind,
+    ZeroKindAttr,
+)
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.linear import (
     SWIGLU_GROUP,
@@ -36,6 +45,7 @@ from sala_compile.sala_ir.dialect.mixers import (
     SoftmaxAttentionOp,
 )
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
+from sala_compile.sala_ir.dialect.plain import attribute_of, plain
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
@@ -43,7 +53,6 @@ from sala_compile.sala_ir.dialect.stages import (
     CompressKeysOp,
     SelectBlocksOp,
 )
-from sala_compile.sala_ir.dialect.state import verify_state_order
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
@@ -65,47 +74,14 @@ from sala_compile.sala_ir.dialect.weights import (
     round_up,
 )
 
+_classes = [each for each in list(globals().values()) if isinstance(each, type)]
+
 Sala = Dialect(
     "sala",
-    [
-        WeightOp,
-        ConcatWeightsOp,
-        InterleaveWeightsOp,
-        ScaleWeightOp,
-        CastWeightOp,
-        QuantizeWeightOp,
-        PackWeightOp,
-        MakeBatchOp,
-        EmbeddingOp,
-        LogitsOp,
-        RmsNormOp,
-        LinearOp,
-        SliceOp,
-        OutputGateOp,
-        SwigluOp,
-        ResidualAddOp,
-        RopeTableOp,
-        RopeOp,
-        BlockSparseAttentionOp,
-        SoftmaxAttentionOp,
-        LightningAttentionOp,
-        AppendKvOp,
-        CompressKeysOp,
-        SelectBlocksOp,
-        AttendBlocksOp,
-        KernelCallOp,
-    ],
-    [
-        BatchType,
-        KvCacheType,
-        CompressedKeysType,
-        RecurrentStateType,
-        WeightType,
-        EncodingAttr,
-        LayoutAttr,
-    ],
+    [each for each in _classes if issubclass(each, SalaOp) and each is not SalaOp],
+    [each for each in _classes if issubclass(each, Attribute) and "name" in vars(each)],
 )
-"""The dialect, for an xDSL `Context`."""
+"""The dialect, for an xDSL `Context`: every op, type and attribute that this file imports."""
 
 __all__ = [
     "SWIGLU_GROUP",
@@ -120,13 +96,16 @@ __all__ = [
     "EmbeddingOp",
     "EncodingAttr",
     "EncodingKind",
+    "EncodingKindAttr",
     "Epilogue",
-    "Extent",
+    "EpilogueAttr",
+    "HeadsAttr",
     "InterleaveWeightsOp",
     "KernelCallOp",
     "KvCacheType",
     "LayoutAttr",
     "LayoutKind",
+    "LayoutKindAttr",
     "LightningAttentionOp",
     "LinearOp",
     "LogitsOp",
@@ -139,10 +118,13 @@ __all__ = [
     "RmsNormOp",
     "RopeOp",
     "RopeTableOp",
+    "Rows",
+    "RowsAttr",
     "Sala",
     "SalaOp",
     "ScaleWeightOp",
     "SelectBlocksOp",
+    "SelectionAttr",
     "SliceOp",
     "SoftmaxAttentionOp",
     "StateType",
@@ -150,6 +132,7 @@ __all__ = [
     "WeightOp",
     "WeightType",
     "ZeroKind",
+    "ZeroKindAttr",
     "activation_group_for",
     "activation_type",
     "attribute_of",
@@ -158,7 +141,8 @@ __all__ = [
     "ids_type",
     "plain",
     "round_up",
-    "verify_state_order",
+    "rows_of",
+    "state_updates",
     "weight_shape",
-    "written_states",
+    "weight_type",
 ]

@@ -1,18 +1,43 @@
-"""What all ops of the dialect share: the layer mark, plain parameters, and the state rule."""
+"""What all ops of the dialect share: one constructor, the layer mark, the state rule, checks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from xdsl.dialects.builtin import BFloat16Type, Float32Type, IntegerAttr, TensorType
-from xdsl.ir import Attribute, Operation, SSAValue
-from xdsl.irdl import BaseAttr, IRDLOperation, traits_def
+from xdsl.dialects.builtin import (
+    BFloat16Type,
+    DenseIntOrFPElementsAttr,
+    Float32Type,
+    IntegerAttr,
+    NoneAttr,
+    TensorType,
+    f32,
+)
+from xdsl.ir import Attribute, Operation, OpResult, SSAValue, SSAValues
+from xdsl.irdl import (
+    AnyAttr,
+    AttrConstraint,
+    BaseAttr,
+    IRDLOperation,
+    OperandDef,
+    OptionalDef,
+    OptOperandDef,
+    ParamAttrConstraint,
+    VarConstraint,
+    VariadicDef,
+    traits_def,
+)
 from xdsl.traits import OpTrait, Pure
 from xdsl.utils.exceptions import VerifyException
 
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr, attribute_of, integer, plain
-from sala_compile.sala_ir.dialect.types import StateType, WeightType, ids_type
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, RecordAttr, Rows, RowsAttr
+from sala_compile.sala_ir.dialect.encodings import EncodingAttr
+from sala_compile.sala_ir.dialect.plain import attribute_of, dense_f32, floating, integer, plain
+from sala_compile.sala_ir.dialect.types import StateType, WeightType, activation_type, ids_type
+
+SEGMENTS = ("operandSegmentSizes", "resultSegmentSizes")
+"""Properties that say how many values a variadic operand or result has."""
 
 
 class WritesStateInOrder(OpTrait):
@@ -20,7 +45,9 @@ class WritesStateInOrder(OpTrait):
 
     def verify(self, op: Operation) -> None:
         """Raise `VerifyException` where the rule is broken."""
-        for state in written_states(op):
+        updates = state_updates(op)
+        _check_updates(op, updates)
+        for state in updates.values():
             for use in state.uses:
                 check_reader(state, op, use.operation)
 
@@ -28,7 +55,79 @@ class WritesStateInOrder(OpTrait):
 class SalaOp(IRDLOperation):
     """Base of the dialect's ops: pure functions of values, states included."""
 
+    CONTINUES: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs (state result, state operand that it continues), by their names in the definition."""
+
     traits = traits_def(Pure(), WritesStateInOrder())
+
+    def __init__(
+        self,
+        *operands: SSAValue | Sequence[SSAValue] | None,
+        result_types: Sequence[Attribute | Sequence[Attribute]] | None = None,
+        element: Attribute = f32,
+        layer: int | None = None,
+        **named: Any,
+    ):
+        """Operands by position or name, properties by name as plain values or attributes.
+
+        Without `result_types` they are those that `infer` gives for activations of `element`.
+        `TypeError` for what the definition does not have, and for what it needs.
+        """
+        definition = self.get_irdl_definition()
+        values = self._bound_operands(definition.operands, operands, named)
+        properties = {
+            name: _property(declared.constr, named.pop(name, None))
+            for name, declared in definition.properties.items()
+            if name not in SEGMENTS
+        }
+        missing = [
+            name
+            for name, declared in definition.properties.items()
+            if properties.get(name, declared.default_value) is None
+            and not isinstance(declared, OptionalDef)
+        ]
+        if named or missing:
+            raise TypeError(f"{self.name} has no {sorted(named)} and needs {missing}")
+        placeholders = [
+            [] if isinstance(declared, VariadicDef) else NoneAttr()
+            for _, declared in definition.results
+        ]
+        super().__init__(
+            operands=values,
+            properties=properties,
+            attributes={} if layer is None else {"layer": integer(layer)},
+            result_types=placeholders if result_types is None else result_types,
+        )
+        if result_types is None:
+            kinds = enumerate(self.infer(element))
+            self.results = SSAValues(OpResult(kind, self, index) for index, kind in kinds)
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The types of the results, from operands and properties."""
+        raise TypeError(f"the result types of {self.name} do not follow from its operands")
+
+    def _bound_operands(
+        self,
+        declared: Sequence[tuple[str, OperandDef]],
+        given: Sequence[SSAValue | Sequence[SSAValue] | None],
+        named: dict[str, Any],
+    ) -> list[SSAValue | Sequence[SSAValue] | None]:
+        """The operands in the order of the definition; those given by name leave `named`."""
+        names = [name for name, _ in declared]
+        if len(given) > len(names):
+            raise TypeError(f"{self.name} takes {names}, not {len(given)} operands")
+        rest = declared[len(given) :]
+        absent = [
+            name for name, kind in rest if name not in named and not isinstance(kind, OptOperandDef)
+        ]
+        if absent:
+            raise TypeError(f"{self.name} needs the operands {absent}")
+        return [*given, *(named.pop(name, None) for name, _ in rest)]
+
+    @property
+    def state_updates(self) -> dict[SSAValue, SSAValue]:
+        """For each state result the operand that it is the next value of."""
+        return {getattr(self, new): getattr(self, old) for new, old in self.CONTINUES}
 
     @property
     def layer(self) -> int | None:
@@ -38,40 +137,44 @@ class SalaOp(IRDLOperation):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The op's properties as plain Python values, defaults included."""
-        definition = self.get_irdl_definition()
+        """The op's properties as plain values, defaults included; records by their fields."""
         found: dict[str, Any] = {}
-        for name, declared in definition.properties.items():
-            if name in ("operandSegmentSizes", "resultSegmentSizes"):
-                continue
+        for name, declared in self.get_irdl_definition().properties.items():
             value = self.properties.get(name, declared.default_value)
-            if value is not None:
-                found[name] = plain(value)
+            if name in SEGMENTS or value is None:
+                continue
+            found |= plain(value) if isinstance(value, RecordAttr) else {name: plain(value)}
         return found
 
 
-def layer_mark(layer: int | None) -> dict[str, Attribute | None]:
-    """The discardable attributes that mark an op as part of a layer."""
-    return {} if layer is None else {"layer": integer(layer)}
+def _property(constraint: AttrConstraint, value: Any) -> Attribute | None:
+    """The attribute of a plain value where a property of that constraint is meant."""
+    if value is None or isinstance(value, Attribute):
+        return value
+    if constraint == FloatProperty:
+        return floating(value)
+    if constraint == BaseAttr(DenseIntOrFPElementsAttr):
+        return dense_f32(value)
+    return attribute_of(value)
 
 
-def parameter_properties(parameters: Mapping[str, Any]) -> dict[str, Attribute | None]:
-    """Properties from plain keyword values."""
-    return {name: attribute_of(value) for name, value in parameters.items()}
+def state_updates(op: Operation) -> dict[SSAValue, SSAValue]:
+    """For each state result of an op the operand that it is the next value of, as the op states."""
+    return op.state_updates if isinstance(op, SalaOp) else {}
 
 
-def written_states(op: Operation) -> tuple[SSAValue, ...]:
-    """The state operands that the op updates: for each state result, the first of its type."""
-    available = [value for value in op.operands if isinstance(value.type, StateType)]
-    written: list[SSAValue] = []
+def _check_updates(op: Operation, updates: Mapping[SSAValue, SSAValue]) -> None:
+    """Refuse a state result whose predecessor is not stated, of another type, or stated twice."""
     for result in op.results:
-        if isinstance(result.type, StateType):
-            match = next((value for value in available if value.type == result.type), None)
-            if match is None:
-                raise VerifyException(f"updated state {result.type} is not among the operands")
-            available.remove(match)
-            written.append(match)
-    return tuple(written)
+        if not isinstance(result.type, StateType):
+            continue
+        before = updates.get(result)
+        if before is None or before not in op.operands:
+            raise VerifyException(f"{op.name} does not state which operand {result.type} continues")
+        if before.type != result.type:
+            raise VerifyException(f"{op.name} continues a state {before.type} as {result.type}")
+    if len({id(value) for value in updates.values()}) < len(updates):
+        raise VerifyException(f"{op.name} continues one state twice")
 
 
 def check_reader(state: SSAValue, writer: Operation, user: Operation) -> None:
@@ -79,14 +182,32 @@ def check_reader(state: SSAValue, writer: Operation, user: Operation) -> None:
     if user is writer:
         return
     name = state.name_hint or "state"
-    if any(value is state for value in written_states(user)):
+    if any(value is state for value in state_updates(user).values()):
         raise VerifyException(f"state %{name} has two writers: {writer.name} and {user.name}")
     if user.parent is not writer.parent or writer.is_before_in_block(user):
         raise VerifyException(f"{user.name} reads state %{name} after {writer.name} has updated it")
 
 
-Activation = TensorType.constr(BaseAttr(Float32Type) | BaseAttr(BFloat16Type))
-"""Constraint of an activation operand or result; `columns_of` checks its rank."""
+def activation(shape: AttrConstraint | None = None, rows: AttrConstraint | None = None) -> Any:
+    """Constraint of an activation `tensor<?xCxE>`, E f32 or bf16; `columns_of` checks its rank.
+
+    Activations of an op with one variable `shape` have equal columns, with one `rows` equal rows.
+    """
+    element = BaseAttr(Float32Type) | BaseAttr(BFloat16Type)
+    return ParamAttrConstraint.get(TensorType, shape, element, rows)
+
+
+Columns = VarConstraint("columns", AnyAttr())
+LiveRows = VarConstraint("rows", AnyAttr())
+
+Activation = activation()
+"""Constraint of an activation of any rows and columns."""
+
+RowsActivation = activation(rows=LiveRows)
+"""Constraint of the activations of an op that have the same rows."""
+
+SameActivation = activation(Columns, LiveRows)
+"""Constraint of the activations of an op that have the same rows and columns."""
 
 Ids = ids_type()
 """Type of row indices, token ids and per-sequence counts."""
@@ -95,10 +216,13 @@ Tables = ids_type(2)
 """Type of the page tables."""
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise `VerifyException` with the message unless the condition holds."""
+def require(condition: bool, message: str, *values: object) -> None:
+    """Raise `VerifyException` unless the condition holds; `values` fill the `{}` of the message.
+
+    Types are given as values: printing one takes longer than all other checks.
+    """
     if not condition:
-        raise VerifyException(message)
+        raise VerifyException(message.format(*values) if values else message)
 
 
 def columns_of(value: SSAValue) -> int:
@@ -109,6 +233,14 @@ def columns_of(value: SSAValue) -> int:
     return kind.get_shape()[1]
 
 
+def rows_of(value: SSAValue) -> Rows:
+    """Which live count gives the rows of an activation."""
+    kind = value.type
+    if isinstance(kind, TensorType) and isinstance(kind.encoding, RowsAttr):
+        return kind.encoding.data
+    return Rows.TOKENS
+
+
 def element_of(value: SSAValue) -> Attribute:
     """The element type of an activation, state or weight."""
     kind = value.type
@@ -117,24 +249,40 @@ def element_of(value: SSAValue) -> Attribute:
     raise VerifyException(f"{kind} has no element type")
 
 
+def like(value: SSAValue, element: Attribute, columns: int | None = None) -> TensorType:
+    """The type of an activation with the rows of another, and its columns if none are given."""
+    columns = columns_of(value) if columns is None else columns
+    return activation_type(columns, element, rows_of(value))
+
+
 def require_columns(value: SSAValue, columns: int, name: str) -> None:
     """Raise `VerifyException` unless the activation has that many columns."""
     found = columns_of(value)
     require(found == columns, f"{name} must have {columns} columns, not {found}")
 
 
+def require_rows(value: SSAValue, rows: Rows, name: str) -> None:
+    """Raise `VerifyException` unless that live count gives the rows of the activation."""
+    found = rows_of(value)
+    require(found is rows, f"the rows of {name} must be {rows}, not {found}")
+
+
+def weight_type(value: SSAValue) -> WeightType:
+    """The type of a weight operand."""
+    kind = value.type
+    if not isinstance(kind, WeightType):  # printing a type takes longer than all other checks
+        raise VerifyException(f"expected a weight, found {kind}")
+    return kind
+
+
 def weight_shape(value: SSAValue) -> tuple[int, ...]:
     """The shape of a weight operand."""
-    if not isinstance(value.type, WeightType):
-        raise VerifyException(f"expected a weight, found {value.type}")
-    return value.type.get_shape()
+    return weight_type(value).get_shape()
 
 
 def encoding_of(value: SSAValue) -> EncodingAttr:
     """The encoding of a weight operand."""
-    if not isinstance(value.type, WeightType):
-        raise VerifyException(f"expected a weight, found {value.type}")
-    return value.type.encoding
+    return weight_type(value).encoding
 
 
 def require_shape(value: SSAValue, shape: tuple[int, ...], name: str) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr, SymbolNameConstraint
-from xdsl.ir import Attribute, SSAValue
+from xdsl.ir import Attribute
 from xdsl.irdl import (
     ParsePropInAttrDict,
     irdl_op_definition,
@@ -18,8 +16,7 @@ from xdsl.irdl import (
 )
 
 from sala_compile.runtime.artifact.batch_fields import KERNEL_FIELDS
-from sala_compile.sala_ir.dialect.attributes import attribute_of
-from sala_compile.sala_ir.dialect.base import SalaOp, layer_mark, require
+from sala_compile.sala_ir.dialect.base import SalaOp, require
 from sala_compile.sala_ir.dialect.types import CompressedKeysType, KvCacheType, WeightType
 
 _POSITION = re.compile(r"(in|out|workspace):(\d+)(?:\.(\w+))?")
@@ -60,31 +57,6 @@ class KernelCallOp(SalaOp):
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$symbol `(` $inputs `)` attr-dict `:` functional-type($inputs, $outputs)"
-
-    def __init__(
-        self,
-        symbol: str,
-        inputs: Sequence[SSAValue],
-        result_types: Sequence[Attribute],
-        *,
-        family: str,
-        arguments: Sequence[str],
-        workspaces: Sequence[Mapping[str, Any]] | ArrayAttr = (),
-        spec: Mapping[str, Any] | DictionaryAttr | None = None,
-        layer: int | None = None,
-    ):
-        super().__init__(
-            operands=[list(inputs)],
-            properties={
-                "symbol": StringAttr(symbol),
-                "family": StringAttr(family),
-                "arguments": attribute_of(tuple(arguments)),
-                "workspaces": attribute_of(workspaces),
-                "spec": attribute_of(spec or {}),
-            },
-            attributes=layer_mark(layer),
-            result_types=[list(result_types)],
-        )
 
     def verify_(self) -> None:
         """Every argument names something that the call has."""

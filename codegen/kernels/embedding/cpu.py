@@ -21,7 +21,7 @@ from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_v
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.passes.support.weight_names import demanded_layouts
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
+from sala_compile.sala_ir.dialect.encodings import LayoutAttr
 from sala_compile.sala_ir.dialect.base import weight_shape
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 

@@ -20,6 +20,7 @@ from sala_compile.sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig
 from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
 from sala_compile.sala_ir.frontends.minicpm_sala.step import StepWriter
 from sala_compile.sala_ir.frontends.minicpm_sala.tensors import layer_prefix
+from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ def emit_lightning_layer(
     q, k, v = (_project(step, inputs, name) for name in ("q", "k", "v"))
     size = config.lightning_head_dim
     if config.qk_norm:
-        q = _norm(step, config, inputs, q, "q_norm", size)
-        k = _norm(step, config, inputs, k, "k_norm", size)
+        q = _norm(step, config, inputs, q, "q_norm")
+        k = _norm(step, config, inputs, k, "k_norm")
     q, k = (_rotate(step, inputs, value, size) for value in (q, k))
     name = inputs.state("recurrent_state")
     op = LightningAttentionOp(
@@ -73,10 +74,9 @@ def emit_lightning_layer(
         v,
         step.arguments[name],
         inputs.batch,
-        num_heads=config.lightning_nh,
-        kv_heads=config.lightning_nkv,
-        head_dim=size,
-        scale=config.lightning_scale.factor(size),
+        heads=Heads(
+            config.lightning_nh, config.lightning_nkv, size, config.lightning_scale.factor(size)
+        ),
         eps=config.rms_norm_eps,
         slopes=lightning_slopes(config.lightning_nh).tolist(),
         layer=inputs.layer,
@@ -84,10 +84,15 @@ def emit_lightning_layer(
     mixed = step.emit(op, "mixed", "recurrent_state")
     step.updated[name] = op.state_out
     if config.use_output_norm:
-        mixed = _norm(step, config, inputs, mixed, "o_norm", config.lightning_nh * size)
+        mixed = _norm(step, config, inputs, mixed, "o_norm")
     if config.use_output_gate:
         mixed = _gate(step, inputs, mixed, "z_proj")
     return _linear(step, inputs, mixed, "o_proj", "mixed")
+
+
+def _heads(config: MiniCPMSalaConfig) -> Heads:
+    size = config.head_dim
+    return Heads(config.num_attention_heads, config.num_key_value_heads, size, size**-0.5)
 
 
 def _sparse(
@@ -105,17 +110,16 @@ def _sparse(
         step.arguments[cache],
         step.arguments[keys],
         inputs.batch,
-        num_heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        scale=config.head_dim**-0.5,
-        kernel_size=sparse.kernel_size,
-        kernel_stride=sparse.kernel_stride,
-        block_size=sparse.block_size,
-        init_blocks=sparse.init_blocks,
-        window_blocks=sparse.window_blocks,
-        topk=sparse.topk,
-        dense_len=0 if attention is AttentionMode.SPARSE else sparse.dense_len,
+        heads=_heads(config),
+        selection=BlockSelection(
+            kernel_size=sparse.kernel_size,
+            kernel_stride=sparse.kernel_stride,
+            block_size=sparse.block_size,
+            init_blocks=sparse.init_blocks,
+            window_blocks=sparse.window_blocks,
+            topk=sparse.topk,
+            dense_len=0 if attention is AttentionMode.SPARSE else sparse.dense_len,
+        ),
         layer=inputs.layer,
     )
     step.updated |= {cache: op.kv_out, keys: op.ck_out}
@@ -133,10 +137,7 @@ def _dense(
         *qkv,
         step.arguments[cache],
         inputs.batch,
-        num_heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        scale=config.head_dim**-0.5,
+        heads=_heads(config),
         layer=inputs.layer,
     )
     step.updated[cache] = op.kv_out
@@ -159,15 +160,10 @@ def _gate(step: StepWriter, inputs: LayerInputs, mixed: SSAValue, tensor: str) -
 
 
 def _norm(
-    step: StepWriter,
-    config: MiniCPMSalaConfig,
-    inputs: LayerInputs,
-    x: SSAValue,
-    tensor: str,
-    group: int,
+    step: StepWriter, config: MiniCPMSalaConfig, inputs: LayerInputs, x: SSAValue, tensor: str
 ) -> SSAValue:
     weight = step.weight(f"{inputs.prefix}{tensor}.weight")
-    op = RmsNormOp(x, weight, eps=config.rms_norm_eps, group=group, layer=inputs.layer)
+    op = RmsNormOp(x, weight, eps=config.rms_norm_eps, layer=inputs.layer)
     return step.emit(op, tensor.partition("_")[0])
 
 

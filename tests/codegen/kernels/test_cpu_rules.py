@@ -17,7 +17,7 @@ from sala_compile.codegen.kernels.rope_table import cpu as rope_table
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect import types
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
+from sala_compile.sala_ir.dialect.encodings import LayoutAttr
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp

@@ -16,7 +16,7 @@ from sala_compile.codegen.weights.packing import packed_weight, pieces
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.dialect import types
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
+from sala_compile.sala_ir.dialect.encodings import EncodingAttr, LayoutAttr
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp

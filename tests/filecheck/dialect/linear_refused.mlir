@@ -18,19 +18,19 @@ func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
 // -----
 // REFUSE: weight must have shape [96, 32], not [64, 32]
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[64, 32], f32>) {
-  %y = sala.linear %x, %w {epilogue = "swiglu"} : tensor<?x32xf32>, !sala.weight<[64, 32], f32> -> tensor<?x33xf32>
+  %y = sala.linear %x, %w epilogue swiglu : tensor<?x32xf32>, !sala.weight<[64, 32], f32> -> tensor<?x33xf32>
   return
 }
 // -----
 // REFUSE: unknown epilogue "gelu"
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
-  %y = sala.linear %x, %w {epilogue = "gelu"} : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  %y = sala.linear %x, %w epilogue gelu : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
   return
 }
 // -----
 // REFUSE: unknown extent "all"
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
-  %y = sala.linear %x, %w {extent = "all"} : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  %y = sala.linear %x, %w /*EXTENT "all"*/ : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
   return
 }
 // -----
@@ -65,7 +65,7 @@ func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
 }
 // -----
 // REFUSE: the activation group must be 128, not 256
-func.func @f(%x: tensor<?x256xf32>, %w: !sala.weight<[48, 256], f32, #sala.encoding<"int8", 256>>) {
-  %y = sala.linear %x, %w {activation_group = 256 : i64} : tensor<?x256xf32>, !sala.weight<[48, 256], f32, #sala.encoding<"int8", 256>> -> tensor<?x48xf32>
+func.func @f(%x: tensor<?x256xf32>, %w: !sala.weight<[48, 256], f32, #sala.encoding<int8, 256>>) {
+  %y = sala.linear %x, %w {activation_group = 256 : i64} : tensor<?x256xf32>, !sala.weight<[48, 256], f32, #sala.encoding<int8, 256>> -> tensor<?x48xf32>
   return
 }

@@ -26,7 +26,7 @@ from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.codegen.weights.encodings import weight_parts
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
+from sala_compile.sala_ir.dialect.encodings import LayoutAttr
 from sala_compile.sala_ir.dialect.linear import LinearOp
 from sala_compile.sala_ir.dialect.types import WeightType
 

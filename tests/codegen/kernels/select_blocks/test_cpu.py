@@ -41,6 +41,7 @@ class Case(SparseCase):
             topk=self.topk,
             dense_len=self.dense_len,
             block_size=self.block,
+            kernel_size=2 * self.stride,
             kernel_stride=self.stride,
             element=self.element,
             q_start=START,
