@@ -109,9 +109,16 @@ class Phase(Frozen):
 
 
 class TargetProgram(Frozen):
-    """The phases for one target, whose kernels lie in `library` (a path in the artifact)."""
+    """The phases for one target, whose kernels lie in `library` (a path in the artifact).
+
+    A text that is read in several steps has the same bits wherever it is cut at absolute multiples
+    of `read_multiple` tokens. With `splits`, tokens that were generated run in the decode phase
+    alone, apart from those that are read in the same step.
+    """
 
     library: str
+    read_multiple: int = Field(default=64, gt=0)
+    splits: bool = False
     phases: dict[PhaseName, Phase]
 
     def mentioned(self) -> frozenset[str]:
