@@ -6,7 +6,14 @@ from functools import cached_property
 
 import numpy as np
 
-from sala_compile.runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS, CONTROL_WORDS
+from sala_compile.runtime.artifact.batch_fields import (
+    CONTROL_WORDS,
+    TABLES,
+    InputName,
+    PlainChunk,
+    batch_arrays,
+)
+from sala_compile.runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS
 from sala_compile.sala_ir.reference import Batch, make_batch
 
 SPARE_ROWS = 3
@@ -96,22 +103,16 @@ class VectorBatch:
 
     def field(self, name: str) -> np.ndarray:
         """A field of the batch, poison behind the live entries."""
-        match name:
-            case "page_table" | "compressed_table":
-                return getattr(self, name)
-            case "offsets":
-                return _spare(self._offsets)
-            case "slots":
-                return _spare(self.slots)
-            case "logit_rows":
-                return _spare(self.logit_rows)
-            case "token_position":
-                return _spare(self.reference.positions)
-            case "token_sequence":
-                counts = [part.count for part in self.parts]
-                return _spare(np.repeat(np.arange(len(counts)), counts))
-        singular = {"history": "history", "call_lengths": "call_length"}[name]
-        return _spare([getattr(part, singular) for part in self.parts])
+        return getattr(self, name) if name in TABLES else _spare(self._fields[InputName(name)])
+
+    @cached_property
+    def _fields(self) -> dict[InputName, np.ndarray]:
+        return batch_arrays(
+            [
+                PlainChunk(np.zeros(part.count, np.int32), part.history, part.call_length, slot)
+                for part, slot in zip(self.parts, self.slots, strict=True)
+            ]
+        )
 
 
 def _spare(values: Sequence[int] | np.ndarray) -> np.ndarray:

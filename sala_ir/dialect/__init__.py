@@ -23,7 +23,7 @@ from sala_compile.sala_ir.dialect.base import (
 from sala_compile.sala_ir.dialect.batch import MakeBatchOp
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
-from sala_compile.sala_ir.dialect.kernel_call import BATCH_FIELDS, KernelCallOp
+from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.linear import (
     SWIGLU_GROUP,
     LinearOp,
@@ -108,7 +108,6 @@ Sala = Dialect(
 """The dialect, for an xDSL `Context`."""
 
 __all__ = [
-    "BATCH_FIELDS",
     "SWIGLU_GROUP",
     "AppendKvOp",
     "AttendBlocksOp",

@@ -17,23 +17,10 @@ from xdsl.irdl import (
     var_result_def,
 )
 
+from sala_compile.runtime.artifact.batch_fields import KERNEL_FIELDS
 from sala_compile.sala_ir.dialect.attributes import attribute_of
 from sala_compile.sala_ir.dialect.base import SalaOp, layer_mark, require
 from sala_compile.sala_ir.dialect.types import CompressedKeysType, KvCacheType, WeightType
-
-BATCH_FIELDS = (
-    "tokens",
-    "token_sequence",
-    "token_position",
-    "offsets",
-    "history",
-    "call_lengths",
-    "slots",
-    "page_table",
-    "compressed_table",
-    "logit_rows",
-)
-"""The int32 tensors of a step that a kernel may ask for as `batch:<field>`."""
 
 _POSITION = re.compile(r"(in|out|workspace):(\d+)(?:\.(\w+))?")
 
@@ -108,7 +95,7 @@ class KernelCallOp(SalaOp):
         if argument == "control":
             return
         if argument.startswith("batch:"):
-            known = argument.removeprefix("batch:") in BATCH_FIELDS
+            known = argument.removeprefix("batch:") in KERNEL_FIELDS
             require(known, f'kernel argument "{argument}" names no field of the batch')
             return
         found = _POSITION.fullmatch(argument)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
 from sala_compile.sala_ir.frontends.minicpm_sala import lightning_slopes
 from sala_compile.sala_ir.reference import LightningForm
 
@@ -85,7 +86,7 @@ def test_fused_norm_and_rotation_come_in_this_order():
     rng = np.random.default_rng(1)
     q_norm, k_norm = rng.uniform(0.5, 1.5, (2, 6))
     batch = reference.make_batch([0, 7], [0], [7], [0])
-    table = reference.rope_table(batch, theta=10000.0, head_dim=6)
+    table = reference.rope_table(batch, frequencies=inverse_frequencies(10000.0, 6))
     fused, _ = _attend(q, k, v, {}, batch, q_norm=q_norm, k_norm=k_norm, rope_table=table)
     separate = [
         reference.rope(reference.rms_norm(x, weight, eps=1e-6, group=6), table, head_dim=6)

@@ -9,6 +9,7 @@ import numpy as np
 from tvm_ffi import from_dlpack
 
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.runtime.artifact.batch_fields import PlainChunk, batch_arrays
 from sala_compile.runtime.artifact.processor import permit_tiles
 from sala_compile.sala_ir.reference import Batch, make_batch
 
@@ -93,16 +94,12 @@ class Step:
         return aligned(self._fields()[name.removeprefix("batch:")])
 
     def _fields(self) -> Mapping[str, np.ndarray]:
-        sequences = range(len(self.counts))
         control = [self.tokens, len(self.counts), 0, self.workers, *[0] * 12]
-        return {
+        lists = zip(self.counts, self.history, self.call_lengths, self.slots, strict=True)
+        chunks = [PlainChunk(np.zeros(count, np.int32), *rest) for count, *rest in lists]
+        fields = {name.value: _with_poison(array) for name, array in batch_arrays(chunks).items()}
+        return fields | {
             "control": np.array(control, np.int32),
-            "offsets": _with_poison(self.offsets),
-            "history": _with_poison(self.history),
-            "call_lengths": _with_poison(self.call_lengths),
-            "slots": _with_poison(self.slots),
-            "token_sequence": _with_poison(np.repeat(sequences, self.counts)),
-            "token_position": _with_poison(self.reference.positions),
             "page_table": self.pages,
             "compressed_table": self.compressed_pages,
         }
