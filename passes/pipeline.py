@@ -47,7 +47,7 @@ def sala_pipeline(
         OpenAttention(),  # attention mixers into append, compress, select, attend
         FuseQkNormRope(),  # norm and rotation of q and k into Lightning attention
         FuseAttentionGate(),  # output gate into attention
-        FuseNormGate(),  # output norm and gate into one op
+        FuseNormGate(),  # output gate into the norm before it
         FuseSwiglu(),  # gate and up: one linear over interleaved rows, SwiGLU as its epilogue
         FuseResidual(),  # residual sum into the linear at the end of the branch
         SinkRowSelection(),  # only the wanted rows reach the last norm and the head

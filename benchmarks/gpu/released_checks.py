@@ -29,7 +29,6 @@ WEIGHT_ROWS, VOCABULARY = 256, 70
 TOKENS = {Form.ROWS: 5, Form.TILES: 130}
 ROW_KERNELS = {
     "rms_norm": rows.test_rms_norm,
-    "norm_gate": rows.test_norm_gate,
     "embedding": rows.test_embedding,
 }
 

@@ -18,7 +18,6 @@ from tvm_ffi import from_dlpack
 from benchmarks.kernels.linear_cases import aligned
 from sala_compile.codegen.kernels.elementwise import cpu as elementwise
 from sala_compile.codegen.kernels.embedding import cpu as embedding
-from sala_compile.codegen.kernels.norm_gate import cpu as norm_gate
 from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
 from sala_compile.codegen.kernels.rope import cpu as rope
 from sala_compile.codegen.kernels.rope_table import cpu as rope_table
@@ -70,7 +69,7 @@ def cases(target: CpuTarget, rows: int, columns: int) -> list[Case]:
     ids = aligned((rows,), "int32")
     ids[:] = np.random.default_rng(0).integers(0, VOCABULARY, rows)
     norm = rms_norm.Spec(columns, columns, 1e-6, False, 0, columns, F32, BF16)
-    gate = norm_gate.Spec(columns, 1e-6, True, 0, columns, F32, BF16, F32, 0, columns)
+    gated = rms_norm.Spec(columns, columns, 1e-6, False, 0, columns, F32, BF16, F32, 0, columns)
     turn = rope.Spec(columns, HEAD, 0, columns, F32, F32)
     pair = elementwise.Spec("swiglu", columns, 1.0, 0, columns, 0, columns, F32, F32, BF16)
     rows_of = embedding.Spec(VOCABULARY, columns, 12.0, False, BF16, F32)
@@ -83,8 +82,8 @@ def cases(target: CpuTarget, rows: int, columns: int) -> list[Case]:
         Case("copy", copy_kernel(target, columns), (buffer(), buffer()), 8 * floats),
         Case("rms_norm", rms_norm.build(norm, target), (buffer(), weight, out), 6 * floats),
         Case(
-            "norm_gate",
-            norm_gate.build(gate, target),
+            "rms_norm_gate",
+            rms_norm.build(gated, target),
             (buffer(), weight, buffer(), out),
             10 * floats,
         ),

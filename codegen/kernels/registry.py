@@ -16,7 +16,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.embedding": ("embedding",),
     "sala.linear": ("linear", "linear_integers"),
     "sala.rms_norm": ("rms_norm",),
-    "sala.norm_gate": ("norm_gate",),
     "sala.rope_table": ("rope_table",),
     "sala.rope": ("rope",),
     "sala.output_gate": ("elementwise",),

@@ -17,7 +17,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "projections": ("#4f7cac", ("linear",)),
     "norms and gates": (
         "#9ec1a3",
-        ("rms_norm", "norm_gate", "output_gate", "swiglu", "residual_add", "elementwise"),
+        ("rms_norm", "output_gate", "swiglu", "residual_add", "elementwise"),
     ),
     "sparse attention": ("#c1666b", ("attend_blocks", "append_kv", "compress_keys")),
     "linear attention": ("#e0a458", ("lightning_attention",)),

@@ -35,7 +35,7 @@ from sala_compile.sala_ir.dialect.mixers import (
     LightningAttentionOp,
     SoftmaxAttentionOp,
 )
-from sala_compile.sala_ir.dialect.norm import NormGateOp, RmsNormOp
+from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
@@ -79,7 +79,6 @@ Sala = Dialect(
         EmbeddingOp,
         LogitsOp,
         RmsNormOp,
-        NormGateOp,
         LinearOp,
         SliceOp,
         OutputGateOp,
@@ -133,7 +132,6 @@ __all__ = [
     "LinearOp",
     "LogitsOp",
     "MakeBatchOp",
-    "NormGateOp",
     "OutputGateOp",
     "PackWeightOp",
     "QuantizeWeightOp",

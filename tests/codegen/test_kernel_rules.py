@@ -10,7 +10,6 @@ from xdsl.ir import Operation, SSAValue
 from sala_compile.codegen.kernels.elementwise import cpu as elementwise
 from sala_compile.codegen.kernels.embedding import cpu as embedding
 from sala_compile.codegen.kernels.linear import cpu as linear
-from sala_compile.codegen.kernels.norm_gate import cpu as norm_gate
 from sala_compile.codegen.kernels.registry import families, family
 from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
 from sala_compile.codegen.kernels.rope import cpu as rope
@@ -22,7 +21,7 @@ from sala_compile.sala_ir.dialect.attributes import LayoutAttr
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp
-from sala_compile.sala_ir.dialect.norm import NormGateOp, RmsNormOp
+from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.weights import CastWeightOp, PackWeightOp, WeightOp
 
@@ -109,14 +108,11 @@ def test_norms() -> None:
     assert gathered.spec["output"] == "bf16"
     heads = chosen(RmsNormOp(view(8, 32, of=64), weight(16), eps=1e-6, group=16))
     assert (heads.spec["group"], heads.spec["x_start"]) == (16, 8)
-    gated = chosen(NormGateOp(activation(32), eps=1e-6, gate=view(32, 32, of=64), element=bf16))
-    assert gated.operands == (0, 1)
-    assert (gated.spec["gate_start"], gated.spec["weight"]) == (32, False)
+    gate = view(32, 32, of=64)
+    gated = chosen(RmsNormOp(activation(32), weight(32), eps=1e-6, gate=gate, element=bf16))
+    assert gated.operands == (0, 1, 2)
+    assert (gated.spec["gate_start"], gated.spec["gate_pitch"]) == (32, 64)
     refusal = rms_norm.rule(RmsNormOp(activation(8), weight(8, element=bf16), eps=0.0), TARGET)
-    assert "weight must be f32" in str(refusal)
-    refusal = norm_gate.rule(
-        NormGateOp(activation(8), eps=0.0, weight=weight(8, element=bf16)), TARGET
-    )
     assert "weight must be f32" in str(refusal)
 
 

@@ -12,7 +12,6 @@ import pytest
 from sala_compile.codegen.kernels.elementwise import cpu as elementwise
 from sala_compile.codegen.kernels.embedding import cpu as embedding
 from sala_compile.codegen.kernels.linear.layout import pack_panels
-from sala_compile.codegen.kernels.norm_gate import cpu as norm_gate
 from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
 from sala_compile.codegen.kernels.rope import cpu as rope
 from sala_compile.codegen.kernels.rope_table import cpu as rope_table
@@ -31,7 +30,7 @@ both_targets = pytest.mark.parametrize("target", [HOST, PORTABLE], ids=["host", 
 
 
 def norm_specs() -> list[rms_norm.Spec]:
-    """Whole rows and heads, gathered rows, views, both element types."""
+    """Whole rows and heads, gathered rows, gates, views, both element types."""
     make = rms_norm.Spec
     return [
         make(130, 130, 1e-6, False, 0, 144, F32, BF16),
@@ -39,17 +38,9 @@ def norm_specs() -> list[rms_norm.Spec]:
         make(192, 64, 1e-6, False, 16, 224, BF16, F32),
         make(7, 7, 1e-6, True, 0, 16, F32, F32),
         make(256, 256, 1e-6, True, 5, 272, F32, BF16),
-    ]
-
-
-def gate_specs() -> list[norm_gate.Spec]:
-    """Norm and gate, each alone and both."""
-    gate = {"gate": F32, "gate_start": 9, "gate_pitch": 160}
-    make = norm_gate.Spec
-    return [
-        make(131, 1e-6, True, 2, 144, F32, BF16, **gate),
-        make(64, 1e-6, True, 0, 64, F32, F32),
-        make(20, 1e-6, False, 0, 32, BF16, F32, BF16, 1, 32),
+        make(131, 131, 1e-6, False, 2, 144, F32, BF16, F32, 9, 160),
+        make(64, 64, 1e-6, False, 0, 64, F32, F32, BF16, 0, 64),
+        make(60, 20, 1e-6, False, 0, 64, BF16, F32, BF16, 1, 64),
     ]
 
 
@@ -97,7 +88,6 @@ def library(target: CpuTarget) -> Library:
     """All kernels of this file."""
     parts = (
         functions(target, rms_norm, norm_specs()),
-        functions(target, norm_gate, gate_specs()),
         functions(target, rope, rope_specs()),
         functions(target, rope_table, TABLE_SPECS),
         functions(target, embedding, embedding_specs()),
@@ -142,26 +132,15 @@ def test_rms_norm(spec: rms_norm.Spec, rows: int, target: CpuTarget) -> None:
     if spec.gather:
         live = live[order[:rows]]
     expected = norm(live.reshape(rows, spec.columns // spec.group, spec.group), weight, spec.eps)
+    expected = expected.reshape(rows, spec.columns)
     extra = [aligned(order)] if spec.gather else []
-    found = run(target, spec, rows, spec.columns, spec.output, x, weight, *extra)
-    close(found, expected.reshape(rows, spec.columns), spec.output)
-
-
-@both_targets
-@pytest.mark.parametrize("rows", ROWS)
-@pytest.mark.parametrize("spec", gate_specs(), ids=lambda s: s.symbol)
-def test_norm_gate(spec: norm_gate.Spec, rows: int, target: CpuTarget) -> None:
-    x = activation(rows, spec.x_pitch, spec.x)
-    expected = exact(x[:rows, spec.x_start : spec.x_start + spec.columns])
-    operands = [x]
-    if spec.weight:
-        operands.append(vector_weight(spec.columns))
-        expected = norm(expected, operands[-1], spec.eps)
     if spec.gate_pitch:
-        operands.append(activation(rows, spec.gate_pitch, spec.gate, seed=3))
+        extra.append(activation(rows, spec.gate_pitch, spec.gate, seed=3))
         start = spec.gate_start
-        expected = expected * sigmoid(exact(operands[-1][:rows, start : start + spec.columns]))
-    close(run(target, spec, rows, spec.columns, spec.output, *operands), expected, spec.output)
+        expected = expected * sigmoid(exact(extra[-1][:rows, start : start + spec.columns]))
+    close(
+        run(target, spec, rows, spec.columns, spec.output, x, weight, *extra), expected, spec.output
+    )
 
 
 @both_targets

@@ -24,7 +24,6 @@ from sala_compile.sala_ir.dialect import (
     LayoutAttr,
     LightningAttentionOp,
     LinearOp,
-    NormGateOp,
     PackWeightOp,
     RecurrentStateType,
     RmsNormOp,
@@ -90,9 +89,9 @@ def test_concat_adds_up_the_axis() -> None:
 
 def test_optional_operands_are_absent_or_found() -> None:
     x, gate = value(activation_type(64, f32)), value(activation_type(64, f32))
-    op = NormGateOp(x, eps=1e-6, gate=gate)
+    op = RmsNormOp(x, weight(64), eps=1e-6, gate=gate)
     op.verify()
-    assert op.weight is None
+    assert op.rows is None
     assert op.gate is gate
     rows = value(ids_type())
     assert RmsNormOp(x, weight(64), eps=1e-6, rows=rows).rows is rows

@@ -17,11 +17,11 @@ from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.dialect import types
 from sala_compile.sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
-from sala_compile.sala_ir.dialect.elementwise import SwigluOp
+from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp
 from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
-from sala_compile.sala_ir.dialect.norm import NormGateOp, RmsNormOp
+from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.weights import PackWeightOp, QuantizeWeightOp, WeightOp
 from tests.support.gpu_rows import control_of
@@ -66,7 +66,8 @@ ROWS = value(types.ids_type())
     "op",
     [
         RmsNormOp(activation(32), weight(32), eps=1e-6, rows=ROWS, element=bf16),
-        NormGateOp(activation(32), eps=1e-6, weight=weight(32), gate=activation(32)),
+        RmsNormOp(activation(32), weight(32), eps=1e-6, gate=activation(32)),
+        OutputGateOp(activation(20), activation(20)),
         EmbeddingOp(ROWS, weight(70, 33, element=bf16)),
         SwigluOp(activation(20), activation(20)),
         RopeOp(SliceOp(activation(64), start=16, size=32).result, activation(8), head_dim=8),
@@ -112,7 +113,6 @@ def test_lightning_attention_follows_phase_and_precision() -> None:
     ("op", "reason"),
     [
         (RmsNormOp(activation(40000), weight(40000), eps=1e-6), "more than 32768"),
-        (NormGateOp(activation(40000), eps=1e-6, weight=weight(40000)), "more than 32768"),
         (LinearOp(activation(16), weight(8, 16, element=bf16)), "must be equal"),
         (
             LinearOp(activation(48), weight(8, 48, encoding=EncodingAttr("int4", 48))),

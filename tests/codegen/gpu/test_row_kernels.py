@@ -8,7 +8,6 @@ import pytest
 from sala_compile.codegen.kernels.elementwise import gpu as elementwise
 from sala_compile.codegen.kernels.elementwise.cpu import Function
 from sala_compile.codegen.kernels.embedding import gpu as embedding
-from sala_compile.codegen.kernels.norm_gate import gpu as norm_gate
 from sala_compile.codegen.kernels.rms_norm import gpu as rms_norm
 from sala_compile.codegen.kernels.rope import gpu as rope
 from sala_compile.codegen.kernels.rope_table import gpu as rope_table
@@ -29,13 +28,10 @@ NORMS = (
     rms_norm.Spec(30, 10, 1e-5, False, 3, 48, F32, F32),
     rms_norm.Spec(192, 64, 1e-6, False, 16, 224, BF16, F32),
     rms_norm.Spec(7, 7, 1e-6, True, 0, 16, F32, F32),
+    rms_norm.Spec(131, 131, 1e-6, False, 2, 144, F32, BF16, F32, 9, 160),
+    rms_norm.Spec(60, 20, 1e-6, False, 0, 64, BF16, F32, BF16, 1, 64),
 )
-GATE = {"gate": F32, "gate_start": 9, "gate_pitch": 160}
-GATES = (
-    norm_gate.Spec(131, 1e-6, True, 2, 144, F32, BF16, **GATE),
-    norm_gate.Spec(64, 1e-6, True, 0, 64, F32, F32),
-    norm_gate.Spec(20, 1e-6, False, 0, 32, BF16, F32, BF16, 1, 32),
-)
+"""The fifth one has a gate over whole rows, the sixth over heads."""
 ROPES = tuple(
     rope.Spec(heads * size, size, 5, padded(heads * size + 5), x, out)
     for heads, size, x, out in ((3, 8, F32, F32), (2, 10, F32, BF16), (3, 90, BF16, F32))
@@ -67,30 +63,16 @@ def test_rms_norm(spec: rms_norm.Spec, rows: int) -> None:
     x, weight = activation(rows, spec.x_pitch, spec.x, seed=rows), vector_weight(spec.group)
     order = np.random.default_rng(1).integers(0, max(rows, 1), rows + EXTRA).astype(np.int32)
     operands = [x, weight, *([aligned(order)] if spec.gather else [])]
-    found = run_rows(kernel, rows, spec.columns, spec.output, *operands)
-    source = live(x, rows, spec.x_start, spec.columns)
-    chosen = order[:rows] if spec.gather else None
-    scale = weight[: spec.group].astype(np.float64)
-    expected = reference.rms_norm(source, scale, chosen, eps=spec.eps, group=spec.group)
-    close(found, expected, spec.output)
-    same_bits_alone(found, kernel, *operands)
-
-
-@pytest.mark.parametrize("rows", ROWS)
-@pytest.mark.parametrize("spec", GATES, ids=lambda s: s.symbol)
-def test_norm_gate(spec: norm_gate.Spec, rows: int) -> None:
-    kernel = norm_gate.build(spec, TARGET)
-    operands = [activation(rows, spec.x_pitch, spec.x)]
-    weight = gate = None
-    if spec.weight:
-        operands.append(vector_weight(spec.columns))
-        weight = exact(operands[-1][: spec.columns])
+    gate = None
     if spec.gate_pitch:
         operands.append(activation(rows, spec.gate_pitch, spec.gate, seed=3))
         gate = live(operands[-1], rows, spec.gate_start, spec.columns)
     found = run_rows(kernel, rows, spec.columns, spec.output, *operands)
-    x = live(operands[0], rows, spec.x_start, spec.columns)
-    close(found, reference.norm_gate(x, weight, gate, eps=spec.eps), spec.output)
+    source = live(x, rows, spec.x_start, spec.columns)
+    chosen = order[:rows] if spec.gather else None
+    scale = weight[: spec.group].astype(np.float64)
+    expected = reference.rms_norm(source, scale, chosen, gate, eps=spec.eps, group=spec.group)
+    close(found, expected, spec.output)
     same_bits_alone(found, kernel, *operands)
 
 
