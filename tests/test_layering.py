@@ -108,7 +108,12 @@ def test_leaves_import_only_leaves():
     assert wrong == []
 
 
-EXTRAS = {"sala_compile.runtime.artifact.signature": {"model_signing"}}
+EXTRAS = {
+    "sala_compile.runtime.artifact.signature": {"model_signing"},
+    "sala_compile.runtime.cli.pictures": {"matplotlib"},
+    "sala_compile.runtime.cli.arena_picture": {"matplotlib"},
+    "sala_compile.runtime.cli.rates_picture": {"matplotlib"},
+}
 """What a single module imports when it is asked to, from an extra of the package."""
 
 

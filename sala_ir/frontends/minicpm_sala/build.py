@@ -21,6 +21,7 @@ from sala_compile.sala_ir.dialect import (
     SwigluOp,
 )
 from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
 from sala_compile.sala_ir.frontends.minicpm_sala.config import (
     MiniCPMSalaConfig,
     MixerType,
@@ -127,7 +128,8 @@ class _Model:
             if not rotates or mixer not in config.mixer_types:
                 continue
             if size not in by_size:
-                table = RopeTableOp(batch, theta=config.rope_theta, head_dim=size)
+                frequencies = inverse_frequencies(config.rope_theta, size).tolist()
+                table = RopeTableOp(batch, frequencies=frequencies)
                 by_size[size] = self.step.emit(table, "rope_table")
             tables[mixer] = by_size[size]
         return tables

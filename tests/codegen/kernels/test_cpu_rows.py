@@ -17,8 +17,8 @@ from sala_compile.codegen.kernels.rope import cpu as rope
 from sala_compile.codegen.kernels.rope_table import cpu as rope_table
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cpu import CpuTarget
-from sala_compile.sala_ir.reference.rope import rope_angles
-from tests.support.rows import activation, close, exact, vector_weight
+from sala_compile.sala_ir import reference
+from tests.support.rows import TABLES, activation, check_table, close, exact, vector_weight
 from tests.support.steps import EXTRA, Library, aligned, padded, poisoned, to_bits
 
 HOST = CpuTarget.host()
@@ -45,16 +45,19 @@ def norm_specs() -> list[rms_norm.Spec]:
 
 
 def rope_specs() -> list[rope.Spec]:
-    """Every kind of head size: below, at and above a vector."""
+    """Every kind of head size: below, at and above a vector; heads of which a part is rotated."""
     return [
-        rope.Spec(heads * size, size, 5, padded(heads * size + 5), x, out)
-        for heads, size, x, out in (
-            (3, 8, F32, F32),
-            (2, 10, F32, BF16),
-            (1, 32, BF16, F32),
-            (4, 64, F32, F32),
-            (2, 128, F32, F32),
-            (3, 90, F32, F32),
+        rope.Spec(heads * size, size, rotated, 5, padded(heads * size + 5), x, out)
+        for heads, size, rotated, x, out in (
+            (3, 8, 8, F32, F32),
+            (2, 10, 10, F32, BF16),
+            (1, 32, 32, BF16, F32),
+            (4, 64, 64, F32, F32),
+            (2, 128, 128, F32, F32),
+            (3, 90, 90, F32, F32),
+            (3, 24, 6, F32, BF16),
+            (2, 11, 10, BF16, F32),
+            (2, 90, 34, F32, F32),
         )
     ]
 
@@ -75,9 +78,6 @@ def pair_specs() -> list[elementwise.Spec]:
     ]
 
 
-TABLE_SPECS = [rope_table.Spec(1e4, size) for size in (8, 10, 64, 128, 90)]
-
-
 def functions(target: CpuTarget, module: ModuleType, specs: list[Any]) -> list[Any]:
     """The PrimFuncs of some specs."""
     return [module.build(spec, target) for spec in specs]
@@ -89,7 +89,7 @@ def library(target: CpuTarget) -> Library:
     parts = (
         functions(target, rms_norm, norm_specs()),
         functions(target, rope, rope_specs()),
-        functions(target, rope_table, TABLE_SPECS),
+        functions(target, rope_table, list(TABLES)),
         functions(target, embedding, embedding_specs()),
         functions(target, elementwise, pair_specs()),
     )
@@ -147,26 +147,18 @@ def test_rms_norm(spec: rms_norm.Spec, rows: int, target: CpuTarget) -> None:
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("spec", rope_specs(), ids=lambda s: s.symbol)
 def test_rope(spec: rope.Spec, rows: int, target: CpuTarget) -> None:
-    x, size = activation(rows, spec.x_pitch, spec.x), spec.head_dim
-    table = activation(rows, padded(size), F32, seed=5)
-    heads = exact(x[:rows, spec.x_start : spec.x_start + spec.columns])
-    low, high = heads.reshape(rows, spec.columns // size, 2, size // 2).transpose(2, 0, 1, 3)
-    cos, sin = exact(table[:rows, None, :size]).reshape(rows, 1, 2, size // 2).transpose(2, 0, 1, 3)
-    expected = np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
-    found = run(target, spec, rows, spec.columns, spec.output, x, table)
-    close(found, expected.reshape(rows, spec.columns), spec.output)
+    x, columns = activation(rows, spec.x_pitch, spec.x), spec.columns
+    table = activation(rows, padded(spec.rotated), F32, seed=5)
+    live = exact(x[:rows, spec.x_start : spec.x_start + columns])
+    angles = exact(table[:rows, : spec.rotated])
+    expected = reference.rope(live, angles, head_dim=spec.head_dim)
+    close(run(target, spec, rows, columns, spec.output, x, table), expected, spec.output)
 
 
 @both_targets
-@pytest.mark.parametrize("spec", TABLE_SPECS, ids=lambda s: s.symbol)
+@pytest.mark.parametrize("spec", TABLES, ids=lambda s: s.symbol)
 def test_rope_table(spec: rope_table.Spec, target: CpuTarget) -> None:
-    positions = np.array([0, 1, 2, 77, 8191, 524_287, 999_999, *range(100)], np.int32)
-    angles = rope_angles(positions, spec.theta, spec.head_dim).astype(np.float64)
-    expected = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    buffer = aligned(np.concatenate([positions, np.full(EXTRA, -1, np.int32)]))
-    found = run(target, spec, len(positions), spec.head_dim, F32, buffer).astype(np.float32)
-    assert np.abs(found.view(np.int32) - expected.view(np.int32)).max() <= 1
-    assert (found != expected).mean() < 1e-3
+    check_table(spec, lambda rows, columns, *arrays: run(target, spec, rows, columns, F32, *arrays))
 
 
 @both_targets

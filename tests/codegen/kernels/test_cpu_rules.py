@@ -117,12 +117,17 @@ def test_norms() -> None:
 
 
 def test_rotary() -> None:
-    table = RopeTableOp(value(types.BatchType()), theta=1e4, head_dim=10)
+    table = RopeTableOp(value(types.BatchType()), frequencies=[0.5] * 5)
     assert chosen(table).arguments == ("control", "batch:token_position", "out:0")
     assert chosen(RopeOp(view(5, 30, of=40), table.result, head_dim=10)).operands == (0, 1)
     refusal = rope.rule(RopeOp(activation(30), view(0, 10, of=40), head_dim=10), TARGET)
     assert "table" in str(refusal)
-    assert rope_table.Spec(1e4, 10).symbol != rope_table.Spec(1e5, 10).symbol
+    partial = chosen(RopeOp(view(5, 36, of=48), table.result, head_dim=12))
+    assert (partial.spec["rotated"], partial.spec["head_dim"]) == (10, 12)
+    assert rope_table.Spec((1.0, 0.5)).symbol != rope_table.Spec((1.0, 0.25)).symbol
+    ranges = RopeTableOp(value(types.BatchType()), frequencies=[0.5] * 4, starts=(0, 9))
+    fields = ("batch:token_position", "batch:token_sequence", "batch:call_lengths")
+    assert chosen(ranges).arguments == ("control", *fields, "out:0")
 
 
 @pytest.mark.parametrize("kind", [OutputGateOp, SwigluOp, ResidualAddOp])

@@ -82,7 +82,7 @@ def test_parameters_follow_the_arguments(op: Operation) -> None:
 
 def test_the_table_of_a_rotation_needs_positions_only() -> None:
     batch = value(types.BatchType())
-    assert chosen(RopeTableOp(batch, theta=1e4, head_dim=16))[0].operands == ()
+    assert chosen(RopeTableOp(batch, frequencies=[1.0] * 8))[0].operands == ()
 
 
 def lightning(element: Attribute, **options: Any) -> LightningAttentionOp:
