@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sala_compile.codegen.kernels.lightning_attention import gpu as lightning
-from sala_compile.codegen.kernels.linear import gpu as linear
+from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning
+from sala_compile.codegen.kernels.linear.gpu import kernel as linear
 from sala_compile.codegen.kernels.operands import padded, spec_values
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.tir.element import Element

@@ -142,7 +142,12 @@ def test_the_leaves_are_few_and_each_is_needed():
         assert any(_within(name, (leaf,)) for name in needed), f"nobody needs {leaf}"
 
 
-EXTRAS = {"sala_compile.runtime.artifact.signature": {"model_signing"}}
+EXTRAS = {
+    "sala_compile.runtime.artifact.signature": {"model_signing"},
+    "sala_compile.runtime.cli.pictures": {"matplotlib"},
+    "sala_compile.runtime.cli.arena_picture": {"matplotlib"},
+    "sala_compile.runtime.cli.rates_picture": {"matplotlib"},
+}
 """What a single module imports when it is asked to, from an extra of the package."""
 
 

@@ -25,6 +25,7 @@ from sala_compile.codegen.kernels.tir.builder import Expr, kernel, lanes
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.rows import for_rows, for_vectors
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
 
 BF16, F32 = Element.BF16, Element.F32
 HEAD = 128
@@ -70,13 +71,13 @@ def cases(target: CpuTarget, rows: int, columns: int) -> list[Case]:
     ids[:] = np.random.default_rng(0).integers(0, VOCABULARY, rows)
     norm = rms_norm.Spec(columns, columns, 1e-6, False, 0, columns, F32, BF16)
     gated = rms_norm.Spec(columns, columns, 1e-6, False, 0, columns, F32, BF16, F32, 0, columns)
-    turn = rope.Spec(columns, HEAD, 0, columns, F32, F32)
+    turn = rope.Spec(columns, HEAD, HEAD, 0, columns, F32, F32)
     pair = elementwise.Spec("swiglu", columns, 1.0, 0, columns, 0, columns, F32, F32, BF16)
     rows_of = embedding.Spec(VOCABULARY, columns, 12.0, False, BF16, F32)
     panel = embedding.Spec(VOCABULARY, columns, 12.0, True, BF16, F32)
     matrix = aligned((VOCABULARY, columns), "uint16")
     panels = matrix.reshape(VOCABULARY // 64, columns // 2, 64, 2)
-    table = rope_table.Spec(1e4, HEAD)
+    table = rope_table.Spec(tuple(inverse_frequencies(1e4, HEAD).tolist()))
     out = buffer(kind=BF16)
     return [
         Case("copy", copy_kernel(target, columns), (buffer(), buffer()), 8 * floats),

@@ -11,6 +11,7 @@ from sala_compile.codegen.program.sampling_steps import sampling_phase
 from sala_compile.codegen.targets import library_name
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.runtime.artifact import Observation, Paging, PhaseName, Program, TargetProgram
+from sala_compile.runtime.artifact.program import REQUIRED_INPUTS
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.types import KvCacheType
 
@@ -49,7 +50,7 @@ class Assembly:
 
     def program(self, paging: Paging) -> Program:
         """The program of everything added; the runtime writes every input, used or not."""
-        for name in buffers.INPUT_SHAPES:
+        for name in sorted(REQUIRED_INPUTS):
             self.table.input(name)
         return Program(
             paging=paging,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
-from sala_compile.codegen.kernels.linear.layout import pack_panels
+from sala_compile.codegen.kernels.linear.cpu.panel_layout import pack_panels
 from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.weights.encodings import WeightPart, integer_blocks, weight_parts
 from sala_compile.codegen.weights.expressions import RowSource, numpy_element, rows_of, weight_type

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sala_compile.runtime.artifact import InputName, Symbol
+from sala_compile.runtime.artifact.batch_fields import BatchWriter
 from sala_compile.runtime.devices.device import Memory, StepSizes
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.generation.sampling import Draw
-from sala_compile.runtime.plan import TABLES
 from sala_compile.runtime.state.store import State
 
 
@@ -18,11 +18,24 @@ class Work:
     """New tokens of one sequence in a step.
 
     `token_ids` is int32; `call_length` is the length of the sequence when its whole call is done.
+    `generated` says that a model chose the tokens, one or several to verify: they get the bits of
+    single steps. Tokens that are read are computed in chunks, however few they are.
     """
 
     state: State
     token_ids: np.ndarray
     call_length: int
+    generated: bool = False
+
+    @property
+    def history(self) -> int:
+        """Tokens of the sequence before the step."""
+        return self.state.length
+
+    @property
+    def slot(self) -> int:
+        """The row of the sequence in tables and pools."""
+        return self.state.slot
 
 
 class BatchInputs:
@@ -30,9 +43,10 @@ class BatchInputs:
 
     def __init__(self, memory: Memory, workers: int) -> None:
         """For the inputs of `memory`."""
-        names = {*InputName} & {*memory.plan.places} - {*TABLES}
+        names = [name for name in InputName if name in memory.plan.places]
         self._memory = memory
-        self._fields = {InputName(name): memory.host(name) for name in names}
+        self._fields = {name: memory.host(name) for name in names}
+        self._writer = BatchWriter(self._fields)
         self._symbols = memory.plan.symbols
         self._control = self._fields[InputName.CONTROL]
         self._control[3] = workers
@@ -65,21 +79,10 @@ class BatchInputs:
 
         `draws` say how tokens are chosen from them, where they are.
         """
-        fields, end = self._fields, 0
-        for index, work in enumerate(batch):
-            begin, end = end, end + len(work.token_ids)
-            history = work.state.length
-            fields[InputName.TOKENS][begin:end] = work.token_ids
-            fields[InputName.TOKEN_SEQUENCE][begin:end] = index
-            fields[InputName.TOKEN_POSITION][begin:end] = range(history, history + end - begin)
-            fields[InputName.OFFSETS][index + 1] = end
-            fields[InputName.HISTORY][index] = history
-            fields[InputName.CALL_LENGTHS][index] = work.call_length
-            fields[InputName.SLOTS][index] = work.state.slot
-            fields[InputName.LOGIT_ROWS][index] = end - 1
+        tokens, sequences = self._writer.write(batch)
         for index, draw in enumerate(draws):
-            fields[InputName.SAMPLING][index] = draw.words(self.draw_words)
-        self._control[:3] = end, len(batch), len(batch)
+            self._fields[InputName.SAMPLING][index] = draw.words(self.draw_words)
+        self._control[:3] = tokens, sequences, sequences
         self._memory.send_inputs()
 
     def ask(self, rows: np.ndarray) -> None:

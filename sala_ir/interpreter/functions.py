@@ -112,7 +112,8 @@ class SalaFunctions(InterpreterFunctions):
     def _make_batch(
         self, _: Interpreter, op: dialect.MakeBatchOp, args: PythonValues
     ) -> PythonValues:
-        return (reference.make_batch(*args[:4]),)
+        values = dict(zip(op.operands, args, strict=True))
+        return (reference.make_batch(*(values[field] for field in op.fields)),)
 
     @impl(dialect.EmbeddingOp)
     def _embedding(

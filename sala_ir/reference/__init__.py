@@ -25,7 +25,7 @@ from sala_compile.sala_ir.reference.lightning import (
 )
 from sala_compile.sala_ir.reference.linear import linear, logits
 from sala_compile.sala_ir.reference.norms import rms_norm
-from sala_compile.sala_ir.reference.rope import inverse_frequencies, rope, rope_table
+from sala_compile.sala_ir.reference.rope import rope, rope_table
 from sala_compile.sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
 from sala_compile.sala_ir.reference.selection import BlockSelection, block_scores, select_blocks
 from sala_compile.sala_ir.reference.weights import (
@@ -60,7 +60,6 @@ __all__ = [
     "embedding",
     "exact",
     "interleave_weights",
-    "inverse_frequencies",
     "lightning_attention",
     "lightning_chunked",
     "lightning_recurrence",

@@ -44,6 +44,7 @@ from sala_compile.runtime.artifact import (
     dim_of,
     write_artifact,
 )
+from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES
 
 VOCABULARY = 29
 PITCH = 32
@@ -134,28 +135,12 @@ def library() -> Path:
 
 def tiny_program() -> Program:
     """The program over the two kernels."""
-    tokens, sequences, slots = (
-        dim_of(Symbol.TOKENS),
-        dim_of(Symbol.SEQUENCES),
-        dim_of(Symbol.SLOTS),
-    )
-    shapes = {
-        InputName.CONTROL: (16,),
-        InputName.TOKENS: (tokens,),
-        InputName.TOKEN_SEQUENCE: (tokens,),
-        InputName.TOKEN_POSITION: (tokens,),
-        InputName.OFFSETS: (dim_of(Symbol.SEQUENCES, 1, 1),),
-        InputName.HISTORY: (sequences,),
-        InputName.CALL_LENGTHS: (sequences,),
-        InputName.SLOTS: (sequences,),
-        InputName.PAGE_TABLE: (slots, dim_of(Symbol.SEQUENCE_PAGES)),
-        InputName.COMPRESSED_TABLE: (slots, dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),
-        InputName.LOGIT_ROWS: (dim_of(Symbol.LOGIT_ROWS),),
-    }
+    tokens, slots = dim_of(Symbol.TOKENS), dim_of(Symbol.SLOTS)
     floats = ElementType.FLOAT32
     values = {
         name.value: Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=shape)
-        for name, shape in shapes.items()
+        for name, shape in INPUT_SHAPES.items()
+        if name is not InputName.SAMPLING
     }
     values |= {
         "hidden": Value(kind=ValueKind.ACTIVATION, dtype=floats, shape=(tokens, 16)),

@@ -7,7 +7,7 @@ stored once.
 from dataclasses import dataclass
 from typing import Any
 
-from sala_compile.codegen.kernels.linear.layout import PANEL_ROWS, panel_shape
+from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS, panel_shape
 from sala_compile.codegen.kernels.operands import (
     element,
     indices_of,
