@@ -30,7 +30,7 @@ from sala_compile.runtime.artifact import (
 from sala_compile.runtime.artifact.golden import Argument, GoldenType
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect.attributes import LayoutAttr
-from sala_compile.sala_ir.dialect.base import SalaOp, written_states
+from sala_compile.sala_ir.dialect.base import SalaOp, state_updates
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
@@ -252,16 +252,12 @@ class _Call:
 
     def _pool_values(self, index: int, kind: StateType) -> tuple[Pools, Pools | None]:
         before = write_pools(kind, self._operands[index], self._batch)
-        written = written_states(self._op)
-        if self._op.operands[index] not in written:
+        new = {old: new for new, old in state_updates(self._op).items()}
+        result = new.get(self._op.operands[index])
+        if result is None:
             return before, None
-        position = written.index(self._op.operands[index])
-        states = [
-            value
-            for result, value in zip(self._op.results, self._results, strict=True)
-            if isinstance(result.type, StateType)
-        ]
-        return before, write_pools(kind, states[position], self._batch)
+        state = self._results[list(self._op.results).index(result)]
+        return before, write_pools(kind, state, self._batch)
 
     def _output(self, index: int) -> Argument:
         kind = cast(TensorType, self._op.results[index].type)
