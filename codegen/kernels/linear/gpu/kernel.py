@@ -103,9 +103,9 @@ def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> G
     """The kernel (control, x, weight, bias?, residual?, squares?, norm?, y, scaled?, sums?,
     workspace?).
 
-    The weight is [N, K padded to 16], or codes, scales and zeros? as layouts.integer_blocks has them. x
-    and y have any capacity of rows; the memory of y may be that of the residual. split_norm.py says
-    what `squares`, `norm`, `scaled` and `sums` are.
+    The weight is [N, K padded to 16], or codes, scales and zeros? as layouts.integer_blocks has
+    them. x and y have any capacity of rows; the memory of y may be that of the residual.
+    split_norm.py says what `squares`, `norm`, `scaled` and `sums` are.
     """
     schedule = schedule or default_schedule(spec, target)
     each = Launches(spec, schedule)
