@@ -8,7 +8,7 @@ from xdsl.dialects.builtin import ModuleOp
 from sala_compile.codegen.program import buffers
 from sala_compile.codegen.program.phases import LOGITS, PhaseBuilder, ValueTable, phase_builders
 from sala_compile.codegen.program.sampling_steps import sampling_phase
-from sala_compile.codegen.write.emit import library_name
+from sala_compile.codegen.targets import library_name
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.runtime.artifact import Observation, Paging, PhaseName, Program, TargetProgram
 from sala_compile.runtime.artifact.program import REQUIRED_INPUTS

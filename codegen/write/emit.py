@@ -25,17 +25,6 @@ PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "xdsl", "numpy", "sa
 """Packages whose versions the manifest names."""
 
 
-def library_name(target: str) -> str:
-    """The path of a target's library in the artifact; of a GPU's, the table of its cubins."""
-    suffix = ".json" if is_gpu(target) else ".so"
-    return f"lib/{target.replace(':', '-')}{suffix}"
-
-
-def cubins_name(target: str) -> str:
-    """The path of the code of a GPU's library."""
-    return str(Path(library_name(target)).with_suffix(".cubins"))
-
-
 def package_versions(targets: Iterable[str]) -> dict[str, str]:
     """The versions of what made the artifact."""
     compilers = ("triton",) if any(map(is_gpu, targets)) else ()

@@ -9,8 +9,8 @@ from xdsl.ir import Operation
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Parameter
 from sala_compile.codegen.program.abi import check_calls
 from sala_compile.codegen.program.assemble import Assembly, paging_of
-from sala_compile.codegen.targets import parse_target, split_targets
-from sala_compile.codegen.write.emit import cubins_name, library_name, weight_files
+from sala_compile.codegen.targets import cubins_name, library_name, parse_target, split_targets
+from sala_compile.codegen.write.emit import weight_files
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
 from sala_compile.passes.support.kernel_choice import KernelChoice, NoKernel
