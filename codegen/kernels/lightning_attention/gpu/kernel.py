@@ -24,7 +24,6 @@ from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
-    padded,
     refuse_unless_float32,
     spec_values,
 )
@@ -40,6 +39,7 @@ from sala_compile.codegen.kernels.triton.buffers import (
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Grid, Launch
 from sala_compile.codegen.kernels.triton.phase import is_decode
 from sala_compile.codegen.kernels.triton.rows import power_of_two
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
 from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
