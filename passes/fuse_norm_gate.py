@@ -18,13 +18,14 @@ class _FuseGate(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: OutputGateOp, rewriter: PatternRewriter) -> None:
         norm = sole_unrounded(op.x, RmsNormOp)
-        if norm is None or norm.rows is not None or norm.gate is not None:
+        if norm is None or norm.gate is not None:
             return
         fused = RmsNormOp(
             norm.x,
             norm.weight,
+            norm.rows,
+            op.gate,
             eps=norm.eps,
-            gate=op.gate,
             result_types=[op.result.type],
             layer=op.layer,
         )

@@ -16,7 +16,6 @@ from sala_compile.sala_ir.dialect import (
     RopeOp,
     columns_of,
 )
-from sala_compile.sala_ir.dialect.plain import integer
 
 
 class _FuseRope(RewritePattern):
@@ -27,9 +26,9 @@ class _FuseRope(RewritePattern):
         q, k = sole_unrounded(op.q, RopeOp), sole_unrounded(op.k, RopeOp)
         if q is None or k is None or op.rope is not None or op.q_norm is not None:
             return
-        if q.table is not k.table or not q.head_dim == k.head_dim == integer(op.heads.data.head_dim):
-            return
-        if columns_of(q.table) != op.heads.data.head_dim:
+        size = op.heads.data.head_dim
+        whole = size == q.head_dim.value.data == k.head_dim.value.data == columns_of(q.table)
+        if q.table is not k.table or not whole:
             return
         _replace(op, rewriter, q=q.x, k=k.x, rope=q.table)
 

@@ -45,9 +45,7 @@ class _FuseSwiglu(RewritePattern):
 
 def _may_interleave(gate: LinearOp, up: LinearOp) -> bool:
     plain = all(
-        linear.residual is None
-        and linear.scale.value.data == 1.0
-        and not linear.is_swiglu
+        linear.residual is None and linear.scale.value.data == 1.0 and not linear.is_swiglu
         for linear in (gate, up)
     )
     same_bias = _type_of(gate.bias) == _type_of(up.bias)

@@ -9,7 +9,14 @@ from xdsl.ir import Operation, SSAValue, Use
 
 from sala_compile.passes.support.functions import argument_names, returned
 from sala_compile.runtime.artifact import Dim, PhaseName, Symbol, dim_of
-from sala_compile.sala_ir.dialect import KernelCallOp, Rows, StateType, plain, rows_of, state_updates
+from sala_compile.sala_ir.dialect import (
+    KernelCallOp,
+    Rows,
+    StateType,
+    plain,
+    rows_of,
+    state_updates,
+)
 
 IN_PLACE = "in_place"
 """Attribute of a kernel call: pairs (result, input) whose storage the kernel may share."""

@@ -56,7 +56,6 @@ class Inputs:
             self.bases[base] = self._numbers(base.type, rows, columns)
         return self.bases[base][:, start : start + cast(TensorType, operand.type).get_shape()[1]]
 
-
     def _numbers(self, kind: Any, *shape: int) -> np.ndarray:
         """Normal numbers that the element type represents, float64."""
         values = self._random.standard_normal(shape)

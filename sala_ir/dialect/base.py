@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, cast
 
 from xdsl.dialects.builtin import (
+    ArrayAttr,
     BFloat16Type,
     DenseIntOrFPElementsAttr,
     Float32Type,
+    IntAttr,
     IntegerAttr,
     NoneAttr,
     TensorType,
@@ -19,13 +22,16 @@ from xdsl.irdl import (
     AnyAttr,
     AttrConstraint,
     BaseAttr,
+    IntConstraint,
     IRDLOperation,
     OperandDef,
     OptionalDef,
     OptOperandDef,
     ParamAttrConstraint,
+    PropertyDef,
     VarConstraint,
     VariadicDef,
+    VerificationContext,
     traits_def,
 )
 from xdsl.traits import OpTrait, Pure
@@ -75,22 +81,22 @@ class SalaOp(IRDLOperation):
         """
         definition = self.get_irdl_definition()
         values = self._bound_operands(definition.operands, operands, named)
+        declared = definition.properties.items()
         properties = {
-            name: _property(declared.constr, named.pop(name, None))
-            for name, declared in definition.properties.items()
+            name: _property(kind, named.pop(name, None))
+            for name, kind in declared
             if name not in SEGMENTS
         }
         missing = [
             name
-            for name, declared in definition.properties.items()
-            if properties.get(name, declared.default_value) is None
-            and not isinstance(declared, OptionalDef)
+            for name, kind in declared
+            if properties.get(name, kind.default_value) is None
+            and not (isinstance(kind, OptionalDef) or name in SEGMENTS)
         ]
         if named or missing:
             raise TypeError(f"{self.name} has no {sorted(named)} and needs {missing}")
         placeholders = [
-            [] if isinstance(declared, VariadicDef) else NoneAttr()
-            for _, declared in definition.results
+            [] if isinstance(kind, VariadicDef) else NoneAttr() for _, kind in definition.results
         ]
         super().__init__(
             operands=values,
@@ -147,15 +153,17 @@ class SalaOp(IRDLOperation):
         return found
 
 
-def _property(constraint: AttrConstraint, value: Any) -> Attribute | None:
-    """The attribute of a plain value where a property of that constraint is meant."""
-    if value is None or isinstance(value, Attribute):
-        return value
-    if constraint == FloatProperty:
-        return floating(value)
-    if constraint == BaseAttr(DenseIntOrFPElementsAttr):
-        return dense_f32(value)
-    return attribute_of(value)
+def _property(declared: PropertyDef, value: Any) -> Attribute | None:
+    """The attribute of a plain value for a property; None where it is the default."""
+    if value is None:
+        return None
+    if declared.constr == FloatProperty:
+        value = floating(value)
+    elif declared.constr == BaseAttr(DenseIntOrFPElementsAttr) and isinstance(value, Sequence):
+        value = dense_f32(value)
+    value = attribute_of(value)
+    is_default = isinstance(declared, OptionalDef) and value == declared.default_value
+    return None if is_default else value
 
 
 def state_updates(op: Operation) -> dict[SSAValue, SSAValue]:
@@ -188,25 +196,47 @@ def check_reader(state: SSAValue, writer: Operation, user: Operation) -> None:
         raise VerifyException(f"{user.name} reads state %{name} after {writer.name} has updated it")
 
 
-def activation(shape: AttrConstraint | None = None, rows: AttrConstraint | None = None) -> Any:
-    """Constraint of an activation `tensor<?xCxE>`, E f32 or bf16; `columns_of` checks its rank.
+@dataclass(frozen=True)
+class ColumnsConstraint(AttrConstraint[ArrayAttr[IntAttr]]):
+    """The shape `[?, C]` of an activation; those of one `variable` in an op have one C."""
 
-    Activations of an op with one variable `shape` have equal columns, with one `rows` equal rows.
+    variable: str | None = None
+
+    def verify(self, attr: Attribute, constraint_context: VerificationContext) -> None:
+        """Raise `VerifyException` for another rank, and for other columns than the variable's."""
+        shape = [size.data for size in cast(ArrayAttr[IntAttr], attr)]
+        is_rows = len(shape) == 2 and shape[1] >= 0
+        require(is_rows, "expected an activation tensor<?xCxE>, found the shape {}", shape)
+        if self.variable is not None:
+            known = constraint_context.get_variable(self.variable) or attr
+            expected = cast(ArrayAttr[IntAttr], known).data[1].data
+            require(attr == known, "there must be {} columns, not {}", expected, shape[1])
+            constraint_context.set_attr_variable(self.variable, attr)
+
+    def mapping_type_vars(
+        self, type_var_mapping: Mapping[TypeVar, AttrConstraint | IntConstraint]
+    ) -> ColumnsConstraint:
+        """The constraint itself: it has no type variables."""
+        return self
+
+
+def activation(columns: str | None = None, rows: str | None = None) -> AttrConstraint[TensorType]:
+    """Constraint of an activation `tensor<?xCxE>`, E f32 or bf16.
+
+    Those of an op with one name of `columns` have equal columns, with one of `rows` equal rows.
     """
     element = BaseAttr(Float32Type) | BaseAttr(BFloat16Type)
-    return ParamAttrConstraint.get(TensorType, shape, element, rows)
+    encoding = AnyAttr() if rows is None else VarConstraint(rows, AnyAttr())
+    return ParamAttrConstraint(TensorType, (ColumnsConstraint(columns), element, encoding))
 
-
-Columns = VarConstraint("columns", AnyAttr())
-LiveRows = VarConstraint("rows", AnyAttr())
 
 Activation = activation()
 """Constraint of an activation of any rows and columns."""
 
-RowsActivation = activation(rows=LiveRows)
+RowsActivation = activation(rows="rows")
 """Constraint of the activations of an op that have the same rows."""
 
-SameActivation = activation(Columns, LiveRows)
+SameActivation = activation("columns", "rows")
 """Constraint of the activations of an op that have the same rows and columns."""
 
 Ids = ids_type()

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import re
 
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr, SymbolNameConstraint
-from xdsl.ir import Attribute
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DictionaryAttr,
+    IntegerAttr,
+    StringAttr,
+    SymbolNameConstraint,
+)
+from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
     irdl_op_definition,
@@ -17,7 +23,13 @@ from xdsl.irdl import (
 
 from sala_compile.runtime.artifact.batch_fields import KERNEL_FIELDS
 from sala_compile.sala_ir.dialect.base import SalaOp, require
-from sala_compile.sala_ir.dialect.types import CompressedKeysType, KvCacheType, WeightType
+from sala_compile.sala_ir.dialect.plain import plain
+from sala_compile.sala_ir.dialect.types import (
+    CompressedKeysType,
+    KvCacheType,
+    StateType,
+    WeightType,
+)
 
 _POSITION = re.compile(r"(in|out|workspace):(\d+)(?:\.(\w+))?")
 
@@ -41,8 +53,8 @@ class KernelCallOp(SalaOp):
     `arguments` gives the order of the kernel's parameters: "control", "batch:<field>", "in:<i>",
     "out:<i>", "workspace:<i>"; a kv cache is two tensors, "in:<i>.k" and "in:<i>.v", compressed
     keys are "in:<i>.fine" and "in:<i>.coarse". Updated states are results of the call and are
-    written in place. `workspaces` has one dictionary per workspace, `spec` what the
-    kernel was built for.
+    written in place: `updates` has a pair (result, input) for each. `workspaces` has one dictionary
+    per workspace, `spec` what the kernel was built for.
     """
 
     name = "sala.kernel_call"
@@ -53,13 +65,26 @@ class KernelCallOp(SalaOp):
     arguments = prop_def(ArrayAttr[StringAttr])
     workspaces = opt_prop_def(ArrayAttr[DictionaryAttr], default_value=ArrayAttr([]))
     spec = opt_prop_def(DictionaryAttr, default_value=DictionaryAttr({}))
+    updates = opt_prop_def(ArrayAttr[ArrayAttr[IntegerAttr]], default_value=ArrayAttr([]))
     outputs = var_result_def()
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$symbol `(` $inputs `)` attr-dict `:` functional-type($inputs, $outputs)"
 
+    @property
+    def state_updates(self) -> dict[SSAValue, SSAValue]:
+        """For each updated state the input that it is the next value of."""
+        outputs, inputs = dict(enumerate(self.outputs)), dict(enumerate(self.inputs))
+        pairs = plain(self.updates)
+        return {outputs[new]: inputs[old] for new, old in pairs if new in outputs and old in inputs}
+
     def verify_(self) -> None:
-        """Every argument names something that the call has."""
+        """Every argument and every update names something that the call has."""
+        for result, index in plain(self.updates):
+            present = 0 <= result < len(self.outputs) and 0 <= index < len(self.inputs)
+            require(present, f"{self.name} updates what the call does not have")
+            is_state = isinstance(self.outputs[result].type, StateType)
+            require(is_state, f"{self.name} updates what is no state")
         for argument in self.arguments.data:
             self._verify_argument(argument.data)
 

@@ -17,7 +17,6 @@ from xdsl.irdl import (
 
 from sala_compile.sala_ir.dialect.attributes import FloatProperty, Rows
 from sala_compile.sala_ir.dialect.base import (
-    Columns,
     Ids,
     SalaOp,
     SameActivation,
@@ -36,13 +35,12 @@ class RmsNormOp(SalaOp):
     """y = x / sqrt(mean(x^2) + eps) * weight, over each contiguous group of columns.
 
     A group has as many columns as weight has values: all, or those of a head. With `rows`, output
-    row i is computed from input row rows[i]. With `gate`, y is multiplied by sigmoid(gate). Rows
-    and gate exclude each other.
+    row i is computed from input row rows[i]. With `gate`, y is multiplied by sigmoid(gate).
     """
 
     name = "sala.rms_norm"
 
-    x = operand_def(activation(Columns))
+    x = operand_def(activation("columns"))
     weight = operand_def(WeightType)
     rows = opt_operand_def(Ids)
     gate = opt_operand_def(SameActivation)
@@ -66,11 +64,10 @@ class RmsNormOp(SalaOp):
         return (activation_type(columns_of(self.x), element, rows),)
 
     def verify_(self) -> None:
-        """Groups divide the columns; rows are those of the logits and have no gate."""
+        """Groups divide the columns; chosen rows are those of the logits."""
         columns, shape = columns_of(self.x), weight_shape(self.weight)
         require(len(shape) == 1, f"weight must have one dimension, not {list(shape)}")
         require(columns % shape[0] == 0, f"groups of {shape[0]} do not divide {columns} columns")
         require(self.eps.value.data >= 0, "eps must not be negative")
         chosen = rows_of(self.x) if self.rows is None else Rows.LOGIT_ROWS
         require_rows(self.result, chosen, "result")
-        require(self.rows is None or self.gate is None, "a norm of chosen rows has no gate")

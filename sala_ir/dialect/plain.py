@@ -35,7 +35,6 @@ from sala_compile.sala_ir.dialect.attributes import (
 )
 from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
-
 _OWN: dict[type, Callable[[Any], Attribute]] = {
     Epilogue: EpilogueAttr,
     Heads: HeadsAttr,

@@ -16,8 +16,9 @@ def rms_norm(
 ) -> Array:
     """Return x / sqrt(mean(x^2) + eps) * weight over each `group` contiguous columns.
 
-    x [tokens, columns], weight [group]: all columns, or those of a head. Output row i is made of input row `rows[i]`, or of row i.
-    With a gate [tokens, columns], the result is multiplied by sigmoid(gate).
+    x [tokens, columns], weight [group]: all columns, or those of a head. Output row i is made of
+    input row `rows[i]`, or of row i. With a gate [tokens, columns], the result is multiplied by
+    sigmoid(gate).
     """
     xp = array_namespace(x, weight)
     group = weight.shape[0]

@@ -5,7 +5,7 @@ import pytest
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.live_intervals import phase_intervals
 from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
-from sala_compile.passes.support.plan_intervals import dim_text, plan_memory
+from sala_compile.passes.plan_intervals import dim_text, plan_memory
 from sala_compile.runtime.artifact import PhaseName, Symbol, dim_of
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.context import parse_module, print_module
@@ -15,6 +15,7 @@ from tests.passes.fakes import accept_all
 from tests.support.checkpoints import tiny_config
 
 H = "tensor<?x8xf32>"
+LATE = "tensor<?x8xf32, #sala<rows logit_rows>>"
 
 
 def call(result, *inputs, kind=H, kinds=None, in_place=None):
@@ -26,11 +27,11 @@ def call(result, *inputs, kind=H, kinds=None, in_place=None):
     return f"%{result} = sala.kernel_call @k({names}) {{{attributes}}} : ({types}) -> {kind}"
 
 
-def plan(*lines, arguments="", returns="z", phase="prefill"):
-    """The intervals of a phase, by the names of its values."""
+def plan(*lines, arguments="", returns="z", kind=H, phase="prefill"):
+    """The intervals of a phase that returns one value, by the names of its values."""
     text = "\n  ".join(lines)
     module = parse_module(
-        f"func.func @{phase}({arguments}) -> {H} {{\n  {text}\n  func.return %{returns} : {H}\n}}"
+        f"func.func @{phase}({arguments}) -> {kind} {{\n  {text}\n  func.return %{returns} : {kind}\n}}"
     )
     found = phase_intervals(module.ops.first)
     return {value.name_hint: live for value, live in found.live.items()}, {
@@ -97,14 +98,15 @@ def test_storage_is_not_taken_over(lines):
     assert plan(*lines)[1] == {}
 
 
-def test_shapes_follow_the_phase_and_the_stream_is_sized_by_tokens():
+def test_shapes_follow_the_rows_of_the_type_and_the_stream_is_sized_by_tokens():
     live, _ = plan(call("a"), call("z", "a"), phase="decode")
     assert live["a"].shape == (dim_of(Symbol.SEQUENCES), 8)
     assert live["z"].shape == (dim_of(Symbol.TOKENS), 8)
     live, _ = plan(
-        call("a", "h"),
-        call("z", "a"),
+        call("a", "h", kind=LATE),
+        call("z", "a", kind=LATE, kinds=[LATE]),
         arguments=f'%h: {H} {{sala.name = "hidden"}}',
+        kind=LATE,
         phase="logits",
     )
     assert bounds(live) == {"h": (0, 1), "a": (0, 1), "z": (1, 1)}
@@ -176,3 +178,18 @@ def test_operations_without_kernels_are_refused():
     run_pipeline(module, sala_pipeline(Precision.FLOAT32, accept_all), stop_after="encode-weights")
     with pytest.raises(CompileError, match="is not a kernel call yet"):
         plan_memory(module)
+
+
+def test_states_of_one_type_are_told_apart_by_what_the_call_states():
+    kv = "!sala.kv_cache<2, 16, 16, f32>"
+    module = parse_module(
+        f"""func.func @prefill(%a: {kv} {{sala.name = "a"}}, %b: {kv} {{sala.name = "b"}}) {{
+  %x, %y = sala.kernel_call @k(%a, %b) {{family = "f", arguments = ["control"],
+    updates = [[0 : i64, 1 : i64], [1 : i64, 0 : i64]]}} : ({kv}, {kv}) -> ({kv}, {kv})
+  func.return
+}}"""
+    )
+    pools = phase_intervals(module.ops.first).pools
+    assert {v.name_hint: p.name_hint for v, p in pools.items()} == {
+        **{"a": "a", "b": "b", "x": "b", "y": "a"}
+    }

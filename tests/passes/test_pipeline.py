@@ -11,10 +11,10 @@ from xdsl.passes import ModulePass
 
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.plan_intervals import plan_memory
 from sala_compile.passes.specialise_phases import SpecialisePhases
 from sala_compile.passes.support.callbacks import DumpEach, RecordEach, verify_each, verify_ends
 from sala_compile.passes.support.functions import find_function
-from sala_compile.passes.support.plan_intervals import plan_memory
 from sala_compile.runtime.artifact import MODEL_PHASES, PhaseName
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.context import parse_module, print_module
@@ -187,17 +187,20 @@ def test_a_pass_that_breaks_the_module_is_named():
 
 
 def test_more_than_one_value_to_the_logits_is_refused():
-    module = parse_module("""
-    func.func @step(%a: tensor<?xi32> {sala.name = "tokens"},
-        %rows: tensor<?xi32> {sala.name = "logit_rows"}) -> tensor<?x5xf32> {
+    late = "#sala<rows logit_rows>"
+    module = parse_module(f"""
+    func.func @step(%a: tensor<?xi32> {{sala.name = "tokens"}},
+        %rows: tensor<?xi32> {{sala.name = "logit_rows"}}) -> tensor<?x5xf32, {late}> {{
       %e = sala.weight @e : !sala.weight<[5, 5], f32>
+      %w = sala.weight @w : !sala.weight<[5], f32>
       %h = sala.embedding %a, %e : !sala.weight<[5, 5], f32> -> tensor<?x5xf32>
       %g = sala.output_gate %h, %h : tensor<?x5xf32>, tensor<?x5xf32> -> tensor<?x5xf32>
       %y = sala.logits %h, %rows, %e
-        : tensor<?x5xf32>, !sala.weight<[5, 5], f32> -> tensor<?x5xf32>
-      %z = sala.output_gate %y, %g : tensor<?x5xf32>, tensor<?x5xf32> -> tensor<?x5xf32>
-      func.return %z : tensor<?x5xf32>
-    }
+        : tensor<?x5xf32>, !sala.weight<[5, 5], f32> -> tensor<?x5xf32, {late}>
+      %z = sala.rms_norm %g, %w rows(%rows) gate(%y : tensor<?x5xf32, {late}>) {{eps = 0.0 : f64}}
+        : tensor<?x5xf32>, !sala.weight<[5], f32> -> tensor<?x5xf32, {late}>
+      func.return %z : tensor<?x5xf32, {late}>
+    }}
     """)
     with pytest.raises(CompileError, match="%g, %h crosses from the trunk"):
         run_pipeline(module, [SpecialisePhases()])

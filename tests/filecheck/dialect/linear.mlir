@@ -1,8 +1,8 @@
-func.func @linears(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>, %b: !sala.weight<[48], f32>, %h: tensor<?x48xf32>) {
+func.func @linears(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>, %b: !sala.weight<[48], f32>, %h: tensor<?x48xf32>, %some: tensor<?x32xf32, #sala<rows logit_rows>>, %late: tensor<?x48xf32, #sala<rows logit_rows>>) {
   %y = sala.linear %x, %w : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
   %biased = sala.linear %x, %w bias(%b : !sala.weight<[48], f32>) {layer = 1 : i64} : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xbf16>
   %sum = sala.linear %x, %w residual(%h : tensor<?x48xf32>) {scale = 2.500000e-01 : f64} : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
-  %rows = sala.linear %x, %w bias(%b : !sala.weight<[48], f32>) residual(%h : tensor<?x48xf32, #sala<rows logit_rows>>) : tensor<?x32xf32, #sala<rows logit_rows>>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32, #sala<rows logit_rows>>
+  %rows = sala.linear %some, %w bias(%b : !sala.weight<[48], f32>) residual(%late : tensor<?x48xf32, #sala<rows logit_rows>>) : tensor<?x32xf32, #sala<rows logit_rows>>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32, #sala<rows logit_rows>>
   %part = sala.slice %y {start = 16 : i64, size = 32 : i64} : tensor<?x48xf32> -> tensor<?x32xf32>
   return
 }

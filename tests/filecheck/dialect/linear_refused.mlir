@@ -10,7 +10,7 @@ func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>, %b: !sala.we
   return
 }
 // -----
-// REFUSE: residual must have 48 columns, not 32
+// REFUSE: there must be 32 columns, not 48
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
   %y = sala.linear %x, %w residual(%x : tensor<?x32xf32>) : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
   return
@@ -22,15 +22,15 @@ func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[64, 32], f32>) {
   return
 }
 // -----
-// REFUSE: unknown epilogue "gelu"
+// REFUSE: Expected `none`, or `swiglu`
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
   %y = sala.linear %x, %w epilogue gelu : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
   return
 }
 // -----
-// REFUSE: unknown extent "all"
+// REFUSE: attribute none expected from variable 'rows', but got #sala<rows logit_rows>
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
-  %y = sala.linear %x, %w /*EXTENT "all"*/ : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  %y = sala.linear %x, %w : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32, #sala<rows logit_rows>>
   return
 }
 // -----

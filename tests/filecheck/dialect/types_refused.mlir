@@ -38,12 +38,12 @@ func.func @f(%a: !sala.weight<[3], f32, 7 : i64>) {
   return
 }
 // -----
-// REFUSE: unknown weight encoding "int3"
+// REFUSE: Expected `plain`, `int8`, or `int4`
 func.func @f(%a: !sala.weight<[3], f32, #sala.encoding<int3>>) {
   return
 }
 // -----
-// REFUSE: unknown weight layout "diagonal"
+// REFUSE: Expected `row_major`, `panel`, or `block`
 func.func @f(%a: !sala.weight<[3], f32, #sala.layout<diagonal>>) {
   return
 }
@@ -63,7 +63,7 @@ func.func @f(%a: !sala.weight<[3, 32], f32, #sala.encoding<int4, 24>>) {
   return
 }
 // -----
-// REFUSE: unknown zeros of an encoding "round"
+// REFUSE: Expected `middle`, or `stored`
 func.func @f(%a: !sala.weight<[3, 32], f32, #sala.encoding<int4, 32, round>>) {
   return
 }

@@ -34,7 +34,7 @@ func.func @f(%a: !sala.weight<[64, 32], f32, #sala.layout<panel, 64>>) {
   return
 }
 // -----
-// REFUSE: gate and up must have one type
+// REFUSE: expected from variable 'weight'
 func.func @f(%a: !sala.weight<[24, 8], f32>, %b: !sala.weight<[25, 8], f32>) {
   %w = sala.interleave_weights %a, %b : !sala.weight<[24, 8], f32>, !sala.weight<[25, 8], f32> -> !sala.weight<[64, 8], f32>
   return
@@ -52,7 +52,7 @@ func.func @f(%a: !sala.weight<[24, 8], f32>, %b: !sala.weight<[24, 8], f32>) {
   return
 }
 // -----
-// REFUSE: scale_weight must keep the type
+// REFUSE: expected from variable 'weight'
 func.func @f(%a: !sala.weight<[24, 8], f32>) {
   %w = sala.scale_weight %a {factor = 2.000000e+00 : f64} : !sala.weight<[24, 8], f32> -> !sala.weight<[24, 8], bf16>
   return
