@@ -45,8 +45,6 @@ MAY_IMPORT = {
     "runtime": (f"{NAMESPACE}.runtime",),
 }
 UPWARD: dict[tuple[str, str], str] = {
-    ("codegen/weights", "codegen/kernels"): "kernels",
-    ("codegen/kernels/tir", "codegen/kernels/operands.py"): "kernels",
     ("runtime/engine", "runtime/sequence.py"): "engine",
 }
 """Imports that still point upward, and who turns them."""

@@ -8,8 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from sala_compile.codegen.layouts.encodings import part_name, value_type
 from sala_compile.codegen.progress import Advance
-from sala_compile.codegen.weights.encodings import part_name, value_type
 from sala_compile.codegen.weights.expressions import RowSource
 from sala_compile.codegen.weights.integer_rows import Measure
 from sala_compile.codegen.weights.packing import PackedWeight, pieces
