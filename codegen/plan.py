@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import ModuleOp
 from sala_compile.codegen.kernels.schedules import schedule_values
 from sala_compile.codegen.lowering import Lowered
 from sala_compile.codegen.program.assemble import Assembly, paging_of
+from sala_compile.codegen.program.attention_paths import attention_paths
 from sala_compile.codegen.targets import Target
 from sala_compile.codegen.weights.packing import PackedWeight
 from sala_compile.codegen.weights.weight_table import WeightTable
@@ -98,7 +99,7 @@ def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
     assembly = Assembly()
     for entry in lowered:
         assembly.add(entry.name, entry.module, entry.target.kind, entry.sampling)
-    program = assembly.program(paging_of(lowered[0].module))
+    program = assembly.program(paging_of(lowered[0].module), attention_paths(source.captured))
     return Plan(source, lowered, program, assembly.table.weights)
 
 
