@@ -8,14 +8,14 @@ from xdsl.dialects.builtin import BFloat16Type, IntegerType, ModuleOp, TensorTyp
 from xdsl.interpreter import Interpreter
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.layouts.encodings import part_name
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.lowering import Lowered
 from sala_compile.codegen.vectors.batch import SPARE_ROWS, VectorBatch, long_batch, short_batch
 from sala_compile.codegen.vectors.inputs import Inputs
 from sala_compile.codegen.vectors.pools import Pools, write_pools
 from sala_compile.codegen.vectors.tensors import TensorStore
 from sala_compile.codegen.vectors.tolerance import tolerance
-from sala_compile.codegen.weights.encodings import part_name
 from sala_compile.codegen.weights.weight_table import WeightTable
 from sala_compile.passes.support.kernel_choice import KernelChoice, base_and_start
 from sala_compile.runtime.artifact import (
