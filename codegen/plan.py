@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import ModuleOp
 from sala_compile.codegen.kernels.schedules import schedule_values
 from sala_compile.codegen.lowering import Lowered
 from sala_compile.codegen.program.assemble import Assembly, paging_of
-from sala_compile.codegen.program.attention_paths import attention_paths
+from sala_compile.codegen.program.call_paths import attention_paths
 from sala_compile.codegen.targets import Target
 from sala_compile.codegen.weights.packing import PackedWeight
 from sala_compile.codegen.weights.weight_table import WeightTable

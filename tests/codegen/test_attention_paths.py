@@ -2,7 +2,7 @@
 
 import pytest
 
-from sala_compile.codegen.program.attention_paths import attention_paths
+from sala_compile.codegen.program.call_paths import attention_paths
 from sala_compile.sala_ir.context import parse_module
 from sala_compile.sala_ir.frontends import AttentionMode, frontend_for
 from tests.support.checkpoints import tiny_config
