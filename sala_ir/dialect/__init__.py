@@ -54,6 +54,7 @@ from sala_compile.sala_ir.dialect.types import (
     activation_type,
     ids_type,
 )
+from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 from sala_compile.sala_ir.dialect.weights import (
     CastWeightOp,
     ConcatWeightsOp,
@@ -103,6 +104,7 @@ Sala = Dialect(
         WeightType,
         EncodingAttr,
         LayoutAttr,
+        WeightRoleAttr,
     ],
 )
 """The dialect, for an xDSL `Context`."""
@@ -148,6 +150,8 @@ __all__ = [
     "StateType",
     "SwigluOp",
     "WeightOp",
+    "WeightRole",
+    "WeightRoleAttr",
     "WeightType",
     "ZeroKind",
     "activation_group_for",

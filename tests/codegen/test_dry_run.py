@@ -89,9 +89,9 @@ def test_which_weights_of_the_released_model_are_quantised(released):
     assert (integers["encoding"], integers["bits_per_value"]) == ("int4-g128", 4.125)
     assert integers["parts"]["codes"] == integers["values"] // 2
     assert integers["parts"]["scales"] == integers["values"] // 128 * 2
-    kept = kinds["output gates, q and k of sparse layers"]
+    kept = kinds["output gates, q and k that choose blocks"]
     assert kept["values"] == 32 * 4096**2 + 8 * (4096 + 256) * 4096
-    for kind in ("output gates, q and k of sparse layers", "head"):
+    for kind in ("output gates, q and k that choose blocks", "head"):
         assert (kinds[kind]["encoding"], kinds[kind]["dtype"]) == ("int8-g128", "bfloat16")
     assert (kinds["embedding"]["encoding"], kinds["embedding"]["dtype"]) == ("plain", "bfloat16")
     assert kinds["norms and biases"]["dtype"] == "float32"
