@@ -29,6 +29,7 @@ class Part:
     history: int
     count: int
     call_length: int
+    generated: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,13 @@ class VectorBatch:
     def _fields(self) -> dict[InputName, np.ndarray]:
         return batch_arrays(
             [
-                PlainChunk(np.zeros(part.count, np.int32), part.history, part.call_length, slot)
+                PlainChunk(
+                    np.zeros(part.count, np.int32),
+                    part.history,
+                    part.call_length,
+                    slot,
+                    part.generated,
+                )
                 for part, slot in zip(self.parts, self.slots, strict=True)
             ]
         )
@@ -121,8 +128,8 @@ def _spare(values: Sequence[int] | np.ndarray) -> np.ndarray:
 
 def short_batch(block_size: int, window: int) -> VectorBatch:
     """A new sequence, one that completes a window of `window` tokens, one that decodes."""
-    parts = ((0, 5), (window - 2, 3), (block_size + 1, 1))
-    return VectorBatch(tuple(Part(h, c, h + c) for h, c in parts), block_size)
+    parts = ((0, 5, False), (window - 2, 3, False), (block_size + 1, 1, True))
+    return VectorBatch(tuple(Part(h, c, h + c, g) for h, c, g in parts), block_size)
 
 
 def long_batch(block_size: int, blocks: int, dense_len: int) -> VectorBatch:
@@ -130,5 +137,5 @@ def long_batch(block_size: int, blocks: int, dense_len: int) -> VectorBatch:
     far = blocks * block_size + block_size // 2
     parts = [Part(far, 2, max(far + 2, dense_len)), Part(1, 3, 4)]
     middle = far // 2
-    parts.append(Part(middle, 1, max(middle + 1, dense_len)))
+    parts.append(Part(middle, 1, max(middle + 1, dense_len), generated=True))
     return VectorBatch(tuple(parts), block_size)

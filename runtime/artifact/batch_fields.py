@@ -33,6 +33,9 @@ class InputName(StrEnum):
     """[sequences]: tokens of the sequence before the step."""
     CALL_LENGTHS = "call_lengths"
     """[sequences]: length when the whole call is done; decides the attention path."""
+    GENERATED = "generated"
+    """[sequences]: 1 where the new tokens were generated, which take the arithmetic of single
+    steps, one after the other; 0 where they are read, in chunks."""
     SLOTS = "slots"
     """[sequences]: the sequence's row in page tables and recurrent pools."""
     PAGE_TABLE = "page_table"
@@ -51,7 +54,8 @@ class BatchChunk(Protocol):
     """New tokens of one sequence, as a step takes them.
 
     `token_ids` int32 [tokens]; `history`: tokens before them; `call_length`: length of the
-    sequence when its whole call is done; `slot`: its row in tables and pools of fixed states.
+    sequence when its whole call is done; `slot`: its row in tables and pools of fixed states;
+    `generated`: a model chose the tokens, which get the bits of single steps. Others are read.
     """
 
     @property
@@ -62,6 +66,8 @@ class BatchChunk(Protocol):
     def call_length(self) -> int: ...
     @property
     def slot(self) -> int: ...
+    @property
+    def generated(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ class PlainChunk:
     history: int
     call_length: int
     slot: int
+    generated: bool = False
 
 
 class Per(StrEnum):
@@ -90,7 +97,7 @@ class BatchField:
 
     `value(chunk, index, begin)` gives the entries for the chunk number `index`, whose first token
     is row `begin` of the step: one for each token, or the sequence's one. `captured`: an argument
-    of the captured step, from which the others follow.
+    of the captured step; the others follow from those, or say only in which order sums are taken.
     """
 
     name: InputName
@@ -133,6 +140,12 @@ FIELDS: tuple[BatchField, ...] = (
     ),
     BatchField(InputName.HISTORY, Per.SEQUENCE, lambda chunk, index, begin: chunk.history),
     BatchField(InputName.CALL_LENGTHS, Per.SEQUENCE, lambda chunk, index, begin: chunk.call_length),
+    BatchField(
+        InputName.GENERATED,
+        Per.SEQUENCE,
+        lambda chunk, index, begin: chunk.generated,
+        captured=False,
+    ),
     BatchField(InputName.SLOTS, Per.SEQUENCE, lambda chunk, index, begin: chunk.slot),
     BatchField(InputName.LOGIT_ROWS, Per.LOGIT_ROW, _last_row),
 )

@@ -41,6 +41,8 @@ MODEL_PHASES = (PhaseName.PREFILL, PhaseName.DECODE, PhaseName.LOGITS)
 """The phases that every target has."""
 
 
+READ_MULTIPLE = 64
+"""Tokens: the least multiple at which reading may be cut without a change of bits."""
 INPUT_NAMES = frozenset(name.value for name in InputName)
 REQUIRED_INPUTS = INPUT_NAMES - {InputName.SAMPLING.value}
 
@@ -85,7 +87,7 @@ class TargetProgram(Frozen):
     """
 
     library: str
-    read_multiple: int = Field(default=64, gt=0)
+    read_multiple: int = Field(default=READ_MULTIPLE, gt=0)
     splits: bool = False
     phases: dict[PhaseName, Phase]
 

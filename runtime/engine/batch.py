@@ -18,11 +18,14 @@ class Work:
     """New tokens of one sequence in a step.
 
     `token_ids` is int32; `call_length` is the length of the sequence when its whole call is done.
+    `generated` says that a model chose the tokens, one or several to verify: they get the bits of
+    single steps. Tokens that are read are computed in chunks, however few they are.
     """
 
     state: State
     token_ids: np.ndarray
     call_length: int
+    generated: bool = False
 
     @property
     def history(self) -> int:

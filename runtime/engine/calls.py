@@ -139,7 +139,7 @@ class Calls:
             for sequence, tokens in zip(sequences, token_ids, strict=True)
         ]
         batch = [
-            Work(sequence.state, tokens, len(sequence) + len(tokens))
+            Work(sequence.state, tokens, len(sequence) + len(tokens), generated=len(tokens) == 1)
             for sequence, tokens in zip(sequences, ids, strict=True)
         ]
         with self._interrupts.held(), self._recovery.call(sequences), self._exclusive.entered():
@@ -184,7 +184,10 @@ class Calls:
     def _chunks(
         self, sequence: Sequence, ids: np.ndarray, chunk: int | None, cuts: Items[int] = ()
     ) -> Iterator[Work]:
-        """The steps of a call: at most `chunk` tokens each, none across one of the `cuts`."""
+        """The steps of a call: at most `chunk` tokens each, none across one of the `cuts`.
+
+        A call of a single token counts as generated.
+        """
         size = self._limits.checked_chunk(chunk)
         state = sequence.state
         call_length = state.length + len(ids)
@@ -194,4 +197,5 @@ class Calls:
         for last in dict.fromkeys([*cuts, call_length]):
             while state.length < last:
                 first = state.length - begin
-                yield Work(state, ids[first : min(first + size, last - begin)], call_length)
+                piece = ids[first : min(first + size, last - begin)]
+                yield Work(state, piece, call_length, generated=len(ids) == 1)

@@ -89,9 +89,9 @@ class DeviceSampling:
 
     def _fed_step(self, state: State, token: int | None, draw: Draw) -> Callable[[], int]:
         """Append one token, the newest one chosen if it is not told; what gives the next one."""
-        ids = np.array([token or 0], np.int32)
+        work = Work(state, np.array([token or 0], np.int32), state.length + 1, generated=True)
         with self._interrupts.held(), self._exclusive.entered():
-            self._steps.run([Work(state, ids, state.length + 1)], draws=[draw], fed=token is None)
+            self._steps.run([work], draws=[draw], fed=token is None)
             self._steps.find_logits()
             self._store.keep_logits(state, 0)
             return self._steps.sample(state)

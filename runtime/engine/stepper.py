@@ -73,7 +73,8 @@ class Stepper:
         if fed:
             self._memory.keep_row(SAMPLED, 0, InputName.TOKENS.value, 0)
         sizes = self._inputs.sizes
-        phase = PhaseName.DECODE if sizes.tokens == len(batch) else PhaseName.PREFILL
+        single = all(work.generated and len(work.token_ids) == 1 for work in batch)
+        phase = PhaseName.DECODE if single else PhaseName.PREFILL
         if self._memory.poison:
             self._memory.poison_arena()
         for work in batch:

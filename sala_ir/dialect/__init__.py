@@ -17,8 +17,8 @@ from sala_compile.sala_ir.dialect.base import (
     SalaOp,
     columns_of,
     element_of,
+    state_updates,
     weight_shape,
-    written_states,
 )
 from sala_compile.sala_ir.dialect.batch import MakeBatchOp
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
@@ -43,7 +43,6 @@ from sala_compile.sala_ir.dialect.stages import (
     CompressKeysOp,
     SelectBlocksOp,
 )
-from sala_compile.sala_ir.dialect.state import verify_state_order
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
@@ -162,7 +161,6 @@ __all__ = [
     "ids_type",
     "plain",
     "round_up",
-    "verify_state_order",
+    "state_updates",
     "weight_shape",
-    "written_states",
 ]

@@ -73,6 +73,7 @@ class Step:
     pages: np.ndarray
     compressed_pages: np.ndarray
     workers: int = 2
+    generated: tuple[bool, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -95,7 +96,10 @@ class Step:
 
     def _fields(self) -> Mapping[str, np.ndarray]:
         control = [self.tokens, len(self.counts), 0, self.workers, *[0] * 12]
-        lists = zip(self.counts, self.history, self.call_lengths, self.slots, strict=True)
+        generated = self.generated or [False] * len(self.counts)
+        lists = zip(
+            self.counts, self.history, self.call_lengths, self.slots, generated, strict=True
+        )
         chunks = [PlainChunk(np.zeros(count, np.int32), *rest) for count, *rest in lists]
         fields = {name.value: _with_poison(array) for name, array in batch_arrays(chunks).items()}
         return fields | {
@@ -114,8 +118,9 @@ def step(
     context: int = 1024,
     call_lengths: Sequence[int] | None = None,
     workers: int = 2,
+    generated: Sequence[bool] = (),
 ) -> Step:
-    """A step over shuffled slots and pages; without history unless given."""
+    """A step over shuffled slots and pages; without history, and tokens read, unless given."""
     history = history or [0] * len(counts)
     lengths = [past + new for past, new in zip(history, counts, strict=True)]
     random = np.random.default_rng(seed)
@@ -130,6 +135,7 @@ def step(
         random.permutation(slots * pages).reshape(slots, pages).astype(np.int32),
         random.permutation(slots * compressed).reshape(slots, compressed).astype(np.int32),
         workers,
+        tuple(generated),
     )
 
 

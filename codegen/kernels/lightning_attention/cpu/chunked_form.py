@@ -1,4 +1,4 @@
-"""Many tokens of a head: the chunked form, 64 tokens at a time."""
+"""Tokens of a head that are read: the chunked form, 64 tokens at a time."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,16 @@ from sala_compile.codegen.kernels.tir.tile import (
 )
 
 
-def chunks(work: Head, start: Expr, count: Expr) -> None:
-    """Emit all chunks of 64 tokens from row `start` on."""
-    with loop((count + CHUNK - 1) // CHUNK) as turn:
-        done = let(turn * CHUNK)
-        _chunk(work, let(start + done), let(T.min(count - done, T.int32(CHUNK))))
+def chunks(work: Head, start: Expr, count: Expr, history: Expr) -> None:
+    """Emit the chunks of the tokens from row `start` on, which come after `history` tokens.
+
+    A chunk ends at a position that is a multiple of 64, or with the last token.
+    """
+    before = let(history % CHUNK)
+    with loop((before + count + CHUNK - 1) // CHUNK) as turn:
+        first = let(T.max(turn * CHUNK - before, T.int32(0)))
+        end = T.min((turn + 1) * CHUNK - before, count)
+        _chunk(work, let(start + first), let(end - first))
 
 
 def _chunk(work: Head, start: Expr, count: Expr) -> None:

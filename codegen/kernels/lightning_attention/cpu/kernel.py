@@ -1,4 +1,4 @@
-"""Lightning attention on the CPU: one (sequence, head) at a time, chunks of 64 or a single step."""
+"""Lightning attention on the CPU: one (sequence, head) at a time, in chunks or single steps."""
 
 from typing import Any
 
@@ -56,17 +56,19 @@ def rule(op: LightningAttentionOp, target: CpuTarget) -> KernelChoice | str:
             "control",
             "batch:offsets",
             "batch:history",
+            "batch:generated",
             "batch:slots",
             *(f"in:{i}" for i in range(len(operands))),
             "out:0",
             "workspace:0",
         ),
         workspaces=workspaces(spec, default_schedule(spec, target)),
+        read_multiple=CHUNK,
     )
 
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
-    """The PrimFunc (control, offsets, history, slots, q, k, v, state, norms, rope, out, chunk)."""
+    """The PrimFunc; its parameters are the `arguments` of `rule`, in that order."""
     schedule = schedule or default_schedule(spec, target)
     with kernel(spec.symbol, target) as builder:
         control = builder.control()

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from sala_compile.codegen.kernels.lightning_attention.spec import Schedule, Spec
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir.builder import KernelBuilder, Tensor
+from sala_compile.codegen.layouts.padding import padded
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,7 @@ class Parameters:
 
     offsets: Tensor
     history: Tensor
+    generated: Tensor
     slots: Tensor
     q: Tensor
     k: Tensor
@@ -35,6 +36,7 @@ class Parameters:
         return cls(
             offsets=builder.tensor("offsets", ("offset_capacity",), "int32"),
             history=builder.tensor("history", ("history_capacity",), "int32"),
+            generated=builder.tensor("generated", ("generated_capacity",), "int32"),
             slots=builder.tensor("slots", ("slot_capacity",), "int32"),
             **{name: builder.tensor(name, shape, "float32") for name, shape in rows.items()},
             state=builder.tensor("state", ("state_slots", heads, head_dim, head_dim), "float32"),

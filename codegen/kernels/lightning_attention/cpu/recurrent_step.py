@@ -1,4 +1,4 @@
-"""One token of a head: the recurrent form."""
+"""Single tokens of a head: the recurrent form."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,13 @@ from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop
 from sala_compile.codegen.kernels.tir.tile import cover_columns, zero_tile
 
 
-def step(work: Head, row: Expr) -> None:
+def steps(work: Head, start: Expr, count: Expr) -> None:
+    """Emit the tokens from row `start` on one after the other: each as if it came alone."""
+    with loop(count) as index:
+        _step(work, let(start + index))
+
+
+def _step(work: Head, row: Expr) -> None:
     """Emit one token: the state is read and written once, nothing else is large."""
     spec = work.spec
     prepare(work, row, 0)

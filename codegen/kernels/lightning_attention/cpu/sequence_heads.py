@@ -3,7 +3,7 @@
 from sala_compile.codegen.kernels.lightning_attention.cpu.chunked_form import chunks
 from sala_compile.codegen.kernels.lightning_attention.cpu.head_work import Head
 from sala_compile.codegen.kernels.lightning_attention.cpu.parameters import Parameters
-from sala_compile.codegen.kernels.lightning_attention.cpu.recurrent_step import step
+from sala_compile.codegen.kernels.lightning_attention.cpu.recurrent_step import steps
 from sala_compile.codegen.kernels.lightning_attention.spec import Schedule, Spec
 from sala_compile.codegen.kernels.tir.builder import Expr, choose, let, long, when
 from sala_compile.codegen.kernels.tir.table import Table
@@ -17,10 +17,15 @@ def emit_item(
     sequence, head = let(item // heads), let(item % heads)
     start = let(tensors.offsets[sequence])
     count = let(tensors.offsets[sequence + 1] - start)
+    history = let(tensors.history[sequence])
     slot = let(long(tensors.slots[sequence]))
     work = Head(spec, schedule, tensors, decay, worker, head, slot)
-    with when(tensors.history[sequence] == 0):
+    with when(history == 0):
         work.clear_state()
-    choose(count == 1, lambda: step(work, start), lambda: chunks(work, start, count))
+    choose(
+        tensors.generated[sequence] != 0,
+        lambda: steps(work, start, count),
+        lambda: chunks(work, start, count, history),
+    )
     with when(head == heads - 1):
         work.clear_padding(start, count)

@@ -1,5 +1,6 @@
 """Lightning attention against the float64 reference."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -16,6 +17,7 @@ from sala_compile.codegen.targets.cpu import CpuTarget
 from tests.support.lightning import LightningInputs, spec_of
 from tests.support.steps import EXTRA, Library, Step, padded, poisoned, step
 
+FIELDS = ("control", "offsets", "history", "generated", "slots")
 HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
 SPECS = (
@@ -46,7 +48,7 @@ class Inputs(LightningInputs):
         used = spec.num_heads * spec.head_dim
         out = poisoned(batch.tokens + EXTRA, padded(used))
         chunk = poisoned(batch.workers, default_schedule(spec, target).workspace(spec.head_dim))
-        fields = [batch.field(name) for name in ("control", "offsets", "history", "slots")]
+        fields = [batch.field(name) for name in FIELDS]
         norms = self.norms if spec.norm else []
         rope = [self.rope] if spec.rope else []
         inputs = [self.merged] * 3 + [self.state, *norms, *rope]
@@ -55,6 +57,24 @@ class Inputs(LightningInputs):
         assert (out[: batch.tokens, used:] == 0).all()
         return out[: batch.tokens, :used]
 
+    def in_pieces(
+        self,
+        pieces: Sequence[int],
+        target: CpuTarget,
+        history: int = 0,
+        *,
+        generated: bool = False,
+    ) -> np.ndarray:
+        """The outputs of a sequence in slot 0, so many tokens in each step."""
+        outs: list[np.ndarray] = []
+        first = 0
+        for count in pieces:
+            now = step((count,), (history + first,), generated=(generated,))
+            rows = self.rows(slice(first, first + count))
+            outs.append(rows.run(replace(now, slots=(0,)), target))
+            first += count
+        return np.concatenate(outs)
+
 
 def close(actual: np.ndarray, expected: np.ndarray) -> bool:
     """Equal to a few float32 roundings of the largest value."""
@@ -62,8 +82,8 @@ def close(actual: np.ndarray, expected: np.ndarray) -> bool:
 
 
 BATCHES = (
-    ((1, CHUNK + 6, CHUNK, 2), (0, 0, 5, 9)),
-    ((1, CHUNK - 1, CHUNK + 1, 2 * CHUNK), (3, 0, 5, 9)),
+    ((1, CHUNK + 6, CHUNK, 2), (0, 0, 5, 9), (False, False, False, True)),
+    ((1, CHUNK - 1, CHUNK + 1, 2 * CHUNK), (3, 0, 5, CHUNK - 1), (True, False, False, False)),
 )
 
 
@@ -72,11 +92,15 @@ BATCHES = (
     [(spec, HOST) for spec in SPECS] + [(spec, PORTABLE) for spec in PORTABLE_SPECS],
     ids=lambda x: x.symbol if isinstance(x, Spec) else x.name,
 )
-@pytest.mark.parametrize(("counts", "history"), BATCHES, ids=("short", "long"))
+@pytest.mark.parametrize(("counts", "history", "generated"), BATCHES, ids=("short", "long"))
 def test_equals_reference(
-    spec: Spec, target: CpuTarget, counts: tuple[int, ...], history: tuple[int, ...]
+    spec: Spec,
+    target: CpuTarget,
+    counts: tuple[int, ...],
+    history: tuple[int, ...],
+    generated: tuple[bool, ...],
 ) -> None:
-    batch = step(counts, history)
+    batch = step(counts, history, generated=generated)
     inputs = Inputs(spec, batch.tokens, len(counts) + 2)
     for slot, past in zip(batch.slots, history, strict=True):
         if past == 0:
@@ -93,8 +117,8 @@ def test_equals_reference(
 
 @pytest.mark.parametrize("spec", SPECS[:2], ids=lambda spec: spec.symbol)
 def test_a_sequence_is_bit_equal_alone_and_in_a_batch(spec: Spec) -> None:
-    batch = step((1, 70, 3, 64), (7, 2, 0, 5))
-    inputs = Inputs(spec, batch.tokens, 6)
+    batch = step((1, 70, 3, 64, 2), (7, 2, 0, 5, 63), generated=(True, False, True, False, False))
+    inputs = Inputs(spec, batch.tokens, 7)
     before = inputs.state.copy()
     together = inputs.run(batch, HOST)
     state = inputs.state.copy()
@@ -106,6 +130,7 @@ def test_a_sequence_is_bit_equal_alone_and_in_a_batch(spec: Spec) -> None:
             history=batch.history[index : index + 1],
             slots=(slot,),
             call_lengths=batch.call_lengths[index : index + 1],
+            generated=batch.generated[index : index + 1],
             workers=1,
         )
         inputs.state[...] = before
@@ -116,15 +141,62 @@ def test_a_sequence_is_bit_equal_alone_and_in_a_batch(spec: Spec) -> None:
 @pytest.mark.parametrize("pieces", [(1,) * 9, (8, 1), (3, 6), (1, 8)], ids=str)
 def test_continues_from_any_split(pieces: tuple[int, ...]) -> None:
     spec = SPECS[2]
-    whole = step((CHUNK + 9,))
-    inputs = Inputs(spec, whole.tokens, 3)
-    out, states = inputs.expected(whole)
-    first = replace(whole, counts=(CHUNK,), call_lengths=(CHUNK,))
-    parts = [inputs.rows(slice(0, CHUNK)).run(first, HOST)]
-    done = CHUNK
-    for count in pieces:
-        now = replace(whole, counts=(count,), history=(done,))
-        parts.append(inputs.rows(slice(done, done + count)).run(now, HOST))
-        done += count
-    assert close(np.concatenate(parts), out)
-    assert close(inputs.state[whole.slots[0]], states[whole.slots[0]])
+    inputs = Inputs(spec, CHUNK + 9, 3)
+    out, states = inputs.expected(replace(step((CHUNK + 9,)), slots=(0,)))
+    found = inputs.in_pieces((CHUNK, *pieces), HOST)
+    assert close(found, out)
+    assert close(inputs.state[0], states[0])
+
+
+TARGETS = pytest.mark.parametrize("target", [HOST, PORTABLE], ids=lambda target: target.name)
+
+
+@TARGETS
+@pytest.mark.parametrize("spec", PORTABLE_SPECS, ids=lambda spec: spec.symbol)
+def test_reading_cut_at_multiples_of_a_chunk_gives_the_same_bits(
+    spec: Spec, target: CpuTarget
+) -> None:
+    """After any history, whatever the number of tokens between two cuts, one included."""
+    random = np.random.default_rng(3)
+    for history in (0, 1, 37, CHUNK - 1, CHUNK, 5 * CHUNK + 50):
+        count = int(random.integers(2 * CHUNK, 5 * CHUNK))
+        inputs = Inputs(spec, count + 1, 3)
+        begin = inputs.state.copy()
+        first = -history % CHUNK
+        multiples = np.arange(first if first else CHUNK, count, CHUNK)
+        for cuts in (multiples[-1:], random.permutation(multiples)[:2], multiples):
+            for end in (count, int(multiples[-1]) + 1):
+                pieces = np.diff([0, *sorted(cuts), end]).tolist()
+                inputs.state[...] = begin
+                whole = inputs.in_pieces((end,), target, history)
+                state = inputs.state.copy()
+                inputs.state[...] = begin
+                assert np.array_equal(inputs.in_pieces(pieces, target, history), whole)
+                assert np.array_equal(inputs.state, state)
+
+
+@TARGETS
+@pytest.mark.parametrize("spec", PORTABLE_SPECS, ids=lambda spec: spec.symbol)
+def test_generated_tokens_have_the_bits_of_single_steps(spec: Spec, target: CpuTarget) -> None:
+    for history in (0, 1, CHUNK - 2):
+        inputs = Inputs(spec, 9, 3)
+        begin = inputs.state.copy()
+        single = inputs.in_pieces((1,) * 9, target, history, generated=True)
+        state = inputs.state.copy()
+        for pieces in ((9,), (4, 5), (1, 7, 1)):
+            inputs.state[...] = begin
+            together = inputs.in_pieces(pieces, target, history, generated=True)
+            assert np.array_equal(together, single)
+            assert np.array_equal(inputs.state, state)
+
+
+def test_one_token_that_is_read_is_a_chunk() -> None:
+    """So that a remainder of one has the bits that it has with the tokens after it."""
+    spec = SPECS[4]
+    inputs = Inputs(spec, 1, 3)
+    begin = inputs.state.copy()
+    read = inputs.in_pieces((1,), HOST, CHUNK)
+    inputs.state[...] = begin
+    generated = inputs.in_pieces((1,), HOST, CHUNK, generated=True)
+    assert close(read, generated)
+    assert not np.array_equal(read, generated)
