@@ -44,3 +44,8 @@ class BlockSelection:
     def budget(self) -> int:
         """Blocks that one query may read, forced ones included."""
         return self.topk + self.window_blocks
+
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Least call length and name of each path of attention, in ascending order."""
+        return ((0, "dense"), (self.dense_len, "sparse")) if self.dense_len else ((0, "sparse"),)

@@ -177,7 +177,7 @@ class Calls:
         begin = len(sequence)
         end = begin + len(ids)
         with self._exclusive.entered():
-            report = self._prefix.begin(sequence.state, ids, self._steps.rule.regime(end))
+            report = self._prefix.begin(sequence.state, ids, self._steps.rule.path(end))
         sequence.prefix_report = report
         return self._prefix.cuts(len(sequence), end, report.known_tokens)
 

@@ -55,7 +55,8 @@ class Engine:
         )
         self.prefix: PrefixCache | None = None
         if prefix is not None:
-            self.prefix = PrefixCache(self.store, model_digest(artifact.manifest), prefix)
+            digest, paths = model_digest(artifact.manifest), self.steps.rule.names
+            self.prefix = PrefixCache(self.store, digest, paths, prefix)
         self._history = History(self.store, self.prefix)
         self.calls = Calls(
             self.limits,

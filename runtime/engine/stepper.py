@@ -11,7 +11,7 @@ from sala_compile.runtime.devices.interrupts import Interrupts
 from sala_compile.runtime.devices.observe import Observer
 from sala_compile.runtime.engine.batch import BatchInputs, Work
 from sala_compile.runtime.generation.sampling import MIN_P_WORDS, Draw, no_choice, not_a_number
-from sala_compile.runtime.state.regimes import RegimeRule
+from sala_compile.runtime.state.attention_paths import PathRule
 from sala_compile.runtime.state.store import State, StateStore
 
 SAMPLED = "sampled"
@@ -38,7 +38,7 @@ class Stepper:
         self._inputs = BatchInputs(memory, device.workers)
         self._draw_words = self._inputs.draw_words
         self.program = device.bind(memory)
-        self.rule = RegimeRule.of(artifact.manifest)
+        self.rule = PathRule(artifact.program.paths)
         self._vocabulary = artifact.manifest.model.vocabulary
         self._logits = artifact.program.logits
         self._sampled: State | None = None
@@ -83,7 +83,7 @@ class Stepper:
         with self._interrupts.allowed():
             self.program.run(phase, sizes, hooks)
         for work in batch:
-            self._store.grow(work.state, work.token_ids, self.rule.regime(work.call_length))
+            self._store.grow(work.state, work.token_ids, self.rule.path(work.call_length))
             work.state.broken = False
 
     def find_logits(self, rows: np.ndarray | None = None) -> None:

@@ -63,6 +63,7 @@ from sala_compile.sala_ir.dialect.types import (
     activation_type,
     ids_type,
 )
+from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 from sala_compile.sala_ir.dialect.weights import (
     CastWeightOp,
     ConcatWeightsOp,
@@ -130,6 +131,8 @@ __all__ = [
     "StateType",
     "SwigluOp",
     "WeightOp",
+    "WeightRole",
+    "WeightRoleAttr",
     "WeightType",
     "ZeroKind",
     "ZeroKindAttr",

@@ -71,6 +71,11 @@ class BlockSparseAttentionOp(SalaOp):
         """An output like q, and the states."""
         return (like(self.q, element), self.kv.type, self.ck.type)
 
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Dense below `dense_len`, sparse from there on."""
+        return self.selection.data.paths
+
     def verify_(self) -> None:
         """Heads, caches and selection sizes agree."""
         require_qkv(self.q, self.k, self.v, self.heads.data)
@@ -103,6 +108,11 @@ class SoftmaxAttentionOp(SalaOp):
     def infer(self, element: Attribute) -> Sequence[Attribute]:
         """An output like q, and the cache."""
         return (like(self.q, element), self.kv.type)
+
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Dense in every call."""
+        return ((0, "dense"),)
 
     def verify_(self) -> None:
         """Heads and cache agree."""

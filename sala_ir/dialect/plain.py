@@ -33,12 +33,14 @@ from sala_compile.sala_ir.dialect.attributes import (
     RecordAttr,
     SelectionAttr,
 )
+from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 _OWN: dict[type, Callable[[Any], Attribute]] = {
     Epilogue: EpilogueAttr,
     Heads: HeadsAttr,
     BlockSelection: SelectionAttr,
+    WeightRole: WeightRoleAttr,
 }
 """Types whose attribute is the dialect's own."""
 

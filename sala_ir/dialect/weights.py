@@ -23,6 +23,7 @@ from sala_compile.sala_ir.dialect.base import SalaOp, require, weight_shape, wei
 from sala_compile.sala_ir.dialect.encodings import EncodingAttr, LayoutAttr, LayoutKind
 from sala_compile.sala_ir.dialect.plain import integer
 from sala_compile.sala_ir.dialect.types import WeightType
+from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 
 SameWeight = VarConstraint("weight", BaseAttr(WeightType))
 """Constraint of the weights of an op that have one type."""
@@ -40,17 +41,28 @@ def round_up(size: int, multiple: int) -> int:
 
 @irdl_op_definition
 class WeightOp(SalaOp):
-    """A tensor of the checkpoint, by its name there."""
+    """A tensor of the checkpoint, by its name there, and what it is for."""
 
     name = "sala.weight"
 
     tensor_name = prop_def(SymbolNameConstraint())
+    role = prop_def(WeightRoleAttr, default_value=WeightRoleAttr(WeightRole.PROJECTION))
     result = result_def(WeightType)
 
+    irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$tensor_name attr-dict `:` type($result)"
 
-    def __init__(self, tensor_name: str, result_type: WeightType, *, layer: int | None = None):
-        super().__init__(tensor_name=tensor_name, result_types=[result_type], layer=layer)
+    def __init__(
+        self,
+        tensor_name: str,
+        result_type: WeightType,
+        *,
+        role: WeightRole = WeightRole.PROJECTION,
+        layer: int | None = None,
+    ):
+        super().__init__(
+            tensor_name=tensor_name, role=role, result_types=[result_type], layer=layer
+        )
 
 
 @irdl_op_definition

@@ -30,9 +30,8 @@ def call(result, *inputs, kind=H, kinds=None, in_place=None):
 def plan(*lines, arguments="", returns="z", kind=H, phase="prefill"):
     """The intervals of a phase that returns one value, by the names of its values."""
     text = "\n  ".join(lines)
-    module = parse_module(
-        f"func.func @{phase}({arguments}) -> {kind} {{\n  {text}\n  func.return %{returns} : {kind}\n}}"
-    )
+    head, end = f"func.func @{phase}({arguments}) -> {kind}", f"func.return %{returns} : {kind}"
+    module = parse_module(f"{head} {{\n  {text}\n  {end}\n}}")
     found = phase_intervals(module.ops.first)
     return {value.name_hint: live for value, live in found.live.items()}, {
         value.name_hint: owner.name_hint for value, owner in found.storage().items()

@@ -91,7 +91,7 @@ def test_every_miss_says_why(float32: Model):
     _, report = _ask(float32, ids[:16])
     assert report.miss == Miss.TOO_SHORT
     _ask(float32, ids)
-    assert _ask(float32, ids[:40])[1].miss == Miss.OTHER_REGIME
+    assert _ask(float32, ids[:40])[1].miss == Miss.OTHER_PATH
     assert _ask(float32, ids[:40])[1].miss is None
     assert _ask(float32, text(float32, 300, seed=1))[1].miss == Miss.OTHER_TEXT
     with float32.sequence() as sequence:
@@ -100,29 +100,29 @@ def test_every_miss_says_why(float32: Model):
         assert sequence.prefix_report is not None
         assert sequence.prefix_report.miss == Miss.NOT_FROM_START
     info = float32.info()["prefix_cache"]
-    assert info["misses"][Miss.OTHER_REGIME.value] == 1
+    assert info["misses"][Miss.OTHER_PATH.value] == 1
     assert (info["lookups"], info["hits"], info["hit_tokens"]) == (7, 1, 32)
     assert info["prompt_tokens"] == 16 + 300 + 40 + 40 + 300 + 10 + 190
 
 
-def test_the_regime_separates_equal_texts(float32: Model):
+def test_the_attention_path_separates_equal_texts(float32: Model):
     """A prefix of a sparse call is not taken for a dense one, nor the other way round."""
     ids = text(float32, 200)
     for length in (40, 200, 40, 200):
         found, _ = _ask(float32, ids[:length])
         _agree(float32, found, ids[:length])
     found, report = _ask(float32, ids[:63])
-    assert (report.regime, report.reused_tokens) == ("dense", 32)
+    assert (report.path, report.reused_tokens) == ("dense", 32)
     _agree(float32, found, ids[:63])
 
 
-def test_a_text_of_both_regimes_is_kept_as_far_as_the_first(float32: Model):
+def test_a_text_of_both_paths_is_kept_as_far_as_the_first(float32: Model):
     ids = text(float32, 300)
     with float32.sequence() as sequence:
         sequence.append(ids[:60])
         sequence.append(ids[60:])
     found, report = _ask(float32, ids)
-    assert (report.reused_tokens, report.miss) == (0, Miss.OTHER_REGIME)
+    assert (report.reused_tokens, report.miss) == (0, Miss.OTHER_PATH)
     _agree(float32, found, ids)
 
 
