@@ -21,7 +21,7 @@ from sala_compile.sala_ir.dialect import (
 IN_PLACE = "in_place"
 """Attribute of a kernel call: pairs (result, input) whose storage the kernel may share."""
 
-ROWS = {Rows.TOKENS: Symbol.TOKENS, Rows.LOGIT_ROWS: Symbol.LOGIT_ROWS}
+_ROWS = {Rows.TOKENS: Symbol.TOKENS, Rows.LOGIT_ROWS: Symbol.LOGIT_ROWS}
 """How many rows an activation has at most; a decoded token is one of each sequence."""
 
 
@@ -117,7 +117,7 @@ def _shape(value: SSAValue, *, one_each: bool) -> tuple[Dim, ...]:
     The stream that a trunk returns is sized by tokens in every phase: all write the same buffer.
     """
     assert isinstance(value.type, TensorType)
-    symbol = ROWS[rows_of(value)]
+    symbol = _ROWS[rows_of(value)]
     if one_each and symbol is Symbol.TOKENS:
         symbol = Symbol.SEQUENCES
     return (dim_of(symbol), *value.type.get_shape()[1:])

@@ -30,7 +30,6 @@ from sala_compile.runtime.artifact import (
 from sala_compile.runtime.artifact.golden import Argument, GoldenType
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect.base import SalaOp, state_updates
-from sala_compile.sala_ir.dialect.encodings import LayoutAttr
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
@@ -38,6 +37,7 @@ from sala_compile.sala_ir.dialect.types import (
     StateType,
     WeightType,
 )
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 from sala_compile.sala_ir.dialect.weights import PackWeightOp
 from sala_compile.sala_ir.interpreter import Numerics, RowSource, SalaFunctions
 from sala_compile.sala_ir.reference import Rounding

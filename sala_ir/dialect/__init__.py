@@ -22,16 +22,6 @@ from sala_compile.sala_ir.dialect.base import (
 from sala_compile.sala_ir.dialect.batch import MakeBatchOp
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
-from sala_compile.sala_ir.dialect.encodings import (
-    EncodingAttr,
-    EncodingKind,
-    EncodingKindAttr,
-    LayoutAttr,
-    LayoutKind,
-    LayoutKindAttr,
-    ZeroKind,
-    ZeroKindAttr,
-)
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.linear import (
     SWIGLU_GROUP,
@@ -64,6 +54,16 @@ from sala_compile.sala_ir.dialect.types import (
     ids_type,
 )
 from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
+from sala_compile.sala_ir.dialect.weight_storage import (
+    EncodingAttr,
+    EncodingKind,
+    EncodingKindAttr,
+    LayoutAttr,
+    LayoutKind,
+    LayoutKindAttr,
+    ZeroKind,
+    ZeroKindAttr,
+)
 from sala_compile.sala_ir.dialect.weights import (
     CastWeightOp,
     ConcatWeightsOp,

@@ -14,7 +14,7 @@ from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 
 Record = TypeVar("Record")
 

@@ -38,9 +38,9 @@ from xdsl.traits import OpTrait, Pure
 from xdsl.utils.exceptions import VerifyException
 
 from sala_compile.sala_ir.dialect.attributes import FloatProperty, RecordAttr, Rows, RowsAttr
-from sala_compile.sala_ir.dialect.encodings import EncodingAttr
 from sala_compile.sala_ir.dialect.plain import attribute_of, dense_f32, floating, integer, plain
 from sala_compile.sala_ir.dialect.types import StateType, WeightType, activation_type, ids_type
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 
 SEGMENTS = ("operandSegmentSizes", "resultSegmentSizes")
 """Properties that say how many values a variadic operand or result has."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xdsl.ir import SSAValue
 
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect.base import require, require_columns
 from sala_compile.sala_ir.dialect.types import CompressedKeysType, KvCacheType
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 
 def require_qkv(q: SSAValue, k: SSAValue, v: SSAValue, heads: Heads) -> None:

@@ -26,6 +26,7 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute
 
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
     EpilogueAttr,
@@ -34,7 +35,6 @@ from sala_compile.sala_ir.dialect.attributes import (
     SelectionAttr,
 )
 from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 _OWN: dict[type, Callable[[Any], Attribute]] = {
     Epilogue: EpilogueAttr,
@@ -75,7 +75,7 @@ def dense_i64(values: Sequence[int]) -> DenseIntOrFPElementsAttr:
 def attribute_of(value: Any) -> Attribute:
     """The attribute of a plain value: bool i1, int i64, float f64, str, sequence, mapping.
 
-    Of an epilogue and of the records in `sala_ir.sizes` it is the dialect's own attribute.
+    Of an epilogue and of the records in `sala_ir.attention_sizes` it is the dialect's own attribute.
     """
     own = _OWN.get(type(value))
     if own is not None:

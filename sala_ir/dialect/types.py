@@ -23,7 +23,7 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
 from sala_compile.sala_ir.dialect.attributes import Rows, RowsAttr
-from sala_compile.sala_ir.dialect.encodings import EncodingAttr, LayoutAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, LayoutAttr
 
 DYNAMIC = DYNAMIC_INDEX
 """The extent of a tensor dimension that is known only at run time."""

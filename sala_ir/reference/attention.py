@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.reference.arrays import (
     Array,
     fold_sequences,
@@ -18,7 +19,6 @@ from sala_compile.sala_ir.reference.cache import CompressedKeys, KVCache, append
 from sala_compile.sala_ir.reference.gates import output_gate
 from sala_compile.sala_ir.reference.rounding import Round, exact
 from sala_compile.sala_ir.reference.selection import select_blocks
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 ROWS_PER_TILE = 128
 """Queries that attend at once; bounds memory and changes no result beyond rounding."""

@@ -10,6 +10,7 @@ from enum import Enum
 import numpy as np
 from array_api_compat import array_namespace
 
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.reference.arrays import (
     Array,
     device_of,
@@ -23,7 +24,6 @@ from sala_compile.sala_ir.reference.batch import Batch, SequenceGroup
 from sala_compile.sala_ir.reference.norms import rms_norm
 from sala_compile.sala_ir.reference.rope import rope
 from sala_compile.sala_ir.reference.rounding import Round, exact
-from sala_compile.sala_ir.sizes import Heads
 
 RecurrentState = Mapping[int, Array]
 """Slot -> state [heads, key dim, value dim]."""

@@ -3,6 +3,7 @@
 import numpy as np
 from array_api_compat import array_namespace
 
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.reference.arrays import (
     Array,
     fold_sequences,
@@ -14,7 +15,6 @@ from sala_compile.sala_ir.reference.arrays import (
 from sala_compile.sala_ir.reference.batch import Batch, SequenceGroup
 from sala_compile.sala_ir.reference.cache import COARSE_FACTOR, CompressedKeys
 from sala_compile.sala_ir.reference.rounding import Round, exact
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 DENSE = -1
 """The block count of a query in the dense regime; also what fills unused block entries."""

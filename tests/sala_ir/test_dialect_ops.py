@@ -13,6 +13,7 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.transforms.dead_code_elimination import DeadCodeElimination
 from xdsl.utils.exceptions import VerifyException
 
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect import (
     AttendBlocksOp,
     BatchType,
@@ -39,7 +40,6 @@ from sala_compile.sala_ir.dialect import (
     plain,
 )
 from sala_compile.sala_ir.dialect.types import CompressedKeysType
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 CACHE = KvCacheType(2, 16, 16, f32)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.reference.cache import complete_windows
 from sala_compile.sala_ir.reference.selection import choose_blocks, pool_scores
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 SELECTION = BlockSelection(
     kernel_size=8,

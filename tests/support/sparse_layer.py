@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.sala_ir.attention_sizes import BlockSelection
 from sala_compile.sala_ir.reference.cache import window_means
-from sala_compile.sala_ir.sizes import BlockSelection
 from tests.support.pools import rounded
 from tests.support.steps import EXTRA, Step, padded, poisoned
 

@@ -18,7 +18,7 @@ from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.passes.support.weight_names import demanded_layouts
 from sala_compile.sala_ir.dialect.base import weight_shape
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
-from sala_compile.sala_ir.dialect.encodings import LayoutAttr
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from sala_compile.codegen.kernels.pages import CacheShape, CompressedLevel
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.triton.kernel import Extent, Parameter, Pointer
 from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES
-from sala_compile.sala_ir.sizes import Heads
+from sala_compile.sala_ir.attention_sizes import Heads
 
 LARGEST_GROUP = 32
 """Query heads of a kv head."""

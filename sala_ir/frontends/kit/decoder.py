@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.dialect import (
     EmbeddingOp,
     LogitsOp,
@@ -18,7 +19,6 @@ from sala_compile.sala_ir.dialect import (
 )
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig
 from sala_compile.sala_ir.frontends.kit.step import StepWriter
-from sala_compile.sala_ir.sizes import Heads
 
 HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 """The head by its whole name, the embedding after the root of the step."""

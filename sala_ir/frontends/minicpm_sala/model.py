@@ -9,6 +9,7 @@ from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
 from sala_compile.runtime.errors import ConfigError
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect import (
     BlockSparseAttentionOp,
     CompressedKeysType,
@@ -25,7 +26,6 @@ from sala_compile.sala_ir.frontends.kit.rotary import rotary
 from sala_compile.sala_ir.frontends.kit.step import StepWriter
 from sala_compile.sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType
 from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 
 class MiniCPMSalaFrontend(Frontend[MiniCPMSalaConfig]):

@@ -15,6 +15,7 @@ from sala_compile.codegen.kernels.lightning_attention.cpu import kernel as light
 from sala_compile.codegen.kernels.select_blocks.cpu import kernel as select_blocks
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect.linear import SliceOp
 from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
 from sala_compile.sala_ir.dialect.stages import (
@@ -31,7 +32,6 @@ from sala_compile.sala_ir.dialect.types import (
     WeightType,
     activation_type,
 )
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 TARGET = CpuTarget("x86-64-v3")
 HEADS, KV_HEADS, SIZE, BLOCK, STRIDE = 6, 2, 10, 16, 4

@@ -20,10 +20,10 @@ from sala_compile.sala_ir.dialect import types
 from sala_compile.sala_ir.dialect.attributes import Rows
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
-from sala_compile.sala_ir.dialect.encodings import LayoutAttr
 from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 from sala_compile.sala_ir.dialect.weights import CastWeightOp, PackWeightOp, WeightOp
 
 TARGET = CpuTarget("x86-64-v3")

@@ -15,17 +15,17 @@ from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.weights.packing import packed_weight, pieces
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.dialect import types
 from sala_compile.sala_ir.dialect.attributes import Rows
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
-from sala_compile.sala_ir.dialect.encodings import EncodingAttr, LayoutAttr
 from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp
 from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, LayoutAttr
 from sala_compile.sala_ir.dialect.weights import PackWeightOp, QuantizeWeightOp, WeightOp
-from sala_compile.sala_ir.sizes import Heads
 from tests.support.gpu_rows import control_of
 from tests.support.interpreted import run
 from tests.support.rows import exact

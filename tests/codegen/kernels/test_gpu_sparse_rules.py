@@ -15,6 +15,7 @@ from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.select_blocks.gpu import kernel as select_blocks
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
     AttendBlocksOp,
@@ -27,7 +28,6 @@ from sala_compile.sala_ir.dialect.types import (
     KvCacheType,
     activation_type,
 )
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 
 TARGET = CudaTarget(90)
 MODULES = {

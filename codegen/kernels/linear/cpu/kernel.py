@@ -20,8 +20,8 @@ from sala_compile.codegen.layouts.panels import PANEL_ROWS
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
 from sala_compile.sala_ir.dialect.base import columns_of, encoding_of, rows_of, weight_shape
-from sala_compile.sala_ir.dialect.encodings import LayoutAttr
 from sala_compile.sala_ir.dialect.linear import LinearOp
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "spec_of", "workspaces"]
 

@@ -18,8 +18,8 @@ from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
 from sala_compile.sala_ir.dialect.attributes import Rows
 from sala_compile.sala_ir.dialect.base import columns_of, encoding_of, rows_of, weight_shape
-from sala_compile.sala_ir.dialect.encodings import LayoutAttr
 from sala_compile.sala_ir.dialect.linear import LinearOp
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 __all__ = [
     "Form",

@@ -10,8 +10,8 @@ from sala_compile.codegen.kernels.attend_blocks.gpu import kernel as attend_bloc
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.reference.selection import select_blocks
-from sala_compile.sala_ir.sizes import Heads
 from tests.support.gpu_layer import GpuLayer
 from tests.support.interpreted import run
 from tests.support.pools import loaded

@@ -13,8 +13,8 @@ from sala_compile.codegen.kernels.select_blocks.cpu import kernel as select_bloc
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.reference.selection import block_scores
-from sala_compile.sala_ir.sizes import BlockSelection, Heads
 from tests.support import tiles
 from tests.support.pools import Pools
 from tests.support.sparse_layer import START, SparseCase, SparseLayer
