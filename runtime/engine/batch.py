@@ -1,41 +1,31 @@
 """The inputs of a step: a ragged batch of new tokens, as the kernels read it."""
 
-from collections.abc import Sequence as Items
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Sequence
 
 from sala_compile.runtime.artifact import InputName, Symbol
 from sala_compile.runtime.devices.device import Memory, StepSizes
-from sala_compile.runtime.errors import RequestError
-from sala_compile.runtime.generation.sampling import Draw
+from sala_compile.runtime.devices.draw import Draw
+from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk
 from sala_compile.runtime.plan import TABLES
-from sala_compile.runtime.state.store import State
 
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """New tokens of one sequence in a step.
-
-    `token_ids` is int32; `call_length` is the length of the sequence when its whole call is done.
-    """
-
-    state: State
-    token_ids: np.ndarray
-    call_length: int
+GENERATED = "generated"
+"""The input [sequences] of programs that run several generated tokens of a sequence in one step:
+1 where the new tokens of the sequence were generated, 0 where they are read."""
 
 
 class BatchInputs:
-    """Writes the live part of the batch fields, and refuses what was not planned."""
+    """Writes the live part of the batch fields."""
 
     def __init__(self, memory: Memory, workers: int) -> None:
         """For the inputs of `memory`."""
         names = {*InputName} & {*memory.plan.places} - {*TABLES}
         self._memory = memory
         self._fields = {InputName(name): memory.host(name) for name in names}
-        self._symbols = memory.plan.symbols
+        self._generated = memory.host(GENERATED) if GENERATED in memory.plan.places else None
         self._control = self._fields[InputName.CONTROL]
         self._control[3] = workers
+        self.logit_rows = memory.plan.symbols[Symbol.LOGIT_ROWS]
+        """The most rows whose logits are computed at a time."""
 
     @property
     def sizes(self) -> StepSizes:
@@ -48,43 +38,39 @@ class BatchInputs:
         field = self._fields.get(InputName.SAMPLING)
         return 0 if field is None else field.shape[1]
 
-    def check(self, batch: Items[Work]) -> None:
-        """Raise RequestError for a batch that is too large."""
-        tokens = sum(len(work.token_ids) for work in batch)
-        slots = {work.state.slot for work in batch}
-        limits = self._symbols[Symbol.SEQUENCES], self._symbols[Symbol.TOKENS]
-        if not 0 < len(slots) == len(batch) <= limits[0] or tokens > limits[1]:
-            raise RequestError(
-                f"a step of {len(batch)} sequences with {tokens} tokens is asked",
-                expected=f"1 to {limits[0]} different sequences, at most {limits[1]} tokens",
-                fix="load with a larger batch or chunk",
-            )
+    @property
+    def verifies(self) -> bool:
+        """Whether a sequence can have several generated tokens in one run."""
+        return self._generated is not None
 
-    def write(self, batch: Items[Work], draws: Items[Draw] = ()) -> None:
-        """Write and send a batch; the wanted logits are those of each last token.
-
-        `draws` say how tokens are chosen from them, where they are.
-        """
+    def write(self, chunks: Sequence[SequenceChunk]) -> None:
+        """Write a batch; the token of a chunk that only the device knows is 0."""
         fields, end = self._fields, 0
-        for index, work in enumerate(batch):
-            begin, end = end, end + len(work.token_ids)
-            history = work.state.length
-            fields[InputName.TOKENS][begin:end] = work.token_ids
+        for index, chunk in enumerate(chunks):
+            begin, end = end, end + len(chunk)
+            history = chunk.state.length
+            ids = chunk.token_ids
+            fields[InputName.TOKENS][begin:end] = 0 if isinstance(ids, SampledToken) else ids
             fields[InputName.TOKEN_SEQUENCE][begin:end] = index
             fields[InputName.TOKEN_POSITION][begin:end] = range(history, history + end - begin)
             fields[InputName.OFFSETS][index + 1] = end
             fields[InputName.HISTORY][index] = history
-            fields[InputName.CALL_LENGTHS][index] = work.call_length
-            fields[InputName.SLOTS][index] = work.state.slot
-            fields[InputName.LOGIT_ROWS][index] = end - 1
-        for index, draw in enumerate(draws):
-            fields[InputName.SAMPLING][index] = draw.words(self.draw_words)
-        self._control[:3] = end, len(batch), len(batch)
-        self._memory.send_inputs()
+            fields[InputName.CALL_LENGTHS][index] = chunk.call_length
+            fields[InputName.SLOTS][index] = chunk.state.slot
+            if self._generated is not None:
+                self._generated[index] = chunk.generated
+        self._control[:2] = end, len(chunks)
 
-    def ask(self, rows: np.ndarray) -> None:
-        """Write and send the tokens of the step whose logits are wanted next."""
-        assert len(rows) <= self._symbols[Symbol.LOGIT_ROWS]
+    def select(self, rows: Sequence[int], draws: Sequence[Draw | None]) -> None:
+        """Write the tokens of the step whose logits are wanted, and how the next is chosen."""
+        assert len(rows) <= self.logit_rows
         self._fields[InputName.LOGIT_ROWS][: len(rows)] = rows
         self._control[2] = len(rows)
+        for index, draw in enumerate(draws):
+            if draw is not None:
+                words = draw.words(self.draw_words)
+                self._fields[InputName.SAMPLING][index] = words
+
+    def send(self) -> None:
+        """Make what was written the inputs of the next run."""
         self._memory.send_inputs()

@@ -8,8 +8,9 @@ that is known: the next one that does so finds it.
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class PrefixReport:
     known_tokens: int
     regime: str
     miss: str | None
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,18 @@ class PrefixOptions:
 class PrefixCache:
     """Finds and keeps beginnings of texts. Its pages and snapshots make room for sequences."""
 
-    def __init__(self, store: StateStore, model: str, options: PrefixOptions) -> None:
-        """An empty cache for the model with the digest `model`."""
+    def __init__(
+        self, store: StateStore, model: str, options: PrefixOptions, multiple: int
+    ) -> None:
+        """An empty cache for the model with the digest `model`, whose reading is cut at `multiple`.
+
+        States are kept where both a page and what is read at a time end.
+        """
         self.every = options.every
         self._store = store
         self._nbytes = options.nbytes
         self._page = store.pages.page_tokens
+        self._unit = lcm(self._page, multiple)
         self._seeds = {
             regime: _digest(b"", f"{model} {regime.value}".encode()) for regime in Regime
         }
@@ -84,15 +92,16 @@ class PrefixCache:
         for digest in reversed(chain):
             entry = self._tree.find(digest)
             if entry is not None and self._attach(state, entry, ids, regime):
-                state.chain = chain[: entry.length // self._page]
-                return self._report(ids, entry.length, known, regime, None)
+                state.page_hashes = chain[: entry.length // self._page]
+                report = self._report(ids, entry.length, known, regime, None)
+                return replace(report, exact=entry.exact_length == entry.length)
         return self._report(ids, 0, known, regime, self._why(ids, chain, known, regime))
 
-    def cuts(self, begin: int, end: int, known: int) -> list[int]:
-        """The lengths between `begin` and `end` behind which a call's state should be kept."""
+    def snapshot_lengths(self, begin: int, end: int, known: int) -> list[int]:
+        """The lengths between `begin` and `end` after which a call's state should be kept."""
         first = begin // self.every + 1
-        wanted = {*range(first * self.every, end + 1, self.every), known}
-        wanted.add((end - 1) // self._page * self._page)
+        wanted = {*range(first * self.every, end + 1, self.every)}
+        wanted |= {length // self._unit * self._unit for length in (known, end - 1)}
         return sorted(length for length in wanted if begin < length <= end)
 
     def keep(self, state: State) -> None:
@@ -110,7 +119,8 @@ class PrefixCache:
                 self._counts["not_kept"] += 1
                 return
             owned = state.pages, state.compressed_pages
-            self._tree.add(snapshot, chain, owned, self._clock)
+            entry = self._tree.add(snapshot, chain, owned, self._clock)
+            entry.exact_length = min(state.exact_length, state.length)
 
     def entries(self, state: State) -> dict[int, Entry]:
         """The kept states of a sequence's own text, by length."""
@@ -151,6 +161,7 @@ class PrefixCache:
             self.pin(None)
         self._store.tokens[state.slot, : entry.length] = ids[: entry.length]
         state.pieces = Pieces(((entry.length, regime),))
+        state.exact_length = entry.exact_length
         return True
 
     def _why(self, ids: np.ndarray, chain: list[bytes], known: int, regime: Regime) -> Miss:
@@ -182,12 +193,13 @@ class PrefixCache:
         if not state.pieces.ends:
             return []
         end, regime = state.pieces.ends[0]
-        del state.chain[end // self._page :]
-        begin, end = len(state.chain) * self._page, end // self._page * self._page
-        text = self._store.text(state)[begin:end]
-        last = state.chain[-1] if state.chain else self._seeds[regime]
-        state.chain += self._links(last, text)
-        return state.chain
+        del state.page_hashes[end // self._page :]
+        end = min(end, state.known_length)
+        begin, end = len(state.page_hashes) * self._page, end // self._page * self._page
+        text = self._store.token_ids(state)[begin:end]
+        last = state.page_hashes[-1] if state.page_hashes else self._seeds[regime]
+        state.page_hashes += self._links(last, text)
+        return state.page_hashes
 
     def _chain_of(self, ids: np.ndarray, regime: Regime) -> list[bytes]:
         return self._links(self._seeds[regime], ids)

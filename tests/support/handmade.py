@@ -205,7 +205,7 @@ def tiny_program() -> Program:
         paging=Paging(page_tokens=PAGE, compressed_page_tokens=COMPRESSED_PAGE),
         logits="logits",
         values=values,
-        targets={"cpu": TargetProgram(library=LIBRARY, phases=phases)},
+        targets={"cpu": TargetProgram(library=LIBRARY, read_multiple=PAGE, phases=phases)},
         observable={"hidden": watched},
     )
 

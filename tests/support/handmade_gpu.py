@@ -35,7 +35,7 @@ from sala_compile.runtime.artifact import (
     write_artifact,
 )
 from tests.support.emulated_gpu import emulated_code
-from tests.support.handmade import PITCH, VOCABULARY, fill, tiny_program
+from tests.support.handmade import PAGE, PITCH, VOCABULARY, fill, tiny_program
 
 INTEGERS = ("control", "tokens", "sequence", "position", "call_lengths", "slots", "table")
 ROWS = (Grid(0, (("logit_rows", 1, 1),)), ONE, ONE)
@@ -176,7 +176,8 @@ def gpu_program(target: str, *, samples: bool = True) -> Program:
         live = {"logits": (0, 0), "sampled": (0, 0)}
         phases[PhaseName.SAMPLE] = Phase(steps=(step,), live=live)
     library = f"lib/{target.replace(':', '-')}.json"
-    targets = {**program.targets, target: TargetProgram(library=library, phases=phases)}
+    own = TargetProgram(library=library, read_multiple=PAGE, splits=True, phases=phases)
+    targets = {**program.targets, target: own}
     return program.model_copy(update={"values": values, "targets": targets})
 
 
