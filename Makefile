@@ -70,5 +70,5 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml
 
 $(VENV)/.test-installed: $(VENV)/.installed
 	@echo "Installing the test dependencies, torch among them, into $(VENV)"
-	$(PIP) $(INDEX) --editable '.[compile,gpu,sign,dev,train]'
+	$(PIP) $(INDEX) --editable '.[compile,gpu,sign,plot,dev,train]'
 	@touch $@

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sala_compile.codegen.kernels.lightning_attention import gpu as lightning
-from sala_compile.codegen.kernels.linear import gpu as linear
-from sala_compile.codegen.kernels.operands import padded, spec_values
+from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning
+from sala_compile.codegen.kernels.linear.gpu import kernel as linear
+from sala_compile.codegen.kernels.operands import spec_values
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.fuse_norm_calls import NormSplit
 from sala_compile.passes.support.kernel_choice import KernelChoice
@@ -19,7 +20,7 @@ def split_norm(
     target: CudaTarget, writer: KernelCallOp, norm: KernelCallOp, readers: Sequence[KernelCallOp]
 ) -> NormSplit | None:
     """Between linears of few rows, or from a step of lightning attention with its gate to one."""
-    if norm.family.data not in ("rms_norm", "norm_gate"):
+    if norm.family.data != "rms_norm":
         return None
     between = _spec(norm)
     known = [_reader(call, norm, between) for call in readers]
@@ -45,22 +46,21 @@ def _writer(
     target: CudaTarget, call: KernelCallOp, norm: Any
 ) -> tuple[KernelChoice, int, bool] | None:
     """The kernel that writes what waits for its factor, its sums of a row, whether it keeps y."""
-    if norm.x is not Element.F32 or norm.x_start:
+    if norm.x is not Element.F32 or norm.x_start or norm.gather or norm.group != norm.columns:
         return None
-    if call.family.data == "linear" and hasattr(norm, "group"):
+    if call.family.data == "linear" and not norm.gate_pitch:
         spec = _spec(call)
-        whole = norm.group == norm.columns == spec.columns and not norm.gather
-        if not whole or spec.form is not linear.Form.ROWS or spec.scaled:
+        if norm.columns != spec.columns or spec.form is not linear.Form.ROWS or spec.scaled:
             return None
         if spec.swiglu or spec.weight is not norm.output or spec.output is not Element.F32:
             return None
         scaled = replace(spec, scaled=True)
         sums = linear.default_schedule(scaled, target).across(scaled)
         return _choice("linear", scaled, linear.arguments(scaled)), sums, True
-    if call.family.data == "lightning_attention" and hasattr(norm, "gate_pitch"):
+    if call.family.data == "lightning_attention" and norm.gate_pitch:
         spec = _spec(call)
-        whole = norm.weight and norm.columns == spec.num_heads * spec.head_dim
-        if not whole or spec.form is not lightning.Form.STEP or norm.gate is not Element.F32:
+        fits = norm.columns == spec.num_heads * spec.head_dim and norm.gate is Element.F32
+        if not fits or spec.form is not lightning.Form.STEP:
             return None
         view = {"gate_start": norm.gate_start, "gate_pitch": norm.gate_pitch}
         scaled = replace(spec, scaled=True, out_element=norm.output, **view)

@@ -97,7 +97,9 @@ def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
     """The program and the weights of all targets."""
     assembly = Assembly()
     for entry in lowered:
-        assembly.add(entry.name, entry.module, entry.target.kind, entry.sampling)
+        assembly.add(
+            entry.name, entry.module, entry.target.kind, entry.sampling, entry.read_multiple
+        )
     program = assembly.program(paging_of(lowered[0].module))
     return Plan(source, lowered, program, assembly.table.weights)
 

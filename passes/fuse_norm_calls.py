@@ -129,6 +129,10 @@ def _called(
     inputs: Sequence[SSAValue],
     kinds: Sequence[Attribute],
 ) -> KernelCallOp:
+    results = list(old.results)
+    updates = [
+        (results.index(new), inputs.index(state)) for new, state in old.state_updates.items()
+    ]
     call = KernelCallOp(
         choice.symbol,
         inputs,
@@ -137,6 +141,7 @@ def _called(
         arguments=choice.arguments,
         workspaces=old.workspaces or (),
         spec=choice.spec,
+        updates=updates,
         layer=old.layer,
     )
     if "computes" in old.attributes:

@@ -1,4 +1,4 @@
-"""Join an output norm and the gate behind it."""
+"""Take the gate after an output norm into the norm."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,24 +9,22 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded
-from sala_compile.sala_ir.dialect import NormGateOp, OutputGateOp, RmsNormOp, columns_of, element_of
+from sala_compile.sala_ir.dialect import OutputGateOp, RmsNormOp, element_of
 
 
-class _FuseNormIntoGate(RewritePattern):
-    """rms_norm(x; w) * sigmoid(gate) -> norm_gate(x, w, gate); without a norm, norm_gate(x, gate).
-
-    The norm must have one statistic over all columns.
-    """
+class _FuseGate(RewritePattern):
+    """rms_norm(x; w) * sigmoid(gate) -> rms_norm(x, gate; w)."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: OutputGateOp, rewriter: PatternRewriter) -> None:
         norm = sole_unrounded(op.x, RmsNormOp)
-        if norm is not None and not _is_whole_row(norm):
-            norm = None
-        fused = NormGateOp(
-            op.x if norm is None else norm.x,
-            eps=0.0 if norm is None else norm.eps.value.data,
-            weight=None if norm is None else norm.weight,
+        if norm is None or norm.rows is not None or norm.gate is not None:
+            return
+        fused = RmsNormOp(
+            norm.x,
+            norm.weight,
+            eps=norm.eps.value.data,
+            group=norm.group.value.data,
             gate=op.gate,
             element=element_of(op.result),
             layer=op.layer,
@@ -34,19 +32,12 @@ class _FuseNormIntoGate(RewritePattern):
         rewriter.replace(op, fused)
 
 
-def _is_whole_row(norm: RmsNormOp) -> bool:
-    return norm.rows is None and norm.group.value.data == columns_of(norm.x)
-
-
 @dataclass(frozen=True)
 class FuseNormGate(ModulePass):
-    """Every output gate that attention did not take becomes a norm_gate, with the norm before it.
-
-    A gate without such a norm becomes a norm_gate without a weight, so that one kernel serves both.
-    """
+    """A norm multiplies its result by the sigmoid of the gate before it is rounded."""
 
     name: ClassVar[str] = "fuse-norm-gate"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module in place."""
-        apply_patterns(op, _FuseNormIntoGate())
+        apply_patterns(op, _FuseGate())

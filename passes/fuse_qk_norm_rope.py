@@ -10,7 +10,13 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded
-from sala_compile.sala_ir.dialect import LightningAttentionOp, RmsNormOp, RopeOp, element_of
+from sala_compile.sala_ir.dialect import (
+    LightningAttentionOp,
+    RmsNormOp,
+    RopeOp,
+    columns_of,
+    element_of,
+)
 
 
 class _FuseRope(RewritePattern):
@@ -22,6 +28,8 @@ class _FuseRope(RewritePattern):
         if q is None or k is None or op.rope is not None or op.q_norm is not None:
             return
         if q.table is not k.table or not q.head_dim == k.head_dim == op.head_dim:
+            return
+        if columns_of(q.table) != op.head_dim.value.data:
             return
         _replace(op, rewriter, q=q.x, k=k.x, rope=q.table)
 

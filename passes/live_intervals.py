@@ -9,7 +9,7 @@ from xdsl.ir import Operation, SSAValue, Use
 
 from sala_compile.passes.support.functions import argument_names, returned
 from sala_compile.runtime.artifact import Dim, PhaseName, Symbol, dim_of
-from sala_compile.sala_ir.dialect import KernelCallOp, StateType, plain, written_states
+from sala_compile.sala_ir.dialect import KernelCallOp, StateType, plain, state_updates
 
 IN_PLACE = "in_place"
 """Attribute of a kernel call: pairs (result, input) whose storage the kernel may share."""
@@ -147,7 +147,5 @@ def _later_uses(value: SSAValue, call: KernelCallOp) -> list[Use]:
 def _pools(func: FuncOp, calls: Sequence[KernelCallOp]) -> dict[SSAValue, SSAValue]:
     pools = {value: value for value in argument_names(func) if isinstance(value.type, StateType)}
     for call in calls:
-        updated = [value for value in call.results if isinstance(value.type, StateType)]
-        for source, result in zip(written_states(call), updated, strict=True):
-            pools[result] = pools[source]
+        pools |= {result: pools[source] for result, source in state_updates(call).items()}
     return pools

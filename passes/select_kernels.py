@@ -84,6 +84,7 @@ class _CallKernel(RewritePattern):
             arguments=choice.arguments,
             workspaces=[asdict(workspace) for workspace in choice.workspaces],
             spec=choice.spec,
+            updates=_updates(op, choice),
             layer=op.layer,
         )
         _carry_marks(op, call, choice)
@@ -95,6 +96,15 @@ def _input(op: Operation, index: int, choice: KernelChoice, rewriter: PatternRew
     value, _ = base_and_start(op.operands[index])
     layout = choice.weight_layouts.get(index)
     return value if layout is None else _packed(value, layout, rewriter)
+
+
+def _updates(op: SalaOp, choice: KernelChoice) -> list[tuple[int, int]]:
+    """Pairs (result, input of the call) for the states that the operation updates."""
+    operands, results = list(op.operands), list(op.results)
+    return [
+        (results.index(new), choice.operands.index(operands.index(old)))
+        for new, old in op.state_updates.items()
+    ]
 
 
 def _packed(weight: SSAValue, layout: Attribute, rewriter: PatternRewriter) -> SSAValue:

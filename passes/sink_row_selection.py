@@ -18,7 +18,7 @@ class _SinkRows(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: LogitsOp, rewriter: PatternRewriter) -> None:
         norm = defined_by(op.h, RmsNormOp)
-        if norm is None or norm.rows is not None:
+        if norm is None or norm.rows is not None or norm.gate is not None:
             return
         chosen = RmsNormOp(
             norm.x,

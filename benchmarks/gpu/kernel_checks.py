@@ -27,14 +27,14 @@ from sala_compile.codegen.write.gpu_library import build_library
 from sala_compile.runtime.devices.cuda.calls import DriverError
 from tests.support import interpreted, on_device
 
-FOLDER = Path(__file__).parents[2] / "tests" / "codegen" / "gpu"
-RUNNERS = ("support.interpreted import run", "gpu_rows import run_rows", "gpu import test_")
+FOLDER = Path(__file__).parents[2] / "tests" / "codegen" / "kernels"
+RUNNERS = ("support.interpreted import run", "gpu_rows import run_rows", "import test_gpu as")
 """What tests import that launch kernels; the others hold the compiler and need no GPU."""
 
 
 def launching_files() -> list[Path]:
     """The files of tests that launch kernels, but those that execute PTX, which need no GPU."""
-    found = ((path, path.read_text()) for path in sorted(FOLDER.glob("test_*.py")))
+    found = ((path, path.read_text()) for path in sorted(FOLDER.rglob("test_gpu*.py")))
     return [
         path
         for path, text in found
@@ -93,7 +93,8 @@ class Rows:
 
 
 def _name(nodeid: str) -> str:
-    return nodeid.rpartition("/")[2]
+    """A test as a row names it: the kernel's folder and what is in it."""
+    return nodeid.rpartition("kernels/")[2].rpartition("benchmarks/gpu/")[2]
 
 
 @contextmanager
@@ -117,7 +118,7 @@ def launching(run: Any, target: CudaTarget, prepared: Path) -> Iterator[None]:
 def _forget() -> None:
     """Have modules that took `run` when they were imported be imported again."""
     for name in list(sys.modules):
-        if name.startswith("tests.codegen.gpu") or name in HELPERS:
+        if name.startswith("tests.codegen.kernels") or name in HELPERS:
             del sys.modules[name]
 
 

@@ -20,7 +20,7 @@ from sala_compile.codegen.write import gpu_library
 TABLE, CODE = "kernel-tests.json", "kernel-tests.cubins"
 ROOT = Path(__file__).parents[2]
 SOURCES = (
-    *("codegen", "passes", "sala_ir", "tests/codegen/gpu", "tests/support"),
+    *("codegen", "passes", "sala_ir", "tests/codegen/kernels", "tests/support"),
     "benchmarks/gpu/released_checks.py",
 )
 """What decides which functions and artifacts there are, and what their code is."""

@@ -15,11 +15,11 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.gpu_spec import Form, Spec, default_schedule
+from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec, default_schedule
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.tir.element import Element
-from tests.codegen.gpu import test_linear as linear
-from tests.codegen.gpu import test_row_kernels as rows
+from tests.codegen.kernels import test_gpu_rows as rows
+from tests.codegen.kernels.linear import test_gpu as linear
 from tests.support.interpreted import TARGET
 from tests.support.rows import exact
 
@@ -29,7 +29,6 @@ WEIGHT_ROWS, VOCABULARY = 256, 70
 TOKENS = {Form.ROWS: 5, Form.TILES: 130}
 ROW_KERNELS = {
     "rms_norm": rows.test_rms_norm,
-    "norm_gate": rows.test_norm_gate,
     "embedding": rows.test_embedding,
 }
 

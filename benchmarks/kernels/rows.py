@@ -18,7 +18,6 @@ from tvm_ffi import from_dlpack
 from benchmarks.kernels.linear_cases import aligned
 from sala_compile.codegen.kernels.elementwise import cpu as elementwise
 from sala_compile.codegen.kernels.embedding import cpu as embedding
-from sala_compile.codegen.kernels.norm_gate import cpu as norm_gate
 from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
 from sala_compile.codegen.kernels.rope import cpu as rope
 from sala_compile.codegen.kernels.rope_table import cpu as rope_table
@@ -26,6 +25,7 @@ from sala_compile.codegen.kernels.tir.builder import Expr, kernel, lanes
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.rows import for_rows, for_vectors
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
 
 BF16, F32 = Element.BF16, Element.F32
 HEAD = 128
@@ -70,21 +70,21 @@ def cases(target: CpuTarget, rows: int, columns: int) -> list[Case]:
     ids = aligned((rows,), "int32")
     ids[:] = np.random.default_rng(0).integers(0, VOCABULARY, rows)
     norm = rms_norm.Spec(columns, columns, 1e-6, False, 0, columns, F32, BF16)
-    gate = norm_gate.Spec(columns, 1e-6, True, 0, columns, F32, BF16, F32, 0, columns)
-    turn = rope.Spec(columns, HEAD, 0, columns, F32, F32)
+    gated = rms_norm.Spec(columns, columns, 1e-6, False, 0, columns, F32, BF16, F32, 0, columns)
+    turn = rope.Spec(columns, HEAD, HEAD, 0, columns, F32, F32)
     pair = elementwise.Spec("swiglu", columns, 1.0, 0, columns, 0, columns, F32, F32, BF16)
     rows_of = embedding.Spec(VOCABULARY, columns, 12.0, False, BF16, F32)
     panel = embedding.Spec(VOCABULARY, columns, 12.0, True, BF16, F32)
     matrix = aligned((VOCABULARY, columns), "uint16")
     panels = matrix.reshape(VOCABULARY // 64, columns // 2, 64, 2)
-    table = rope_table.Spec(1e4, HEAD)
+    table = rope_table.Spec(tuple(inverse_frequencies(1e4, HEAD).tolist()))
     out = buffer(kind=BF16)
     return [
         Case("copy", copy_kernel(target, columns), (buffer(), buffer()), 8 * floats),
         Case("rms_norm", rms_norm.build(norm, target), (buffer(), weight, out), 6 * floats),
         Case(
-            "norm_gate",
-            norm_gate.build(gate, target),
+            "rms_norm_gate",
+            rms_norm.build(gated, target),
             (buffer(), weight, buffer(), out),
             10 * floats,
         ),

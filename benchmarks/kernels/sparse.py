@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.kernels.linear_cases import aligned
 from benchmarks.threads import use_threads
-from sala_compile.codegen.kernels.attend_blocks import cpu as attend_blocks
-from sala_compile.codegen.kernels.select_blocks import cpu as select_blocks
+from sala_compile.codegen.kernels.attend_blocks.cpu import kernel as attend_blocks
+from sala_compile.codegen.kernels.select_blocks.cpu import kernel as select_blocks
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
 from sala_compile.runtime.artifact.ceilings import Ceiling

@@ -16,7 +16,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.embedding": ("embedding",),
     "sala.linear": ("linear", "linear_integers"),
     "sala.rms_norm": ("rms_norm",),
-    "sala.norm_gate": ("norm_gate",),
     "sala.rope_table": ("rope_table",),
     "sala.rope": ("rope",),
     "sala.output_gate": ("elementwise",),
@@ -56,8 +55,8 @@ class Family:
     @property
     def axes(self) -> Callable[..., Any] | None:
         """`axes(spec, target)`: what a search for schedules may try; None where nothing is."""
-        name = f"sala_compile.codegen.kernels.{self.name}.axes"
-        return import_module(name).axes if find_spec(name) is not None else None
+        name = f"{_place(self.name, 'cpu')}.axes"
+        return import_module(name).axes if _exists(name) else None
 
     def spec(self, values: dict[str, Any]) -> Any:
         """The family's Spec; enums, which a module keeps as their values, are made enums again."""
@@ -86,15 +85,25 @@ def family(name: str, kind: str = "cpu") -> Family:
             expected=f"one of {', '.join(sorted(NAMES))}",
             fix="use a record of this version of sala-compile",
         )
-    return Family(name, import_module(f"sala_compile.codegen.kernels.{name}.{kind}"))
+    place = _place(name, kind)
+    in_folder = f"{place}.kernel"
+    return Family(name, import_module(in_folder if _exists(in_folder) else place))
 
 
 def families(op_name: str, kind: str = "cpu") -> tuple[Family, ...]:
     """The families that may serve an operation, in order; none for an unknown operation."""
-    names = (name for name in FAMILIES.get(op_name, ()) if _exists(name, kind))
+    names = (name for name in FAMILIES.get(op_name, ()) if _exists(_place(name, kind)))
     return tuple(family(name, kind) for name in names)
 
 
+def _place(name: str, kind: str) -> str:
+    """The module `cpu` or `gpu` of a kernel folder, or the folder that has a module `kernel`."""
+    return f"sala_compile.codegen.kernels.{name}.{kind}"
+
+
 @cache
-def _exists(name: str, kind: str) -> bool:
-    return find_spec(f"sala_compile.codegen.kernels.{name}.{kind}") is not None
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # what should be its folder is a module
+        return False

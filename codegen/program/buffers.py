@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import BFloat16Type, IntegerType, TensorType
 from xdsl.ir import Attribute
 
-from sala_compile.codegen.kernels.operands import padded, pair_of
+from sala_compile.codegen.layouts.padding import padded, pair_of
 from sala_compile.passes.support.kernel_choice import Workspace
 from sala_compile.runtime.artifact import (
     Dim,
@@ -22,8 +22,8 @@ from sala_compile.runtime.artifact import (
     Value,
     ValueKind,
     dim_of,
-    shapes,
 )
+from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES
 from sala_compile.runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS
 from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
@@ -37,13 +37,6 @@ GPU = "gpu"
 GPU_POOLS = "cuda"
 """What stands before the names of pools that only GPUs use."""
 
-INPUT_SHAPES: dict[str, tuple[Dim, ...]] = {
-    name.value: shape for name, shape in shapes.INPUT_SHAPES.items() if name != InputName.SAMPLING
-}
-"""What the runtime writes before a step, all int32."""
-SAMPLING_SHAPE = shapes.INPUT_SHAPES[InputName.SAMPLING]
-"""What it writes besides where tokens are chosen by a kernel."""
-
 
 def element_type(element: Attribute) -> ElementType:
     """The element type that kernels see."""
@@ -54,7 +47,7 @@ def element_type(element: Attribute) -> ElementType:
 
 def input_value(name: str) -> Value:
     """`control` or a field of the batch."""
-    shape = INPUT_SHAPES.get(name, SAMPLING_SHAPE)
+    shape = INPUT_SHAPES[InputName(name)]
     return Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=shape)
 
 

@@ -25,7 +25,7 @@ def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:
     """The kernel that chooses tokens; None where the host does."""
     if target.kind != buffers.GPU:
         return None
-    from sala_compile.codegen.kernels.sample.gpu import choice  # needs Triton
+    from sala_compile.codegen.kernels.sample.gpu.kernel import choice  # needs Triton
 
     return choice(vocabulary)
 

@@ -24,12 +24,19 @@ from sala_compile.codegen.quantization.gptq import Rounder
 from sala_compile.codegen.quantization.store import IntegerStore
 from sala_compile.codegen.weights.finite import FiniteRows, all_finite, widest
 from sala_compile.passes.support.functions import argument_names
+from sala_compile.runtime.artifact.batch_fields import InputName, PlainChunk
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect import LinearOp, WeightOp
 from sala_compile.sala_ir.dialect.attributes import EncodingAttr
 from sala_compile.sala_ir.dialect.base import weight_shape
 from sala_compile.sala_ir.dialect.types import StateType
-from sala_compile.sala_ir.interpreter import Numerics, RowSource, SalaFunctions, WeightValue
+from sala_compile.sala_ir.interpreter import (
+    Numerics,
+    RowSource,
+    SalaFunctions,
+    WeightValue,
+    step_inputs,
+)
 
 ROUNDED_VALUES = 1 << 25
 """Values of a matrix that are rounded at a time."""
@@ -165,22 +172,12 @@ def _weights_of(step: FuncOp) -> list[str]:
 
 def _arguments(step: FuncOp, token_ids: Sequence[int]) -> dict[SSAValue, Any]:
     """One sequence of one call, nothing before it, no logits."""
-    count = len(token_ids)
-    given = {
-        "tokens": token_ids,
-        "offsets": [0, count],
-        "history": [0],
-        "call_lengths": [count],
-        "slots": [0],
-        "page_table": np.zeros((0, 0)),
-        "compressed_table": np.zeros((0, 0)),
-        "logit_rows": [],
+    given = step_inputs([PlainChunk(token_ids, 0, len(token_ids), 0)])
+    given |= {InputName.LOGIT_ROWS: np.zeros(0, np.int32)}
+    return {
+        argument: {} if isinstance(argument.type, StateType) else given[name]
+        for argument, name in argument_names(step).items()
     }
-    values: dict[SSAValue, Any] = {}
-    for argument, name in argument_names(step).items():
-        is_state = isinstance(argument.type, StateType)
-        values[argument] = {} if is_state else np.asarray(given[name], np.int32)
-    return values
 
 
 def _uses(step: FuncOp) -> Counter[SSAValue]:

@@ -6,7 +6,14 @@ from functools import cached_property
 
 import numpy as np
 
-from sala_compile.runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS, CONTROL_WORDS
+from sala_compile.runtime.artifact.batch_fields import (
+    CONTROL_WORDS,
+    TABLES,
+    InputName,
+    PlainChunk,
+    batch_arrays,
+)
+from sala_compile.runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS
 from sala_compile.sala_ir.reference import Batch, make_batch
 
 SPARE_ROWS = 3
@@ -22,6 +29,7 @@ class Part:
     history: int
     count: int
     call_length: int
+    generated: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,22 +104,22 @@ class VectorBatch:
 
     def field(self, name: str) -> np.ndarray:
         """A field of the batch, poison behind the live entries."""
-        match name:
-            case "page_table" | "compressed_table":
-                return getattr(self, name)
-            case "offsets":
-                return _spare(self._offsets)
-            case "slots":
-                return _spare(self.slots)
-            case "logit_rows":
-                return _spare(self.logit_rows)
-            case "token_position":
-                return _spare(self.reference.positions)
-            case "token_sequence":
-                counts = [part.count for part in self.parts]
-                return _spare(np.repeat(np.arange(len(counts)), counts))
-        singular = {"history": "history", "call_lengths": "call_length"}[name]
-        return _spare([getattr(part, singular) for part in self.parts])
+        return getattr(self, name) if name in TABLES else _spare(self._fields[InputName(name)])
+
+    @cached_property
+    def _fields(self) -> dict[InputName, np.ndarray]:
+        return batch_arrays(
+            [
+                PlainChunk(
+                    np.zeros(part.count, np.int32),
+                    part.history,
+                    part.call_length,
+                    slot,
+                    part.generated,
+                )
+                for part, slot in zip(self.parts, self.slots, strict=True)
+            ]
+        )
 
 
 def _spare(values: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -120,8 +128,8 @@ def _spare(values: Sequence[int] | np.ndarray) -> np.ndarray:
 
 def short_batch(block_size: int, window: int) -> VectorBatch:
     """A new sequence, one that completes a window of `window` tokens, one that decodes."""
-    parts = ((0, 5), (window - 2, 3), (block_size + 1, 1))
-    return VectorBatch(tuple(Part(h, c, h + c) for h, c in parts), block_size)
+    parts = ((0, 5, False), (window - 2, 3, False), (block_size + 1, 1, True))
+    return VectorBatch(tuple(Part(h, c, h + c, g) for h, c, g in parts), block_size)
 
 
 def long_batch(block_size: int, blocks: int, dense_len: int) -> VectorBatch:
@@ -129,5 +137,5 @@ def long_batch(block_size: int, blocks: int, dense_len: int) -> VectorBatch:
     far = blocks * block_size + block_size // 2
     parts = [Part(far, 2, max(far + 2, dense_len)), Part(1, 3, 4)]
     middle = far // 2
-    parts.append(Part(middle, 1, max(middle + 1, dense_len)))
+    parts.append(Part(middle, 1, max(middle + 1, dense_len), generated=True))
     return VectorBatch(tuple(parts), block_size)

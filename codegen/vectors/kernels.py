@@ -8,14 +8,14 @@ from xdsl.dialects.builtin import BFloat16Type, IntegerType, ModuleOp, TensorTyp
 from xdsl.interpreter import Interpreter
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.layouts.encodings import part_name
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.lowering import Lowered
 from sala_compile.codegen.vectors.batch import SPARE_ROWS, VectorBatch, long_batch, short_batch
 from sala_compile.codegen.vectors.inputs import Inputs
 from sala_compile.codegen.vectors.pools import Pools, write_pools
 from sala_compile.codegen.vectors.tensors import TensorStore
 from sala_compile.codegen.vectors.tolerance import tolerance
-from sala_compile.codegen.weights.encodings import part_name
 from sala_compile.codegen.weights.weight_table import WeightTable
 from sala_compile.passes.support.kernel_choice import KernelChoice, base_and_start
 from sala_compile.runtime.artifact import (
@@ -30,7 +30,7 @@ from sala_compile.runtime.artifact import (
 from sala_compile.runtime.artifact.golden import Argument, GoldenType
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect.attributes import LayoutAttr
-from sala_compile.sala_ir.dialect.base import SalaOp, written_states
+from sala_compile.sala_ir.dialect.base import SalaOp, state_updates
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
@@ -252,16 +252,12 @@ class _Call:
 
     def _pool_values(self, index: int, kind: StateType) -> tuple[Pools, Pools | None]:
         before = write_pools(kind, self._operands[index], self._batch)
-        written = written_states(self._op)
-        if self._op.operands[index] not in written:
+        new = {old: new for new, old in state_updates(self._op).items()}
+        result = new.get(self._op.operands[index])
+        if result is None:
             return before, None
-        position = written.index(self._op.operands[index])
-        states = [
-            value
-            for result, value in zip(self._op.results, self._results, strict=True)
-            if isinstance(result.type, StateType)
-        ]
-        return before, write_pools(kind, states[position], self._batch)
+        state = self._results[list(self._op.results).index(result)]
+        return before, write_pools(kind, state, self._batch)
 
     def _output(self, index: int) -> Argument:
         kind = cast(TensorType, self._op.results[index].type)

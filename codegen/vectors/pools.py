@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sala_compile.codegen.kernels.operands import pair_of
+from sala_compile.codegen.layouts.padding import pair_of
 from sala_compile.codegen.program.buffers import PoolPart, pool_parts
 from sala_compile.codegen.vectors.batch import VectorBatch
 from sala_compile.runtime.artifact import Symbol, pool_symbol

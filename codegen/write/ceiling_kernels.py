@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sala_compile.codegen.kernels.linear.amx import INSTRUCTIONS as TILES
+from sala_compile.codegen.kernels.linear.cpu.amx_tiles import INSTRUCTIONS as TILES
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,

@@ -8,8 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from sala_compile.codegen.layouts.encodings import part_name, value_type
 from sala_compile.codegen.progress import Advance
-from sala_compile.codegen.weights.encodings import part_name, value_type
 from sala_compile.codegen.weights.expressions import RowSource
 from sala_compile.codegen.weights.integer_rows import Measure
 from sala_compile.codegen.weights.packing import PackedWeight, pieces
@@ -23,17 +23,6 @@ FILE_BYTES = 2 << 30
 """About as much as one weight file holds."""
 PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "xdsl", "numpy", "safetensors")
 """Packages whose versions the manifest names."""
-
-
-def library_name(target: str) -> str:
-    """The path of a target's library in the artifact; of a GPU's, the table of its cubins."""
-    suffix = ".json" if is_gpu(target) else ".so"
-    return f"lib/{target.replace(':', '-')}{suffix}"
-
-
-def cubins_name(target: str) -> str:
-    """The path of the code of a GPU's library."""
-    return str(Path(library_name(target)).with_suffix(".cubins"))
 
 
 def package_versions(targets: Iterable[str]) -> dict[str, str]:

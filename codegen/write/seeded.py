@@ -5,8 +5,8 @@ from typing import Any
 
 from xdsl.ir import Operation, SSAValue
 
+from sala_compile.codegen.layouts.encodings import WeightPart, part_name
 from sala_compile.codegen.plan import Plan
-from sala_compile.codegen.weights.encodings import WeightPart, part_name
 from sala_compile.codegen.weights.expressions import weight_type
 from sala_compile.codegen.weights.packing import PackedWeight
 from sala_compile.runtime.artifact import ElementType, Fill, SeededWeights

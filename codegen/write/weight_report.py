@@ -6,8 +6,8 @@ from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 
+from sala_compile.codegen.layouts.encodings import value_type
 from sala_compile.codegen.plan import Plan
-from sala_compile.codegen.weights.encodings import value_type
 from sala_compile.codegen.weights.packing import PackedWeight
 from sala_compile.codegen.write.emit import weight_file_bytes
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp

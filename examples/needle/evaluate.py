@@ -4,7 +4,7 @@
 
 Without --artifact the checkpoint is compiled first. With --reference the reference answers too,
 in float32, and both are compared. An artifact alone needs nothing but the base install; --picture
-needs matplotlib (the `dev` extra).
+needs matplotlib (the `plot` extra).
 """
 
 import argparse

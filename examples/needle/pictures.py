@@ -1,4 +1,4 @@
-"""Pictures of a training and of an evaluation; needs matplotlib, of the `dev` extra.
+"""Pictures of a training and of an evaluation; needs matplotlib, of the `plot` extra.
 
 python -m examples.needle.pictures LOG.jsonl PICTURE.png
 """

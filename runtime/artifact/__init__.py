@@ -1,6 +1,7 @@
 """The format of an artifact: records, validated reading, crash-safe writing."""
 
 from sala_compile.runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json, is_gpu
+from sala_compile.runtime.artifact.batch_fields import FIELDS, TABLES, InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, Symbols, dim_of, evaluate
 from sala_compile.runtime.artifact.golden import (
     Golden,
@@ -46,7 +47,6 @@ from sala_compile.runtime.artifact.manifest import (
 )
 from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
-    InputName,
     Observation,
     Paging,
     Phase,
@@ -77,12 +77,14 @@ from sala_compile.runtime.artifact.writer import (
 
 __all__ = [
     "ALIGNMENT",
+    "FIELDS",
     "GOLDEN_NAME",
     "GOLDEN_TENSORS_NAME",
     "MANIFEST_NAME",
     "MODEL_PHASES",
     "PROGRAM_NAME",
     "SEEDED",
+    "TABLES",
     "ActivationEffect",
     "ActivationsInfo",
     "ArgumentInfo",

@@ -7,9 +7,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from sala_compile.runtime.artifact.base import Frozen
 from sala_compile.runtime.artifact.seeded import SeededWeights
 
-MAJOR = 1
-MINOR = 3
-"""3: golden values name what is not compared; libraries have a contract."""
+MAJOR = 2
+"""2: a step says which of its tokens were generated."""
+MINOR = 0
 LARGEST = 2**31 - 1
 """Positions and token ids are int32."""
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import Field, model_validator
 
 from sala_compile.runtime.artifact.base import ElementType, Frozen
+from sala_compile.runtime.artifact.batch_fields import InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol
 
 
@@ -40,39 +41,8 @@ MODEL_PHASES = (PhaseName.PREFILL, PhaseName.DECODE, PhaseName.LOGITS)
 """The phases that every target has."""
 
 
-class InputName(StrEnum):
-    """The inputs, all int32, that the runtime writes before each step (live part only).
-
-    Values of kind `input` carry these names, and every program has all but `sampling`.
-    """
-
-    CONTROL = "control"
-    """[16]: tokens, sequences, logit rows, workers, zeros."""
-    TOKENS = "tokens"
-    """[tokens]: token ids."""
-    TOKEN_SEQUENCE = "token_sequence"
-    """[tokens]: index of the token's sequence in the step."""
-    TOKEN_POSITION = "token_position"
-    """[tokens]: position of the token in its sequence."""
-    OFFSETS = "offsets"
-    """[sequences + 1]: first token of each sequence, and the number of tokens."""
-    HISTORY = "history"
-    """[sequences]: tokens of the sequence before the step."""
-    CALL_LENGTHS = "call_lengths"
-    """[sequences]: length when the whole call is done; decides dense or sparse."""
-    SLOTS = "slots"
-    """[sequences]: the sequence's row in page tables and recurrent pools."""
-    PAGE_TABLE = "page_table"
-    """[slots, sequence_pages]."""
-    COMPRESSED_TABLE = "compressed_table"
-    """[slots, sequence_compressed_pages]."""
-    LOGIT_ROWS = "logit_rows"
-    """[logit_rows]: the step's tokens whose logits are wanted."""
-    SAMPLING = "sampling"
-    """[logit_rows, 4]: how a row's token is chosen: the bits of float32 temperature, top_p and a
-    number from [0, 1) in words 0, 1 and 3, top_k in word 2. Only where there is a sample phase."""
-
-
+READ_MULTIPLE = 64
+"""Tokens: the least multiple at which reading may be cut without a change of bits."""
 INPUT_NAMES = frozenset(name.value for name in InputName)
 REQUIRED_INPUTS = INPUT_NAMES - {InputName.SAMPLING.value}
 
@@ -117,7 +87,7 @@ class TargetProgram(Frozen):
     """
 
     library: str
-    read_multiple: int = Field(default=64, gt=0)
+    read_multiple: int = Field(default=READ_MULTIPLE, gt=0)
     splits: bool = False
     phases: dict[PhaseName, Phase]
 

@@ -1,10 +1,10 @@
 """The shapes that a runtime relies on: who writes so many rows, must find so many."""
 
 from sala_compile.runtime.artifact.base import ElementType
+from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES, InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
 from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
-    InputName,
     Paging,
     PhaseName,
     Program,
@@ -12,7 +12,6 @@ from sala_compile.runtime.artifact.program import (
     ValueKind,
 )
 
-CONTROL_WORDS = 16
 PAGE_MULTIPLE = 16
 """On processors the tokens of a page are padded to a multiple of it."""
 COMPRESSED_PAGE_BLOCKS = 64
@@ -20,24 +19,8 @@ COMPRESSED_PAGE_BLOCKS = 64
 LARGEST = 2**40
 """Of a factor and an extent: no honest program has larger ones."""
 _TOKENS, _SEQUENCES = dim_of(Symbol.TOKENS), dim_of(Symbol.SEQUENCES)
-_ROWS, _SLOTS = dim_of(Symbol.LOGIT_ROWS), dim_of(Symbol.SLOTS)
-_WORKERS = dim_of(Symbol.WORKERS)
+_ROWS, _WORKERS = dim_of(Symbol.LOGIT_ROWS), dim_of(Symbol.WORKERS)
 
-INPUT_SHAPES: dict[InputName, tuple[Dim, ...]] = {
-    InputName.CONTROL: (CONTROL_WORDS,),
-    InputName.TOKENS: (_TOKENS,),
-    InputName.TOKEN_SEQUENCE: (_TOKENS,),
-    InputName.TOKEN_POSITION: (_TOKENS,),
-    InputName.OFFSETS: (dim_of(Symbol.SEQUENCES, 1, 1),),
-    InputName.HISTORY: (_SEQUENCES,),
-    InputName.CALL_LENGTHS: (_SEQUENCES,),
-    InputName.SLOTS: (_SEQUENCES,),
-    InputName.PAGE_TABLE: (_SLOTS, dim_of(Symbol.SEQUENCE_PAGES)),
-    InputName.COMPRESSED_TABLE: (_SLOTS, dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),
-    InputName.LOGIT_ROWS: (_ROWS,),
-    InputName.SAMPLING: (_ROWS, 5),
-}
-"""Every input; all are int32."""
 OLDER_SAMPLING: tuple[Dim, ...] = (_ROWS, 4)
 """That of programs whose device does not know `min_p`: then the host drops tokens by it."""
 PHASE_ROWS: dict[PhaseName, tuple[Dim, ...]] = {

@@ -7,6 +7,7 @@ import click
 
 from sala_compile.runtime.artifact.outputs import OutputRule
 from sala_compile.runtime.cli.common import notes, output, print_json
+from sala_compile.runtime.cli.pictures import check_picture, write_picture
 from sala_compile.runtime.common.option_types import THREADS, TOKENS, VERIFY_KEY, Several
 from sala_compile.runtime.common.process import run_command
 from sala_compile.runtime.errors import reported_as
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from sala_compile.runtime.bench.measure import Request
 
 _PATH = click.Path(path_type=Path)
-_OUTPUTS = {name: OutputRule(what="the file") for name in ("profile", "plot")}
+_PROFILE = OutputRule(what="the file")
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
@@ -53,7 +54,13 @@ _OUTPUTS = {name: OutputRule(what="the file") for name in ("profile", "plot")}
     help="Write every kernel call at the longest length as a trace that ui.perfetto.dev opens, "
     "and print the kernels by their time.",
 )
-@click.option("--plot", type=_PATH, metavar="FILE.svg", help="Draw the rates beside the ceilings.")
+@click.option(
+    "--plot",
+    type=_PATH,
+    metavar="FILE.svg",
+    help="Draw the rates compared with the ceilings; also .png and .pdf. Needs the extra "
+    "sala-compile[plot].",
+)
 @VERIFY_KEY
 @click.option(
     "--json", "as_json", is_flag=True, show_default=False, help="Print one JSON document."
@@ -83,27 +90,28 @@ def _bench(options: dict[str, Any]) -> None:
     )
     from sala_compile.runtime.bench.profile import Profile
     from sala_compile.runtime.cli import bench_report as report
-    from sala_compile.runtime.cli.bench_plot import rates_svg
+    from sala_compile.runtime.cli.rates_picture import rates_figure
 
-    for name, rule in _OUTPUTS.items():
-        if options[name] is not None:
-            rule.check(options[name])
+    if options["profile"] is not None:
+        _PROFILE.check(options["profile"])
+    if options["plot"] is not None:
+        check_picture(options["plot"])
     with report.Bars(notes()) as bars, measured(_request(options), bars) as bench:
         document = report.bench_document(bench)
         profile = Profile(bench.model.artifact.program, bench.target, bench.costs, bench.recordings)
     if options["profile"] is not None:
         document["profile"] = report.profile_document(profile, bench.ceilings)
         trace = report.compact(profile.trace())
-        _OUTPUTS["profile"].write(options["profile"], trace.encode())
+        _PROFILE.write(options["profile"], trace.encode())
     if options["plot"] is not None:
-        _OUTPUTS["plot"].write(options["plot"], rates_svg(document).encode())
+        write_picture(options["plot"], *rates_figure(document))
     if options["as_json"]:
         print_json(document)
         return
     console = output()
     for view in report.views(document):
         console.print(view)
-    for name in _OUTPUTS:
+    for name in ("profile", "plot"):
         if options[name] is not None:
             console.print(f"wrote {options[name]}", soft_wrap=True)
 

@@ -8,6 +8,7 @@ import click
 from rich.text import Text
 
 from sala_compile.runtime.cli.common import output, print_json
+from sala_compile.runtime.cli.pictures import check_picture
 from sala_compile.runtime.common.option_types import TOKENS, VERIFY_KEY
 from sala_compile.runtime.common.process import run_command
 from sala_compile.runtime.common.threads import available_cpus
@@ -40,7 +41,8 @@ FAILED = 1
     "--plot",
     type=click.Path(path_type=Path),
     metavar="FILE.svg",
-    help="Draw the arena of the first context over the steps.",
+    help="Draw the arena of the first context over the steps; also .png and .pdf. Needs the extra "
+    "sala-compile[plot].",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=1, help="Sequences of one step.")
 @click.option(
@@ -101,9 +103,7 @@ def _inspect(options: dict[str, Any]) -> int:
     )
 
     if options["plot"] is not None:
-        from sala_compile.runtime.cli.memory_section import PLOT
-
-        PLOT.check(options["plot"])
+        check_picture(options["plot"])
     artifact = open_artifact(options["artifact"], verify_key=options["verify_key"])
     sections, code = _sections(artifact, options)
     if options["as_json"]:

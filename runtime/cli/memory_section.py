@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sala_compile.runtime.artifact.base import is_gpu
-from sala_compile.runtime.artifact.outputs import OutputRule
 from sala_compile.runtime.artifact.reader import Artifact
+from sala_compile.runtime.cli.arena_picture import ArenaPicture
 from sala_compile.runtime.cli.common import table
-from sala_compile.runtime.cli.plot import arena_svg
+from sala_compile.runtime.cli.pictures import write_picture
 from sala_compile.runtime.cli.sections import Section
 from sala_compile.runtime.common.units import format_bytes, format_tokens
 from sala_compile.runtime.devices.choose_target import CPU
@@ -29,7 +29,6 @@ from sala_compile.runtime.plan import (
     token_parts,
 )
 
-PLOT = OutputRule(what="the file")
 _USUAL_CONTEXTS = tuple(1 << power for power in (12, 15, 17, 19, 20))
 
 
@@ -64,8 +63,8 @@ def memory_section(artifact: Artifact, request: MemoryRequest) -> Section:
     views = (_parts_table(plans, tokens, request), _budget_table(budgets, machine, request))
     if request.plot is None:
         return Section("memory", document | {"by_context": documents}, views)
-    picture = arena_svg(program, request.target, plans[0], artifact.directory.name)
-    PLOT.write(request.plot, picture.encode())
+    picture = ArenaPicture(program, request.target, plans[0], artifact.directory.name)
+    write_picture(request.plot, *picture.figure())
     note = Text(f"\nthe arena at context {format_tokens(chosen[0])}: {request.plot}")
     return Section(
         "memory",

@@ -1,6 +1,6 @@
 """What is wrong with a chunk that a caller made."""
 
-from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk
+from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.engine.limits import Limits
 from sala_compile.runtime.engine.stepper import Stepper
 from sala_compile.runtime.errors import RequestError
@@ -8,13 +8,14 @@ from sala_compile.runtime.errors import RequestError
 
 def check_chunk(chunk: SequenceChunk, limits: Limits, stepper: Stepper) -> None:
     """RequestError for tokens, rows or draws with which a chunk cannot run."""
-    history, ids = chunk.state.length, chunk.token_ids
-    if isinstance(ids, SampledToken):
-        if ids.state is not chunk.state or not chunk.generated:
-            raise RequestError("the token was chosen for another sequence, or is to be read")
-        limits.check_room(history + 1)
-    else:
-        limits.checked_tokens(ids, history)
+    history = chunk.state.length
+    limits.checked_tokens(chunk.token_ids, history)
+    fed = chunk.fed is None or (chunk.fed.state is chunk.state and chunk.generated)
+    if not fed or (chunk.fed is not None and len(chunk) > 1):
+        raise RequestError(
+            "a token is fed that was chosen for another sequence, or not alone",
+            expected="a chunk of the one generated token that was chosen for its sequence",
+        )
     end = history + len(chunk)
     if chunk.call_length < end or (chunk.generated and chunk.call_length > end):
         raise RequestError(

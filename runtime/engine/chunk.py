@@ -45,37 +45,50 @@ class SampledToken:
 class SequenceChunk:
     """New tokens of one sequence in a step.
 
-    `token_ids` are int32 [tokens], or the one that a device chose for the sequence in an earlier
-    step. `call_length` is the length of the sequence when its whole call is done. Tokens that were
-    `generated` take the arithmetic of steps of one token each, in whatever number; others are
-    read. `rows` are the tokens of the chunk after which logits are wanted, ascending: they come to
-    the host, or the device chooses a token from each, if there are `draws` (one for each row).
-    Logits go to `out` [rows, vocabulary] float32, or to a new array. `call` is the call of several
-    chunks that this one belongs to; with `keep`, the prefix cache keeps the state after the chunk.
+    `token_ids` are int32 [tokens]; the one of a chunk with `fed` does not count, but the token that
+    a device chose for the sequence in an earlier step. `call_length` is the length of the sequence
+    when its whole call is done. Tokens that were `generated` take the arithmetic of steps of one
+    token each, in whatever number; others are read. `rows` are the tokens of the chunk after which
+    logits are wanted, ascending: they come to the host, or the device chooses a token from each,
+    if there are `draws` (one for each row). Logits go to `out` [rows, vocabulary] float32, or to a
+    new array. `call` is the call of several chunks that this one belongs to; with `keep`, the
+    prefix cache keeps the state after the chunk.
     """
 
     state: State
-    token_ids: np.ndarray | SampledToken
+    token_ids: np.ndarray
     call_length: int
     generated: bool = False
     rows: Sequence[int] = ()
     draws: Sequence[Draw] = ()
+    fed: SampledToken | None = None
     out: np.ndarray | None = None
     call: object = None
     keep: bool = False
 
     @classmethod
     def decode(
-        cls, state: State, token: "int | SampledToken", draw: Draw | None = None
+        cls, state: State, token: int | SampledToken, draw: Draw | None = None
     ) -> "SequenceChunk":
         """One generated token: its logits, or the next token chosen on the device."""
-        ids = token if isinstance(token, SampledToken) else np.array([token], np.int32)
+        fed = token if isinstance(token, SampledToken) else None
+        ids = np.array([token if fed is None else 0], np.int32)
         draws = () if draw is None else (draw,)
-        return cls(state, ids, state.length + 1, True, (0,), draws)
+        return cls(state, ids, state.length + 1, True, (0,), draws, fed)
+
+    @property
+    def history(self) -> int:
+        """Tokens of the sequence before the step."""
+        return self.state.length
+
+    @property
+    def slot(self) -> int:
+        """The row of the sequence in tables and pools."""
+        return self.state.slot
 
     def __len__(self) -> int:
         """The number of tokens."""
-        return 1 if isinstance(self.token_ids, SampledToken) else len(self.token_ids)
+        return len(self.token_ids)
 
 
 @dataclass(slots=True)

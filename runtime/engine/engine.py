@@ -14,7 +14,7 @@ from sala_compile.runtime.devices.observe import Observer
 from sala_compile.runtime.engine.admission import Admission, too_large
 from sala_compile.runtime.engine.append import Append, Progress
 from sala_compile.runtime.engine.check_chunk import check_chunk
-from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk, StepResult
+from sala_compile.runtime.engine.chunk import SequenceChunk, StepResult
 from sala_compile.runtime.engine.exclusive import Exclusive
 from sala_compile.runtime.engine.limits import Limits, TokenIds
 from sala_compile.runtime.engine.logit_check import first_with_nan, nan_after
@@ -233,13 +233,13 @@ class Engine:
 
     def _check(self, chunk: SequenceChunk, seen: set[int]) -> None:
         """SalaError for a chunk that cannot run."""
-        state, ids = chunk.state, chunk.token_ids
+        state = chunk.state
         state.require_usable(chunk.call)
         if state.slot in seen:
             raise RequestError("a step has a sequence twice", expected="different sequences")
         seen.add(state.slot)
-        if isinstance(ids, SampledToken) and not self.stepper.holds(ids):
-            ids.take()
+        if chunk.fed is not None and not self.stepper.holds(chunk.fed):
+            chunk.fed.take()
         if chunk.call is None:
             check_chunk(chunk, self.limits, self.stepper)
         if state.unknown is not None:
@@ -266,10 +266,9 @@ class Engine:
 
     def _known(self, chunk: SequenceChunk) -> SequenceChunk:
         """The chunk with a token for the host to send, unless the device can feed it."""
-        ids = chunk.token_ids
-        if isinstance(ids, SampledToken) and not self.stepper.holds(ids):
-            return replace(chunk, token_ids=np.array([ids.take()], np.int32))
-        return chunk
+        if chunk.fed is None or self.stepper.holds(chunk.fed):
+            return chunk
+        return replace(chunk, token_ids=np.array([chunk.fed.take()], np.int32), fed=None)
 
     def _keep(self, prefix: PrefixCache, chunk: SequenceChunk) -> None:
         """Keep the state after a chunk, where it was cut for that, or at regular lengths."""

@@ -49,7 +49,7 @@ def _spans(chunk: SequenceChunk, stepper: Stepper) -> Iterator[SequenceChunk]:
         draws = [d for row, d in zip(chunk.rows, chunk.draws, strict=False) if first <= row < end]
         yield replace(
             chunk,
-            token_ids=chunk.token_ids[first:end],  # type: ignore[index]
+            token_ids=chunk.token_ids[first:end],
             call_length=history + end,
             rows=rows,
             draws=draws,

@@ -70,7 +70,8 @@ class Stepper:
         self.program = device.bind(memory)
         self.target = artifact.program.targets[device.target]
         self.rule = RegimeRule.of(artifact.manifest)
-        self.verifies = self._inputs.verifies
+        self.verifies = not self.target.splits
+        """Whether a sequence can have several generated tokens in one run."""
         self.samples = PhaseName.SAMPLE in self.program.phases
         """Whether the device can choose tokens."""
         self.samples_min_p = self.samples and self._inputs.draw_words >= MIN_P_WORDS
@@ -109,8 +110,8 @@ class Stepper:
         """Copy the tokens that the device chose in the last run to where the next reads them."""
         place = 0
         for chunk in chunks:
-            if isinstance(chunk.token_ids, SampledToken):
-                self._memory.keep_row(SAMPLED, chunk.token_ids.row, InputName.TOKENS.value, place)
+            if chunk.fed is not None:
+                self._memory.keep_row(SAMPLED, chunk.fed.row, InputName.TOKENS.value, place)
             place += len(chunk)
 
     def _advance(self, chunks: Sequence[SequenceChunk], observer: Observer | None) -> None:
@@ -130,9 +131,8 @@ class Stepper:
 
     def _grow(self, chunk: SequenceChunk) -> None:
         state, ids = chunk.state, chunk.token_ids
-        if isinstance(ids, SampledToken):
-            state.unknown = bind(self._note, state, state.length, ids)
-            ids = np.zeros(1, np.int32)
+        if chunk.fed is not None:
+            state.unknown = bind(self._note, state, state.length, chunk.fed)
         if not chunk.generated and state.exact_length == state.length:
             aligned = state.length % self.target.read_multiple == 0
             state.exact_length += len(ids) if aligned else 0

@@ -47,6 +47,7 @@ class GoldenBatch:
         self._within(InputName.SLOTS, sequences, symbols[Symbol.SLOTS])
         self._within(InputName.HISTORY, sequences, 2**31)
         self._within(InputName.CALL_LENGTHS, sequences, 2**31)
+        self._within(InputName.GENERATED, sequences, 2)
         self._check_offsets()
         self._check_positions()
         for name, rows, columns, size in (

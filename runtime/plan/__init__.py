@@ -4,7 +4,6 @@ from sala_compile.runtime.plan.fit import largest_batch, largest_context, requir
 from sala_compile.runtime.plan.growth import USUAL_BUDGETS, largest_contexts, token_parts
 from sala_compile.runtime.plan.memory import (
     LAST_LOGITS,
-    TABLES,
     TOKEN_IDS,
     MemoryPlan,
     Part,
@@ -28,7 +27,6 @@ __all__ = [
     "LAST_LOGITS",
     "MAX_CONTEXT",
     "PART_NAMES",
-    "TABLES",
     "TOKEN_IDS",
     "USUAL_BUDGETS",
     "Buffer",

@@ -5,9 +5,9 @@ from enum import StrEnum
 from math import prod
 
 from sala_compile.runtime.artifact.base import ElementType, align, is_gpu
+from sala_compile.runtime.artifact.batch_fields import TABLES
 from sala_compile.runtime.artifact.dims import Dim, Symbol, Symbols, dim_of, evaluate
 from sala_compile.runtime.artifact.program import (
-    InputName,
     PhaseName,
     Program,
     TargetProgram,
@@ -29,8 +29,6 @@ TOKEN_IDS = "token_ids"
 
 No kernel reads it, so that it lies beside the plan where the plan is not of the host's memory.
 """
-TABLES = (InputName.PAGE_TABLE.value, InputName.COMPRESSED_TABLE.value)
-"""The inputs that are much larger than what changes from step to step."""
 
 
 class Part(StrEnum):

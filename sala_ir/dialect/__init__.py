@@ -17,13 +17,13 @@ from sala_compile.sala_ir.dialect.base import (
     SalaOp,
     columns_of,
     element_of,
+    state_updates,
     weight_shape,
-    written_states,
 )
 from sala_compile.sala_ir.dialect.batch import MakeBatchOp
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
-from sala_compile.sala_ir.dialect.kernel_call import BATCH_FIELDS, KernelCallOp
+from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.linear import (
     SWIGLU_GROUP,
     LinearOp,
@@ -35,7 +35,7 @@ from sala_compile.sala_ir.dialect.mixers import (
     LightningAttentionOp,
     SoftmaxAttentionOp,
 )
-from sala_compile.sala_ir.dialect.norm import NormGateOp, RmsNormOp
+from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
@@ -43,7 +43,6 @@ from sala_compile.sala_ir.dialect.stages import (
     CompressKeysOp,
     SelectBlocksOp,
 )
-from sala_compile.sala_ir.dialect.state import verify_state_order
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
@@ -79,7 +78,6 @@ Sala = Dialect(
         EmbeddingOp,
         LogitsOp,
         RmsNormOp,
-        NormGateOp,
         LinearOp,
         SliceOp,
         OutputGateOp,
@@ -109,7 +107,6 @@ Sala = Dialect(
 """The dialect, for an xDSL `Context`."""
 
 __all__ = [
-    "BATCH_FIELDS",
     "SWIGLU_GROUP",
     "AppendKvOp",
     "AttendBlocksOp",
@@ -133,7 +130,6 @@ __all__ = [
     "LinearOp",
     "LogitsOp",
     "MakeBatchOp",
-    "NormGateOp",
     "OutputGateOp",
     "PackWeightOp",
     "QuantizeWeightOp",
@@ -161,7 +157,6 @@ __all__ = [
     "ids_type",
     "plain",
     "round_up",
-    "verify_state_order",
+    "state_updates",
     "weight_shape",
-    "written_states",
 ]

@@ -248,6 +248,11 @@ def dense_f32(values: Sequence[float]) -> DenseIntOrFPElementsAttr:
     )
 
 
+def dense_i64(values: Sequence[int]) -> DenseIntOrFPElementsAttr:
+    """A dense attribute `tensor<Nxi64>`."""
+    return DenseIntOrFPElementsAttr.from_list(TensorType(i64, [len(values)]), list(values))
+
+
 def attribute_of(value: Any) -> Attribute:
     """The attribute of a plain value: bool i1, int i64, float f64, str, sequence, mapping."""
     match value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from xdsl.dialects.builtin import BFloat16Type, Float32Type, IntegerAttr, TensorType
 from xdsl.ir import Attribute, Operation, SSAValue
@@ -20,7 +20,9 @@ class WritesStateInOrder(OpTrait):
 
     def verify(self, op: Operation) -> None:
         """Raise `VerifyException` where the rule is broken."""
-        for state in written_states(op):
+        updates = state_updates(op)
+        _check_updates(op, updates)
+        for state in updates.values():
             for use in state.uses:
                 check_reader(state, op, use.operation)
 
@@ -28,7 +30,15 @@ class WritesStateInOrder(OpTrait):
 class SalaOp(IRDLOperation):
     """Base of the dialect's ops: pure functions of values, states included."""
 
+    CONTINUES: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs (state result, state operand that it continues), by their names in the definition."""
+
     traits = traits_def(Pure(), WritesStateInOrder())
+
+    @property
+    def state_updates(self) -> dict[SSAValue, SSAValue]:
+        """For each state result the operand that it is the next value of."""
+        return {getattr(self, new): getattr(self, old) for new, old in self.CONTINUES}
 
     @property
     def layer(self) -> int | None:
@@ -60,18 +70,23 @@ def parameter_properties(parameters: Mapping[str, Any]) -> dict[str, Attribute |
     return {name: attribute_of(value) for name, value in parameters.items()}
 
 
-def written_states(op: Operation) -> tuple[SSAValue, ...]:
-    """The state operands that the op updates: for each state result, the first of its type."""
-    available = [value for value in op.operands if isinstance(value.type, StateType)]
-    written: list[SSAValue] = []
+def state_updates(op: Operation) -> dict[SSAValue, SSAValue]:
+    """For each state result of an op the operand that it is the next value of, as the op states."""
+    return op.state_updates if isinstance(op, SalaOp) else {}
+
+
+def _check_updates(op: Operation, updates: Mapping[SSAValue, SSAValue]) -> None:
+    """Refuse a state result whose predecessor is not stated, of another type, or stated twice."""
     for result in op.results:
-        if isinstance(result.type, StateType):
-            match = next((value for value in available if value.type == result.type), None)
-            if match is None:
-                raise VerifyException(f"updated state {result.type} is not among the operands")
-            available.remove(match)
-            written.append(match)
-    return tuple(written)
+        if not isinstance(result.type, StateType):
+            continue
+        before = updates.get(result)
+        if before is None or before not in op.operands:
+            raise VerifyException(f"{op.name} does not state which operand {result.type} continues")
+        if before.type != result.type:
+            raise VerifyException(f"{op.name} continues a state {before.type} as {result.type}")
+    if len({id(value) for value in updates.values()}) < len(updates):
+        raise VerifyException(f"{op.name} continues one state twice")
 
 
 def check_reader(state: SSAValue, writer: Operation, user: Operation) -> None:
@@ -79,7 +94,7 @@ def check_reader(state: SSAValue, writer: Operation, user: Operation) -> None:
     if user is writer:
         return
     name = state.name_hint or "state"
-    if any(value is state for value in written_states(user)):
+    if any(value is state for value in state_updates(user).values()):
         raise VerifyException(f"state %{name} has two writers: {writer.name} and {user.name}")
     if user.parent is not writer.parent or writer.is_before_in_block(user):
         raise VerifyException(f"{user.name} reads state %{name} after {writer.name} has updated it")

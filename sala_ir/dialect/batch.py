@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
-from xdsl.ir import SSAValue
-from xdsl.irdl import irdl_op_definition, operand_def, result_def
+from collections.abc import Mapping, Sequence
 
-from sala_compile.sala_ir.dialect.base import Ids, SalaOp, Tables
+from xdsl.ir import SSAValue
+from xdsl.irdl import AttrSizedOperandSegments, irdl_op_definition, result_def, var_operand_def
+
+from sala_compile.runtime.artifact.batch_fields import FIELDS, InputName, Per
+from sala_compile.sala_ir.dialect.base import Ids, SalaOp, Tables, require
 from sala_compile.sala_ir.dialect.types import BatchType
+
+BATCH_OPERANDS = tuple(
+    field.name.value
+    for field in FIELDS
+    if field.captured and field.per in (Per.SEQUENCE, Per.BOUNDARY)
+)
+"""The fields that make a batch, in the order of its operands; page tables follow."""
+
+STEP_INPUTS = (InputName.TOKENS.value, *BATCH_OPERANDS, InputName.LOGIT_ROWS.value)
+"""What a captured step is given besides page tables and states, int32 of rank 1."""
 
 
 @irdl_op_definition
 class MakeBatchOp(SalaOp):
     """Gather what says where the new tokens of every sequence stand.
 
-    offsets [B+1]: first row of every sequence; history [B]: tokens already in the state;
-    call_lengths [B]: length when the whole call is done (decides the regime); slots [B]: row of the
-    recurrent state and of both page tables.
+    `fields` are those of `BATCH_OPERANDS`, described in `runtime.artifact.batch_fields`; `tables`
+    the page tables [slots, pages] of the step's groups of pages, of which there may be none.
     """
 
     name = "sala.make_batch"
 
-    offsets = operand_def(Ids)
-    history = operand_def(Ids)
-    call_lengths = operand_def(Ids)
-    slots = operand_def(Ids)
-    page_table = operand_def(Tables)
-    compressed_table = operand_def(Tables)
+    fields = var_operand_def(Ids)
+    tables = var_operand_def(Tables)
     batch = result_def(BatchType())
 
+    irdl_options = (AttrSizedOperandSegments(as_property=True),)
     assembly_format = (
-        "$offsets `,` $history `,` $call_lengths `,` $slots `,` $page_table `,` $compressed_table"
-        " attr-dict"
+        "$fields (`tables` `(` $tables^ `:` type($tables) `)`)? attr-dict `:` type($fields)"
     )
 
-    def __init__(
-        self,
-        offsets: SSAValue,
-        history: SSAValue,
-        call_lengths: SSAValue,
-        slots: SSAValue,
-        page_table: SSAValue,
-        compressed_table: SSAValue,
-    ):
-        operands = (offsets, history, call_lengths, slots, page_table, compressed_table)
-        super().__init__(operands=operands, result_types=[BatchType()])
+    def __init__(self, fields: Mapping[str, SSAValue], tables: Sequence[SSAValue] = ()):
+        operands = [fields[name] for name in BATCH_OPERANDS]
+        super().__init__(operands=[operands, list(tables)], result_types=[BatchType()])
+
+    def verify_(self) -> None:
+        """There is a value for every field."""
+        names = ", ".join(BATCH_OPERANDS)
+        require(len(self.fields) == len(BATCH_OPERANDS), f"a batch is made of {names}")

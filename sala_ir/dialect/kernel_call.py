@@ -6,7 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, StringAttr, SymbolNameConstraint
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DictionaryAttr,
+    IntegerAttr,
+    StringAttr,
+    SymbolNameConstraint,
+)
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
     ParsePropInAttrDict,
@@ -17,23 +23,15 @@ from xdsl.irdl import (
     var_result_def,
 )
 
-from sala_compile.sala_ir.dialect.attributes import attribute_of
+from sala_compile.runtime.artifact.batch_fields import KERNEL_FIELDS
+from sala_compile.sala_ir.dialect.attributes import attribute_of, plain
 from sala_compile.sala_ir.dialect.base import SalaOp, layer_mark, require
-from sala_compile.sala_ir.dialect.types import CompressedKeysType, KvCacheType, WeightType
-
-BATCH_FIELDS = (
-    "tokens",
-    "token_sequence",
-    "token_position",
-    "offsets",
-    "history",
-    "call_lengths",
-    "slots",
-    "page_table",
-    "compressed_table",
-    "logit_rows",
+from sala_compile.sala_ir.dialect.types import (
+    CompressedKeysType,
+    KvCacheType,
+    StateType,
+    WeightType,
 )
-"""The int32 tensors of a step that a kernel may ask for as `batch:<field>`."""
 
 _POSITION = re.compile(r"(in|out|workspace):(\d+)(?:\.(\w+))?")
 
@@ -57,8 +55,8 @@ class KernelCallOp(SalaOp):
     `arguments` gives the order of the kernel's parameters: "control", "batch:<field>", "in:<i>",
     "out:<i>", "workspace:<i>"; a kv cache is two tensors, "in:<i>.k" and "in:<i>.v", compressed
     keys are "in:<i>.fine" and "in:<i>.coarse". Updated states are results of the call and are
-    written in place. `workspaces` has one dictionary per workspace, `spec` what the
-    kernel was built for.
+    written in place: `updates` has a pair (result, input) for each. `workspaces` has one dictionary
+    per workspace, `spec` what the kernel was built for.
     """
 
     name = "sala.kernel_call"
@@ -69,6 +67,7 @@ class KernelCallOp(SalaOp):
     arguments = prop_def(ArrayAttr[StringAttr])
     workspaces = opt_prop_def(ArrayAttr[DictionaryAttr], default_value=ArrayAttr([]))
     spec = opt_prop_def(DictionaryAttr, default_value=DictionaryAttr({}))
+    updates = opt_prop_def(ArrayAttr[ArrayAttr[IntegerAttr]], default_value=ArrayAttr([]))
     outputs = var_result_def()
 
     irdl_options = (ParsePropInAttrDict(),)
@@ -84,11 +83,14 @@ class KernelCallOp(SalaOp):
         arguments: Sequence[str],
         workspaces: Sequence[Mapping[str, Any]] | ArrayAttr = (),
         spec: Mapping[str, Any] | DictionaryAttr | None = None,
+        updates: Sequence[tuple[int, int]] | ArrayAttr = (),
         layer: int | None = None,
     ):
+        properties = {} if not updates else {"updates": attribute_of(updates)}
         super().__init__(
             operands=[list(inputs)],
             properties={
+                **properties,
                 "symbol": StringAttr(symbol),
                 "family": StringAttr(family),
                 "arguments": attribute_of(tuple(arguments)),
@@ -99,8 +101,20 @@ class KernelCallOp(SalaOp):
             result_types=[list(result_types)],
         )
 
+    @property
+    def state_updates(self) -> dict[SSAValue, SSAValue]:
+        """For each updated state the input that it is the next value of."""
+        outputs, inputs = dict(enumerate(self.outputs)), dict(enumerate(self.inputs))
+        pairs = plain(self.updates or ArrayAttr([]))
+        return {outputs[new]: inputs[old] for new, old in pairs if new in outputs and old in inputs}
+
     def verify_(self) -> None:
-        """Every argument names something that the call has."""
+        """Every argument and every update names something that the call has."""
+        for result, index in plain(self.updates or ArrayAttr([])):
+            present = 0 <= result < len(self.outputs) and 0 <= index < len(self.inputs)
+            require(present, f"{self.name} updates what the call does not have")
+            is_state = isinstance(self.outputs[result].type, StateType)
+            require(is_state, f"{self.name} updates what is no state")
         for argument in self.arguments.data:
             self._verify_argument(argument.data)
 
@@ -108,7 +122,7 @@ class KernelCallOp(SalaOp):
         if argument == "control":
             return
         if argument.startswith("batch:"):
-            known = argument.removeprefix("batch:") in BATCH_FIELDS
+            known = argument.removeprefix("batch:") in KERNEL_FIELDS
             require(known, f'kernel argument "{argument}" names no field of the batch')
             return
         found = _POSITION.fullmatch(argument)

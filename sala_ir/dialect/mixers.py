@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from xdsl.dialects.builtin import (
     DenseIntOrFPElementsAttr,
@@ -61,6 +62,7 @@ class BlockSparseAttentionOp(SalaOp):
     """
 
     name = "sala.block_sparse_attention"
+    CONTINUES: ClassVar = (("kv_out", "kv"), ("ck_out", "ck"))
 
     q = operand_def(Activation)
     k = operand_def(Activation)
@@ -158,6 +160,7 @@ class SoftmaxAttentionOp(SalaOp):
     """Dense causal attention: append, then attend to all of the past."""
 
     name = "sala.softmax_attention"
+    CONTINUES: ClassVar = (("kv_out", "kv"),)
 
     q = operand_def(Activation)
     k = operand_def(Activation)
@@ -221,6 +224,7 @@ class LightningAttentionOp(SalaOp):
     """
 
     name = "sala.lightning_attention"
+    CONTINUES: ClassVar = (("state_out", "state"),)
 
     q = operand_def(Activation)
     k = operand_def(Activation)

@@ -35,10 +35,11 @@ from sala_compile.sala_ir.dialect.types import WeightType, activation_type
 
 @irdl_op_definition
 class RmsNormOp(SalaOp):
-    """y = x / sqrt(mean(x^2) + eps) * weight over each contiguous group of `group` columns.
+    """y = x / sqrt(mean(x^2) + eps) * weight, over each contiguous group of `group` columns.
 
     `group` is all columns, or the head size for a per-head norm; weight has `group` values. With
-    `rows`, output row i is computed from input row rows[i].
+    `rows`, output row i is computed from input row rows[i]. With `gate`, y is multiplied by
+    sigmoid(gate). Rows and gate exclude each other.
     """
 
     name = "sala.rms_norm"
@@ -46,13 +47,15 @@ class RmsNormOp(SalaOp):
     x = operand_def(Activation)
     weight = operand_def(WeightType)
     rows = opt_operand_def(Ids)
+    gate = opt_operand_def(Activation)
     eps = prop_def(FloatProperty)
     group = prop_def(IntegerProperty)
     result = result_def(Activation)
 
-    irdl_options = (ParsePropInAttrDict(),)
+    irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
     assembly_format = (
-        "$x `,` $weight (`rows` `(` $rows^ `)`)? attr-dict"
+        "$x `,` $weight (`rows` `(` $rows^ `)`)? (`gate` `(` $gate^ `:` type($gate) `)`)?"
+        " attr-dict"
         " `:` type($x) `,` type($weight) `->` type($result)"
     )
 
@@ -64,68 +67,26 @@ class RmsNormOp(SalaOp):
         eps: float,
         group: int | None = None,
         rows: SSAValue | None = None,
+        gate: SSAValue | None = None,
         element: Attribute = f32,
         layer: int | None = None,
     ):
         columns = columns_of(x)
         super().__init__(
-            operands=[x, weight, [] if rows is None else [rows]],
+            operands=[x, weight, *([] if value is None else [value] for value in (rows, gate))],
             properties={"eps": floating(eps), "group": integer(group or columns)},
             attributes=layer_mark(layer),
             result_types=[activation_type(columns, element)],
         )
 
     def verify_(self) -> None:
-        """Groups divide the columns and the weight has one value per column of a group."""
+        """Groups divide the columns; weight and gate fit; rows and gate exclude each other."""
         columns, group = columns_of(self.x), self.group.value.data
         require(group > 0, f"group must be positive, not {group}")
         require(columns % group == 0, f"group {group} does not divide {columns} columns")
         require_shape(self.weight, (group,), "weight")
         require_columns(self.result, columns, "result")
-        require(self.eps.value.data >= 0, "eps must not be negative")
-
-
-@irdl_op_definition
-class NormGateOp(SalaOp):
-    """y = rms_norm(x; weight) over all columns, then y * sigmoid(gate); both parts optional."""
-
-    name = "sala.norm_gate"
-
-    x = operand_def(Activation)
-    weight = opt_operand_def(WeightType)
-    gate = opt_operand_def(Activation)
-    eps = prop_def(FloatProperty)
-    result = result_def(Activation)
-
-    irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
-    assembly_format = (
-        "$x (`weight` `(` $weight^ `:` type($weight) `)`)?"
-        " (`gate` `(` $gate^ `:` type($gate) `)`)? attr-dict `:` type($x) `->` type($result)"
-    )
-
-    def __init__(
-        self,
-        x: SSAValue,
-        *,
-        eps: float,
-        weight: SSAValue | None = None,
-        gate: SSAValue | None = None,
-        element: Attribute = f32,
-        layer: int | None = None,
-    ):
-        super().__init__(
-            operands=[x, [] if weight is None else [weight], [] if gate is None else [gate]],
-            properties={"eps": floating(eps)},
-            attributes=layer_mark(layer),
-            result_types=[activation_type(columns_of(x), element)],
-        )
-
-    def verify_(self) -> None:
-        """All operands have the columns of x."""
-        columns = columns_of(self.x)
-        require_columns(self.result, columns, "result")
-        if self.weight is not None:
-            require_shape(self.weight, (columns,), "weight")
         if self.gate is not None:
             require_columns(self.gate, columns, "gate")
+            require(self.rows is None, "a norm of chosen rows has no gate")
         require(self.eps.value.data >= 0, "eps must not be negative")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import f32
+from collections.abc import Sequence
+from itertools import pairwise
+
+from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, TensorType, f32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def
 
 from sala_compile.sala_ir.dialect.attributes import (
     FloatProperty,
     IntegerProperty,
+    dense_i64,
     floating,
     integer,
 )
@@ -23,42 +27,70 @@ from sala_compile.sala_ir.dialect.base import (
 from sala_compile.sala_ir.dialect.types import BatchType, activation_type
 
 
-def _require_head(head_dim: int) -> None:
-    require(head_dim > 0 and head_dim % 2 == 0, f"head_dim must be even, not {head_dim}")
-
-
 @irdl_op_definition
 class RopeTableOp(SalaOp):
-    """Per new token [cos(D/2) | sin(D/2)] of position * theta^(-2i/D), all in float32."""
+    """Per new token [cos(R/2) | sin(R/2)] of position * frequency, times `factor`, in float32.
+
+    frequencies [P, R/2]: float32, one row for each of P ranges of call lengths. Row p is for a
+    sequence whose call length is at least starts[p] and below starts[p + 1]; starts[0] is 0.
+    """
 
     name = "sala.rope_table"
 
     batch = operand_def(BatchType())
-    theta = prop_def(FloatProperty)
-    head_dim = prop_def(IntegerProperty)
+    frequencies = prop_def(DenseIntOrFPElementsAttr)
+    factor = prop_def(FloatProperty, default_value=floating(1.0))
+    starts = prop_def(DenseIntOrFPElementsAttr, default_value=dense_i64([0]))
     result = result_def(Activation)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$batch attr-dict `->` type($result)"
 
-    def __init__(self, batch: SSAValue, *, theta: float, head_dim: int):
+    def __init__(
+        self,
+        batch: SSAValue,
+        *,
+        frequencies: Sequence[float],
+        factor: float = 1.0,
+        starts: Sequence[int] = (0,),
+    ):
+        half = len(frequencies) // len(starts)
+        shape = TensorType(f32, [len(starts), half])
         super().__init__(
             operands=[batch],
-            properties={"theta": floating(theta), "head_dim": integer(head_dim)},
-            result_types=[activation_type(head_dim, f32)],
+            properties={
+                "frequencies": DenseIntOrFPElementsAttr.from_list(shape, list(frequencies)),
+                "factor": floating(factor),
+                "starts": dense_i64(starts),
+            },
+            result_types=[activation_type(2 * half, f32)],
         )
 
     def verify_(self) -> None:
-        """The table is f32 and as wide as a head."""
-        _require_head(self.head_dim.value.data)
-        require(self.theta.value.data > 0, "theta must be positive")
-        expected = activation_type(self.head_dim.value.data, f32)
+        """Rows of positive frequencies, ascending starts, and an f32 table of their width."""
+        kind, frequencies = self.frequencies.type, self.frequencies.get_values()
+        require(
+            isinstance(kind, TensorType) and kind.get_num_dims() == 2,
+            "frequencies must be tensor<PxHxf32>",
+        )
+        require(kind.get_element_type() == f32, "frequencies must be f32")
+        require(all(value > 0 for value in frequencies), "frequencies must be positive")
+        rows, half = kind.get_shape()
+        starts = tuple(self.starts.get_values())
+        require(rows == len(starts), f"{rows} rows of frequencies need as many starts")
+        ascending = starts[:1] == (0,) and all(a < b for a, b in pairwise(starts))
+        require(ascending, f"starts must ascend from 0, not {list(starts)}")
+        require(self.factor.value.data > 0, "factor must be positive")
+        expected = activation_type(2 * half, f32)
         require(self.result.type == expected, f"result must be {expected}")
 
 
 @irdl_op_definition
 class RopeOp(SalaOp):
-    """Rotate every head of x, dimension i together with i + D/2."""
+    """Rotate the first R dimensions of every head of x, i together with i + R/2.
+
+    R is the width of the table; the dimensions after R stay as they are.
+    """
 
     name = "sala.rope"
 
@@ -87,9 +119,11 @@ class RopeOp(SalaOp):
         )
 
     def verify_(self) -> None:
-        """Heads divide the columns and the table is as wide as a head."""
+        """Heads divide the columns and the table is not wider than a head."""
         head_dim, columns = self.head_dim.value.data, columns_of(self.x)
-        _require_head(head_dim)
+        rotated = columns_of(self.table)
+        require(head_dim > 0, f"head_dim must be positive, not {head_dim}")
         require(columns % head_dim == 0, f"head_dim {head_dim} does not divide {columns} columns")
-        require_columns(self.table, head_dim, "table")
+        require(rotated % 2 == 0, f"table must have an even number of columns, not {rotated}")
+        require(0 < rotated <= head_dim, f"table must have 2 to {head_dim} columns, not {rotated}")
         require_columns(self.result, columns, "result")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from xdsl.dialects.builtin import TensorType, f32, i32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
@@ -63,6 +65,7 @@ class AppendKvOp(SalaOp):
     """Write the keys and values [T, KV*D] of the new tokens into their pages."""
 
     name = "sala.append_kv"
+    CONTINUES: ClassVar = (("kv_out", "kv"),)
 
     k = operand_def(Activation)
     v = operand_def(Activation)
@@ -99,6 +102,7 @@ class CompressKeysOp(SalaOp):
     """Write the means of the windows that the new tokens complete, at both levels."""
 
     name = "sala.compress_keys"
+    CONTINUES: ClassVar = (("ck_out", "ck"),)
 
     kv = operand_def(KvCacheType)
     ck = operand_def(CompressedKeysType)

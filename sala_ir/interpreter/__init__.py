@@ -1,7 +1,13 @@
 """Runs modules of the dialect on the reference functions."""
 
 from sala_compile.sala_ir.interpreter.functions import SalaFunctions
-from sala_compile.sala_ir.interpreter.model import OBSERVABLE, NewTokens, Observed, ReferenceModel
+from sala_compile.sala_ir.interpreter.model import (
+    OBSERVABLE,
+    NewTokens,
+    Observed,
+    ReferenceModel,
+    step_inputs,
+)
 from sala_compile.sala_ir.interpreter.numerics import Numerics
 from sala_compile.sala_ir.interpreter.weights import RowSource, Weights, WeightValue, row_source
 
@@ -16,4 +22,5 @@ __all__ = [
     "WeightValue",
     "Weights",
     "row_source",
+    "step_inputs",
 ]

@@ -112,7 +112,8 @@ class SalaFunctions(InterpreterFunctions):
     def _make_batch(
         self, _: Interpreter, op: dialect.MakeBatchOp, args: PythonValues
     ) -> PythonValues:
-        return (reference.make_batch(*args[:4]),)
+        values = dict(zip(op.operands, args, strict=True))
+        return (reference.make_batch(*(values[field] for field in op.fields)),)
 
     @impl(dialect.EmbeddingOp)
     def _embedding(
@@ -135,16 +136,8 @@ class SalaFunctions(InterpreterFunctions):
     @impl(dialect.RmsNormOp)
     def _rms_norm(self, _: Interpreter, op: dialect.RmsNormOp, args: PythonValues) -> PythonValues:
         value = _Operands(op, args, self._numerics)
-        normed = reference.rms_norm(value(op.x), value(op.weight), value(op.rows), **op.parameters)
-        return self._results(op, normed)
-
-    @impl(dialect.NormGateOp)
-    def _norm_gate(
-        self, _: Interpreter, op: dialect.NormGateOp, args: PythonValues
-    ) -> PythonValues:
-        value = _Operands(op, args, self._numerics)
-        y = reference.norm_gate(value(op.x), value(op.weight), value(op.gate), **op.parameters)
-        return self._results(op, y)
+        operands = (value(operand) for operand in (op.x, op.weight, op.rows, op.gate))
+        return self._results(op, reference.rms_norm(*operands, **op.parameters))
 
     @impl(dialect.LinearOp)
     def _linear(self, _: Interpreter, op: dialect.LinearOp, args: PythonValues) -> PythonValues:

@@ -13,6 +13,13 @@ from xdsl.dialects.func import FuncOp
 from xdsl.interpreter import Interpreter
 from xdsl.interpreters.func import FuncFunctions
 
+from sala_compile.runtime.artifact.batch_fields import (
+    TABLES,
+    BatchChunk,
+    InputName,
+    PlainChunk,
+    batch_arrays,
+)
 from sala_compile.runtime.errors import RequestError
 from sala_compile.sala_ir.dialect import StateType
 from sala_compile.sala_ir.interpreter.functions import SalaFunctions
@@ -193,29 +200,20 @@ class ReferenceModel:
         return [logits[a:b, :] for a, b in zip(starts, ends, strict=True)]
 
     def _inputs(self, sequences: Sequence[NewTokens]) -> dict[str, np.ndarray]:
-        history = [self.lengths.get(part.slot, 0) for part in sequences]
-        counts = [len(part.tokens) for part in sequences]
-        offsets = np.cumsum([0, *counts])
-        call_lengths = [
-            past + count if part.call_length is None else part.call_length
-            for part, past, count in zip(sequences, history, counts, strict=True)
-        ]
+        chunks = [self._chunk(part) for part in sequences]
+        inputs = step_inputs(chunks)
         wanted = [
             first + row
-            for part, first in zip(sequences, offsets, strict=False)
+            for part, first in zip(sequences, inputs[InputName.OFFSETS], strict=False)
             for row in _wanted(part)
         ]
-        lists = {
-            "tokens": [token for part in sequences for token in part.tokens],
-            "offsets": offsets,
-            "history": history,
-            "call_lengths": call_lengths,
-            "slots": [part.slot for part in sequences],
-            "page_table": np.zeros((0, 0)),
-            "compressed_table": np.zeros((0, 0)),
-            "logit_rows": wanted,
-        }
-        return {name: np.asarray(values, np.int32) for name, values in lists.items()}
+        return inputs | {InputName.LOGIT_ROWS: np.asarray(wanted, np.int32)}
+
+    def _chunk(self, part: NewTokens) -> PlainChunk:
+        history = self.lengths.get(part.slot, 0)
+        end = history + len(part.tokens)
+        call_length = end if part.call_length is None else part.call_length
+        return PlainChunk(part.tokens, history, call_length, part.slot)
 
     def _call(self, name: str, inputs: dict[str, Any]) -> Array:
         """Call a function of the module with named inputs and the states; keep its new states."""
@@ -230,6 +228,12 @@ class ReferenceModel:
         result, *updated = self._interpreter.call_op(name, tuple(values[x] for x in names))
         self._states.update(zip(states, updated, strict=True))
         return result
+
+
+def step_inputs(chunks: Sequence[BatchChunk]) -> dict[str, np.ndarray]:
+    """The integer arguments of a step; pages do not occur here, so that tables are empty."""
+    tables = dict.fromkeys(TABLES, np.zeros((0, 0), np.int32))
+    return {**tables, **batch_arrays(chunks)}
 
 
 def argument_names(function: FuncOp) -> list[str]:

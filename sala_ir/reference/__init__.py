@@ -24,8 +24,8 @@ from sala_compile.sala_ir.reference.lightning import (
     lightning_recurrence,
 )
 from sala_compile.sala_ir.reference.linear import linear, logits
-from sala_compile.sala_ir.reference.norms import norm_gate, rms_norm
-from sala_compile.sala_ir.reference.rope import inverse_frequencies, rope, rope_table
+from sala_compile.sala_ir.reference.norms import rms_norm
+from sala_compile.sala_ir.reference.rope import rope, rope_table
 from sala_compile.sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
 from sala_compile.sala_ir.reference.selection import BlockSelection, block_scores, select_blocks
 from sala_compile.sala_ir.reference.weights import (
@@ -60,14 +60,12 @@ __all__ = [
     "embedding",
     "exact",
     "interleave_weights",
-    "inverse_frequencies",
     "lightning_attention",
     "lightning_chunked",
     "lightning_recurrence",
     "linear",
     "logits",
     "make_batch",
-    "norm_gate",
     "output_gate",
     "pack_weight",
     "quantize_weight",

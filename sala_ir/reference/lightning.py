@@ -77,7 +77,7 @@ def lightning_attention(
             xp.reshape(x[group.rows, ...], (len(group.parts), group.first.count, *x.shape[1:]))
             for x in (queries, keys, values)
         )
-        out, final = run(*grouped, slopes=slopes, state=start)
+        out, final = run(*grouped, slopes=slopes, state=start, history=group.first.history)
         outs.append(xp.reshape(out, (-1, *out.shape[2:])))
         for index, slot in enumerate(group.slots):
             updated[slot] = state_rounding(final[index, ...])
@@ -85,12 +85,18 @@ def lightning_attention(
 
 
 def lightning_recurrence(
-    q: Array, k: Array, v: Array, *, slopes: Sequence[float] | np.ndarray, state: Array
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    slopes: Sequence[float] | np.ndarray,
+    state: Array,
+    history: int = 0,
 ) -> tuple[Array, Array]:
     """Return o_t = q_t S_t and the last state, S_t = lambda S_(t-1) + k_t (outer) v_t.
 
     q, k, v [..., tokens, heads, head_dim] with the scale in q, state [..., heads, head_dim,
-    head_dim]; leading dimensions are sequences.
+    head_dim]; leading dimensions are sequences, which have `history` tokens before these.
     """
     xp = array_namespace(q, k, v)
     decay = xp.exp(-to_like(slopes, q))[:, None, None]
@@ -108,14 +114,18 @@ def lightning_chunked(
     *,
     slopes: Sequence[float] | np.ndarray,
     state: Array,
+    history: int = 0,
     chunk: int = CHUNK,
 ) -> tuple[Array, Array]:
-    """Return what `lightning_recurrence` returns, `chunk` tokens at a time."""
+    """Return what `lightning_recurrence` returns, `chunk` tokens at a time.
+
+    Chunks begin at positions that are multiples of `chunk`, the first one with the first token.
+    """
     xp = array_namespace(q, k, v)
     rates = to_like(slopes, q)
     outs = [q[..., :0, :, :]]
-    for start in range(0, q.shape[-3], chunk):
-        rows = slice(start, start + chunk)
+    for start in range(-(history % chunk), q.shape[-3], chunk):
+        rows = slice(max(start, 0), start + chunk)
         queries, keys, values = (swap_heads(x[..., rows, :, :]) for x in (q, k, v))
         out, state = _one_chunk(queries, keys, values, rates, state)
         outs.append(swap_heads(out))

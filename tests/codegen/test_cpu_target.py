@@ -15,7 +15,7 @@ from sala_compile.runtime.artifact.contract import (
     require_contract,
 )
 from sala_compile.runtime.errors import ArtifactError, CompileError
-from tests.codegen.test_tir_vector import fold_kernel, tail_kernel
+from tests.codegen.kernels.tir.test_vector import fold_kernel, tail_kernel
 
 
 def test_levels_have_their_instructions() -> None:

@@ -13,6 +13,7 @@ import triton.language as tl
 from click.testing import CliRunner
 
 from sala_compile.codegen.cli.compile import command
+from sala_compile.codegen.gpu_code import assembler, cubin
 from sala_compile.codegen.gpu_code.cubin import source_of
 from sala_compile.codegen.kernels.triton.kernel import (
     ONE,
@@ -22,7 +23,6 @@ from sala_compile.codegen.kernels.triton.kernel import (
     Parameter,
     Pointer,
 )
-from sala_compile.codegen.targets import assembler, cubin
 from sala_compile.codegen.targets.cuda import SHARED_BYTES, CudaTarget
 from sala_compile.codegen.write import gpu_library
 from sala_compile.codegen.write.gpu_library import BuiltLibrary, build_library

@@ -13,7 +13,7 @@ from xdsl.dialects.builtin import bf16, f32
 import sala_compile
 from sala_compile.codegen import compiler
 from sala_compile.codegen.cli.compile import command
-from sala_compile.codegen.weights.encodings import weight_parts
+from sala_compile.codegen.layouts.encodings import weight_parts
 from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.dialect import EncodingAttr, LayoutAttr, WeightType
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint

@@ -7,7 +7,7 @@ import pytest
 
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cpu import CpuTarget
-from tests.codegen.test_select_attend import (
+from tests.codegen.kernels.select_blocks.test_cpu import (
     CASES,
     HOST,
     PORTABLE,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import sala_compile
-from sala_compile.codegen.kernels.attend_blocks import gpu_spec as attend
-from sala_compile.codegen.kernels.select_blocks import gpu_spec as select
+from sala_compile.codegen.kernels.attend_blocks.gpu import spec as attend
+from sala_compile.codegen.kernels.select_blocks.gpu import spec as select
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.runtime.generation.generation import GenerationOptions
 from sala_compile.runtime.model import Model

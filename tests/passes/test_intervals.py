@@ -5,7 +5,7 @@ import pytest
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.live_intervals import phase_intervals
 from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
-from sala_compile.passes.support.plan_intervals import dim_text, plan_memory
+from sala_compile.passes.plan_intervals import dim_text, plan_memory
 from sala_compile.runtime.artifact import PhaseName, Symbol, dim_of
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.context import parse_module, print_module
@@ -176,3 +176,18 @@ def test_operations_without_kernels_are_refused():
     run_pipeline(module, sala_pipeline(Precision.FLOAT32, accept_all), stop_after="encode-weights")
     with pytest.raises(CompileError, match="is not a kernel call yet"):
         plan_memory(module)
+
+
+def test_states_of_one_type_are_told_apart_by_what_the_call_states():
+    kv = "!sala.kv_cache<2, 16, 16, f32>"
+    module = parse_module(
+        f"""func.func @prefill(%a: {kv} {{sala.name = "a"}}, %b: {kv} {{sala.name = "b"}}) {{
+  %x, %y = sala.kernel_call @k(%a, %b) {{family = "f", arguments = ["control"],
+    updates = [[0 : i64, 1 : i64], [1 : i64, 0 : i64]]}} : ({kv}, {kv}) -> ({kv}, {kv})
+  func.return
+}}"""
+    )
+    pools = phase_intervals(module.ops.first).pools
+    assert {v.name_hint: p.name_hint for v, p in pools.items()} == {
+        **{"a": "a", "b": "b", "x": "b", "y": "a"}
+    }

@@ -11,10 +11,10 @@ from xdsl.passes import ModulePass
 
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.plan_intervals import plan_memory
 from sala_compile.passes.specialise_phases import SpecialisePhases
 from sala_compile.passes.support.callbacks import DumpEach, RecordEach, verify_each, verify_ends
 from sala_compile.passes.support.functions import find_function
-from sala_compile.passes.support.plan_intervals import plan_memory
 from sala_compile.runtime.artifact import MODEL_PHASES, PhaseName
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.context import parse_module, print_module
@@ -30,7 +30,7 @@ SPARSE_CALLS = [
     *("linear", "rms_norm", "linear", "linear"),
 ]
 LIGHTNING_CALLS = [
-    *("rms_norm", "linear", "lightning_attention", "norm_gate"),
+    *("rms_norm", "linear", "lightning_attention", "rms_norm"),
     *("linear", "rms_norm", "linear", "linear"),
 ]
 DENSE_CALLS = [name for name in SPARSE_CALLS if name not in ("compress_keys", "select_blocks")]
@@ -124,7 +124,14 @@ def test_models_without_gates_norms_or_rope_are_kernel_calls_too():
     module = captured(raw)
     run_pipeline(module, sala_pipeline(Precision.BFLOAT16, accept_all), [verify_each])
     assert Counter(families(module, "prefill", 0)) == Counter([*SPARSE_CALLS, "rope", "rope"])
-    assert families(module, "prefill", 1) == [x for x in LIGHTNING_CALLS if x != "norm_gate"]
+    assert families(module, "prefill", 1) == LIGHTNING_CALLS[:3] + LIGHTNING_CALLS[4:]
+
+
+def test_an_output_gate_without_a_norm_is_a_call_of_its_own():
+    module = captured(tiny_config(use_output_norm=False))
+    run_pipeline(module, sala_pipeline(Precision.BFLOAT16, accept_all), [verify_each])
+    expected = ["output_gate" if i == 3 else name for i, name in enumerate(LIGHTNING_CALLS)]
+    assert families(module, "prefill", 1) == expected
 
 
 def test_every_dump_is_a_module_that_reads_back(tmp_path):

@@ -24,7 +24,7 @@ from sala_compile.runtime.artifact import (
     write_artifact,
 )
 from sala_compile.runtime.artifact.base import canonical_document
-from sala_compile.runtime.artifact.manifest import MINOR
+from sala_compile.runtime.artifact.manifest import MAJOR, MINOR
 from sala_compile.runtime.artifact.processor import missing_instructions
 from sala_compile.runtime.artifact.writer import sign
 from sala_compile.runtime.errors import ArtifactError
@@ -115,7 +115,7 @@ def test_another_major_version_names_both(copy: Path):
 
     _edit(copy, newer, signed=False)
     with pytest.raises(
-        ArtifactError, match=rf"format 7\.2, this runtime reads format 1\.{MINOR}"
+        ArtifactError, match=rf"format 7\.2, this runtime reads format {MAJOR}\.{MINOR}"
     ) as caught:
         open_artifact(copy)
     assert caught.value.fix == "update the runtime"

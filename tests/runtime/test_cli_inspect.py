@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -187,6 +188,10 @@ def test_memory_tells_what_a_token_costs_and_what_fits(artifact: Path):
         assert words in shown
 
 
+def _is_title(element: ElementTree.Element) -> bool:
+    return element.tag.endswith("}title")
+
+
 def test_the_arena_is_drawn(artifact: Path, tmp_path: Path):
     path = tmp_path / "plan.svg"
     document = _document(artifact, "--plot", path, "--context", "1K")
@@ -194,18 +199,48 @@ def test_the_arena_is_drawn(artifact: Path, tmp_path: Path):
     root = ElementTree.parse(path).getroot()
     spaces = {"svg": "http://www.w3.org/2000/svg"}
     assert root.tag == f"{{{spaces['svg']}}}svg"
-    titles = [title.text or "" for title in root.iterfind(".//svg:title", spaces)]
+    drawn = [
+        group for group in root.iterfind(".//svg:g", spaces) if group[:1] and _is_title(group[0])
+    ]
+    titles = [group[0].text or "" for group in drawn]
     first_lines = {title.partition(",")[0] for title in titles}
     assert first_lines == {"hidden\nresidual stream", "logits\nlogits"}
     words = " ".join(text.text or "" for text in root.iterfind(".//svg:text", spaces))
     for word in ("prefill", "decode", "KiB", "The arena of tiny.sala", "residual stream"):
         assert word in words
-    drawn = [rect.attrib for rect in root.iterfind(".//svg:g/svg:rect", spaces)]
-    assert len(drawn) == len(titles) >= 2
-    for rect in drawn:
-        assert 0 <= float(rect["x"]) <= float(root.attrib["width"])
-        assert float(rect["width"]) > 0
-        assert float(rect["height"]) > 0
+    assert len(drawn) >= 2
+    for group in drawn:
+        (path,) = group.iterfind("svg:path", spaces)
+        numbers = [float(word) for word in path.attrib["d"].split() if word not in ("M", "L", "z")]
+        assert max(numbers[::2]) > min(numbers[::2]) >= 0
+        assert max(numbers[1::2]) > min(numbers[1::2]) >= 0
+
+
+def test_a_picture_is_the_same_bytes_again_and_of_the_kind_that_its_name_says(
+    artifact: Path, tmp_path: Path
+):
+    starts = {
+        "a.svg": b"<?xml",
+        "b.svg": b"<?xml",
+        "c.png": b"\x89PNG",
+        "d.pdf": b"%PDF",
+        "e": b"<?xml",
+    }
+    for name, start in starts.items():
+        _document(artifact, "--plot", tmp_path / name, "--context", "1K")
+        assert (tmp_path / name).read_bytes().startswith(start)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_without_matplotlib_the_extra_is_named_before_any_work(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = _inspect(artifact, "--plot", tmp_path / "plan.svg")
+    assert result.exit_code == 2
+    assert "pip install 'sala-compile[plot]'" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "plan.svg").exists()
 
 
 def test_a_picture_that_cannot_be_written_is_one_message(artifact: Path, tmp_path: Path):

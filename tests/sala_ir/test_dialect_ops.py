@@ -12,7 +12,6 @@ from xdsl.transforms.dead_code_elimination import DeadCodeElimination
 from xdsl.utils.exceptions import VerifyException
 
 from sala_compile.sala_ir.dialect import (
-    AppendKvOp,
     AttendBlocksOp,
     BatchType,
     ConcatWeightsOp,
@@ -24,7 +23,6 @@ from sala_compile.sala_ir.dialect import (
     LayoutAttr,
     LightningAttentionOp,
     LinearOp,
-    NormGateOp,
     PackWeightOp,
     RecurrentStateType,
     RmsNormOp,
@@ -36,8 +34,6 @@ from sala_compile.sala_ir.dialect import (
     attribute_of,
     ids_type,
     plain,
-    verify_state_order,
-    written_states,
 )
 from sala_compile.sala_ir.dialect.types import CompressedKeysType
 
@@ -90,9 +86,9 @@ def test_concat_adds_up_the_axis() -> None:
 
 def test_optional_operands_are_absent_or_found() -> None:
     x, gate = value(activation_type(64, f32)), value(activation_type(64, f32))
-    op = NormGateOp(x, eps=1e-6, gate=gate)
+    op = RmsNormOp(x, weight(64), eps=1e-6, gate=gate)
     op.verify()
-    assert op.weight is None
+    assert op.rows is None
     assert op.gate is gate
     rows = value(ids_type())
     assert RmsNormOp(x, weight(64), eps=1e-6, rows=rows).rows is rows
@@ -141,7 +137,7 @@ def test_slopes_survive_as_float32() -> None:
     )
     op.verify()
     assert op.parameters["slopes"] == (0.5, 0.8408964276313782)
-    assert written_states(op) == (state,)
+    assert op.state_updates == {op.state_out: state}
 
 
 @pytest.mark.parametrize("other", [bf16, f32])
@@ -198,30 +194,6 @@ def test_kernel_call_keeps_order_and_spec() -> None:
     assert call.parameters["spec"] == {"columns": 48, "scale": 0.5, "bias": False}
     assert call.parameters["workspaces"][0]["terms"] == ((64, ("workers",)),)
     assert (call.layer, call.symbol.data) == (2, "linear_48x32")
-
-
-def append_twice() -> FuncOp:
-    """Two writers of one cache, never verified."""
-    func = FuncOp("f", ([activation_type(32, f32), CACHE, BatchType()], []))
-    rows, cache, batch = func.body.block.args
-    cache.name_hint = "cache"
-    for _ in range(2):
-        func.body.block.add_op(AppendKvOp(rows, rows, cache, batch))
-    func.body.block.add_op(ReturnOp())
-    return func
-
-
-def test_state_order_of_a_function() -> None:
-    func = append_twice()
-    with pytest.raises(VerifyException, match="state %cache has two writers"):
-        verify_state_order(func)
-    last = func.body.block.last_op
-    assert last is not None
-    second = last.prev_op
-    assert second is not None
-    second.detach()
-    second.erase()
-    verify_state_order(func)
 
 
 def test_unused_ops_are_dead() -> None:

@@ -43,7 +43,7 @@ TINY = {
 }
 INPUTS = [
     *("tokens", "offsets", "history", "call_lengths", "slots"),
-    *("page_table", "compressed_table", "logit_rows"),
+    *("logit_rows", "page_table", "compressed_table"),
 ]
 
 

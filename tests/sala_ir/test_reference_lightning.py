@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
 from sala_compile.sala_ir.frontends.minicpm_sala import lightning_slopes
 from sala_compile.sala_ir.reference import LightningForm
 
@@ -39,12 +40,30 @@ def test_recurrence_is_the_closed_form():
 
 
 @pytest.mark.parametrize("tokens", [1, 63, 64, 65, 130])
-def test_chunked_equals_recurrence(tokens):
+@pytest.mark.parametrize("history", [0, 1, 63, 64, 100])
+def test_chunked_equals_recurrence(tokens, history):
     q, k, v = (x.reshape(tokens, 4, 6) for x in _inputs(tokens))
     options = {"slopes": lightning_slopes(4), "state": np.full((4, 6, 6), 0.25)}
     expected = reference.lightning_recurrence(q, k, v, **options)
-    for result, want in zip(reference.lightning_chunked(q, k, v, **options), expected, strict=True):
+    chunked = reference.lightning_chunked(q, k, v, **options, history=history)
+    for result, want in zip(chunked, expected, strict=True):
         np.testing.assert_allclose(result, want, atol=1e-11)
+
+
+def test_chunks_begin_at_multiples_of_their_size():
+    q, k, v = (x.reshape(200, 4, 6).astype(np.float32) for x in _inputs(200))
+    options = {"slopes": lightning_slopes(4)}
+    start = np.full((4, 6, 6), 0.25, np.float32)
+    whole, final = reference.lightning_chunked(q, k, v, **options, state=start, history=37)
+    outs, state = [], start
+    for rows in (slice(0, 27), slice(27, 155), slice(155, 200)):
+        parts = (x[rows] for x in (q, k, v))
+        out, state = reference.lightning_chunked(
+            *parts, **options, state=state, history=37 + rows.start
+        )
+        outs.append(out)
+    np.testing.assert_array_equal(np.concatenate(outs), whole)
+    np.testing.assert_array_equal(state, final)
 
 
 def test_a_slow_head_stays_finite_over_long_inputs():
@@ -85,7 +104,7 @@ def test_fused_norm_and_rotation_come_in_this_order():
     rng = np.random.default_rng(1)
     q_norm, k_norm = rng.uniform(0.5, 1.5, (2, 6))
     batch = reference.make_batch([0, 7], [0], [7], [0])
-    table = reference.rope_table(batch, theta=10000.0, head_dim=6)
+    table = reference.rope_table(batch, frequencies=inverse_frequencies(10000.0, 6))
     fused, _ = _attend(q, k, v, {}, batch, q_norm=q_norm, k_norm=k_norm, rope_table=table)
     separate = [
         reference.rope(reference.rms_norm(x, weight, eps=1e-6, group=6), table, head_dim=6)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
 from sala_compile.sala_ir.reference.gates import sigmoid
 
 
@@ -26,7 +27,7 @@ def test_rounding_to_float32_keeps_the_array_type():
 
 def test_rotation_turns_pairs_by_their_angle():
     batch = reference.make_batch([0, 2, 3], [3, 0], [5, 1], [0, 1])
-    table = reference.rope_table(batch, theta=100.0, head_dim=6)
+    table = reference.rope_table(batch, frequencies=inverse_frequencies(100.0, 6))
     x = np.random.default_rng(0).standard_normal((3, 12))
     rotated = reference.rope(x, table, head_dim=6).reshape(3, 2, 2, 3)
     pairs = x.reshape(3, 2, 2, 3)
@@ -39,10 +40,34 @@ def test_rotation_turns_pairs_by_their_angle():
 
 def test_angles_are_float32_products():
     batch = reference.make_batch([0, 1], [500_000], [500_001], [0])
-    table = reference.rope_table(batch, theta=10000.0, head_dim=8)
-    angle = np.float32(500_000) * reference.inverse_frequencies(10000.0, 8)
+    table = reference.rope_table(batch, frequencies=inverse_frequencies(10000.0, 8))
+    angle = np.float32(500_000) * inverse_frequencies(10000.0, 8)
     assert table.dtype == np.float32
     np.testing.assert_array_equal(table[0, :4], np.cos(angle.astype(np.float64)).astype(np.float32))
+
+
+def test_frequencies_follow_the_length_of_the_whole_call():
+    """Three ranges that begin at 0, 5 and 9; the factor multiplies the rounded cosine and sine."""
+    batch = reference.make_batch([0, 2, 3, 3, 4], [3, 4, 0, 0], [8, 9, 5, 4], [0, 1, 2, 3])
+    rows = np.asarray([[1.0, 0.5], [0.25, 0.125], [2.0, 3.0]], np.float32)
+    table = reference.rope_table(
+        batch, frequencies=rows.ravel().tolist(), factor=1.25, starts=(0, 5, 9)
+    )
+    chosen = rows[[1, 1, 2, 0]]
+    angles = (np.asarray([3, 4, 4, 0], np.float32)[:, None] * chosen).astype(np.float64)
+    expected = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    np.testing.assert_array_equal(table, expected * np.float32(1.25))
+
+
+def test_dimensions_beyond_the_table_stay_as_they_are():
+    batch = reference.make_batch([0, 3], [7], [10], [0])
+    table = reference.rope_table(batch, frequencies=inverse_frequencies(100.0, 4))
+    x = np.random.default_rng(0).standard_normal((3, 20))
+    found = reference.rope(x, table, head_dim=10).reshape(3, 2, 10)
+    heads = x.reshape(3, 2, 10)
+    np.testing.assert_array_equal(found[:, :, 4:], heads[:, :, 4:])
+    alone = reference.rope(heads[:, :, :4].reshape(3, 8), table, head_dim=4)
+    np.testing.assert_array_equal(found[:, :, :4].reshape(3, 8), alone)
 
 
 def test_norm_over_groups_and_rows():
@@ -54,16 +79,13 @@ def test_norm_over_groups_and_rows():
     np.testing.assert_allclose(result, expected.reshape(2, 12), rtol=1e-14)
 
 
-def test_norm_gate_applies_what_is_given():
+@pytest.mark.parametrize("group", [8, 4])
+def test_norm_multiplies_by_its_gate(group: int):
     rng = np.random.default_rng(0)
-    x, gate, weight = rng.standard_normal((2, 8)), rng.standard_normal((2, 8)), np.ones(8)
-    normed = reference.rms_norm(x, weight, eps=1e-6, group=8)
-    np.testing.assert_array_equal(reference.norm_gate(x, weight, eps=1e-6), normed)
-    gated = reference.norm_gate(x, weight, gate, eps=1e-6)
+    x, gate, weight = rng.standard_normal((2, 8)), rng.standard_normal((2, 8)), np.ones(group)
+    normed = reference.rms_norm(x, weight, eps=1e-6, group=group)
+    gated = reference.rms_norm(x, weight, gate=gate, eps=1e-6, group=group)
     np.testing.assert_allclose(gated, normed / (1 + np.exp(-gate)), rtol=1e-13)
-    np.testing.assert_allclose(
-        reference.norm_gate(x, gate=gate, eps=1e-6), x / (1 + np.exp(-gate)), rtol=1e-13
-    )
 
 
 @pytest.mark.filterwarnings("error")

@@ -2,7 +2,8 @@
 
 State of a sequence: the running sum of its token ids in a recurrent slot, and every id in the KV
 pages. The hidden value of a token is the sum up to it, plus 64 times the first id (read back from
-the first page), plus 1024 times the call length. logits[v] = -|v - hidden mod vocabulary|.
+the first page), plus 1024 times the call length, which is that up to the token where it was
+generated. logits[v] = -|v - hidden mod vocabulary|.
 """
 
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ from sala_compile.runtime.artifact import (
     dim_of,
     write_artifact,
 )
+from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES
 
 VOCABULARY = 29
 PITCH = 32
@@ -77,6 +79,7 @@ def library() -> Path:
         sequence: T.handle,
         position: T.handle,
         call_lengths: T.handle,
+        generated: T.handle,
         slots: T.handle,
         table: T.handle,
         state: T.handle,
@@ -90,6 +93,7 @@ def library() -> Path:
         SEQ = T.match_buffer(sequence, (n,), "int32", align=64)
         POS = T.match_buffer(position, (n,), "int32", align=64)
         LEN = T.match_buffer(call_lengths, (b,), "int32", align=64)
+        GEN = T.match_buffer(generated, (b,), "int32", align=64)
         SLOT = T.match_buffer(slots, (b,), "int32", align=64)
         TABLE = T.match_buffer(table, (s, w), "int32", align=64)
         STATE = T.match_buffer(state, (s, 16), "float32", align=64)
@@ -104,7 +108,8 @@ def library() -> Path:
             OUT[i, 0] = (
                 STATE[slot, 0]
                 + PAGES[TABLE[slot, 0], 0] * T.float32(64)
-                + T.Cast("float32", LEN[SEQ[i]]) * T.float32(1024)
+                + T.Cast("float32", T.if_then_else(GEN[SEQ[i]] == 1, POS[i] + 1, LEN[SEQ[i]]))
+                * T.float32(1024)
             )
 
     @T.prim_func(s_tir=True)
@@ -134,28 +139,12 @@ def library() -> Path:
 
 def tiny_program() -> Program:
     """The program over the two kernels."""
-    tokens, sequences, slots = (
-        dim_of(Symbol.TOKENS),
-        dim_of(Symbol.SEQUENCES),
-        dim_of(Symbol.SLOTS),
-    )
-    shapes = {
-        InputName.CONTROL: (16,),
-        InputName.TOKENS: (tokens,),
-        InputName.TOKEN_SEQUENCE: (tokens,),
-        InputName.TOKEN_POSITION: (tokens,),
-        InputName.OFFSETS: (dim_of(Symbol.SEQUENCES, 1, 1),),
-        InputName.HISTORY: (sequences,),
-        InputName.CALL_LENGTHS: (sequences,),
-        InputName.SLOTS: (sequences,),
-        InputName.PAGE_TABLE: (slots, dim_of(Symbol.SEQUENCE_PAGES)),
-        InputName.COMPRESSED_TABLE: (slots, dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES)),
-        InputName.LOGIT_ROWS: (dim_of(Symbol.LOGIT_ROWS),),
-    }
+    tokens, slots = dim_of(Symbol.TOKENS), dim_of(Symbol.SLOTS)
     floats = ElementType.FLOAT32
     values = {
         name.value: Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=shape)
-        for name, shape in shapes.items()
+        for name, shape in INPUT_SHAPES.items()
+        if name is not InputName.SAMPLING
     }
     values |= {
         "hidden": Value(kind=ValueKind.ACTIVATION, dtype=floats, shape=(tokens, 16)),
@@ -179,6 +168,7 @@ def tiny_program() -> Program:
             "token_sequence",
             "token_position",
             "call_lengths",
+            "generated",
             "slots",
             "page_table",
             "sum",

@@ -1,8 +1,15 @@
 """Buffers and checks for kernels that have a row for each token."""
 
+from collections.abc import Callable
+
 import numpy as np
 
+from sala_compile.codegen.kernels.operands import spec_values
+from sala_compile.codegen.kernels.rope_table import cpu as rope_table
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
+from sala_compile.sala_ir.reference import make_batch
 from tests.support.steps import EXTRA, aligned, from_bits, padded, poisoned, to_bits
 
 
@@ -29,6 +36,39 @@ def vector_weight(columns: int, seed: int = 7) -> np.ndarray:
     weight = aligned(np.zeros(padded(columns), np.float32))
     weight[:columns] = np.random.default_rng(seed).standard_normal(columns)
     return weight
+
+
+TABLES = (
+    *(rope_table.Spec(tuple(inverse_frequencies(1e4, n).tolist())) for n in (8, 10, 64, 128, 90)),
+    rope_table.Spec(tuple(inverse_frequencies(5e5, 24).tolist()), 1.25, (0, 5, 256)),
+    rope_table.Spec(tuple(inverse_frequencies(5e5, 72).tolist()), 0.8125, (0, 300)),
+)
+"""Rotary tables: halves below and above a vector, a factor, ranges of call lengths."""
+
+
+def check_table(spec: rope_table.Spec, run: Callable[..., np.ndarray]) -> None:
+    """`run(rows, columns, *buffers)` gives the reference's table to 1 ulp of cosine and sine.
+
+    Every row is a sequence of its own: small and large positions, calls at the ends of the ranges.
+    """
+    near = [start + step for start in spec.starts for step in (-1, 0, 1) if start + step > 0]
+    positions = [0, 1, 2, 77, 8191, 524_287, 999_999, *range(100), *near]
+    lengths = [*(position + 1 for position in positions[: -len(near)]), *near]
+    positions[-len(near) :] = [length - 1 for length in near]
+    count = len(positions)
+    batch = make_batch(range(count + 1), positions, lengths, range(count))
+    fields = {
+        "token_position": positions,
+        "token_sequence": range(count),
+        "call_lengths": lengths,
+    }
+    buffers = [aligned(np.array([*fields[name], *[-1] * EXTRA], np.int32)) for name in spec.fields]
+    found = run(count, 2 * spec.half, *buffers).astype(np.float32)
+    table = reference.rope_table(batch, **spec_values(spec))
+    assert np.abs(found.view(np.int32) - table.view(np.int32)).max() <= (
+        2 if spec.factor != 1 else 1
+    )
+    assert (found != table).mean() < 2e-3
 
 
 def close(found: np.ndarray, expected: np.ndarray, output: Element) -> None:

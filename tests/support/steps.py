@@ -9,6 +9,7 @@ import numpy as np
 from tvm_ffi import from_dlpack
 
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.runtime.artifact.batch_fields import PlainChunk, batch_arrays
 from sala_compile.runtime.artifact.processor import permit_tiles
 from sala_compile.sala_ir.reference import Batch, make_batch
 
@@ -72,6 +73,7 @@ class Step:
     pages: np.ndarray
     compressed_pages: np.ndarray
     workers: int = 2
+    generated: tuple[bool, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -93,16 +95,15 @@ class Step:
         return aligned(self._fields()[name.removeprefix("batch:")])
 
     def _fields(self) -> Mapping[str, np.ndarray]:
-        sequences = range(len(self.counts))
         control = [self.tokens, len(self.counts), 0, self.workers, *[0] * 12]
-        return {
+        generated = self.generated or [False] * len(self.counts)
+        lists = zip(
+            self.counts, self.history, self.call_lengths, self.slots, generated, strict=True
+        )
+        chunks = [PlainChunk(np.zeros(count, np.int32), *rest) for count, *rest in lists]
+        fields = {name.value: _with_poison(array) for name, array in batch_arrays(chunks).items()}
+        return fields | {
             "control": np.array(control, np.int32),
-            "offsets": _with_poison(self.offsets),
-            "history": _with_poison(self.history),
-            "call_lengths": _with_poison(self.call_lengths),
-            "slots": _with_poison(self.slots),
-            "token_sequence": _with_poison(np.repeat(sequences, self.counts)),
-            "token_position": _with_poison(self.reference.positions),
             "page_table": self.pages,
             "compressed_table": self.compressed_pages,
         }
@@ -117,8 +118,9 @@ def step(
     context: int = 1024,
     call_lengths: Sequence[int] | None = None,
     workers: int = 2,
+    generated: Sequence[bool] = (),
 ) -> Step:
-    """A step over shuffled slots and pages; without history unless given."""
+    """A step over shuffled slots and pages; without history, and tokens read, unless given."""
     history = history or [0] * len(counts)
     lengths = [past + new for past, new in zip(history, counts, strict=True)]
     random = np.random.default_rng(seed)
@@ -133,6 +135,7 @@ def step(
         random.permutation(slots * pages).reshape(slots, pages).astype(np.int32),
         random.permutation(slots * compressed).reshape(slots, compressed).astype(np.int32),
         workers,
+        tuple(generated),
     )
 
 

@@ -1,4 +1,4 @@
-"""y = x / sqrt(mean(x^2) + eps) * weight over groups of columns, on the CPU."""
+"""y = x / sqrt(mean(x^2) + eps) * weight over groups, then * sigmoid(gate), on the CPU."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,11 +7,11 @@ from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
-    padded,
     refuse_unless_float32,
     spec_values,
     symbol_of,
 )
+from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, kernel, lanes, let, loop, splat
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
@@ -21,6 +21,7 @@ from sala_compile.codegen.kernels.tir.rows import (
     for_vectors,
     sum_of_squares,
 )
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.base import columns_of
@@ -29,7 +30,10 @@ from sala_compile.sala_ir.dialect.norm import RmsNormOp
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Constants of one RMS norm; `gather` takes input row rows[i] for output row i."""
+    """Constants of one RMS norm; `gather` takes input row rows[i] for output row i.
+
+    A `gate_pitch` of 0 means that there is no gate.
+    """
 
     columns: int
     group: int
@@ -39,18 +43,21 @@ class Spec:
     x_pitch: int
     x: Element
     output: Element
+    gate: Element = Element.F32
+    gate_start: int = 0
+    gate_pitch: int = 0
 
     def __post_init__(self) -> None:
         """Accept element types by name, as a saved spec has them."""
-        object.__setattr__(self, "x", Element(self.x))
-        object.__setattr__(self, "output", Element(self.output))
+        for name in ("x", "output", "gate"):
+            object.__setattr__(self, name, Element(getattr(self, name)))
 
     @property
     def symbol(self) -> str:
         """A unique name."""
         heads = "" if self.group == self.columns else f"_by{self.group}"
-        rows = "_rows" if self.gather else ""
-        return symbol_of("rms_norm", f"{self.columns}{heads}_{self.output}{rows}", self)
+        options = "_rows" * self.gather + "_gate" * bool(self.gate_pitch)
+        return symbol_of("rms_norm", f"{self.columns}{heads}_{self.output}{options}", self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,9 @@ def rule(op: RmsNormOp, target: CpuTarget) -> KernelChoice | str:
     refusal = refuse_unless_float32(weight=op.weight)
     if refusal:
         return refusal
+    views = column_views(x=op.x)
+    if op.gate is not None:
+        views |= column_views(gate=op.gate) | {"gate": element(op.gate)}
     spec = Spec(
         columns=columns_of(op.x),
         group=op.group.value.data,
@@ -70,9 +80,9 @@ def rule(op: RmsNormOp, target: CpuTarget) -> KernelChoice | str:
         gather=op.rows is not None,
         x=element(op.x),
         output=element(op.result),
-        **column_views(x=op.x),
+        **views,
     )
-    operands = indices_of(op.operands, op.x, op.weight, op.rows)
+    operands = indices_of(op.operands, op.x, op.weight, op.rows, op.gate)
     return KernelChoice(
         symbol=spec.symbol,
         family="rms_norm",
@@ -83,18 +93,21 @@ def rule(op: RmsNormOp, target: CpuTarget) -> KernelChoice | str:
 
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
-    """Return the PrimFunc (control, x, weight, rows?, y)."""
+    """Return the PrimFunc (control, x, weight, rows?, gate?, y)."""
     with kernel(spec.symbol, target) as builder:
         control = builder.control()
         x = builder.tensor("x", ("x_rows", spec.x_pitch), spec.x.dtype)
         weight = builder.tensor("weight", (padded(spec.group),), "float32")
         rows = builder.tensor("rows", ("row_count",), "int32") if spec.gather else None
+        gate = None
+        if spec.gate_pitch:
+            gate = builder.tensor("gate", ("gate_rows", spec.gate_pitch), spec.gate.dtype)
         y = builder.tensor("y", ("y_rows", padded(spec.columns)), spec.output.dtype)
 
         def norm(row: Expr) -> None:
             source = row if rows is None else let(rows[row])
             with loop(spec.columns // spec.group) as group:
-                _group(spec, x, weight, y, source, row, let(group * spec.group))
+                _group(spec, (x, weight, gate, y), source, row, let(group * spec.group))
             clear_padding(spec.output, y, row, spec.columns)
 
         live = control.tokens if rows is None else control.logit_rows
@@ -103,9 +116,14 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
 
 
 def _group(
-    spec: Spec, x: Tensor, weight: Tensor, y: Tensor, source: Expr, row: Expr, first: Expr
+    spec: Spec,
+    tensors: tuple[Tensor, Tensor, Tensor | None, Tensor],
+    source: Expr,
+    row: Expr,
+    first: Expr,
 ) -> None:
-    """Emit the norm of one group of columns of a row."""
+    """Emit the norm of one group of columns of a row; the tensors are x, weight, gate and y."""
+    x, weight, gate, y = tensors
 
     def load(column: Expr, count: int) -> Expr:
         return spec.x.load(x, source, first + column + spec.x_start, count=count)
@@ -114,6 +132,9 @@ def _group(
 
     def write(column: Expr, count: int) -> None:
         value = load(column, count) * splat(factor) * weight[lanes(column)]
+        if gate is not None:
+            logit = spec.gate.load(gate, row, first + column + spec.gate_start, count=count)
+            value = value * vector.sigmoid(logit)
         spec.output.store(y, row, first + column, value=value, count=count)
 
     for_vectors(spec.group, write)

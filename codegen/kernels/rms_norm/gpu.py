@@ -1,8 +1,7 @@
-"""y = x / sqrt(mean(x^2) + eps) * weight over groups of columns, on a GPU."""
+"""y = x / sqrt(mean(x^2) + eps) * weight over groups, then * sigmoid(gate), on a GPU."""
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.rms_norm.cpu import Spec
 from sala_compile.codegen.kernels.rms_norm.cpu import rule as choose
 from sala_compile.codegen.kernels.rms_norm.gpu_rows import norm_groups
@@ -17,6 +16,7 @@ from sala_compile.codegen.kernels.triton.buffers import (
 )
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
@@ -42,7 +42,7 @@ def rule(op: RmsNormOp, target: CudaTarget) -> KernelChoice | str:
 
 
 def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
-    """The kernel (control, x, weight, rows?, y)."""
+    """The kernel (control, x, weight, rows?, gate?, y)."""
     pitch, block = padded(spec.columns), power_of_two(spec.group)
     count = spec.columns // spec.group
     tile = max(block, (schedule or Schedule()).tile)
@@ -53,16 +53,20 @@ def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> G
         values("x", spec.x, "x_rows", spec.x_pitch),
         values("weight", Element.F32, padded(spec.group)),
         integers("rows", "row_count") if spec.gather else None,
+        values("gate", spec.gate, "gate_rows", spec.gate_pitch) if spec.gate_pitch else None,
         values("y", spec.output, "y_rows", pitch),
     )
     constants = {
         "LIVE": LIVE_WORD[live],
         "GATHER": spec.gather,
+        "GATE": bool(spec.gate_pitch),
         "EPS": spec.eps,
         "COLUMNS": spec.columns,
         "GROUP": spec.group,
         "X_START": spec.x_start,
         "X_PITCH": spec.x_pitch,
+        "GATE_START": spec.gate_start,
+        "GATE_PITCH": spec.gate_pitch,
         "Y_PITCH": pitch,
         "GROUPS": groups,
         "BLOCK": block,
@@ -70,7 +74,7 @@ def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> G
     launch = Launch(
         norm_groups,
         row_grid(live, parts=-(-count // groups)),
-        pointers(buffers, "rows"),
+        pointers(buffers, "rows", "gate"),
         constants,
         warps_for(groups * block),
     )

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from sala_compile.codegen.kernels.triton.values import inverse_root, squared
+from sala_compile.codegen.kernels.triton.values import inverse_root, sigmoid, squared
 
 
 @triton.jit
@@ -12,14 +12,18 @@ def norm_groups(
     x,
     weight,
     rows,
+    gate,
     y,
     LIVE: tl.constexpr,
     GATHER: tl.constexpr,
+    GATE: tl.constexpr,
     EPS: tl.constexpr,
     COLUMNS: tl.constexpr,
     GROUP: tl.constexpr,
     X_START: tl.constexpr,
     X_PITCH: tl.constexpr,
+    GATE_START: tl.constexpr,
+    GATE_PITCH: tl.constexpr,
     Y_PITCH: tl.constexpr,
     GROUPS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -27,6 +31,7 @@ def norm_groups(
     """Norm of GROUPS groups of GROUP columns; programs (rows, parts of a row).
 
     BLOCK is a power of two that holds GROUP. With GATHER, row i is made of x[rows[i]].
+    With GATE, row i is multiplied by the sigmoid of gate[i].
     """
     row = tl.program_id(0)
     if row >= tl.load(control + LIVE):
@@ -42,6 +47,10 @@ def norm_groups(
     factor = inverse_root(tl.sum(squared(value), 1), GROUP, EPS)
     scale = tl.load(weight + lane, mask=lane < GROUP, other=0.0)
     value = value * factor[:, None] * scale
+    if GATE:
+        gates = gate + row.to(tl.int64) * GATE_PITCH + GATE_START
+        logit = tl.load(gates + first + lane, mask=live, other=0.0)
+        value = value * sigmoid(logit.to(tl.float32))
     to = y + row.to(tl.int64) * Y_PITCH
     tl.store(to + first + lane, value.to(y.dtype.element_ty), mask=live)
     if COLUMNS < Y_PITCH:

@@ -1,4 +1,4 @@
-"""Rotation of dimension i of every head with dimension i + D/2, on the CPU."""
+"""Rotation of dimension i of every head with dimension i + R/2, on the CPU."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,6 @@ from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
-    padded,
     refuse_unless_float32,
     spec_values,
     symbol_of,
@@ -17,6 +16,7 @@ from sala_compile.codegen.kernels.tir.builder import Expr, kernel, let, loop
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows
 from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.base import columns_of
@@ -25,10 +25,11 @@ from sala_compile.sala_ir.dialect.rope import RopeOp
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Constants of one rotation."""
+    """Constants of one rotation; `rotated` dimensions of a head are, the others are copied."""
 
     columns: int
     head_dim: int
+    rotated: int
     x_start: int
     x_pitch: int
     x: Element
@@ -56,11 +57,13 @@ def rule(op: RopeOp, target: CpuTarget) -> KernelChoice | str:
     if refusal:
         return refusal
     head_dim = op.head_dim.value.data
-    if column_views(table=op.table) != {"table_start": 0, "table_pitch": padded(head_dim)}:
+    rotated = columns_of(op.table)
+    if column_views(table=op.table) != {"table_start": 0, "table_pitch": padded(rotated)}:
         return "the table is a view of other columns"
     spec = Spec(
         columns=columns_of(op.x),
         head_dim=head_dim,
+        rotated=rotated,
         x=element(op.x),
         output=element(op.result),
         **column_views(x=op.x),
@@ -76,11 +79,11 @@ def rule(op: RopeOp, target: CpuTarget) -> KernelChoice | str:
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
     """Return the PrimFunc (control, x, table, y)."""
-    half = spec.head_dim // 2
+    half = spec.rotated // 2
     with kernel(spec.symbol, target) as builder:
         control = builder.control()
         x = builder.tensor("x", ("x_rows", spec.x_pitch), spec.x.dtype)
-        table = builder.tensor("table", ("table_rows", padded(spec.head_dim)), "float32")
+        table = builder.tensor("table", ("table_rows", padded(spec.rotated)), "float32")
         y = builder.tensor("y", ("y_rows", padded(spec.columns)), spec.output.dtype)
 
         def rotate(row: Expr) -> None:
@@ -100,6 +103,10 @@ def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> An
                     )
                     for column, value in zip(columns, values, strict=True):
                         spec.output.store(y, row, column, value=value, count=live)
+                for first, live in live_lanes(spec.head_dim - spec.rotated):
+                    column = base + (first + spec.rotated)
+                    value = let(spec.x.load(x, row, column + spec.x_start, count=live))
+                    spec.output.store(y, row, column, value=value, count=live)
             clear_padding(spec.output, y, row, spec.columns)
 
         for_rows(builder, control, control.tokens, spec.columns, rotate)

@@ -12,6 +12,7 @@ def rotate_heads(
     y,
     COLUMNS: tl.constexpr,
     HEAD: tl.constexpr,
+    HALF: tl.constexpr,
     X_START: tl.constexpr,
     X_PITCH: tl.constexpr,
     TABLE_PITCH: tl.constexpr,
@@ -19,11 +20,13 @@ def rotate_heads(
     HEADS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Rotate HEADS heads of a row; programs (tokens, parts of a row), BLOCK holds half a head."""
+    """Rotate the first 2 * HALF dimensions of HEADS heads of a row, copy the others.
+
+    Programs (tokens, parts of a row); BLOCK holds HALF values and what is copied of a head.
+    """
     row = tl.program_id(0)
     if row >= tl.load(control):
         return
-    HALF: tl.constexpr = HEAD // 2
     at = row.to(tl.int64)
     lane = tl.arange(0, BLOCK)[None, :]
     first = (tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]) * HEAD
@@ -37,6 +40,10 @@ def rotate_heads(
     kind = y.dtype.element_ty
     tl.store(to + first + lane, (low * cos - high * sin).to(kind), mask=live)
     tl.store(to + first + HALF + lane, (high * cos + low * sin).to(kind), mask=live)
+    if 2 * HALF < HEAD:
+        copied = (2 * HALF + lane < HEAD) & (first < COLUMNS)
+        rest = tl.load(source + 2 * HALF, mask=copied, other=0.0).to(tl.float32)
+        tl.store(to + first + 2 * HALF + lane, rest.to(kind), mask=copied)
     if COLUMNS < Y_PITCH:
         padding = COLUMNS + tl.arange(0, 16)
         inside = padding < tl.where(tl.program_id(1) == 0, Y_PITCH, 0)

@@ -1,9 +1,11 @@
-"""[cos | sin] of position * theta^(-2i/D) for every new token, in float32, on the CPU."""
+"""[cos | sin] of position * frequency for every new token, in float32, on the CPU."""
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
-from sala_compile.codegen.kernels.operands import padded, spec_values, symbol_of
+from sala_compile.codegen.kernels.operands import spec_values, symbol_of
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, kernel, let, splat
 from sala_compile.codegen.kernels.tir.element import Element
@@ -12,10 +14,10 @@ from sala_compile.codegen.kernels.tir.rows import clear_padding
 from sala_compile.codegen.kernels.tir.table import constant_table
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.rope import RopeTableOp
-from sala_compile.sala_ir.reference.rope import inverse_frequencies
 
 ALONE_TOKENS = 16
 """Tokens whose table one thread makes sooner than it wakes the others."""
@@ -25,13 +27,25 @@ ALONE_TOKENS = 16
 class Spec:
     """Constants of one rotary table."""
 
-    theta: float
-    head_dim: int
+    frequencies: tuple[float, ...]
+    factor: float = 1.0
+    starts: tuple[int, ...] = (0,)
+
+    @property
+    def half(self) -> int:
+        """Cosines of a row: half of its columns."""
+        return len(self.frequencies) // len(self.starts)
 
     @property
     def symbol(self) -> str:
         """A unique name."""
-        return symbol_of("rope_table", str(self.head_dim), self)
+        return symbol_of("rope_table", str(2 * self.half), self)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of the batch that are read: call lengths where frequencies follow them."""
+        lengths = ("token_sequence", "call_lengths") if len(self.starts) > 1 else ()
+        return ("token_position", *lengths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +55,57 @@ class Schedule:
 
 def rule(op: RopeTableOp, target: CpuTarget) -> KernelChoice | str:
     """Take every table."""
-    spec = Spec(theta=op.theta.value.data, head_dim=op.head_dim.value.data)
+    spec = Spec(**op.parameters)
     return KernelChoice(
         symbol=spec.symbol,
         family="rope_table",
         spec=spec_values(spec),
         operands=(),
-        arguments=("control", "batch:token_position", "out:0"),
+        arguments=("control", *(f"batch:{field}" for field in spec.fields), "out:0"),
     )
 
 
 def build(spec: Spec, target: CpuTarget, schedule: Schedule | None = None) -> Any:
-    """Return the PrimFunc (control, token_position, table)."""
-    half = spec.head_dim // 2
-    frequencies = inverse_frequencies(spec.theta, spec.head_dim).tolist()
-    frequencies += [0.0] * (-half % LANES)
+    """Return the PrimFunc (control, token_position, [token_sequence, call_lengths,] table)."""
+    half, columns = spec.half, 2 * spec.half
+    pitch = half + -half % LANES
+    frequencies: list[float] = []
+    for start in range(0, len(spec.frequencies), half):
+        frequencies += [*spec.frequencies[start : start + half], *[0.0] * (pitch - half)]
     with kernel(spec.symbol, target) as builder:
         control = builder.control()
         positions = builder.tensor("token_position", ("tokens",), "int32")
-        table = builder.tensor("table", ("table_rows", padded(spec.head_dim)), "float32")
+        lengths = [
+            builder.tensor(name, (rows,), "int32")
+            for name, rows in zip(spec.fields[1:], ("sequence_rows", "call_capacity"), strict=False)
+        ]
+        table = builder.tensor("table", ("table_rows", padded(columns)), "float32")
+
+        def first_frequency(row: Expr) -> Expr:
+            """Where the frequencies of the token's sequence begin."""
+            if not lengths:
+                return T.int32(0)
+            sequences, calls = lengths
+            length = let(calls[sequences[row]])
+            passed = (T.Cast("int32", length >= T.int32(start)) for start in spec.starts[1:])
+            return let(reduce(add, passed) * pitch)
 
         def work(team: Team) -> None:
             with constant_table(f"frequency_{spec.symbol}", frequencies) as frequency:
 
                 def token(row: Expr) -> None:
                     position = let(splat(T.Cast("float32", positions[row])))
+                    begin = first_frequency(row)
                     for first, live in live_lanes(half):
-                        angle = let(position * frequency.vector(T.int32(first)))
-                        cos, sin = vector.cosine(angle), vector.sine(angle)
-                        Element.F32.store(table, row, first, value=cos, count=live)
-                        Element.F32.store(table, row, half + first, value=sin, count=live)
-                    clear_padding(Element.F32, table, row, spec.head_dim)
+                        angle = let(position * frequency.vector(begin + T.int32(first)))
+                        for column, value in (
+                            (0, vector.cosine(angle)),
+                            (half, vector.sine(angle)),
+                        ):
+                            if spec.factor != 1.0:
+                                value = value * splat(T.float32(spec.factor))
+                            Element.F32.store(table, row, column + first, value=value, count=live)
+                    clear_padding(Element.F32, table, row, columns)
 
                 team.split(control.tokens, token)
 

@@ -10,16 +10,22 @@ from sala_compile.codegen.kernels.triton.values import entry
 def write_table(
     control,
     token_position,
+    token_sequence,
+    call_lengths,
     table,
     FREQUENCIES: tl.constexpr,
+    STARTS: tl.constexpr,
+    RANGES: tl.constexpr,
+    FACTOR: tl.constexpr,
     HALF: tl.constexpr,
     PITCH: tl.constexpr,
     TOKENS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """[cos | sin] of position * FREQUENCIES, padding 0; a program for TOKENS tokens.
+    """[cos | sin] of position * FREQUENCIES times FACTOR, padding 0; a program for TOKENS tokens.
 
-    The product is a float32; positions are not negative.
+    The angle is a float32; positions are not negative. FREQUENCIES has HALF values for each of
+    RANGES ranges of call lengths, which begin at STARTS; with one of them no length is read.
     """
     row = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     tokens = tl.load(control)
@@ -27,12 +33,19 @@ def write_table(
         return
     position = tl.load(token_position + row, mask=row < tokens, other=0).to(tl.float32)
     lane = tl.arange(0, BLOCK)
-    angle = position[:, None] * entry(lane, FREQUENCIES, HALF)[None, :]
+    frequency = entry(lane, FREQUENCIES, HALF)[None, :]
+    if RANGES > 1:
+        sequence = tl.load(token_sequence + row, mask=row < tokens, other=0)
+        length = tl.load(call_lengths + sequence, mask=row < tokens, other=0)[:, None]
+        for i in tl.static_range(1, RANGES):  # type: ignore
+            other = entry(lane + i * HALF, FREQUENCIES, RANGES * HALF)[None, :]
+            frequency = tl.where(length >= STARTS[i], other, frequency)
+    angle = position[:, None] * frequency
     cos, sin = cosine_and_sine(angle.to(tl.float64))
     to = table + row.to(tl.int64)[:, None] * PITCH + lane[None, :]
     live = (row < tokens)[:, None] & (lane < HALF)[None, :]
-    tl.store(to, cos.to(tl.float32), mask=live)
-    tl.store(to + HALF, sin.to(tl.float32), mask=live)
+    tl.store(to, cos.to(tl.float32) * FACTOR, mask=live)
+    tl.store(to + HALF, sin.to(tl.float32) * FACTOR, mask=live)
     if 2 * HALF < PITCH:
         padding = 2 * HALF + tl.arange(0, 16)
         beyond = (row < tokens)[:, None] & (padding < PITCH)[None, :]

@@ -9,25 +9,24 @@ from collections.abc import Iterable
 from sala_compile.codegen.kernels.pages import CacheShape, CompressedLevel
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.triton.kernel import Extent, Parameter, Pointer
+from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES
 
 LARGEST_GROUP = 32
 """Query heads of a kv head."""
 LARGEST_HEAD = 128
 """Columns of a head; smaller ones are masked up to a power of two."""
 
-TABLES = ("page_table", "compressed_table")
+COLUMNS = {"page_table": "table_columns", "compressed_table": "compressed_columns"}
+"""What kernels call the columns of a page table."""
 
 FIELDS: dict[str, tuple[int | str, ...]] = {
-    "control": (16,),
-    "token_sequence": ("sequence_rows",),
-    "token_position": ("position_rows",),
-    "offsets": ("offset_capacity",),
-    "call_lengths": ("call_capacity",),
-    "slots": ("slot_capacity",),
-    "page_table": ("table_rows", "table_columns"),
-    "compressed_table": ("compressed_rows", "compressed_columns"),
+    field.value: tuple(
+        dim if isinstance(dim, int) else f"{field.value}_extent_{axis}"
+        for axis, dim in enumerate(shape)
+    )
+    for field, shape in INPUT_SHAPES.items()
 }
-"""What the runtime writes before a step, int32."""
+"""What the runtime writes before a step, int32; an extent that is no number is a capacity."""
 
 
 def batch_names(*names: str) -> tuple[str, ...]:
@@ -43,7 +42,7 @@ def batch_parameters(*names: str) -> tuple[Parameter, ...]:
 def batch_arguments(*names: str) -> dict[str, Pointer | Extent]:
     """Pointers to them by their names, and `<table>_columns` for page tables."""
     pointers = {name: Pointer(name, "i32") for name in names}
-    columns = {str(FIELDS[name][1]): Extent(name, 1) for name in names if name in TABLES}
+    columns = {COLUMNS[name]: Extent(name, 1) for name in names if name in COLUMNS}
     return pointers | columns
 
 

@@ -9,9 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-GRID_SYMBOLS = ("tokens", "sequences", "logit_rows")
-"""Sizes that a grid may follow."""
-
 Constant = int | float | bool | str | tuple[float, ...]
 """Value of a `tl.constexpr` parameter."""
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sala_compile.runtime.artifact import ValueKind, align
+from sala_compile.runtime.artifact import TABLES, ValueKind, align
 from sala_compile.runtime.devices.cuda.driver import Driver
-from sala_compile.runtime.plan import LAST_LOGITS, TABLES, MemoryPlan
+from sala_compile.runtime.plan import LAST_LOGITS, MemoryPlan
 
 
 class Inputs:

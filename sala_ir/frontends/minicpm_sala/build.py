@@ -14,7 +14,6 @@ from sala_compile.sala_ir.dialect import (
     KvCacheType,
     LinearOp,
     LogitsOp,
-    MakeBatchOp,
     RecurrentStateType,
     ResidualAddOp,
     RmsNormOp,
@@ -22,6 +21,7 @@ from sala_compile.sala_ir.dialect import (
     SwigluOp,
 )
 from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
 from sala_compile.sala_ir.frontends.minicpm_sala.config import (
     MiniCPMSalaConfig,
     MixerType,
@@ -32,7 +32,7 @@ from sala_compile.sala_ir.frontends.minicpm_sala.mixers import (
     emit_lightning_layer,
     emit_sparse_layer,
 )
-from sala_compile.sala_ir.frontends.minicpm_sala.step import INPUTS, StepWriter
+from sala_compile.sala_ir.frontends.minicpm_sala.step import StepWriter
 from sala_compile.sala_ir.frontends.minicpm_sala.tensors import (
     EMBEDDING,
     FINAL_NORM,
@@ -51,8 +51,7 @@ def build_module(
     """
     attention = _mode(config, attention)
     step = StepWriter(expected_tensors(config))
-    for name, kind in INPUTS.items():
-        step.argument(name, kind)
+    step.inputs()
     _add_states(step, config, attention)
     module = step.finish(_Model(step, config, attention).emit())
     module.verify()
@@ -102,9 +101,9 @@ class _Model:
     def emit(self) -> SSAValue:
         """All ops; the result is the logits of the asked rows."""
         step, config = self.step, self.config
-        tokens, *fields, rows = (step.arguments[name] for name in INPUTS)
-        batch = step.emit(MakeBatchOp(*fields), "batch")
+        batch = step.batch()
         tables = self._rope_tables(batch)
+        tokens, rows = step.arguments["tokens"], step.arguments["logit_rows"]
         hidden = step.emit(
             EmbeddingOp(tokens, step.weight(EMBEDDING), scale=config.scale_emb), "hidden"
         )
@@ -129,7 +128,8 @@ class _Model:
             if not rotates or mixer not in config.mixer_types:
                 continue
             if size not in by_size:
-                table = RopeTableOp(batch, theta=config.rope_theta, head_dim=size)
+                frequencies = inverse_frequencies(config.rope_theta, size).tolist()
+                table = RopeTableOp(batch, frequencies=frequencies)
                 by_size[size] = self.step.emit(table, "rope_table")
             tables[mixer] = by_size[size]
         return tables

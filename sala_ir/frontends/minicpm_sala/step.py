@@ -8,20 +8,10 @@ from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAtt
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from sala_compile.sala_ir.dialect import WeightOp, WeightType, ids_type
+from sala_compile.runtime.artifact.batch_fields import TABLES
+from sala_compile.sala_ir.dialect import MakeBatchOp, WeightOp, WeightType, ids_type
+from sala_compile.sala_ir.dialect.batch import STEP_INPUTS
 from sala_compile.sala_ir.dialect.types import StateType
-
-INPUTS: dict[str, Attribute] = {
-    "tokens": ids_type(),
-    "offsets": ids_type(),
-    "history": ids_type(),
-    "call_lengths": ids_type(),
-    "slots": ids_type(),
-    "page_table": ids_type(2),
-    "compressed_table": ids_type(2),
-    "logit_rows": ids_type(),
-}
-"""Arguments of a step before its states."""
 
 
 @dataclass(slots=True)
@@ -41,6 +31,18 @@ class StepWriter:
         value.name_hint = name.replace(".", "_")
         self.arguments[name] = value
         return value
+
+    def inputs(self) -> None:
+        """The arguments of a step before its states: the fields of the batch, and page tables."""
+        for name in STEP_INPUTS:
+            self.argument(name, ids_type())
+        for name in TABLES:
+            self.argument(name, ids_type(2))
+
+    def batch(self) -> SSAValue:
+        """The batch, from the arguments of the step."""
+        tables = [self.arguments[name] for name in TABLES]
+        return self.emit(MakeBatchOp(self.arguments, tables), "batch")
 
     def emit(self, op: Operation, *hints: str) -> SSAValue:
         """Append an op, name its results in the text, and give back the first of them."""

@@ -35,13 +35,13 @@ func.func @f(%x: tensor<?x64xf32>, %w: !sala.weight<[64], f32>) {
 }
 // -----
 // REFUSE: gate must have 64 columns, not 63
-func.func @f(%x: tensor<?x64xf32>, %gate: tensor<?x63xf32>) {
-  %y = sala.norm_gate %x gate(%gate : tensor<?x63xf32>) {eps = 1.000000e-06 : f64} : tensor<?x64xf32> -> tensor<?x64xf32>
+func.func @f(%x: tensor<?x64xf32>, %w: !sala.weight<[64], f32>, %gate: tensor<?x63xf32>) {
+  %y = sala.rms_norm %x, %w gate(%gate : tensor<?x63xf32>) {eps = 1.000000e-06 : f64, group = 64 : i64} : tensor<?x64xf32>, !sala.weight<[64], f32> -> tensor<?x64xf32>
   return
 }
 // -----
-// REFUSE: weight must have shape [64], not [32]
-func.func @f(%x: tensor<?x64xf32>, %w: !sala.weight<[32], f32>) {
-  %y = sala.norm_gate %x weight(%w : !sala.weight<[32], f32>) {eps = 1.000000e-06 : f64} : tensor<?x64xf32> -> tensor<?x64xf32>
+// REFUSE: a norm of chosen rows has no gate
+func.func @f(%x: tensor<?x64xf32>, %w: !sala.weight<[64], f32>, %gate: tensor<?x64xf32>, %rows: tensor<?xi32>) {
+  %y = sala.rms_norm %x, %w rows(%rows) gate(%gate : tensor<?x64xf32>) {eps = 1.000000e-06 : f64, group = 64 : i64} : tensor<?x64xf32>, !sala.weight<[64], f32> -> tensor<?x64xf32>
   return
 }

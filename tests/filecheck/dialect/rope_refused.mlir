@@ -1,18 +1,48 @@
-// REFUSE: head_dim must be even, not 15
+// REFUSE: frequencies must be positive
 func.func @f(%batch: !sala.batch) {
-  %table = sala.rope_table %batch {theta = 1.000000e+04 : f64, head_dim = 15 : i64} -> tensor<?x15xf32>
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0, 0.0]]> : tensor<1x2xf32>} -> tensor<?x4xf32>
   return
 }
 // -----
-// REFUSE: theta must be positive
+// REFUSE: frequencies must be f32
 func.func @f(%batch: !sala.batch) {
-  %table = sala.rope_table %batch {theta = 0.000000e+00 : f64, head_dim = 16 : i64} -> tensor<?x16xf32>
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0, 0.5]]> : tensor<1x2xf64>} -> tensor<?x4xf32>
   return
 }
 // -----
-// REFUSE: result must be tensor<?x16xf32>
+// REFUSE: frequencies must be tensor<PxHxf32>
 func.func @f(%batch: !sala.batch) {
-  %table = sala.rope_table %batch {theta = 1.000000e+04 : f64, head_dim = 16 : i64} -> tensor<?x16xbf16>
+  %table = sala.rope_table %batch {frequencies = dense<[1.0, 0.5]> : tensor<2xf32>} -> tensor<?x4xf32>
+  return
+}
+// -----
+// REFUSE: 2 rows of frequencies need as many starts
+func.func @f(%batch: !sala.batch) {
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0], [0.5]]> : tensor<2x1xf32>} -> tensor<?x2xf32>
+  return
+}
+// -----
+// REFUSE: starts must ascend from 0, not [0, 0]
+func.func @f(%batch: !sala.batch) {
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0], [0.5]]> : tensor<2x1xf32>, starts = dense<[0, 0]> : tensor<2xi64>} -> tensor<?x2xf32>
+  return
+}
+// -----
+// REFUSE: starts must ascend from 0, not [3]
+func.func @f(%batch: !sala.batch) {
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0]]> : tensor<1x1xf32>, starts = dense<[3]> : tensor<1xi64>} -> tensor<?x2xf32>
+  return
+}
+// -----
+// REFUSE: factor must be positive
+func.func @f(%batch: !sala.batch) {
+  %table = sala.rope_table %batch {factor = 0.0 : f64, frequencies = dense<[[1.0]]> : tensor<1x1xf32>} -> tensor<?x2xf32>
+  return
+}
+// -----
+// REFUSE: result must be tensor<?x4xf32>
+func.func @f(%batch: !sala.batch) {
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0, 0.5]]> : tensor<1x2xf32>} -> tensor<?x4xbf16>
   return
 }
 // -----
@@ -22,9 +52,15 @@ func.func @f(%x: tensor<?x60xf32>, %table: tensor<?x16xf32>) {
   return
 }
 // -----
-// REFUSE: table must have 16 columns, not 8
-func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x8xf32>) {
-  %y = sala.rope %x, %table {head_dim = 16 : i64} : tensor<?x64xf32>, tensor<?x8xf32> -> tensor<?x64xf32>
+// REFUSE: table must have 2 to 16 columns, not 18
+func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x18xf32>) {
+  %y = sala.rope %x, %table {head_dim = 16 : i64} : tensor<?x64xf32>, tensor<?x18xf32> -> tensor<?x64xf32>
+  return
+}
+// -----
+// REFUSE: table must have an even number of columns, not 15
+func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x15xf32>) {
+  %y = sala.rope %x, %table {head_dim = 16 : i64} : tensor<?x64xf32>, tensor<?x15xf32> -> tensor<?x64xf32>
   return
 }
 // -----

@@ -16,17 +16,17 @@ import click
 from sala_compile.codegen.gpu_code.cubin import assembler_version
 from sala_compile.codegen.targets.cuda import CudaTarget
 
-FOLDER = "tests/codegen/gpu"
+FOLDER = "tests/codegen/kernels"
 FILES = (
-    "test_row_kernels",
-    "test_gpu_append_compress",
-    "test_gpu_select",
-    "test_gpu_attend",
-    "test_lightning_attention",
-    "test_linear",
-    "test_norm_split",
-    "test_sample",
-    "test_product_schedules",
+    "test_gpu_rows",
+    "append_kv/test_gpu",
+    "select_blocks/test_gpu",
+    "attend_blocks/test_gpu",
+    "lightning_attention/test_gpu",
+    "linear/test_gpu",
+    "linear/test_gpu_norm_split",
+    "sample/test_gpu",
+    "test_gpu_product_schedules",
 )
 EXECUTED = re.compile(r"executed (\d+) instructions of (\d+) programs .* in (\d+) launches")
 PASSED = re.compile(r"(\d+) (passed|failed|skipped|error)")

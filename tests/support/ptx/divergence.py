@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from sala_compile.codegen.gpu_code import cubin
 from sala_compile.codegen.gpu_code.cubin import source_of
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Slabs
@@ -22,7 +23,6 @@ from sala_compile.codegen.opening import open_source
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.program.sampling_steps import chosen_kernel, sampling_choice
 from sala_compile.codegen.progress import Silent
-from sala_compile.codegen.targets import cubin
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.quantization import Quantization
 from tests.support.ptx.program import (

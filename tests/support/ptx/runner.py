@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sala_compile.codegen.gpu_code import cubin
 from sala_compile.codegen.gpu_code.cubin import Source, source_of
 from sala_compile.codegen.kernels.triton.kernel import (
     Argument,
@@ -18,7 +19,6 @@ from sala_compile.codegen.kernels.triton.kernel import (
     Pointer,
     Slabs,
 )
-from sala_compile.codegen.targets import cubin
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.write import gpu_library
 from tests.support.interpreted import poison

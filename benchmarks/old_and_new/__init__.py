@@ -1,0 +1,1 @@
+"""An old commit compared with the working tree: bits and speed."""

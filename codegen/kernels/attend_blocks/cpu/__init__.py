@@ -1,0 +1,1 @@
+"""Softmax attention over blocks, on the CPU."""

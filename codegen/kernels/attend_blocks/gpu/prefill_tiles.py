@@ -1,0 +1,274 @@
+"""The Triton functions that attend for tiles of several queries."""
+
+import triton
+import triton.language as tl
+
+from sala_compile.codegen.kernels.attend_blocks.gpu.online_softmax import MASKED, add_block, finish
+from sala_compile.codegen.kernels.triton.tiles import load_queries, query_tile
+
+UNLISTED = tl.constexpr(0x7FFFFFFF)
+
+
+@triton.jit
+def merge_lists(
+    control,
+    offsets,
+    token_sequence,
+    token_position,
+    slots,
+    page_table,
+    blocks,
+    counts,
+    blocks_read,
+    entries,
+    pages,
+    lengths,
+    table_columns,
+    KV_HEADS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BUDGET: tl.constexpr,
+    QUERIES: tl.constexpr,
+    LIST: tl.constexpr,
+):
+    """The union of the lists of a tile, ascending: programs (tiles of queries, kv heads).
+
+    entries [tiles, kv heads, QUERIES * BUDGET] are block << QUERIES with a bit for each query that
+    chose it, pages the pages of the blocks, lengths [tiles, kv heads], -1 for a dense sequence.
+    LIST is a power of two that holds BUDGET entries.
+    """
+    tile = tl.program_id(0)
+    head = tl.program_id(1)
+    tokens, sequences = tl.load(control), tl.load(control + 1)
+    sequence, first, stop = query_tile(offsets, sequences, 0, tokens, tile, QUERIES)
+    if stop <= first:
+        return
+    to = (tile * KV_HEADS + head).to(tl.int64)
+    if tl.load(counts + first.to(tl.int64) * KV_HEADS + head) < 0:
+        tl.store(lengths + to, -1)
+        return
+    SIZE: tl.constexpr = QUERIES * LIST
+    index = tl.arange(0, SIZE)
+    token, entry = first + index // LIST, index % LIST
+    line = token.to(tl.int64) * KV_HEADS + head
+    count = tl.minimum(tl.load(counts + line, mask=token < stop, other=0), BUDGET)
+    tl.store(blocks_read + line, count, mask=(token < stop) & (entry == 0))
+    own = (tl.load(token_position + first) + stop - first - 1) // BLOCK
+    block = tl.load(blocks + line * BUDGET + entry, mask=entry < count, other=0)
+    block = tl.minimum(tl.maximum(block, 0), own)
+    chosen = tl.where(entry < count, block * QUERIES + index // LIST, UNLISTED)
+    chosen = tl.sort(chosen)
+    block = chosen // QUERIES
+    before = tl.gather(block, tl.maximum(index - 1, 0), 0)
+    begins = (chosen != UNLISTED) & ((index == 0) | (before != block))
+    members = 1 << (chosen % QUERIES)  # type: ignore
+    for step in tl.static_range(1, QUERIES):  # type: ignore
+        other = tl.gather(chosen, tl.minimum(index + step, SIZE - 1), 0)
+        same = (index + step < SIZE) & (other // QUERIES == block)
+        members += tl.where(same, 1 << (other % QUERIES), 0)
+    place = tl.cumsum(begins.to(tl.int32), 0)
+    slot = tl.load(slots + sequence).to(tl.int64)
+    page = tl.load(page_table + slot * table_columns + block, mask=begins, other=0)
+    at = to * (QUERIES * BUDGET) + place - 1
+    tl.store(entries + at, (block << QUERIES) | members, mask=begins)
+    tl.store(pages + at, page, mask=begins)
+    tl.store(lengths + to, tl.sum(begins.to(tl.int32), 0))
+
+
+@triton.jit
+def attend_union(
+    control,
+    offsets,
+    token_position,
+    q,
+    k_pool,
+    v_pool,
+    gate,
+    out,
+    entries,
+    pages,
+    lengths,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCK: tl.constexpr,
+    D: tl.constexpr,
+    SCALE: tl.constexpr,
+    Q_START: tl.constexpr,
+    Q_PITCH: tl.constexpr,
+    GATE: tl.constexpr,
+    GATE_START: tl.constexpr,
+    GATE_PITCH: tl.constexpr,
+    OUT_PITCH: tl.constexpr,
+    QUERIES: tl.constexpr,
+    HEADS: tl.constexpr,
+    TOKENS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    BUDGET: tl.constexpr,
+):
+    """Attention of a tile over the union of its lists: programs (tiles of queries, kv heads)."""
+    tile = tl.program_id(0)
+    head = tl.program_id(1)
+    tokens, sequences = tl.load(control), tl.load(control + 1)
+    _, first, stop = query_tile(offsets, sequences, 0, tokens, tile, QUERIES)
+    if stop <= first:
+        return
+    to = (tile * KV_HEADS + head).to(tl.int64)
+    length = tl.load(lengths + to)
+    if length < 0:
+        return
+    begin = tl.load(token_position + first)
+    end = begin + stop - first
+    queries = load_queries(
+        q, k_pool, first, stop, head, GROUP, D, Q_START, Q_PITCH, QUERIES, HEADS, COLUMNS
+    )
+    query = tl.arange(0, QUERIES * HEADS) // HEADS
+    inside = tl.arange(0, TOKENS)
+    maxima = tl.full((QUERIES * HEADS,), 0.5 * MASKED, tl.float32)
+    totals = tl.zeros((QUERIES * HEADS,), tl.float32)
+    outputs = tl.zeros((QUERIES * HEADS, COLUMNS), tl.float32)
+    entries += to * (QUERIES * BUDGET)
+    pages += to * (QUERIES * BUDGET)
+    for index in range(0, length):
+        entry = tl.load(entries + index)
+        page = tl.load(pages + index)
+        start = (entry >> QUERIES) * BLOCK
+        last = tl.where(((entry >> query) & 1) != 0, begin + query - start, -1)
+        shown = inside[None, :] <= tl.minimum(last, BLOCK - 1)[:, None]
+        maxima, totals, outputs = add_block(
+            queries,
+            k_pool,
+            v_pool,
+            page,
+            head,
+            shown,
+            end - start,
+            maxima,
+            totals,
+            outputs,
+            KV_HEADS,
+            BLOCK,
+            D,
+            SCALE,
+            TOKENS,
+            COLUMNS,
+        )
+    finish(
+        outputs,
+        totals,
+        gate,
+        out,
+        first,
+        stop,
+        head,
+        KV_HEADS,
+        GROUP,
+        D,
+        GATE,
+        GATE_START,
+        GATE_PITCH,
+        OUT_PITCH,
+        QUERIES,
+        HEADS,
+        COLUMNS,
+    )
+
+
+@triton.jit
+def attend_past(
+    control,
+    offsets,
+    token_position,
+    slots,
+    page_table,
+    q,
+    k_pool,
+    v_pool,
+    counts,
+    gate,
+    out,
+    blocks_read,
+    table_columns,
+    LISTS: tl.constexpr,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCK: tl.constexpr,
+    D: tl.constexpr,
+    SCALE: tl.constexpr,
+    Q_START: tl.constexpr,
+    Q_PITCH: tl.constexpr,
+    GATE: tl.constexpr,
+    GATE_START: tl.constexpr,
+    GATE_PITCH: tl.constexpr,
+    OUT_PITCH: tl.constexpr,
+    QUERIES: tl.constexpr,
+    HEADS: tl.constexpr,
+    TOKENS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Attention of a tile over all of the past: programs (tiles of queries, kv heads).
+
+    Where there are LISTS, only for sequences whose count is negative.
+    """
+    head = tl.program_id(1)
+    tokens, sequences = tl.load(control), tl.load(control + 1)
+    sequence, first, stop = query_tile(offsets, sequences, 0, tokens, tl.program_id(0), QUERIES)
+    if stop <= first:
+        return
+    if LISTS:  # noqa: SIM102, a condition of the compilation and one of the program
+        if tl.load(counts + first.to(tl.int64) * KV_HEADS + head) >= 0:
+            return
+    begin = tl.load(token_position + first)
+    end = begin + stop - first
+    queries = load_queries(
+        q, k_pool, first, stop, head, GROUP, D, Q_START, Q_PITCH, QUERIES, HEADS, COLUMNS
+    )
+    token = first + tl.arange(0, QUERIES)
+    own = (begin + tl.arange(0, QUERIES)) // BLOCK
+    read = blocks_read + token.to(tl.int64) * KV_HEADS + head
+    tl.store(read, own + 1, mask=token < stop)
+    query = tl.arange(0, QUERIES * HEADS) // HEADS
+    inside = tl.arange(0, TOKENS)
+    maxima = tl.full((QUERIES * HEADS,), 0.5 * MASKED, tl.float32)
+    totals = tl.zeros((QUERIES * HEADS,), tl.float32)
+    outputs = tl.zeros((QUERIES * HEADS, COLUMNS), tl.float32)
+    pages = page_table + tl.load(slots + sequence).to(tl.int64) * table_columns
+    for block in range(0, (end - 1) // BLOCK + 1):
+        page = tl.load(pages + block)
+        last = begin + query - block * BLOCK
+        shown = inside[None, :] <= tl.minimum(last, BLOCK - 1)[:, None]
+        maxima, totals, outputs = add_block(
+            queries,
+            k_pool,
+            v_pool,
+            page,
+            head,
+            shown,
+            end - block * BLOCK,
+            maxima,
+            totals,
+            outputs,
+            KV_HEADS,
+            BLOCK,
+            D,
+            SCALE,
+            TOKENS,
+            COLUMNS,
+        )
+    finish(
+        outputs,
+        totals,
+        gate,
+        out,
+        first,
+        stop,
+        head,
+        KV_HEADS,
+        GROUP,
+        D,
+        GATE,
+        GATE_START,
+        GATE_PITCH,
+        OUT_PITCH,
+        QUERIES,
+        HEADS,
+        COLUMNS,
+    )

@@ -1,0 +1,42 @@
+"""Single tokens of a head: the recurrent form."""
+
+from collections.abc import Sequence
+
+from sala_compile.codegen.kernels.lightning_attention.cpu.head_work import F32, Head
+from sala_compile.codegen.kernels.lightning_attention.cpu.prepare_heads import prepare
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop
+from sala_compile.codegen.kernels.tir.tile import cover_columns, zero_tile
+
+
+def steps(work: Head, start: Expr, count: Expr) -> None:
+    """Emit the tokens from row `start` on one after the other: each as if it came alone."""
+    with loop(count) as index:
+        _step(work, let(start + index))
+
+
+def _step(work: Head, row: Expr) -> None:
+    """Emit one token: the state is read and written once, nothing else is large."""
+    spec = work.spec
+    prepare(work, row, 0)
+    decay = let(work.power(1))
+    start = spec.v_start + work.kv_head * spec.head_dim
+
+    def columns(first: Expr, live: Sequence[int]) -> None:
+        out = zero_tile(1, len(live))
+        places = [(first + j) * LANES for j in range(len(live))]
+        values = [
+            let(F32.load(work.tensors.v, row, start + place, count=count))
+            for place, count in zip(places, live, strict=True)
+        ]
+        with loop(spec.head_dim) as a:
+            query = work.chunk_spread(a)
+            key = work.chunk_spread(work.keys_at + a)
+            for j, (place, count) in enumerate(zip(places, live, strict=True)):
+                state = let(vector.fma(decay, work.state(a, place, count), key * values[j]))
+                work.set_state(a, place, state, count)
+                out[0, j] = vector.fma(query, state, out[0, j])
+        for j, (place, count) in enumerate(zip(places, live, strict=True)):
+            work.set_out(row, place, out[0, j], count)
+
+    cover_columns(spec.head_dim, work.schedule.step_vectors, columns)

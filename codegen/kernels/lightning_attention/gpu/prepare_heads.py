@@ -1,0 +1,72 @@
+"""Device functions that lightning attention's GPU kernels share: segments, and queries and keys."""
+
+import triton
+import triton.language as tl
+
+from sala_compile.codegen.kernels.triton.values import inverse_root, squared
+
+
+@triton.jit
+def segment_rows(offsets, history, sequences, index, SEGMENT: tl.constexpr):
+    """First row of segment `index`, and the row after its last one; equal where there is none.
+
+    A segment ends at a position that is a multiple of SEGMENT, or with the last new token of its
+    sequence. Sequence i has the indices from offsets[i] // SEGMENT + 2 i on: at least as many as
+    it has segments, whatever its history.
+    """
+    begun = index * 0
+    for start in range(0, sequences, 64):
+        candidate = start + tl.arange(0, 64)
+        live = candidate < sequences
+        first = tl.load(offsets + candidate, mask=live, other=0) // SEGMENT + 2 * candidate
+        begun += tl.sum((live & (first <= index)).to(tl.int32), 0)
+    sequence = begun - 1
+    begin = tl.load(offsets + sequence)
+    end = tl.load(offsets + sequence + 1)
+    before = tl.load(history + sequence) % SEGMENT
+    row = begin - before + (index - begin // SEGMENT - 2 * sequence) * SEGMENT
+    return tl.minimum(tl.maximum(row, begin), end), tl.minimum(row + SEGMENT, end)
+
+
+@triton.jit
+def prepare(
+    x,
+    weight,
+    table,
+    line,
+    i,
+    live,
+    START,
+    PITCH: tl.constexpr,
+    HEAD: tl.constexpr,
+    BLOCK: tl.constexpr,
+    SCALE,
+    NORM: tl.constexpr,
+    ROPE: tl.constexpr,
+    EPS: tl.constexpr,
+    TABLE_PITCH: tl.constexpr,
+):
+    """Both halves [i, BLOCK] of the head from column START on: norm, SCALE, rotation.
+
+    Of rows line + i; `line` is an int64. BLOCK holds half a head; what is beyond it and rows that
+    are not live are 0.
+    """
+    HALF: tl.constexpr = HEAD // 2
+    lane = tl.arange(0, BLOCK)
+    inside = live[:, None] & (lane < HALF)[None, :]
+    at = x + line * PITCH + START + (i[:, None] * PITCH + lane[None, :])
+    low = tl.load(at, mask=inside, other=0.0)
+    high = tl.load(at + HALF, mask=inside, other=0.0)
+    if NORM:
+        squares = tl.sum(squared(low), 1) + tl.sum(squared(high), 1)
+        factor = inverse_root(squares, HEAD, EPS)[:, None]
+        low = low * factor * tl.load(weight + lane, mask=lane < HALF, other=0.0)[None, :]
+        high = high * factor * tl.load(weight + HALF + lane, mask=lane < HALF, other=0.0)[None, :]
+    low = low * SCALE
+    high = high * SCALE
+    if ROPE:
+        at = table + line * TABLE_PITCH + (i[:, None] * TABLE_PITCH + lane[None, :])
+        cos = tl.load(at, mask=inside, other=0.0)
+        sin = tl.load(at + HALF, mask=inside, other=0.0)
+        low, high = low * cos - high * sin, high * cos + low * sin
+    return low, high

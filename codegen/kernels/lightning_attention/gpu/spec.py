@@ -1,0 +1,103 @@
+"""Constants and tiles of the lightning attention kernels of a GPU."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from sala_compile.codegen.kernels.lightning_attention import spec as cpu
+from sala_compile.codegen.kernels.operands import symbol_of
+from sala_compile.codegen.kernels.triton.rows import power_of_two
+from sala_compile.codegen.targets.cuda import CudaTarget
+
+LEAST = 16
+"""Rows or columns of the smallest matrix product."""
+
+
+class Form(StrEnum):
+    """How the tokens of a sequence are taken."""
+
+    CHUNKS = "chunks"
+    """Tokens that are read: segments of each sequence in parallel, chunks within a segment."""
+    STEP = "step"
+    """Tokens that were generated: one after the other."""
+
+
+class Products(StrEnum):
+    """The arithmetic of matrix products, as Triton spells it; sums are float32 in both."""
+
+    IEEE = "ieee"
+    TF32 = "tf32"
+    """Factors cut to 11 bits, not rounded: where they come from products of bf16, which has 8.
+
+    Cutting makes a product smaller by up to 2^-9; outputs shrink by 1.4e-3 on average, the state by
+    7e-4, and the norm behind the layer takes back what is common to a row.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(cpu.Spec):
+    """What the kernel is compiled for: as on the CPU, the form, and the norm behind it.
+
+    `scaled`: out is multiplied by a weight and by the sigmoid of a gate (with a `gate_pitch`), and
+    its sums of squares are written beside it, as `linear/gpu/split_norm.py` has it.
+    """
+
+    form: Form = Form.CHUNKS
+    products: Products = Products.IEEE
+    scaled: bool = False
+    gate_start: int = 0
+    gate_pitch: int = 0
+
+    def __post_init__(self) -> None:
+        """Accept enums by value, as a saved spec has them."""
+        cpu.Spec.__post_init__(self)
+        object.__setattr__(self, "form", Form(self.form))
+        object.__setattr__(self, "products", Products(self.products))
+
+    @property
+    def symbol(self) -> str:
+        """The name of the kernel."""
+        sizes = f"h{self.num_heads}_kv{self.kv_heads}_d{self.head_dim}_{self.form}"
+        sizes += "_scaled" * self.scaled
+        return symbol_of("lightning_attention", sizes, self)
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The base-2 logarithm of every head's decay, a float32."""
+        return tuple(float(np.float32(-slope * math.log2(math.e))) for slope in self.slopes)
+
+    @property
+    def state_size(self) -> int:
+        """Values of the states of all heads."""
+        return self.num_heads * self.head_dim**2
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How the work on a head is cut.
+
+    Chunks and segments in tokens; programs that compute outputs take `columns` of the values, those
+    that compute end states `state_columns`, and those of the scan `scan` values of a state.
+    """
+
+    chunk: int
+    segment: int
+    columns: int
+    state_columns: int
+    warps: int
+    scan: int = 1024
+
+
+def default_schedule(spec: Spec, target: CudaTarget) -> Schedule:
+    """The largest tiles that leave every value in registers, for heads of up to 128."""
+    width = power_of_two(spec.head_dim, LEAST)
+    if spec.form is Form.STEP:
+        return Schedule(1, 1, min(width, 32), 0, warps=4)
+    columns = min(width, 32)
+    if spec.products is Products.IEEE:
+        return Schedule(16, 512, min(width, 16), columns, warps=8)
+    if target.architecture in (90, 100):
+        return Schedule(64, 512, columns, min(width, 128), warps=8)
+    return Schedule(32, 512, columns, columns, warps=8)

@@ -1,0 +1,63 @@
+"""Which schedules of a linear kernel are worth a trial."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sala_compile.codegen.kernels.choices import Axis, single
+from sala_compile.codegen.kernels.linear.cpu.spec import Blocks, Spec, TileBlocks, default_schedule
+from sala_compile.codegen.targets.cpu import CpuTarget
+
+VECTOR_TILES = ((4, 16), (5, 20), (6, 24), (7, 28), (12, 24))
+"""Rows and accumulators, which leave 4 of 32 registers for operands."""
+TILE_BLOCKS = ((128, 8, 8), (256, 4, 8), (256, 8, 4), (256, 8, 16), (256, 16, 8), (512, 8, 8))
+"""Rows, panels and steps of what a worker computes by AMX tiles."""
+PARTS = (512, 1024, 2048, 4096)
+"""Steps of a part of the depth: 256 bytes of weight each, up to a second-level cache."""
+
+
+def axes(spec: Spec, target: CpuTarget) -> tuple[Axis, ...]:
+    """What the default's way of computing leaves open: registers first, then caches.
+
+    Every sum takes its steps in order whatever the tiles, so no axis changes a bit.
+    """
+    default = default_schedule(spec, target)
+    if default.tiles is not None:
+        return (_tile_axis(default.tiles),)
+    if default.blocks is not None:
+        return block_axes(default.blocks)
+    prefetches = ((0, 8), (2, 4), (2, 8), (2, 16), (2, 32))
+    parts = tuple(steps for steps in PARTS if steps < 2 * spec.steps)
+    return (
+        single("unroll", 1, 2, 4, 8),
+        _pairs("prefetch", ("prefetch_rows", "prefetch_steps"), prefetches),
+        _pairs("tile", ("tile_rows", "accumulators"), VECTOR_TILES),
+        single("block_tiles", 8, 16, 32),
+        *((single("depth_steps", *parts),) if len(parts) > 1 else ()),
+    )
+
+
+def block_axes(blocks: Blocks) -> tuple[Axis, ...]:
+    """Axes of the division into blocks: the sums and parts of a block stay in caches."""
+    changes: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+        "ahead": tuple({"ahead": steps} for steps in (4, 8, 16, 32)),
+        "streams": tuple({"streams": count} for count in (1, 2, 4)),
+        "panels": tuple({"panels": count} for count in (2, 4, 8, 16)),
+        "rows": tuple({"rows": blocks.heights[-1] * tiles} for tiles in (8, 16, 32)),
+        "depth": tuple({"depth": depth} for depth in (32, 64, 128, 256)),
+    }
+    return tuple(
+        Axis(name, tuple({"blocks": change} for change in options))
+        for name, options in changes.items()
+    )
+
+
+def _tile_axis(tiles: TileBlocks) -> Axis:
+    options = (
+        replace(tiles, rows=rows, panels=panels, steps=steps) for rows, panels, steps in TILE_BLOCKS
+    )
+    return Axis("tiles", tuple({"tiles": option} for option in options))
+
+
+def _pairs(name: str, fields: tuple[str, str], values: tuple[tuple[int, int], ...]) -> Axis:
+    return Axis(name, tuple(dict(zip(fields, pair, strict=True)) for pair in values))

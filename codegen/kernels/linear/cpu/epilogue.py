@@ -1,0 +1,83 @@
+"""What follows the sums of a linear: bias, SwiGLU, scale, residual, and rounding to the output."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sala_compile.codegen.kernels.linear.cpu.spec import Spec
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Control,
+    Expr,
+    KernelBuilder,
+    Tensor,
+    lanes,
+    let,
+    splat,
+    when,
+)
+from sala_compile.codegen.layouts.padding import padded
+from sala_compile.sala_ir.dialect.attributes import Extent
+
+
+@dataclass(frozen=True, slots=True)
+class Epilogue:
+    """The parameters behind the weight, and the code that uses them."""
+
+    spec: Spec
+    bias: Tensor | None
+    residual: Tensor | None
+    y: Tensor
+
+    @classmethod
+    def declare(cls, builder: KernelBuilder, spec: Spec) -> "Epilogue":
+        """Declare (bias?, residual?, y)."""
+        bias = residual = None
+        if spec.bias:
+            bias = builder.tensor("bias", (padded(spec.rows),), "float32")
+        if spec.residual_pitch:
+            residual = builder.tensor("residual", ("residual_rows", spec.residual_pitch), "float32")
+        y = builder.tensor("y", ("y_rows", spec.columns), spec.output.dtype)
+        return cls(spec, bias, residual, y)
+
+    def finish(
+        self, row: Expr, weight_row: Expr, vectors: int, sums: Callable[[int], Expr]
+    ) -> None:
+        """Emit the epilogue of `vectors` vectors of sums of a row, from a row of the weight on.
+
+        `sums(j)` is vector j; vectors beyond the last column are dropped.
+        """
+        stride = 2 if self.spec.swiglu else 1
+        for j in range(0, vectors, stride):
+            column = let(weight_row // stride + j // stride * LANES)
+
+            def write(j: int = j, column: Expr = column) -> None:
+                values = [sums(j + n) for n in range(stride)]
+                value = self._activate(values, weight_row + j * LANES)
+                self.spec.output.store(self.y, row, column, value=self._join(value, row, column))
+
+            if self.spec.columns % (vectors * LANES // stride):
+                with when(column < self.spec.columns):
+                    write()
+            else:
+                write()
+
+    def _activate(self, sums: list[Expr], weight_row: Expr) -> Expr:
+        """Return the sums with bias, through the activation."""
+        if self.bias is not None:
+            bias = self.bias
+            sums = [v + bias[lanes(weight_row + n * LANES)] for n, v in enumerate(sums)]
+        return vector.silu(sums[0]) * sums[1] if self.spec.swiglu else sums[0]
+
+    def _join(self, value: Expr, row: Expr, column: Expr) -> Expr:
+        """Return scale * value + residual."""
+        if self.residual is not None:
+            residual = self.residual[row, lanes(column + self.spec.residual_start)]
+            return vector.fma(value, splat(self.spec.scale), residual)
+        return value * splat(self.spec.scale) if self.spec.scale != 1.0 else value
+
+
+def live_rows(control: Control, spec: Spec) -> Expr:
+    """Live rows of a linear."""
+    sizes = {Extent.TOKENS: control.tokens, Extent.LOGIT_ROWS: control.logit_rows}
+    return sizes[Extent(spec.extent)]

@@ -1,0 +1,1 @@
+"""Products with integer weights, on the CPU."""

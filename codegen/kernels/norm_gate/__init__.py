@@ -1,1 +1,0 @@
-"""RMS norm of an attention's output, then its gate."""

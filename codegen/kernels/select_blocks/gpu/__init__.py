@@ -1,0 +1,1 @@
+"""Choosing blocks, on a GPU."""

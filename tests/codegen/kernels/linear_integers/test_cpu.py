@@ -1,0 +1,204 @@
+"""The linear for integer weights against the exact product, and its bits over rows and threads."""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sala_compile.codegen.kernels.linear.cpu.spec import Blocks
+from sala_compile.codegen.kernels.linear_integers.cpu.kernel import (
+    Schedule,
+    Spec,
+    build,
+    default_schedule,
+    workspaces,
+)
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.integer_panels import panel_codes, panel_groups
+from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.sala_ir.checkpoint.integers import Integers
+from tests.codegen.kernels.linear.test_cpu import HOST, Problem, exact, stored
+from tests.support.steps import EXTRA, Library, aligned, padded, poisoned
+
+OTHERS = [CpuTarget("x86-64-v3"), CpuTarget("x86-64")]
+COMPILED_ONLY = ["sapphirerapids", "znver5", "icelake-server"]
+BF16, F32 = Element.BF16, Element.F32
+ROWS = (0, 1, 2, 3, 5, 8, 9, 13, 20, 33, 101)
+
+
+def spec_of(depth: int, rows: int, weight: Element, **options: Any) -> Spec:
+    """A spec without epilogue unless `options` say otherwise."""
+    values: dict[str, Any] = {
+        "output": Element.F32,
+        "scale": 1.0,
+        "bias": False,
+        "swiglu": False,
+        "extent": "tokens",
+        "x_start": 0,
+        "x_pitch": padded(depth + options.get("x_start", 0)),
+        "group": 32,
+    }
+    return Spec(depth=depth, rows=rows, weight=weight, **(values | options))
+
+
+SPECS = {
+    "one": spec_of(10, 1, BF16),
+    "odd": spec_of(249, 70, BF16, bias=True, scale=0.3, output=BF16),
+    "zeros": spec_of(144, 130, BF16, group=128, stores_zeros=True),
+    "int8": spec_of(300, 96, BF16, bits=8, group=128, swiglu=True, bias=True, output=BF16),
+    "residual": spec_of(64, 150, F32, scale=-1.7, residual_start=14, residual_pitch=164),
+    "view": spec_of(330, 64, F32, bits=8, group=256, stores_zeros=True, x_start=7),
+}
+ON_ALL_TARGETS = ("odd", "residual")
+
+
+@cache
+def library(target: CpuTarget) -> Library:
+    """The kernels for a target."""
+    names = SPECS if target == HOST else ON_ALL_TARGETS
+    return Library([build(SPECS[name], target) for name in names], target)
+
+
+class IntegerProblem(Problem):
+    """Random operands of a spec for some rows, the weight as integers."""
+
+    def __init__(self, spec: Spec, rows: int, seed: int = 0):
+        super().__init__(spec, rows, seed)
+        random = np.random.default_rng(seed)
+        scales = np.exp(random.standard_normal((rows, spec.x_pitch // 16)) * 3).repeat(16, axis=1)
+        self.x[:rows] = stored(random.standard_normal((rows, spec.x_pitch)) * scales, spec.weight)
+        groups, limit = spec.padded_depth // spec.group, 1 << spec.bits
+        codes = random.integers(0, limit, (spec.rows, spec.padded_depth)).astype(np.uint8)
+        zeros = random.integers(0, limit, (spec.rows, groups)).astype(np.uint8)
+        if not spec.stores_zeros:
+            zeros[:] = limit // 2
+        steps = random.standard_normal((spec.rows, groups)).astype(np.float16)
+        integers = Integers(codes, steps, zeros)
+        self._rows = integers.values(spec.depth).astype(np.float64)
+        self.parts = [panel_codes(integers, spec.bits, 64), panel_groups(steps, 64).view(np.uint16)]
+        self.parts += [panel_groups(zeros, 64)] if spec.stores_zeros else []
+        self.parts = [aligned(part) for part in self.parts]
+
+    @property
+    def lost(self) -> np.ndarray:
+        """How far the rounding of x and of float32 sums may take each product."""
+        spec, x = self.spec, self.inputs
+        missing = -spec.depth % spec.block
+        blocks = np.pad(np.abs(x), [(0, 0), (0, missing)]).reshape(self.rows, -1, spec.block)
+        largest = blocks.max(axis=2, initial=0).repeat(spec.block, axis=1)[:, : spec.depth]
+        step = {BF16: 2.0**-16, F32: 2.0**-30}[spec.weight]
+        return step * largest + 2.0**-20 * np.abs(x)
+
+    @property
+    def bound(self) -> np.ndarray:
+        """How far that may take the result."""
+        spec, x = self.spec, self.inputs
+        bound = self.lost @ np.abs(self._rows).T
+        if spec.swiglu:
+            y = (x @ self._rows.T + self.bias[: spec.rows]).reshape(self.rows, -1, 2, 16)
+            off = bound.reshape(self.rows, -1, 2, 16)
+            both = off[:, :, 0] * np.abs(y[:, :, 1]) * 1.1 + off[:, :, 1] * np.abs(y[:, :, 0])
+            bound = (both + off[:, :, 0] * off[:, :, 1]).reshape(self.rows, -1)
+        return bound * abs(spec.scale)
+
+    def arrays(self, schedule: Schedule, workers: int) -> tuple[np.ndarray, ...]:
+        """The arguments of the kernel; the output and the workspaces are poisoned."""
+        control = np.zeros(16, np.int32)
+        control[0], control[3] = self.rows, workers
+        optional = [each for each in (self.bias, self.residual) if each is not None]
+        out = poisoned(self.rows + EXTRA, self.spec.columns, dtype=self.spec.output.dtype)
+        spaces = workspaces(self.spec, schedule)
+        scratch = [poisoned(workers, space.elements, dtype=space.dtype) for space in spaces]
+        return aligned(control), self.x, *self.parts, *optional, out, *scratch
+
+    def run(self, target: CpuTarget, *, workers: int = 2, out: Any = None) -> np.ndarray:
+        """The output buffer, poisoned beforehand."""
+        assert out is None
+        arrays = self.arrays(default_schedule(self.spec, target), workers)
+        library(target).call(self.spec.symbol, *arrays)
+        return arrays[-len(workspaces(self.spec, default_schedule(self.spec, target))) - 1]
+
+
+def check(problem: IntegerProblem, out: np.ndarray) -> None:
+    """Live rows are off by their bound at most, padding is 0, the other rows are still poisoned."""
+    spec, live = problem.spec, out[: problem.rows]
+    columns = spec.rows // 2 if spec.swiglu else spec.rows
+    expected = problem.expected
+    relative = 2.0**-8 if spec.output is BF16 else 2.0**-20
+    if problem.rows:
+        error = np.abs(exact(live[:, :columns]) - expected)
+        assert (error <= problem.bound + relative * np.abs(expected)).all()
+    if problem.residual is None:
+        assert (live[:, columns:] == 0).all()
+    rest = out[problem.rows :]
+    assert (rest == 0xFFFF).all() if out.dtype == np.uint16 else np.isnan(rest).all()
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_against_numpy(name: str) -> None:
+    for rows in ROWS:
+        problem = IntegerProblem(SPECS[name], rows)
+        check(problem, problem.run(HOST))
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda target: target.processor)
+@pytest.mark.parametrize("name", ON_ALL_TARGETS)
+def test_other_targets(name: str, target: CpuTarget) -> None:
+    for rows in (1, 4, 5, 13):
+        problem = IntegerProblem(SPECS[name], rows)
+        check(problem, problem.run(target))
+
+
+@pytest.mark.parametrize("name", ["odd", "int8", "view"])
+def test_a_row_has_the_same_bits_in_any_batch(name: str) -> None:
+    problem = IntegerProblem(SPECS[name], 33)
+    together = problem.run(HOST)[:33]
+    for workers in (1, 3):
+        assert np.array_equal(problem.run(HOST, workers=workers)[:33], together)
+    for first, count in ((0, 1), (1, 2), (3, 5), (8, 8), (16, 17)):
+        part = IntegerProblem(SPECS[name], count)
+        part.x[:count] = problem.x[first : first + count]
+        part.parts, part.bias = problem.parts, problem.bias
+        assert np.array_equal(part.run(HOST)[:count], together[first : first + count])
+
+
+def test_bits_do_not_depend_on_the_schedule() -> None:
+    spec = SPECS["zeros"]
+    problem = IntegerProblem(spec, 20)
+    blocks = Blocks(few=(2,), rows=4, panels=1, depth=1, heights=(1, 4), accumulators=4, ahead=1)
+    schedule = Schedule(blocks)
+    arrays = problem.arrays(schedule, 2)
+    Library([build(spec, HOST, schedule)], HOST).call(spec.symbol, *arrays)
+    assert np.array_equal(arrays[-5][:20], problem.run(HOST)[:20])
+
+
+@pytest.mark.parametrize("rows", [2, 20])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_row_that_is_not_finite_becomes_nan_and_no_other(value: float, rows: int) -> None:
+    problem = IntegerProblem(SPECS["zeros"], rows)
+    whole = problem.run(HOST)[:rows].copy()
+    problem.x[1, 140] = stored(np.array([value]), BF16)[0]
+    found = problem.run(HOST)[:rows]
+    assert np.isnan(found[1, : problem.spec.rows]).all()
+    others = np.arange(rows) != 1
+    assert np.array_equal(found[others], whole[others])
+
+
+def test_the_output_may_take_the_place_of_the_residual() -> None:
+    spec = replace(SPECS["residual"], residual_start=0, residual_pitch=padded(150))
+    problem = IntegerProblem(spec, 5)
+    expected, stream = problem.expected, problem.residual
+    arrays = list(problem.arrays(default_schedule(spec, HOST), 2))
+    arrays[-5] = stream
+    Library([build(spec, HOST)], HOST).call(spec.symbol, *arrays)
+    np.testing.assert_allclose(stream[:5, :150], expected, 1e-5, 1e-4)
+
+
+@pytest.mark.parametrize("processor", COMPILED_ONLY)
+def test_compiles_for_other_processors(processor: str) -> None:
+    target = CpuTarget(processor)
+    spec = SPECS["one"]
+    module: Any = compile_functions({spec.symbol: build(spec, target)}, target)
+    assert "vpdpwssd" in module.mod.inspect_source("asm")

@@ -1,0 +1,208 @@
+"""Kernels that go row by row, against NumPy in float64."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sala_compile.codegen.kernels.elementwise import cpu as elementwise
+from sala_compile.codegen.kernels.embedding import cpu as embedding
+from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
+from sala_compile.codegen.kernels.rope import cpu as rope
+from sala_compile.codegen.kernels.rope_table import cpu as rope_table
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.panels import pack_panels
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.sala_ir import reference
+from tests.support.rows import TABLES, activation, check_table, close, exact, vector_weight
+from tests.support.steps import EXTRA, Library, aligned, padded, poisoned, to_bits
+
+HOST = CpuTarget.host()
+PORTABLE = CpuTarget("x86-64-v3")
+BF16, F32 = Element.BF16, Element.F32
+ROWS = (0, 1, 3, 65)
+
+both_targets = pytest.mark.parametrize("target", [HOST, PORTABLE], ids=["host", "portable"])
+
+
+def norm_specs() -> list[rms_norm.Spec]:
+    """Whole rows and heads, gathered rows, gates, views, both element types."""
+    make = rms_norm.Spec
+    return [
+        make(130, 130, 1e-6, False, 0, 144, F32, BF16),
+        make(30, 10, 1e-5, False, 3, 48, F32, F32),
+        make(192, 64, 1e-6, False, 16, 224, BF16, F32),
+        make(7, 7, 1e-6, True, 0, 16, F32, F32),
+        make(256, 256, 1e-6, True, 5, 272, F32, BF16),
+        make(131, 131, 1e-6, False, 2, 144, F32, BF16, F32, 9, 160),
+        make(64, 64, 1e-6, False, 0, 64, F32, F32, BF16, 0, 64),
+        make(60, 20, 1e-6, False, 0, 64, BF16, F32, BF16, 1, 64),
+    ]
+
+
+def rope_specs() -> list[rope.Spec]:
+    """Every kind of head size: below, at and above a vector; heads of which a part is rotated."""
+    return [
+        rope.Spec(heads * size, size, rotated, 5, padded(heads * size + 5), x, out)
+        for heads, size, rotated, x, out in (
+            (3, 8, 8, F32, F32),
+            (2, 10, 10, F32, BF16),
+            (1, 32, 32, BF16, F32),
+            (4, 64, 64, F32, F32),
+            (2, 128, 128, F32, F32),
+            (3, 90, 90, F32, F32),
+            (3, 24, 6, F32, BF16),
+            (2, 11, 10, BF16, F32),
+            (2, 90, 34, F32, F32),
+        )
+    ]
+
+
+def embedding_specs() -> list[embedding.Spec]:
+    """Both layouts and element types."""
+    return [
+        embedding.Spec(70, columns, 12.0, panel, kind, F32)
+        for columns, panel, kind in product((10, 80, 33), (False, True), Element)
+    ]
+
+
+def pair_specs() -> list[elementwise.Spec]:
+    """Every function; views; both element types."""
+    return [
+        elementwise.Spec(function, 70, 0.25, 3, 80, 2, 96, F32, F32, output)
+        for function, output in product(elementwise.Function, Element)
+    ]
+
+
+def functions(target: CpuTarget, module: ModuleType, specs: list[Any]) -> list[Any]:
+    """The PrimFuncs of some specs."""
+    return [module.build(spec, target) for spec in specs]
+
+
+@cache
+def library(target: CpuTarget) -> Library:
+    """All kernels of this file."""
+    parts = (
+        functions(target, rms_norm, norm_specs()),
+        functions(target, rope, rope_specs()),
+        functions(target, rope_table, list(TABLES)),
+        functions(target, embedding, embedding_specs()),
+        functions(target, elementwise, pair_specs()),
+    )
+    return Library([function for part in parts for function in part], target)
+
+
+def run(
+    target: CpuTarget, spec: Any, rows: int, columns: int, output: Element, *arrays: np.ndarray
+) -> np.ndarray:
+    """The live columns of the output in float64, after a check of all that must not change."""
+    control = np.array([rows, 0, rows, 2, *[0] * 12], np.int32)
+    out = poisoned(rows + EXTRA, padded(columns), dtype=output.dtype)
+    library(target).call(spec.symbol, aligned(control), *arrays, out)
+    assert np.isnan(exact(out[rows:])).all()
+    assert (out[:rows, columns:] == 0).all()
+    for workers, count in ((1, rows), (3, rows), (2, min(rows, 1))):
+        control[0] = control[2] = count
+        control[3] = workers
+        again = poisoned(rows + EXTRA, padded(columns), dtype=output.dtype)
+        library(target).call(spec.symbol, aligned(control), *arrays, again)
+        assert np.array_equal(again[:count], out[:count])
+    return exact(out[:rows, :columns])
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight[: x.shape[-1]]
+
+
+@both_targets
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("spec", norm_specs(), ids=lambda s: s.symbol)
+def test_rms_norm(spec: rms_norm.Spec, rows: int, target: CpuTarget) -> None:
+    x, weight = activation(rows, spec.x_pitch, spec.x), vector_weight(spec.group)
+    order = np.random.default_rng(1).integers(0, max(rows, 1), rows + EXTRA).astype(np.int32)
+    live = exact(x[:rows, spec.x_start : spec.x_start + spec.columns])
+    if spec.gather:
+        live = live[order[:rows]]
+    expected = norm(live.reshape(rows, spec.columns // spec.group, spec.group), weight, spec.eps)
+    expected = expected.reshape(rows, spec.columns)
+    extra = [aligned(order)] if spec.gather else []
+    if spec.gate_pitch:
+        extra.append(activation(rows, spec.gate_pitch, spec.gate, seed=3))
+        start = spec.gate_start
+        expected = expected * sigmoid(exact(extra[-1][:rows, start : start + spec.columns]))
+    close(
+        run(target, spec, rows, spec.columns, spec.output, x, weight, *extra), expected, spec.output
+    )
+
+
+@both_targets
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("spec", rope_specs(), ids=lambda s: s.symbol)
+def test_rope(spec: rope.Spec, rows: int, target: CpuTarget) -> None:
+    x, columns = activation(rows, spec.x_pitch, spec.x), spec.columns
+    table = activation(rows, padded(spec.rotated), F32, seed=5)
+    live = exact(x[:rows, spec.x_start : spec.x_start + columns])
+    angles = exact(table[:rows, : spec.rotated])
+    expected = reference.rope(live, angles, head_dim=spec.head_dim)
+    close(run(target, spec, rows, columns, spec.output, x, table), expected, spec.output)
+
+
+@both_targets
+@pytest.mark.parametrize("spec", TABLES, ids=lambda s: s.symbol)
+def test_rope_table(spec: rope_table.Spec, target: CpuTarget) -> None:
+    check_table(spec, lambda rows, columns, *arrays: run(target, spec, rows, columns, F32, *arrays))
+
+
+@both_targets
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("spec", embedding_specs(), ids=lambda s: s.symbol)
+def test_embedding(spec: embedding.Spec, rows: int, target: CpuTarget) -> None:
+    random = np.random.default_rng(2)
+    matrix = random.standard_normal((spec.vocabulary, spec.columns)).astype(np.float32)
+    bits = to_bits(matrix) if spec.weight is BF16 else matrix
+    missing = padded(spec.columns) - spec.columns
+    stored = pack_panels(bits) if spec.panel else np.pad(bits, [(0, 0), (0, missing)])
+    ids = random.integers(0, spec.vocabulary, rows + EXTRA).astype(np.int32)
+    ids[:2] = 0, spec.vocabulary - 1
+    ids[rows:] = -1
+    found = run(target, spec, rows, spec.columns, F32, aligned(ids), aligned(stored))
+    assert np.array_equal(found, exact(bits)[ids[:rows]].astype(np.float32) * np.float32(12))
+
+
+PAIRS: dict[elementwise.Function, Callable[..., np.ndarray]] = {
+    elementwise.Function.OUTPUT_GATE: lambda a, b: a * sigmoid(b),
+    elementwise.Function.SWIGLU: lambda a, b: a * sigmoid(a) * b,
+    elementwise.Function.RESIDUAL_ADD: lambda a, b: a + 0.25 * b,
+}
+
+
+@both_targets
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("spec", pair_specs(), ids=lambda s: s.symbol)
+def test_elementwise(spec: elementwise.Spec, rows: int, target: CpuTarget) -> None:
+    a, b = activation(rows, spec.a_pitch, F32), activation(rows, spec.b_pitch, F32, seed=4)
+    operands = (
+        exact(a[:rows, spec.a_start : spec.a_start + 70]),
+        exact(b[:rows, spec.b_start : spec.b_start + 70]),
+    )
+    expected = PAIRS[spec.function](*operands)
+    close(run(target, spec, rows, spec.columns, spec.output, a, b), expected, spec.output)
+
+
+@both_targets
+def test_residual_add_in_place(target: CpuTarget) -> None:
+    spec = elementwise.Spec("residual_add", 32, 0.25, 0, 32, 0, 32, F32, F32, F32)
+    kernels = Library([elementwise.build(spec, target)], target)
+    stream, branch = activation(5, 32, F32), activation(5, 32, F32, seed=4)
+    expected = exact(stream[:5]) + 0.25 * exact(branch[:5])
+    control = aligned(np.array([5, 0, 0, 2, *[0] * 12], np.int32))
+    kernels.call(spec.symbol, control, stream, branch, stream)
+    close(exact(stream[:5]), expected, F32)
