@@ -11,7 +11,7 @@ from sala_compile.runtime.state.store import State, StateStore
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class Demand:
     """What is taken: `tokens` and `sequences` of a step, and `rows` of pools, by their names.
 
     Rows are pages, and slots of new sequences; they are held until the sequence is closed.
@@ -21,9 +21,9 @@ class Cost:
     sequences: int = 0
     rows: Counter[str] = field(default_factory=Counter[str])
 
-    def __add__(self, other: "Cost") -> "Cost":
+    def __add__(self, other: "Demand") -> "Demand":
         """Both together."""
-        return Cost(
+        return Demand(
             self.tokens + other.tokens,
             self.sequences + other.sequences,
             self.rows + other.rows,
@@ -38,24 +38,24 @@ class Admission:
         self._store = store
         self._limits = limits
 
-    def call(self, state: State | None, tokens: int) -> Cost:
+    def call(self, state: State | None, tokens: int) -> Demand:
         """What a call takes that appends so many tokens; with None for a sequence, one more."""
         length = tokens if state is None else state.length + tokens
         rows = Counter(self._store.missing(state, length))
         if state is None:
             rows[self._store.slots.name] += 1
-        return Cost(rows=+rows)
+        return Demand(rows=+rows)
 
-    def step(self, chunks: Iterable[SequenceChunk]) -> Cost:
+    def step(self, chunks: Iterable[SequenceChunk]) -> Demand:
         """What a step takes of these chunks."""
-        total = Cost()
+        total = Demand()
         for chunk in chunks:
             length = chunk.state.length + len(chunk)
             rows = +Counter(self._store.missing(chunk.state, length))
-            total += Cost(len(chunk), 1, rows)
+            total += Demand(len(chunk), 1, rows)
         return total
 
-    def refusal(self, cost: Cost) -> SalaError | None:
+    def refusal(self, cost: Demand) -> SalaError | None:
         """Why all of a cost cannot be had now; None if it can.
 
         RequestError for more than a step has at any time, MemoryBudgetError for pages and slots

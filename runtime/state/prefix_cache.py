@@ -1,9 +1,10 @@
 """Reuse of common beginnings of prompts, for models with a recurrent state.
 
-A beginning is reusable at a page boundary where a snapshot of the recurrent state was kept, if
-its tokens, the model and the regime in which it was computed are the same. Snapshots are kept
-every so many tokens, at the last page boundary of every prompt, and where a prompt leaves a text
-that is known: the next one that does so finds it.
+A beginning is reusable where a snapshot of the recurrent state was kept, if its tokens, the model
+and the attention path on which it was computed are the same. Snapshots are kept every so many
+tokens, near the end of every prompt, and where a prompt leaves a text that is known: the next one
+that does so finds it. They are at multiples of whole pages at which reading may be cut without a
+change of bits: what goes on from there computes what it would without the cache.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ class Miss(StrEnum):
     """Why a prompt, or the rest of it, was computed anew."""
 
     NOTHING_CACHED = "nothing is cached yet"
-    TOO_SHORT = "the prompt has less than a page and a token"
+    TOO_SHORT = "the prompt has no more tokens than what is kept at least"
     NOT_FROM_START = "the sequence held tokens already; only whole prompts are looked up"
     OTHER_REGIME = "the same text is cached in the other regime (dense or sparse)"
     EVICTED = "the same text was cached and evicted to make room"
@@ -166,7 +167,7 @@ class PrefixCache:
 
     def _why(self, ids: np.ndarray, chain: list[bytes], known: int, regime: Regime) -> Miss:
         """The reason why nothing is reusable."""
-        if not chain:
+        if len(ids) <= self._unit:
             return Miss.TOO_SHORT
         if known:
             return Miss.NO_SNAPSHOT
