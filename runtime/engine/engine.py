@@ -62,7 +62,8 @@ class Engine:
         digest = model_digest(artifact.manifest)
         self.prefix = None
         if prefix is not None:
-            self.prefix = PrefixCache(self.store, digest, prefix, self.stepper.target.read_multiple)
+            names, multiple = self.stepper.rule.names, self.stepper.target.read_multiple
+            self.prefix = PrefixCache(self.store, digest, names, prefix, multiple)
         self._rollback = Rollback(self.store, self.prefix)
         files = StateFiles(artifact.manifest, artifact.program, device.target, memory, self.store)
         self.states = States(self.store, self._rollback, files, self.limits, self._exclusive)
@@ -189,7 +190,7 @@ class Engine:
 
     def _reuse(self, prefix: PrefixCache, call: Append, ids: np.ndarray) -> None:
         """Begin with what the prefix cache has, and note where it wants the state."""
-        path = self.stepper.rule.regime(call.call_length)
+        path = self.stepper.rule.path(call.call_length)
         call.report = prefix.begin(call.state, ids, path)
         known = call.report.known_tokens
         call.snapshot_lengths = prefix.snapshot_lengths(call.begin, call.call_length, known)

@@ -40,10 +40,10 @@ def _parts(chunk: SequenceChunk, stepper: Stepper) -> list[SequenceChunk]:
 
 def _spans(chunk: SequenceChunk, stepper: Stepper) -> Iterator[SequenceChunk]:
     first, history = 0, chunk.state.length
-    path = stepper.rule.regime
+    path = stepper.rule.path
     for end in range(1, len(chunk) + 1):
         together = stepper.verifies and end < len(chunk)
-        if together and path(history + end) is path(history + end + 1):
+        if together and path(history + end) == path(history + end + 1):
             continue
         rows = [row - first for row in chunk.rows if first <= row < end]
         draws = [d for row, d in zip(chunk.rows, chunk.draws, strict=False) if first <= row < end]

@@ -13,7 +13,7 @@ from sala_compile.runtime.devices.interrupts import Interrupts
 from sala_compile.runtime.devices.observe import Observer
 from sala_compile.runtime.engine.batch import BatchInputs
 from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk, StepResult
-from sala_compile.runtime.state.regimes import RegimeRule
+from sala_compile.runtime.state.attention_paths import PathRule
 from sala_compile.runtime.state.store import State, StateStore
 
 SAMPLED = "sampled"
@@ -69,7 +69,7 @@ class Stepper:
         self._inputs = BatchInputs(memory, device.workers)
         self.program = device.bind(memory)
         self.target = artifact.program.targets[device.target]
-        self.rule = RegimeRule.of(artifact.manifest)
+        self.rule = PathRule(artifact.program.paths)
         self.verifies = not self.target.splits
         """Whether a sequence can have several generated tokens in one run."""
         self.samples = PhaseName.SAMPLE in self.program.phases
@@ -136,7 +136,7 @@ class Stepper:
         if not chunk.generated and state.exact_length == state.length:
             aligned = state.length % self.target.read_multiple == 0
             state.exact_length += len(ids) if aligned else 0
-        self._store.grow(state, ids, self.rule.regime(chunk.call_length))
+        self._store.grow(state, ids, self.rule.path(chunk.call_length))
         state.broken = False
 
     def _note(self, state: State, position: int, token: SampledToken) -> None:

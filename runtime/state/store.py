@@ -10,8 +10,8 @@ from sala_compile.runtime.artifact import InputName, Program, Symbol
 from sala_compile.runtime.devices.device import Memory
 from sala_compile.runtime.errors import MemoryBudgetError, RequestError
 from sala_compile.runtime.plan import LAST_LOGITS, TOKEN_IDS
+from sala_compile.runtime.state.attention_paths import PathSpans
 from sala_compile.runtime.state.pages import PagePool, PageTable
-from sala_compile.runtime.state.regimes import Pieces, Regime
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class State:
     length: int = 0
     pages: list[int] = field(default_factory=list)
     compressed_pages: list[int] = field(default_factory=list)
-    pieces: Pieces = field(default_factory=Pieces)
+    spans: PathSpans = field(default_factory=PathSpans)
     logits_at: int = 0
     broken: bool = False
     page_hashes: list[bytes] = field(default_factory=list)
@@ -137,11 +137,11 @@ class StateStore:
         self.pages.trim(state.pages, state.length)
         self.compressed.trim(state.compressed_pages, state.length)
 
-    def grow(self, state: State, token_ids: np.ndarray, regime: Regime) -> None:
-        """Note that the tokens were computed."""
+    def grow(self, state: State, token_ids: np.ndarray, path: str) -> None:
+        """Note that the tokens were computed, on an attention path."""
         end = state.length + len(token_ids)
         self.tokens[state.slot, state.length : end] = token_ids
-        state.pieces = state.pieces.grown(end, regime)
+        state.spans = state.spans.grown(end, path)
         state.length = end
 
     def keep_logits(self, state: State, row: int) -> None:
@@ -168,7 +168,7 @@ class StateStore:
         except MemoryBudgetError:
             self.close(copy)
             raise
-        copy.length, copy.logits_at, copy.pieces = state.length, state.logits_at, state.pieces
+        copy.length, copy.logits_at, copy.spans = state.length, state.logits_at, state.spans
         copy.page_hashes = list(state.page_hashes)
         copy.exact_length = state.exact_length
         self._copy_slot(state.slot, copy.slot, state.length)
@@ -220,7 +220,7 @@ class StateStore:
         if snapshot is not None:
             self._copy_slot(snapshot.slot, state.slot, 0)
         self._set_length(state, length, snapshot is not None and snapshot.has_logits)
-        state.pieces = state.pieces.cut(length)
+        state.spans = state.spans.cut(length)
         state.exact_length = min(state.exact_length, length)
         state.unknown = None
         del state.page_hashes[length // self.pages.page_tokens :]

@@ -130,7 +130,7 @@ def test_every_miss_says_why(patient: Model):
     _, report = _ask(patient, ids[:16])
     assert report.miss == Miss.TOO_SHORT
     _ask(patient, ids)
-    assert _ask(patient, ids[:140])[1].miss == Miss.OTHER_REGIME
+    assert _ask(patient, ids[:140])[1].miss == Miss.OTHER_PATH
     assert _ask(patient, ids[:140])[1].miss is None
     assert _ask(patient, text(patient, 300, seed=1))[1].miss == Miss.OTHER_TEXT
     with patient.sequence() as sequence:
@@ -139,29 +139,29 @@ def test_every_miss_says_why(patient: Model):
         assert sequence.prefix_report is not None
         assert sequence.prefix_report.miss == Miss.NOT_FROM_START
     info = patient.info()["prefix_cache"]
-    assert info["misses"][Miss.OTHER_REGIME.value] == 1
+    assert info["misses"][Miss.OTHER_PATH.value] == 1
     assert (info["lookups"], info["hits"], info["hit_tokens"]) == (7, 1, 128)
     assert info["prompt_tokens"] == 16 + 300 + 140 + 140 + 300 + 10 + 190
 
 
-def test_the_regime_separates_equal_texts(patient: Model):
+def test_the_attention_path_separates_equal_texts(patient: Model):
     """A prefix of a sparse call is not taken for a dense one, nor the other way round."""
     ids = text(patient, 200)
     for length in (140, 200, 140, 200):
         found, _ = _ask(patient, ids[:length])
         _agree(patient, found, ids[:length])
     found, report = _ask(patient, ids[:191])
-    assert (report.regime, report.reused_tokens) == ("dense", 128)
+    assert (report.path, report.reused_tokens) == ("dense", 128)
     _agree(patient, found, ids[:191])
 
 
-def test_a_text_of_both_regimes_is_kept_as_far_as_the_first(patient: Model):
+def test_a_text_of_both_paths_is_kept_as_far_as_the_first(patient: Model):
     ids = text(patient, 300)
     with patient.sequence() as sequence:
         sequence.append(ids[:150])
         sequence.append(ids[150:])
     found, report = _ask(patient, ids)
-    assert (report.reused_tokens, report.miss) == (0, Miss.OTHER_REGIME)
+    assert (report.reused_tokens, report.miss) == (0, Miss.OTHER_PATH)
     _agree(patient, found, ids)
 
 

@@ -14,7 +14,6 @@ import sala_compile
 from sala_compile.runtime.errors import MemoryBudgetError
 from sala_compile.runtime.model import Model
 from sala_compile.runtime.sequence import TokenSequence
-from sala_compile.runtime.state.regimes import Regime
 from sala_compile.runtime.state.store import Snapshot, State, StateStore
 from tests.support.handmade import PAGE, VOCABULARY, expected_logits
 from tests.support.sequences import assert_unused
@@ -66,7 +65,7 @@ class Life:
             page = self.table[state.slot, position // PAGE]
             assert self.store.pages.pool.holders(page) == 1, "a shared page is written"
             self.pool[page, position % PAGE] = token
-        self.store.grow(state, np.array(tokens), Regime.DENSE)
+        self.store.grow(state, np.array(tokens), "dense")
         text += tokens
 
     def fork(self) -> None:

@@ -19,6 +19,7 @@ from sala_compile.runtime.artifact import (
     GOLDEN_TENSORS_NAME,
     PROGRAM_NAME,
     ArtifactWriter,
+    AttentionPath,
     ElementType,
     Golden,
     InputName,
@@ -192,6 +193,7 @@ def tiny_program() -> Program:
         for phase in (PhaseName.PREFILL, PhaseName.DECODE)
     )
     return Program(
+        paths=(AttentionPath(first_length=0, name="dense"),),
         paging=Paging(page_tokens=PAGE, compressed_page_tokens=COMPRESSED_PAGE),
         logits="logits",
         values=values,
