@@ -75,7 +75,7 @@ def dense_i64(values: Sequence[int]) -> DenseIntOrFPElementsAttr:
 def attribute_of(value: Any) -> Attribute:
     """The attribute of a plain value: bool i1, int i64, float f64, str, sequence, mapping.
 
-    Of an epilogue and of the records in `sala_ir.attention_sizes` it is the dialect's own attribute.
+    Of an enum or a record of the dialect it is the attribute of that kind.
     """
     own = _OWN.get(type(value))
     if own is not None:
