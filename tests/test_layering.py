@@ -331,6 +331,7 @@ def test_no_helper_is_left_over():
     texts = {path: path.read_text(encoding="utf-8") for path in everywhere}
     for helper in folder.iterdir():
         if helper.suffix in (".py", ".c"):
-            name = f"support.{helper.stem}" if helper.suffix == ".py" else helper.name
-            used = (path for path, text in texts.items() if name in text and path != helper)
+            module = rf"support(\.| import (\w+, )*){helper.stem}\b"
+            pattern = re.compile(module if helper.suffix == ".py" else re.escape(helper.name))
+            used = (path for path, text in texts.items() if pattern.search(text) and path != helper)
             assert any(used), f"nothing uses {helper.name}"
