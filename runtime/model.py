@@ -11,7 +11,7 @@ import numpy as np
 
 from sala_compile.runtime.artifact import Artifact
 from sala_compile.runtime.common.checks import checked_call, checked_path, checked_texts, refusal
-from sala_compile.runtime.devices.device import Advance, Device
+from sala_compile.runtime.devices.device import Advance, Device, Memory
 from sala_compile.runtime.devices.observe import Observed
 from sala_compile.runtime.engine.engine import Engine, Wrap
 from sala_compile.runtime.engine.logit_check import first_with_nan, nan_in_row, require_numbers
@@ -69,6 +69,16 @@ class Model:
             undo.pop_all()
         self._tokenizer: Tokenizer | None = None
         self._answers: AnswerOptions | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """What runs its steps; RequestError once the model is closed."""
+        return self._open()
+
+    @property
+    def memory(self) -> Memory:
+        """Its buffers."""
+        return self._memory
 
     @property
     def tokenizer(self) -> Tokenizer:
