@@ -6,9 +6,10 @@ from typing import Any
 
 from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning
 from sala_compile.codegen.kernels.linear.gpu import kernel as linear
-from sala_compile.codegen.kernels.operands import padded, spec_values
+from sala_compile.codegen.kernels.operands import spec_values
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.fuse_norm_calls import NormSplit
 from sala_compile.passes.support.kernel_choice import KernelChoice

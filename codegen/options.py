@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from sala_compile.codegen.quantization.calibration import DEFAULT_TOKENS
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.quantize_activations import Activations
 from sala_compile.passes.support.quantization import Quantization
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.plan import check_tokens
 from sala_compile.sala_ir.frontends import AttentionMode
+
+DEFAULT_CALIBRATION_TOKENS = 4096
+"""Tokens of a calibration text that are used."""
 
 
 class Rounding(StrEnum):
@@ -46,7 +48,7 @@ class CompileOptions:
     activations: Activations = Activations.WIDE
     rounding: Rounding = Rounding.GPTQ
     calibration: Path | None = None
-    calibration_tokens: int = DEFAULT_TOKENS
+    calibration_tokens: int = DEFAULT_CALIBRATION_TOKENS
     activation_order: bool = False
     weights: WeightOrigin = WeightOrigin.CHECKPOINT
     context: int = 32768

@@ -16,12 +16,12 @@ from sala_compile.passes.fuse_residual import FuseResidual
 from sala_compile.passes.fuse_swiglu import FuseSwiglu
 from sala_compile.passes.merge_projections import MergeProjections
 from sala_compile.passes.open_attention import OpenAttention
+from sala_compile.passes.plan_intervals import PlanIntervals
 from sala_compile.passes.quantize_activations import Activations, QuantizeActivations
 from sala_compile.passes.quantize_weights import QuantizeWeights
 from sala_compile.passes.select_kernels import SelectKernels, Selector
 from sala_compile.passes.sink_row_selection import SinkRowSelection
 from sala_compile.passes.specialise_phases import SpecialisePhases
-from sala_compile.passes.support.plan_intervals import PlanIntervals
 from sala_compile.passes.support.quantization import Quantization
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.context import make_context

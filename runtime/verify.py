@@ -20,7 +20,7 @@ from sala_compile.runtime.common.threads import checked_threads
 from sala_compile.runtime.devices.choose_device import choose_device
 from sala_compile.runtime.devices.choose_target import runnable_targets
 from sala_compile.runtime.devices.device import Device
-from sala_compile.runtime.engine.batch import Work
+from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.engine.logit_check import NotANumberError
 from sala_compile.runtime.golden.comparison import (
     Comparison,
@@ -157,36 +157,41 @@ class GoldenStep:
             found = model.logits(tokens)[len(tokens) - len(logits) :]
         except NotANumberError as error:
             return [Comparison(np.inf, np.inf, f"{error.found}, {error.where}")]
-        return [compare(found, logits, absolute=vector.absolute, relative=0.0)]
+        return [compare(found, logits, absolute=vector.absolute)]
 
     def _together(self, model: Model, checks: KernelChecks | None = None) -> list[Comparison]:
         """All sequences in one step; of each the logits of the last token are compared."""
         engine = model.engine
-        works = [
-            Work(self._begun(model, index), tokens, vector.call_length or len(tokens))
+        chunks = [
+            SequenceChunk(
+                self._begun(model, index, len(tokens)),
+                tokens,
+                vector.call_length or len(tokens),
+                generated=bool(vector.history) and len(tokens) == 1,
+                rows=(len(tokens) - 1,),
+            )
             for index, (vector, tokens, _) in enumerate(self._sequences)
         ]
-        engine.steps.run(works)
-        engine.steps.find_logits()
-        rows = engine.steps.logits()
-        for index, work in enumerate(works):
+        results = engine.stepper.run(chunks)
+        for index, chunk in enumerate(chunks):
             if checks is not None:
                 history = self._sequences[index][0].history
-                checks.compare_states(index, self._layout, work.state, history)
-            engine.store.close(work.state)
-        return [
-            compare(row[None], logits[-1:], absolute=vector.absolute, relative=0.0)
-            for row, (vector, _, logits) in zip(rows, self._sequences, strict=True)
-        ]
+                checks.compare_states(index, self._layout, chunk.state, history)
+            engine.store.close(chunk.state)
+        compared = []
+        for result, (vector, _, logits) in zip(results, self._sequences, strict=True):
+            assert result.logits is not None, "a row of each comes to the host"
+            compared.append(compare(result.logits, logits[-1:], absolute=vector.absolute))
+        return compared
 
-    def _begun(self, model: Model, index: int) -> State:
-        """A sequence with its drawn state."""
-        store, vector = model.engine.store, self._sequences[index][0]
-        state = store.open()
+    def _begun(self, model: Model, index: int, count: int) -> State:
+        """A sequence with its drawn state, and pages for `count` tokens more."""
+        engine, vector = model.engine, self._sequences[index][0]
+        state = engine.store.open()
+        engine.store.reserve(state, vector.history + count)
         if vector.history:
-            store.reserve(state, vector.history)
-            regime = model.engine.steps.rule.regime(vector.call_length)
-            store.grow(state, np.zeros(vector.history, np.int32), regime)
+            path = engine.stepper.rule.path(vector.call_length)
+            engine.store.grow(state, np.zeros(vector.history, np.int32), path)
             draw_state(self._layout, model.memory, state, self._golden.seed, index)
         return state
 

@@ -1,33 +1,85 @@
-"""Imports point one way: sala_ir <- passes <- codegen; runtime stands alone."""
+"""Imports point one way: sala_ir <- passes <- codegen; runtime stands alone.
+
+And the same within each package, at every level of its folders.
+"""
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-NAMESPACE = "sala_compile"
-PACKAGES = ("sala_ir", "passes", "codegen", "runtime")
-# Modules of the runtime that every package may import, so that nothing is defined twice.
-LEAVES = (
-    "sala_compile.runtime.artifact",
-    "sala_compile.runtime.common",
-    "sala_compile.runtime.errors",
-    "sala_compile.runtime.generation.generation_config",
-    "sala_compile.runtime.generation.sampling_options",
-    "sala_compile.runtime.plan",
-    "sala_compile.runtime.text.tokenizer",
-    "sala_compile.runtime.text.tokenizers",
+from tests.support.imports import (
+    NAMESPACE,
+    PACKAGES,
+    ROOT,
+    Arrows,
+    Import,
+    arrows,
+    circles,
+    file_of,
+    files,
+    imports,
+    module_name,
 )
+
+LEAVES = {
+    "sala_compile.runtime.artifact": "the format, which the compiler writes and the runtime reads",
+    "sala_compile.runtime.common": "checks, files, units, options: what no package owns",
+    "sala_compile.runtime.errors": "every error that a user sees",
+    "sala_compile.runtime.generation.generation_config": "checked when an artifact is made",
+    "sala_compile.runtime.generation.sampling_options": "of that file",
+    "sala_compile.runtime.plan": "bytes before weights, for both",
+    "sala_compile.runtime.text.tokenizer": "encodes the calibration text",
+    "sala_compile.runtime.text.tokenizers": "of the tokenizer",
+}
+"""Modules and folders of the runtime that every package may import: nothing is defined twice."""
+MOST_LEAVES = 8
+"""There is no room for another one: give a leaf up, or find the thing a place in one."""
 MAY_IMPORT = {
     "sala_ir": (f"{NAMESPACE}.sala_ir", *LEAVES),
     "passes": (f"{NAMESPACE}.passes", f"{NAMESPACE}.sala_ir", *LEAVES),
     "codegen": (f"{NAMESPACE}.codegen", f"{NAMESPACE}.passes", f"{NAMESPACE}.sala_ir", *LEAVES),
     "runtime": (f"{NAMESPACE}.runtime",),
 }
+UPWARD: dict[tuple[str, str], str] = {}
+"""Imports that still point upward, and who turns them."""
+REPEATED_CLASSES = {
+    *("Activations", "Bars", "Buffer", "Comparison", "Epilogue", "Extent", "Form", "Found"),
+    *("Inputs", "MemoryPlan", "Operands", "Parameters", "Part", "Products", "Rounding", "Rows"),
+    *("Section", "Source", "StoredTensor", "Tile", "Weights"),
+}
+"""Class names that still stand for several things."""
+REPEATED_FILES = {
+    *("activations", "attention", "base", "batch", "buffers", "build", "cache", "calls"),
+    *(
+        "ceilings",
+        "checks",
+        "errors",
+        "functions",
+        "gpu",
+        "gptq",
+        "inputs",
+        "known_fields",
+        "library",
+    ),
+    *("memory", "mixers", "model", "opening", "packing", "pages", "program", "report", "rows"),
+    *("seeded", "step", "store", "tensors", "tiles", "weights"),
+}
+"""File names that still do not say what is in them without their folder."""
+TWINS = (
+    ("codegen/kernels/", "codegen/targets/"),
+    ("sala_ir/frontends/",),
+    ("runtime/devices/",),
+    ("sala_ir/dialect/", "sala_ir/reference/", "sala_ir/interpreter/"),
+)
+"""Folders that answer the same questions, each of its own kernel, family, device or op: the same
+file names help there."""
+KERNEL_CLASSES = {"Spec", "Schedule"}
+"""What every kernel has, under the same names."""
 RUNTIME_LIBRARIES = {
     *("numpy", "tvm_ffi", "safetensors", "tokenizers", "pydantic", "click", "rich", "jinja2"),
 }
@@ -37,75 +89,54 @@ SALA_IR_LIBRARIES = {
 }
 
 
-def _files(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
-
-
 def _package(module: str) -> str:
     """Which of the four packages a module belongs to, or the library that it is of."""
     parts = module.split(".")
     return parts[1] if parts[0] == NAMESPACE and len(parts) > 1 else parts[0]
 
 
-def _module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join([NAMESPACE, *(parts[:-1] if parts[-1] == "__init__" else parts)])
-
-
-def _imports(path: Path) -> Iterator[str]:
-    """Absolute names of all modules that `path` imports, inside functions too.
-
-    `from a import b` gives `a.b` where that is a module of this repository, else `a`.
-    """
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _base(path, node)
-            yield from (_deepest(base, alias.name) for alias in node.names)
-
-
-def _base(path: Path, node: ast.ImportFrom) -> str:
-    if node.level == 0:
-        return node.module or ""
-    package = _module_name(path).split(".")
-    if path.name != "__init__.py":
-        package = package[:-1]
-    package = package[: len(package) - node.level + 1]
-    return ".".join([*package, *([node.module] if node.module else [])])
-
-
-def _deepest(base: str, name: str) -> str:
-    place = ROOT.joinpath(*base.removeprefix(f"{NAMESPACE}.").split("."), name)
-    is_module = place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
-    return f"{base}.{name}" if is_module else base
-
-
 def _within(module: str, allowed: tuple[str, ...]) -> bool:
     return any(module == name or module.startswith(name + ".") for name in allowed)
+
+
+def _imports_of(package: str) -> list[Import]:
+    return [each for file in files(package) for each in imports(file)]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_import_only_what_stands_before_them(package: str):
     wrong = [
-        f"{path.relative_to(ROOT)} imports {module}"
-        for path in _files(package)
-        for module in _imports(path)
-        if _package(module) in PACKAGES and not _within(module, MAY_IMPORT[package])
+        str(each)
+        for each in _imports_of(package)
+        if _package(each.name) in PACKAGES and not _within(each.name, MAY_IMPORT[package])
     ]
     assert wrong == []
 
 
 def test_leaves_import_only_leaves():
-    paths = [path for path in _files("runtime") if _within(_module_name(path), LEAVES)]
+    paths = [path for path in files("runtime") if _within(module_name(path), tuple(LEAVES))]
     assert len(paths) >= 3
     wrong = [
-        f"{path.relative_to(ROOT)} imports {module}"
+        str(each)
         for path in paths
-        for module in _imports(path)
-        if _package(module) in PACKAGES and not _within(module, LEAVES)
+        for each in imports(path)
+        if _package(each.name) in PACKAGES and not _within(each.name, tuple(LEAVES))
     ]
     assert wrong == []
+
+
+def test_the_leaves_are_few_and_each_is_needed():
+    assert len(LEAVES) <= MOST_LEAVES
+    needed = {each.name for package in PACKAGES[:3] for each in _imports_of(package)}
+    # A leaf that only other leaves import is needed by them.
+    needed |= {
+        each.name
+        for each in _imports_of("runtime")
+        if _within(module_name(each.file), tuple(LEAVES))
+    }
+    for leaf in LEAVES:
+        assert file_of(leaf) is not None, f"{leaf} is no module any more"
+        assert any(_within(name, (leaf,)) for name in needed), f"nobody needs {leaf}"
 
 
 EXTRAS = {
@@ -123,60 +154,117 @@ EXTRAS = {
 def test_only_declared_libraries_are_imported(package: str, libraries: set[str]):
     known = libraries | {NAMESPACE} | set(sys.stdlib_module_names)
     wrong = [
-        f"{path.relative_to(ROOT)} imports {module}"
-        for path in _files(package)
-        for module in _imports(path)
-        if module.split(".")[0] not in known | EXTRAS.get(_module_name(path), set())
+        str(each)
+        for each in _imports_of(package)
+        if each.name.split(".")[0] not in known | EXTRAS.get(module_name(each.file), set())
     ]
     assert wrong == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_torch_is_imported_nowhere(package: str):
-    wrong = [
-        f"{path.relative_to(ROOT)} imports {module}"
-        for path in _files(package)
-        for module in _imports(path)
-        if module.split(".")[0] == "torch"
-    ]
+    wrong = [str(each) for each in _imports_of(package) if each.name.split(".")[0] == "torch"]
     assert wrong == []
 
 
-def test_the_packages_are_free_of_cycles():
-    """No module needs, while it is imported, a module that needs it."""
-    graph = {
-        _module_name(path): {
-            module
-            for module in _imports_at_top(path)
-            if _package(module) in PACKAGES and module != _module_name(path)
+def test_every_folder_can_be_stacked_in_floors():
+    """Every import goes down: at the level of files, of folders, of folders of folders.
+
+    Imports in functions and under TYPE_CHECKING count, and modules that are named in a string.
+    """
+    wrong: list[str] = []
+    for folder, entries in arrows().items():
+        downward = _without_known(folder, entries)
+        for group in circles(downward):
+            wrong.append(f"{folder}: {', '.join(group)} need each other")
+            pairs = [(entry, other) for entry in group for other in group]
+            found = [each for pair in pairs for each in downward[pair[0]].get(pair[1], ())]
+            wrong += [f"    {each}" for each in found]
+    assert wrong == [], "\n".join(wrong)
+
+
+def _without_known(folder: Path, entries: Arrows) -> Arrows:
+    """The imports between the entries of a folder, but those that `UPWARD` lists."""
+    return {
+        entry: {
+            other: found
+            for other, found in others.items()
+            if (str(folder / entry), str(folder / other)) not in UPWARD
         }
-        for package in PACKAGES
-        for path in _files(package)
-        if path.name != "__init__.py"
+        for entry, others in entries.items()
     }
-    done: set[str] = set()
-    for start in graph:
-        _refuse_cycles(start, graph, (), done)
 
 
-def _imports_at_top(path: Path) -> Iterator[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (_deepest(_base(path, node), alias.name) for alias in node.names)
+def test_circles_are_found():
+    assert circles(_drawn("a>b b>c a>c")) == []
+    assert circles(_drawn("a>b b>c c>a d>a")) == [["a", "b", "c"]]
+    assert circles(_drawn("a>b b>a c>d d>c a>c")) == [["a", "b"], ["c", "d"]]
 
 
-def _refuse_cycles(
-    module: str, graph: dict[str, set[str]], trail: tuple[str, ...], done: set[str]
-) -> None:
-    assert module not in trail, " -> ".join([*trail[trail.index(module) :], module])
-    if module in done:
-        return
-    for needed in sorted(graph.get(module, ())):
-        _refuse_cycles(needed, graph, (*trail, module), done)
-    done.add(module)
+def _drawn(text: str) -> Arrows:
+    graph: Arrows = {}
+    for arrow in text.split():
+        one, other = arrow.split(">")
+        graph.setdefault(one, {})[other] = []
+    return graph
+
+
+def test_imports_are_found_wherever_they_are(tmp_path: Path):
+    file = tmp_path / "module.py"
+    file.write_text(
+        "import json\n"
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n"
+        "    from sala_compile.runtime import errors\n"
+        "HOME = 'sala_compile.runtime.model'\n"
+        "WORDS = 'sala_compile.of no module'\n"
+        "def work():\n"
+        "    from sala_compile.passes.pipeline import pipeline\n"
+    )
+    names = [each.name for each in imports(file)]
+    assert sorted(names) == [
+        "json",
+        "sala_compile.passes.pipeline",
+        "sala_compile.runtime.errors",
+        "sala_compile.runtime.model",
+        "typing",
+    ]
+
+
+def test_a_class_name_stands_for_one_thing():
+    homes: dict[str, list[str]] = defaultdict(list)
+    for package in PACKAGES:
+        for file in files(package):
+            of_kernel = KERNEL_CLASSES if file.parts[1:-2][:1] == ("kernels",) else set()
+            for name in _class_names(file) - of_kernel:
+                homes[name].append(str(file))
+    repeated = {name: found for name, found in homes.items() if len(found) > 1}
+    assert {name: repeated[name] for name in repeated.keys() - REPEATED_CLASSES} == {}
+
+
+def _class_names(file: Path) -> set[str]:
+    nodes = ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
+    names = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_a_file_name_says_what_is_in_it():
+    """`weights.py` in six folders says nothing in an editor's list of files."""
+    homes: dict[str, set[str]] = defaultdict(set)
+    for package in PACKAGES:
+        for file in files(package):
+            if file.name != "__init__.py":
+                homes[file.stem].add(_room(file))
+    repeated = {name: sorted(found) for name, found in homes.items() if len(found) > 1}
+    assert {name: repeated[name] for name in repeated.keys() - REPEATED_FILES} == {}
+
+
+def _room(file: Path) -> str:
+    """The folder of a file, or what stands for all folders that are its twins."""
+    for group in TWINS:
+        if str(file).startswith(group):
+            return group[0]
+    return str(file.parent)
 
 
 def test_importing_the_runtime_is_light():
@@ -191,10 +279,9 @@ def test_importing_the_runtime_is_light():
 
 def test_errors_need_nothing():
     """A command can report a mistake before anything heavy is imported."""
-    paths = [
-        path for path in _files("runtime") if _module_name(path) == "sala_compile.runtime.errors"
-    ]
-    libraries = {module.split(".")[0] for path in paths for module in _imports(path)}
+    file = file_of("sala_compile.runtime.errors")
+    assert file is not None
+    libraries = {each.name.split(".")[0] for each in imports(file)}
     assert libraries <= set(sys.stdlib_module_names)
 
 
@@ -224,3 +311,27 @@ def test_compiling_for_a_cpu_needs_nothing_of_the_other_extras():
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert "longest context" in result.stdout
+
+
+def test_every_helper_of_the_tests_has_its_line():
+    folder = ROOT / "tests" / "support"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    lines = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    lines += [line.split("|") for line in text.splitlines() if line.startswith("| [`")]
+    named = {name.rstrip("/") for line in lines for name in re.findall(r"`([^`]+)`", line[1])}
+    entries = {path.name for path in folder.iterdir() if path.name[0] not in "._"}
+    assert named == entries - {"README.md"}
+    assert all(len(line[2].split()) >= 4 for line in lines), "a line says what a file gives"
+
+
+def test_no_helper_is_left_over():
+    """Each is imported, or is named by one that is."""
+    folder = ROOT / "tests" / "support"
+    everywhere = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    texts = {path: path.read_text(encoding="utf-8") for path in everywhere}
+    for helper in folder.iterdir():
+        if helper.suffix in (".py", ".c"):
+            module = rf"support(\.| import (\w+, )*){helper.stem}\b"
+            pattern = re.compile(module if helper.suffix == ".py" else re.escape(helper.name))
+            used = (path for path, text in texts.items() if pattern.search(text) and path != helper)
+            assert any(used), f"nothing uses {helper.name}"

@@ -10,9 +10,9 @@ from benchmarks.kernels.ceilings import CeilingWorks
 from benchmarks.kernels.linear_cases import Case, Work, aligned, in_turn, together
 from benchmarks.threads import use_threads
 from sala_compile.codegen.kernels.linear.cpu import kernel as linear
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS, panel_shape
 from sala_compile.codegen.kernels.linear_integers.cpu import kernel as linear_integers
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
 
 

@@ -79,8 +79,13 @@ class Trees:
             source = ["--config", str(checkpoint / "config.json"), "--weights", "random"]
         shutil.rmtree(artifact, ignore_errors=True)
         side("compile_artifact", arguments=[*source, "-o", str(artifact), *model.arguments])
-        dense_below = config_of(model.checkpoint)["sparse_config"]["dense_len"]
-        side("compute", artifact=str(artifact), dense_below=dense_below, output=str(output))
+        side(
+            "compute",
+            artifact=str(artifact),
+            dense_below=config_of(model.checkpoint)["sparse_config"]["dense_len"],
+            kinds=["hidden"] if model.is_dense else ["hidden", "selected_blocks"],
+            output=str(output),
+        )
         return output
 
 

@@ -95,6 +95,11 @@ class Compiled:
         return FLOAT32[1] in self.options
 
     @property
+    def is_dense(self) -> bool:
+        """Whether its sparse layers always read everything, and select nothing."""
+        return "dense" in self.options
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """Of sala-compile, but the checkpoint and the output."""
         return ("--context", "1K", "--chunk", "128", *self.options)

@@ -58,9 +58,9 @@ def load(artifact: str, options: dict[str, Any]) -> Any:
     return package("runtime.loading").load(artifact, **options)
 
 
-def compute(artifact: str, dense_below: int, output: str) -> None:
+def compute(artifact: str, dense_below: int, kinds: list[str], output: str) -> None:
     """Write what an artifact's model computes: arrays by case."""
-    found = dict(Cases(artifact, dense_below).all())
+    found = dict(Cases(artifact, dense_below, kinds).all())
     np.savez(output, **found)
 
 
@@ -71,10 +71,13 @@ class Cases:
     single token over, or decode.
     """
 
-    def __init__(self, artifact: str, dense_below: int) -> None:
-        """Of a compiled model that is dense for calls of less than some tokens."""
+    def __init__(self, artifact: str, dense_below: int, kinds: list[str]) -> None:
+        """Of a compiled model that is dense for calls of less than some tokens.
+
+        `kinds` are what of its layers is observed.
+        """
         self._artifact = artifact
-        self._dense = dense_below
+        self._dense, self._kinds = dense_below, kinds
         self._options = {"context": 1024, "threads": 1, "chunk": 128}
         self._model = load(artifact, self._options | {"batch": 4, "sequences": 6, "snapshots": 2})
         random = np.random.default_rng(len(Path(artifact).stem))
@@ -95,10 +98,10 @@ class Cases:
     def _prefill(self) -> Iterator[tuple[str, np.ndarray]]:
         for length in (3, 40, 64, 200, 448, 700):
             text = self._text[:length]
-            whole, seen = self._model.logits(text, observe=("hidden", "selected_blocks"))
+            whole, seen = self._model.logits(text, observe=self._kinds)
             yield f"prefill {length}", whole
-            yield f"hidden states {length}", _flat(seen["hidden"])
-            yield f"selected blocks {length}", _flat(seen["selected_blocks"])
+            for kind in self._kinds:
+                yield f"{kind.replace('_', ' ')} of prefill {length}", _flat(seen[kind])
             yield f"prefill {length} in chunks of 64", self._model.logits(text, chunk=64)
 
     def _appends(self) -> Iterator[tuple[str, np.ndarray]]:

@@ -6,8 +6,12 @@ from typing import Any
 
 import click
 
-from sala_compile.codegen.options import CompileOptions, Rounding, WeightOrigin
-from sala_compile.codegen.quantization.calibration import DEFAULT_TOKENS
+from sala_compile.codegen.options import (
+    DEFAULT_CALIBRATION_TOKENS,
+    CompileOptions,
+    Rounding,
+    WeightOrigin,
+)
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.quantize_activations import Activations
 from sala_compile.passes.support.quantization import Quantization
@@ -47,7 +51,7 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice([kind.value for kind in Quantization]),
     default=Quantization.NONE.value,
     help="Store the linears of the layers as integers, each 32 or 128 values with a scale; output "
-    "gates, q and k of the sparse layers, embedding and head keep --dtype.",
+    "gates, q and k that choose blocks and the head take 8 bits, the embedding keeps --dtype.",
 )
 @click.option(
     "--activations",
@@ -73,7 +77,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--calibration-tokens",
     type=TOKENS,
-    default=str(DEFAULT_TOKENS),
+    default=str(DEFAULT_CALIBRATION_TOKENS),
     help="Tokens of the calibration text that are used, as one sequence; memory grows with them.",
 )
 @click.option(

@@ -10,17 +10,9 @@ from xdsl.dialects.builtin import BFloat16Type, Float32Type
 from xdsl.ir import SSAValue
 
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.passes.support.kernel_choice import SpecValue, base_and_start
 from sala_compile.sala_ir.dialect.base import columns_of, element_of
-from sala_compile.sala_ir.dialect.types import StateType, WeightType
-
-PITCH = 16
-"""Rows of activations are padded to a multiple of this many elements."""
-
-
-def padded(columns: int) -> int:
-    """Elements from one row of an activation to the next."""
-    return -(-columns // PITCH) * PITCH
 
 
 def column_views(**operands: SSAValue) -> dict[str, Any]:
@@ -38,11 +30,6 @@ def column_views(**operands: SSAValue) -> dict[str, Any]:
 def element(value: SSAValue) -> Element:
     """The element type of an activation, pool or weight."""
     return Element.BF16 if isinstance(element_of(value), BFloat16Type) else Element.F32
-
-
-def pair_of(kind: StateType | WeightType) -> int:
-    """Elements of a pool, or values of a plain weight, that share 32 bits."""
-    return 2 if isinstance(kind.element_type, BFloat16Type) else 1
 
 
 def refuse_unless_float32(**operands: SSAValue | None) -> str | None:

@@ -6,7 +6,6 @@ Dp are block and head size rounded up to 16. Compressed keys are laid out like K
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir.builder import (
     Expr,
     KernelBuilder,
@@ -20,6 +19,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.layouts.padding import padded
 
 COARSE = 4
 """Window and stride of a coarse key, in those of a fine key."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import BFloat16Type, IntegerType, TensorType
 from xdsl.ir import Attribute
 
-from sala_compile.codegen.kernels.operands import padded, pair_of
+from sala_compile.codegen.layouts.padding import padded, pair_of
 from sala_compile.passes.support.kernel_choice import Workspace
 from sala_compile.runtime.artifact import (
     Dim,

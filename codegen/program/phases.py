@@ -7,8 +7,8 @@ from xdsl.dialects.builtin import ModuleOp, TensorType
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 
+from sala_compile.codegen.layouts.encodings import part_name
 from sala_compile.codegen.program import buffers
-from sala_compile.codegen.weights.encodings import part_name
 from sala_compile.codegen.weights.weight_table import WeightTable
 from sala_compile.passes.live_intervals import ROWS, phase_intervals
 from sala_compile.passes.support.functions import HIDDEN, argument_names, find_function

@@ -11,8 +11,6 @@ from sala_compile.runtime.common.files import FileRule
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.text.tokenizer import Tokenizer
 
-DEFAULT_TOKENS = 4096
-"""Tokens of a calibration text that are used."""
 SEEDED_TOKENS = 2048
 """Token ids that are drawn where nothing else is known."""
 TEXT = "calibration.txt"

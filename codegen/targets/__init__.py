@@ -1,9 +1,11 @@
 """Machines that code is generated for: what they have, how to compile, how to write a library."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.runtime.artifact import is_gpu
 from sala_compile.runtime.errors import CompileError
 
 Target = CpuTarget | CudaTarget
@@ -38,3 +40,14 @@ def _split(text: str) -> Iterator[str]:
             yield piece
         else:
             yield f"{kind}:{piece}" if kind else piece
+
+
+def library_name(target: str) -> str:
+    """The path of a target's library in the artifact; of a GPU's, the table of its cubins."""
+    suffix = ".json" if is_gpu(target) else ".so"
+    return f"lib/{target.replace(':', '-')}{suffix}"
+
+
+def cubins_name(target: str) -> str:
+    """The path of the code of a GPU's library."""
+    return str(Path(library_name(target)).with_suffix(".cubins"))

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
+from sala_compile.codegen.layouts.encodings import part_name
 from sala_compile.codegen.program.buffers import element_type, pool_parts
-from sala_compile.codegen.weights.encodings import part_name
 from sala_compile.runtime.artifact import ElementType
 from sala_compile.runtime.artifact.golden import seeded_rows
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp

@@ -2,7 +2,7 @@
 
 Panel layout of a weight [N, K]: [Np/rows][Kp/p][rows][p], N padded with zero rows to whole
 panels, K with zeros to a multiple of 16, p elements that share 32 bits. Row-major: the last
-dimension padded with zeros to a multiple of 16. Integers: see `codegen.weights.encodings`.
+dimension padded with zeros to a multiple of 16. Integers: see `codegen.layouts.encodings`.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import pack_panels
-from sala_compile.codegen.kernels.operands import padded
-from sala_compile.codegen.weights.encodings import WeightPart, integer_blocks, weight_parts
+from sala_compile.codegen.layouts.encodings import WeightPart, integer_blocks, weight_parts
+from sala_compile.codegen.layouts.integer_panels import panel_codes, panel_groups
+from sala_compile.codegen.layouts.padding import padded
+from sala_compile.codegen.layouts.panels import pack_panels
 from sala_compile.codegen.weights.expressions import RowSource, numpy_element, rows_of, weight_type
 from sala_compile.codegen.weights.finite import require_finite, require_scales
-from sala_compile.codegen.weights.integer_panels import panel_codes, panel_groups
 from sala_compile.codegen.weights.integer_rows import Measure, integer_rows
 from sala_compile.runtime.artifact import ElementType
 from sala_compile.runtime.artifact.tensors import TensorSpec

@@ -100,7 +100,7 @@ class GoldenRun:
         self.parts = golden_parts(lowered.operations)
         self.rounds = _rounds_activations(lowered)
         random = np.random.default_rng(SEED)
-        vocabulary = plan.source.config.vocab_size
+        vocabulary = plan.source.facts.vocabulary
         self._tokens = [random.integers(0, vocabulary, part.count) for part in self.parts]
         copies = 2 if self.rounds else 1
         count, total = len(self.parts), sum(part.count for part in self.parts)

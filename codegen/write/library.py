@@ -11,6 +11,7 @@ from sala_compile.codegen.lowering import Lowered
 from sala_compile.codegen.plan import Plan
 from sala_compile.codegen.program.abi import check_calls
 from sala_compile.codegen.progress import Advance, Progress
+from sala_compile.codegen.targets import cubins_name, library_name
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_library, required_instructions
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.write import emit
@@ -41,7 +42,7 @@ def write_library(
         check_calls(plan.program, lowered.name, kernels)
         contract = Contract(
             program=hashlib.sha256(canonical_json(plan.program)).hexdigest(),
-            vocabulary=plan.source.config.vocab_size,
+            vocabulary=plan.source.facts.vocabulary,
         )
         if isinstance(target, CudaTarget):
             return _write_cubins(writer, lowered.name, target, kernels, contract, advance)
@@ -55,7 +56,7 @@ def _write_shared_object(
     functions: Mapping[str, Any],
     contract: Contract,
 ) -> TargetInfo:
-    path = emit.library_name(lowered.name)
+    path = library_name(lowered.name)
     specs = (dict(kernel.spec) for kernel in lowered.kernels)
     found = {spec.get("x_bits") for spec in specs}
     integers = sorted(bits for bits in found if isinstance(bits, int))
@@ -85,7 +86,7 @@ def _write_cubins(
 ) -> TargetInfo:
     from sala_compile.codegen.write.gpu_library import build_library  # needs Triton
 
-    path, cubins = emit.library_name(name), emit.cubins_name(name)
+    path, cubins = library_name(name), cubins_name(name)
     built = build_library(kernels, target, cubins, advance)
     table = built.table.model_copy(update={"contract": contract})
     writer.write_bytes(path, canonical_json(table))

@@ -41,6 +41,7 @@ from sala_compile.runtime.artifact.manifest import (
 )
 from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
+    AttentionPath,
     Observation,
     Paging,
     Phase,
@@ -85,6 +86,7 @@ __all__ = [
     "ArgumentKind",
     "Artifact",
     "ArtifactWriter",
+    "AttentionPath",
     "CalibrationInfo",
     "Dim",
     "ElementType",

@@ -20,7 +20,7 @@ class Comparison:
 
 
 def compare(
-    found: np.ndarray, expected: np.ndarray, *, absolute: float, relative: float
+    found: np.ndarray, expected: np.ndarray, *, absolute: float, relative: float = 0.0
 ) -> Comparison:
     """Hold `found` against `expected`; bfloat16 comes as uint16.
 

@@ -41,6 +41,11 @@ class SalaOp(IRDLOperation):
         return {getattr(self, new): getattr(self, old) for new, old in self.CONTINUES}
 
     @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """What the op does by call length: (first length, name); nothing where that is all one."""
+        return ()
+
+    @property
     def layer(self) -> int | None:
         """Index of the model layer that the op belongs to; None outside the layers."""
         mark = self.attributes.get("layer")

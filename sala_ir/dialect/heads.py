@@ -59,6 +59,11 @@ def require_compressed(kv: SSAValue, compressed: SSAValue) -> None:
     require(same, f"{keys} do not belong to {cache}")
 
 
+def selection_paths(dense_len: int) -> tuple[tuple[int, str], ...]:
+    """The paths of an op that attends to chosen blocks in calls of `dense_len` tokens or more."""
+    return ((0, "dense"), (dense_len, "sparse")) if dense_len else ((0, "sparse"),)
+
+
 def require_selection(*, init_blocks: int, window_blocks: int, topk: int, dense_len: int) -> None:
     """A budget that holds the forced blocks: init blocks, own block and the window before it."""
     require(min(init_blocks, window_blocks, dense_len) >= 0, "selection sizes must not be negative")

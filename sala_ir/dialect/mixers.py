@@ -42,6 +42,7 @@ from sala_compile.sala_ir.dialect.heads import (
     require_compressed,
     require_qkv,
     require_selection,
+    selection_paths,
 )
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
@@ -133,6 +134,11 @@ class BlockSparseAttentionOp(SalaOp):
             result_types=[activation_type(columns_of(q), element), kv.type, ck.type],
         )
 
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Dense below `dense_len`, sparse from there on."""
+        return selection_paths(self.parameters["dense_len"])
+
     def verify_(self) -> None:
         """Heads, caches and selection sizes agree."""
         heads, kv_heads = self.num_heads.value.data, self.kv_heads.value.data
@@ -205,6 +211,11 @@ class SoftmaxAttentionOp(SalaOp):
             attributes=layer_mark(layer),
             result_types=[activation_type(columns_of(q), element), kv.type],
         )
+
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Dense in every call."""
+        return ((0, "dense"),)
 
     def verify_(self) -> None:
         """Heads and cache agree."""

@@ -66,6 +66,13 @@ class RopeTableOp(SalaOp):
             result_types=[activation_type(2 * half, f32)],
         )
 
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Which frequencies are taken, where that follows from the call length."""
+        starts = tuple(self.starts.get_values())
+        names = ("short-rope", *(f"long-rope-{start}" for start in starts[1:]))
+        return tuple(zip(starts, names, strict=True)) if len(starts) > 1 else ()
+
     def verify_(self) -> None:
         """Rows of positive frequencies, ascending starts, and an f32 table of their width."""
         kind, frequencies = self.frequencies.type, self.frequencies.get_values()

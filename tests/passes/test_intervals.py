@@ -5,7 +5,7 @@ import pytest
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.live_intervals import phase_intervals
 from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
-from sala_compile.passes.support.plan_intervals import dim_text, plan_memory
+from sala_compile.passes.plan_intervals import dim_text, plan_memory
 from sala_compile.runtime.artifact import PhaseName, Symbol, dim_of
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.context import parse_module, print_module

@@ -11,10 +11,10 @@ from xdsl.passes import ModulePass
 
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.pipeline import run_pipeline, sala_pipeline
+from sala_compile.passes.plan_intervals import plan_memory
 from sala_compile.passes.specialise_phases import SpecialisePhases
 from sala_compile.passes.support.callbacks import DumpEach, RecordEach, verify_each, verify_ends
 from sala_compile.passes.support.functions import find_function
-from sala_compile.passes.support.plan_intervals import plan_memory
 from sala_compile.runtime.artifact import MODEL_PHASES, PhaseName
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.context import parse_module, print_module

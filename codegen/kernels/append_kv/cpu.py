@@ -7,7 +7,6 @@ from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
-    padded,
     refuse_unless_float32,
     spec_values,
     symbol_of,
@@ -32,6 +31,7 @@ from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.heads import kv_type

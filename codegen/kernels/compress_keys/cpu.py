@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sala_compile.codegen.kernels.operands import (
-    element,
-    indices_of,
-    padded,
-    spec_values,
-    symbol_of,
-)
+from sala_compile.codegen.kernels.operands import element, indices_of, spec_values, symbol_of
 from sala_compile.codegen.kernels.pages import (
     CacheShape,
     CompressedLevel,
@@ -33,6 +27,7 @@ from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.product import split_pairs
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.heads import compressed_type, kv_type

@@ -4,17 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sala_compile.codegen.kernels.operands import (
-    column_views,
-    element,
-    padded,
-    spec_values,
-    symbol_of,
-)
+from sala_compile.codegen.kernels.operands import column_views, element, spec_values, symbol_of
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import Expr, kernel, splat
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.base import columns_of

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.elementwise.cpu import Spec, rule
 from sala_compile.codegen.kernels.elementwise.gpu_rows import combine
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.triton.buffers import CONTROL, parameters, pointers, values
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 
 __all__ = ["Schedule", "Spec", "build", "rule"]

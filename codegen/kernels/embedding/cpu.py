@@ -7,17 +7,12 @@ stored once.
 from dataclasses import dataclass
 from typing import Any
 
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS, panel_shape
-from sala_compile.codegen.kernels.operands import (
-    element,
-    indices_of,
-    padded,
-    spec_values,
-    symbol_of,
-)
+from sala_compile.codegen.kernels.operands import element, indices_of, spec_values, symbol_of
 from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, kernel, let, splat
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
+from sala_compile.codegen.layouts.padding import padded
+from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.passes.support.weight_names import demanded_layouts

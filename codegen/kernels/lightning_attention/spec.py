@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.operands import padded, symbol_of
+from sala_compile.codegen.kernels.operands import symbol_of
 from sala_compile.codegen.kernels.tir.builder import LANES
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.padding import padded
 
 CHUNK = 64
 """Tokens of one chunk of the chunked form."""

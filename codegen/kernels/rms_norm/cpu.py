@@ -7,7 +7,6 @@ from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
-    padded,
     refuse_unless_float32,
     spec_values,
     symbol_of,
@@ -22,6 +21,7 @@ from sala_compile.codegen.kernels.tir.rows import (
     for_vectors,
     sum_of_squares,
 )
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.base import columns_of

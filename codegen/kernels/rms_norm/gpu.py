@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.rms_norm.cpu import Spec
 from sala_compile.codegen.kernels.rms_norm.cpu import rule as choose
 from sala_compile.codegen.kernels.rms_norm.gpu_rows import norm_groups
@@ -17,6 +16,7 @@ from sala_compile.codegen.kernels.triton.buffers import (
 )
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.norm import RmsNormOp

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.rope.cpu import Spec, rule
 from sala_compile.codegen.kernels.rope.gpu_rows import rotate_heads
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.triton.buffers import CONTROL, parameters, pointers, values
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 
 __all__ = ["Schedule", "Spec", "build", "rule"]

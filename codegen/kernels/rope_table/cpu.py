@@ -5,7 +5,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from sala_compile.codegen.kernels.operands import padded, spec_values, symbol_of
+from sala_compile.codegen.kernels.operands import spec_values, symbol_of
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, kernel, let, splat
 from sala_compile.codegen.kernels.tir.element import Element
@@ -14,6 +14,7 @@ from sala_compile.codegen.kernels.tir.rows import clear_padding
 from sala_compile.codegen.kernels.tir.table import constant_table
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.rope import RopeTableOp

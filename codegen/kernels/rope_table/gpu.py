@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.rope_table.cpu import Spec, rule
 from sala_compile.codegen.kernels.rope_table.gpu_angles import write_table
 from sala_compile.codegen.kernels.tir.element import Element
@@ -16,6 +15,7 @@ from sala_compile.codegen.kernels.triton.buffers import (
 from sala_compile.codegen.kernels.triton.cache import FIELDS
 from sala_compile.codegen.kernels.triton.kernel import ONE, GpuKernel, Grid, Launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 
 __all__ = ["Schedule", "Spec", "build", "rule"]

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.operands import padded, symbol_of
+from sala_compile.codegen.kernels.operands import symbol_of
 from sala_compile.codegen.kernels.pages import CompressedLevel, compressed_levels
 from sala_compile.codegen.kernels.tir.builder import LANES
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.product import Product
 from sala_compile.codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE
+from sala_compile.codegen.layouts.padding import padded
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -17,6 +16,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 )
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.team import workers
+from sala_compile.codegen.layouts.padding import padded
 
 ALONE_ELEMENTS = 1 << 14
 """Elements that one thread handles sooner than it wakes the others."""

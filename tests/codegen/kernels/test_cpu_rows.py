@@ -11,11 +11,11 @@ import pytest
 
 from sala_compile.codegen.kernels.elementwise import cpu as elementwise
 from sala_compile.codegen.kernels.embedding import cpu as embedding
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import pack_panels
 from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
 from sala_compile.codegen.kernels.rope import cpu as rope
 from sala_compile.codegen.kernels.rope_table import cpu as rope_table
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.panels import pack_panels
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.sala_ir import reference
 from tests.support.rows import TABLES, activation, check_table, close, exact, vector_weight

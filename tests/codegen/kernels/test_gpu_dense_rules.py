@@ -100,7 +100,8 @@ def test_lightning_attention_follows_phase_and_precision() -> None:
     assert (prefill.spec["form"], prefill.spec["products"]) == ("chunks", "tf32")
     assert len(kernel.launches) == 3
     (segments,) = prefill.workspaces
-    assert (segments.elements_per_token, segments.elements_per_sequence) == (1, 4 * 64)
+    assert (segments.elements_per_token, segments.elements_per_sequence) == (1, 2 * 4 * 64)
+    assert prefill.read_multiple == 512
     op = lightning(f32)
     FuncOp("decode", FunctionType.from_lists([], []), Region(Block([op, ReturnOp()])))
     decode, kernel = chosen(op)

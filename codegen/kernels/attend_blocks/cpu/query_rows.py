@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.attend_blocks.cpu.parameters import Parameters
 from sala_compile.codegen.kernels.attend_blocks.spec import Schedule, Spec
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, lanes, let
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.product import Product
+from sala_compile.codegen.layouts.padding import padded
 
 MASKED = -1e30
 """The score of a key that may not be read: below every other, and its exponential is 0."""

@@ -1,7 +1,6 @@
 """The running softmax of the rows: how it starts, what a tile of scores adds, how it ends."""
 
 from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import MASKED, Rows
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -16,6 +15,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.layouts.padding import padded
 
 F32 = Element.F32
 

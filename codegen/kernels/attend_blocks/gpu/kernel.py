@@ -17,7 +17,6 @@ from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
-    padded,
     refuse_unless_float32,
     spec_values,
 )
@@ -38,6 +37,7 @@ from sala_compile.codegen.kernels.triton.kernel import (
     Pointer,
 )
 from sala_compile.codegen.kernels.triton.phase import is_decode
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect.heads import kv_type

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from sala_compile.codegen.kernels.lightning_attention.cpu.decay_table import MARGIN, SPAN
 from sala_compile.codegen.kernels.lightning_attention.cpu.parameters import Parameters
 from sala_compile.codegen.kernels.lightning_attention.spec import CHUNK, Schedule, Spec
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir.builder import Expr, lanes, let, loop, splat
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.table import Table
 from sala_compile.codegen.kernels.tir.tile import live_lanes
+from sala_compile.codegen.layouts.padding import padded
 
 F32 = Element.F32
 

@@ -63,6 +63,7 @@ def rule(op: LightningAttentionOp, target: CpuTarget) -> KernelChoice | str:
             "workspace:0",
         ),
         workspaces=workspaces(spec, default_schedule(spec, target)),
+        read_multiple=CHUNK,
     )
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from sala_compile.codegen.kernels.lightning_attention.spec import Schedule, Spec
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir.builder import KernelBuilder, Tensor
+from sala_compile.codegen.layouts.padding import padded
 
 
 @dataclass(frozen=True, slots=True)

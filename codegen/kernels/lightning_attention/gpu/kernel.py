@@ -24,7 +24,6 @@ from sala_compile.codegen.kernels.operands import (
     column_views,
     element,
     indices_of,
-    padded,
     refuse_unless_float32,
     spec_values,
 )
@@ -40,6 +39,7 @@ from sala_compile.codegen.kernels.triton.buffers import (
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Grid, Launch
 from sala_compile.codegen.kernels.triton.phase import is_decode
 from sala_compile.codegen.kernels.triton.rows import power_of_two
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
 from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
@@ -76,8 +76,9 @@ def rule(op: LightningAttentionOp, target: CudaTarget) -> KernelChoice | str:
     inputs = [op.q, op.k, op.v, op.state, op.q_norm, op.k_norm, op.rope]
     operands = indices_of(op.operands, *inputs)
     chunked = spec.form is Form.CHUNKS
-    per_token = -(-spec.state_size // default_schedule(spec, target).segment)
-    segments = Workspace("segments", "float32", 0, 0, per_token, spec.state_size)
+    segment = default_schedule(spec, target).segment
+    per_token = -(-spec.state_size // segment)
+    segments = Workspace("segments", "float32", 0, 0, per_token, 2 * spec.state_size)
     return KernelChoice(
         symbol=spec.symbol,
         family="lightning_attention",
@@ -85,6 +86,7 @@ def rule(op: LightningAttentionOp, target: CudaTarget) -> KernelChoice | str:
         operands=operands,
         arguments=(*arguments(spec), *["workspace:0"] * chunked),
         workspaces=(segments,) if chunked else (),
+        read_multiple=segment,
     )
 
 
@@ -123,7 +125,7 @@ def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> G
     """The kernel (control, offsets, history, slots, q, k, v, state, norms?, rope?, norm?, gate?,
     out, sums?, segments?).
 
-    A step takes one new token of each sequence and needs no segments.
+    A step takes the new tokens of a sequence one by one and needs no segments.
     """
     schedule = schedule or default_schedule(spec, target)
     buffers = _buffers(spec, schedule)
@@ -197,7 +199,7 @@ def _launch(
 def _chunks(spec: Spec, schedule: Schedule) -> tuple[Launch, ...]:
     """End states of all segments, the states before them, then the outputs."""
     heads, block = Grid(spec.num_heads), power_of_two(spec.head_dim // 2, LEAST)
-    cut = Grid(0, (("tokens", schedule.segment, 1), ("sequences", 1, 1)))
+    cut = Grid(0, (("tokens", schedule.segment, 1), ("sequences", 1, 2)))
     wide, narrow = (
         Grid(-(-spec.head_dim // columns)) for columns in (schedule.state_columns, schedule.columns)
     )

@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear.cpu.panel_vectors import PANEL_VECTORS, Linear, Steps
 from sala_compile.codegen.kernels.linear.cpu.spec import TileBlocks
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -45,6 +43,8 @@ from sala_compile.codegen.kernels.tir.tiles import (
     row_bytes,
     tiles,
 )
+from sala_compile.codegen.layouts.padding import padded
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 
 BLOCK = 2 * TILE
 """Rows that are computed together when there are many."""

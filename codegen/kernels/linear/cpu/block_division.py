@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear.cpu.spec import Blocks, Spec
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -26,6 +25,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 )
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.team import Team
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 
 PANEL_VECTORS = PANEL_ROWS // LANES
 SHARES = 2

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.linear.cpu.spec import Spec
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -17,6 +16,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     splat,
     when,
 )
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.sala_ir.dialect.attributes import Extent
 
 

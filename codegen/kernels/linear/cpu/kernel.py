@@ -3,7 +3,6 @@
 from typing import Any
 
 from sala_compile.codegen.kernels.linear.cpu.amx_tiles import TiledLinear
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear.cpu.panel_vectors import Linear
 from sala_compile.codegen.kernels.linear.cpu.spec import Schedule, Spec, default_schedule
 from sala_compile.codegen.kernels.linear.cpu.widened_blocks import widened_division
@@ -17,6 +16,7 @@ from sala_compile.codegen.kernels.operands import (
 from sala_compile.codegen.kernels.tir.builder import Expr, kernel, let
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
 from sala_compile.sala_ir.dialect.attributes import Epilogue, LayoutAttr

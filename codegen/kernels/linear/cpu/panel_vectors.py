@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue, live_rows
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS, panel_shape
 from sala_compile.codegen.kernels.linear.cpu.spec import Schedule, Spec
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -22,6 +21,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     when,
 )
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
 
 PANEL_VECTORS = PANEL_ROWS // LANES
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS
-from sala_compile.codegen.kernels.operands import padded, symbol_of
+from sala_compile.codegen.kernels.operands import symbol_of
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.padding import padded
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 from sala_compile.codegen.targets.cpu import CpuTarget
 
 

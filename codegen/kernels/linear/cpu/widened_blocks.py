@@ -14,10 +14,8 @@ from sala_compile.codegen.kernels.linear.cpu.block_division import (
     Part,
     Tile,
 )
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear.cpu.panel_vectors import Linear
 from sala_compile.codegen.kernels.linear.cpu.spec import Blocks, Spec
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -37,6 +35,8 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.product import split_pairs
+from sala_compile.codegen.layouts.padding import padded
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 
 
 def widened_division(linear: Linear) -> Division | None:

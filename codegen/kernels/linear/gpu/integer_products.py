@@ -1,4 +1,4 @@
-"""The Triton functions of linears with integer weights; integer_layout.py has the layout."""
+"""The Triton functions of linears with integer weights; layouts.integer_blocks has the layout."""
 
 import triton
 import triton.language as tl

@@ -1,6 +1,5 @@
 """y = scale * epilogue(x W^T + bias) + residual on a GPU, W plain or of integers."""
 
-from sala_compile.codegen.kernels.linear.gpu.integer_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear.gpu.launches import Launches
 from sala_compile.codegen.kernels.linear.gpu.operands import Operands
 from sala_compile.codegen.kernels.linear.gpu.spec import Form, Schedule, Spec, default_schedule
@@ -14,6 +13,7 @@ from sala_compile.codegen.kernels.operands import (
 from sala_compile.codegen.kernels.triton.buffers import parameters
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel
 from sala_compile.codegen.kernels.triton.phase import is_decode
+from sala_compile.codegen.layouts.integer_blocks import PANEL_ROWS
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
 from sala_compile.sala_ir.dialect.attributes import Epilogue, Extent, LayoutAttr
@@ -103,9 +103,9 @@ def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> G
     """The kernel (control, x, weight, bias?, residual?, squares?, norm?, y, scaled?, sums?,
     workspace?).
 
-    The weight is [N, K padded to 16], or codes, scales and zeros? as integer_layout.py has them. x
-    and y have any capacity of rows; the memory of y may be that of the residual. split_norm.py says
-    what `squares`, `norm`, `scaled` and `sums` are.
+    The weight is [N, K padded to 16], or codes, scales and zeros? as layouts.integer_blocks has
+    them. x and y have any capacity of rows; the memory of y may be that of the residual.
+    split_norm.py says what `squares`, `norm`, `scaled` and `sums` are.
     """
     schedule = schedule or default_schedule(spec, target)
     each = Launches(spec, schedule)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sala_compile.codegen.kernels.linear.gpu.few_rows import multiply_rows
-from sala_compile.codegen.kernels.linear.gpu.integer_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear.gpu.integer_products import (
     expand_panels,
     multiply_rows_by_integers,
@@ -13,8 +12,9 @@ from sala_compile.codegen.kernels.linear.gpu.integer_products import (
 from sala_compile.codegen.kernels.linear.gpu.many_rows import multiply_tiles
 from sala_compile.codegen.kernels.linear.gpu.operands import Operands
 from sala_compile.codegen.kernels.linear.gpu.spec import Schedule, Spec
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.triton.kernel import ONE, Grid, Launch, Pointer
+from sala_compile.codegen.layouts.integer_blocks import PANEL_ROWS
+from sala_compile.codegen.layouts.padding import padded
 
 EPILOGUE = ("bias", "residual", "y")
 ROWS_EPILOGUE = ("squares", "bias", "residual", "norm", "y", "scaled", "sums")

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sala_compile.codegen.kernels.linear.gpu.integer_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear.gpu.spec import Form, Schedule, Spec
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.triton.buffers import (
     CONTROL,
@@ -16,6 +14,8 @@ from sala_compile.codegen.kernels.triton.buffers import (
     values,
 )
 from sala_compile.codegen.kernels.triton.kernel import Pointer
+from sala_compile.codegen.layouts.integer_blocks import PANEL_ROWS
+from sala_compile.codegen.layouts.padding import padded
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sala_compile.codegen.kernels.linear.gpu.integer_layout import PANEL_ROWS, IntegerBlocks
-from sala_compile.codegen.kernels.operands import padded, symbol_of
+from sala_compile.codegen.kernels.operands import symbol_of
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.integer_blocks import PANEL_ROWS, IntegerBlocks
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 
 NARROW = 8192

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
@@ -14,6 +13,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     lanes,
     let,
 )
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 
 LINE = 2 * LANES
 """16-bit values in a vector."""

@@ -7,7 +7,6 @@ from typing import Any
 from sala_compile.codegen.kernels.linear.cpu import kernel as plain
 from sala_compile.codegen.kernels.linear.cpu.block_division import Division
 from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue, live_rows
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import Weights
 from sala_compile.codegen.kernels.linear_integers.cpu.pair_activations import PairActivations
@@ -23,8 +22,9 @@ from sala_compile.codegen.kernels.operands import (
 )
 from sala_compile.codegen.kernels.tir.builder import Tensor, kernel, let
 from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.layouts.encodings import weight_parts
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 from sala_compile.codegen.targets.cpu import CpuTarget
-from sala_compile.codegen.weights.encodings import weight_parts
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
 from sala_compile.sala_ir.dialect.attributes import LayoutAttr
 from sala_compile.sala_ir.dialect.linear import LinearOp

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.linear.cpu.block_division import PANEL_VECTORS, Column, Part, Tile
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import LINE
 from sala_compile.codegen.kernels.tir import vector
@@ -18,6 +17,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     prefetch,
 )
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 
 PAIRS = f"int16x{LINE}"
 """The type of a pair of neighbours of each of 16 rows of the weight."""

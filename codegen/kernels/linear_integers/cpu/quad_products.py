@@ -8,7 +8,6 @@ two masks unpack a line. x is prepared in the same order.
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.linear.cpu.block_division import PANEL_VECTORS, Column, Part, Tile
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import PANEL_ROWS
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import LINE
 from sala_compile.codegen.kernels.linear_integers.cpu.quad_activations import QuadActivations
@@ -24,6 +23,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     prefetch,
 )
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 
 BYTES = 4 * LANES
 """Bytes in a vector."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.operands import padded, spec_values, symbol_of
+from sala_compile.codegen.kernels.operands import spec_values, symbol_of
 from sala_compile.codegen.kernels.sample.gpu.choose_token import choose
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.triton.buffers import (
@@ -15,6 +15,7 @@ from sala_compile.codegen.kernels.triton.buffers import (
 )
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid
+from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 

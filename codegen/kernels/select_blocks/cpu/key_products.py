@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.pages import CompressedLevel, page_of
 from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
 from sala_compile.codegen.kernels.tir.builder import (
@@ -19,6 +18,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.tile import zero_tile
 from sala_compile.codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE, call, row_bytes
+from sala_compile.codegen.layouts.padding import padded
 
 Place = tuple[Expr, Expr]
 """A page of compressed keys and a slot in it."""

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import e, log2
 
-from sala_compile.codegen.kernels.operands import padded
 from sala_compile.codegen.kernels.select_blocks.cpu.key_products import KeyProducts, Products
 from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
 from sala_compile.codegen.kernels.tir import vector
@@ -21,6 +20,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.tile import cover_rows, live_lanes
+from sala_compile.codegen.layouts.padding import padded
 
 F32 = Element.F32
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sala_compile.codegen.kernels.linear.cpu.kernel import Schedule, Spec, build, default_schedule
-from sala_compile.codegen.kernels.linear.cpu.panel_layout import pack_panels, panel_shape
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.panels import pack_panels, panel_shape
 from sala_compile.codegen.targets.cpu import CpuTarget
 from tests.support.steps import EXTRA, Library, aligned, from_bits, padded, poisoned, to_bits
 

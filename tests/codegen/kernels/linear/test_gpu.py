@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.gpu.integer_layout import IntegerBlocks
 from sala_compile.codegen.kernels.linear.gpu.kernel import build
 from sala_compile.codegen.kernels.linear.gpu.spec import Form, Schedule, Spec
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.integer_blocks import IntegerBlocks
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.sala_ir import reference
 from tests.support.gpu_rows import control_of

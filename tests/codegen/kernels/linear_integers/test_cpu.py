@@ -16,8 +16,8 @@ from sala_compile.codegen.kernels.linear_integers.cpu.kernel import (
     workspaces,
 )
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.integer_panels import panel_codes, panel_groups
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
-from sala_compile.codegen.weights.integer_panels import panel_codes, panel_groups
 from sala_compile.sala_ir.checkpoint.integers import Integers
 from tests.codegen.kernels.linear.test_cpu import HOST, Problem, exact, stored
 from tests.support.steps import EXTRA, Library, aligned, padded, poisoned

@@ -6,13 +6,13 @@ Codes: uint16 [panels][K / (2 n)][rows][2], each holding n integers of one row, 
 8 bits: those of columns 2 j + lane for j = 0 .. n - 1 from the low bits up, so that a shift and a
 mask give pairs of neighbours. Scales: float16 [panels][K / group][rows]; stored zeros: uint8,
 alike. Rows that pad the last panel have scales of 0. For GPUs panels are cut into blocks:
-see `codegen.kernels.linear.gpu.integer_layout`.
+see `codegen.layouts.integer_blocks`.
 """
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.gpu.integer_layout import IntegerBlocks
-from sala_compile.codegen.kernels.operands import padded, pair_of
+from sala_compile.codegen.layouts.integer_blocks import IntegerBlocks
+from sala_compile.codegen.layouts.padding import padded, pair_of
 from sala_compile.runtime.artifact import ElementType
 from sala_compile.runtime.artifact.tensors import TensorSpec
 from sala_compile.sala_ir.dialect.attributes import LayoutKind

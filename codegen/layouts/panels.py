@@ -7,7 +7,7 @@ bytes, and a panel is one stream.
 
 import numpy as np
 
-from sala_compile.codegen.kernels.operands import padded
+from sala_compile.codegen.layouts.padding import padded
 
 PANEL_ROWS = 64
 """Outputs of a panel."""

@@ -1,4 +1,4 @@
-"""Rows of integers in panels, the layout that `codegen.weights.encodings` describes."""
+"""Rows of integers in panels, the layout that `codegen.layouts.encodings` describes."""
 
 import numpy as np
 
