@@ -59,10 +59,11 @@ def golden_parts(operations: ModuleOp) -> tuple[GoldenPart, ...]:
     block = max(blocks, default=DEFAULT_BLOCK)
     window = COARSE_WINDOW * max(strides) if strides else block
     found = [GoldenPart(0, TOKENS, TOKENS), GoldenPart(window - 2, 3, window + 1)]
-    selections = [op for op in operations.walk() if isinstance(op, SelectBlocksOp)]
+    walked = operations.walk()
+    selections = [op.selection.data for op in walked if isinstance(op, SelectBlocksOp)]
     if selections:
-        kept = max(op.budget + op.parameters["init_blocks"] for op in selections)
-        dense_len = max(op.parameters["dense_len"] for op in selections)
+        kept = max(each.budget + each.init_blocks for each in selections)
+        dense_len = max(each.dense_len for each in selections)
         far = (kept + BLOCKS_BEYOND) * block + block // 2
         for history, count in ((far, 2), (far // 2, 1)):
             found.append(GoldenPart(history, count, max(history + count, dense_len)))
