@@ -8,8 +8,8 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from sala_compile.codegen.vectors.batch import VectorBatch
 from sala_compile.passes.support.kernel_choice import base_and_start
-from sala_compile.sala_ir.dialect.attributes import Extent
-from sala_compile.sala_ir.dialect.base import SalaOp
+from sala_compile.sala_ir.dialect.attributes import Rows
+from sala_compile.sala_ir.dialect.base import SalaOp, rows_of
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
@@ -50,15 +50,11 @@ class Inputs:
     def _activation(self, operand: SSAValue) -> np.ndarray:
         base, start = base_and_start(operand)
         if base not in self.bases:
+            is_late = rows_of(base) is Rows.LOGIT_ROWS
+            rows = len(self.batch.parts) if is_late else self.batch.tokens
             columns = cast(TensorType, base.type).get_shape()[1]
-            self.bases[base] = self._numbers(base.type, self._rows, columns)
+            self.bases[base] = self._numbers(base.type, rows, columns)
         return self.bases[base][:, start : start + cast(TensorType, operand.type).get_shape()[1]]
-
-    @property
-    def _rows(self) -> int:
-        """Live rows of the operation's activations."""
-        is_late = self._op.parameters.get("extent") == Extent.LOGIT_ROWS
-        return len(self.batch.parts) if is_late else self.batch.tokens
 
     def _numbers(self, kind: Any, *shape: int) -> np.ndarray:
         """Normal numbers that the element type represents, float64."""

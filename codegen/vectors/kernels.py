@@ -29,7 +29,6 @@ from sala_compile.runtime.artifact import (
 )
 from sala_compile.runtime.artifact.golden import Argument, GoldenType
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
 from sala_compile.sala_ir.dialect.base import SalaOp, state_updates
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 from sala_compile.sala_ir.dialect.types import (
@@ -38,6 +37,7 @@ from sala_compile.sala_ir.dialect.types import (
     StateType,
     WeightType,
 )
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 from sala_compile.sala_ir.dialect.weights import PackWeightOp
 from sala_compile.sala_ir.interpreter import Numerics, RowSource, SalaFunctions
 from sala_compile.sala_ir.reference import Rounding
@@ -147,9 +147,9 @@ class _Batches:
         selections = [op for op in operations.walk() if isinstance(op, SelectBlocksOp)]
         blocks, dense_len = BLOCKS_BEYOND, 0
         if selections:
-            first = selections[0]
-            blocks += first.budget + first.init_blocks.value.data
-            dense_len = first.dense_len.value.data
+            selection = selections[0].selection.data
+            blocks += selection.budget + selection.init_blocks
+            dense_len = selection.dense_len
         self._blocks, self._dense_len = blocks, dense_len
 
     def of(self, op: SalaOp) -> VectorBatch:

@@ -11,7 +11,7 @@ from sala_compile.runtime.common.json_text import quoted
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.integers import Integers
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr, EncodingKind, ZeroKind
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, EncodingKind, ZeroKind
 
 WIDE, NARROW = 128, 32
 """Group sizes that kernels read; larger groups are several equal ones of these."""

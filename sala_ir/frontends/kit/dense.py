@@ -8,6 +8,7 @@ from typing import ClassVar, TypeVar
 from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.dialect import KvCacheType
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention import AttentionMode
@@ -59,14 +60,18 @@ class DenseFrontend(Frontend[Config]):
         self, step: StepWriter, batch: SSAValue, config: Config, attention: AttentionMode
     ) -> SSAValue:
         """The decoder without scales; the same mixer in every layer."""
-        heads = (config.num_attention_heads, config.num_key_value_heads, config.head_dim)
-        count, kv_heads, size = heads
+        size = config.head_dim
+        heads = Heads(config.num_attention_heads, config.num_key_value_heads, size, size**-0.5)
         table = step.rope_table(batch, rotary(config.rope, config.rope_theta, size))
 
         def mixer(x: SSAValue) -> SSAValue:
             q, k, v = (
-                step.linear(x, f"self_attn.{name}_proj", rows * size, bias=config.qkv_bias)
-                for name, rows in (("q", count), ("k", kv_heads), ("v", kv_heads))
+                step.linear(x, f"self_attn.{name}_proj", rows, bias=config.qkv_bias)
+                for name, rows in (
+                    ("q", heads.columns),
+                    ("k", heads.kv_columns),
+                    ("v", heads.kv_columns),
+                )
             )
             if config.qk_norm:
                 q, k = (
