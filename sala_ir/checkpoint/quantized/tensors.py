@@ -111,7 +111,10 @@ class PublishedIntegers:
     ) -> None:
         self.scheme, self.notes = scheme, notes
         self._tensors = tensors
-        self._whole = lru_cache(maxsize=KEPT)(lambda name: tensors[name].whole())
+        self._whole = lru_cache(maxsize=KEPT)(self._read_whole)
+
+    def _read_whole(self, name: str) -> Integers:
+        return self._tensors[name].whole()
 
     @property
     def encodings(self) -> dict[str, EncodingAttr]:
