@@ -10,7 +10,14 @@ from sala_compile.codegen.program.phases import LOGITS, PhaseBuilder, ValueTable
 from sala_compile.codegen.program.sampling_steps import sampling_phase
 from sala_compile.codegen.targets import library_name
 from sala_compile.passes.support.kernel_choice import KernelChoice
-from sala_compile.runtime.artifact import Observation, Paging, PhaseName, Program, TargetProgram
+from sala_compile.runtime.artifact import (
+    AttentionPath,
+    Observation,
+    Paging,
+    PhaseName,
+    Program,
+    TargetProgram,
+)
 from sala_compile.runtime.artifact.program import READ_MULTIPLE, REQUIRED_INPUTS
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.types import KvCacheType
@@ -55,12 +62,13 @@ class Assembly:
             for builder in builders.values():
                 self._observe(builder)
 
-    def program(self, paging: Paging) -> Program:
+    def program(self, paging: Paging, paths: tuple[AttentionPath, ...]) -> Program:
         """The program of everything added; the runtime writes every input, used or not."""
         for name in sorted(REQUIRED_INPUTS):
             self.table.input(name)
         return Program(
             paging=paging,
+            paths=paths,
             logits=LOGITS,
             values=self.table.values,
             targets=self.targets,
