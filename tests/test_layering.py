@@ -81,10 +81,10 @@ file names help there."""
 KERNEL_CLASSES = {"Spec", "Schedule"}
 """What every kernel has, under the same names."""
 RUNTIME_LIBRARIES = {
-    *("numpy", "tvm_ffi", "safetensors", "tokenizers", "pydantic", "click", "rich", "jinja2"),
+    *("numpy", "tvm_ffi", "tokenizers", "pydantic", "click", "rich", "jinja2"),
 }
 SALA_IR_LIBRARIES = {
-    *("xdsl", "numpy", "array_api_compat", "safetensors", "ml_dtypes", "pydantic", "pydantic_core"),
+    *("xdsl", "numpy", "array_api_compat", "ml_dtypes", "pydantic", "pydantic_core"),
     "re2",
 }
 
