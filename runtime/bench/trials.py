@@ -21,7 +21,7 @@ import sala_compile
 from sala_compile.runtime.artifact import PhaseName, Value
 from sala_compile.runtime.artifact.opened import OpenFile
 from sala_compile.runtime.bench.cases import Capturing, Case
-from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
 from sala_compile.runtime.bench.costs import Live
 from sala_compile.runtime.bench.recording import Recording, calls_of
 from sala_compile.runtime.common.timing import Sample, Stopwatch, sample, summarise
