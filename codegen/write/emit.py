@@ -43,6 +43,7 @@ def model_info(
         digest=digest,
         vocabulary=facts.vocabulary,
         sizes=dict(facts.sizes),
+        trained_length=facts.trained_length,
         eos_token_ids=end_tokens,
         bos_token_id=facts.begin_token,
     )
