@@ -13,7 +13,7 @@ from sala_compile.codegen.progress import Advance
 from sala_compile.codegen.weights.expressions import Measure
 from sala_compile.codegen.weights.packing import PackedWeight, pieces
 from sala_compile.runtime.artifact import ModelInfo, TensorInfo, align, is_gpu
-from sala_compile.runtime.artifact.base import ALIGNMENT
+from sala_compile.runtime.artifact.format_model import ALIGNMENT
 from sala_compile.runtime.artifact.writer import ArtifactWriter
 from sala_compile.runtime.common.safetensors_writer import file_bytes
 from sala_compile.sala_ir.frontends import ModelFacts
@@ -44,6 +44,7 @@ def model_info(
         digest=digest,
         vocabulary=facts.vocabulary,
         sizes=dict(facts.sizes),
+        trained_length=facts.trained_length,
         eos_token_ids=end_tokens,
         bos_token_id=facts.begin_token,
     )

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from sala_compile.runtime.artifact.base import ALIGNMENT
+from sala_compile.runtime.artifact.format_model import ALIGNMENT
 from sala_compile.runtime.artifact.opened import OpenFile
 from sala_compile.runtime.common.json_text import JsonLimits
 from sala_compile.runtime.common.safetensors_format import (
