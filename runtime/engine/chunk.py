@@ -41,7 +41,7 @@ class SampledToken:
         return token
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SequenceChunk:
     """New tokens of one sequence in a step.
 
