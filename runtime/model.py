@@ -147,9 +147,10 @@ class Model:
         """
         engine = self.engine
         sequences, ids = self._checked_batch(sequences, tokens)
+        checked = engine.limits.checked_tokens
         chunks = [
-            SequenceChunk.decode(sequence.state, token)
-            for sequence, token in zip(sequences, ids, strict=True)
+            SequenceChunk(each.state, checked([token], len(each)), len(each) + 1, True, (0,))
+            for each, token in zip(sequences, ids, strict=True)
         ]
         rows: list[np.ndarray] = []
         for number, result in enumerate(engine.step(chunks, all_or_none=True)):

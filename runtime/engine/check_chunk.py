@@ -1,7 +1,5 @@
 """What is wrong with a chunk that a caller made."""
 
-import numpy as np
-
 from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.engine.limits import Limits
 from sala_compile.runtime.engine.stepper import Stepper
@@ -11,7 +9,7 @@ from sala_compile.runtime.errors import RequestError
 def check_chunk(chunk: SequenceChunk, limits: Limits, stepper: Stepper) -> None:
     """RequestError for tokens, rows or draws with which a chunk cannot run."""
     history, ids = chunk.state.length, chunk.token_ids
-    if ids.dtype == np.int32 and len(ids) == 1 and 0 <= ids.item() < limits.vocabulary:
+    if ids.shape == (1,) and ids.dtype.kind == "i" and 0 <= ids.item() < limits.vocabulary:
         limits.check_room(history + 1)
     else:
         limits.checked_tokens(ids, history)
