@@ -28,7 +28,7 @@ from benchmarks.random_state import write_random_state
 from sala_compile.codegen.cli.compile import command as compile_command
 from sala_compile.runtime.artifact.ceilings import Ceiling
 from sala_compile.runtime.artifact.replace import write_whole
-from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
 from sala_compile.runtime.bench.costs import Cost, CostModel, Live
 from sala_compile.runtime.bench.measure import Bench, Row
 from sala_compile.runtime.cli.bench_report import bench_document

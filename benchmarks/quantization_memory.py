@@ -28,7 +28,7 @@ from sala_compile.codegen.opening import open_source
 from sala_compile.codegen.options import CompileOptions, Rounding
 from sala_compile.codegen.plan import assemble
 from sala_compile.codegen.progress import Silent
-from sala_compile.codegen.quantization.report import quantization_info
+from sala_compile.codegen.quantization.quantization_report import quantization_info
 from sala_compile.codegen.quantization.source import open_weights
 from sala_compile.codegen.weights.packing import pieces
 from sala_compile.passes.support.quantization import Quantization
