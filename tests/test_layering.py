@@ -315,3 +315,15 @@ def test_tests_do_not_reach_into_models():
         for match in pattern.finditer(path.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def test_benchmarks_use_the_helpers_of_tests_and_only_their_own_tests_use_them():
+    """tests <- benchmarks <- tests/benchmarks: no helper goes round in a circle."""
+    wrong = [
+        str(each)
+        for path in files("tests")
+        if "benchmarks" not in path.parts
+        for each in imports(path)
+        if each.name.split(".")[0] == "benchmarks"
+    ]
+    assert wrong == []
