@@ -1,7 +1,7 @@
 """The format of an artifact: records, validated reading, crash-safe writing."""
 
 from sala_compile.runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json, is_gpu
-from sala_compile.runtime.artifact.batch_fields import FIELDS, TABLES, InputName
+from sala_compile.runtime.artifact.batch_fields import FIELDS, InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, Symbols, dim_of, evaluate
 from sala_compile.runtime.artifact.golden import (
     Golden,
@@ -45,11 +45,18 @@ from sala_compile.runtime.artifact.manifest import (
     TargetInfo,
     TensorInfo,
 )
+from sala_compile.runtime.artifact.pools import (
+    PageGroup,
+    Paging,
+    Pool,
+    PoolPart,
+    columns_of,
+    pages_of,
+)
 from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
     AttentionPath,
     Observation,
-    Paging,
     Phase,
     PhaseName,
     Program,
@@ -85,7 +92,6 @@ __all__ = [
     "MODEL_PHASES",
     "PROGRAM_NAME",
     "SEEDED",
-    "TABLES",
     "ActivationEffect",
     "ActivationsInfo",
     "ArgumentInfo",
@@ -115,12 +121,15 @@ __all__ = [
     "ModelVector",
     "Observation",
     "OutputArgument",
+    "PageGroup",
     "Paging",
     "ParameterInfo",
     "PassInfo",
     "Phase",
     "PhaseName",
     "Polynomial",
+    "Pool",
+    "PoolPart",
     "Program",
     "QuantizationInfo",
     "QuantizedTensor",
@@ -146,11 +155,13 @@ __all__ = [
     "WeightArgument",
     "align",
     "canonical_json",
+    "columns_of",
     "dim_of",
     "evaluate",
     "is_gpu",
     "narrow_bfloat16",
     "open_artifact",
+    "pages_of",
     "pool_symbol",
     "seeded_values",
     "widen_bfloat16",

@@ -8,7 +8,6 @@ from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAtt
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from sala_compile.runtime.artifact.batch_fields import TABLES
 from sala_compile.sala_ir.dialect import MakeBatchOp, WeightOp, WeightType, ids_type
 from sala_compile.sala_ir.dialect.batch import STEP_INPUTS
 from sala_compile.sala_ir.dialect.types import StateType
@@ -33,15 +32,17 @@ class StepWriter:
         return value
 
     def inputs(self) -> None:
-        """The arguments of a step before its states: the fields of the batch, and page tables."""
+        """The arguments of a step before its states: the fields of the batch."""
         for name in STEP_INPUTS:
             self.argument(name, ids_type())
-        for name in TABLES:
-            self.argument(name, ids_type(2))
 
     def batch(self) -> SSAValue:
-        """The batch, from the arguments of the step."""
-        tables = [self.arguments[name] for name in TABLES]
+        """The batch, from the arguments of the step; the page tables of its states become some."""
+        kinds = [v.type for v in self.arguments.values() if isinstance(v.type, StateType)]
+        pages = [kind.numbering for kind in kinds if kind.numbering is not None]
+        tables = [
+            self.argument(name, ids_type(2)) for name in dict.fromkeys(p.table for p in pages)
+        ]
         return self.emit(MakeBatchOp(self.arguments, tables), "batch")
 
     def emit(self, op: Operation, *hints: str) -> SSAValue:
