@@ -18,11 +18,12 @@ from sala_compile.runtime.artifact import KernelInfo, PassInfo, Program, Rejecti
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import PublishedIntegers
 from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.frontends import ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is compiled: the configuration as it stands, as understood, and its tensors.
+    """What is compiled: the configuration as it stands, what it says, and its tensors.
 
     `integers` are the tensors that come as integers: the captured module has their encodings.
     `published` reads them where the checkpoint stores them so. `end_tokens` end an answer.
@@ -30,7 +31,7 @@ class Source:
     """
 
     raw: Mapping[str, Any]
-    config: Any
+    facts: ModelFacts
     tensors: Mapping[str, tuple[int, ...]]
     captured: ModuleOp
     checkpoint: Checkpoint | None

@@ -129,7 +129,7 @@ def _called(
     inputs: Sequence[SSAValue],
     kinds: Sequence[Attribute],
 ) -> KernelCallOp:
-    results = list(old.results)
+    results: list[SSAValue] = list(old.results)
     updates = [
         (results.index(new), inputs.index(state)) for new, state in old.state_updates.items()
     ]

@@ -100,7 +100,8 @@ def _input(op: Operation, index: int, choice: KernelChoice, rewriter: PatternRew
 
 def _updates(op: SalaOp, choice: KernelChoice) -> list[tuple[int, int]]:
     """Pairs (result, input of the call) for the states that the operation updates."""
-    operands, results = list(op.operands), list(op.results)
+    operands: list[SSAValue] = list(op.operands)
+    results: list[SSAValue] = list(op.results)
     return [
         (results.index(new), choice.operands.index(operands.index(old)))
         for new, old in op.state_updates.items()

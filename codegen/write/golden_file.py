@@ -68,7 +68,7 @@ def _model_vector(
 
     Integer activations are none of these: what they change is allowed on top.
     """
-    vocabulary = plan.source.config.vocab_size
+    vocabulary = plan.source.facts.vocabulary
     tokens = np.random.default_rng(0).integers(0, vocabulary, TOKENS)
     logits, effect = _logits(plan, source, tokens.tolist())
     if not np.isfinite(logits).all():

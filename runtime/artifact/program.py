@@ -121,8 +121,8 @@ class AttentionPath(Frozen):
 class Program(Frozen):
     """All values, and what each target runs over them.
 
-    `pools` describe the state, by names such as `layers.3.kv_cache`, and every value of the kind
-    `pool` is of one of them. `paths`: the first from length 0, each up to where the next one begins.
+    `pools` describe the state, by names such as `layers.3.kv_cache`: every value of the kind `pool`
+    is of one. `paths`: the first from length 0, each up to where the next one begins.
     `logits` names the float32 value [logit_rows, >= vocabulary] that the logits phase writes.
     """
 

@@ -30,10 +30,8 @@ PHASE_ROWS: dict[PhaseName, tuple[Dim, ...]] = {
 
 def check_shapes(program: Program) -> None:
     """Raise ValueError for a value whose shape does not go with what is written to it."""
-    inputs = {
-        **{name.value: shape for name, shape in INPUT_SHAPES.items()},
-        **program.paging.tables,
-    }
+    fields = {name.value: shape for name, shape in INPUT_SHAPES.items()}
+    inputs = fields | program.paging.tables
     for name, value in program.values.items():
         _check_dims(name, value)
         if value.kind is ValueKind.INPUT:

@@ -15,8 +15,8 @@ USUAL_BUDGETS = tuple(size << 30 for size in (8, 16, 24, 32, 80))
 def token_parts(program: Program, target: str, sizes: Sizes) -> dict[str, float]:
     """Bytes that one more token of context of one sequence adds to each part, on average.
 
-    Measured between whole pages of the largest kind, so many that tables (int32) grow by whole alignments.
-    The arena's is that of its lower bound, which block scores of one query reach at last.
+    Measured between whole pages of the largest kind, so many that tables (int32) grow by whole
+    alignments. The arena's is that of its lower bound, which scores of one query reach at last.
     """
     unit = program.paging.largest_page * ALIGNMENT // 4
     alone = replace(sizes.with_batch(1), snapshots=0)

@@ -53,6 +53,7 @@ from sala_compile.sala_ir.dialect.types import (
     activation_type,
     ids_type,
 )
+from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 from sala_compile.sala_ir.dialect.weights import (
     CastWeightOp,
     ConcatWeightsOp,
@@ -102,6 +103,7 @@ Sala = Dialect(
         WeightType,
         EncodingAttr,
         LayoutAttr,
+        WeightRoleAttr,
     ],
 )
 """The dialect, for an xDSL `Context`."""
@@ -147,6 +149,8 @@ __all__ = [
     "StateType",
     "SwigluOp",
     "WeightOp",
+    "WeightRole",
+    "WeightRoleAttr",
     "WeightType",
     "ZeroKind",
     "activation_group_for",

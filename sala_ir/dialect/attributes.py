@@ -23,6 +23,7 @@ from xdsl.dialects.builtin import (
     i1,
     i64,
 )
+from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute, ParametrizedAttribute
 from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import AttrParser
@@ -283,6 +284,8 @@ def plain(attribute: Attribute) -> Any:
         case FloatAttr():
             return attribute.value.data
         case StringAttr() | IntAttr():
+            return attribute.data
+        case EnumAttribute():
             return attribute.data
         case DenseIntOrFPElementsAttr():
             return tuple(attribute.get_values())

@@ -28,6 +28,7 @@ from sala_compile.sala_ir.dialect.attributes import (
 )
 from sala_compile.sala_ir.dialect.base import SalaOp, layer_mark, require, weight_shape
 from sala_compile.sala_ir.dialect.types import WeightType
+from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 
 
 def _weight_type(value: SSAValue) -> WeightType:
@@ -49,18 +50,27 @@ def round_up(size: int, multiple: int) -> int:
 
 @irdl_op_definition
 class WeightOp(SalaOp):
-    """A tensor of the checkpoint, by its name there."""
+    """A tensor of the checkpoint, by its name there, and what it is for."""
 
     name = "sala.weight"
 
     tensor_name = prop_def(SymbolNameConstraint())
+    role = prop_def(WeightRoleAttr, default_value=WeightRoleAttr(WeightRole.PROJECTION))
     result = result_def(WeightType)
 
+    irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$tensor_name attr-dict `:` type($result)"
 
-    def __init__(self, tensor_name: str, result_type: WeightType, *, layer: int | None = None):
+    def __init__(
+        self,
+        tensor_name: str,
+        result_type: WeightType,
+        *,
+        role: WeightRole = WeightRole.PROJECTION,
+        layer: int | None = None,
+    ):
         super().__init__(
-            properties={"tensor_name": StringAttr(tensor_name)},
+            properties={"tensor_name": StringAttr(tensor_name), "role": WeightRoleAttr(role)},
             attributes=layer_mark(layer),
             result_types=[result_type],
         )

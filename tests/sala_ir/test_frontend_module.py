@@ -28,12 +28,11 @@ from sala_compile.sala_ir.dialect import (
     plain,
 )
 from sala_compile.sala_ir.frontends import AttentionMode
-from sala_compile.sala_ir.frontends.minicpm_sala import (
-    build_module,
-    expected_tensors,
-    lightning_slopes,
-    parse_config,
-)
+from sala_compile.sala_ir.frontends.minicpm_sala import FRONTEND
+from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
+
+build_module, parse_config = FRONTEND.build_module, FRONTEND.parse_config
+expected_tensors = FRONTEND.expected_tensors
 
 ROOT = Path(__file__).parents[2]
 RELEASED = json.loads((ROOT / "examples" / "released-config.json").read_text())

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sala_compile.sala_ir import reference
-from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
-from sala_compile.sala_ir.frontends.minicpm_sala import lightning_slopes
+from sala_compile.sala_ir.frontends.kit.rotary import inverse_frequencies
+from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
 from sala_compile.sala_ir.reference import LightningForm
 
 

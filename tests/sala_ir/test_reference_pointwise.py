@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sala_compile.sala_ir import reference
-from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
+from sala_compile.sala_ir.frontends.kit.rotary import inverse_frequencies
 from sala_compile.sala_ir.reference.gates import sigmoid
 
 

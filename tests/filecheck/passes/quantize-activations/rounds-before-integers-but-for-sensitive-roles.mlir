@@ -1,7 +1,7 @@
 // run: quantize-activations{activations="int8"}
 func.func @step(%x: tensor<?x256xf32>) -> (tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>) {
   %wp = sala.weight @plain {layer = 0 : i64} : !sala.weight<[16, 256], f32>
-  %wg = sala.weight @gate {layer = 0 : i64} : !sala.weight<[16, 256], f32, #sala.encoding<"int4", 32>>
+  %wg = sala.weight @gate {layer = 0 : i64, role = #sala<weight_role output_gate>} : !sala.weight<[16, 256], f32, #sala.encoding<"int4", 32>>
   %wa = sala.weight @a {layer = 0 : i64} : !sala.weight<[16, 256], f32, #sala.encoding<"int4", 32>>
   %wb = sala.weight @b {layer = 0 : i64} : !sala.weight<[16, 256], f32, #sala.encoding<"int8", 256, "stored">>
   %p = sala.linear %x, %wp {layer = 0 : i64} : tensor<?x256xf32>, !sala.weight<[16, 256], f32> -> tensor<?x16xf32>
@@ -14,7 +14,7 @@ func.func @step(%x: tensor<?x256xf32>) -> (tensor<?x16xf32>, tensor<?x16xf32>, t
 // -----
 func.func @step(%x: tensor<?x256xf32>) -> (tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>) {
   %wp = sala.weight @plain {layer = 0 : i64} : !sala.weight<[16, 256], f32>
-  %wg = sala.weight @gate {layer = 0 : i64} : !sala.weight<[16, 256], f32, #sala.encoding<"int4", 32>>
+  %wg = sala.weight @gate {layer = 0 : i64, role = #sala<weight_role output_gate>} : !sala.weight<[16, 256], f32, #sala.encoding<"int4", 32>>
   %wa = sala.weight @a {layer = 0 : i64} : !sala.weight<[16, 256], f32, #sala.encoding<"int4", 32>>
   %wb = sala.weight @b {layer = 0 : i64} : !sala.weight<[16, 256], f32, #sala.encoding<"int8", 256, "stored">>
   %p = sala.linear %x, %wp {layer = 0 : i64} : tensor<?x256xf32>, !sala.weight<[16, 256], f32> -> tensor<?x16xf32>
