@@ -44,14 +44,12 @@ MAY_IMPORT = {
     "codegen": (f"{NAMESPACE}.codegen", f"{NAMESPACE}.passes", f"{NAMESPACE}.sala_ir", *LEAVES),
     "runtime": (f"{NAMESPACE}.runtime",),
 }
-UPWARD: dict[tuple[str, str], str] = {
-    ("runtime/engine", "runtime/sequence.py"): "engine",
-}
+UPWARD: dict[tuple[str, str], str] = {}
 """Imports that still point upward, and who turns them."""
 REPEATED_CLASSES = {
     *("Activations", "Bars", "Buffer", "Comparison", "Epilogue", "Extent", "Form", "Found"),
     *("Inputs", "MemoryPlan", "Operands", "Parameters", "Part", "Products", "Rounding", "Rows"),
-    *("Section", "Source", "StoredTensor", "Tile", "Weights", "Work"),
+    *("Section", "Source", "StoredTensor", "Tile", "Weights"),
 }
 """Class names that still stand for several things."""
 REPEATED_FILES = {

@@ -1,7 +1,7 @@
 """One answer in the making: prefill, then a token at a time, until something ends it."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,13 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from sala_compile.runtime.common.checks import checked_flag, checked_whole, refusal
+from sala_compile.runtime.engine.append import Progress
 from sala_compile.runtime.generation.sampling import Draw, Sampler, SamplingOptions
 from sala_compile.runtime.generation.stopping import StopStrings
 from sala_compile.runtime.text.tokenizer import Tokenizer
-
-Progress = Callable[[int], None]
-"""Called during prefill with the number of prompt tokens that are done."""
-
 
 Answer = Generator[int, None, None]
 """Tokens one by one."""

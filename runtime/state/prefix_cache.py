@@ -1,16 +1,18 @@
 """Reuse of common beginnings of prompts, for models with a recurrent state.
 
-A beginning is reusable at a page boundary where a snapshot of the recurrent state was kept, if
-its tokens, the model and the attention path on which it was computed are the same. Snapshots are
-kept every so many tokens, at the last page boundary of every prompt, and where a prompt leaves a
-text that is known: the next one that does so finds it.
+A beginning is reusable where a snapshot of the recurrent state was kept, if its tokens, the model
+and the attention path on which it was computed are the same. Snapshots are kept every so many
+tokens, near the end of every prompt, and where a prompt leaves a text that is known: the next one
+that does so finds it. They are at multiples of whole pages at which reading may be cut without a
+change of bits: what goes on from there computes what it would without the cache.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ class Miss(StrEnum):
     """Why a prompt, or the rest of it, was computed anew."""
 
     NOTHING_CACHED = "nothing is cached yet"
-    TOO_SHORT = "the prompt has less than a page and a token"
+    TOO_SHORT = "the prompt has no more tokens than what is kept at least"
     NOT_FROM_START = "the sequence held tokens already; only whole prompts are looked up"
     OTHER_PATH = "the same text is cached as it was computed on another attention path"
     EVICTED = "the same text was cached and evicted to make room"
@@ -48,6 +50,7 @@ class PrefixReport:
     known_tokens: int
     path: str
     miss: str | None
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,22 @@ class PrefixCache:
     """Finds and keeps beginnings of texts. Its pages and snapshots make room for sequences."""
 
     def __init__(
-        self, store: StateStore, model: str, paths: Iterable[str], options: PrefixOptions
+        self,
+        store: StateStore,
+        model: str,
+        paths: Iterable[str],
+        options: PrefixOptions,
+        multiple: int,
     ) -> None:
-        """An empty cache for the model with the digest `model` and these attention paths."""
+        """An empty cache for the model with the digest `model` and these attention paths.
+
+        States are kept where pages end and a text may be cut: at multiples of `multiple` tokens.
+        """
         self.every = options.every
         self._store = store
         self._nbytes = options.nbytes
         self._page = store.pages.page_tokens
+        self._unit = lcm(self._page, multiple)
         self._seeds = {path: _digest(b"", f"{model} {path}".encode()) for path in paths}
         self._tree = PrefixTree(store)
         self._clock = 0
@@ -85,15 +97,16 @@ class PrefixCache:
         for digest in reversed(chain):
             entry = self._tree.find(digest)
             if entry is not None and self._attach(state, entry, ids, path):
-                state.chain = chain[: entry.length // self._page]
-                return self._report(ids, entry.length, known, path, None)
+                state.page_hashes = chain[: entry.length // self._page]
+                report = self._report(ids, entry.length, known, path, None)
+                return replace(report, exact=entry.exact_length == entry.length)
         return self._report(ids, 0, known, path, self._why(ids, chain, known, path))
 
-    def cuts(self, begin: int, end: int, known: int) -> list[int]:
-        """The lengths between `begin` and `end` behind which a call's state should be kept."""
+    def snapshot_lengths(self, begin: int, end: int, known: int) -> list[int]:
+        """The lengths between `begin` and `end` after which a call's state should be kept."""
         first = begin // self.every + 1
-        wanted = {*range(first * self.every, end + 1, self.every), known}
-        wanted.add((end - 1) // self._page * self._page)
+        wanted = {*range(first * self.every, end + 1, self.every)}
+        wanted |= {length // self._unit * self._unit for length in (known, end - 1)}
         return sorted(length for length in wanted if begin < length <= end)
 
     def keep(self, state: State) -> None:
@@ -111,7 +124,8 @@ class PrefixCache:
                 self._counts["not_kept"] += 1
                 return
             owned = state.pages, state.compressed_pages
-            self._tree.add(snapshot, chain, owned, self._clock)
+            entry = self._tree.add(snapshot, chain, owned, self._clock)
+            entry.exact_length = min(state.exact_length, state.length)
 
     def entries(self, state: State) -> dict[int, Entry]:
         """The kept states of a sequence's own text, by length."""
@@ -152,11 +166,12 @@ class PrefixCache:
             self.pin(None)
         self._store.tokens[state.slot, : entry.length] = ids[: entry.length]
         state.spans = PathSpans(((entry.length, path),))
+        state.exact_length = entry.exact_length
         return True
 
     def _why(self, ids: np.ndarray, chain: list[bytes], known: int, path: str) -> Miss:
         """The reason why nothing is reusable."""
-        if not chain:
+        if len(ids) <= self._unit:
             return Miss.TOO_SHORT
         if known:
             return Miss.NO_SNAPSHOT
@@ -183,12 +198,13 @@ class PrefixCache:
         if not state.spans.ends:
             return []
         end, path = state.spans.ends[0]
-        del state.chain[end // self._page :]
-        begin, end = len(state.chain) * self._page, end // self._page * self._page
-        text = self._store.text(state)[begin:end]
-        last = state.chain[-1] if state.chain else self._seeds[path]
-        state.chain += self._links(last, text)
-        return state.chain
+        del state.page_hashes[end // self._page :]
+        end = min(end, state.known_length)
+        begin, end = len(state.page_hashes) * self._page, end // self._page * self._page
+        text = self._store.token_ids(state)[begin:end]
+        last = state.page_hashes[-1] if state.page_hashes else self._seeds[path]
+        state.page_hashes += self._links(last, text)
+        return state.page_hashes
 
     def _chain_of(self, ids: np.ndarray, path: str) -> list[bytes]:
         return self._links(self._seeds[path], ids)

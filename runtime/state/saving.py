@@ -80,7 +80,7 @@ class StateFiles:
         has_logits = state.logits_at == state.length
         header = self._header(state.length, state.spans.ends, has_logits)
         with replacing(path, header) as writer:
-            writer.write(_buffers(self._store.text(state)))
+            writer.write(_buffers(self._store.token_ids(state)))
             if has_logits:
                 writer.write(_buffers(self._last_logits(state)))
             for part in self._layout.parts(state.length):

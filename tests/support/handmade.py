@@ -2,7 +2,8 @@
 
 State of a sequence: the running sum of its token ids in a recurrent slot, and every id in the KV
 pages. The hidden value of a token is the sum up to it, plus 64 times the first id (read back from
-the first page), plus 1024 times the call length. logits[v] = -|v - hidden mod vocabulary|.
+the first page), plus 1024 times the call length, which is that up to the token where it was
+generated. logits[v] = -|v - hidden mod vocabulary|.
 """
 
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ def library() -> Path:
         sequence: T.handle,
         position: T.handle,
         call_lengths: T.handle,
+        generated: T.handle,
         slots: T.handle,
         table: T.handle,
         state: T.handle,
@@ -92,6 +94,7 @@ def library() -> Path:
         SEQ = T.match_buffer(sequence, (n,), "int32", align=64)
         POS = T.match_buffer(position, (n,), "int32", align=64)
         LEN = T.match_buffer(call_lengths, (b,), "int32", align=64)
+        GEN = T.match_buffer(generated, (b,), "int32", align=64)
         SLOT = T.match_buffer(slots, (b,), "int32", align=64)
         TABLE = T.match_buffer(table, (s, w), "int32", align=64)
         STATE = T.match_buffer(state, (s, 16), "float32", align=64)
@@ -106,7 +109,8 @@ def library() -> Path:
             OUT[i, 0] = (
                 STATE[slot, 0]
                 + PAGES[TABLE[slot, 0], 0] * T.float32(64)
-                + T.Cast("float32", LEN[SEQ[i]]) * T.float32(1024)
+                + T.Cast("float32", T.if_then_else(GEN[SEQ[i]] == 1, POS[i] + 1, LEN[SEQ[i]]))
+                * T.float32(1024)
             )
 
     @T.prim_func(s_tir=True)
@@ -165,6 +169,7 @@ def tiny_program() -> Program:
             "token_sequence",
             "token_position",
             "call_lengths",
+            "generated",
             "slots",
             "page_table",
             "sum",
@@ -192,7 +197,7 @@ def tiny_program() -> Program:
         paging=Paging(page_tokens=PAGE, compressed_page_tokens=COMPRESSED_PAGE),
         logits="logits",
         values=values,
-        targets={"cpu": TargetProgram(library=LIBRARY, phases=phases)},
+        targets={"cpu": TargetProgram(library=LIBRARY, read_multiple=PAGE, phases=phases)},
         observable={"hidden": watched},
     )
 

@@ -1,7 +1,6 @@
-"""What a caller may ask of a sequence, checked before anything changes."""
+"""What a loaded model takes, checked before anything changes."""
 
-from collections.abc import Iterable, Iterator
-from collections.abc import Sequence as Items
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,24 +10,37 @@ from sala_compile.runtime.common.json_text import quoted
 from sala_compile.runtime.common.units import is_whole
 from sala_compile.runtime.errors import RequestError
 
+TokenIds = Sequence[int] | np.ndarray
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a loaded model takes: ids below `vocabulary`, texts of up to `context` tokens.
 
-    A step has up to `chunk` new tokens, and gives the logits behind up to `logit_rows` of them.
+    A step has up to `batch` sequences, with `chunk` new tokens or one for each; the logits after
+    `logit_rows` of them are computed at a time.
     """
 
     vocabulary: int
     context: int
     chunk: int
     logit_rows: int
+    batch: int = 1
+
+    @property
+    def step_tokens(self) -> int:
+        """The most new tokens of a step."""
+        return max(self.chunk, self.batch)
+
+    def holds_step(self, sequences: int, tokens: int) -> bool:
+        """Whether a step can have so many sequences and tokens, at least one of each."""
+        return 0 < sequences <= self.batch and 0 < tokens <= self.step_tokens
 
     def checked_tokens(self, token_ids: Iterable[int] | np.ndarray, history: int) -> np.ndarray:
         """The ids as int32 [tokens].
 
         RequestError if there are none, one is no token, they are no list, array or iterator of
-        whole numbers, or they do not fit the context behind `history` tokens.
+        whole numbers, or they do not fit the context after `history` tokens.
         """
         ids = self._whole_numbers(token_ids)
         if ids.size == 0:
@@ -40,13 +52,17 @@ class Limits:
                 where=f"token {wrong[0]} of the prompt",
                 expected=f"ids from 0 to {self.vocabulary - 1}",
             )
-        if history + len(ids) > self.context:
+        self.check_room(history + len(ids))
+        return ids.astype(np.int32)
+
+    def check_room(self, length: int) -> None:
+        """RequestError for a text of more tokens than the context has."""
+        if length > self.context:
             raise RequestError(
-                f"{history + len(ids)} tokens do not fit the context",
+                f"{length} tokens do not fit the context",
                 expected=f"at most {self.context} tokens",
                 fix="shorten the prompt, or load with a larger context",
             )
-        return ids.astype(np.int32)
 
     def _whole_numbers(self, token_ids: object) -> np.ndarray:
         """The ids as an array of integers with one dimension, or RequestError."""
@@ -73,10 +89,12 @@ class Limits:
         raise _no_list(f"an array of {ids.dtype}, {ids.ndim} dimensions")
 
     def checked_chunk(self, chunk: int | None) -> int:
-        """The most new tokens of a step if a caller asks for `chunk`; RequestError below 1."""
+        """The most new tokens of a step if a caller requests `chunk`; RequestError below 1."""
         if chunk is not None and not (is_whole(chunk) and chunk >= 1):
             raise RequestError(
-                f"a chunk of {quoted(chunk)} tokens is asked", where="chunk", expected="1 or more"
+                f"a chunk of {quoted(chunk)} tokens is requested",
+                where="chunk",
+                expected="1 or more",
             )
         return self.chunk if chunk is None else min(self.chunk, chunk)
 
@@ -95,7 +113,7 @@ def _no_list(found: str) -> RequestError:
     )
 
 
-def no_snapshot(length: int, present: int, points: Items[int]) -> RequestError:
+def no_snapshot(length: int, present: int, points: Sequence[int]) -> RequestError:
     """The refusal to truncate a text of `present` tokens to `length`; names the nearest points."""
     below = [point for point in points if point < length]
     above = [point for point in points if point > length]
