@@ -24,7 +24,7 @@ from sala_compile.runtime.artifact import (
     pages_of,
 )
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect.pools import Shared, StatePart
+from sala_compile.sala_ir.dialect.state_parts import Shared, StatePart
 from sala_compile.sala_ir.dialect.types import StateType
 
 GPU_POOLS = "cuda"

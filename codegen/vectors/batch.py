@@ -8,12 +8,12 @@ import numpy as np
 
 from sala_compile.runtime.artifact.batch_fields import (
     CONTROL_WORDS,
-    TABLES,
     InputName,
     PlainChunk,
     batch_arrays,
 )
-from sala_compile.runtime.artifact.shapes import COMPRESSED_PAGE_BLOCKS
+from sala_compile.sala_ir.dialect.state_parts import TABLE
+from sala_compile.sala_ir.dialect.types import CompressedKeysType
 from sala_compile.sala_ir.reference import Batch, make_batch
 
 SPARE_ROWS = 3
@@ -62,7 +62,7 @@ class VectorBatch:
     @property
     def compressed_pages(self) -> int:
         """Compressed pages of the longest sequence."""
-        return -(-self.sequence_pages // COMPRESSED_PAGE_BLOCKS)
+        return -(-self.sequence_pages // CompressedKeysType.PAGE_BLOCKS)
 
     @cached_property
     def page_table(self) -> np.ndarray:
@@ -104,7 +104,9 @@ class VectorBatch:
 
     def field(self, name: str) -> np.ndarray:
         """A field of the batch, poison behind the live entries."""
-        return getattr(self, name) if name in TABLES else _spare(self._fields[InputName(name)])
+        return (
+            getattr(self, name) if name.endswith(TABLE) else _spare(self._fields[InputName(name)])
+        )
 
     @cached_property
     def _fields(self) -> dict[InputName, np.ndarray]:

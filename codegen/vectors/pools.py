@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from sala_compile.codegen.layouts.padding import pair_of
-from sala_compile.codegen.program.buffers import PoolPart, pool_parts
+from sala_compile.codegen.program.stored_state import StoredPart, stored_parts
 from sala_compile.codegen.vectors.batch import VectorBatch
-from sala_compile.runtime.artifact import Symbol, pool_symbol
+from sala_compile.runtime.artifact import Symbol, pages_of, pool_symbol
 from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
     KvCacheType,
@@ -22,17 +22,17 @@ Pools = dict[str, np.ndarray]
 
 def write_pools(kind: StateType, state: Mapping[int, Any], batch: VectorBatch) -> Pools:
     """The pools that hold the state of every slot; whatever no slot owns is NaN."""
-    pools = {part.suffix: _poison(part, batch) for part in pool_parts(kind)}
+    pools = {part.suffix: _poison(part, batch) for part in stored_parts(kind)}
     write = _WRITERS[type(kind)]
     for slot, values in state.items():
         write(pools, kind, slot, values, batch)
     return pools
 
 
-def _poison(part: PoolPart, batch: VectorBatch) -> np.ndarray:
+def _poison(part: StoredPart, batch: VectorBatch) -> np.ndarray:
     pages = {
-        Symbol.PAGES: batch.page_table.size,
-        Symbol.COMPRESSED_PAGES: batch.compressed_table.size,
+        pages_of("kv"): batch.page_table.size,
+        pages_of("compressed"): batch.compressed_table.size,
         Symbol.SLOTS: batch.slot_count,
     }[pool_symbol(part.value)]
     fixed = [dim for dim in part.value.shape[1:] if isinstance(dim, int)]

@@ -45,14 +45,6 @@ from sala_compile.runtime.artifact.manifest import (
     TargetInfo,
     TensorInfo,
 )
-from sala_compile.runtime.artifact.pools import (
-    PageGroup,
-    Paging,
-    Pool,
-    PoolPart,
-    columns_of,
-    pages_of,
-)
 from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
     AttentionPath,
@@ -68,6 +60,14 @@ from sala_compile.runtime.artifact.program import (
 )
 from sala_compile.runtime.artifact.reader import Artifact, open_artifact
 from sala_compile.runtime.artifact.seeded import SEEDED, Fill, SeededTensors, SeededWeights
+from sala_compile.runtime.artifact.state_pools import (
+    PageGroup,
+    Paging,
+    Pool,
+    PoolPart,
+    columns_of,
+    pages_of,
+)
 from sala_compile.runtime.artifact.tensors import (
     MappedTensors,
     StoredTensor,

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from sala_compile.runtime.artifact.base import ElementType, Frozen
 from sala_compile.runtime.artifact.batch_fields import InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol
-from sala_compile.runtime.artifact.pools import Paging, Pool, PoolPart, check_pool
+from sala_compile.runtime.artifact.state_pools import Paging, Pool, PoolPart, check_pool
 
 
 class ValueKind(StrEnum):

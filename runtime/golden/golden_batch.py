@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sala_compile.runtime.artifact import InputName, Paging, Symbol
+from sala_compile.runtime.artifact import InputName, Paging, Symbol, columns_of, pages_of
 from sala_compile.runtime.golden.golden_values import malformed
 
 Fields = Mapping[str, np.ndarray]
@@ -38,7 +38,7 @@ class GoldenBatch:
             ends.append(history + self._counts() - 1)
         return 1 + max((int(values.max()) for values in ends if len(values)), default=-1)
 
-    def check(self, symbols: Mapping[Symbol, int]) -> None:
+    def check(self, symbols: Mapping[str, int]) -> None:
         """Raise ArtifactError unless every number stays within buffers of these sizes."""
         tokens, sequences = self.tokens, self.sequences
         self._within(InputName.TOKENS, tokens, self._vocabulary)
@@ -50,16 +50,9 @@ class GoldenBatch:
         self._within(InputName.GENERATED, sequences, 2)
         self._check_offsets()
         self._check_positions()
-        for name, rows, columns, size in (
-            (InputName.PAGE_TABLE, Symbol.PAGES, Symbol.SEQUENCE_PAGES, self._paging.page_tokens),
-            (
-                InputName.COMPRESSED_TABLE,
-                Symbol.COMPRESSED_PAGES,
-                Symbol.SEQUENCE_COMPRESSED_PAGES,
-                self._paging.compressed_page_tokens,
-            ),
-        ):
-            self._check_table(name, symbols[rows], symbols[columns], size)
+        for name, group in self._paging.groups.items():
+            pages, columns = symbols[pages_of(name)], symbols[columns_of(name)]
+            self._check_table(group.table, pages, columns, group.tokens)
 
     def _live(self, name: InputName, count: int) -> np.ndarray:
         """The live part of a field as int64; nothing where the call has no such field."""
@@ -98,8 +91,8 @@ class GoldenBatch:
             if (np.diff(positions)[inside] != 1).any():
                 raise self._wrong(InputName.TOKEN_POSITION, positions, "one after the other")
 
-    def _check_table(self, name: InputName, pages: int, columns: int, size: int) -> None:
-        table = self._fields.get(name.value)
+    def _check_table(self, name: str, pages: int, columns: int, size: int) -> None:
+        table = self._fields.get(name)
         if table is None:
             return
         needed = -(-self.longest // size)
@@ -114,6 +107,6 @@ class GoldenBatch:
         if len(values) and not (values.min() >= 0 and values.max() < limit):
             raise self._wrong(name, values, f"from 0 to {limit - 1}")
 
-    def _wrong(self, name: InputName, found: object, expected: str) -> Exception:
+    def _wrong(self, name: str, found: object, expected: str) -> Exception:
         shown = f"from {found.min()} to {found.max()}" if isinstance(found, np.ndarray) else found
-        return malformed(f"{name.value} of the vector is {shown}", expected, self._where)
+        return malformed(f"{name} of the vector is {shown}", expected, self._where)

@@ -10,12 +10,14 @@ from sala_compile.runtime.artifact import (
     InputName,
     KernelVector,
     MappedTensors,
+    Paging,
     Polynomial,
     Step,
     Symbol,
     ThreadsArgument,
     Value,
     ValueKind,
+    columns_of,
     evaluate,
 )
 from sala_compile.runtime.golden.golden_batch import GoldenBatch
@@ -65,7 +67,7 @@ def golden_call(
     }
     program, vocabulary = artifact.program, artifact.manifest.model.vocabulary
     batch = GoldenBatch(fields, program.paging, vocabulary, vector.name)
-    symbols = _symbols(known, buffers, batch, threads, program.paging.page_tokens)
+    symbols = _symbols(known, buffers, batch, threads, program.paging)
     for name, value, buffer in zip(step.arguments, known, buffers, strict=True):
         needed = tuple(evaluate(dim, symbols) for dim in value.shape)
         if any(have < least for have, least in zip(buffer.shape, needed, strict=True)):
@@ -110,11 +112,11 @@ def _symbols(
     buffers: Sequence[np.ndarray],
     batch: GoldenBatch,
     threads: int,
-    page_tokens: int,
-) -> dict[Symbol, int]:
+    paging: Paging,
+) -> dict[str, int]:
     """The sizes of the call: what lives, and the capacities that the buffers give."""
-    symbols = dict.fromkeys(Symbol, 0)
-    for symbol in _CAPACITIES:
+    symbols: dict[str, int] = dict.fromkeys(Symbol, 0)
+    for symbol in (Symbol.SLOTS, *paging.symbols):
         extents = [
             buffer.shape[axis]
             for value, buffer in zip(known, buffers, strict=True)
@@ -122,8 +124,9 @@ def _symbols(
             if isinstance(dim, Polynomial) and dim.terms == ((1, (symbol,)),)
         ]
         symbols[symbol] = min(extents, default=0)
-    longest = -(-batch.longest // page_tokens)
-    pages = symbols[Symbol.SEQUENCE_PAGES] or longest
+    smallest = (name for name, g in paging.groups.items() if g.tokens == paging.page_tokens)
+    columns = max((symbols[columns_of(name)] for name in smallest), default=0)
+    pages = columns or -(-batch.longest // paging.page_tokens)
     return symbols | {
         Symbol.TOKENS: batch.tokens,
         Symbol.SEQUENCES: batch.sequences,
@@ -131,12 +134,3 @@ def _symbols(
         Symbol.WORKERS: threads,
         Symbol.SEQUENCE_PAGES: pages,
     }
-
-
-_CAPACITIES = (
-    Symbol.SLOTS,
-    Symbol.PAGES,
-    Symbol.COMPRESSED_PAGES,
-    Symbol.SEQUENCE_PAGES,
-    Symbol.SEQUENCE_COMPRESSED_PAGES,
-)

@@ -6,7 +6,6 @@ from math import prod
 
 from sala_compile.runtime.artifact.base import ElementType, align, is_gpu
 from sala_compile.runtime.artifact.dims import Dim, Symbol, Symbols, dim_of, evaluate
-from sala_compile.runtime.artifact.pools import Pool, pages_of
 from sala_compile.runtime.artifact.program import (
     PhaseName,
     Program,
@@ -14,6 +13,7 @@ from sala_compile.runtime.artifact.program import (
     Value,
     ValueKind,
 )
+from sala_compile.runtime.artifact.state_pools import Pool, pages_of
 from sala_compile.runtime.common.units import format_bytes
 from sala_compile.runtime.errors import ArtifactError, MemoryBudgetError
 from sala_compile.runtime.plan.packing import Buffer, Packing, pack

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from sala_compile.runtime.artifact.dims import Symbol, Symbols
-from sala_compile.runtime.artifact.pools import Paging, columns_of, pages_of
+from sala_compile.runtime.artifact.state_pools import Paging, columns_of, pages_of
 from sala_compile.runtime.errors import RequestError
 
 LOGIT_ROWS = 64

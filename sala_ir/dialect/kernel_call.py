@@ -26,7 +26,7 @@ from xdsl.irdl import (
 from sala_compile.runtime.artifact.batch_fields import KERNEL_FIELDS
 from sala_compile.sala_ir.dialect.attributes import attribute_of, plain
 from sala_compile.sala_ir.dialect.base import SalaOp, layer_mark, require
-from sala_compile.sala_ir.dialect.pools import TABLE
+from sala_compile.sala_ir.dialect.state_parts import TABLE
 from sala_compile.sala_ir.dialect.types import StateType, WeightType
 
 _POSITION = re.compile(r"(in|out|workspace):(\d+)(?:\.(\w+))?")

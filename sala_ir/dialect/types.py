@@ -22,7 +22,7 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
 from sala_compile.sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
-from sala_compile.sala_ir.dialect.pools import PageNumbering, Shared, StatePart
+from sala_compile.sala_ir.dialect.state_parts import PageNumbering, Shared, StatePart
 
 DYNAMIC = DYNAMIC_INDEX
 """The extent of a tensor dimension that is known only at run time."""

@@ -51,8 +51,9 @@ class Paging(Frozen):
                     f"a page of {name} covers {group.tokens} tokens, no whole pages of "
                     f"{self.page_tokens}"
                 )
-        if len(self.tables) < len(self.groups):
-            raise ValueError("two page groups have one table")
+        labels = {group.label for group in self.groups.values()}
+        if min(len(self.tables), len(labels)) < len(self.groups):
+            raise ValueError("two page groups have one table, or one label")
         return self
 
     @property
