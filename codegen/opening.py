@@ -19,7 +19,7 @@ from sala_compile.runtime.plan import length_note
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import FIELDS, PublishedIntegers, published_integers
 from sala_compile.sala_ir.dialect import EmbeddingOp, WeightOp
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 from sala_compile.sala_ir.frontends import frontend_for, read_config
 
 

@@ -17,7 +17,7 @@ from sala_compile.codegen.weights.weight_table import WeightTable
 from sala_compile.runtime.artifact import KernelInfo, PassInfo, Program, Rejection
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import PublishedIntegers
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 from sala_compile.sala_ir.frontends import ModelFacts
 
 

@@ -134,12 +134,12 @@ def _called(
         (results.index(new), inputs.index(state)) for new, state in old.state_updates.items()
     ]
     call = KernelCallOp(
-        choice.symbol,
         inputs,
-        kinds,
+        symbol=choice.symbol,
+        result_types=[kinds],
         family=choice.family,
         arguments=choice.arguments,
-        workspaces=old.workspaces or (),
+        workspaces=old.workspaces,
         spec=choice.spec,
         updates=updates,
         layer=old.layer,

@@ -12,8 +12,8 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from sala_compile.passes.support.quantization import role_of
 from sala_compile.passes.support.rewriting import apply_patterns
 from sala_compile.sala_ir.dialect import LinearOp, activation_group_for
-from sala_compile.sala_ir.dialect.attributes import integer
 from sala_compile.sala_ir.dialect.base import encoding_of
+from sala_compile.sala_ir.dialect.plain import integer
 
 
 class Activations(StrEnum):

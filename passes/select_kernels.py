@@ -77,9 +77,9 @@ class _CallKernel(RewritePattern):
         if isinstance(choice, NoKernel):
             raise _no_kernel(op, choice)
         call = KernelCallOp(
-            choice.symbol,
             [_input(op, index, choice, rewriter) for index in choice.operands],
-            [result.type for result in op.results],
+            symbol=choice.symbol,
+            result_types=[op.result_types],
             family=choice.family,
             arguments=choice.arguments,
             workspaces=[asdict(workspace) for workspace in choice.workspaces],

@@ -11,7 +11,7 @@ import numpy as np
 
 from sala_compile.runtime.artifact import Artifact
 from sala_compile.runtime.common.checks import checked_call, checked_path, checked_texts, refusal
-from sala_compile.runtime.devices.device import Advance, Device
+from sala_compile.runtime.devices.device import Advance, Device, Memory
 from sala_compile.runtime.engine.append import Progress
 from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.engine.engine import Engine, Wrap
@@ -75,6 +75,11 @@ class Model:
         if self._engine is None:
             raise RequestError("the model is closed", fix="load it again")
         return self._engine
+
+    @property
+    def memory(self) -> Memory:
+        """Its buffers."""
+        return self._memory
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -76,7 +76,9 @@ class ReusedSequence:
             return old
         if old is not None:
             self.sequence.drop_snapshot(old)
-        told = None if progress is None else lambda done: progress(begin - self.reused + done)
+        told: Progress | None = None
+        if progress is not None:
+            told = _shifted(progress, begin - self.reused)
         self.sequence.append(ids[begin:length], told)
         return self.sequence.snapshot()
 
@@ -85,3 +87,8 @@ def common_length(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens two texts have in common at their beginnings."""
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _shifted(progress: Progress, already: int) -> Progress:
+    """Reports the tokens of a call in addition to those that were read before it."""
+    return lambda done: progress(already + done)

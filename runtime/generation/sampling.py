@@ -1,5 +1,7 @@
 """Chooses the next token from one row of logits."""
 
+from typing import cast
+
 import numpy as np
 
 from sala_compile.runtime.devices.draw import Draw
@@ -90,7 +92,7 @@ class Sampler:
         possible = (weights > 0) & (weights >= self.options.min_p)
         kept, weights = kept[possible], weights[possible]
         cumulative = np.cumsum(weights)
-        place = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
+        place = cast("int", np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
         return int(kept[min(place, len(kept) - 1)])
 
 

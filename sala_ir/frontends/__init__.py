@@ -14,7 +14,10 @@ from sala_compile.sala_ir.frontends.attention import AttentionMode
 from sala_compile.sala_ir.frontends.kit.facts import ModelFacts
 from sala_compile.sala_ir.frontends.kit.frontend import CONFIG_FILE, Frontend
 
-FRONTENDS: Mapping[str, str] = {"minicpm_sala": "sala_compile.sala_ir.frontends.minicpm_sala"}
+FRONTENDS: Mapping[str, str] = {
+    name: f"sala_compile.sala_ir.frontends.{name}"
+    for name in ("minicpm_sala", "llama", "qwen2", "qwen3")
+}
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""
 
 _CONFIG = FileRule(

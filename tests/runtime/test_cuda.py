@@ -333,7 +333,7 @@ def test_memory_of_a_gpu_is_planned_with_and_without_one(handmade_gpu: Path):
 def test_the_golden_vectors_hold_on_the_gpu(handmade_gpu: Path, drivers: list[EmulatedDriver]):
     report = verify_artifact(handmade_gpu, device="cuda")
     assert report.passed
-    assert drivers[0].log.count("launch") == 1
+    assert drivers[0].log.count("launch") >= 2  # alone, and all sequences of the golden step
     assert drivers[0].leftovers == []
 
 

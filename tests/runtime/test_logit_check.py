@@ -73,7 +73,7 @@ def test_the_advice_is_true(tmp_path: Path, kind: str) -> None:
     directory = _artifact(tmp_path / "a.sala", WRONG[kind])
     why = "the model computed a logit that is" if kind == "nan" else "computed values are NaN or"
     report = verify_artifact(directory)
-    assert [result.passed for result in report.results] == [False, True]
+    assert not any(result.passed for result in report.results)
     assert report.results[0].problem is not None
     assert why in report.results[0].problem
     shown = CliRunner().invoke(inspect.command, [str(directory), "--verify"])

@@ -21,14 +21,14 @@ from sala_compile.runtime.artifact import (
     ArtifactWriter,
     AttentionPath,
     ElementType,
+    Expected,
     Golden,
+    GoldenSequence,
     InputName,
     KernelVector,
     Manifest,
     ModelInfo,
-    ModelVector,
     Observation,
-    OutputArgument,
     PageGroup,
     Paging,
     Phase,
@@ -37,12 +37,10 @@ from sala_compile.runtime.artifact import (
     PoolPart,
     Program,
     Step,
-    StoredArgument,
     Symbol,
     TargetInfo,
     TargetProgram,
     TensorSpec,
-    ThreadsArgument,
     Value,
     ValueKind,
     canonical_json,
@@ -272,18 +270,14 @@ def fill(
 
 def _write_golden(writer: ArtifactWriter) -> None:
     ids = np.array([5, 4, 8, 2, 1, 7, 7], np.int32)
-    hidden = np.full((3, 16), np.nan, np.float32)
-    hidden[:, 0] = [30, 31, 32]
-    bias = np.zeros(PITCH, np.float32)
-    rows = np.array([2, 0], np.int32)
-    wanted = -np.abs(np.arange(PITCH) - np.array([3, 1])[:, None]).astype(np.float32)
+    hidden = np.zeros((len(ids), 16), np.float32)
+    hidden[:, 0] = range(30, 30 + len(ids))
+    last = np.arange(VOCABULARY) - hidden[-1, 0] % VOCABULARY
     arrays = {
         "ids": ids,
         "logits": expected_logits(ids),
         "hidden": hidden,
-        "bias": bias,
-        "rows": rows,
-        "wanted": wanted,
+        "wanted": -np.abs(last)[None].astype(np.float32),
     }
     kinds = {"i": "I32", "f": "F32"}
     specs = [TensorSpec(name, kinds[a.dtype.kind], a.shape) for name, a in arrays.items()]
@@ -291,18 +285,16 @@ def _write_golden(writer: ArtifactWriter) -> None:
         for name, array in arrays.items():
             tensors.write(name, array)
     kernel = KernelVector(
-        name="logits of two rows",
+        name="logits of a row",
         kernel="tiny_logits",
-        arguments=(
-            ThreadsArgument(values=(3, 1, 2, 0, *[0] * 12)),
-            StoredArgument(tensor="rows"),
-            StoredArgument(tensor="hidden"),
-            StoredArgument(tensor="bias"),
-            OutputArgument(dtype="float32", shape=(4, PITCH), expected="wanted"),
-        ),
+        phase=PhaseName.LOGITS,
+        step=0,
+        given={"hidden": "hidden"},
+        expected={"logits": Expected(tensor="wanted")},
     )
-    model = ModelVector(name="short", token_ids="ids", logits="logits", absolute=0.0)
-    writer.write_bytes(GOLDEN_NAME, canonical_json(Golden(models=(model,), kernels=(kernel,))))
+    sequence = GoldenSequence(name="short", token_ids="ids", logits="logits", absolute=0.0)
+    golden = Golden(sequences=(sequence,), kernels=(kernel,))
+    writer.write_bytes(GOLDEN_NAME, canonical_json(golden))
 
 
 def write_handmade(directory: Path, **changes: Any) -> Path:

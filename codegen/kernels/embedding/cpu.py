@@ -16,9 +16,9 @@ from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.passes.support.weight_names import demanded_layouts
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
 from sala_compile.sala_ir.dialect.base import weight_shape
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 
 @dataclass(frozen=True, slots=True)

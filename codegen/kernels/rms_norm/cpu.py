@@ -75,7 +75,7 @@ def rule(op: RmsNormOp, target: CpuTarget) -> KernelChoice | str:
         views |= column_views(gate=op.gate) | {"gate": element(op.gate)}
     spec = Spec(
         columns=columns_of(op.x),
-        group=op.group.value.data,
+        group=op.group,
         eps=op.eps.value.data,
         gather=op.rows is not None,
         x=element(op.x),

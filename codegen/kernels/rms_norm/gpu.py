@@ -36,8 +36,8 @@ class Schedule:
 
 def rule(op: RmsNormOp, target: CudaTarget) -> KernelChoice | str:
     """Take every norm whose weight is float32 and whose groups fit registers."""
-    if op.group.value.data > LONGEST:
-        return f"a group has {op.group.value.data} columns, more than {LONGEST}"
+    if op.group > LONGEST:
+        return f"a group has {op.group} columns, more than {LONGEST}"
     return choose(op, target)  # type: ignore[arg-type]
 
 

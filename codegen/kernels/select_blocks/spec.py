@@ -24,6 +24,7 @@ class Spec:
     topk: int
     dense_len: int
     block_size: int
+    kernel_size: int
     kernel_stride: int
     element: Element
     q_start: int

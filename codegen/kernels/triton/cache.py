@@ -10,6 +10,7 @@ from sala_compile.codegen.kernels.pages import CacheShape, CompressedLevel
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.triton.kernel import Extent, Parameter, Pointer
 from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES
+from sala_compile.sala_ir.attention_sizes import Heads
 
 LARGEST_GROUP = 32
 """Query heads of a kv head."""
@@ -69,10 +70,10 @@ def level_parameters(
     )
 
 
-def refuse_heads(num_heads: int, kv_heads: int, head_dim: int) -> str | None:
+def refuse_heads(heads: Heads) -> str | None:
     """The reason why a kernel that multiplies tiles of heads refuses them, if there is one."""
-    if num_heads // kv_heads > LARGEST_GROUP:
-        return f"groups of {num_heads // kv_heads} heads pass {LARGEST_GROUP}"
-    if head_dim > LARGEST_HEAD:
-        return f"heads of {head_dim} columns pass {LARGEST_HEAD}"
+    if heads.group > LARGEST_GROUP:
+        return f"groups of {heads.group} heads pass {LARGEST_GROUP}"
+    if heads.head_dim > LARGEST_HEAD:
+        return f"heads of {heads.head_dim} columns pass {LARGEST_HEAD}"
     return None

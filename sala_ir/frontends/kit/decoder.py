@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.dialect import (
     EmbeddingOp,
     LogitsOp,
@@ -74,18 +75,14 @@ def softmax_attention(
     step: StepWriter,
     batch: SSAValue,
     qkv: tuple[SSAValue, SSAValue, SSAValue],
-    heads: tuple[int, int, int],
+    heads: Heads,
 ) -> SSAValue:
-    """Causal attention to all of the past; `heads` are (query heads, kv heads, head size)."""
-    count, kv_heads, size = heads
+    """Causal attention to all of the past."""
     op = SoftmaxAttentionOp(
         *qkv,
         step.state("kv_cache"),
         batch,
-        num_heads=count,
-        kv_heads=kv_heads,
-        head_dim=size,
-        scale=size**-0.5,
+        heads=heads,
         layer=step.layer,
     )
     step.update(kv_cache=op.kv_out)

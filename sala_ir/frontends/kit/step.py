@@ -111,7 +111,7 @@ class StepWriter:
         """RMS norm of every `group` of columns, by default of all of them."""
         group = group or columns_of(x)
         weight = self.weight(f"{self.prefix}{name}.weight", (group,))
-        return self.emit(RmsNormOp(x, weight, eps=eps, group=group, layer=self.layer), hint)
+        return self.emit(RmsNormOp(x, weight, eps=eps, layer=self.layer), hint)
 
     def gate(self, x: SSAValue, mixed: SSAValue, name: str, *, bias: bool = False) -> SSAValue:
         """The output of a mixer times sigmoid of a linear of its input."""

@@ -9,6 +9,7 @@ from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
 from sala_compile.runtime.errors import ConfigError
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect import (
     BlockSparseAttentionOp,
     CompressedKeysType,
@@ -121,19 +122,16 @@ class _Mixers:
     def _attention(self, x: SSAValue) -> SSAValue:
         """Projections and attention of a `minicpm4` layer."""
         config, step, sparse = self.config, self.step, self.config.sparse_config
-        heads, kv_heads, size = (
-            config.num_attention_heads,
-            config.num_key_value_heads,
-            config.head_dim,
-        )
+        size = config.head_dim
+        heads = Heads(config.num_attention_heads, config.num_key_value_heads, size, size**-0.5)
         # of one checkpoint, whatever the mode that it is compiled for
         role = WeightRole.PROJECTION if sparse is None else WeightRole.BLOCK_SELECTION
-        q = self._linear(x, "q_proj", heads * size, role)
-        k = self._linear(x, "k_proj", kv_heads * size, role)
-        v = self._linear(x, "v_proj", kv_heads * size)
+        q = self._linear(x, "q_proj", heads.columns, role)
+        k = self._linear(x, "k_proj", heads.kv_columns, role)
+        v = self._linear(x, "v_proj", heads.kv_columns)
         q, k = (step.rotate(part, self.tables.get(MixerType.SPARSE), size) for part in (q, k))
         if sparse is None or self.attention is AttentionMode.DENSE:
-            return softmax_attention(step, self.batch, (q, k, v), (heads, kv_heads, size))
+            return softmax_attention(step, self.batch, (q, k, v), heads)
         op = BlockSparseAttentionOp(
             q,
             k,
@@ -141,17 +139,16 @@ class _Mixers:
             step.state("kv_cache"),
             step.state("compressed_keys"),
             self.batch,
-            num_heads=heads,
-            kv_heads=kv_heads,
-            head_dim=size,
-            scale=size**-0.5,
-            kernel_size=sparse.kernel_size,
-            kernel_stride=sparse.kernel_stride,
-            block_size=sparse.block_size,
-            init_blocks=sparse.init_blocks,
-            window_blocks=sparse.window_blocks,
-            topk=sparse.topk,
-            dense_len=0 if self.attention is AttentionMode.SPARSE else sparse.dense_len,
+            heads=heads,
+            selection=BlockSelection(
+                kernel_size=sparse.kernel_size,
+                kernel_stride=sparse.kernel_stride,
+                block_size=sparse.block_size,
+                init_blocks=sparse.init_blocks,
+                window_blocks=sparse.window_blocks,
+                topk=sparse.topk,
+                dense_len=0 if self.attention is AttentionMode.SPARSE else sparse.dense_len,
+            ),
             layer=step.layer,
         )
         step.update(kv_cache=op.kv_out, compressed_keys=op.ck_out)
@@ -160,14 +157,12 @@ class _Mixers:
     def _lightning(self, x: SSAValue) -> SSAValue:
         """Projections, norms, rotation, recurrence and output norm of a Lightning layer."""
         config, step, eps = self.config, self.step, self.config.rms_norm_eps
-        heads, kv_heads, size = (
-            config.lightning_nh,
-            config.lightning_nkv,
-            config.lightning_head_dim,
-        )
-        q = self._linear(x, "q_proj", heads * size)
-        k = self._linear(x, "k_proj", kv_heads * size)
-        v = self._linear(x, "v_proj", kv_heads * size)
+        size = config.lightning_head_dim
+        scale = config.lightning_scale.factor(size)
+        heads = Heads(config.lightning_nh, config.lightning_nkv, size, scale)
+        q = self._linear(x, "q_proj", heads.columns)
+        k = self._linear(x, "k_proj", heads.kv_columns)
+        v = self._linear(x, "v_proj", heads.kv_columns)
         if config.qk_norm:
             q = step.norm(q, "self_attn.q_norm", eps, size, hint="q")
             k = step.norm(k, "self_attn.k_norm", eps, size, hint="k")
@@ -178,12 +173,9 @@ class _Mixers:
             v,
             step.state("recurrent_state"),
             self.batch,
-            num_heads=heads,
-            kv_heads=kv_heads,
-            head_dim=size,
-            scale=config.lightning_scale.factor(size),
+            heads=heads,
             eps=eps,
-            slopes=lightning_slopes(heads).tolist(),
+            slopes=lightning_slopes(heads.num_heads).tolist(),
             layer=step.layer,
         )
         mixed = step.emit(op, "mixed", "recurrent_state")

@@ -51,16 +51,13 @@ Constants = dict[str, int | float | bool]
 
 def rule(op: AttendBlocksOp, target: CudaTarget) -> KernelChoice | str:
     """Take float32 queries and gate, up to 32 heads a group and 128 columns a head."""
-    parameters = op.parameters
-    refusal = refuse_unless_float32(q=op.q, gate=op.gate) or refuse_heads(
-        parameters["num_heads"], parameters["kv_heads"], parameters["head_dim"]
-    )
+    refusal = refuse_unless_float32(q=op.q, gate=op.gate) or refuse_heads(op.heads.data)
     if refusal:
         return refusal
     gate = {} if op.gate is None else column_views(gate=op.gate)
     lists = None if op.blocks is None else cast(TensorType, op.blocks.type).get_shape()
     spec = Spec(
-        **parameters,
+        **op.parameters,
         block_size=kv_type(op.kv).block_size.data,
         element=element(op.kv),
         out_element=element(op.out),

@@ -19,9 +19,9 @@ from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.layouts.panels import PANEL_ROWS
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
-from sala_compile.sala_ir.dialect.attributes import Epilogue, LayoutAttr
-from sala_compile.sala_ir.dialect.base import columns_of, encoding_of, weight_shape
+from sala_compile.sala_ir.dialect.base import columns_of, encoding_of, rows_of, weight_shape
 from sala_compile.sala_ir.dialect.linear import LinearOp
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "spec_of", "workspaces"]
 
@@ -72,8 +72,8 @@ def spec_of(op: LinearOp) -> Spec:
         output=element(op.result),
         scale=op.scale.value.data,
         bias=op.bias is not None,
-        swiglu=op.epilogue.data == Epilogue.SWIGLU,
-        extent=str(op.extent.data),
+        swiglu=op.is_swiglu,
+        extent=rows_of(op.x).value,
         **views,
     )
 

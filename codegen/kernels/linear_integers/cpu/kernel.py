@@ -26,9 +26,9 @@ from sala_compile.codegen.layouts.encodings import weight_parts
 from sala_compile.codegen.layouts.panels import PANEL_ROWS
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
 from sala_compile.sala_ir.dialect.linear import LinearOp
 from sala_compile.sala_ir.dialect.types import WeightType
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
 

@@ -18,7 +18,6 @@ from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tiles import INSTRUCTIONS, call, configure, tiles
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
-from sala_compile.sala_ir.dialect.heads import compressed_type
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 
 __all__ = ["Schedule", "Spec", "build", "default_schedule", "rule", "workspaces"]
@@ -49,7 +48,6 @@ def rule(op: SelectBlocksOp, target: CpuTarget) -> KernelChoice | str:
         return refusal
     spec = Spec(
         **op.parameters,
-        kernel_stride=compressed_type(op.ck).kernel_stride.data,
         element=element(op.ck),
         **column_views(q=op.q),
     )

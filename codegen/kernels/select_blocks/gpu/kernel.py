@@ -36,7 +36,6 @@ from sala_compile.codegen.kernels.triton.kernel import (
 from sala_compile.codegen.kernels.triton.phase import is_decode
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
-from sala_compile.sala_ir.dialect.heads import compressed_type
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 
 __all__ = ["Schedule", "Spec", "build", "rule"]
@@ -56,19 +55,14 @@ TOKEN_FIELDS = ("control", "token_sequence", "token_position", "call_lengths")
 
 def rule(op: SelectBlocksOp, target: CudaTarget) -> KernelChoice | str:
     """Take float32 queries, up to 32 heads a group, 128 columns a head, 64 strides a block."""
-    parameters = op.parameters
-    stride = compressed_type(op.ck).kernel_stride.data
-    refusal = refuse_unless_float32(q=op.q) or refuse_heads(
-        parameters["num_heads"], parameters["kv_heads"], parameters["head_dim"]
-    )
+    refusal = refuse_unless_float32(q=op.q) or refuse_heads(op.heads.data)
     if refusal:
         return refusal
-    ratio = parameters["block_size"] // stride
+    ratio = op.selection.data.block_size // op.selection.data.kernel_stride
     if ratio > LARGEST_RATIO:
         return f"blocks of {ratio} strides pass {LARGEST_RATIO}"
     spec = Spec(
-        **parameters,
-        kernel_stride=stride,
+        **op.parameters,
         element=element(op.ck),
         **column_views(q=op.q),
         decode=is_decode(op),
