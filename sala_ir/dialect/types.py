@@ -103,7 +103,7 @@ class StateType(ParametrizedAttribute, TypeAttribute):
 
     def with_element(self, element: Attribute) -> Self:
         """The same pool with another element type."""
-        return type(self)(*self.sizes, element)
+        return self.new([element, *map(IntAttr, self.sizes)])
 
     def verify(self) -> None:
         """Refuse sizes that are not positive, and element types other than f32 and bf16."""
