@@ -9,7 +9,7 @@ from sala_compile.sala_ir.interpreter.model import (
     step_inputs,
 )
 from sala_compile.sala_ir.interpreter.numerics import Numerics
-from sala_compile.sala_ir.interpreter.weights import RowSource, Weights, WeightValue, row_source
+from sala_compile.sala_ir.interpreter.weight_rows import RowSource, Weights, WeightValue, row_source
 
 __all__ = [
     "OBSERVABLE",

@@ -65,7 +65,7 @@ def spoiled(model: Model, *rows: int) -> Iterator[None]:
             self._program.run(phase, sizes, hooks)
             if phase is PhaseName.LOGITS:
                 for row in rows:
-                    model._memory.host("logits")[row] = np.nan
+                    model.memory.host("logits")[row] = np.nan
 
     with model.wrapped(Spoiled):
         yield
