@@ -53,20 +53,11 @@ REPEATED_CLASSES = {
     *("Section", "Source", "StoredTensor", "Tile", "Weights"),
 }
 """Class names that still stand for several things."""
-REPEATED_FILES = {
-    *("activations", "attention", "base", "batch", "buffers", "cache", "ceilings"),
-    *("errors", "functions", "gptq", "gpu", "known_fields", "library", "memory", "model"),
-    *("opening", "packing", "pages", "program", "report", "seeded", "store", "tensors"),
-}
-"""File names that still do not say what is in them without their folder."""
-TWINS = (
-    ("codegen/kernels/", "codegen/targets/"),
-    ("sala_ir/frontends/",),
-    ("runtime/devices/",),
-    ("sala_ir/dialect/", "sala_ir/reference/", "sala_ir/interpreter/"),
-)
-"""Folders that answer the same questions, each of its own kernel, family, device or op: the same
-file names help there."""
+PARALLEL = re.compile(r"(codegen/kernels|sala_ir/frontends|runtime/devices)/\w+|codegen/targets")
+"""Folders of one kernel, family, device or target each. They answer the same questions, in files
+of the same names, which need their folder there."""
+BY_OP = ("sala_ir/dialect", "sala_ir/reference", "sala_ir/interpreter")
+"""Folders with a file for each family of ops."""
 KERNEL_CLASSES = {"Spec", "Schedule"}
 """What every kernel has, under the same names."""
 RUNTIME_LIBRARIES = {
@@ -230,18 +221,19 @@ def test_a_file_name_says_what_is_in_it():
     homes: dict[str, set[str]] = defaultdict(set)
     for package in PACKAGES:
         for file in files(package):
-            if file.name != "__init__.py":
-                homes[file.stem].add(_room(file))
+            room = _room(file)
+            if file.name != "__init__.py" and room is not None:
+                homes[file.stem].add(room)
     repeated = {name: sorted(found) for name, found in homes.items() if len(found) > 1}
-    assert {name: repeated[name] for name in repeated.keys() - REPEATED_FILES} == {}
+    assert repeated == {}
 
 
-def _room(file: Path) -> str:
-    """The folder of a file, or what stands for all folders that are its twins."""
-    for group in TWINS:
-        if str(file).startswith(group):
-            return group[0]
-    return str(file.parent)
+def _room(file: Path) -> str | None:
+    """The folder of a file, one of those by op for all of them; None in a parallel one."""
+    folder = str(file.parent)
+    if PARALLEL.match(folder):
+        return None
+    return BY_OP[0] if folder in BY_OP else folder
 
 
 def test_importing_the_runtime_is_light():
@@ -323,3 +315,15 @@ def test_tests_do_not_reach_into_models():
         for match in pattern.finditer(path.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def test_benchmarks_use_the_helpers_of_tests_and_only_their_own_tests_use_them():
+    """tests <- benchmarks <- tests/benchmarks: no helper goes round in a circle."""
+    wrong = [
+        str(each)
+        for path in files("tests")
+        if "benchmarks" not in path.parts
+        for each in imports(path)
+        if each.name.split(".")[0] == "benchmarks"
+    ]
+    assert wrong == []

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from sala_compile.runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.format_model import Frozen
 from sala_compile.runtime.artifact.seeded import SeededWeights
 
 MAJOR = 2

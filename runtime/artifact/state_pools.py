@@ -5,8 +5,8 @@ from math import prod
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from sala_compile.runtime.artifact.base import Frozen
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
+from sala_compile.runtime.artifact.format_model import Frozen
 
 Name = str
 _NAME = r"^[a-z][a-z0-9_]*$"

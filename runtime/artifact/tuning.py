@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
-from sala_compile.runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.format_model import Frozen
 from sala_compile.runtime.artifact.manifest import FileInfo, KernelConstant
 from sala_compile.runtime.artifact.opened import OpenFile
 from sala_compile.runtime.artifact.program import Value

@@ -19,7 +19,7 @@ from sala_compile.runtime.artifact import PhaseName
 from sala_compile.runtime.artifact.opened import OpenFile
 from sala_compile.runtime.artifact.tuning import KernelBuild, KernelTrial, TunedCase
 from sala_compile.runtime.bench.cases import CaptureCases, KernelCase
-from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
 from sala_compile.runtime.bench.costs import Live
 from sala_compile.runtime.bench.recording import Recording, calls_of
 from sala_compile.runtime.common.timing import Sample, Stopwatch, sample, summarise

@@ -11,7 +11,7 @@ from sala_compile.runtime.devices.device import Device, Memory
 from sala_compile.runtime.devices.draw import MIN_P_WORDS, Draw
 from sala_compile.runtime.devices.interrupts import Interrupts
 from sala_compile.runtime.devices.observe import Observer
-from sala_compile.runtime.engine.batch import BatchInputs
+from sala_compile.runtime.engine.batch_inputs import BatchInputs
 from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk, StepResult
 from sala_compile.runtime.state.attention_paths import PathRule
 from sala_compile.runtime.state.store import State, StateStore
