@@ -45,6 +45,7 @@ from sala_compile.runtime.artifact.manifest import (
     TargetInfo,
     TensorInfo,
 )
+from sala_compile.runtime.artifact.mapped_tensors import MappedTensors
 from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
     AttentionPath,
@@ -67,12 +68,6 @@ from sala_compile.runtime.artifact.state_pools import (
     PoolPart,
     columns_of,
     pages_of,
-)
-from sala_compile.runtime.artifact.tensors import (
-    MappedTensors,
-    StoredTensor,
-    TensorSpec,
-    TensorWriter,
 )
 from sala_compile.runtime.artifact.writer import (
     GOLDEN_NAME,
@@ -137,14 +132,11 @@ __all__ = [
     "SeededWeights",
     "SlabsInfo",
     "Step",
-    "StoredTensor",
     "Symbol",
     "Symbols",
     "TargetInfo",
     "TargetProgram",
     "TensorInfo",
-    "TensorSpec",
-    "TensorWriter",
     "Value",
     "ValueKind",
     "align",
