@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.common.json_text import is_list, is_object, quoted
 from sala_compile.runtime.errors import ConfigError
 from sala_compile.sala_ir.field_rules import FieldRules, check_fields, unknown_fields, unknown_note
 from sala_compile.sala_ir.frontends.kit.facts import ModelFacts
@@ -79,14 +80,14 @@ class DecoderConfig(BaseModel):
         check_fields(raw, cls.FIELDS, file, ConfigError)
         fields = {name: value for name, value in raw.items() if value is not None}
         end = fields.get("eos_token_id", [])
-        fields["eos_token_id"] = tuple(end) if isinstance(end, list) else (end,)
+        fields["eos_token_id"] = tuple(end) if is_list(end) else (end,)
         fields |= _dtype(fields, file) | read_rope(fields, cls.ROPE_KINDS, file)
         cls.fill(fields, file)
         try:
             config = cls.model_validate(fields)
         except ValidationError as error:
             raise from_validation(error, file) from error
-        config.check(lambda *problem: config_error(file, *problem))
+        config.check(partial(config_error, file))
         return config
 
     @classmethod
@@ -167,7 +168,7 @@ def _dtype(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
-        if isinstance(value, Mapping):
+        if is_object(value):
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

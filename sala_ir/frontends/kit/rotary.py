@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.common.json_text import is_object, quoted
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.fields import (
     LARGEST,
@@ -88,7 +88,7 @@ def read_rope(fields: Mapping[str, Any], kinds: tuple[str, ...], file: str) -> d
         value = fields.get(place)
         if value is None:
             continue
-        if not isinstance(value, dict):
+        if not is_object(value):
             raise config_error(file, place, value, "null or an object", "correct the field")
         given = {name: item for name, item in value.items() if item is not None}
         theta = given.pop("rope_theta", None)
@@ -125,6 +125,8 @@ def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:
         case "yarn":
             inverse = _yarn(rope, theta, inverse)
             return Rotary(tuple(inverse.tolist()), _yarn_factor(rope))
+        case _:
+            pass
     return Rotary(tuple(inverse.tolist()))
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from sala_compile.runtime.common.json_text import is_list
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import (
     DecoderConfig,
@@ -51,7 +52,8 @@ class LightningScale(StrEnum):
                 return head_dim**-0.5
             case LightningScale.INVERSE:
                 return 1.0 / head_dim
-        return 1.0
+            case LightningScale.ONE:
+                return 1.0
 
 
 _MIXERS: Mapping[str, MixerType] = {
@@ -161,7 +163,7 @@ class MiniCPMSalaConfig(DecoderConfig):
         """Mixers and scale as enums; the Lightning heads default to those of attention."""
         super().fill(fields, file)
         mixers = fields.get("mixer_types")
-        if isinstance(mixers, list):
+        if is_list(mixers):
             fields["mixer_types"] = tuple(_mixer(item, n, file) for n, item in enumerate(mixers))
         if "lightning_scale" in fields:
             fields["lightning_scale"] = _lightning_scale(fields["lightning_scale"], file)

@@ -2,13 +2,14 @@
 
 from typing import Any, ClassVar
 
+from sala_compile.runtime.common.json_text import is_list
 from sala_compile.sala_ir.field_rules import NO_EFFECT, FieldRule, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.dense import DenseConfig, DenseFrontend
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 
 
 def _is_full(value: Any) -> bool:
-    return isinstance(value, list) and set(map(str, value)) <= {"full_attention"}
+    return is_list(value) and set(map(str, value)) <= {"full_attention"}
 
 
 FULL_ATTENTION: FieldRules = {
