@@ -55,11 +55,11 @@ class Numerics:
         """Bring real values, a bfloat16 NumPy array included, to the computation's arrays."""
         if is_numpy_array(values) and values.dtype.kind not in "fiub":
             values = values.astype(np.float32)
-        is_array = bool(is_array_api_obj(values))
-        is_own = is_array and array_namespace(cast(Array, values)) is self.namespace
+        array: Any = values
+        is_own = is_array_api_obj(array) and array_namespace(array) is self.namespace
         if not is_own or self.device is not None:
-            values = self.namespace.asarray(values, device=self.device)
-        return self.namespace.astype(values, self.element, copy=False)
+            array = self.namespace.asarray(array, device=self.device)
+        return self.namespace.astype(array, self.element, copy=False)
 
     def stored(self, values: Any) -> Array:
         """Rows of a weight as they are where float32 holds them, which is cheap to move and round;
