@@ -1,13 +1,18 @@
 """A text that grows, as users hold it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 
 import numpy as np
 
-from sala_compile.runtime.common.checks import checked_call, checked_path, checked_whole
+from sala_compile.runtime.common.checks import (
+    checked_call,
+    checked_flag,
+    checked_path,
+    checked_whole,
+)
 from sala_compile.runtime.devices.draw import Draw
-from sala_compile.runtime.engine.append import Progress
+from sala_compile.runtime.engine.append import Append, Progress
 from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk
 from sala_compile.runtime.engine.engine import Engine
 from sala_compile.runtime.engine.limits import TokenIds
@@ -50,17 +55,24 @@ class TokenSequence:
         """
         return self.engine.states.last_logits(self.state)
 
-    def append(self, token_ids: TokenIds, progress: Progress | None = None) -> np.ndarray:
+    def append(
+        self,
+        token_ids: TokenIds,
+        progress: Progress | None = None,
+        *,
+        generated: bool | None = None,
+    ) -> np.ndarray:
         """Append tokens in one call; the logits [vocabulary] float32 after the last.
 
         The length after the call decides the attention path of the sparse layers. `progress` gets
-        the number of tokens that are done after each chunk; it may raise to cancel. A single token
-        counts as generated, several are read.
+        the number of tokens that are done after each chunk; it may raise to cancel. Tokens that a
+        model `generated` get the bits of single steps, others are read; None takes a single token
+        as generated.
 
         NotANumberError where a logit is NaN; the tokens are appended all the same.
         """
         checked_call("progress", progress)
-        call = self.engine.append(self.state, token_ids)
+        call = self._begin(token_ids, generated)
         self.prefix_report = call.report
         logits = self.engine.finish(call, progress).logits
         assert logits is not None, "a call without draws has logits"
@@ -76,14 +88,26 @@ class TokenSequence:
         """Whether `choose` takes draws with `min_p`."""
         return self.engine.stepper.samples_min_p
 
-    def choose(self, token_ids: TokenIds, draw: Draw, progress: Progress | None = None) -> int:
+    def choose(
+        self,
+        token_ids: TokenIds,
+        draw: Draw,
+        progress: Progress | None = None,
+        *,
+        generated: bool | None = None,
+    ) -> int:
         """Append tokens in one call, as `append`; the next token, chosen on the device.
 
         ArtifactError where a logit is not a number, or all are minus infinity.
         """
-        call = self.engine.append(self.state, token_ids, draws=[draw])
+        call = self._begin(token_ids, generated, draw)
         self.prefix_report = call.report
         return self.engine.finish(call, progress).tokens[0].take()
+
+    def _begin(self, token_ids: TokenIds, generated: bool | None, *draws: Draw) -> Append:
+        single = isinstance(token_ids, Sized) and len(token_ids) == 1
+        known = single if generated is None else checked_flag("generated", generated)
+        return self.engine.append(self.state, token_ids, draws=draws, generated=known)
 
     def run_ahead(self, token: int, draws: Iterator[Draw], count: int) -> Answer:
         """Up to `count` tokens after `token`, chosen on the device, each fed to its next step.

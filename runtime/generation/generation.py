@@ -32,8 +32,14 @@ class Source(Protocol):
         """How many more tokens the sequence can take."""
         ...
 
-    def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
-        """Append `token_ids`; the logits [vocabulary] float32 behind the last of them."""
+    def append(
+        self,
+        token_ids: Sequence[int],
+        progress: Progress | None = None,
+        *,
+        generated: bool | None = None,
+    ) -> np.ndarray:
+        """Append `token_ids`, read or `generated`; the logits [vocabulary] after the last."""
         ...
 
     @property
@@ -46,8 +52,15 @@ class Source(Protocol):
         """Whether it can also drop tokens by `min_p`."""
         ...
 
-    def choose(self, token_ids: Sequence[int], draw: Draw, progress: Progress | None = None) -> int:
-        """Append `token_ids`; the token that the device chooses behind the last of them."""
+    def choose(
+        self,
+        token_ids: Sequence[int],
+        draw: Draw,
+        progress: Progress | None = None,
+        *,
+        generated: bool | None = None,
+    ) -> int:
+        """Append `token_ids`, read or `generated`; the token that the device chooses then."""
         ...
 
     def run_ahead(self, token: int, draws: Iterator[Draw], count: int) -> Answer:
@@ -151,7 +164,7 @@ class Generation:
             return
         while self.finish is None:
             began = time.perf_counter()
-            token = self._note(self._behind(sampler, (token,)))
+            token = self._note(self._behind(sampler, (token,), generated=True))
             self.decode_seconds += time.perf_counter() - began
             yield token
 
@@ -208,12 +221,17 @@ class Generation:
         return self._behind(sampler, self.prompt, self.progress)
 
     def _behind(
-        self, sampler: Sampler, token_ids: Sequence[int], progress: Progress | None = None
+        self,
+        sampler: Sampler,
+        token_ids: Sequence[int],
+        progress: Progress | None = None,
+        *,
+        generated: bool = False,
     ) -> int:
-        """The token behind some more, chosen where the logits are if that can be."""
+        """The token after some more, chosen where the logits are if that can be."""
         if self._chooses_there(sampler):
-            return self.source.choose(token_ids, sampler.draw(), progress)
-        return sampler.choose(self.source.append(token_ids, progress))
+            return self.source.choose(token_ids, sampler.draw(), progress, generated=generated)
+        return sampler.choose(self.source.append(token_ids, progress, generated=generated))
 
     def _chooses_there(self, sampler: Sampler) -> bool:
         """Whether the device that has the logits can choose as the options say."""
