@@ -23,7 +23,7 @@ from sala_compile.runtime.devices.device import Advance, Device
 from sala_compile.runtime.errors import MemoryBudgetError, RequestError
 from sala_compile.runtime.model import Model
 from sala_compile.runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, require_fit
-from sala_compile.runtime.plan.packing import largest
+from sala_compile.runtime.plan.arena_packing import largest
 from sala_compile.runtime.state.prefix_cache import PrefixOptions
 
 MAX_SNAPSHOTS = 1 << 20

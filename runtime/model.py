@@ -147,16 +147,19 @@ class Model:
         """
         engine = self.engine
         sequences, ids = self._checked_batch(sequences, tokens)
+        checked = engine.limits.checked_tokens
         chunks = [
-            SequenceChunk.decode(sequence.state, token)
-            for sequence, token in zip(sequences, ids, strict=True)
+            SequenceChunk(each.state, checked([token], len(each)), len(each) + 1, True, (0,))
+            for each, token in zip(sequences, ids, strict=True)
         ]
-        results = engine.step(chunks, all_or_none=True)
-        for number, result in enumerate(results):
-            if result.error is not None and result.logits is not None:
+        rows: list[np.ndarray] = []
+        for number, result in enumerate(engine.step(chunks, all_or_none=True)):
+            assert result.logits is not None, "a chunk without draws has logits"
+            if result.error is not None:
                 end = len(sequences[number]) - 1
                 raise nan_after(result.logits[0], end, f" of sequence {number}")
-        return np.concatenate([result.checked().logits for result in results])
+            rows.append(result.logits)
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
     def generation_options(
         self,

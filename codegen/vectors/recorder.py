@@ -13,8 +13,8 @@ from xdsl.ir import Operation, SSAValue
 from sala_compile.codegen.lowering import Lowered
 from sala_compile.codegen.program.buffers import pool_parts
 from sala_compile.codegen.vectors.sequences import GoldenPart, state_shapes
-from sala_compile.codegen.vectors.tensors import TensorStore
 from sala_compile.codegen.vectors.tolerance import tolerance
+from sala_compile.codegen.vectors.vector_file import TensorStore
 from sala_compile.passes.support.functions import find_function
 from sala_compile.passes.support.kernel_choice import KernelChoice, base_and_start
 from sala_compile.runtime.artifact import PhaseName, Program, Step, Symbol, dim_of

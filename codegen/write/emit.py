@@ -10,13 +10,13 @@ from typing import Any
 
 from sala_compile.codegen.layouts.encodings import part_name, value_type
 from sala_compile.codegen.progress import Advance
-from sala_compile.codegen.weights.expressions import RowSource
-from sala_compile.codegen.weights.integer_rows import Measure
+from sala_compile.codegen.weights.expressions import Measure
 from sala_compile.codegen.weights.packing import PackedWeight, pieces
 from sala_compile.runtime.artifact import ModelInfo, TensorInfo, align, is_gpu
 from sala_compile.runtime.artifact.tensors import file_bytes
 from sala_compile.runtime.artifact.writer import ArtifactWriter
 from sala_compile.sala_ir.frontends import ModelFacts
+from sala_compile.sala_ir.interpreter.weight_rows import RowSource
 
 CAPTURED_NAME = "model.mlir"
 RUNTIME_NAME = "lib/libtvm_runtime.so"
@@ -43,6 +43,7 @@ def model_info(
         digest=digest,
         vocabulary=facts.vocabulary,
         sizes=dict(facts.sizes),
+        trained_length=facts.trained_length,
         eos_token_ids=end_tokens,
         bos_token_id=facts.begin_token,
     )

@@ -1,8 +1,14 @@
 """The format of an artifact: records, validated reading, crash-safe writing."""
 
-from sala_compile.runtime.artifact.base import ALIGNMENT, ElementType, align, canonical_json, is_gpu
 from sala_compile.runtime.artifact.batch_fields import FIELDS, TABLES, InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, Symbols, dim_of, evaluate
+from sala_compile.runtime.artifact.format_model import (
+    ALIGNMENT,
+    ElementType,
+    align,
+    canonical_json,
+    is_gpu,
+)
 from sala_compile.runtime.artifact.golden import (
     Expected,
     Golden,

@@ -182,16 +182,16 @@ class BatchWriter:
 
     def write(self, chunks: Iterable[BatchChunk]) -> tuple[int, int]:
         """Write the live part of every field; the numbers of tokens and of sequences."""
-        index = end = 0
-        for index, chunk in enumerate(chunks, 1):
+        index, end = -1, 0
+        for index, chunk in enumerate(chunks):
             begin, end = end, end + len(chunk.token_ids)
             for array, value in self._spread:
-                array[begin:end] = value(chunk, index - 1, begin)
+                array[begin:end] = value(chunk, index, begin)
             for array, value in self._single:
-                array[index - 1] = value(chunk, index - 1, begin)
+                array[index] = value(chunk, index, begin)
             for array, value in self._ends:
-                array[index] = value(chunk, index - 1, begin)
-        return end, index
+                array[index + 1] = value(chunk, index, begin)
+        return end, index + 1
 
 
 def batch_arrays(chunks: Sequence[BatchChunk]) -> dict[InputName, np.ndarray]:

@@ -6,7 +6,7 @@ from math import prod
 
 from pydantic import Field
 
-from sala_compile.runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.format_model import Frozen
 
 
 class Symbol(StrEnum):

@@ -4,9 +4,9 @@ from enum import StrEnum
 
 from pydantic import Field, model_validator
 
-from sala_compile.runtime.artifact.base import ElementType, Frozen
 from sala_compile.runtime.artifact.batch_fields import InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol
+from sala_compile.runtime.artifact.format_model import ElementType, Frozen
 
 
 class ValueKind(StrEnum):

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from sala_compile.runtime.artifact.agreement import disagreement
-from sala_compile.runtime.artifact.base import Frozen, align, canonical_document, is_gpu
 from sala_compile.runtime.artifact.contract import Contract
+from sala_compile.runtime.artifact.format_model import Frozen, align, canonical_document, is_gpu
 from sala_compile.runtime.artifact.golden import Golden
 from sala_compile.runtime.artifact.gpu import GpuLibrary
 from sala_compile.runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo

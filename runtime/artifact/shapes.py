@@ -1,8 +1,8 @@
 """The shapes that a runtime relies on: who writes so many rows, must find so many."""
 
-from sala_compile.runtime.artifact.base import ElementType
 from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES, InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
+from sala_compile.runtime.artifact.format_model import ElementType
 from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
     Paging,

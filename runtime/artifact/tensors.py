@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from sala_compile.runtime.artifact.base import ALIGNMENT, align
+from sala_compile.runtime.artifact.format_model import ALIGNMENT, align
 from sala_compile.runtime.artifact.opened import OpenFile
 from sala_compile.runtime.common.json_text import JsonLimits, parse_object, shortened
 from sala_compile.runtime.errors import ArtifactError

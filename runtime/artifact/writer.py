@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sala_compile.runtime.artifact.base import canonical_json
+from sala_compile.runtime.artifact.format_model import canonical_json
 from sala_compile.runtime.artifact.manifest import FileInfo, Manifest
 from sala_compile.runtime.artifact.owned import MANIFEST_NAME, require_replaceable
 from sala_compile.runtime.artifact.paths import checked_relative

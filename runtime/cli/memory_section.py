@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from sala_compile.runtime.artifact.base import is_gpu
+from sala_compile.runtime.artifact.format_model import is_gpu
 from sala_compile.runtime.artifact.reader import Artifact
 from sala_compile.runtime.cli.arena_picture import ArenaPicture
 from sala_compile.runtime.cli.common import table

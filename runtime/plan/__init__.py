@@ -1,5 +1,6 @@
 """Memory planning: sizes, packing, and what fits a budget. A leaf that everybody may import."""
 
+from sala_compile.runtime.plan.arena_packing import Buffer, Packing, pack
 from sala_compile.runtime.plan.fit import largest_batch, largest_context, require_fit
 from sala_compile.runtime.plan.growth import USUAL_BUDGETS, largest_contexts, token_parts
 from sala_compile.runtime.plan.memory import (
@@ -13,8 +14,7 @@ from sala_compile.runtime.plan.memory import (
     plan_memory,
     text_shape,
 )
-from sala_compile.runtime.plan.packing import Buffer, Packing, pack
-from sala_compile.runtime.plan.report import (
+from sala_compile.runtime.plan.plan_report import (
     PART_NAMES,
     growth_document,
     length_note,

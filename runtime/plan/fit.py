@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sala_compile.runtime.artifact.program import Program
 from sala_compile.runtime.common.units import format_bytes, format_tokens
 from sala_compile.runtime.errors import MemoryBudgetError
+from sala_compile.runtime.plan.arena_packing import largest
 from sala_compile.runtime.plan.least import LeastMemory
 from sala_compile.runtime.plan.memory import MemoryPlan, plan_memory
-from sala_compile.runtime.plan.packing import largest
 from sala_compile.runtime.plan.sizes import MAX_CONTEXT, MAX_SEQUENCES, Sizes
 
 

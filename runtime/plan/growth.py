@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sala_compile.runtime.artifact.base import ALIGNMENT
+from sala_compile.runtime.artifact.format_model import ALIGNMENT
 from sala_compile.runtime.artifact.program import Program
 from sala_compile.runtime.plan.fit import largest_context
 from sala_compile.runtime.plan.least import LeastMemory

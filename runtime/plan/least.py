@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from sala_compile.runtime.artifact.base import align
+from sala_compile.runtime.artifact.format_model import align
 from sala_compile.runtime.artifact.program import Program, Value
+from sala_compile.runtime.plan.arena_packing import peak
 from sala_compile.runtime.plan.memory import (
     MAX_BYTES,
     Part,
@@ -12,7 +13,6 @@ from sala_compile.runtime.plan.memory import (
     outside_arena,
     part_of,
 )
-from sala_compile.runtime.plan.packing import peak
 from sala_compile.runtime.plan.sizes import Sizes
 
 

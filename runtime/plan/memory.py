@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
 
-from sala_compile.runtime.artifact.base import ElementType, align, is_gpu
 from sala_compile.runtime.artifact.batch_fields import TABLES
 from sala_compile.runtime.artifact.dims import Dim, Symbol, Symbols, dim_of, evaluate
+from sala_compile.runtime.artifact.format_model import ElementType, align, is_gpu
 from sala_compile.runtime.artifact.program import (
     PhaseName,
     Program,
@@ -17,7 +17,7 @@ from sala_compile.runtime.artifact.program import (
 )
 from sala_compile.runtime.common.units import format_bytes
 from sala_compile.runtime.errors import ArtifactError, MemoryBudgetError
-from sala_compile.runtime.plan.packing import Buffer, Packing, pack
+from sala_compile.runtime.plan.arena_packing import Buffer, Packing, pack
 from sala_compile.runtime.plan.sizes import Sizes
 
 MAX_BYTES = 1 << 47

@@ -10,7 +10,7 @@ from typing import Any
 from sala_compile.runtime.common.files import FileRule, shown
 from sala_compile.runtime.common.json_text import LIMITS, parse_object, quoted
 from sala_compile.runtime.errors import ConfigError
-from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.facts import ModelFacts
 from sala_compile.sala_ir.frontends.kit.frontend import CONFIG_FILE, Frontend
 

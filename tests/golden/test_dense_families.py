@@ -1,16 +1,19 @@
 """Dense families against the outputs of transformers: logits, greedy tokens, hidden states."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import sala_compile
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.interpreter import ReferenceModel
 from sala_compile.sala_ir.reference import Rounding
 from tests.support.checkpoints import reference_model
-from tests.support.compiled import GOLDEN, kernel_level_module
+from tests.support.compiled import GOLDEN, compile_checkpoint, kernel_level_module
+from tests.support.emulated_gpu import emulated_code, emulated_gpu
 
 NAMES = ("llama-tied-a", "llama-llama3-a", "qwen3-a")
 PROMPTS = ("p0", "p1", "p2")
@@ -74,3 +77,19 @@ def test_the_reference_gives_these_logits_in_float64(expected: Any, name: str) -
     golden = expected(name)
     found = reference_model(GOLDEN / name).prefill(golden["p2.input_ids"].tolist())
     np.testing.assert_allclose(found, golden["p2.prefill_logits"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", Precision)
+def test_on_an_emulated_gpu(expected: Any, name: str, dtype: Precision, tmp_path: Path) -> None:
+    """The short prompt and two decoded tokens."""
+    golden, path = expected(name), tmp_path / "model.sala"
+    ids, greedy = golden["p0.input_ids"], golden["p0.greedy_ids"]
+    with emulated_gpu():
+        with emulated_code():
+            compile_checkpoint(GOLDEN / name, path, dtype=dtype, targets=("cuda:sm_90",))
+        gpu = sala_compile.load(path, context=80, batch=1, chunk=8, device="cuda")
+        with gpu, gpu.sequence() as sequence:
+            rows = [sequence.append(ids), *(sequence.append([int(t)]) for t in greedy[:2])]
+    wanted = golden["p0.decode_logits"][:3]
+    limit = LIMIT if dtype is Precision.FLOAT32 else 2 * NEAR * wanted.std()
+    assert np.abs(np.stack(rows) - wanted).max() < limit

@@ -23,7 +23,7 @@ from sala_compile.runtime.artifact import (
     reader,
     write_artifact,
 )
-from sala_compile.runtime.artifact.base import canonical_document
+from sala_compile.runtime.artifact.format_model import canonical_document
 from sala_compile.runtime.artifact.manifest import MAJOR, MINOR
 from sala_compile.runtime.artifact.processor import missing_instructions
 from sala_compile.runtime.artifact.writer import sign

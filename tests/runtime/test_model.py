@@ -220,7 +220,7 @@ def test_two_threads_at_a_time_are_refused(model: Model):
         except RequestError as error:
             errors.append(error)
 
-    with model.engine._exclusive.entered():
+    with model.engine.visited():
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
@@ -265,10 +265,9 @@ def test_generation_allocates_no_tensors(model: Model, monkeypatch: pytest.Monke
 
 def test_counters_are_the_plan(model: Model):
     info = model.info()["memory"]
-    plan = model._memory.plan
+    plan = model.memory.plan
     assert info["total_bytes"] == plan.total_bytes == sum(info["parts"].values())
     assert info["parts"] == {part.value: size for part, size in plan.parts.items()}
-    assert len(model._memory._map) == plan.mapping_bytes
 
 
 def test_a_budget_is_kept_or_refused(handmade: Path):
@@ -337,16 +336,16 @@ def test_a_closed_model_says_so(handmade: Path):
 
 def test_poison_shows_stale_reads(model: Model):
     model.logits(IDS)
-    model._memory.poison_arena()
-    assert np.isnan(model._memory.arrays["hidden"]).all()
-    assert np.isnan(model._memory.arrays["ids"]).all(), "freed pages are poisoned"
-    assert np.isnan(model._memory.arrays["sum"]).all(), "freed slots are poisoned"
+    model.memory.poison_arena()
+    assert np.isnan(model.memory.arrays["hidden"]).all()
+    assert np.isnan(model.memory.arrays["ids"]).all(), "freed pages are poisoned"
+    assert np.isnan(model.memory.arrays["sum"]).all(), "freed slots are poisoned"
 
 
 def test_rows_asked_for_are_those_of_the_moment(model: Model):
     model.logits(IDS)
-    take = model._memory.read_later("logits", 1)
-    before = model._memory.read_rows("logits", [0])
-    model._memory.poison_arena()
+    take = model.memory.read_later("logits", 1)
+    before = model.memory.read_rows("logits", [0])
+    model.memory.poison_arena()
     np.testing.assert_array_equal(take(), before)
-    assert np.isnan(model._memory.read_rows("logits", [0])).all()
+    assert np.isnan(model.memory.read_rows("logits", [0])).all()

@@ -21,7 +21,7 @@ from sala_compile.runtime.plan import (
     require_fit,
     token_parts,
 )
-from sala_compile.runtime.plan.packing import largest
+from sala_compile.runtime.plan.arena_packing import largest
 from tests.support.handmade import PAGE, tiny_program
 
 SIZES = Sizes(context=64, batch=2, chunk=8, sequences=3, workers=2)

@@ -15,8 +15,8 @@ from sala_compile.runtime.plan import (
     plan_memory,
     token_parts,
 )
+from sala_compile.runtime.plan.arena_packing import lower_bound
 from sala_compile.runtime.plan.least import LeastMemory
-from sala_compile.runtime.plan.packing import lower_bound
 from tests.support.plans import RELEASED, plan_on_paper
 
 CONTEXT = 1 << 20

@@ -27,8 +27,8 @@ class Life:
     def __init__(self, model: Model, seed: int) -> None:
         self.random = random.Random(seed)
         self.store: StateStore = model.engine.store
-        self.pool = model._memory.arrays["ids"]
-        self.table = model._memory.arrays["page_table"]
+        self.pool = model.memory.arrays["ids"]
+        self.table = model.memory.arrays["page_table"]
         self.texts: list[tuple[State, list[int]]] = []
         self.marks: list[tuple[State, Snapshot]] = []
 

@@ -11,7 +11,7 @@ from sala_compile.codegen.kernels.operands import (
     spec_values,
     symbol_of,
 )
-from sala_compile.codegen.kernels.pages import CacheShape, page_of, write_key
+from sala_compile.codegen.kernels.page_rows import CacheShape, page_of, write_key
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     Control,

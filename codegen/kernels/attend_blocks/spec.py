@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.operands import symbol_of
-from sala_compile.codegen.kernels.pages import CacheShape
+from sala_compile.codegen.kernels.page_rows import CacheShape
 from sala_compile.codegen.kernels.tir.builder import LANES
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.product import Product

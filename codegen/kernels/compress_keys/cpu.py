@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sala_compile.codegen.kernels.operands import element, indices_of, spec_values, symbol_of
-from sala_compile.codegen.kernels.pages import (
+from sala_compile.codegen.kernels.page_rows import (
     CacheShape,
     CompressedLevel,
     compressed_levels,

@@ -6,7 +6,7 @@ slots, D]; window j of a level stands in slot j + 1, as on the CPU.
 
 from collections.abc import Iterable
 
-from sala_compile.codegen.kernels.pages import CacheShape, CompressedLevel
+from sala_compile.codegen.kernels.page_rows import CacheShape, CompressedLevel
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.triton.kernel import Extent, Parameter, Pointer
 from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES

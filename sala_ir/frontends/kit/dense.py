@@ -11,7 +11,7 @@ from xdsl.ir import SSAValue
 from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.dialect import KvCacheType
 from sala_compile.sala_ir.dialect.types import StateType
-from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig
 from sala_compile.sala_ir.frontends.kit.decoder import PAGE_TOKENS, Decoder, softmax_attention
 from sala_compile.sala_ir.frontends.kit.fields import Positive

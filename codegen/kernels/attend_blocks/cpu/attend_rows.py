@@ -7,7 +7,7 @@ from sala_compile.codegen.kernels.attend_blocks.cpu.parameters import Parameters
 from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import Rows
 from sala_compile.codegen.kernels.attend_blocks.cpu.running_softmax import finish, softmax, start
 from sala_compile.codegen.kernels.attend_blocks.spec import Schedule, Spec
-from sala_compile.codegen.kernels.pages import page_of
+from sala_compile.codegen.kernels.page_rows import page_of
 from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, let, loop, scalar, scratch, when
 from sala_compile.codegen.kernels.tir.ir import T
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sala_compile.codegen.kernels.pages import CompressedLevel, page_of
+from sala_compile.codegen.kernels.page_rows import CompressedLevel, page_of
 from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,

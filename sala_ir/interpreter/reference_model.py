@@ -22,9 +22,9 @@ from sala_compile.runtime.artifact.batch_fields import (
 )
 from sala_compile.runtime.errors import RequestError
 from sala_compile.sala_ir.dialect import StateType
-from sala_compile.sala_ir.interpreter.functions import SalaFunctions
 from sala_compile.sala_ir.interpreter.numerics import Numerics
-from sala_compile.sala_ir.interpreter.weights import Weights, row_source
+from sala_compile.sala_ir.interpreter.op_functions import SalaFunctions
+from sala_compile.sala_ir.interpreter.weight_rows import Weights, row_source
 from sala_compile.sala_ir.reference import LightningForm, Rounding
 from sala_compile.sala_ir.reference.arrays import Array
 
