@@ -61,10 +61,10 @@ BY_OP = ("sala_ir/dialect", "sala_ir/reference", "sala_ir/interpreter")
 KERNEL_CLASSES = {"Spec", "Schedule"}
 """What every kernel has, under the same names."""
 RUNTIME_LIBRARIES = {
-    *("numpy", "tvm_ffi", "safetensors", "tokenizers", "pydantic", "click", "rich", "jinja2"),
+    *("numpy", "tvm_ffi", "tokenizers", "pydantic", "click", "rich", "jinja2"),
 }
 SALA_IR_LIBRARIES = {
-    *("xdsl", "numpy", "array_api_compat", "safetensors", "ml_dtypes", "pydantic", "pydantic_core"),
+    *("xdsl", "numpy", "array_api_compat", "ml_dtypes", "pydantic", "pydantic_core"),
     "re2",
 }
 

@@ -45,6 +45,7 @@ from sala_compile.runtime.artifact.manifest import (
     TargetInfo,
     TensorInfo,
 )
+from sala_compile.runtime.artifact.mapped_tensors import MappedTensors
 from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
     AttentionPath,
@@ -61,12 +62,6 @@ from sala_compile.runtime.artifact.program import (
 )
 from sala_compile.runtime.artifact.reader import Artifact, open_artifact
 from sala_compile.runtime.artifact.seeded import SEEDED, Fill, SeededTensors, SeededWeights
-from sala_compile.runtime.artifact.tensors import (
-    MappedTensors,
-    StoredTensor,
-    TensorSpec,
-    TensorWriter,
-)
 from sala_compile.runtime.artifact.writer import (
     GOLDEN_NAME,
     GOLDEN_TENSORS_NAME,
@@ -128,14 +123,11 @@ __all__ = [
     "SeededWeights",
     "SlabsInfo",
     "Step",
-    "StoredTensor",
     "Symbol",
     "Symbols",
     "TargetInfo",
     "TargetProgram",
     "TensorInfo",
-    "TensorSpec",
-    "TensorWriter",
     "Value",
     "ValueKind",
     "align",

@@ -37,7 +37,6 @@ from sala_compile.runtime.artifact import (
     Symbol,
     TargetInfo,
     TargetProgram,
-    TensorSpec,
     Value,
     ValueKind,
     canonical_json,
@@ -45,6 +44,7 @@ from sala_compile.runtime.artifact import (
     write_artifact,
 )
 from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES
+from sala_compile.runtime.common.safetensors_format import TensorSpec
 
 VOCABULARY = 29
 PITCH = 32
