@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import e, log2
 
 from sala_compile.codegen.kernels.select_blocks.cpu.key_products import KeyProducts, Products
-from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.select_blocks.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.select_blocks.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
