@@ -28,12 +28,14 @@ def launch(
     arguments: Arguments,
     constants: Mapping[str, Constant],
     others: Mapping[str, LaunchArgument] | None = None,
-    **options: Any,
+    *,
+    warps: int = 4,
+    stages: int = 2,
+    fusion: bool = True,
 ) -> Launch:
     """A launch of a function, which takes those of the arguments and constants that it names.
 
-    `others` are arguments that are no whole buffer, or that have another name; `options` are
-    those of a `Launch`.
+    `others` are arguments that are no whole buffer, or that have another name.
     """
     known = {name: value for each in arguments for name, value in _of(each)} | dict(others or {})
     names = function.arg_names
@@ -42,7 +44,9 @@ def launch(
         grid,
         {name: known[name] for name in names if name in known},
         {name: constants[name] for name in names if name in constants},
-        **options,
+        warps,
+        stages,
+        fusion,
     )
 
 
