@@ -41,8 +41,10 @@ class KernelFamily(ABC):
     def choice(self, spec: Any, target: Any, op: Operation | None = None) -> KernelChoice:
         """The call of a kernel; without an operation its operands are left open."""
         arguments = self.arguments(spec, self.default_schedule(spec, target))
-        names = operands_of(arguments) if op is not None else ()
-        places = {name: list(op.operands).index(getattr(op, name)) for name in names if op}
+        places: dict[str, int] = {}
+        if op is not None:
+            operands = list(op.operands)
+            places = {n: operands.index(getattr(op, n)) for n in operands_of(arguments)}
         return KernelChoice(
             symbol=spec.symbol,
             family=self.name,
@@ -50,7 +52,7 @@ class KernelFamily(ABC):
             operands=tuple(places.values()),
             arguments=call_of(arguments),
             workspaces=workspaces_of(arguments),
-            weight_layouts={places[name]: kind for name, kind in self.layouts(spec).items()},
+            weight_layouts={places[n]: k for n, k in self.layouts(spec).items() if n in places},
         )
 
     @property

@@ -28,7 +28,6 @@ NAMES = frozenset(name for names in FAMILIES.values() for name in names) | {"sam
 """All kernel folders; that of `sample` serves no operation of a model."""
 
 
-@cache
 def family(name: str, kind: str = "cpu") -> KernelFamily:
     """The kernels of the folder `name` for targets of `kind`; imported when first asked for.
 

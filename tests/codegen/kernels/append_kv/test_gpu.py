@@ -48,10 +48,10 @@ def run_both(case: Case, batch: Step, merged: np.ndarray, pools: GpuPools) -> No
     sizes = {"tokens": batch.tokens + 19, "sequences": len(batch.counts) + 1}
     fields = {name: batch.field(name) for name in append_kv.FIELDS}
     keys = {"k": merged, "v": merged, "k_pool": pools.k, "v_pool": pools.v}
-    run(append_kv.build(append, TARGET), fields | keys, sizes)
+    run(append_kv.FAMILY.build(append, TARGET), fields | keys, sizes)
     fields = {name: batch.field(name) for name in compress_keys.FIELDS}
     keys = {"k_pool": pools.k, "fine": pools.fine, "coarse": pools.coarse}
-    run(compress_keys.build(compress, TARGET), fields | keys, sizes)
+    run(compress_keys.FAMILY.build(compress, TARGET), fields | keys, sizes)
 
 
 def inputs(case: Case, tokens: int) -> np.ndarray:

@@ -82,7 +82,7 @@ def attend(layer: GpuLayer, lists: Lists | None, *, decode: bool = False) -> Lis
     if case.gate:
         buffers["gate"] = layer.merged
     buffers |= scratch(schedule.workspaces(spec), layer)
-    kernel = attend_blocks.build(spec, TARGET, schedule)
+    kernel = attend_blocks.FAMILY.build(spec, TARGET, schedule)
     run(kernel, buffers, layer.bucket, backwards=decode)
     values = loaded(out, case.out_element)
     assert np.isnan(values[batch.tokens :]).all()

@@ -64,7 +64,7 @@ def select(
     }
     fields = {name: batch.field(name) for name in select_blocks.FIELDS}
     inputs = {"q": layer.merged, "fine": layer.pools.fine, "coarse": layer.pools.coarse}
-    kernel = select_blocks.build(spec, TARGET, schedule)
+    kernel = select_blocks.FAMILY.build(spec, TARGET, schedule)
     run(kernel, fields | inputs | outputs | scratch, layer.bucket, backwards=decode)
     blocks, counts = outputs["blocks"], outputs["counts"]
     assert (blocks[batch.tokens :] == -77).all()
