@@ -108,7 +108,7 @@ def test_choice_and_function_agree(module: Any, element: Any) -> None:
     operation.verify()
     choice = module.FAMILY.rule(operation, TARGET)
     assert isinstance(choice, KernelChoice)
-    spec = module.Spec(**choice.spec)
+    spec = module.Spec.parse(choice.spec)
     assert spec.symbol == choice.symbol
     assert choice.family == family
     function = module.FAMILY.build(spec, TARGET)

@@ -199,7 +199,9 @@ def test_elementwise(spec: elementwise.Spec, rows: int, target: CpuTarget) -> No
 
 @both_targets
 def test_residual_add_in_place(target: CpuTarget) -> None:
-    spec = elementwise.Spec("residual_add", 32, 0.25, 0, 32, 0, 32, F32, F32, F32)
+    spec = elementwise.Spec(
+        elementwise.Function.RESIDUAL_ADD, 32, 0.25, 0, 32, 0, 32, F32, F32, F32
+    )
     kernels = Library([elementwise.FAMILY.build(spec, target)], target)
     stream, branch = activation(5, 32, F32), activation(5, 32, F32, seed=4)
     expected = exact(stream[:5]) + 0.25 * exact(branch[:5])

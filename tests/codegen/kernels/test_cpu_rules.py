@@ -137,7 +137,7 @@ def test_elementwise(kind: Any) -> None:
     choice = chosen(kind(activation(20), view(4, 20, of=32), element=bf16))
     assert choice.spec["function"] == kind.name.removeprefix("sala.")
     assert choice.spec["b_start"] == 4
-    assert elementwise.Spec(**choice.spec).symbol == choice.symbol
+    assert elementwise.Spec.parse(choice.spec).symbol == choice.symbol
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -153,4 +153,4 @@ def test_embedding_reads_the_panels_of_a_tied_head(tied: bool) -> None:
     choice = chosen(lookup)
     assert choice.spec["panel"] == tied
     assert choice.weight_layouts == ({1: LayoutAttr.panel(64)} if tied else {})
-    assert embedding.Spec(**choice.spec).symbol == choice.symbol
+    assert embedding.Spec.parse(choice.spec).symbol == choice.symbol

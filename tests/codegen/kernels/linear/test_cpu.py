@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sala_compile.codegen.kernels.linear.cpu.kernel import FAMILY
-from sala_compile.codegen.kernels.linear.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.linear.cpu.schedule import Blocks, Schedule, Vectors
 from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.panels import pack_panels, panel_shape
@@ -189,24 +189,27 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "schedule",
     [
-        {"accumulators": 4, "tile_rows": 3, "unroll": 1},
-        {"block_tiles": 1, "prefetch_rows": 0, "depth_steps": 5, "unroll": 3},
+        Vectors(accumulators=4, tile_rows=3, unroll=1),
+        Vectors(block_tiles=1, prefetch_rows=0, depth_steps=5, unroll=3),
+        Blocks(few=(2,), rows=4, panels=1, depth=16, heights=(1, 4), accumulators=4, ahead=1),
+        Blocks(few=(1, 3), rows=12, panels=2, depth=48, heights=(2, 6), streams=1),
     ],
-    ids=["small-tiles", "small-blocks"],
+    ids=["vectors-small-tiles", "vectors-small-blocks", "blocks-small", "blocks-few"],
 )
-def test_bits_do_not_depend_on_the_schedule(changes: dict[str, int]) -> None:
+def test_bits_do_not_depend_on_the_schedule(schedule: Vectors | Blocks) -> None:
     spec = SPECS["bf16-odd"]
-    schedule = replace(FAMILY.default_schedule(spec, VECTORS), **changes)
     problem = Problem(spec, 20)
-    expected = problem.run(VECTORS)
-    out = poisoned(20 + EXTRA, spec.columns, dtype=np.uint16)
     control = aligned(np.array([20, 0, 0, 2, *[0] * 12], np.int32))
-    other = Library([FAMILY.build(spec, VECTORS, schedule)], VECTORS)
-    arrays = (problem.x, problem.weight, problem.bias, out, scratch(spec, schedule, 2))
-    other.call(spec.symbol, control, *arrays)
-    assert np.array_equal(out, expected)
+    found = []
+    for each in (type(schedule)(), schedule):
+        out = poisoned(20 + EXTRA, spec.columns, dtype=np.uint16)
+        arrays = (problem.x, problem.weight, problem.bias, out, scratch(spec, each, 2))
+        Library([FAMILY.build(spec, VECTORS, each)], VECTORS).call(spec.symbol, control, *arrays)
+        found.append(out)
+    assert np.array_equal(*found)
+    check(problem, found[0])
 
 
 @pytest.mark.parametrize("kind", list(Element))

@@ -1,6 +1,5 @@
 """The linear by AMX tiles: odd sizes, epilogues, one order for any number of rows and workers."""
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -41,8 +40,7 @@ def epilogue(name: str) -> Spec:
 
 def small_blocks(spec: Spec) -> Schedule:
     """Blocks and parts so small that every loop of the kernel turns several times."""
-    tiles = Tiles(rows=64, panels=2, steps=1, long_steps=3, few=1)
-    return replace(FAMILY.default_schedule(spec, TARGETS[0]), tiles=tiles)
+    return Tiles(rows=64, panels=2, steps=1, long_steps=3, few=1)
 
 
 @cache

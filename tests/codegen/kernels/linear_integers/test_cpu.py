@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.cpu.schedule import Blocks
 from sala_compile.codegen.kernels.linear_integers.cpu.kernel import FAMILY
 from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule
 from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
@@ -165,8 +164,9 @@ def test_a_row_has_the_same_bits_in_any_batch(name: str) -> None:
 def test_bits_do_not_depend_on_the_schedule() -> None:
     spec = SPECS["zeros"]
     problem = IntegerProblem(spec, 20)
-    blocks = Blocks(few=(2,), rows=4, panels=1, depth=1, heights=(1, 4), accumulators=4, ahead=1)
-    schedule = Schedule(blocks)
+    schedule = Schedule(
+        few=(2,), rows=4, panels=1, depth=1, heights=(1, 4), accumulators=4, ahead=1
+    )
     arrays = problem.arrays(schedule, 2)
     Library([FAMILY.build(spec, HOST, schedule)], HOST).call(spec.symbol, *arrays)
     assert np.array_equal(arrays[-5][:20], problem.run(HOST)[:20])

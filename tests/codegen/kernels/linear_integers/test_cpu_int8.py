@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.cpu.schedule import Blocks
 from sala_compile.codegen.kernels.linear_integers.cpu.kernel import FAMILY
 from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
@@ -20,9 +19,7 @@ from tests.support.steps import Library, padded
 V3, V1 = CpuTarget("x86-64-v3"), CpuTarget("x86-64")
 OTHERS = [target for target in (CpuTarget("skylake-avx512"), V3, V1) if target.runs_here]
 """Other ways to add products of bytes: in words of 512 and of 256 bits, and in pairs."""
-SMALL = Schedule(
-    Blocks(few=(2,), rows=4, panels=1, depth=64, heights=(1, 4), accumulators=4, ahead=1)
-)
+SMALL = Schedule(few=(2,), rows=4, panels=1, depth=64, heights=(1, 4), accumulators=4, ahead=1)
 """Every path with little code."""
 ROWS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 101)
 
