@@ -7,7 +7,6 @@ import numpy as np
 
 from sala_compile.runtime.artifact import ElementType
 from sala_compile.runtime.artifact.reader import open_artifact
-from sala_compile.runtime.state.regimes import Regime
 from sala_compile.runtime.state.saving import TOKENS_SECTION, model_digest
 from sala_compile.runtime.state.state_file import Section, StateHeader, replacing
 from sala_compile.runtime.state.state_layout import Part, StateLayout
@@ -28,7 +27,7 @@ def write_random_state(artifact: Path, path: Path, tokens: int) -> None:
         model=model_digest(opened.manifest),
         family=model.family,
         tokens=tokens,
-        pieces=((tokens, Regime.SPARSE),),
+        spans=((tokens, opened.program.paths[-1].name),),
         has_logits=False,
         sections=(
             Section(

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.targets import Target
 from sala_compile.passes.quantize_activations import Activations
-from sala_compile.passes.support.quantization import FRAGILE, Quantization
+from sala_compile.passes.support.quantization import Quantization
 from sala_compile.runtime.artifact import ActivationEffect, ActivationsInfo
 from sala_compile.runtime.errors import RequestError
+from sala_compile.sala_ir.dialect import WeightRole
 
 
 def activations_for(target: Target, options: CompileOptions) -> Activations:
@@ -59,7 +60,7 @@ def activations_info(
     return ActivationsInfo(
         scheme=options.activations.value,
         targets=_rounding(options, targets),
-        wide=tuple(sorted(role.value.replace("_", " ") for role in FRAGILE)),
+        wide=tuple(sorted(role.label for role in WeightRole if role.is_sensitive)),
         effect=effect,
     )
 

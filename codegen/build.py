@@ -37,7 +37,7 @@ def write_files(
         digest, contents = _write_weights(writer, plan, options, progress)
     source = plan.source
     return Manifest(
-        model=emit.model_info(source.config, source.raw, digest, source.end_tokens),
+        model=emit.model_info(source.facts, source.raw, digest, source.end_tokens),
         attention=options.attention.value,
         dtype=options.dtype.value,
         context=options.context,

@@ -81,7 +81,7 @@ def _lowered(
 ) -> Lowered:
     """The model for a target, with the kernel that chooses tokens where there is one."""
     lowered = lower(source.captured, name, target, options, progress)
-    return replace(lowered, sampling=sampling_choice(target, source.config.vocab_size))
+    return replace(lowered, sampling=sampling_choice(target, source.facts.vocabulary))
 
 
 def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
@@ -143,10 +143,10 @@ def _summary(
 ) -> dict[str, Any]:
     return {
         "model": {
-            "family": source.raw["model_type"],
+            "family": source.facts.family,
             "parameters": source.parameters,
-            "layers": source.config.num_hidden_layers,
-            "vocabulary": source.config.vocab_size,
+            "layers": source.facts.layers,
+            "vocabulary": source.facts.vocabulary,
         },
         "attention": options.attention.value,
         "dtype": options.dtype.value,

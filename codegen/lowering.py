@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import lcm
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
@@ -29,6 +30,7 @@ from sala_compile.passes.support.callbacks import (
 )
 from sala_compile.passes.support.kernel_choice import KernelChoice, NoKernel, Selector
 from sala_compile.passes.support.kernel_log import ChosenKernel, chosen_kernels
+from sala_compile.runtime.artifact.program import READ_MULTIPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Lowered:
         """The kernels to build."""
         extra = () if self.sampling is None else (chosen_kernel(self.sampling),)
         return chosen_kernels(self.module) + extra
+
+    @property
+    def read_multiple(self) -> int:
+        """At which absolute multiples reading may be cut without a change of bits."""
+        return lcm(READ_MULTIPLE, *(choice.read_multiple for choice in self.choices.values()))
 
 
 def parse_targets(names: Sequence[str]) -> dict[str, Target]:

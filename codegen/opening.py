@@ -19,8 +19,8 @@ from sala_compile.runtime.plan import length_note
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import FIELDS, PublishedIntegers, published_integers
 from sala_compile.sala_ir.dialect import EmbeddingOp, WeightOp
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
-from sala_compile.sala_ir.frontends import Frontend, frontend_for, read_config
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
+from sala_compile.sala_ir.frontends import frontend_for, read_config
 
 
 def open_source(options: CompileOptions, stack: ExitStack) -> Source:
@@ -32,15 +32,16 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
     else:
         assert options.checkpoint is not None, "checked with the options"
         place, raw = options.checkpoint / "config.json", read_config(options.checkpoint)
-    frontend: Frontend = frontend_for(raw, file=str(place))
+    frontend = frontend_for(raw, file=str(place))
     published, ends = None, None
     if options.checkpoint is not None:
         checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
         plain = {name: value for name, value in raw.items() if name not in FIELDS}
         config = frontend.parse_config(plain, file=str(place))
+        facts = frontend.facts(config)
         checkpoint.check_copied()
-        ends = end_tokens(options.checkpoint, config.eos_token_id)
-        rows, class_name = config.vocab_size, raw.get("tokenizer_class")
+        ends = end_tokens(options.checkpoint, facts.end_tokens)
+        rows, class_name = facts.vocabulary, raw.get("tokenizer_class")
         texts = check_tokenizer(options.checkpoint, rows, class_name)
         tensors = frontend.expected_tensors(config)
         published = published_integers(checkpoint, tensors)
@@ -49,8 +50,9 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
         notes = (*texts, *told, *generation_notes(options.checkpoint))
     else:
         config = frontend.parse_config(raw, file=str(place))
+        facts = frontend.facts(config)
         tensors = frontend.expected_tensors(config)
-    too_long = length_note(options.context, config.max_position_embeddings)
+    too_long = length_note(options.context, facts.trained_length)
     told = frontend.config_notes(raw, config, place.name)
     notes = (*told, *notes, *([too_long] if too_long else ()))
     check_integers(options, published is not None)
@@ -60,13 +62,13 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
     store_as_integers(captured, integers)
     return Source(
         raw,
-        config,
+        facts,
         tensors,
         captured,
         checkpoint,
         integers,
         published,
-        tuple(config.eos_token_id) if ends is None else ends,
+        facts.end_tokens if ends is None else ends,
         notes,
     )
 

@@ -10,18 +10,20 @@ from xdsl.dialects.builtin import ModuleOp
 from sala_compile.codegen.kernels.schedules import schedule_values
 from sala_compile.codegen.lowering import Lowered
 from sala_compile.codegen.program.assemble import Assembly, paging_of
+from sala_compile.codegen.program.call_paths import attention_paths
 from sala_compile.codegen.targets import Target
 from sala_compile.codegen.weights.packing import PackedWeight
 from sala_compile.codegen.weights.weight_table import WeightTable
 from sala_compile.runtime.artifact import KernelInfo, PassInfo, Program, Rejection
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import PublishedIntegers
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
+from sala_compile.sala_ir.frontends import ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is compiled: the configuration as it stands, as understood, and its tensors.
+    """What is compiled: the configuration as it stands, what it says, and its tensors.
 
     `integers` are the tensors that come as integers: the captured module has their encodings.
     `published` reads them where the checkpoint stores them so. `end_tokens` end an answer.
@@ -29,7 +31,7 @@ class Source:
     """
 
     raw: Mapping[str, Any]
-    config: Any
+    facts: ModelFacts
     tensors: Mapping[str, tuple[int, ...]]
     captured: ModuleOp
     checkpoint: Checkpoint | None
@@ -97,8 +99,10 @@ def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
     """The program and the weights of all targets."""
     assembly = Assembly()
     for entry in lowered:
-        assembly.add(entry.name, entry.module, entry.target.kind, entry.sampling)
-    program = assembly.program(paging_of(lowered[0].module))
+        assembly.add(
+            entry.name, entry.module, entry.target.kind, entry.sampling, entry.read_multiple
+        )
+    program = assembly.program(paging_of(lowered[0].module), attention_paths(source.captured))
     return Plan(source, lowered, program, assembly.table.weights)
 
 

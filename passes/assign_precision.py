@@ -77,7 +77,7 @@ def _rounded(kind: Attribute) -> Attribute:
     if isinstance(kind, KvCacheType | CompressedKeysType):
         return kind.with_element(bf16)
     assert isinstance(kind, TensorType)
-    return TensorType(bf16, kind.get_shape())
+    return TensorType(bf16, kind.get_shape(), kind.encoding)
 
 
 @dataclass(frozen=True)

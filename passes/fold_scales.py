@@ -10,7 +10,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 
 from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded
 from sala_compile.sala_ir.dialect import LinearOp, ResidualAddOp, element_of
-from sala_compile.sala_ir.dialect.attributes import floating
+from sala_compile.sala_ir.dialect.plain import floating
 
 
 class _FoldResidualScale(RewritePattern):

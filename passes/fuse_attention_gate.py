@@ -10,7 +10,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded, stands_before
-from sala_compile.sala_ir.dialect import AttendBlocksOp, OutputGateOp, element_of
+from sala_compile.sala_ir.dialect import AttendBlocksOp, OutputGateOp
 
 
 class _FuseGate(RewritePattern):
@@ -25,14 +25,11 @@ class _FuseGate(RewritePattern):
             attend.q,
             attend.kv,
             attend.batch,
-            num_heads=attend.num_heads.value.data,
-            kv_heads=attend.kv_heads.value.data,
-            head_dim=attend.head_dim.value.data,
-            scale=attend.scale.value.data,
+            heads=attend.heads,
             blocks=attend.blocks,
             counts=attend.counts,
             gate=op.gate,
-            element=element_of(op.result),
+            result_types=[op.result.type, attend.blocks_read.type],
             layer=attend.layer,
         )
         fused.blocks_read.name_hint = attend.blocks_read.name_hint

@@ -129,17 +129,17 @@ def _called(
     inputs: Sequence[SSAValue],
     kinds: Sequence[Attribute],
 ) -> KernelCallOp:
-    results = list(old.results)
+    results: list[SSAValue] = list(old.results)
     updates = [
         (results.index(new), inputs.index(state)) for new, state in old.state_updates.items()
     ]
     call = KernelCallOp(
-        choice.symbol,
         inputs,
-        kinds,
+        symbol=choice.symbol,
+        result_types=[kinds],
         family=choice.family,
         arguments=choice.arguments,
-        workspaces=old.workspaces or (),
+        workspaces=old.workspaces,
         spec=choice.spec,
         updates=updates,
         layer=old.layer,

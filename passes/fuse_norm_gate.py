@@ -9,7 +9,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded
-from sala_compile.sala_ir.dialect import OutputGateOp, RmsNormOp, element_of
+from sala_compile.sala_ir.dialect import OutputGateOp, RmsNormOp
 
 
 class _FuseGate(RewritePattern):
@@ -18,15 +18,15 @@ class _FuseGate(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: OutputGateOp, rewriter: PatternRewriter) -> None:
         norm = sole_unrounded(op.x, RmsNormOp)
-        if norm is None or norm.rows is not None or norm.gate is not None:
+        if norm is None or norm.gate is not None:
             return
         fused = RmsNormOp(
             norm.x,
             norm.weight,
-            eps=norm.eps.value.data,
-            group=norm.group.value.data,
-            gate=op.gate,
-            element=element_of(op.result),
+            norm.rows,
+            op.gate,
+            eps=norm.eps,
+            result_types=[op.result.type],
             layer=op.layer,
         )
         rewriter.replace(op, fused)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import FloatAttr, ModuleOp
 from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
@@ -15,7 +15,6 @@ from sala_compile.sala_ir.dialect import (
     RmsNormOp,
     RopeOp,
     columns_of,
-    element_of,
 )
 
 
@@ -27,9 +26,9 @@ class _FuseRope(RewritePattern):
         q, k = sole_unrounded(op.q, RopeOp), sole_unrounded(op.k, RopeOp)
         if q is None or k is None or op.rope is not None or op.q_norm is not None:
             return
-        if q.table is not k.table or not q.head_dim == k.head_dim == op.head_dim:
-            return
-        if columns_of(q.table) != op.head_dim.value.data:
+        size = op.heads.data.head_dim
+        whole = size == q.head_dim.value.data == k.head_dim.value.data == columns_of(q.table)
+        if q.table is not k.table or not whole:
             return
         _replace(op, rewriter, q=q.x, k=k.x, rope=q.table)
 
@@ -44,10 +43,10 @@ class _FuseNorm(RewritePattern):
             return
         if q.rows is not None or k.rows is not None or q.eps != k.eps:
             return
-        if not q.group == k.group == op.head_dim:
+        if not q.group == k.group == op.heads.data.head_dim:
             return
         norms = (q.weight, k.weight)
-        _replace(op, rewriter, q=q.x, k=k.x, rope=op.rope, norms=norms, eps=q.eps.value.data)
+        _replace(op, rewriter, q=q.x, k=k.x, rope=op.rope, norms=norms, eps=q.eps)
 
 
 def _replace(
@@ -58,7 +57,7 @@ def _replace(
     k: SSAValue,
     rope: SSAValue | None,
     norms: tuple[SSAValue, SSAValue] | None = None,
-    eps: float | None = None,
+    eps: FloatAttr | None = None,
 ) -> None:
     q_norm, k_norm = norms or (None, None)
     fused = LightningAttentionOp(
@@ -67,16 +66,13 @@ def _replace(
         op.v,
         op.state,
         op.batch,
-        num_heads=op.num_heads.value.data,
-        kv_heads=op.kv_heads.value.data,
-        head_dim=op.head_dim.value.data,
-        scale=op.scale.value.data,
-        eps=op.eps.value.data if eps is None else eps,
+        heads=op.heads,
+        eps=eps or op.eps,
         slopes=op.slopes,
         q_norm=q_norm,
         k_norm=k_norm,
         rope=rope,
-        element=element_of(op.out),
+        result_types=[op.out.type, op.state_out.type],
         layer=op.layer,
     )
     rewriter.replace(op, fused)

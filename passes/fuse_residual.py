@@ -9,7 +9,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded, stands_before
-from sala_compile.sala_ir.dialect import LinearOp, ResidualAddOp, columns_of, element_of
+from sala_compile.sala_ir.dialect import LinearOp, ResidualAddOp
 
 
 class _FuseResidual(RewritePattern):
@@ -27,12 +27,10 @@ class _FuseResidual(RewritePattern):
             linear.weight,
             bias=linear.bias,
             residual=op.h,
-            scale=linear.scale.value.data,
-            epilogue=linear.epilogue.data,
-            extent=linear.extent.data,
-            activation_group=linear.activation_group.value.data,
-            columns=columns_of(linear.result),
-            element=element_of(op.result),
+            scale=linear.scale,
+            epilogue=linear.epilogue,
+            activation_group=linear.activation_group,
+            result_types=[op.result.type],
             layer=op.layer,
         )
         rewriter.replace(op, fused)

@@ -17,8 +17,6 @@ from sala_compile.sala_ir.dialect import (
     InterleaveWeightsOp,
     LinearOp,
     SwigluOp,
-    columns_of,
-    element_of,
 )
 
 
@@ -38,10 +36,8 @@ class _FuseSwiglu(RewritePattern):
             _interleaved(gate.weight, up.weight, op, rewriter),
             bias=bias,
             epilogue=Epilogue.SWIGLU,
-            extent=gate.extent.data,
-            activation_group=gate.activation_group.value.data,
-            columns=columns_of(op.result),
-            element=element_of(op.result),
+            activation_group=gate.activation_group,
+            result_types=[op.result.type],
             layer=op.layer,
         )
         rewriter.replace(op, fused)
@@ -49,15 +45,13 @@ class _FuseSwiglu(RewritePattern):
 
 def _may_interleave(gate: LinearOp, up: LinearOp) -> bool:
     plain = all(
-        linear.residual is None
-        and linear.scale.value.data == 1.0
-        and linear.epilogue.data == Epilogue.NONE
+        linear.residual is None and linear.scale.value.data == 1.0 and not linear.is_swiglu
         for linear in (gate, up)
     )
     same_bias = _type_of(gate.bias) == _type_of(up.bias)
     same_weight = gate.weight.type == up.weight.type
     same_x = gate.x is up.x and gate.activation_group == up.activation_group
-    return plain and same_bias and same_weight and same_x and gate.extent == up.extent
+    return plain and same_bias and same_weight and same_x
 
 
 def _type_of(value: SSAValue | None) -> object:

@@ -9,17 +9,20 @@ from xdsl.ir import Operation, SSAValue, Use
 
 from sala_compile.passes.support.functions import argument_names, returned
 from sala_compile.runtime.artifact import Dim, PhaseName, Symbol, dim_of
-from sala_compile.sala_ir.dialect import KernelCallOp, StateType, plain, state_updates
+from sala_compile.sala_ir.dialect import (
+    KernelCallOp,
+    Rows,
+    StateType,
+    plain,
+    rows_of,
+    state_updates,
+)
 
 IN_PLACE = "in_place"
 """Attribute of a kernel call: pairs (result, input) whose storage the kernel may share."""
 
-ROWS: Mapping[PhaseName, Symbol] = {
-    PhaseName.PREFILL: Symbol.TOKENS,
-    PhaseName.DECODE: Symbol.SEQUENCES,
-    PhaseName.LOGITS: Symbol.LOGIT_ROWS,
-}
-"""What the rows of the activations of a phase are."""
+_ROWS = {Rows.TOKENS: Symbol.TOKENS, Rows.LOGIT_ROWS: Symbol.LOGIT_ROWS}
+"""How many rows an activation has at most; a decoded token is one of each sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def phase_intervals(func: FuncOp) -> PhaseIntervals:
         first = steps.get(value.owner, 0) if isinstance(value.owner, KernelCallOp) else 0
         outlives = value in kept or not isinstance(value.owner, Operation)
         last = len(calls) - 1 if outlives else _last_use(value, steps, first)
-        shape = _shape(value, phase, is_stream=_is_stream(value, phase, kept))
+        shape = _shape(value, one_each=phase is PhaseName.DECODE and value not in kept)
         live[value] = LiveValue(value, first, last, shape, _taken_over(value, live, kept))
     return PhaseIntervals(phase, calls, live, _pools(func, calls), kept)
 
@@ -108,17 +111,16 @@ def _last_use(value: SSAValue, steps: Mapping[Operation, int], first: int) -> in
     )
 
 
-def _is_stream(value: SSAValue, phase: PhaseName, kept: Sequence[SSAValue]) -> bool:
-    """Whether the value crosses between trunk and logits: there is one such, sized by tokens."""
-    if phase is PhaseName.LOGITS:
-        return not isinstance(value.owner, Operation)
-    return value in kept
+def _shape(value: SSAValue, *, one_each: bool) -> tuple[Dim, ...]:
+    """Rows as the type says, `one_each`: of one token of each sequence, and columns.
 
-
-def _shape(value: SSAValue, phase: PhaseName, *, is_stream: bool) -> tuple[Dim, ...]:
+    The stream that a trunk returns is sized by tokens in every phase: all write the same buffer.
+    """
     assert isinstance(value.type, TensorType)
-    rows = dim_of(Symbol.TOKENS if is_stream else ROWS[phase])
-    return (rows, *value.type.get_shape()[1:])
+    symbol = _ROWS[rows_of(value)]
+    if one_each and symbol is Symbol.TOKENS:
+        symbol = Symbol.SEQUENCES
+    return (dim_of(symbol), *value.type.get_shape()[1:])
 
 
 def _taken_over(

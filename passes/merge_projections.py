@@ -13,7 +13,6 @@ from xdsl.rewriter import InsertPoint
 from sala_compile.passes.support.rewriting import apply_patterns, hoist_weight, joined_hint
 from sala_compile.sala_ir.dialect import (
     ConcatWeightsOp,
-    Epilogue,
     LayoutKind,
     LinearOp,
     SliceOp,
@@ -66,13 +65,13 @@ def _merge_key(op: LinearOp) -> tuple[Any, ...] | None:
     """
     weight = op.weight.type
     assert isinstance(weight, WeightType)
-    if op.residual is not None or op.epilogue.data != Epilogue.NONE or _feeds_swiglu(op):
+    if op.residual is not None or op.is_swiglu or _feeds_swiglu(op):
         return None
-    if weight.layout.kind.data != LayoutKind.ROW_MAJOR:
+    if weight.layout.kind.data is not LayoutKind.ROW_MAJOR:
         return None
     bias = None if op.bias is None else element_of(op.bias)
     kind = (weight.element_type, weight.encoding, bias, element_of(op.result))
-    return (op.x, op.layer, op.scale, op.extent, op.activation_group, kind)
+    return (op.x, op.layer, op.scale, op.activation_group, kind)
 
 
 def _feeds_swiglu(op: LinearOp) -> bool:
@@ -87,9 +86,8 @@ def _merged(siblings: list[LinearOp], rewriter: PatternRewriter) -> LinearOp:
         first.x,
         weight,
         bias=_joined(biases, first, rewriter) if biases else None,
-        scale=first.scale.value.data,
-        extent=first.extent.data,
-        activation_group=first.activation_group.value.data,
+        scale=first.scale,
+        activation_group=first.activation_group,
         element=element_of(first.result),
         layer=first.layer,
     )

@@ -9,11 +9,11 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
-from sala_compile.passes.support.quantization import FRAGILE, role_of
+from sala_compile.passes.support.quantization import role_of
 from sala_compile.passes.support.rewriting import apply_patterns
 from sala_compile.sala_ir.dialect import LinearOp, activation_group_for
-from sala_compile.sala_ir.dialect.attributes import integer
 from sala_compile.sala_ir.dialect.base import encoding_of
+from sala_compile.sala_ir.dialect.plain import integer
 
 
 class Activations(StrEnum):
@@ -26,12 +26,12 @@ class Activations(StrEnum):
 
 
 class _RoundActivations(RewritePattern):
-    """linear(x, W) -> linear(round(x), W) where W is integers, but for fragile roles."""
+    """linear(x, W) -> linear(round(x), W) where W is integers, but for sensitive ones."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: LinearOp, rewriter: PatternRewriter) -> None:
         encoding = encoding_of(op.weight)
-        if encoding.is_plain or op.activation_group.value.data or role_of(op) in FRAGILE:
+        if encoding.is_plain or op.activation_group.value.data or role_of(op).is_sensitive:
             return
         op.properties["activation_group"] = integer(activation_group_for(encoding.group.data))
         rewriter.notify_op_modified(op)
@@ -39,7 +39,7 @@ class _RoundActivations(RewritePattern):
 
 @dataclass(frozen=True)
 class QuantizeActivations(ModulePass):
-    """`int8`: linears with integer weights round their input, those of `FRAGILE` roles do not.
+    """`int8`: linears with integer weights round their input, those of sensitive weights do not.
 
     Comes behind the encoding of weights and before projections are merged, which ends roles.
     """

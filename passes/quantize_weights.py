@@ -41,7 +41,7 @@ class _Quantize(RewritePattern):
 
 @dataclass(frozen=True)
 class QuantizeWeights(ModulePass):
-    """Linears read integers: projections of the quantisation, fragile ones and the head of 8 bits.
+    """Linears read integers: projections of the quantisation, sensitive ones of 8 bits.
 
     Comes before projections are merged: only weights of one encoding can become one matrix.
     """

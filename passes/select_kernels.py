@@ -77,9 +77,9 @@ class _CallKernel(RewritePattern):
         if isinstance(choice, NoKernel):
             raise _no_kernel(op, choice)
         call = KernelCallOp(
-            choice.symbol,
             [_input(op, index, choice, rewriter) for index in choice.operands],
-            [result.type for result in op.results],
+            symbol=choice.symbol,
+            result_types=[op.result_types],
             family=choice.family,
             arguments=choice.arguments,
             workspaces=[asdict(workspace) for workspace in choice.workspaces],
@@ -100,7 +100,8 @@ def _input(op: Operation, index: int, choice: KernelChoice, rewriter: PatternRew
 
 def _updates(op: SalaOp, choice: KernelChoice) -> list[tuple[int, int]]:
     """Pairs (result, input of the call) for the states that the operation updates."""
-    operands, results = list(op.operands), list(op.results)
+    operands: list[SSAValue] = list(op.operands)
+    results: list[SSAValue] = list(op.results)
     return [
         (results.index(new), choice.operands.index(operands.index(old)))
         for new, old in op.state_updates.items()

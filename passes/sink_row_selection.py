@@ -9,7 +9,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from sala_compile.passes.support.rewriting import apply_patterns, defined_by
-from sala_compile.sala_ir.dialect import Extent, LinearOp, LogitsOp, RmsNormOp, element_of
+from sala_compile.sala_ir.dialect import LinearOp, LogitsOp, RmsNormOp, element_of
 
 
 class _SinkRows(RewritePattern):
@@ -23,8 +23,7 @@ class _SinkRows(RewritePattern):
         chosen = RmsNormOp(
             norm.x,
             norm.weight,
-            eps=norm.eps.value.data,
-            group=norm.group.value.data,
+            eps=norm.eps,
             rows=op.rows,
             element=element_of(norm.result),
             layer=norm.layer,
@@ -33,9 +32,8 @@ class _SinkRows(RewritePattern):
         head = LinearOp(
             chosen.result,
             op.weight,
-            scale=op.scale.value.data,
-            extent=Extent.LOGIT_ROWS,
-            element=element_of(op.result),
+            scale=op.scale,
+            result_types=[op.result.type],
         )
         rewriter.replace(op, [chosen, head])
 

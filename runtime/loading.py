@@ -3,6 +3,7 @@
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from math import lcm
 from pathlib import Path
 
 from sala_compile.runtime.artifact import Artifact, Symbol, open_artifact
@@ -117,13 +118,13 @@ def load(
         prefix_bytes=0 if prefix_cache is None else parse_bytes(prefix_cache),
     )
     artifact = open_artifact(path, hash_weights=hash_weights, verify_key=verify_key)
-    prefix = _prefix_options(artifact, request.prefix_bytes, snapshot_every)
     if library is not None:
         own = tuned_target(artifact, device, target)
         artifact = with_tuning(artifact, own, library)
     chosen = choose_device(artifact, device, target, request.threads)
     with ExitStack() as undo:
         undo.callback(chosen.close)
+        prefix = _prefix_options(artifact, chosen.target, request.prefix_bytes, snapshot_every)
         plan = plan_for(artifact, chosen, request)
         if prefix is not None:
             plan = with_prefix_cache(artifact, chosen, plan, prefix)
@@ -226,15 +227,19 @@ def with_prefix_cache(
 
 
 def _prefix_options(
-    artifact: Artifact, nbytes: int, every: int | str | None
+    artifact: Artifact, target: str, nbytes: int, every: int | str | None
 ) -> PrefixOptions | None:
-    paging = artifact.program.paging
-    tokens = paging.compressed_page_tokens if every is None else parse_tokens(every)
-    if tokens % paging.page_tokens:
+    """The options of a prefix cache, None without one; RequestError for impossible lengths."""
+    paging, multiple = artifact.program.paging, artifact.program.targets[target].read_multiple
+    unit = lcm(paging.page_tokens, multiple)
+    default = -(-paging.compressed_page_tokens // unit) * unit
+    tokens = default if every is None else parse_tokens(every)
+    if tokens % unit:
         raise RequestError(
-            f"a snapshot every {tokens} tokens is asked",
+            f"a snapshot every {tokens} tokens is requested",
             where="snapshot_every",
-            expected=f"a multiple of {paging.page_tokens}, the tokens of a page",
+            expected=f"a multiple of {unit}: whole pages of {paging.page_tokens} tokens, and "
+            f"{multiple}, at whose multiples a text can be cut without a change of bits",
         )
     if nbytes == 0 and every is not None:
         raise RequestError(

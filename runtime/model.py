@@ -11,10 +11,12 @@ import numpy as np
 
 from sala_compile.runtime.artifact import Artifact
 from sala_compile.runtime.common.checks import checked_call, checked_path, checked_texts, refusal
-from sala_compile.runtime.devices.device import Advance, Device
-from sala_compile.runtime.devices.observe import Observed
+from sala_compile.runtime.devices.device import Advance, Device, Memory
+from sala_compile.runtime.engine.append import Progress
+from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.engine.engine import Engine, Wrap
-from sala_compile.runtime.engine.logit_check import first_with_nan, nan_in_row, require_numbers
+from sala_compile.runtime.engine.limits import TokenIds
+from sala_compile.runtime.engine.logit_check import nan_after
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.generation.answer_options import (
     AnswerOptions,
@@ -24,12 +26,11 @@ from sala_compile.runtime.generation.answer_options import (
 from sala_compile.runtime.generation.generation import (
     Generation,
     GenerationOptions,
-    Progress,
     stop_strings,
 )
 from sala_compile.runtime.generation.generation_config import Defaults, GenerationDefaults
 from sala_compile.runtime.plan import MemoryPlan
-from sala_compile.runtime.sequence import Sequence as TokenSequence
+from sala_compile.runtime.sequence import TokenSequence
 from sala_compile.runtime.state.pages import PagePool
 from sala_compile.runtime.state.prefix_cache import PrefixOptions
 from sala_compile.runtime.text.tokenizer import TOKENIZER_FILE, Tokenizer
@@ -37,8 +38,6 @@ from sala_compile.runtime.text.tokenizers.room import require_room
 from sala_compile.runtime.text.tokenizers.tokenizer_files import TokenizerFiles
 
 __all__ = ["Model", "TokenIds", "generation_options"]
-
-TokenIds = Sequence[int] | np.ndarray
 
 
 class Model:
@@ -71,6 +70,18 @@ class Model:
         self._answers: AnswerOptions | None = None
 
     @property
+    def engine(self) -> Engine:
+        """For schedulers: what runs the steps of all sequences; RequestError where it is closed."""
+        if self._engine is None:
+            raise RequestError("the model is closed", fix="load it again")
+        return self._engine
+
+    @property
+    def memory(self) -> Memory:
+        """Its buffers."""
+        return self._memory
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the artifact; RequestError where it has none."""
         if self._tokenizer is None:
@@ -101,43 +112,51 @@ class Model:
         `decode`, `generate`, `stream`, and `append` and `last_logits` of sequences. Infinities are
         values.
         """
-        engine = self._open()
+        engine = self.engine
         kinds = checked_texts("observe", observe)
         observer = engine.observer(kinds) if kinds else None
-        with engine.new_sequence() as sequence:
-            values = engine.calls.all_logits(sequence, token_ids, chunk=chunk, observer=observer)
-        require_numbers(values)
-        return values if observer is None else _observed(values, observer.result())
+        with self.sequence() as sequence:
+            call = engine.append(
+                sequence.state, token_ids, chunk=chunk, every_row=True, reuse=False
+            )
+            values = engine.finish(call, observer=observer).logits
+        return values if observer is None else (values, observer.result())
 
     def sequence(self) -> TokenSequence:
         """An empty sequence; MemoryBudgetError while as many are alive as were planned."""
-        return self._open().new_sequence()
+        engine = self.engine
+        return TokenSequence(engine, engine.states.open())
 
     def restore(self, path: str | Path) -> TokenSequence:
-        """The sequence that `Sequence.save` wrote to `path`; it continues to the bit.
+        """The sequence that `TokenSequence.save` wrote to `path`; it continues to the bit.
 
         StateFileError for a state of another model, a newer version, or a file that is damaged
         or truncated.
         """
-        return self._open().restore(checked_path("path", path))
+        engine = self.engine
+        return TokenSequence(engine, engine.states.restore(checked_path("path", path)))
 
     def decode(
         self, sequences: Sequence[TokenSequence], tokens: Sequence[int] | np.ndarray
     ) -> np.ndarray:
         """Append one token to each sequence, all in one pass over the weights.
 
-        The logits behind them, float32 [batch, vocabulary]. Where one of them is NaN,
+        The logits after them, float32 [batch, vocabulary]. Where one of them is NaN,
         NotANumberError names its sequence; all have their token, and the others' logits are their
         `last_logits`.
         """
-        engine = self._open()
+        engine = self.engine
         sequences, ids = self._checked_batch(sequences, tokens)
-        logits = engine.calls.step(sequences, [[token] for token in ids])
-        wrong = first_with_nan(logits)
-        if wrong is not None:
-            end = len(sequences[wrong]) - 1
-            raise nan_in_row(logits[wrong], f"the logits behind token {end} of sequence {wrong}")
-        return logits
+        chunks = [
+            SequenceChunk.decode(sequence.state, token)
+            for sequence, token in zip(sequences, ids, strict=True)
+        ]
+        results = engine.step(chunks, all_or_none=True)
+        for number, result in enumerate(results):
+            if result.error is not None and result.logits is not None:
+                end = len(sequences[number]) - 1
+                raise nan_after(result.logits[0], end, f" of sequence {number}")
+        return np.concatenate([result.checked().logits for result in results])
 
     def generation_options(
         self,
@@ -208,7 +227,7 @@ class Model:
         A sequence that has logits behind its last token can go on without new tokens. With
         `spends` it is not used afterwards, which lets a GPU work ahead of the host.
         """
-        engine = self._open()
+        engine = self.engine
         if not isinstance(options, GenerationOptions):
             raise refusal("options", options, "GenerationOptions")
         checked_call("progress", progress)
@@ -233,7 +252,7 @@ class Model:
     @contextmanager
     def wrapped(self, wrap: Wrap) -> Iterator[None]:
         """Run what `wrap` makes of the program, inside the block: to measure it."""
-        with self._open().wrapped(wrap):
+        with self.engine.wrapped(wrap):
             yield
 
     @property
@@ -243,7 +262,7 @@ class Model:
 
     def info(self) -> dict[str, Any]:
         """What was loaded, for what sizes, and where the memory went (bytes)."""
-        engine, manifest, plan = self._open(), self.artifact.manifest, self._memory.plan
+        engine, manifest, plan = self.engine, self.artifact.manifest, self._memory.plan
         with engine.visited():
             counters = self._memory.counters
         sizes, store = plan.sizes, engine.store
@@ -314,7 +333,7 @@ class Model:
 
         A long one is looked at piece by piece, so that the rest of it is never turned into tokens.
         """
-        room = self._open().limits.context - length
+        room = self.engine.limits.context - length
         tokenizer = self.tokenizer
         require_room(text, room, lambda piece: len(tokenizer.encode(piece, special=False)))
 
@@ -364,19 +383,10 @@ class Model:
                 fix="save it there and restore it here, if both have the same checkpoint",
             )
 
-    def _open(self) -> Engine:
-        if self._engine is None:
-            raise RequestError("the model is closed", fix="load it again")
-        return self._engine
-
 
 def _is_empty(token_ids: object) -> bool:
     """Whether there are no new tokens, in a list or an array of none."""
     return isinstance(token_ids, list | tuple | np.ndarray) and len(token_ids) == 0
-
-
-def _observed(logits: np.ndarray, observed: Observed) -> tuple[np.ndarray, Observed]:
-    return logits, observed
 
 
 def _usage(pool: PagePool) -> dict[str, int]:

@@ -7,28 +7,34 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-import tvm_ffi
 
 from sala_compile.runtime.artifact import (
     GOLDEN_TENSORS_NAME,
     Artifact,
-    KernelVector,
+    Golden,
+    GoldenSequence,
     MappedTensors,
-    ModelVector,
-    OutputArgument,
     open_artifact,
-    widen_bfloat16,
 )
 from sala_compile.runtime.common.threads import checked_threads
 from sala_compile.runtime.devices.choose_device import choose_device
 from sala_compile.runtime.devices.choose_target import runnable_targets
-from sala_compile.runtime.devices.cpu.device import CpuDevice
+from sala_compile.runtime.devices.device import Device
+from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.engine.logit_check import NotANumberError
-from sala_compile.runtime.errors import ArtifactError
-from sala_compile.runtime.golden.golden_call import GoldenCall, golden_call
-from sala_compile.runtime.golden.golden_values import malformed
+from sala_compile.runtime.golden.comparison import (
+    Comparison,
+    GoldenTensors,
+    compare,
+    malformed,
+    worst,
+)
+from sala_compile.runtime.golden.drawn_state import draw_state
+from sala_compile.runtime.golden.kernel_checks import KernelChecks
 from sala_compile.runtime.loading import LoadRequest, plan_for
 from sala_compile.runtime.model import Model
+from sala_compile.runtime.state.state_layout import StateLayout
+from sala_compile.runtime.state.store import State
 
 
 class VectorKind(StrEnum):
@@ -77,11 +83,11 @@ class VerifyReport:
 def verify_artifact(
     path: str | Path | Artifact, *, threads: int | None = None, device: str | None = None
 ) -> VerifyReport:
-    """Check every hash, then run every golden vector with poisoned memory.
+    """Check every hash, then run the golden step with poisoned memory.
 
-    Those of the model run on `device`, named as for `sala_compile.load`.
-
-    A damaged artifact is an ArtifactError, a vector that does not hold a result that fails.
+    The model runs on `device`, named as for `sala_compile.load`, and on every target of a processor
+    whose kernels have vectors. A damaged artifact is an ArtifactError, a vector that does not hold
+    a result that fails.
     """
     if isinstance(path, Artifact):
         artifact = path
@@ -89,159 +95,146 @@ def verify_artifact(
     else:
         artifact = open_artifact(path, hash_weights=True)
     golden = artifact.golden()
-    if not (golden.models or golden.kernels):
+    if not (golden.sequences or golden.kernels):
         return VerifyReport(())
-    stored = MappedTensors(artifact.file(GOLDEN_TENSORS_NAME))
+    if not golden.sequences:
+        raise malformed("there are vectors of kernels, and no sequences that they are run on")
+    tensors = GoldenTensors(MappedTensors(artifact.file(GOLDEN_TENSORS_NAME)))
     workers = checked_threads(threads)
+    chosen = choose_device(artifact, device, None, workers)
     runnable = runnable_targets(artifact)
-    kernels = [
-        _run_kernel(artifact, vector, stored, workers)
-        for vector in golden.kernels
-        if vector.target in runnable
-    ]
-    models = [_run_model(artifact, vector, stored, workers, device) for vector in golden.models]
-    skipped = sorted({vector.target for vector in golden.kernels} - set(runnable))
-    return VerifyReport((*models, *kernels), tuple(skipped))
+    known = dict.fromkeys(vector.target for vector in golden.kernels)
+    others = [name for name in known if name in runnable and name != chosen.target]
+    results = GoldenStep(artifact, golden, tensors, chosen).results()
+    for name in others:
+        own = choose_device(artifact, None, name, workers)
+        results += GoldenStep(artifact, golden, tensors, own).results(f", {name}")
+    results.sort(key=lambda result: result.kind is VectorKind.KERNEL)
+    return VerifyReport(tuple(results), tuple(sorted({*known} - {*runnable})))
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The largest difference, the largest excess over the allowed one, and what made them so."""
+class GoldenStep:
+    """The golden step of an artifact on one device."""
 
-    difference: float
-    excess: float
-    problem: str | None = None
+    def __init__(
+        self, artifact: Artifact, golden: Golden, tensors: GoldenTensors, device: Device
+    ) -> None:
+        """Check the sequences; ArtifactError for some that cannot be run. Takes the device."""
+        self._artifact, self._golden, self._tensors = artifact, golden, tensors
+        self._device = device
+        self._layout = StateLayout(artifact.program, device.target)
+        with ExitStack() as undo:
+            undo.callback(device.close)
+            self._sequences = [(each, *self._arrays(each)) for each in golden.sequences]
+            self._plan = plan_for(artifact, device, self._request())
+            undo.pop_all()
 
+    def results(self, where: str = "") -> list[VectorResult]:
+        """Run the sequences, then once more with the kernels held; `where` ends each name."""
+        target = self._device.target
+        mine = tuple(each for each in self._golden.kernels if each.target == target)
+        with Model(self._artifact, self._plan, self._device, poison=True) as model:
+            checks = KernelChecks(self._artifact, target, mine, self._tensors, model.memory)
+            alone = [self._alone(model, *each) for each in self._sequences]
+            together = self._together(model)
+            if mine:
+                with model.wrapped(checks.wrap):
+                    self._together(model, checks)
+        found = [
+            _result(VectorKind.MODEL, vector.name + where, [*first, second])
+            for (vector, _, _), first, second in zip(self._sequences, alone, together, strict=True)
+        ]
+        kernels = checks.found.items()
+        return found + [_result(VectorKind.KERNEL, name + where, each) for name, each in kernels]
 
-def compare(
-    found: np.ndarray,
-    expected: np.ndarray,
-    *,
-    absolute: float,
-    relative: float,
-    free: np.ndarray | None = None,
-) -> Comparison:
-    """Hold `found` against `expected`, elements that are `free` left out.
-
-    A value that is no finite number, found or expected, never holds; nor does nothing at all.
-    """
-    compared = np.ones(expected.shape, bool) if free is None else ~free
-    actual = np.asarray(found[compared], np.float64)
-    wanted = np.asarray(expected[compared], np.float64)
-    if not wanted.size:
-        return Comparison(np.inf, np.inf, "no value is compared")
-    for values, what in ((wanted, "expected"), (actual, "computed")):
-        wrong = np.count_nonzero(~np.isfinite(values))
-        if wrong:
-            problem = f"{wrong} of {values.size} {what} values are NaN or infinite"
-            return Comparison(np.inf, np.inf, problem)
-    difference = np.abs(actual - wanted)
-    excess = difference - (absolute + relative * np.abs(wanted))
-    return Comparison(float(difference.max()), float(excess.max()))
-
-
-def _run_model(
-    artifact: Artifact,
-    vector: ModelVector,
-    stored: MappedTensors,
-    threads: int,
-    name: str | None,
-) -> VectorResult:
-    tokens, expected = _model_tensors(artifact, vector, stored)
-    device = choose_device(artifact, name, None, threads)
-    request = LoadRequest(
-        context=len(tokens),
-        batch=1,
-        memory=None,
-        threads=threads,
-        chunk=None,
-        sequences=1,
-    )
-    with ExitStack() as undo:
-        undo.callback(device.close)
-        plan = plan_for(artifact, device, request)
-        undo.pop_all()
-    with Model(artifact, plan, device, poison=True) as model:
+    def _alone(
+        self, model: Model, vector: GoldenSequence, tokens: np.ndarray, logits: np.ndarray
+    ) -> list[Comparison]:
+        """A sequence without a history, through the model's own call."""
+        if vector.history:
+            return []
         try:
-            found = model.logits(tokens)[len(tokens) - len(expected) :]
+            found = model.logits(tokens)[len(tokens) - len(logits) :]
         except NotANumberError as error:
-            problem = f"{error.found}, {error.where}"
-            return VectorResult(VectorKind.MODEL, vector.name, np.inf, np.inf, problem)
-    compared = compare(found, expected, absolute=vector.absolute, relative=0.0)
-    return _result(VectorKind.MODEL, vector.name, [compared])
+            return [Comparison(np.inf, np.inf, f"{error.found}, {error.where}")]
+        return [compare(found, logits, absolute=vector.absolute)]
 
+    def _together(self, model: Model, checks: KernelChecks | None = None) -> list[Comparison]:
+        """All sequences in one step; of each the logits of the last token are compared."""
+        engine = model.engine
+        chunks = [
+            SequenceChunk(
+                self._begun(model, index, len(tokens)),
+                tokens,
+                vector.call_length or len(tokens),
+                generated=bool(vector.history) and len(tokens) == 1,
+                rows=(len(tokens) - 1,),
+            )
+            for index, (vector, tokens, _) in enumerate(self._sequences)
+        ]
+        results = engine.stepper.run(chunks)
+        for index, chunk in enumerate(chunks):
+            if checks is not None:
+                history = self._sequences[index][0].history
+                checks.compare_states(index, self._layout, chunk.state, history)
+            engine.store.close(chunk.state)
+        compared = []
+        for result, (vector, _, logits) in zip(results, self._sequences, strict=True):
+            assert result.logits is not None, "a row of each comes to the host"
+            compared.append(compare(result.logits, logits[-1:], absolute=vector.absolute))
+        return compared
 
-def _model_tensors(
-    artifact: Artifact, vector: ModelVector, stored: MappedTensors
-) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and logits of a vector, of the shapes that belong together."""
-    tokens, expected = stored.array(vector.token_ids), stored.array(vector.logits)
-    width = artifact.manifest.model.vocabulary
-    if tokens.dtype.kind != "i" or tokens.ndim != 1 or not len(tokens):
-        raise _unfit(vector, vector.token_ids, tokens, "int32 [tokens], at least one")
-    whole = expected.dtype == np.float32 and expected.ndim == 2 and expected.shape[1] == width
-    if not whole or not 0 < len(expected) <= len(tokens):
-        wanted = f"float32 [1 to {len(tokens)}, {width}]"
-        raise _unfit(vector, vector.logits, expected, wanted)
-    return tokens, expected
+    def _begun(self, model: Model, index: int, count: int) -> State:
+        """A sequence with its drawn state, and pages for `count` tokens more."""
+        engine, vector = model.engine, self._sequences[index][0]
+        state = engine.store.open()
+        engine.store.reserve(state, vector.history + count)
+        if vector.history:
+            path = engine.stepper.rule.path(vector.call_length)
+            engine.store.grow(state, np.zeros(vector.history, np.int32), path)
+            draw_state(self._layout, model.memory, state, self._golden.seed, index)
+        return state
 
+    def _request(self) -> LoadRequest:
+        """Room for all sequences, and a step with all their tokens."""
+        tokens = sum(len(tokens) for _, tokens, _ in self._sequences)
+        longest = max(vector.history + len(tokens) for vector, tokens, _ in self._sequences)
+        count = len(self._sequences)
+        return LoadRequest(
+            context=max(longest, tokens),
+            batch=count,
+            memory=None,
+            threads=self._device.workers,
+            chunk=max(self._artifact.manifest.chunk, tokens),
+            sequences=count,
+        )
 
-def _unfit(
-    vector: ModelVector | KernelVector, name: str, found: np.ndarray, expected: str
-) -> ArtifactError:
-    kind = f"{found.dtype}{list(found.shape)}"
-    return malformed(f"{name} is {kind}", expected, f"golden.json: {vector.name}")
+    def _arrays(self, vector: GoldenSequence) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and logits of a sequence, of the shapes that belong together."""
+        vocabulary = self._artifact.manifest.model.vocabulary
+        where = f"golden.json: {vector.name}"
+        tokens = self._tensors.array(vector.token_ids, np.dtype(np.int32), (2**24,), vector.name)
+        if not len(tokens) or tokens.min() < 0 or tokens.max() >= vocabulary:
+            raise malformed(
+                f"{vector.token_ids} has {len(tokens)} ids, not all of them of tokens",
+                f"one or more from 0 to {vocabulary - 1}",
+                where,
+            )
+        capacity = (len(tokens), vocabulary)
+        logits = self._tensors.array(vector.logits, np.dtype(np.float32), capacity, vector.name)
+        if not len(logits) or logits.shape[1] != vocabulary:
+            raise malformed(
+                f"{vector.logits} is {list(logits.shape)}", f"[rows, {vocabulary}]", where
+            )
+        if vector.history and vector.call_length < vector.history + len(tokens):
+            raise malformed(
+                f"call_length is {vector.call_length}",
+                f"{vector.history + len(tokens)} or more, the length after the step",
+                where,
+            )
+        return tokens, logits
 
 
 def _result(kind: VectorKind, name: str, parts: Sequence[Comparison]) -> VectorResult:
-    """The worst of several comparisons; without any, nothing holds."""
-    if not parts:
-        return VectorResult(kind, name, np.inf, np.inf, "no value is compared")
-    return VectorResult(
-        kind,
-        name,
-        max(part.difference for part in parts),
-        max(part.excess for part in parts),
-        next((part.problem for part in parts if part.problem), None),
-    )
-
-
-def _run_kernel(
-    artifact: Artifact, vector: KernelVector, stored: MappedTensors, threads: int
-) -> VectorResult:
-    device = CpuDevice(artifact, vector.target, threads)
-    device.open()
-    call = golden_call(artifact, vector, stored, threads)
-    device.use_threads()
-    kernel = device.kernel(vector.kernel)
-    try:
-        kernel(*(tvm_ffi.from_dlpack(buffer) for buffer in call.buffers))
-    except Exception as error:  # kernels raise what TVM raises
-        reason = str(error).strip().splitlines()[-1]
-        raise malformed(
-            f"{vector.kernel} refuses its arguments: {reason}", where=f"golden.json: {vector.name}"
-        ) from None
-    parts = [
-        _compare_output(call, argument, buffer)
-        for argument, buffer in zip(vector.arguments, call.buffers, strict=True)
-        if isinstance(argument, OutputArgument)
-    ]
-    return _result(VectorKind.KERNEL, vector.name, parts)
-
-
-def _compare_output(call: GoldenCall, argument: OutputArgument, buffer: np.ndarray) -> Comparison:
-    expected = call.values.logical(argument.expected)
-    if expected.ndim != buffer.ndim or any(
-        part > whole for part, whole in zip(expected.shape, buffer.shape, strict=True)
-    ):
-        wanted = f"a leading part of {list(buffer.shape)}"
-        raise _unfit(call.vector, argument.expected, expected, wanted)
-    part = tuple(slice(extent) for extent in expected.shape)
-    leading, unwritten = buffer[part], call.values.unwritten(argument)
-    return compare(
-        widen_bfloat16(leading) if argument.dtype == "bfloat16" else leading,
-        expected,
-        absolute=argument.absolute,
-        relative=argument.relative,
-        free=None if unwritten is None else unwritten[part] & np.isnan(expected),
-    )
+    found = worst(parts)
+    return VectorResult(kind, name, found.difference, found.excess, found.problem)

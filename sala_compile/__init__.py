@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from sala_compile.runtime.loading import load
     from sala_compile.runtime.model import Model
-    from sala_compile.runtime.sequence import Sequence
+    from sala_compile.runtime.sequence import TokenSequence
 
 __all__ = [
     "ArtifactError",
@@ -38,12 +38,12 @@ __all__ = [
     "Model",
     "RequestError",
     "SalaError",
-    "Sequence",
     "StateFileError",
+    "TokenSequence",
     "load",
 ]
 
-_HOMES = {"load": "loading", "Model": "model", "Sequence": "sequence"}
+_HOMES = {"load": "loading", "Model": "model", "TokenSequence": "sequence"}
 
 
 def __getattr__(name: str) -> object:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sala_compile.runtime.common.json_text import json_kind, quoted
+from sala_compile.runtime.common.json_text import is_list, is_object, json_kind, quoted
 from sala_compile.runtime.errors import SalaError
 
 NOTED = 40
@@ -34,18 +34,18 @@ NO_EFFECT = FieldRule(lambda value: True)
 """Without effect on inference whatever it holds."""
 BOOLEAN = FieldRule(lambda value: isinstance(value, bool), "true or false")
 TEXT = FieldRule(lambda value: isinstance(value, str), "a text")
-OBJECT = FieldRule(lambda value: isinstance(value, dict), "an object")
+OBJECT = FieldRule(lambda value: is_object(value), "an object")
 OBJECTS = FieldRule(
-    lambda value: isinstance(value, dict) and all(isinstance(v, dict) for v in value.values()),
+    lambda value: is_object(value) and all(is_object(v) for v in value.values()),
     "an object of objects",
 )
 TEXTS = FieldRule(
-    lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    lambda value: is_list(value) and all(isinstance(item, str) for item in value),
     "a list of texts",
 )
 
 
-def only(*values: bool | int | float | str | list | dict) -> FieldRule:
+def only(*values: Any) -> FieldRule:
     """No effect at these values, or at null; texts in small or capital letters."""
     folded = [_folded(value) for value in values]
     listed = " or ".join(["null", *map(repr, values)])
@@ -72,7 +72,7 @@ def check_fields(
     found: Any, rules: FieldRules, place: str, error: type[SalaError]
 ) -> tuple[str, ...]:
     """Refuse what no rule takes; the names that no rule is for."""
-    if not isinstance(found, dict):
+    if not is_object(found):
         raise error(f"there is {json_kind(found)}", where=place, expected="an object")
     for name, value in found.items():
         rule = rules.get(name)
@@ -100,10 +100,10 @@ def unknown_note(names: tuple[str, ...], file: str) -> str:
     return f"fields of {file} that are not known here and not used: {listed}{rest}"
 
 
-def _folded(value: Any) -> tuple[type, Any]:
+def _folded(value: Any) -> tuple[Any, Any]:
     """A value to compare: booleans are no numbers, 1 is 1.0, letters are small."""
     if isinstance(value, str):
         return str, value.lower()
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float, value
-    return type(value), value
+    return cast("type", type(value)), value

@@ -4,6 +4,7 @@ And the same within each package, at every level of its folders.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -44,14 +45,12 @@ MAY_IMPORT = {
     "codegen": (f"{NAMESPACE}.codegen", f"{NAMESPACE}.passes", f"{NAMESPACE}.sala_ir", *LEAVES),
     "runtime": (f"{NAMESPACE}.runtime",),
 }
-UPWARD: dict[tuple[str, str], str] = {
-    ("runtime/engine", "runtime/sequence.py"): "engine",
-}
+UPWARD: dict[tuple[str, str], str] = {}
 """Imports that still point upward, and who turns them."""
 REPEATED_CLASSES = {
     *("Activations", "Bars", "Buffer", "Comparison", "Epilogue", "Extent", "Form", "Found"),
     *("Inputs", "MemoryPlan", "Operands", "Parameters", "Part", "Products", "Rounding", "Rows"),
-    *("Section", "Source", "StoredTensor", "Tile", "Weights", "Work"),
+    *("Section", "Source", "StoredTensor", "Tile", "Weights"),
 }
 """Class names that still stand for several things."""
 REPEATED_FILES = {
@@ -312,3 +311,27 @@ def test_compiling_for_a_cpu_needs_nothing_of_the_other_extras():
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert "longest context" in result.stdout
+
+
+def test_every_helper_of_the_tests_has_its_line():
+    folder = ROOT / "tests" / "support"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    lines = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    lines += [line.split("|") for line in text.splitlines() if line.startswith("| [`")]
+    named = {name.rstrip("/") for line in lines for name in re.findall(r"`([^`]+)`", line[1])}
+    entries = {path.name for path in folder.iterdir() if path.name[0] not in "._"}
+    assert named == entries - {"README.md"}
+    assert all(len(line[2].split()) >= 4 for line in lines), "a line says what a file gives"
+
+
+def test_no_helper_is_left_over():
+    """Each is imported, or is named by one that is."""
+    folder = ROOT / "tests" / "support"
+    everywhere = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    texts = {path: path.read_text(encoding="utf-8") for path in everywhere}
+    for helper in folder.iterdir():
+        if helper.suffix in (".py", ".c"):
+            module = rf"support(\.| import (\w+, )*){helper.stem}\b"
+            pattern = re.compile(module if helper.suffix == ".py" else re.escape(helper.name))
+            used = (path for path, text in texts.items() if pattern.search(text) and path != helper)
+            assert any(used), f"nothing uses {helper.name}"

@@ -11,7 +11,7 @@ from benchmarks.gpu.roofline import Ceilings
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.step_costs import by_family, step_cost
 from sala_compile.runtime.artifact import PhaseName
-from sala_compile.runtime.engine.batch import Work
+from sala_compile.runtime.engine.chunk import SequenceChunk
 
 HEAD_START = 60_000_000
 """Cycles that the device sleeps first, so that every launch is queued before the first runs."""
@@ -67,8 +67,10 @@ def profile(
     times = []
     for _ in range(repeats):
         with text.fork() as copy:
-            work = Work(copy.state, token_ids, len(copy) + len(token_ids))
-            model._engine.steps.run([work], clock)
+            length = len(copy) + len(token_ids)
+            model.engine.store.reserve(copy.state, length)
+            chunk = SequenceChunk(copy.state, token_ids, length, len(token_ids) == 1)
+            model.engine.stepper.run([chunk], clock)
             times.append(clock.seconds())
     sizes = Sizes.released()
     costs = [step_cost(artifact, step, phase, sizes, len(token_ids), len(text)) for step in steps]

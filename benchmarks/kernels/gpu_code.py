@@ -36,7 +36,7 @@ def library(options: CompileOptions, target: CudaTarget) -> dict[str, GpuKernelI
     with ExitStack() as stack:
         source = open_source(options, stack)
         lowered = lower(source.captured, target.name, target, options, Silent())
-    sampling = sampling_choice(target, source.config.vocab_size)
+    sampling = sampling_choice(target, source.facts.vocabulary)
     assert sampling is not None
     chosen = (*lowered.kernels, chosen_kernel(sampling))
     built = {

@@ -36,6 +36,7 @@ SELECT = select_blocks.Spec(
     topk=64,
     dense_len=8192,
     block_size=BLOCK,
+    kernel_size=2 * STRIDE,
     kernel_stride=STRIDE,
     element=Element.BF16,
     q_start=0,

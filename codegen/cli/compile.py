@@ -51,7 +51,7 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice([kind.value for kind in Quantization]),
     default=Quantization.NONE.value,
     help="Store the linears of the layers as integers, each 32 or 128 values with a scale; output "
-    "gates, q and k of the sparse layers, embedding and head keep --dtype.",
+    "gates, q and k that choose blocks and the head take 8 bits, the embedding keeps --dtype.",
 )
 @click.option(
     "--activations",

@@ -21,7 +21,8 @@ class KernelFamily(ABC):
     refusal; `arguments(spec, schedule)` declares the arguments. `schedule` is the class (or a union
     of classes) of the tiles where there are any to choose: `tiles(spec, target)` gives the default,
     without it that of the class, and `axes(spec, target)` what a search may try. `layouts(spec)`
-    has the layout that a weight is read in, by the name of its operand.
+    has the layout that a weight is read in, by the name of its operand; `read_multiple(schedule)`
+    is that of a `KernelChoice`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class KernelFamily(ABC):
     tiles: Callable[[Any, Any], Any] | None = None
     axes: Callable[[Any, Any], tuple[Axis, ...]] | None = None
     layouts: Callable[[Any], Mapping[str, Attribute]] = lambda spec: {}
+    read_multiple: Callable[[Any], int] = lambda schedule: 1
 
     def rule(self, op: Operation, target: Any) -> KernelChoice | str:
         """The kernel for an operation, or the reason why this family has none."""
@@ -40,7 +42,8 @@ class KernelFamily(ABC):
 
     def choice(self, spec: Any, target: Any, op: Operation | None = None) -> KernelChoice:
         """The call of a kernel; without an operation its operands are left open."""
-        arguments = self.arguments(spec, self.default_schedule(spec, target))
+        schedule = self.default_schedule(spec, target)
+        arguments = self.arguments(spec, schedule)
         places: dict[str, int] = {}
         if op is not None:
             operands = list(op.operands)
@@ -53,6 +56,7 @@ class KernelFamily(ABC):
             arguments=call_of(arguments),
             workspaces=workspaces_of(arguments),
             weight_layouts={places[n]: k for n, k in self.layouts(spec).items() if n in places},
+            read_multiple=self.read_multiple(schedule),
         )
 
     @property

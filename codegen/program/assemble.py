@@ -10,8 +10,15 @@ from sala_compile.codegen.program.phases import LOGITS, PhaseBuilder, ValueTable
 from sala_compile.codegen.program.sampling_steps import sampling_phase
 from sala_compile.codegen.targets import library_name
 from sala_compile.passes.support.kernel_choice import KernelChoice
-from sala_compile.runtime.artifact import Observation, Paging, PhaseName, Program, TargetProgram
-from sala_compile.runtime.artifact.program import REQUIRED_INPUTS
+from sala_compile.runtime.artifact import (
+    AttentionPath,
+    Observation,
+    Paging,
+    PhaseName,
+    Program,
+    TargetProgram,
+)
+from sala_compile.runtime.artifact.program import READ_MULTIPLE, REQUIRED_INPUTS
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.types import KvCacheType
 
@@ -33,9 +40,11 @@ class Assembly:
         module: ModuleOp,
         kind: str = "cpu",
         sampling: KernelChoice | None = None,
+        read_multiple: int = READ_MULTIPLE,
     ) -> None:
         """Add the phases of a target, with one that chooses tokens where a kernel does.
 
+        GPUs have other kernels for generated tokens, which therefore run in a phase of their own.
         What can be observed is taken from the first target.
         """
         prefix = f"{target}/" if self.targets else ""
@@ -43,17 +52,23 @@ class Assembly:
         phases = {name: builder.build() for name, builder in builders.items()}
         if sampling is not None:
             phases[PhaseName.SAMPLE] = sampling_phase(sampling, self.table)
-        self.targets[target] = TargetProgram(library=library_name(target), phases=phases)
+        self.targets[target] = TargetProgram(
+            library=library_name(target),
+            read_multiple=read_multiple,
+            splits=kind == buffers.GPU,
+            phases=phases,
+        )
         if not self.observable:
             for builder in builders.values():
                 self._observe(builder)
 
-    def program(self, paging: Paging) -> Program:
+    def program(self, paging: Paging, paths: tuple[AttentionPath, ...]) -> Program:
         """The program of everything added; the runtime writes every input, used or not."""
         for name in sorted(REQUIRED_INPUTS):
             self.table.input(name)
         return Program(
             paging=paging,
+            paths=paths,
             logits=LOGITS,
             values=self.table.values,
             targets=self.targets,

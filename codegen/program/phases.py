@@ -10,7 +10,7 @@ from xdsl.ir import SSAValue
 from sala_compile.codegen.layouts.encodings import part_name
 from sala_compile.codegen.program import buffers
 from sala_compile.codegen.weights.weight_table import WeightTable
-from sala_compile.passes.live_intervals import ROWS, phase_intervals
+from sala_compile.passes.live_intervals import phase_intervals
 from sala_compile.passes.support.functions import HIDDEN, argument_names, find_function
 from sala_compile.passes.support.kernel_choice import Workspace
 from sala_compile.runtime.artifact import (
@@ -18,13 +18,11 @@ from sala_compile.runtime.artifact import (
     Phase,
     PhaseName,
     Step,
-    Symbol,
     Value,
     ValueKind,
-    dim_of,
 )
-from sala_compile.sala_ir.dialect.attributes import plain
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
+from sala_compile.sala_ir.dialect.plain import plain
 from sala_compile.sala_ir.dialect.types import StateType, WeightType
 
 LOGITS = "logits"
@@ -124,7 +122,7 @@ class PhaseBuilder:
         return stem if count == 1 else f"{stem}.{count}"
 
     def _declare(self, name: str, value: SSAValue) -> None:
-        rows = dim_of(Symbol.TOKENS if name == HIDDEN else ROWS[self.phase])
+        rows = self.intervals.live[value].shape[0]
         kind = cast(TensorType, value.type)
         self.names[value] = self._table.declare(name, buffers.activation(kind, rows))
 

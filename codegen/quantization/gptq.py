@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sala_compile.sala_ir.checkpoint.integers import Integers
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 from sala_compile.sala_ir.reference import scale_and_zero
 
 STEP = 16

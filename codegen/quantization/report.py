@@ -8,18 +8,13 @@ from xdsl.dialects.builtin import ModuleOp
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.plan import Source
 from sala_compile.codegen.quantization.source import Weights
-from sala_compile.passes.support.quantization import (
-    Quantization,
-    Role,
-    linear_roles,
-    quantized_tensors,
-)
+from sala_compile.passes.support.quantization import Quantization, quantized_tensors, tensor_roles
 from sala_compile.runtime.artifact import CalibrationInfo, QuantizationInfo, QuantizedTensor
-from sala_compile.sala_ir.dialect import EmbeddingOp, LogitsOp, WeightOp
+from sala_compile.sala_ir.dialect import EmbeddingOp, LogitsOp, WeightOp, WeightRole
 
 DIGITS = 4
 """Significant digits of an error: more of them depend on the order of sums."""
-VECTOR, EMBEDDING, HEAD = "norm or bias", "embedding", Role.HEAD.value
+VECTOR, EMBEDDING, HEAD = "norm or bias", "embedding", WeightRole.HEAD.label
 
 
 def quantization_info(
@@ -30,7 +25,7 @@ def quantization_info(
         return None
     published = source.published
     encodings = quantized_tensors(source.captured, options.quantization) | dict(source.integers)
-    roles = tensor_roles(source.captured)
+    roles = _tensor_roles(source.captured)
     return QuantizationInfo(
         scheme=options.quantization.value if published is None else published.scheme,
         rounding=options.rounding.value if published is None else "checkpoint",
@@ -62,9 +57,9 @@ def quantization_note(info: QuantizationInfo) -> str:
     return str(info)
 
 
-def tensor_roles(captured: ModuleOp) -> Mapping[str, str]:
+def _tensor_roles(captured: ModuleOp) -> Mapping[str, str]:
     """What the matrices of the checkpoint are for."""
-    roles = {name: role.value.replace("_", " ") for name, role in linear_roles(captured).items()}
+    roles = {name: role.label for name, role in tensor_roles(captured).items()}
     for op in captured.walk():
         if isinstance(op, EmbeddingOp | LogitsOp) and isinstance(op.weight.owner, WeightOp):
             name = op.weight.owner.tensor_name.data

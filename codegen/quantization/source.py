@@ -76,7 +76,7 @@ def open_weights(source: Source, options: CompileOptions, progress: Progress) ->
         yield Weights(checkpoint)
         return
     assert options.output is not None, "checked with the options"
-    place, vocabulary = checkpoint.directory, source.config.vocab_size
+    place, vocabulary = checkpoint.directory, source.facts.vocabulary
     calibration = calibration_for(
         place, vocabulary, options.calibration, options.calibration_tokens
     )

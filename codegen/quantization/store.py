@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sala_compile.sala_ir.checkpoint.integers import Integers
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 
 CODES, SCALES, ZEROS = "codes", "scales", "zeros"
 ELEMENTS = {CODES: np.uint8, SCALES: np.float16, ZEROS: np.uint8}

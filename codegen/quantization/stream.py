@@ -27,9 +27,9 @@ from sala_compile.passes.support.functions import argument_names
 from sala_compile.runtime.artifact.batch_fields import InputName, PlainChunk
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect import LinearOp, WeightOp
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
 from sala_compile.sala_ir.dialect.base import weight_shape
 from sala_compile.sala_ir.dialect.types import StateType
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 from sala_compile.sala_ir.interpreter import (
     Numerics,
     RowSource,

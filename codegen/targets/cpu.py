@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,8 @@ REQUIRED_INSTRUCTIONS = "sala.instructions"
 WITHOUT_AMX = "+noamx"
 """End of the name of a target whose processor has AMX that is not to be used."""
 
-_objects: dict[str, tuple[bytes, ...]] = {}
+compiled_objects: MutableMapping[str, tuple[bytes, ...]] = {}
+"""What this process has compiled, by `_content_key`: compiling the same again only links it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +205,9 @@ def compile_library(
     linker = find_linker()
     path = Path(path)
     key = _content_key(functions, target)
-    objects = _objects.get(key)
+    objects = compiled_objects.get(key)
     if objects is None:
-        objects = _objects[key] = _compile(functions, target)
+        objects = compiled_objects[key] = _compile(functions, target)
     library = _link(objects, contract, linker)
     write_whole(path.absolute(), library, 0o755)
     return library

@@ -1,5 +1,1 @@
-"""Seeded vectors for every kernel: inputs, and what the reference makes of them."""
-
-from sala_compile.codegen.vectors.kernels import kernel_vectors
-
-__all__ = ["kernel_vectors"]
+"""Golden vectors: sequences over drawn states, and what the reference makes of them."""

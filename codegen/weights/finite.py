@@ -16,7 +16,7 @@ from sala_compile.codegen.weights.expressions import BFLOAT16, RowSource, weight
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.integers import Integers
 from sala_compile.sala_ir.dialect import WeightOp
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 
 _FIX = "download the checkpoint again, or ask who trained it: a weight must be a finite number"
 _BLOCK = 1 << 22

@@ -21,8 +21,8 @@ from sala_compile.codegen.weights.integer_rows import Measure, integer_rows
 from sala_compile.runtime.artifact import ElementType
 from sala_compile.runtime.artifact.tensors import TensorSpec
 from sala_compile.sala_ir.checkpoint.integers import Integers
-from sala_compile.sala_ir.dialect.attributes import LayoutKind
 from sala_compile.sala_ir.dialect.types import WeightType
+from sala_compile.sala_ir.dialect.weight_storage import LayoutKind
 
 PIECE_BYTES = 16 << 20
 """About as much of a weight as is in memory at a time."""

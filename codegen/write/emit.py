@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,7 @@ from sala_compile.codegen.weights.packing import PackedWeight, pieces
 from sala_compile.runtime.artifact import ModelInfo, TensorInfo, align, is_gpu
 from sala_compile.runtime.artifact.tensors import file_bytes
 from sala_compile.runtime.artifact.writer import ArtifactWriter
+from sala_compile.sala_ir.frontends import ModelFacts
 
 CAPTURED_NAME = "model.mlir"
 RUNTIME_NAME = "lib/libtvm_runtime.so"
@@ -32,29 +33,19 @@ def package_versions(targets: Iterable[str]) -> dict[str, str]:
 
 
 def model_info(
-    config: Any, raw: Mapping[str, Any], digest: str, end_tokens: tuple[int, ...]
+    facts: ModelFacts, raw: Mapping[str, Any], digest: str, end_tokens: tuple[int, ...]
 ) -> ModelInfo:
     """Family, digests, sizes and special tokens of a model; `digest` is its checkpoint's."""
-    fields = config.model_dump(mode="json")
-    sizes = {name: value for name, value in _flat(fields) if type(value) is int}
     canonical = json.dumps(raw, sort_keys=True, separators=(",", ":")).encode()
     return ModelInfo(
-        family=raw["model_type"],
+        family=facts.family,
         config_digest=hashlib.sha256(canonical).hexdigest(),
         digest=digest,
-        vocabulary=config.vocab_size,
-        sizes=sizes,
+        vocabulary=facts.vocabulary,
+        sizes=dict(facts.sizes),
         eos_token_ids=end_tokens,
-        bos_token_id=config.bos_token_id,
+        bos_token_id=facts.begin_token,
     )
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def weight_files(weights: Sequence[PackedWeight]) -> dict[str, list[PackedWeight]]:

@@ -1,30 +1,44 @@
-"""The golden vectors of an artifact: the model's logits by the reference, and every kernel."""
+"""The golden files of an artifact: a step by the reference, and what kernels do in it."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import SSAValue
 
 from sala_compile.codegen.lowering import Lowered
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.plan import Plan
 from sala_compile.codegen.progress import Progress
-from sala_compile.codegen.vectors import kernel_vectors
+from sala_compile.codegen.vectors.recorder import (
+    PHASES,
+    RecordedRows,
+    Recorder,
+    VectorMaker,
+    first_operations,
+    kernel_operations,
+)
+from sala_compile.codegen.vectors.sequences import GoldenPart, golden_parts, seeded_state
 from sala_compile.codegen.vectors.tensors import TensorStore
 from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.support.functions import argument_names
 from sala_compile.runtime.artifact import (
     ActivationEffect,
     Golden,
     GoldenKind,
+    GoldenSequence,
     KernelVector,
-    ModelVector,
     canonical_json,
 )
 from sala_compile.runtime.artifact.writer import GOLDEN_NAME, GOLDEN_TENSORS_NAME, ArtifactWriter
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect import LinearOp
+from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.interpreter import NewTokens, ReferenceModel, RowSource
 from sala_compile.sala_ir.reference import Rounding
 
-TOKENS = 12
-"""Tokens of the model's vector: every layer runs, and a large checkpoint is read once."""
+SEED = 0
 ALLOWED = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.05}
 """Largest difference of a logit: absolute in float32, in standard deviations in bfloat16."""
 
@@ -40,20 +54,30 @@ def write_golden(
 
     Returns what the logits come from, and what integer activations change in them.
 
-    The kernels' vectors are in the layouts of the CPU's kernels; a GPU is held to the logits.
+    The kernels' vectors are of the CPU's kernels; a GPU is held to the logits.
     """
     store = TensorStore()
+    groups: dict[str, list[Lowered]] = {}
+    for lowered in plan.lowered:
+        if lowered.target.kind == "cpu":
+            groups.setdefault(str(lowered.operations), []).append(lowered)
     kernels: list[KernelVector] = []
-    processors = [lowered for lowered in plan.lowered if lowered.target.kind == "cpu"]
-    total = sum(len(lowered.kernels) for lowered in processors)
-    with progress.stage("golden vectors of the kernels", total, unit="kernels") as advance:
-        for lowered in processors:
-            for vector in kernel_vectors(lowered, plan.weights, source, store):
-                kernels.append(vector)
-                advance(1)
-    with progress.stage("golden logits by the reference"):
-        model, effect = _model_vector(plan, source, options, store)
-    golden = Golden(models=(model,), kernels=tuple(kernels))
+    runs = []
+    for number, group in enumerate(groups.values()):
+        run = GoldenRun(group, plan, source, progress)
+        runs.append(run)
+        prefix = f"{number}/"
+        maker = VectorMaker(run.recorder, group[0], run.rows, plan.program, store, prefix)
+        for lowered in group:
+            kernels += maker.vectors(lowered)
+        run.recorder.values.clear()
+    if not runs:
+        runs = [GoldenRun(plan.lowered[:1], plan, source, progress)]
+    chosen = next((run for run in runs if run.rounds), runs[0])
+    effect = chosen.effect()
+    golden = Golden(
+        seed=SEED, sequences=chosen.sequences(options, store, effect), kernels=tuple(kernels)
+    )
     writer.write_bytes(GOLDEN_NAME, canonical_json(golden))
     with writer.tensors(GOLDEN_TENSORS_NAME, store.specs) as tensors:
         for name, values in store:
@@ -61,71 +85,131 @@ def write_golden(
     return GoldenKind(kind="reference"), effect
 
 
-def _model_vector(
-    plan: Plan, source: RowSource, options: CompileOptions, store: TensorStore
-) -> tuple[ModelVector, ActivationEffect | None]:
-    """Seeded token ids and their logits, in float64 with the roundings of the graph.
+class GoldenRun:
+    """One step of the reference over the golden sequences, in float64 with the graph's roundings.
 
-    Integer activations are none of these: what they change is allowed on top.
+    Where a target rounds activations to integers, every sequence stands in it twice: as it is,
+    then rounded. Reading the weights takes most of the time.
     """
-    vocabulary = plan.source.config.vocab_size
-    tokens = np.random.default_rng(0).integers(0, vocabulary, TOKENS)
-    logits, effect = _logits(plan, source, tokens.tolist())
-    if not np.isfinite(logits).all():
-        raise CompileError(
-            "the reference computes logits that are not finite numbers",
-            where="golden vectors of the model",
-            expected="a checkpoint that gives finite logits",
-            fix="look for weights that are NaN, infinite or very large, or take another checkpoint",
+
+    def __init__(
+        self, group: Sequence[Lowered], plan: Plan, source: RowSource, progress: Progress
+    ) -> None:
+        """Run the step for targets whose operations are the same."""
+        lowered = group[0]
+        self.parts = golden_parts(lowered.operations)
+        self.rounds = _rounds_activations(lowered)
+        random = np.random.default_rng(SEED)
+        vocabulary = plan.source.facts.vocabulary
+        self._tokens = [random.integers(0, vocabulary, part.count) for part in self.parts]
+        copies = 2 if self.rounds else 1
+        count, total = len(self.parts), sum(part.count for part in self.parts)
+        wanted = _wanted_rows(self.parts)
+        new = [
+            NewTokens(copy * count + index, tokens.tolist(), part.call_length, rows)
+            for copy in range(copies)
+            for index, (part, tokens, rows) in enumerate(
+                zip(self.parts, self._tokens, wanted, strict=True)
+            )
+        ]
+        ends = np.cumsum([len(rows) for rows in wanted])
+        first = (copies - 1) * total, (copies - 1) * int(ends[-1]), (copies - 1) * count
+        self.rows = RecordedRows(
+            self.parts,
+            tokens=range(first[0], first[0] + total),
+            logits=[first[1] + int(end) - 1 for end in ends],
+            slots=range(first[2], first[2] + count),
         )
-    allowed = ALLOWED[options.dtype]
-    if options.dtype is Precision.BFLOAT16:
-        allowed *= float(logits.std())
-    if effect is not None:
-        allowed += effect.largest
-    vector = ModelVector(
-        name=f"{TOKENS} tokens",
-        token_ids=store.add("model/token_ids", tokens, "int32"),
-        logits=store.add("model/logits", logits, "float32"),
-        absolute=allowed,
-    )
-    return vector, effect
+        slots = {part.slot: self.parts[part.slot % count].history for part in new}
+        labels = _state_labels(lowered)
+
+        def draw(state: SSAValue) -> dict[int, Any]:
+            kind, label = state.type, labels[state]
+            assert isinstance(kind, StateType)
+            return {
+                slot: seeded_state(label, kind, history, slot % count, SEED)
+                for slot, history in slots.items()
+                if history
+            }
+
+        kernels = [op for phase in PHASES for op in kernel_operations(lowered, phase)]
+        with progress.stage("golden step by the reference", len(kernels), unit="ops") as advance:
+            self.recorder = Recorder(draw, advance, frozenset(kernels), first_operations(group))
+            reference = ReferenceModel(
+                lowered.operations,
+                source,
+                Rounding.ROUNDED,
+                wide_rows=total,
+                listeners=(self.recorder,),
+            )
+            reference.lengths |= slots
+            self._logits = [np.asarray(rows, np.float64) for rows in reference.step(new)]
+
+    def sequences(
+        self, options: CompileOptions, store: TensorStore, effect: ActivationEffect | None
+    ) -> tuple[GoldenSequence, ...]:
+        """The sequences with their logits; integer activations are allowed their effect on top."""
+        found = []
+        for part, tokens, logits in zip(self.parts, self._tokens, self._logits, strict=False):
+            if not np.isfinite(logits).all():
+                raise CompileError(
+                    "the reference computes logits that are not finite numbers",
+                    where=f"golden vectors of the model: {part.name}",
+                    expected="a checkpoint that gives finite logits",
+                    fix="look for weights that are NaN, infinite or very large, or take another "
+                    "checkpoint",
+                )
+            allowed = ALLOWED[options.dtype]
+            if options.dtype is Precision.BFLOAT16:
+                allowed *= float(self._logits[0].std())
+            if effect is not None:
+                allowed += effect.largest
+            found.append(
+                GoldenSequence(
+                    name=part.name,
+                    token_ids=store.add(f"{part.name}/token_ids", tokens, "int32"),
+                    logits=store.add(f"{part.name}/logits", logits, "float32"),
+                    absolute=allowed,
+                    history=part.history,
+                    call_length=part.call_length,
+                )
+            )
+        return tuple(found)
+
+    def effect(self) -> ActivationEffect | None:
+        """How far integer activations move the logits of the first sequence, if there are such."""
+        if not self.rounds:
+            return None
+        wide, rounded = self._logits[0], self._logits[len(self.parts)]
+        moved = rounded - wide
+        changed = np.count_nonzero(wide.argmax(axis=1) != rounded.argmax(axis=1))
+        return ActivationEffect(
+            tokens=len(wide),
+            largest=_digits(np.abs(moved).max()),
+            rms=_digits(np.sqrt(np.mean(moved**2))),
+            deviation=_digits(wide.std()),
+            changed=int(changed),
+        )
 
 
-def _logits(
-    plan: Plan, source: RowSource, tokens: list[int]
-) -> tuple[np.ndarray, ActivationEffect | None]:
-    """The logits of the tokens, and what integer activations change in them.
+def _wanted_rows(parts: Sequence[GoldenPart]) -> list[list[int]]:
+    """The tokens whose logits are wanted: of the first sequence all, of each other the last."""
+    return [
+        list(range(part.count)) if index == 0 else [part.count - 1]
+        for index, part in enumerate(parts)
+    ]
 
-    Both are computed in one run, in which the tokens stand twice: reading the weights takes most
-    of the time.
-    """
-    rounding = next((entry for entry in plan.lowered if _rounds_activations(entry)), None)
-    lowered = rounding or plan.lowered[0]
-    reference = ReferenceModel(lowered.operations, source, Rounding.ROUNDED, wide_rows=len(tokens))
-    slots = (0,) if rounding is None else (0, 1)
-    found = reference.step([NewTokens(slot, tokens) for slot in slots])
-    logits = [np.asarray(rows, np.float64) for rows in found]
-    return logits[0], None if rounding is None else _effect(*logits)
+
+def _state_labels(lowered: Lowered) -> dict[SSAValue, str]:
+    """The names of the states that functions begin with."""
+    functions = (op for op in lowered.operations.ops if isinstance(op, FuncOp))
+    return {state: name for func in functions for state, name in argument_names(func).items()}
 
 
 def _rounds_activations(lowered: Lowered) -> bool:
     return any(
         isinstance(op, LinearOp) and op.activation_group.value.data
         for op in lowered.operations.walk()
-    )
-
-
-def _effect(wide: np.ndarray, rounded: np.ndarray) -> ActivationEffect:
-    """How far logits [tokens, vocabulary] move."""
-    moved = rounded - wide
-    changed = np.count_nonzero(wide.argmax(axis=1) != rounded.argmax(axis=1))
-    return ActivationEffect(
-        tokens=len(wide),
-        largest=_digits(np.abs(moved).max()),
-        rms=_digits(np.sqrt(np.mean(moved**2))),
-        deviation=_digits(wide.std()),
-        changed=int(changed),
     )
 
 

@@ -42,7 +42,7 @@ def write_library(
         check_calls(plan.program, lowered.name, kernels)
         contract = Contract(
             program=hashlib.sha256(canonical_json(plan.program)).hexdigest(),
-            vocabulary=plan.source.config.vocab_size,
+            vocabulary=plan.source.facts.vocabulary,
         )
         if isinstance(target, CudaTarget):
             return _write_cubins(writer, lowered.name, target, kernels, contract, advance)

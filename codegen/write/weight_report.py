@@ -10,13 +10,13 @@ from sala_compile.codegen.layouts.encodings import value_type
 from sala_compile.codegen.plan import Plan
 from sala_compile.codegen.weights.packing import PackedWeight
 from sala_compile.codegen.write.emit import weight_file_bytes
+from sala_compile.passes.support.quantization import tensor_roles
+from sala_compile.sala_ir.dialect import WeightRole
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.types import WeightType
 
-EMBEDDING, HEAD, TIED = "embedding", "head", "embedding and head"
-LINEAR, VECTOR = "linears of the layers", "norms and biases"
-KEPT = "output gates, q and k of sparse layers"
-"""Linears of the layers that a quantised model stores with more bits than the others."""
+EMBEDDING, HEAD, TIED = "embedding", WeightRole.HEAD.plural, "embedding and head"
+LINEAR, VECTOR = WeightRole.PROJECTION.plural, "norms and biases"
 SKIPPED = "linears that the checkpoint does not quantise"
 PLAIN_BITS = 32
 """Of the widest values that are no integers."""
@@ -78,7 +78,7 @@ def _tensor(weight: PackedWeight, kind: str) -> dict[str, Any]:
 def _kinds(plan: Plan) -> dict[str, str]:
     """What every stored weight is for."""
     fewest = min((_bits(weight.type) for weight in plan.stored), default=PLAIN_BITS)
-    finer = KEPT if plan.source.published is None else SKIPPED
+    finer = _sensitive(plan) if plan.source.published is None else SKIPPED
     kinds: dict[str, str] = {}
     for lowered in plan.lowered:
         for call in _calls(lowered.module):
@@ -91,6 +91,12 @@ def _kinds(plan: Plan) -> dict[str, str]:
                     both = {kinds.get(name, found), found}
                     kinds[name] = TIED if both >= {EMBEDDING, HEAD} or TIED in both else found
     return kinds
+
+
+def _sensitive(plan: Plan) -> str:
+    """Linears of the layers that a quantised model stores with more bits than the others."""
+    found = set(tensor_roles(plan.source.captured).values())
+    return ", ".join(role.plural for role in WeightRole if role in found and role.is_sensitive)
 
 
 def _calls(module: ModuleOp) -> Iterator[KernelCallOp]:

@@ -38,7 +38,8 @@ class KernelChoice:
     layout that the kernel reads this weight in; an absent one takes the weight as it is.
     `in_place` maps a result to the index into `op.operands` of an input whose storage it may take
     over, because each of its elements is written after the same element of the input was read.
-    `spec` has every constant of the kernel, so that equal specs are equal kernels.
+    `spec` has every constant of the kernel, so that equal specs are equal kernels. Tokens that are
+    read give the same bits wherever they are cut at absolute multiples of `read_multiple`.
     """
 
     symbol: str
@@ -49,6 +50,7 @@ class KernelChoice:
     workspaces: tuple[Workspace, ...] = ()
     weight_layouts: Mapping[int, Attribute] = field(default_factory=dict)
     in_place: Mapping[int, int] = field(default_factory=dict)
+    read_multiple: int = 1
     rule: str = ""
     rejected: tuple[tuple[str, str], ...] = ()
 

@@ -8,17 +8,13 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
 from sala_compile.sala_ir.dialect import (
-    BlockSparseAttentionOp,
     EmbeddingOp,
     EncodingAttr,
     EncodingKind,
     LinearOp,
     LogitsOp,
-    OutputGateOp,
-    RmsNormOp,
-    RopeOp,
-    SoftmaxAttentionOp,
     WeightOp,
+    WeightRole,
     WeightType,
 )
 
@@ -45,46 +41,37 @@ _ENCODINGS = {
 }
 
 
-class Role(StrEnum):
-    """What a matrix that multiplies activations of the captured step is for."""
+SENSITIVE_ENCODING = _ENCODINGS[Quantization.INT8]
+"""How a quantised model stores weights of sensitive roles, and does not round what they multiply.
 
-    PROJECTION = "projection"
-    """Any linear of a layer that is none of the following."""
-    OUTPUT_GATE = "output_gate"
-    """Its result passes a sigmoid and multiplies the output of a mixer."""
-    ATTENTION_SCORES = "attention_scores"
-    """Queries and keys of softmax attention, which also select the blocks."""
-    HEAD = "head"
-    """The logits."""
+Embedding, norms and biases stay as they are.
+"""
 
 
-FRAGILE = frozenset({Role.OUTPUT_GATE, Role.ATTENTION_SCORES, Role.HEAD})
-"""Roles whose weights take 8 bits and whose inputs are not rounded: an error here is multiplied,
-by a whole head's output or through the selection of blocks, or it stands in the logits itself."""
-FRAGILE_ENCODING = _ENCODINGS[Quantization.INT8]
-"""How a quantised model stores fragile weights. Embedding, norms and biases stay as they are."""
-
-
-def role_of(op: LinearOp | LogitsOp) -> Role:
-    """The role of an operation before projections are merged and gates are fused."""
+def role_of(op: LinearOp | LogitsOp) -> WeightRole:
+    """What the weight of an operation is for, before projections are merged."""
     if isinstance(op, LogitsOp):
-        return Role.HEAD
-    users = list(_readers(op.result))
-    if any(isinstance(user, OutputGateOp) and user.gate is value for user, value in users):
-        return Role.OUTPUT_GATE
-    scores = (BlockSparseAttentionOp, SoftmaxAttentionOp)
-    if any(isinstance(user, scores) and value in (user.q, user.k) for user, value in users):
-        return Role.ATTENTION_SCORES
-    return Role.PROJECTION
+        return WeightRole.HEAD
+    (role,) = weight_roles(op.weight)
+    return role
 
 
-def linear_roles(module: ModuleOp) -> dict[str, Role]:
+def weight_roles(value: SSAValue) -> frozenset[WeightRole]:
+    """What the checkpoint's tensors are for that a weight is made of."""
+    op = value.owner
+    assert isinstance(op, Operation), "a weight is made by an operation"
+    if isinstance(op, WeightOp):
+        return frozenset({op.role.data})
+    return frozenset[WeightRole]().union(*(weight_roles(operand) for operand in op.operands))
+
+
+def tensor_roles(module: ModuleOp) -> dict[str, WeightRole]:
     """What the checkpoint's tensors are for that are weights of linears in a captured module."""
-    roles: dict[str, Role] = {}
-    for op in module.walk():
-        if isinstance(op, LinearOp) and isinstance(op.weight.owner, WeightOp):
-            roles[op.weight.owner.tensor_name.data] = role_of(op)
-    return roles
+    return {
+        op.weight.owner.tensor_name.data: role_of(op)
+        for op in module.walk()
+        if isinstance(op, LinearOp) and isinstance(op.weight.owner, WeightOp)
+    }
 
 
 def encoding_for(op: LinearOp | LogitsOp, quantization: Quantization) -> EncodingAttr:
@@ -92,7 +79,7 @@ def encoding_for(op: LinearOp | LogitsOp, quantization: Quantization) -> Encodin
     is_embedding = any(isinstance(use.operation, EmbeddingOp) for use in op.weight.uses)
     if quantization is Quantization.NONE or is_embedding:
         return EncodingAttr()
-    return FRAGILE_ENCODING if role_of(op) in FRAGILE else quantization.encoding
+    return SENSITIVE_ENCODING if role_of(op).is_sensitive else quantization.encoding
 
 
 def quantized_tensors(module: ModuleOp, quantization: Quantization) -> dict[str, EncodingAttr]:
@@ -106,12 +93,12 @@ def quantized_tensors(module: ModuleOp, quantization: Quantization) -> dict[str,
 
 
 def calibrated_tensors(module: ModuleOp, quantization: Quantization) -> dict[str, EncodingAttr]:
-    """Those of them whose rounding a calibration decides; 8 bits of fragile ones need none."""
-    roles = linear_roles(module)
+    """Those of them whose rounding a calibration decides; 8 bits of sensitive ones need none."""
+    roles = tensor_roles(module)
     return {
         name: encoding
         for name, encoding in quantized_tensors(module, quantization).items()
-        if roles.get(name) is Role.PROJECTION
+        if roles.get(name) is WeightRole.PROJECTION
     }
 
 
@@ -123,15 +110,3 @@ def store_as_integers(module: ModuleOp, encodings: Mapping[str, EncodingAttr]) -
             assert isinstance(kind, WeightType)
             encoded = kind.with_encoding(encodings[op.tensor_name.data])
             Rewriter.replace_value_with_new_type(op.result, encoded)
-
-
-def _readers(value: SSAValue) -> list[tuple[Operation, SSAValue]]:
-    """Who reads the value, or what norms and rotations make of it, and as which operand."""
-    found: list[tuple[Operation, SSAValue]] = []
-    for use in value.uses:
-        user = use.operation
-        if isinstance(user, RmsNormOp | RopeOp) and user.x is value:
-            found += _readers(user.result)
-        else:
-            found.append((user, value))
-    return found

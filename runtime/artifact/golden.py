@@ -1,147 +1,96 @@
-"""`golden.json`: vectors that show on any machine that an artifact computes what it should.
+"""`golden.json`: steps of the model that show on any machine that an artifact is right there.
 
-The tensors that it names lie in `golden.safetensors`.
+A step runs a ragged batch of sequences at once. Those with a history begin with a state that is
+drawn by its seed, the same numbers on every machine, so that none is stored. Expected are the
+logits, on every target, and what single kernels of a target write. The tensors that are named lie
+in `golden.safetensors`.
 """
 
+from math import prod
 from typing import Annotated, Literal
+from zlib import crc32
 
 import numpy as np
-from pydantic import Field, FiniteFloat, PositiveInt
+from pydantic import Field
 
 from sala_compile.runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.program import PhaseName
 
-GoldenType = Literal["float32", "bfloat16", "int32", "int64", "uint32", "uint16", "uint8", "int8"]
-"""Logical element type; bfloat16 is handed to kernels as uint16."""
-Extent = Annotated[int, Field(ge=0, lt=2**40)]
-Word = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+GoldenType = Literal["float32", "bfloat16", "int32"]
+"""Element type of a tensor: bfloat16 is handed to kernels as uint16."""
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+History = Annotated[int, Field(ge=0, le=2**17)]
+"""Tokens of a drawn state: selections of 2048 blocks of 64 are within that."""
+_STEP = 2.0**-24
+_WIDTH = 12**0.5
+"""Of the interval around 0 over which uniform numbers have a variance of 1."""
 
 
-class StoredArgument(Frozen):
-    """An input whose values are stored under `tensor`."""
+class GoldenSequence(Frozen):
+    """New tokens of a sequence after `history` tokens whose state is drawn.
 
-    source: Literal["tensor"] = "tensor"
-    tensor: str
-
-
-class WeightArgument(Frozen):
-    """An input that is the artifact's own stored weight `tensor`."""
-
-    source: Literal["weight"] = "weight"
-    tensor: str
-
-
-class RandomArgument(Frozen):
-    """An input drawn uniformly from [low, high) by Philox: the same numbers on every machine."""
-
-    source: Literal["random"] = "random"
-    seed: int = Field(ge=0, lt=2**64)
-    dtype: GoldenType
-    shape: tuple[Extent, ...]
-    low: FiniteFloat = -1.0
-    high: FiniteFloat = 1.0
-
-
-class LiteralArgument(Frozen):
-    """A small input, its elements in row-major order; one element fills the whole shape."""
-
-    source: Literal["literal"] = "literal"
-    dtype: GoldenType
-    shape: tuple[Extent, ...]
-    values: tuple[float | int, ...]
-
-
-class ThreadsArgument(Frozen):
-    """The control tensor: `values` with the number of threads of this machine put at index 3."""
-
-    source: Literal["control"] = "control"
-    values: tuple[Word, ...]
-
-
-class ScratchArgument(Frozen):
-    """A workspace [threads, columns]: poisoned before the call, not compared after it."""
-
-    source: Literal["scratch"] = "scratch"
-    dtype: GoldenType
-    columns: PositiveInt
-
-
-Initial = Annotated[
-    StoredArgument | RandomArgument | LiteralArgument, Field(discriminator="source")
-]
-
-
-class OutputArgument(Frozen):
-    """A buffer that the kernel writes; it starts as `initial` (in place) or as poison.
-
-    The stored `expected` has the same rank; its extents say which leading part is compared. Not
-    compared is what is NaN in `initial` and in `expected`: memory that the kernel leaves alone.
-    |found - expected| <= absolute + relative * |expected|; any other value that is no finite
-    number, found or expected, is a failure, and so is a vector in which nothing is compared.
-    Integers are compared exactly unless `absolute` says otherwise.
-    """
-
-    source: Literal["output"] = "output"
-    dtype: GoldenType
-    shape: tuple[Extent, ...]
-    expected: str
-    initial: Initial | None = None
-    absolute: Tolerance = 0.0
-    relative: Tolerance = 0.0
-
-
-Argument = Annotated[
-    StoredArgument
-    | WeightArgument
-    | RandomArgument
-    | LiteralArgument
-    | ThreadsArgument
-    | ScratchArgument
-    | OutputArgument,
-    Field(discriminator="source"),
-]
-
-
-class KernelVector(Frozen):
-    """One call of one kernel of a target's library."""
-
-    name: str
-    kernel: str
-    target: str = "cpu"
-    arguments: tuple[Argument, ...]
-
-
-class ModelVector(Frozen):
-    """A short input: `token_ids` [tokens] int32 and the `logits` [rows, vocabulary] float32.
-
-    With fewer rows than tokens, the rows are those of the last tokens. `absolute` bounds the
-    largest difference.
+    `token_ids` is int32 [tokens], `logits` float32 [rows, vocabulary] of the last tokens;
+    `absolute` bounds their largest difference. `call_length` is the length of the sequence when its
+    call is done.
     """
 
     name: str
     token_ids: str
     logits: str
     absolute: Tolerance
+    history: History = 0
+    call_length: int = Field(default=0, ge=0, lt=2**31)
+
+
+class Expected(Frozen):
+    """What a kernel writes: |found - tensor| <= absolute + relative * |tensor|.
+
+    The extents of the tensor say which leading part of the value is compared. A value that is no
+    finite number, found or expected, is a failure.
+    """
+
+    tensor: str
+    absolute: Tolerance = 0.0
+    relative: Tolerance = 0.0
+
+
+class KernelVector(Frozen):
+    """A step of a target's program, the first that calls `kernel`.
+
+    Before it the activations `given` get the reference's values, after it those of `expected` are
+    compared; `states` has the new rows of pools that it writes, one tensor for each sequence.
+    """
+
+    name: str
+    kernel: str
+    target: str = "cpu"
+    phase: PhaseName
+    step: int = Field(ge=0)
+    given: dict[str, str] = Field(default_factory=dict)
+    expected: dict[str, Expected] = Field(default_factory=dict)
+    states: dict[str, tuple[Expected, ...]] = Field(default_factory=dict)
 
 
 class Golden(Frozen):
-    """All vectors of an artifact."""
+    """The sequences of one step of an artifact, and what its kernels compute in it."""
 
-    models: tuple[ModelVector, ...] = ()
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    sequences: tuple[GoldenSequence, ...] = ()
     kernels: tuple[KernelVector, ...] = ()
 
 
-def seeded_values(argument: RandomArgument) -> np.ndarray:
-    """The values of a random argument; bfloat16 comes as float32 rounded to bfloat16."""
-    count = int(np.prod(argument.shape, dtype=np.int64))
-    raw = np.random.Philox(key=argument.seed).random_raw(count)
-    unit = (raw >> np.uint64(40)).astype(np.float64) * 2.0**-24
-    values = argument.low + (argument.high - argument.low) * unit
-    if argument.dtype == "bfloat16":
-        return widen_bfloat16(narrow_bfloat16(values.astype(np.float32))).reshape(argument.shape)
-    if argument.dtype == "float32":
-        return values.astype(np.float32).reshape(argument.shape)
-    return np.floor(values).astype(argument.dtype).reshape(argument.shape)
+def seeded_rows(
+    seed: int, pool: str, sequence: int, shape: tuple[int, ...], *, narrow: bool
+) -> np.ndarray:
+    """float32 numbers of variance 1 around 0 for the rows of a pool that hold a drawn state.
+
+    They are uniform, from Philox, and such that bfloat16 has them where `narrow`.
+    """
+    key = np.array([seed, crc32(f"{pool} {sequence}".encode())], np.uint64)
+    raw = np.random.Philox(key=key).random_raw(prod(shape))
+    unit = (raw >> np.uint64(40)).astype(np.float64) * _STEP
+    values = ((unit - 0.5) * _WIDTH).astype(np.float32).reshape(shape)
+    return widen_bfloat16(narrow_bfloat16(values)) if narrow else values
 
 
 def narrow_bfloat16(values: np.ndarray) -> np.ndarray:

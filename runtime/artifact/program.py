@@ -41,6 +41,8 @@ MODEL_PHASES = (PhaseName.PREFILL, PhaseName.DECODE, PhaseName.LOGITS)
 """The phases that every target has."""
 
 
+READ_MULTIPLE = 64
+"""Tokens: the least multiple at which reading may be cut without a change of bits."""
 INPUT_NAMES = frozenset(name.value for name in InputName)
 REQUIRED_INPUTS = INPUT_NAMES - {InputName.SAMPLING.value}
 
@@ -85,7 +87,7 @@ class TargetProgram(Frozen):
     """
 
     library: str
-    read_multiple: int = Field(default=64, gt=0)
+    read_multiple: int = Field(default=READ_MULTIPLE, gt=0)
     splits: bool = False
     phases: dict[PhaseName, Phase]
 
@@ -119,13 +121,22 @@ class Paging(Frozen):
         return self
 
 
+class AttentionPath(Frozen):
+    """How layers attend in calls whose sequence has at least `first_length` tokens at their end."""
+
+    first_length: int = Field(ge=0)
+    name: str = Field(min_length=1, max_length=100)
+
+
 class Program(Frozen):
     """All values, and what each target runs over them.
 
+    `paths`: the first from length 0, each up to where the next one begins.
     `logits` names the float32 value [logit_rows, >= vocabulary] that the logits phase writes.
     """
 
     paging: Paging
+    paths: tuple[AttentionPath, ...] = Field(min_length=1)
     logits: str
     values: dict[str, Value]
     targets: dict[str, TargetProgram]
@@ -133,6 +144,7 @@ class Program(Frozen):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Program":
+        _check_paths(self.paths)
         self._check_known("logits", [self.logits])
         self._check_known("inputs", REQUIRED_INPUTS)
         for target, program in self.targets.items():
@@ -192,6 +204,14 @@ def pool_symbol(value: Value) -> Symbol:
             if lead.terms == ((1, (symbol,)),):
                 return symbol
     raise ValueError("the first dim of a pool is pages, compressed_pages or slots")
+
+
+def _check_paths(paths: tuple[AttentionPath, ...]) -> None:
+    starts = [path.first_length for path in paths]
+    if starts[0] != 0 or starts != sorted(set(starts)):
+        raise ValueError(f"paths begin at {starts}, which do not ascend from 0")
+    if len({path.name for path in paths}) < len(paths):
+        raise ValueError("two paths have one name")
 
 
 def _check_value(name: str, value: Value) -> None:

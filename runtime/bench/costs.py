@@ -20,7 +20,7 @@ from sala_compile.runtime.artifact import (
     ValueKind,
     pool_symbol,
 )
-from sala_compile.runtime.state.regimes import Regime, RegimeRule
+from sala_compile.runtime.state.attention_paths import PathRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class CostModel:
         """Nothing is loaded."""
         self._artifact = artifact
         self._phases = artifact.program.targets[target].phases
-        self._rule = RegimeRule.of(artifact.manifest)
+        self._rule = PathRule(artifact.program.paths)
         sizes = artifact.manifest.model.sizes
         heads, kv_heads = sizes.get("num_attention_heads", 1), sizes.get("num_key_value_heads", 1)
         self._group = max(1, heads // max(1, kv_heads))
@@ -139,14 +139,18 @@ class CostModel:
 
     def _scored(self, step: Step, live: Live) -> tuple[int, int]:
         """As `_attended`, for compressed keys: none while the call is dense."""
-        if self._rule.regime(live.call_length) is Regime.DENSE:
+        if not self._selects(live):
             return 0, 0
         length = live.history + live.tokens
         return length, (length - (live.tokens - 1) // 2) * live.tokens
 
+    def _selects(self, live: Live) -> bool:
+        """Whether blocks are chosen in such a call."""
+        return "sparse" in self._rule.path(live.call_length).split()
+
     def _budget(self, step: Step, live: Live) -> int | None:
         """Tokens that the block lists of a sparse call name at most; None where all are read."""
-        if self._rule.regime(live.call_length) is Regime.DENSE:
+        if not self._selects(live):
             return None
         values = (self._artifact.program.values[name] for name in step.arguments)
         for value in values:

@@ -18,7 +18,7 @@ from sala_compile.runtime.bench.recording import Recording
 from sala_compile.runtime.common.timing import Sample, Stopwatch, summarise
 from sala_compile.runtime.devices.choose_target import choose_target
 from sala_compile.runtime.model import Model
-from sala_compile.runtime.sequence import Sequence
+from sala_compile.runtime.sequence import TokenSequence
 
 DECODE_STEPS = 64
 """Samples of a decode rate at most."""
@@ -149,7 +149,7 @@ class _Length:
                     sequences.append(stack.enter_context(self._model.restore(self._state)))
                 self._decode(sequences[:batch])
 
-    def _prefill(self) -> Sequence:
+    def _prefill(self) -> TokenSequence:
         """Time whole prompts, chunk by chunk; the last sequence that was read."""
         chunk = self._model.info()["chunk"]
         chunks: list[list[Sample]] = [[] for _ in range(-(-self._length // chunk))]
@@ -179,7 +179,7 @@ class _Length:
         )
         return sequence
 
-    def _read(self, sequence: Sequence, chunks: list[list[Sample]]) -> Recording | None:
+    def _read(self, sequence: TokenSequence, chunks: list[list[Sample]]) -> Recording | None:
         """Append the whole prompt; a sample for each chunk."""
         watch = Stopwatch()
         turns = iter(chunks)
@@ -199,7 +199,7 @@ class _Length:
             sequence.append(self._tokens, progress)
         return recording
 
-    def _decode(self, sequences: list[Sequence]) -> None:
+    def _decode(self, sequences: list[TokenSequence]) -> None:
         """Time single tokens behind all sequences."""
         batch = len(sequences)
         self._report.begin(f"decode {self._length} x {batch}", self._steps)

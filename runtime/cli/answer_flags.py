@@ -1,7 +1,7 @@
 """The options of a command that concern the answer: how its tokens are chosen, where it ends."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -20,7 +20,7 @@ _NAMES = {
 """The options that are given on as they are, where the user gives them."""
 
 
-class _Bias(click.ParamType):
+class _Bias(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: generic from click 8.3 on
     """A token id and what is added to its logit."""
 
     name = "id=bias"
@@ -28,7 +28,7 @@ class _Bias(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, float]:
         """The pair that `value` names."""
         if isinstance(value, tuple):
-            return value
+            return cast("tuple[int, float]", value)
         token, _, bias = value.partition("=")
         try:
             if not token.strip().isascii():

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from sala_compile.runtime.devices.device import Advance
-from sala_compile.runtime.generation.generation import Progress as PromptProgress
+from sala_compile.runtime.engine.append import Progress as PromptProgress
 
 _PROGRESS_FROM_TOKENS = 256
 

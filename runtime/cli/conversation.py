@@ -9,7 +9,7 @@ from typing import Any
 from sala_compile.runtime.artifact import Artifact
 from sala_compile.runtime.cli.reuse import common_length
 from sala_compile.runtime.common.files import FileRule
-from sala_compile.runtime.common.json_text import json_kind, parse_json
+from sala_compile.runtime.common.json_text import is_list, is_object, json_kind, parse_json
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.text.templates.chat import ChatTemplate, Message
 from sala_compile.runtime.text.tokenizer import Tokenizer
@@ -27,7 +27,7 @@ class TemplateChoice:
     """Which template renders, and what it is given beside the messages."""
 
     name: str | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tools: Sequence[Any] | None = None
 
     @staticmethod
@@ -59,7 +59,7 @@ class TemplateChoice:
 def read_tools(path: Path) -> list[Any]:
     """The JSON schemas of functions in a file; RequestError for anything else."""
     tools = parse_json(_TOOLS.read(path), str(path), RequestError)
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+    if not is_list(tools) or not all(is_object(tool) for tool in tools):
         raise RequestError(
             f"the file holds {json_kind(tools)}",
             where=str(path),

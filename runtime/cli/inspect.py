@@ -128,7 +128,7 @@ def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Sect
     )
     from sala_compile.runtime.cli.weights_section import weights_section
 
-    planning = {
+    planning: dict[str, Any] = {
         "contexts": options["context"],
         "batch": options["batch"],
         "threads": options["threads"] or available_cpus(),

@@ -53,7 +53,8 @@ def _rule(limit: int, context: int) -> FileRule:
 
 
 def _standard_input(file: BinaryIO, limit: int, context: int) -> bytes:
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size = 0
     while size <= limit and (piece := file.read(min(1 << 20, limit + 1 - size))):
         pieces.append(piece)
         size += len(piece)

@@ -1,9 +1,9 @@
 """A sequence that becomes one text after another, reading only what it does not hold already."""
 
-from collections.abc import Sequence as Items
+from collections.abc import Sequence
 
-from sala_compile.runtime.generation.generation import Progress
-from sala_compile.runtime.sequence import Sequence
+from sala_compile.runtime.engine.append import Progress
+from sala_compile.runtime.sequence import TokenSequence
 
 SNAPSHOTS = 3
 """To load a model with: one at the beginning that all texts share, one at the newest text that
@@ -15,7 +15,7 @@ _WORTH_KEEPING = 256
 class ReusedSequence:
     """Tokens are compared one by one: what is held and the same stays, all else is read again."""
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(self, sequence: TokenSequence) -> None:
         """For an empty sequence, which stays the caller's to close."""
         self.sequence = sequence
         self.reused = 0
@@ -26,7 +26,7 @@ class ReusedSequence:
 
     def begin(
         self,
-        token_ids: Items[int],
+        token_ids: Sequence[int],
         *,
         opening: int = 0,
         boundary: int = 0,
@@ -46,7 +46,7 @@ class ReusedSequence:
         self._boundary = self._read_to(ids, boundary, self._boundary, 1, progress)
         return ids[len(self.sequence) :]
 
-    def answered(self, token_ids: Items[int]) -> None:
+    def answered(self, token_ids: Sequence[int]) -> None:
         """Note the tokens of the answer, as far as they became part of the sequence."""
         self._ids = [*self._ids, *token_ids][: len(self.sequence)]
 
@@ -76,12 +76,19 @@ class ReusedSequence:
             return old
         if old is not None:
             self.sequence.drop_snapshot(old)
-        told = None if progress is None else lambda done: progress(begin - self.reused + done)
+        told: Progress | None = None
+        if progress is not None:
+            told = _shifted(progress, begin - self.reused)
         self.sequence.append(ids[begin:length], told)
         return self.sequence.snapshot()
 
 
-def common_length(one: Items[int], other: Items[int]) -> int:
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens two texts have in common at their beginnings."""
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _shifted(progress: Progress, already: int) -> Progress:
+    """Reports the tokens of a call in addition to those that were read before it."""
+    return lambda done: progress(already + done)

@@ -19,7 +19,7 @@ from sala_compile.runtime.cli.summary import describe, describe_saved, saved_sum
 from sala_compile.runtime.generation.generation import Finish, Generation
 from sala_compile.runtime.generation.generation_config import Defaults
 from sala_compile.runtime.plan import length_note
-from sala_compile.runtime.sequence import Sequence
+from sala_compile.runtime.sequence import TokenSequence
 from sala_compile.runtime.text.templates.chat import Message
 from sala_compile.runtime.text.tokenizer import TOKENIZER_FILE
 
@@ -151,7 +151,7 @@ class Session:
         model = self._model
         return Conversation(model.artifact, model.tokenizer, self._template, opening)
 
-    def _prompt(self, sequence: Sequence) -> list[int]:
+    def _prompt(self, sequence: TokenSequence) -> list[int]:
         """The ids of the one prompt, which goes behind the text of `sequence`."""
         before = sequence.token_ids
         if self._ask.text is not None:
@@ -206,12 +206,12 @@ class Session:
         for number, token in enumerate(generation.tokens()):
             yield f" {token}" if number else str(token)
 
-    def _sequence(self) -> Sequence:
+    def _sequence(self) -> TokenSequence:
         """A sequence of its own: the one of --state, or an empty one."""
         return self._model.sequence() if self._state is None else self._model.restore(self._state)
 
     @contextmanager
-    def _generation(self, token_ids: list[int], sequence: Sequence) -> Iterator[Generation]:
+    def _generation(self, token_ids: list[int], sequence: TokenSequence) -> Iterator[Generation]:
         """A generation for `token_ids` with a bar on standard error while the prompt is read."""
         with (
             prompt_bar(self._console, len(token_ids)) as advance,

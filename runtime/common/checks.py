@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -12,12 +13,12 @@ from sala_compile.runtime.common.units import is_whole
 from sala_compile.runtime.errors import RequestError
 
 
-def as_number(value: object) -> float | None:
+def as_number(value: Any) -> float | None:
     """The float that a number stands for; None for anything else, True and NaN included."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return None
     try:
-        number = float(value)
+        number = float(cast("float", value))
     except OverflowError:
         return None
     return None if math.isnan(number) else number
@@ -46,20 +47,20 @@ def checked_size(name: str, value: object) -> str | int:
     return value  # type: ignore[return-value]
 
 
-def checked_flag(name: str, value: object) -> bool:
+def checked_flag(name: str, value: Any) -> bool:
     """True or False; RequestError for anything else."""
     if not isinstance(value, bool | np.bool_):
         raise refusal(name, value, "True or False")
-    return bool(value)
+    return bool(cast("object", value))
 
 
-def checked_path(name: str, value: object) -> Path:
+def checked_path(name: str, value: Any) -> Path:
     """A path of a file or directory; RequestError for anything else."""
     if not isinstance(value, str | os.PathLike):
         raise refusal(name, value, "a path, as text or pathlib.Path")
-    path = os.fspath(value)
+    path = cast("str | bytes", os.fspath(value))
     if not isinstance(path, str) or not path or "\0" in path:
-        raise refusal(name, value, "a path, as text of at least one character without NUL")
+        raise refusal(name, path, "a path, as text of at least one character without NUL")
     return Path(path)
 
 
@@ -69,13 +70,13 @@ def checked_text(name: str, value: object, expected: str) -> None:
         raise refusal(name, value, expected)
 
 
-def checked_texts(name: str, texts: object) -> tuple[str, ...]:
+def checked_texts(name: str, texts: Any) -> tuple[str, ...]:
     """Several texts, or none for None; RequestError for one text and for what is none."""
     if texts is None:
         return ()
     if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise refusal(name, texts, "a list of texts")
-    found = tuple(texts)
+    found = tuple(cast("Iterable[Any]", texts))
     for text in found:
         checked_text(name, text or 0, "a list of texts")
     return found

@@ -67,7 +67,8 @@ class FileRule:
     def read(self, path: Name) -> bytes:
         """All bytes of the file, which needs a limit."""
         assert self.limit is not None, "what is read whole is limited"
-        pieces, size = [], 0
+        pieces: list[bytes] = []
+        size = 0
         with self.open(path) as file:
             try:
                 while piece := file.read(min(_PIECE, self.limit + 1 - size)):

@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from sala_compile.runtime.common.git_lfs import refuse_pointer
 from sala_compile.runtime.errors import ConfigError, SalaError
@@ -87,11 +87,21 @@ def parse_object(
 ) -> dict[str, Any]:
     """As `parse_json`, for a document that must be one object."""
     found = parse_json(data, where, error, fix=fix, limits=limits)
-    if not isinstance(found, dict):
+    if not is_object(found):
         raise error(
             f"the file holds {json_kind(found)}", where=where, expected="one JSON object", fix=fix
         )
     return found
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a JSON value is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether a JSON value is a list."""
+    return isinstance(value, list)
 
 
 def json_kind(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -11,7 +11,7 @@ from sala_compile.runtime.common.units import parse_bytes, parse_tokens
 from sala_compile.runtime.errors import RequestError
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: generic from click 8.3 on
     """An option such as `32K` or `8GiB`."""
 
     def __init__(self, name: str, parse: Callable[[str], int]) -> None:
@@ -27,11 +27,11 @@ class Size(click.ParamType):
             self.fail(f"{error.found}; expected {error.expected}", param, ctx)
 
 
-class Several(click.ParamType):
+class Several(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: generic from click 8.3 on
     """A list of another type's values, with commas between them."""
 
-    def __init__(self, kind: click.ParamType) -> None:
-        """`kind` converts each of the values."""
+    def __init__(self, kind: Any) -> None:
+        """`kind`, a `click.ParamType`, converts each of the values."""
         self.name = f"{kind.name},..."
         self._kind = kind
 
@@ -40,7 +40,7 @@ class Several(click.ParamType):
     ) -> tuple[Any, ...]:
         """The values."""
         if isinstance(value, tuple):
-            return value
+            return cast("tuple[Any, ...]", value)
         parts = [part.strip() for part in str(value).split(",")]
         return tuple(self._kind.convert(part, param, ctx) for part in parts)
 

@@ -71,7 +71,7 @@ def _occupy() -> bool:
 
     The next file that is opened would take its number, and what a library prints would go there.
     """
-    closed = []
+    closed: list[int] = []
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

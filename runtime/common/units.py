@@ -1,6 +1,7 @@
 """Sizes as people write them: tokens in powers of two, memory in bytes."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def is_whole(value: object) -> bool:
 
 def parse_tokens(text: str | int) -> int:
     """The number of tokens that `text` names: 1K is 1024, 1M is 2^20."""
-    value = _scaled(_text(text), _TOKEN_UNITS, lambda unit: unit.upper())
+    value = _scaled(_text(text), _TOKEN_UNITS, str.upper)
     if value is None or value < 1:
         raise RequestError(
             f"{quoted(text)} is not a number of tokens",
@@ -34,7 +35,7 @@ def parse_tokens(text: str | int) -> int:
 def parse_bytes(text: str | int) -> int:
     """The number of bytes that `text` names: 8GiB and 8G are 8 * 2^30, 8GB is 8 * 10^9."""
     units = _BYTE_UNITS | _DECIMAL_UNITS
-    value = _scaled(_text(text), units, lambda unit: unit.upper().replace("IB", ""))
+    value = _scaled(_text(text), units, _decimal)
     if value is None or value < 1:
         raise RequestError(
             f"{quoted(text)} is not an amount of memory", expected="for example 512MiB or 8GiB"
@@ -46,7 +47,11 @@ def _text(size: str | int) -> str:
     return size if isinstance(size, str) else quoted(size)
 
 
-def _scaled(text: str, units: dict[str, int], canonical) -> int | None:
+def _decimal(unit: str) -> str:
+    return unit.upper().replace("IB", "")
+
+
+def _scaled(text: str, units: dict[str, int], canonical: Callable[[str], str]) -> int | None:
     match = _NUMBER.fullmatch(text) if len(text) <= _LONGEST else None
     unit = canonical(match[2]) if match else None
     if match is None or unit not in units:

@@ -1,32 +1,41 @@
-"""The loaded model as a machine for sequences: how they begin, branch, return and end."""
+"""The loaded model as a machine: one step for any mix of sequences."""
 
-from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Items
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+
+import numpy as np
 
 from sala_compile.runtime.artifact import Artifact, Symbol
 from sala_compile.runtime.devices.device import BoundProgram, Device, Memory
+from sala_compile.runtime.devices.draw import Draw
 from sala_compile.runtime.devices.interrupts import Interrupts
 from sala_compile.runtime.devices.observe import Observer
-from sala_compile.runtime.engine.calls import Calls
-from sala_compile.runtime.engine.device_sampling import DeviceSampling
+from sala_compile.runtime.engine.admission import Admission, too_large
+from sala_compile.runtime.engine.append import Append, Progress
+from sala_compile.runtime.engine.check_chunk import check_chunk
+from sala_compile.runtime.engine.chunk import SequenceChunk, StepResult
 from sala_compile.runtime.engine.exclusive import Exclusive
-from sala_compile.runtime.engine.history import History
-from sala_compile.runtime.engine.recovery import Recovery
-from sala_compile.runtime.engine.requests import Limits, no_snapshot
+from sala_compile.runtime.engine.limits import Limits, TokenIds
+from sala_compile.runtime.engine.logit_check import first_with_nan, nan_after
+from sala_compile.runtime.engine.rollback import Rollback
+from sala_compile.runtime.engine.runs import runs_of
+from sala_compile.runtime.engine.states import States, settle
 from sala_compile.runtime.engine.stepper import Stepper
-from sala_compile.runtime.sequence import Sequence
+from sala_compile.runtime.errors import DeviceError, RequestError, SalaError
 from sala_compile.runtime.state.prefix_cache import PrefixCache, PrefixOptions
 from sala_compile.runtime.state.saving import StateFiles, model_digest
-from sala_compile.runtime.state.store import StateStore
+from sala_compile.runtime.state.store import State, StateStore
 
 Wrap = Callable[[BoundProgram], BoundProgram]
 """Makes the program that stands in for another, for measurements."""
 
 
 class Engine:
-    """Sequences over the memory of one model; `calls` and `sampling` extend them."""
+    """Sequences over the memory of one model, and the steps that advance them.
+
+    One thread at a time. `states` begins and ends sequences, `admission` answers what fits.
+    """
 
     def __init__(
         self,
@@ -38,134 +47,255 @@ class Engine:
         """Bind every kernel to its buffers; `prefix` asks for a prefix cache."""
         self._memory = memory
         self._artifact = artifact
-        self._target = artifact.program.targets[device.target]
-        self._exclusive = Exclusive()
         self._interrupts = Interrupts()
+        self._exclusive = Exclusive(self._interrupts)
         self.store = StateStore(memory, artifact.program)
-        self.steps = Stepper(artifact, memory, device, self.store, self._interrupts)
+        self.stepper = Stepper(artifact, memory, device, self.store, self._interrupts)
         sizes = memory.plan.sizes
         self.limits = Limits(
             vocabulary=artifact.manifest.model.vocabulary,
             context=sizes.context,
             chunk=sizes.chunk,
             logit_rows=memory.plan.symbols[Symbol.LOGIT_ROWS],
+            batch=sizes.batch,
         )
-        self._files = StateFiles(
-            artifact.manifest, artifact.program, device.target, memory, self.store
-        )
-        self.prefix: PrefixCache | None = None
+        digest = model_digest(artifact.manifest)
+        self.prefix = None
         if prefix is not None:
-            self.prefix = PrefixCache(self.store, model_digest(artifact.manifest), prefix)
-        self._history = History(self.store, self.prefix)
-        self.calls = Calls(
-            self.limits,
-            self.steps,
-            self.store,
-            Recovery(self.store, self._history, self._exclusive),
-            self.prefix,
-            self._exclusive,
-            self._interrupts,
+            names, multiple = self.stepper.rule.names, self.stepper.target.read_multiple
+            self.prefix = PrefixCache(self.store, digest, names, prefix, multiple)
+        self._rollback = Rollback(self.store, self.prefix)
+        files = StateFiles(artifact.manifest, artifact.program, device.target, memory, self.store)
+        self.states = States(self.store, self._rollback, files, self.limits, self._exclusive)
+        self.admission = Admission(self.store, self.limits)
+
+    def append(
+        self,
+        state: State,
+        token_ids: TokenIds,
+        *,
+        chunk: int | None = None,
+        every_row: bool = False,
+        draws: Sequence[Draw] = (),
+        reuse: bool = True,
+    ) -> Append:
+        """Begin a call that appends tokens, with the pages for all of them.
+
+        `chunk` are the most tokens of a step. Logits are computed after the last token, or after
+        `every_row`; with a draw the device chooses the next token from the last. What the prefix
+        cache has of an empty sequence is there at once, unless `reuse` is False. RequestError for
+        tokens that cannot be appended, MemoryBudgetError where pages lack; nothing changes then.
+        """
+        state.require_usable()
+        ids = self.limits.checked_tokens(token_ids, state.length)
+        call = Append(
+            state,
+            ids,
+            chunk=self.limits.checked_chunk(chunk),
+            multiple=self.stepper.target.read_multiple,
+            logits=np.empty((len(ids), self.limits.vocabulary), np.float32) if every_row else None,
+            draws=draws,
+            end=self._end,
         )
-        self.sampling = DeviceSampling(
-            self.calls,
-            self.steps,
-            self.store,
-            self._exclusive,
-            self._interrupts,
-            waits=self.prefix is not None,  # a prefix cache wants to see every token
-        )
+        with self._exclusive.changing():
+            settle(state)
+            state.call = call
+            try:
+                if reuse and self.prefix is not None:
+                    self._reuse(self.prefix, call, ids)
+                self.store.reserve(state, call.call_length)
+                if len(ids) > 1:
+                    call.return_point = self._rollback.take_for_call(state)
+            except BaseException:
+                state.call = None
+                self._rollback.recover(state, call.begin)
+                raise
+        return call
 
-    def new_sequence(self) -> Sequence:
-        """An empty sequence; MemoryBudgetError while as many are alive as were planned."""
-        with self._interrupts.held(), self._exclusive.entered():
-            return Sequence(self, self.store.open())
+    def finish(
+        self, call: Append, progress: Progress | None = None, observer: Observer | None = None
+    ) -> StepResult:
+        """Carry out the rest of a call alone: its logits, or the token that the device chose.
 
-    def release(self, sequence: Sequence) -> None:
-        """Take back all that a sequence holds; called by its `close`."""
-        with self._interrupts.held(), self._exclusive.awaited():
-            if not self._exclusive.closed:
-                self._history.drop_marks(sequence, -1)
-                self.store.close(sequence.state)
+        NotANumberError where a logit is NaN; the tokens up to there are appended all the same, if
+        that is the end of the call.
+        """
+        with self._interrupts.held(), call:
+            while not call.finished:
+                chunk = call.next_chunk()
+                assert chunk is not None, "there is no limit"
+                call.done(self.step([chunk], observer=observer)[0])
+                if progress is not None:
+                    with self._interrupts.allowed():
+                        progress(call.appended)
+        return call.result.checked()
 
-    def close(self) -> bool:
-        """Refuse whatever is asked from now on; False where that was so already."""
-        with self._exclusive.closing() as first:
-            if first:
-                self.steps.close()
-        return first
+    def step(
+        self,
+        chunks: Sequence[SequenceChunk],
+        *,
+        all_or_none: bool = False,
+        observer: Observer | None = None,
+    ) -> list[StepResult]:
+        """Run chunks of different sequences; what was done for each.
+
+        A chunk that cannot run (its sequence is closed, in another call or interrupted, no page is
+        free) or whose logits are not numbers has an error for its result; the others have theirs.
+        With `all_or_none` the first chunk that cannot run raises its error, and nothing runs.
+
+        RequestError for a step larger than the model was loaded for; nothing changes then. If the
+        device fails or the step is interrupted, every sequence returns to where its call began or
+        further back, or is broken.
+        """
+        count = sum(map(len, chunks))
+        if not self.limits.holds_step(len(chunks), count):
+            raise too_large(len(chunks), count, self.limits)
+        with self._exclusive.changing():
+            results, ready, begins = self._admitted(chunks, all_or_none)
+            try:
+                self._run(chunks, ready, results, observer)
+            except BaseException as error:
+                for index in ready:
+                    state = chunks[index].state
+                    state.broken = state.broken or isinstance(error, DeviceError)
+                    self._rollback.recover(state, begins[index])
+                raise
+            self._check_logits(chunks, results)
+        return results
 
     def visited(self) -> AbstractContextManager[None]:
         """Look at what is held, while nothing runs; RequestError where the model is closed."""
         return self._exclusive.visited()
 
-    def fork(self, sequence: Sequence) -> Sequence:
-        """A sequence that shares what does not change."""
-        with self._interrupts.held(), self._exclusive.entered():
-            sequence.require_usable()
-            copy = Sequence(self, self.store.fork(sequence.state))
-            self._history.share_marks(sequence, copy)
-            return copy
-
-    def save(self, sequence: Sequence, path: Path) -> None:
-        """Write the state of a sequence to a file."""
-        with self._exclusive.entered():
-            sequence.require_usable()
-            self._files.save(sequence.state, path)
-
-    def check_save(self, sequence: Sequence, path: Path, more: int) -> None:
-        """Refuse a state file that could not be written once `more` tokens are there."""
-        self._files.check_output(path, len(sequence) + more)
-
-    def restore(self, path: Path) -> Sequence:
-        """A new sequence with the state in a file."""
-        with self._exclusive.entered():
-            return Sequence(self, self._files.restore(path, self.limits.context))
-
-    def mark(self, sequence: Sequence) -> int:
-        """Take a snapshot that belongs to the sequence; its length."""
-        with self._interrupts.held(), self._exclusive.entered():
-            sequence.require_usable()
-            length = len(sequence)
-            if length and all(mark.length != length for mark in sequence.marks):
-                self._history.mark(sequence)
-            return length
-
-    def unmark(self, sequence: Sequence, length: int) -> None:
-        """Let go of a snapshot that belongs to the sequence."""
-        with self._interrupts.held(), self._exclusive.entered():
-            for mark in [mark for mark in sequence.marks if mark.length == length]:
-                self._history.unmark(sequence, mark)
-
-    def points(self, sequence: Sequence) -> list[int]:
-        """The lengths with a snapshot."""
-        with self._exclusive.visited():
-            return self._points(sequence)
-
-    def truncate(self, sequence: Sequence, length: int) -> None:
-        """Return to a snapshot, or to the present length."""
-        with self._interrupts.held(), self._exclusive.entered():
-            if sequence.closed or sequence.busy:
-                sequence.require_usable()
-            if length == len(sequence) and not sequence.state.broken:
-                return
-            points = self._points(sequence)
-            if length not in points:
-                raise no_snapshot(length, len(sequence), points)
-            self._history.go_back(sequence, length)
-
-    def _points(self, sequence: Sequence) -> list[int]:
-        return sorted(self._history.points(sequence))
+    def close(self) -> bool:
+        """Refuse whatever is asked from now on; False where that was so already."""
+        with self._exclusive.closing() as first:
+            if first:
+                self.stepper.close()
+        return first
 
     @contextmanager
     def wrapped(self, wrap: Wrap) -> Iterator[None]:
         """Run inside what `wrap` makes of the program."""
-        program = self.steps.program
-        self.steps.program = wrap(program)
+        program = self.stepper.program
+        self.stepper.program = wrap(program)
         try:
             yield
         finally:
-            self.steps.program = program
+            self.stepper.program = program
 
-    def observer(self, kinds: Items[str]) -> Observer:
-        """An observer for calls of `all_logits`."""
-        return Observer(self._artifact.program, self._target, kinds, self._memory)
+    def observer(self, kinds: Sequence[str]) -> Observer:
+        """An observer for steps."""
+        return Observer(self._artifact.program, self.stepper.target, kinds, self._memory)
+
+    def _reuse(self, prefix: PrefixCache, call: Append, ids: np.ndarray) -> None:
+        """Begin with what the prefix cache has, and note where it wants the state."""
+        path = self.stepper.rule.path(call.call_length)
+        call.report = prefix.begin(call.state, ids, path)
+        known = call.report.known_tokens
+        call.snapshot_lengths = prefix.snapshot_lengths(call.begin, call.call_length, known)
+
+    def _end(self, call: Append, complete: bool) -> None:
+        """Leave a call; the sequence of one that is not complete goes back."""
+        state = call.state
+        with self._exclusive.releasing():
+            state.call = None
+            if self._exclusive.closed or state.closed:
+                return
+            if not complete:
+                self._rollback.recover(state, call.begin)
+            if call.return_point is not None:
+                self._rollback.drop(state, call.return_point)
+
+    def _admitted(
+        self, chunks: Sequence[SequenceChunk], all_or_none: bool
+    ) -> tuple[list[StepResult], list[int], list[int]]:
+        """A result for each chunk, the numbers of those that can run, and where calls began."""
+        results = [StepResult() for _ in chunks]
+        begins = [chunk.state.length for chunk in chunks]
+        ready: list[int] = []
+        seen: set[int] = set()
+        for index, chunk in enumerate(chunks):
+            try:
+                self._check(chunk, seen)
+                self.store.reserve(chunk.state, chunk.state.length + len(chunk))
+            except SalaError as error:
+                results[index].error = error
+            else:
+                ready.append(index)
+                if isinstance(chunk.call, Append):
+                    begins[index] = chunk.call.begin
+        wrong = next((result.error for result in results if result.error is not None), None)
+        if all_or_none and wrong is not None:
+            for index in ready:
+                self.store.trim(chunks[index].state)
+            raise wrong
+        return results, ready, begins
+
+    def _check(self, chunk: SequenceChunk, seen: set[int]) -> None:
+        """SalaError for a chunk that cannot run."""
+        state = chunk.state
+        state.require_usable(chunk.call)
+        if state.slot in seen:
+            raise RequestError("a step has a sequence twice", expected="different sequences")
+        seen.add(state.slot)
+        if chunk.fed is not None and not self.stepper.holds(chunk.fed):
+            chunk.fed.take()
+        if chunk.call is None:
+            check_chunk(chunk, self.limits, self.stepper)
+        if state.unknown is not None:
+            state.unknown()
+
+    def _run(
+        self,
+        chunks: Sequence[SequenceChunk],
+        ready: Sequence[int],
+        results: list[StepResult],
+        observer: Observer | None,
+    ) -> None:
+        """Run the chunks that can, and keep states for the prefix cache."""
+        found: dict[int, list[StepResult]] = {index: [] for index in ready}
+        batch = {index: self._known(chunks[index]) for index in ready}
+        for run in runs_of(batch, self.stepper):
+            done = self.stepper.run([chunk for _, chunk in run], observer)
+            for (index, _), result in zip(run, done, strict=True):
+                found[index].append(result)
+        for index, parts in found.items():
+            results[index] = parts[0] if len(parts) == 1 else _joined(parts)
+            if self.prefix is not None:
+                self._keep(self.prefix, chunks[index])
+
+    def _known(self, chunk: SequenceChunk) -> SequenceChunk:
+        """The chunk with a token for the host to send, unless the device can feed it."""
+        if chunk.fed is None or self.stepper.holds(chunk.fed):
+            return chunk
+        return replace(chunk, token_ids=np.array([chunk.fed.take()], np.int32), fed=None)
+
+    def _keep(self, prefix: PrefixCache, chunk: SequenceChunk) -> None:
+        """Keep the state after a chunk, where it was cut for that, or at regular lengths."""
+        state = chunk.state
+        if chunk.keep or (chunk.call is None and state.length % prefix.every == 0):
+            if state.unknown is not None:
+                with suppress(SalaError):  # it is told when the token is taken
+                    state.unknown()
+            if state.unknown is None:
+                prefix.keep(state)
+
+    def _check_logits(self, chunks: Sequence[SequenceChunk], results: Sequence[StepResult]) -> None:
+        """Give the results with logits that are not numbers their errors."""
+        for chunk, result in zip(chunks, results, strict=True):
+            if result.logits is None:
+                continue
+            row = first_with_nan(result.logits)
+            if row is not None:
+                token = chunk.state.length - len(chunk) + chunk.rows[row]
+                result.error = nan_after(result.logits[row], token)
+
+
+def _joined(parts: Sequence[StepResult]) -> StepResult:
+    """The results of the parts of a chunk."""
+    logits = [part.logits for part in parts if part.logits is not None]
+    return StepResult(
+        np.concatenate(logits) if logits else None,
+        tuple(token for part in parts for token in part.tokens),
+    )

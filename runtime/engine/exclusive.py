@@ -4,15 +4,24 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sala_compile.runtime.devices.interrupts import Interrupts
 from sala_compile.runtime.errors import RequestError
 
 
 class Exclusive:
     """Lets one thread in at a time, and none once it is `closed`."""
 
-    def __init__(self) -> None:
+    def __init__(self, interrupts: Interrupts) -> None:
+        """`interrupts` are held back while what sequences hold is changed."""
+        self._interrupts = interrupts
         self._lock = threading.Lock()
         self.closed = False
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Be alone in the block, as in `entered`, to change what is held: no interrupt comes."""
+        with self._interrupts.held(), self.entered():
+            yield
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -53,9 +62,9 @@ class Exclusive:
             self._lock.release()
 
     @contextmanager
-    def awaited(self) -> Iterator[None]:
-        """Be alone in the block, closed or not, after another thread if need be: to clean up."""
-        with self._lock:
+    def releasing(self) -> Iterator[None]:
+        """Be alone in the block, closed or not, after another thread if need be, to clean up."""
+        with self._interrupts.held(), self._lock:
             yield
 
     def _require_open(self) -> None:

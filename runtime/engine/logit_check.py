@@ -23,11 +23,16 @@ def first_with_nan(rows: np.ndarray) -> int | None:
 
 
 def require_numbers(rows: np.ndarray, begin: int = 0) -> np.ndarray:
-    """`rows` [rows, vocabulary] of logits behind the tokens from `begin` on; NotANumberError."""
+    """`rows` [rows, vocabulary] of logits after the tokens from `begin` on; NotANumberError."""
     row = first_with_nan(rows)
     if row is not None:
-        raise nan_in_row(rows[row], f"the logits behind token {begin + row}")
+        raise nan_after(rows[row], begin + row)
     return rows
+
+
+def nan_after(logits: np.ndarray, token: int, of: str = "") -> NotANumberError:
+    """The error for the logits [vocabulary] after the token of this number."""
+    return nan_in_row(logits, f"the logits after token {token}{of}")
 
 
 def nan_in_row(logits: np.ndarray, where: str) -> NotANumberError:
@@ -40,4 +45,20 @@ def nan_in_row(logits: np.ndarray, where: str) -> NotANumberError:
         fix="sala-inspect --verify tells whether the artifact runs right on this machine: where it "
         "fails, compile again; where it holds, this text (or the state file that it goes on from) "
         "takes the model beyond its range: compile with --dtype float32, or read the text again",
+    )
+
+
+def not_a_number() -> ArtifactError:
+    """What is wrong where a logit is NaN."""
+    return ArtifactError(
+        "the model computed a logit that is not a number",
+        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+    )
+
+
+def no_choice() -> ArtifactError:
+    """What is wrong where every logit is minus infinity."""
+    return ArtifactError(
+        "the model computed minus infinity for every token, so that none can be chosen",
+        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
     )

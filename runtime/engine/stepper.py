@@ -1,23 +1,54 @@
-"""Runs steps: a ragged batch of new tokens through the program."""
+"""Runs batches of chunks through the program."""
 
-from collections.abc import Callable
-from collections.abc import Sequence as Items
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial as bind
 
 import numpy as np
 
 from sala_compile.runtime.artifact import Artifact, InputName, PhaseName
 from sala_compile.runtime.devices.device import Device, Memory
+from sala_compile.runtime.devices.draw import MIN_P_WORDS, Draw
 from sala_compile.runtime.devices.interrupts import Interrupts
 from sala_compile.runtime.devices.observe import Observer
-from sala_compile.runtime.engine.batch import BatchInputs, Work
-from sala_compile.runtime.generation.sampling import MIN_P_WORDS, Draw, no_choice, not_a_number
-from sala_compile.runtime.state.regimes import RegimeRule
+from sala_compile.runtime.engine.batch import BatchInputs
+from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk, StepResult
+from sala_compile.runtime.state.attention_paths import PathRule
 from sala_compile.runtime.state.store import State, StateStore
 
 SAMPLED = "sampled"
 """The value that the sample phase writes, [logit_rows, 2]: a token for each row of logits, and a
 mark: 1 where one of them is not a number, 2 where all are minus infinity."""
-_ALL_MASKED = 2
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of logits that a batch wants, those that come to the host first.
+
+    `owners` are the numbers of their chunks, `places` their tokens in the batch, and `draws` how
+    the device chooses from them.
+    """
+
+    owners: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    draws: list[Draw | None] = field(default_factory=list)
+    host: int = 0
+
+    @classmethod
+    def of(cls, chunks: Sequence[SequenceChunk]) -> "_Rows":
+        """The rows of a batch."""
+        rows = cls()
+        for on_host in (True, False):
+            end = 0
+            for index, chunk in enumerate(chunks):
+                begin, end = end, end + len(chunk)
+                if chunk.rows and on_host is not bool(chunk.draws):
+                    rows.owners += [index] * len(chunk.rows)
+                    rows.places += [begin + row for row in chunk.rows]
+                    rows.draws += chunk.draws or [None] * len(chunk.rows)
+            if on_host:
+                rows.host = len(rows.places)
+        return rows
 
 
 class Stepper:
@@ -36,91 +67,147 @@ class Stepper:
         self._memory = memory
         self._store = store
         self._inputs = BatchInputs(memory, device.workers)
-        self._draw_words = self._inputs.draw_words
         self.program = device.bind(memory)
-        self.rule = RegimeRule.of(artifact.manifest)
+        self.target = artifact.program.targets[device.target]
+        self.rule = PathRule(artifact.program.paths)
+        self.verifies = not self.target.splits
+        """Whether a sequence can have several generated tokens in one run."""
+        self.samples = PhaseName.SAMPLE in self.program.phases
+        """Whether the device can choose tokens."""
+        self.samples_min_p = self.samples and self._inputs.draw_words >= MIN_P_WORDS
+        """Whether the device can also drop tokens by `min_p`."""
         self._vocabulary = artifact.manifest.model.vocabulary
         self._logits = artifact.program.logits
-        self._sampled: State | None = None
+        self._newest: tuple[SampledToken, ...] = ()
 
-    @property
-    def samples(self) -> bool:
-        """Whether the device can choose tokens."""
-        return PhaseName.SAMPLE in self.program.phases
-
-    @property
-    def samples_min_p(self) -> bool:
-        """Whether the device can also drop tokens by `min_p`."""
-        return self.samples and self._draw_words >= MIN_P_WORDS
+    def holds(self, token: SampledToken) -> bool:
+        """Whether the device can feed the token to the next run, because nothing ran since."""
+        return token in self._newest
 
     def run(
-        self,
-        batch: Items[Work],
-        observer: Observer | None = None,
-        draws: Items[Draw] = (),
-        *,
-        fed: bool = False,
-    ) -> None:
-        """Run the batch up to the final hidden states, and advance its sequences.
+        self, chunks: Sequence[SequenceChunk], observer: Observer | None = None
+    ) -> list[StepResult]:
+        """Run chunks of different sequences that have their pages, and advance the sequences.
 
-        With `fed`, its one token is the one that the device holds for it, whatever stands there.
+        A token that only the device has must be one that it `holds`.
         """
-        self._sampled = None
-        self._inputs.check(batch)
-        for work in batch:
-            self._store.reserve(work.state, work.state.length + len(work.token_ids))
-        self._inputs.write(batch, draws)
-        if fed:
-            self._memory.keep_row(SAMPLED, 0, InputName.TOKENS.value, 0)
-        sizes = self._inputs.sizes
-        single = all(work.generated and len(work.token_ids) == 1 for work in batch)
-        phase = PhaseName.DECODE if single else PhaseName.PREFILL
-        if self._memory.poison:
-            self._memory.poison_arena()
-        for work in batch:
-            work.state.broken = True
-        hooks = None if observer is None else observer.hooks(phase, sizes.tokens)
-        with self._interrupts.allowed():
-            self.program.run(phase, sizes, hooks)
-        for work in batch:
-            self._store.grow(work.state, work.token_ids, self.rule.regime(work.call_length))
-            work.state.broken = False
-
-    def find_logits(self, rows: np.ndarray | None = None) -> None:
-        """Compute the logits of the last step's token `rows`, of each last token unless told."""
-        self._sampled = None
-        if rows is not None:
-            self._inputs.ask(rows)
-        self.program.run(PhaseName.LOGITS, self._inputs.sizes)
-
-    def logits(self) -> np.ndarray:
-        """A copy of the newest logits [rows, vocabulary]."""
-        found = np.empty((self._inputs.sizes.logit_rows, self._vocabulary), np.float32)
-        self._memory.read(self._logits, found)
-        return found
-
-    def holds_token(self, state: State) -> bool:
-        """Whether the device has the token chosen for a state, because nothing ran since."""
-        return self._sampled is state
-
-    def sample(self, state: State) -> Callable[[], int]:
-        """Choose a token for a state from the first row of logits; what waits for it and gives it.
-
-        That raises ArtifactError where a logit is not a number, or all are minus infinity.
-        """
-        self.program.run(PhaseName.SAMPLE, self._inputs.sizes)
-        arrival = self._memory.read_later(SAMPLED, 1)
-        self._sampled = state
-
-        def take() -> int:
-            token, wrong = arrival()[0].tolist()
-            if wrong:
-                raise no_choice() if wrong == _ALL_MASKED else not_a_number()
-            return token
-
-        return take
+        rows = _Rows.of(chunks)
+        capacity = self._inputs.logit_rows
+        self._inputs.write(chunks)
+        self._inputs.select(rows.places[:capacity], rows.draws[:capacity])
+        self._inputs.send()
+        self._feed(chunks)
+        self._newest = ()
+        self._advance(chunks, observer)
+        return self._results(chunks, rows)
 
     def close(self) -> None:
         """Let go of the kernels and buffers; nothing runs afterwards."""
         self.program.close()
         del self._memory, self._inputs
+
+    def _feed(self, chunks: Sequence[SequenceChunk]) -> None:
+        """Copy the tokens that the device chose in the last run to where the next reads them."""
+        place = 0
+        for chunk in chunks:
+            if chunk.fed is not None:
+                self._memory.keep_row(SAMPLED, chunk.fed.row, InputName.TOKENS.value, place)
+            place += len(chunk)
+
+    def _advance(self, chunks: Sequence[SequenceChunk], observer: Observer | None) -> None:
+        """Run the batch up to the final hidden states."""
+        sizes = self._inputs.sizes
+        single = sizes.tokens == len(chunks) and all(chunk.generated for chunk in chunks)
+        phase = PhaseName.DECODE if single else PhaseName.PREFILL
+        if self._memory.poison:
+            self._memory.poison_arena()
+        for chunk in chunks:
+            chunk.state.broken = True
+        hooks = None if observer is None else observer.hooks(phase, sizes.tokens)
+        with self._interrupts.allowed():
+            self.program.run(phase, sizes, hooks)
+        for chunk in chunks:
+            self._grow(chunk)
+
+    def _grow(self, chunk: SequenceChunk) -> None:
+        state, ids = chunk.state, chunk.token_ids
+        if chunk.fed is not None:
+            state.unknown = bind(self._note, state, state.length, chunk.fed)
+        if not chunk.generated and state.exact_length == state.length:
+            aligned = state.length % self.target.read_multiple == 0
+            state.exact_length += len(ids) if aligned else 0
+        self._store.grow(state, ids, self.rule.path(chunk.call_length))
+        state.broken = False
+
+    def _note(self, state: State, position: int, token: SampledToken) -> None:
+        """Write a token that was fed on the device to the text, when it is known."""
+        self._store.tokens[state.slot, position] = token.take()
+        state.unknown = None
+
+    def _results(self, chunks: Sequence[SequenceChunk], rows: _Rows) -> list[StepResult]:
+        logits = self._host_rows(chunks, rows)
+        chosen: list[SampledToken] = []
+        for first in range(0, len(rows.places), self._inputs.logit_rows):
+            group = slice(first, first + self._inputs.logit_rows)
+            places, draws = rows.places[group], rows.draws[group]
+            if first:
+                self._inputs.select(places, draws)
+                self._inputs.send()
+            self.program.run(PhaseName.LOGITS, self._inputs.sizes)
+            if first < rows.host:
+                self._memory.read(self._logits, logits[group])
+            self._keep_logits(chunks, rows.owners[group], places)
+            if draws[-1] is not None:
+                chosen += self._sample(chunks, rows.owners[group], draws)
+        return _shared_out(chunks, logits, chosen)
+
+    def _host_rows(self, chunks: Sequence[SequenceChunk], rows: _Rows) -> np.ndarray:
+        """Where the logits go that come to the host: to a chunk's own array, if all are its."""
+        owner = chunks[rows.owners[0]] if rows.host else None
+        if owner is not None and owner.out is not None and len(owner.out) == rows.host:
+            return owner.out
+        return np.empty((rows.host, self._vocabulary), np.float32)
+
+    def _keep_logits(
+        self, chunks: Sequence[SequenceChunk], owners: Sequence[int], places: Sequence[int]
+    ) -> None:
+        """Keep the rows after the last tokens of chunks as the last logits of their sequences."""
+        ends = np.cumsum([len(chunk) for chunk in chunks]).tolist()
+        for row, (owner, place) in enumerate(zip(owners, places, strict=True)):
+            if place == ends[owner] - 1:
+                self._store.keep_logits(chunks[owner].state, row)
+
+    def _sample(
+        self, chunks: Sequence[SequenceChunk], owners: Sequence[int], draws: Sequence[Draw | None]
+    ) -> tuple[SampledToken, ...]:
+        """Choose a token from each row of logits that has a draw."""
+        self.program.run(PhaseName.SAMPLE, self._inputs.sizes)
+        arrival = self._memory.read_later(SAMPLED, len(owners))
+        self._newest = tuple(
+            SampledToken(chunks[owner].state, row, arrival)
+            for row, owner in enumerate(owners)
+            if draws[row] is not None
+        )
+        return self._newest
+
+
+def _shared_out(
+    chunks: Sequence[SequenceChunk], logits: np.ndarray, chosen: Sequence[SampledToken]
+) -> list[StepResult]:
+    """The rows and tokens of each chunk, which come in the order of the chunks."""
+    results: list[StepResult] = []
+    row = token = 0
+    for chunk in chunks:
+        count = len(chunk.rows)
+        if chunk.draws:
+            results.append(StepResult(tokens=tuple(chosen[token : token + count])))
+            token += count
+        elif count:
+            found = logits[row : row + count]
+            if chunk.out is not None and chunk.out is not logits:
+                chunk.out[...] = found
+            results.append(StepResult(found if chunk.out is None else chunk.out))
+            row += count
+        else:
+            results.append(StepResult())
+    return results

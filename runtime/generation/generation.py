@@ -1,22 +1,19 @@
 """One answer in the making: prefill, then a token at a time, until something ends it."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from sala_compile.runtime.common.checks import checked_flag, checked_whole, refusal
+from sala_compile.runtime.engine.append import Progress
 from sala_compile.runtime.generation.sampling import Draw, Sampler, SamplingOptions
 from sala_compile.runtime.generation.stopping import StopStrings
 from sala_compile.runtime.text.tokenizer import Tokenizer
-
-Progress = Callable[[int], None]
-"""Called during prefill with the number of prompt tokens that are done."""
-
 
 Answer = Generator[int, None, None]
 """Tokens one by one."""
@@ -102,14 +99,15 @@ def stop_strings(stop: object) -> tuple[str, ...]:
     if isinstance(stop, str):
         stop = (stop,)
     if not isinstance(stop, Iterable) or isinstance(stop, bytes | Mapping):
-        raise refusal("stop", stop, "a text or a list of texts, None for none")
-    texts = tuple(stop)
+        raise refusal("stop", cast("object", stop), "a text or a list of texts, None for none")
+    texts = tuple(cast("Iterable[Any]", stop))
     StopStrings(texts)
     return texts
 
 
 def _end_tokens(eos: object) -> tuple[int, ...]:
-    ids = tuple(eos) if isinstance(eos, list | tuple | np.ndarray) else (eos,)
+    several = isinstance(eos, list | tuple | np.ndarray)
+    ids = tuple(cast("Iterable[object]", eos)) if several else (eos,)
     return tuple(checked_whole("eos", token, 0, "token ids") for token in ids)
 
 
@@ -129,7 +127,7 @@ class Generation:
     progress: Progress | None = None
     history: Sequence[int] = ()
     spends: bool = False
-    token_ids: list[int] = field(default_factory=list, init=False)
+    token_ids: list[int] = field(default_factory=list[int], init=False)
     finish: Finish | None = field(default=None, init=False)
     prefill_seconds: float = field(default=0.0, init=False)
     decode_seconds: float = field(default=0.0, init=False)

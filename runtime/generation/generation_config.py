@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sala_compile.runtime.common.json_text import parse_object, quoted
+from sala_compile.runtime.common.json_text import is_list, parse_object, quoted
 from sala_compile.runtime.common.units import is_whole
 from sala_compile.runtime.errors import ConfigError, RequestError, SalaError
 from sala_compile.runtime.generation.sampling_options import SamplingOptions
@@ -77,7 +77,7 @@ class GenerationDefaults:
     `notes` tell what of it is not applied.
     """
 
-    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
     max_new_tokens: int | None = None
     stop: tuple[str, ...] = ()
     eos: tuple[int, ...] | None = None
@@ -134,7 +134,7 @@ class _Checks:
         """Texts that end an answer."""
         stop = self.fields.get("stop_strings", [])
         texts = [stop] if isinstance(stop, str) else stop
-        if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
+        if not is_list(texts) or not all(isinstance(t, str) and t for t in texts):
             raise self._refused("stop_strings", "a text or a list of texts")
         return tuple(texts)
 
@@ -143,7 +143,7 @@ class _Checks:
         found = self.fields.get("eos_token_id")
         if found is None:
             return None
-        ids = found if isinstance(found, list) else [found]
+        ids = found if is_list(found) else [found]
         if not all(is_whole(token) and token >= 0 for token in ids):
             expected = "a token id, or a list of token ids"
             raise self._refused("eos_token_id", expected, f"{_FIX}: then that of config.json holds")
@@ -157,7 +157,7 @@ class _Checks:
 def _notes(fields: Mapping[str, Any]) -> list[str]:
     """One for each field that is not applied and might change the answer."""
     applied = {*_SAMPLING, "do_sample", "max_new_tokens", "stop_strings", "eos_token_id"}
-    notes = []
+    notes: list[str] = []
     for name, value in fields.items():
         if name in applied or name in _HARMLESS.split():
             continue

@@ -1,42 +1,15 @@
 """Chooses the next token from one row of logits."""
 
-from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from sala_compile.runtime.errors import ArtifactError, RequestError
+from sala_compile.runtime.devices.draw import Draw
+from sala_compile.runtime.engine.logit_check import no_choice, not_a_number
+from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.generation.sampling_options import SamplingOptions
 
-__all__ = ["Draw", "Sampler", "SamplingOptions", "no_choice", "not_a_number"]
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """How a device chooses one token: as `Sampler`, with `uniform` as the random number."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    uniform: float
-    min_p: float = 0.0
-
-    def words(self, count: int) -> np.ndarray:
-        """The draw as a kernel reads it, int32 [count]: floats by their bits, top_k third.
-
-        Kernels of `MIN_P_WORDS` read `min_p` behind the others; with fewer it is 0.
-        """
-        assert count >= MIN_P_WORDS or self.min_p == 0, "no kernel that knows min_p"
-        floats = [self.temperature, self.top_p, 0, self.uniform, self.min_p]
-        words = np.array(floats, np.float32)[:count]
-        words[3] = min(words[3], _BELOW_ONE)
-        found = words.view(np.int32)
-        found[2] = min(self.top_k, _LARGEST)
-        return found
-
-
-MIN_P_WORDS = 5
-_LARGEST = 2**31 - 1
-_BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
+__all__ = ["Draw", "Sampler", "SamplingOptions"]
 
 
 class Sampler:
@@ -119,7 +92,7 @@ class Sampler:
         possible = (weights > 0) & (weights >= self.options.min_p)
         kept, weights = kept[possible], weights[possible]
         cumulative = np.cumsum(weights)
-        place = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
+        place = cast("int", np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
         return int(kept[min(place, len(kept) - 1)])
 
 
@@ -144,22 +117,6 @@ def _weights(logits: np.ndarray, temperature: float) -> np.ndarray:
     """The weight of each token beside the best, which has 1."""
     with np.errstate(over="ignore"):  # a tiny temperature: all but the best weigh nothing
         return np.exp((logits - logits.max()) / temperature)
-
-
-def not_a_number() -> ArtifactError:
-    """What is wrong where a logit is NaN."""
-    return ArtifactError(
-        "the model computed a logit that is not a number",
-        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
-    )
-
-
-def no_choice() -> ArtifactError:
-    """What is wrong where every logit is minus infinity."""
-    return ArtifactError(
-        "the model computed minus infinity for every token, so that none can be chosen",
-        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
-    )
 
 
 def _top_k(logits: np.ndarray, count: int) -> np.ndarray:

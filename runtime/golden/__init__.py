@@ -1,1 +1,1 @@
-"""Results that an artifact brings along, run again on this machine."""
+"""Golden vectors run on this machine: comparisons, drawn states, steps whose kernels are held."""

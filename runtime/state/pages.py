@@ -34,6 +34,11 @@ class PagePool:
         """How many are held."""
         return self.count - self._free_count
 
+    @property
+    def available(self) -> int:
+        """How many can be taken, what `reclaim` makes free included."""
+        return self._free_count
+
     def take(self, number: int) -> list[int]:
         """Hold `number` free pages; all of them or, with MemoryBudgetError, none."""
         self.require(number)

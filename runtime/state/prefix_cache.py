@@ -1,22 +1,25 @@
 """Reuse of common beginnings of prompts, for models with a recurrent state.
 
-A beginning is reusable at a page boundary where a snapshot of the recurrent state was kept, if
-its tokens, the model and the regime in which it was computed are the same. Snapshots are kept
-every so many tokens, at the last page boundary of every prompt, and where a prompt leaves a text
-that is known: the next one that does so finds it.
+A beginning is reusable where a snapshot of the recurrent state was kept, if its tokens, the model
+and the attention path on which it was computed are the same. Snapshots are kept every so many
+tokens, near the end of every prompt, and where a prompt leaves a text that is known: the next one
+that does so finds it. They are at multiples of whole pages at which reading may be cut without a
+change of bits: what goes on from there computes what it would without the cache.
 """
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import lcm
 from typing import Any
 
 import numpy as np
 
 from sala_compile.runtime.errors import MemoryBudgetError
+from sala_compile.runtime.state.attention_paths import PathSpans
 from sala_compile.runtime.state.prefix_tree import Entry, PrefixTree
-from sala_compile.runtime.state.regimes import Pieces, Regime
 from sala_compile.runtime.state.store import State, StateStore
 
 _DIGEST_BYTES = 16
@@ -26,9 +29,9 @@ class Miss(StrEnum):
     """Why a prompt, or the rest of it, was computed anew."""
 
     NOTHING_CACHED = "nothing is cached yet"
-    TOO_SHORT = "the prompt has less than a page and a token"
+    TOO_SHORT = "the prompt has no more tokens than what is kept at least"
     NOT_FROM_START = "the sequence held tokens already; only whole prompts are looked up"
-    OTHER_REGIME = "the same text is cached in the other regime (dense or sparse)"
+    OTHER_PATH = "the same text is cached as it was computed on another attention path"
     EVICTED = "the same text was cached and evicted to make room"
     NO_SNAPSHOT = "the text is known, but no state was kept at or before the point of departure"
     OTHER_TEXT = "no cached text begins with the same page of tokens"
@@ -45,8 +48,9 @@ class PrefixReport:
     prompt_tokens: int
     reused_tokens: int
     known_tokens: int
-    regime: str
+    path: str
     miss: str | None
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,39 +64,49 @@ class PrefixOptions:
 class PrefixCache:
     """Finds and keeps beginnings of texts. Its pages and snapshots make room for sequences."""
 
-    def __init__(self, store: StateStore, model: str, options: PrefixOptions) -> None:
-        """An empty cache for the model with the digest `model`."""
+    def __init__(
+        self,
+        store: StateStore,
+        model: str,
+        paths: Iterable[str],
+        options: PrefixOptions,
+        multiple: int,
+    ) -> None:
+        """An empty cache for the model with the digest `model` and these attention paths.
+
+        States are kept where pages end and a text may be cut: at multiples of `multiple` tokens.
+        """
         self.every = options.every
         self._store = store
         self._nbytes = options.nbytes
         self._page = store.pages.page_tokens
-        self._seeds = {
-            regime: _digest(b"", f"{model} {regime.value}".encode()) for regime in Regime
-        }
+        self._unit = lcm(self._page, multiple)
+        self._seeds = {path: _digest(b"", f"{model} {path}".encode()) for path in paths}
         self._tree = PrefixTree(store)
         self._clock = 0
         self._counts: Counter[str] = Counter()
         self._misses: Counter[Miss] = Counter()
 
-    def begin(self, state: State, ids: np.ndarray, regime: Regime) -> PrefixReport:
+    def begin(self, state: State, ids: np.ndarray, path: str) -> PrefixReport:
         """Give an empty `state` the longest kept beginning of a prompt; what was found."""
         self._clock += 1
         if state.length:
-            return self._report(ids, 0, 0, regime, Miss.NOT_FROM_START)
-        chain = self._chain_of(ids[: (len(ids) - 1) // self._page * self._page], regime)
+            return self._report(ids, 0, 0, path, Miss.NOT_FROM_START)
+        chain = self._chain_of(ids[: (len(ids) - 1) // self._page * self._page], path)
         known = self._page * sum(self._tree.covers(digest) for digest in chain)
         for digest in reversed(chain):
             entry = self._tree.find(digest)
-            if entry is not None and self._attach(state, entry, ids, regime):
-                state.chain = chain[: entry.length // self._page]
-                return self._report(ids, entry.length, known, regime, None)
-        return self._report(ids, 0, known, regime, self._why(ids, chain, known, regime))
+            if entry is not None and self._attach(state, entry, ids, path):
+                state.page_hashes = chain[: entry.length // self._page]
+                report = self._report(ids, entry.length, known, path, None)
+                return replace(report, exact=entry.exact_length == entry.length)
+        return self._report(ids, 0, known, path, self._why(ids, chain, known, path))
 
-    def cuts(self, begin: int, end: int, known: int) -> list[int]:
-        """The lengths between `begin` and `end` behind which a call's state should be kept."""
+    def snapshot_lengths(self, begin: int, end: int, known: int) -> list[int]:
+        """The lengths between `begin` and `end` after which a call's state should be kept."""
         first = begin // self.every + 1
-        wanted = {*range(first * self.every, end + 1, self.every), known}
-        wanted.add((end - 1) // self._page * self._page)
+        wanted = {*range(first * self.every, end + 1, self.every)}
+        wanted |= {length // self._unit * self._unit for length in (known, end - 1)}
         return sorted(length for length in wanted if begin < length <= end)
 
     def keep(self, state: State) -> None:
@@ -110,7 +124,8 @@ class PrefixCache:
                 self._counts["not_kept"] += 1
                 return
             owned = state.pages, state.compressed_pages
-            self._tree.add(snapshot, chain, owned, self._clock)
+            entry = self._tree.add(snapshot, chain, owned, self._clock)
+            entry.exact_length = min(state.exact_length, state.length)
 
     def entries(self, state: State) -> dict[int, Entry]:
         """The kept states of a sequence's own text, by length."""
@@ -140,7 +155,7 @@ class PrefixCache:
             "not_kept": self._counts["not_kept"],
         }
 
-    def _attach(self, state: State, entry: Entry, ids: np.ndarray, regime: Regime) -> bool:
+    def _attach(self, state: State, entry: Entry, ids: np.ndarray, path: str) -> bool:
         self._tree.touch(entry, self._clock)
         self.pin(entry)
         try:
@@ -150,24 +165,25 @@ class PrefixCache:
         finally:
             self.pin(None)
         self._store.tokens[state.slot, : entry.length] = ids[: entry.length]
-        state.pieces = Pieces(((entry.length, regime),))
+        state.spans = PathSpans(((entry.length, path),))
+        state.exact_length = entry.exact_length
         return True
 
-    def _why(self, ids: np.ndarray, chain: list[bytes], known: int, regime: Regime) -> Miss:
+    def _why(self, ids: np.ndarray, chain: list[bytes], known: int, path: str) -> Miss:
         """The reason why nothing is reusable."""
-        if not chain:
+        if len(ids) <= self._unit:
             return Miss.TOO_SHORT
         if known:
             return Miss.NO_SNAPSHOT
-        (other,) = set(Regime) - {regime}
-        if self._tree.covers(self._chain_of(ids[: self._page], other)[0]):
-            return Miss.OTHER_REGIME
+        others = (other for other in self._seeds if other != path)
+        if any(self._tree.covers(self._chain_of(ids[: self._page], each)[0]) for each in others):
+            return Miss.OTHER_PATH
         if chain[0] in self._tree.evicted:
             return Miss.EVICTED
         return Miss.OTHER_TEXT if len(self._tree) else Miss.NOTHING_CACHED
 
     def _report(
-        self, ids: np.ndarray, reused: int, known: int, regime: Regime, miss: Miss | None
+        self, ids: np.ndarray, reused: int, known: int, path: str, miss: Miss | None
     ) -> PrefixReport:
         self._counts.update(lookups=1, prompt_tokens=len(ids), hit_tokens=reused)
         if miss is None:
@@ -175,22 +191,23 @@ class PrefixCache:
         else:
             self._misses[miss] += 1
         text = None if miss is None else miss.value
-        return PrefixReport(len(ids), reused, known, regime.value, text)
+        return PrefixReport(len(ids), reused, known, path, text)
 
     def _chain(self, state: State) -> list[bytes]:
-        """The digests at the page boundaries of a text, as far as it has one regime."""
-        if not state.pieces.ends:
+        """The digests at the page boundaries of a text, as far as it has one attention path."""
+        if not state.spans.ends:
             return []
-        end, regime = state.pieces.ends[0]
-        del state.chain[end // self._page :]
-        begin, end = len(state.chain) * self._page, end // self._page * self._page
-        text = self._store.text(state)[begin:end]
-        last = state.chain[-1] if state.chain else self._seeds[regime]
-        state.chain += self._links(last, text)
-        return state.chain
+        end, path = state.spans.ends[0]
+        del state.page_hashes[end // self._page :]
+        end = min(end, state.known_length)
+        begin, end = len(state.page_hashes) * self._page, end // self._page * self._page
+        text = self._store.token_ids(state)[begin:end]
+        last = state.page_hashes[-1] if state.page_hashes else self._seeds[path]
+        state.page_hashes += self._links(last, text)
+        return state.page_hashes
 
-    def _chain_of(self, ids: np.ndarray, regime: Regime) -> list[bytes]:
-        return self._links(self._seeds[regime], ids)
+    def _chain_of(self, ids: np.ndarray, path: str) -> list[bytes]:
+        return self._links(self._seeds[path], ids)
 
     def _links(self, last: bytes, ids: np.ndarray) -> list[bytes]:
         links: list[bytes] = []

@@ -13,7 +13,8 @@ class Entry:
     """A text of `snapshot.length` tokens, whole pages, with the state behind it.
 
     `digests`, `pages` and `compressed_pages` (the full ones) are those beyond the parent's text.
-    `used` counts lookups: the larger, the later it was of use.
+    `used` counts lookups: the larger, the later it was of use. The first `exact_length` tokens were
+    read as a prompt is, cut where that changes no bit.
     """
 
     snapshot: Snapshot
@@ -23,6 +24,7 @@ class Entry:
     parent: "Entry | None"
     used: int
     children: int = 0
+    exact_length: int = 0
 
     @property
     def length(self) -> int:
@@ -99,7 +101,7 @@ class PrefixTree:
 
     def add(
         self, snapshot: Snapshot, chain: list[bytes], owned: tuple[list[int], list[int]], used: int
-    ) -> None:
+    ) -> Entry:
         """Add the text whose pages have the digests `chain`; its snapshot is the tree's now.
 
         `owned` are the pages of the sequence, which are shared. Where a longer text with another
@@ -123,6 +125,7 @@ class PrefixTree:
             parent.children += 1 - entry.children
         self._entries[chain[-1]] = entry
         self._covered.update(digests)
+        return entry
 
     @property
     def _page_sizes(self) -> tuple[int, int]:

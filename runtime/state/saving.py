@@ -10,7 +10,7 @@ import numpy as np
 from sala_compile.runtime.artifact import ElementType, Manifest, Program
 from sala_compile.runtime.devices.device import Memory
 from sala_compile.runtime.errors import RequestError
-from sala_compile.runtime.state.regimes import Pieces, Regime, RegimeRule
+from sala_compile.runtime.state.attention_paths import PathRule, PathSpans
 from sala_compile.runtime.state.state_file import (
     Section,
     StateHeader,
@@ -64,7 +64,7 @@ class StateFiles:
     ) -> None:
         """For the pools of `target` in `memory`."""
         self._digest = model_digest(manifest)
-        self._rule = RegimeRule.of(manifest)
+        self._rule = PathRule(program.paths)
         self._manifest = manifest
         self._memory = memory
         self._layout = StateLayout(program, target)
@@ -78,9 +78,9 @@ class StateFiles:
         if state.length == 0:
             raise RequestError("an empty sequence has no state to save", fix="append tokens first")
         has_logits = state.logits_at == state.length
-        header = self._header(state.length, state.pieces.ends, has_logits)
+        header = self._header(state.length, state.spans.ends, has_logits)
         with replacing(path, header) as writer:
-            writer.write(_buffers(self._store.text(state)))
+            writer.write(_buffers(self._store.token_ids(state)))
             if has_logits:
                 writer.write(_buffers(self._last_logits(state)))
             for part in self._layout.parts(state.length):
@@ -89,7 +89,9 @@ class StateFiles:
 
     def check_output(self, path: Path, tokens: int) -> None:
         """StateFileError if the state of a text of `tokens` tokens could not be written now."""
-        header = self._header(tokens, ((tokens, Regime.DENSE),), True) if tokens else None
+        header = (
+            self._header(tokens, ((tokens, self._rule.path(tokens)),), True) if tokens else None
+        )
         check_state_output(path, 0 if header is None else header.placed().size)
 
     def restore(self, path: Path, context: int) -> State:
@@ -121,8 +123,8 @@ class StateFiles:
             for size, writer in write_pieces(part, self._memory, state):
                 writer.write(section.read(size))
             section.close()
-        self._store.grow(state, tokens, Regime.DENSE)
-        state.pieces = Pieces(header.pieces)
+        self._store.grow(state, tokens, header.spans[-1][1])
+        state.spans = PathSpans(header.spans)
         if logits is not None:
             self._store.set_logits(state, logits)
 
@@ -149,19 +151,19 @@ class StateFiles:
                 expected=f"at most {context} tokens",
                 fix=f"load with context={header.tokens} or more",
             )
-        wanted = self._header(header.tokens, header.pieces, header.has_logits).placed()
+        wanted = self._header(header.tokens, header.spans, header.has_logits).placed()
         if header.blank() != wanted:
             raise refused(path, "the state file is damaged: its sections are not those of a state")
-        if not self._rule.allows(Pieces(header.pieces), header.tokens):
+        if not self._rule.allows(PathSpans(header.spans), header.tokens):
             raise refused(
                 path,
-                "the state file is damaged: its pieces are not those of a text that was read here",
-                f"ends that ascend to {header.tokens}, in regimes that take turns, none of which "
-                "is dense where every call is sparse",
+                "the state file is damaged: its spans are not those of a text that was read here",
+                f"ends that ascend to {header.tokens}, on paths that take turns, each taken by "
+                f"some call: {', '.join(self._rule.names)}",
             )
 
     def _header(
-        self, tokens: int, pieces: tuple[tuple[int, Regime], ...], has_logits: bool
+        self, tokens: int, spans: tuple[tuple[int, str], ...], has_logits: bool
     ) -> StateHeader:
         model = self._manifest.model
         sections = [_section(TOKENS_SECTION, "int32", (tokens,), 4)]
@@ -174,7 +176,7 @@ class StateFiles:
             model=self._digest,
             family=model.family,
             tokens=tokens,
-            pieces=pieces,
+            spans=spans,
             has_logits=has_logits,
             sections=tuple(sections),
         )

@@ -20,10 +20,10 @@ from sala_compile.runtime.artifact.replace import put
 from sala_compile.runtime.artifact.staging import staged_file
 from sala_compile.runtime.common.files import FileRule, shown, special_kind, stands
 from sala_compile.runtime.errors import StateFileError
-from sala_compile.runtime.state.regimes import Regime
 
 MAGIC = b"SALASTAT"
-VERSION = 1
+VERSION = 2
+"""2: spans of text name attention paths of the program."""
 SUFFIX = ".sala-state"
 MAX_HEADER = 8 << 20
 PRIVATE = 0o600
@@ -40,6 +40,7 @@ _OUTPUT = OutputRule(
     fix="free space or choose another path",
 )
 _PREFIX = struct.Struct("<8sII32s")
+_OLDER = ("older", "read the text again and save its state with this runtime")
 _UNKNOWN = "0" * 64
 
 
@@ -57,14 +58,14 @@ class Section(Frozen):
 class StateHeader(Frozen):
     """What the file holds: a text of `tokens` tokens and its state.
 
-    `model` is the digest of the model, `family` its name for people; `pieces` are the ends of
-    the pieces of text with the regime of each.
+    `model` is the digest of the model, `family` its name for people; `spans` are the ends
+    of the spans of text with the attention path of each.
     """
 
     model: str = Field(pattern=r"^[0-9a-f]{64}$")
     family: str = Field(max_length=200)
     tokens: PositiveInt
-    pieces: tuple[tuple[PositiveInt, Regime], ...]
+    spans: tuple[tuple[PositiveInt, str], ...]
     has_logits: bool
     sections: tuple[Section, ...] = Field(min_length=1)
 
@@ -233,12 +234,13 @@ def _read_header(path: Path, file: BinaryIO) -> StateHeader:
     if len(prefix) < _PREFIX.size:
         raise refused(path, "the state file is truncated", "a whole file")
     _, version, length, digest = _PREFIX.unpack(prefix)
-    if version > VERSION:
+    if 1 <= version != VERSION:
+        age, fix = ("newer", "update the runtime") if version > VERSION else _OLDER
         raise StateFileError(
-            f"the state file has the newer version {version}",
+            f"the state file has the {age} version {version}",
             where=str(path),
-            expected=f"version {VERSION}",
-            fix="update the runtime",
+            expected=f"version {VERSION}, which this runtime writes and reads",
+            fix=fix,
         )
     if version < 1 or length > MAX_HEADER:
         raise refused(path, "the state file is damaged: its header makes no sense")

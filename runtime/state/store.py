@@ -1,6 +1,6 @@
 """The state of all sequences: slots, pages and texts, and every way to share and copy them."""
 
-from collections.abc import Sequence as Items
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bind
 
@@ -8,29 +8,10 @@ import numpy as np
 
 from sala_compile.runtime.artifact import InputName, Program, Symbol
 from sala_compile.runtime.devices.device import Memory
-from sala_compile.runtime.errors import MemoryBudgetError
+from sala_compile.runtime.errors import MemoryBudgetError, RequestError
 from sala_compile.runtime.plan import LAST_LOGITS, TOKEN_IDS
+from sala_compile.runtime.state.attention_paths import PathSpans
 from sala_compile.runtime.state.pages import PagePool, PageTable
-from sala_compile.runtime.state.regimes import Pieces, Regime
-
-
-@dataclass(slots=True)
-class State:
-    """What one sequence holds.
-
-    `slot` is its row in recurrent pools, page tables, texts and logits; the logits in that row
-    are those behind token `logits_at`. While `broken`, the slot's contents belong to no length.
-    `chain` are the prefix cache's digests of the first pages.
-    """
-
-    slot: int
-    length: int = 0
-    pages: list[int] = field(default_factory=list)
-    compressed_pages: list[int] = field(default_factory=list)
-    pieces: Pieces = field(default_factory=Pieces)
-    logits_at: int = 0
-    broken: bool = False
-    chain: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +27,56 @@ class Snapshot:
     page: int | None
     compressed_page: int | None
     has_logits: bool
+
+
+@dataclass(eq=False, slots=True)
+class State:
+    """What one sequence holds.
+
+    `slot` is its row in recurrent pools, page tables, texts and logits; the logits in that row
+    are those after token `logits_at`. While `broken`, the slot's contents belong to no length.
+    `page_hashes` are the prefix cache's digests of the first pages, `snapshots` are the sequence's
+    own. The first `exact_length` tokens were read as one text would be, cut where that changes no
+    bit. `call` is the call that the sequence is in the middle of. `unknown` waits for its last
+    token and writes it down, where only a device knows it.
+    """
+
+    slot: int
+    length: int = 0
+    pages: list[int] = field(default_factory=list)
+    compressed_pages: list[int] = field(default_factory=list)
+    spans: PathSpans = field(default_factory=PathSpans)
+    logits_at: int = 0
+    broken: bool = False
+    page_hashes: list[bytes] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    exact_length: int = 0
+    call: object = None
+    unknown: Callable[[], None] | None = None
+    closed: bool = False
+
+    @property
+    def known_length(self) -> int:
+        """How many of the first tokens the host knows."""
+        return self.length - (self.unknown is not None)
+
+    def require_usable(self, call: object = None) -> None:
+        """Raise RequestError if the sequence is closed, in another call, or was cut short."""
+        if self.closed:
+            raise RequestError("the sequence is closed", fix="begin a new sequence")
+        if self.call is not call:
+            raise RequestError("the sequence is in the middle of a call", fix="wait for its end")
+        if self.broken:
+            raise interruption()
+
+
+def interruption() -> RequestError:
+    """The refusal to go on with a sequence whose state is of no length."""
+    return RequestError(
+        "the sequence was interrupted and cannot go on",
+        expected="a sequence whose state is whole",
+        fix="truncate it to a snapshot or to 0, or begin a new sequence",
+    )
 
 
 class StateStore:
@@ -85,32 +116,48 @@ class StateStore:
         self.compressed.extend(state.slot, state.compressed_pages, length)
         self.pages.extend(state.slot, state.pages, length)
 
+    def missing(self, state: State | None, length: int) -> dict[str, int]:
+        """How many pages a sequence, or a new one, lacks for `length` tokens, by pool."""
+        tables = (
+            (self.pages, [] if state is None else state.pages),
+            (self.compressed, [] if state is None else state.compressed_pages),
+        )
+        return {table.pool.name: table.missing(owned, length) for table, owned in tables}
+
+    def pool(self, name: str) -> PagePool:
+        """The pool of this name."""
+        return next(
+            pool
+            for pool in (self.slots, self.snapshots, self.pages.pool, self.compressed.pool)
+            if pool.name == name
+        )
+
     def trim(self, state: State) -> None:
         """Let go of pages that were reserved and not begun."""
         self.pages.trim(state.pages, state.length)
         self.compressed.trim(state.compressed_pages, state.length)
 
-    def grow(self, state: State, token_ids: np.ndarray, regime: Regime) -> None:
-        """Note that the tokens were computed."""
+    def grow(self, state: State, token_ids: np.ndarray, path: str) -> None:
+        """Note that the tokens were computed, on an attention path."""
         end = state.length + len(token_ids)
         self.tokens[state.slot, state.length : end] = token_ids
-        state.pieces = state.pieces.grown(end, regime)
+        state.spans = state.spans.grown(end, path)
         state.length = end
 
     def keep_logits(self, state: State, row: int) -> None:
-        """Keep row `row` of the newest logits as those behind the last token."""
+        """Keep row `row` of the newest logits as those after the last token."""
         self._memory.keep_row(self._logits, row, LAST_LOGITS, state.slot)
         state.logits_at = state.length
 
     def set_logits(self, state: State, logits: np.ndarray) -> None:
-        """Keep given logits [vocabulary] as those behind the last token."""
+        """Keep given logits [vocabulary] as those after the last token."""
         row = np.zeros(self._memory.plan.places[LAST_LOGITS].shape[1:], np.float32)
         row[: len(logits)] = logits
         self._memory.write_rows(LAST_LOGITS, [state.slot], row[None])
         state.logits_at = state.length
 
     def last_logits(self, state: State) -> np.ndarray:
-        """A copy of the logits behind token `logits_at`, and padding."""
+        """A copy of the logits after token `logits_at`, and padding."""
         return self._memory.read_rows(LAST_LOGITS, [state.slot])[0]
 
     def fork(self, state: State) -> State:
@@ -121,8 +168,9 @@ class StateStore:
         except MemoryBudgetError:
             self.close(copy)
             raise
-        copy.length, copy.logits_at, copy.pieces = state.length, state.logits_at, state.pieces
-        copy.chain = list(state.chain)
+        copy.length, copy.logits_at, copy.spans = state.length, state.logits_at, state.spans
+        copy.page_hashes = list(state.page_hashes)
+        copy.exact_length = state.exact_length
         self._copy_slot(state.slot, copy.slot, state.length)
         return copy
 
@@ -156,7 +204,7 @@ class StateStore:
         self.pages.pool.release(_some(snapshot.page))
         self.compressed.pool.release(_some(snapshot.compressed_page))
 
-    def go_back(self, state: State, snapshot: Snapshot | None) -> None:
+    def rollback(self, state: State, snapshot: Snapshot | None) -> None:
         """Make `state` what it was at one of its snapshots, or empty without one."""
         length = 0 if snapshot is None else snapshot.length
         page = None if snapshot is None else snapshot.page
@@ -172,11 +220,17 @@ class StateStore:
         if snapshot is not None:
             self._copy_slot(snapshot.slot, state.slot, 0)
         self._set_length(state, length, snapshot is not None and snapshot.has_logits)
-        state.pieces = state.pieces.cut(length)
-        del state.chain[length // self.pages.page_tokens :]
+        state.spans = state.spans.cut(length)
+        state.exact_length = min(state.exact_length, length)
+        state.unknown = None
+        del state.page_hashes[length // self.pages.page_tokens :]
 
     def adopt(
-        self, state: State, pages: Items[int], compressed_pages: Items[int], snapshot: Snapshot
+        self,
+        state: State,
+        pages: Sequence[int],
+        compressed_pages: Sequence[int],
+        snapshot: Snapshot,
     ) -> None:
         """Make an empty `state` the text of `snapshot`, whose full pages are given.
 
@@ -190,7 +244,7 @@ class StateStore:
         self._copy_slot(snapshot.slot, state.slot, 0)
         self._set_length(state, snapshot.length, snapshot.has_logits)
 
-    def text(self, state: State) -> np.ndarray:
+    def token_ids(self, state: State) -> np.ndarray:
         """The tokens, int32 [length]; a view."""
         return self.tokens[state.slot, : state.length]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from sala_compile.runtime.common.files import FileRule, shown, stands
 from sala_compile.runtime.common.git_lfs import PREFIX, refuse_pointer
-from sala_compile.runtime.common.json_text import LIMITS, parse_object
+from sala_compile.runtime.common.json_text import LIMITS, is_object, parse_object
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.safetensors_file import (
     WEIGHTS,
@@ -233,7 +233,7 @@ def _is_rotary(name: str) -> bool:
 
 def _read_shards(directory: Path, index: Path) -> dict[str, StoredTensor]:
     names = parse_object(_INDEX.read(index), shown(index), CheckpointError).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(file, str) for file in names.values()):
+    if not is_object(names) or not all(isinstance(file, str) for file in names.values()):
         raise CheckpointError(
             "the index is malformed", where=f"{index}: weight_map", expected="tensor name -> file"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 from sala_compile.sala_ir.reference import round_to_integers
 
 

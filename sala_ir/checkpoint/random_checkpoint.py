@@ -1,8 +1,6 @@
 """Checkpoints with seeded random weights, written as they are drawn: for tests and measurements.
 
 Every value is one that bfloat16 represents, so that the element type of the file changes nothing.
-The scales keep the residual stream near 1, the scores of the sparse layers spread out, so that
-selection matters, and the logits near a standard deviation of 2.
 """
 
 import json
@@ -16,10 +14,9 @@ import ml_dtypes
 import numpy as np
 
 from sala_compile.sala_ir.checkpoint.checkpoint import INDEX_FILE, WEIGHTS_FILE
+from sala_compile.sala_ir.checkpoint.random_spread import Spread, spreads
 from sala_compile.sala_ir.checkpoint.safetensors_file import ELEMENTS
 from sala_compile.sala_ir.frontends import CONFIG_FILE, frontend_for
-from sala_compile.sala_ir.frontends.minicpm_sala import MiniCPMSalaConfig, MixerType
-from sala_compile.sala_ir.frontends.minicpm_sala.tensors import EMBEDDING, HEAD
 
 Shape = tuple[int, ...]
 Adjust = Callable[[str, int, np.ndarray], np.ndarray]
@@ -46,7 +43,7 @@ def write_random_checkpoint(
     tensors = frontend.expected_tensors(config)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CONFIG_FILE).write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
-    writer = _Writer(config, seed, element, adjust)
+    writer = _Writer(spreads(frontend.build_module(config)), seed, element, adjust)
     parts = _split(tensors, shards)
     for file, names in parts.items():
         with (directory / file).open("wb") as stream:
@@ -59,8 +56,10 @@ def write_random_checkpoint(
 
 
 class _Writer:
-    def __init__(self, config: MiniCPMSalaConfig, seed: int, element: str, adjust: Adjust | None):
-        self._config = config
+    def __init__(
+        self, spreads: Mapping[str, Spread], seed: int, element: str, adjust: Adjust | None
+    ):
+        self._spreads = spreads
         self._seed = seed
         self._element = element
         self._adjust = adjust
@@ -94,39 +93,15 @@ class _Writer:
         step = max(1, _ROW_VALUES // math.prod(shape[1:]))
         for start in range(0, shape[0], step):
             block = (min(step, shape[0] - start), *shape[1:])
-            rows = _draw(generator, block, name, self._config)
+            rows = _draw(generator, block, self._spreads[name])
             rows = rows if self._adjust is None else self._adjust(name, start, rows)
             yield rows.astype(ml_dtypes.bfloat16).astype(self._dtype, copy=False)
 
 
-def _draw(
-    generator: np.random.Generator, shape: Shape, name: str, config: MiniCPMSalaConfig
-) -> np.ndarray:
-    if "norm" in name:
+def _draw(generator: np.random.Generator, shape: Shape, spread: Spread) -> np.ndarray:
+    if spread.is_norm:
         return generator.uniform(0.5, 1.5, shape).astype(np.float32)
-    scale = np.float32(standard_deviation(name, shape, config))
-    return generator.standard_normal(shape, np.float32) * scale
-
-
-def standard_deviation(name: str, shape: Shape, config: MiniCPMSalaConfig) -> float:
-    """Of the values of a random tensor that is no norm."""
-    if name.endswith(".bias"):
-        return 0.2
-    if name == HEAD or (name == EMBEDDING and config.tie_word_embeddings):
-        return 2.0 / (config.logit_scale * math.sqrt(config.hidden_size))
-    if name == EMBEDDING:
-        return 1.0 / config.scale_emb
-    return _gain(name, config) / math.sqrt(shape[1])
-
-
-def _gain(name: str, config: MiniCPMSalaConfig) -> float:
-    part = name.split(".")[-2]
-    if part in ("v_proj", "o_proj", "down_proj"):
-        return 1.4
-    if part in ("q_proj", "k_proj"):
-        layer = int(name.split(".")[2])
-        return 1.6 if config.mixer_types[layer] is MixerType.SPARSE else 1.0
-    return 1.0
+    return generator.standard_normal(shape, np.float32) * np.float32(spread.deviation)
 
 
 def _split(tensors: Mapping[str, Shape], shards: int) -> dict[str, list[str]]:

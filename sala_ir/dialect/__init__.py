@@ -1,24 +1,23 @@
 """The `sala` dialect: a hybrid sparse and linear attention model as a graph."""
 
-from xdsl.ir import Dialect
+from xdsl.ir import Attribute, Dialect
 
 from sala_compile.sala_ir.dialect.attributes import (
-    EncodingAttr,
-    EncodingKind,
     Epilogue,
-    Extent,
-    LayoutAttr,
-    LayoutKind,
-    ZeroKind,
-    attribute_of,
-    plain,
+    EpilogueAttr,
+    HeadsAttr,
+    Rows,
+    RowsAttr,
+    SelectionAttr,
 )
 from sala_compile.sala_ir.dialect.base import (
     SalaOp,
     columns_of,
     element_of,
+    rows_of,
     state_updates,
     weight_shape,
+    weight_type,
 )
 from sala_compile.sala_ir.dialect.batch import MakeBatchOp
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
@@ -36,6 +35,7 @@ from sala_compile.sala_ir.dialect.mixers import (
     SoftmaxAttentionOp,
 )
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
+from sala_compile.sala_ir.dialect.plain import attribute_of, plain
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
@@ -53,6 +53,17 @@ from sala_compile.sala_ir.dialect.types import (
     activation_type,
     ids_type,
 )
+from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
+from sala_compile.sala_ir.dialect.weight_storage import (
+    EncodingAttr,
+    EncodingKind,
+    EncodingKindAttr,
+    LayoutAttr,
+    LayoutKind,
+    LayoutKindAttr,
+    ZeroKind,
+    ZeroKindAttr,
+)
 from sala_compile.sala_ir.dialect.weights import (
     CastWeightOp,
     ConcatWeightsOp,
@@ -64,47 +75,14 @@ from sala_compile.sala_ir.dialect.weights import (
     round_up,
 )
 
+_classes = [each for each in list(globals().values()) if isinstance(each, type)]
+
 Sala = Dialect(
     "sala",
-    [
-        WeightOp,
-        ConcatWeightsOp,
-        InterleaveWeightsOp,
-        ScaleWeightOp,
-        CastWeightOp,
-        QuantizeWeightOp,
-        PackWeightOp,
-        MakeBatchOp,
-        EmbeddingOp,
-        LogitsOp,
-        RmsNormOp,
-        LinearOp,
-        SliceOp,
-        OutputGateOp,
-        SwigluOp,
-        ResidualAddOp,
-        RopeTableOp,
-        RopeOp,
-        BlockSparseAttentionOp,
-        SoftmaxAttentionOp,
-        LightningAttentionOp,
-        AppendKvOp,
-        CompressKeysOp,
-        SelectBlocksOp,
-        AttendBlocksOp,
-        KernelCallOp,
-    ],
-    [
-        BatchType,
-        KvCacheType,
-        CompressedKeysType,
-        RecurrentStateType,
-        WeightType,
-        EncodingAttr,
-        LayoutAttr,
-    ],
+    [each for each in _classes if issubclass(each, SalaOp) and each is not SalaOp],
+    [each for each in _classes if issubclass(each, Attribute) and "name" in vars(each)],
 )
-"""The dialect, for an xDSL `Context`."""
+"""The dialect, for an xDSL `Context`: every op, type and attribute that this file imports."""
 
 __all__ = [
     "SWIGLU_GROUP",
@@ -119,13 +97,16 @@ __all__ = [
     "EmbeddingOp",
     "EncodingAttr",
     "EncodingKind",
+    "EncodingKindAttr",
     "Epilogue",
-    "Extent",
+    "EpilogueAttr",
+    "HeadsAttr",
     "InterleaveWeightsOp",
     "KernelCallOp",
     "KvCacheType",
     "LayoutAttr",
     "LayoutKind",
+    "LayoutKindAttr",
     "LightningAttentionOp",
     "LinearOp",
     "LogitsOp",
@@ -138,17 +119,23 @@ __all__ = [
     "RmsNormOp",
     "RopeOp",
     "RopeTableOp",
+    "Rows",
+    "RowsAttr",
     "Sala",
     "SalaOp",
     "ScaleWeightOp",
     "SelectBlocksOp",
+    "SelectionAttr",
     "SliceOp",
     "SoftmaxAttentionOp",
     "StateType",
     "SwigluOp",
     "WeightOp",
+    "WeightRole",
+    "WeightRoleAttr",
     "WeightType",
     "ZeroKind",
+    "ZeroKindAttr",
     "activation_group_for",
     "activation_type",
     "attribute_of",
@@ -157,6 +144,8 @@ __all__ = [
     "ids_type",
     "plain",
     "round_up",
+    "rows_of",
     "state_updates",
     "weight_shape",
+    "weight_type",
 ]

@@ -1,18 +1,49 @@
-"""What all ops of the dialect share: the layer mark, plain parameters, and the state rule."""
+"""What all ops of the dialect share: one constructor, the layer mark, the state rule, checks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, cast
 
-from xdsl.dialects.builtin import BFloat16Type, Float32Type, IntegerAttr, TensorType
-from xdsl.ir import Attribute, Operation, SSAValue
-from xdsl.irdl import BaseAttr, IRDLOperation, traits_def
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    BFloat16Type,
+    DenseIntOrFPElementsAttr,
+    Float32Type,
+    IntAttr,
+    IntegerAttr,
+    NoneAttr,
+    TensorType,
+    f32,
+)
+from xdsl.ir import Attribute, Operation, OpResult, SSAValue, SSAValues
+from xdsl.irdl import (
+    AnyAttr,
+    AttrConstraint,
+    BaseAttr,
+    IntConstraint,
+    IRDLOperation,
+    OperandDef,
+    OptionalDef,
+    OptOperandDef,
+    ParamAttrConstraint,
+    PropertyDef,
+    VarConstraint,
+    VariadicDef,
+    VerificationContext,
+    traits_def,
+)
 from xdsl.traits import OpTrait, Pure
 from xdsl.utils.exceptions import VerifyException
 
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr, attribute_of, integer, plain
-from sala_compile.sala_ir.dialect.types import StateType, WeightType, ids_type
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, RecordAttr, Rows, RowsAttr
+from sala_compile.sala_ir.dialect.plain import attribute_of, dense_f32, floating, integer, plain
+from sala_compile.sala_ir.dialect.types import StateType, WeightType, activation_type, ids_type
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
+
+SEGMENTS = ("operandSegmentSizes", "resultSegmentSizes")
+"""Properties that say how many values a variadic operand or result has."""
 
 
 class WritesStateInOrder(OpTrait):
@@ -35,10 +66,79 @@ class SalaOp(IRDLOperation):
 
     traits = traits_def(Pure(), WritesStateInOrder())
 
+    def __init__(
+        self,
+        *operands: SSAValue | Sequence[SSAValue] | None,
+        result_types: Sequence[Attribute | Sequence[Attribute]] | None = None,
+        element: Attribute = f32,
+        layer: int | None = None,
+        **named: Any,
+    ):
+        """Operands by position or name, properties by name as plain values or attributes.
+
+        Without `result_types` they are those that `infer` gives for activations of `element`.
+        `TypeError` for what the definition does not have, and for what it needs.
+        """
+        definition = self.get_irdl_definition()
+        values = self._bound_operands(definition.operands, operands, named)
+        declared = definition.properties.items()
+        properties = {
+            name: _property(kind, named.pop(name, None))
+            for name, kind in declared
+            if name not in SEGMENTS
+        }
+        missing = [
+            name
+            for name, kind in declared
+            if properties.get(name, kind.default_value) is None
+            and not (isinstance(kind, OptionalDef) or name in SEGMENTS)
+        ]
+        if named or missing:
+            raise TypeError(f"{self.name} has no {sorted(named)} and needs {missing}")
+        placeholders = [
+            [] if isinstance(kind, VariadicDef) else NoneAttr() for _, kind in definition.results
+        ]
+        super().__init__(
+            operands=values,
+            properties=properties,
+            attributes={} if layer is None else {"layer": integer(layer)},
+            result_types=placeholders if result_types is None else result_types,
+        )
+        if result_types is None:
+            kinds = enumerate(self.infer(element))
+            self.results = SSAValues(OpResult(kind, self, index) for index, kind in kinds)
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The types of the results, from operands and properties."""
+        raise TypeError(f"the result types of {self.name} do not follow from its operands")
+
+    def _bound_operands(
+        self,
+        declared: Sequence[tuple[str, OperandDef]],
+        given: Sequence[SSAValue | Sequence[SSAValue] | None],
+        named: dict[str, Any],
+    ) -> list[SSAValue | Sequence[SSAValue] | None]:
+        """The operands in the order of the definition; those given by name leave `named`."""
+        names = [name for name, _ in declared]
+        if len(given) > len(names):
+            raise TypeError(f"{self.name} takes {names}, not {len(given)} operands")
+        rest = declared[len(given) :]
+        absent = [
+            name for name, kind in rest if name not in named and not isinstance(kind, OptOperandDef)
+        ]
+        if absent:
+            raise TypeError(f"{self.name} needs the operands {absent}")
+        return [*given, *(named.pop(name, None) for name, _ in rest)]
+
     @property
     def state_updates(self) -> dict[SSAValue, SSAValue]:
         """For each state result the operand that it is the next value of."""
         return {getattr(self, new): getattr(self, old) for new, old in self.CONTINUES}
+
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """What the op does by call length: (first length, name); nothing where that is all one."""
+        return ()
 
     @property
     def layer(self) -> int | None:
@@ -48,26 +148,27 @@ class SalaOp(IRDLOperation):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The op's properties as plain Python values, defaults included."""
-        definition = self.get_irdl_definition()
+        """The op's properties as plain values, defaults included; records by their fields."""
         found: dict[str, Any] = {}
-        for name, declared in definition.properties.items():
-            if name in ("operandSegmentSizes", "resultSegmentSizes"):
-                continue
+        for name, declared in self.get_irdl_definition().properties.items():
             value = self.properties.get(name, declared.default_value)
-            if value is not None:
-                found[name] = plain(value)
+            if name in SEGMENTS or value is None:
+                continue
+            found |= plain(value) if isinstance(value, RecordAttr) else {name: plain(value)}
         return found
 
 
-def layer_mark(layer: int | None) -> dict[str, Attribute | None]:
-    """The discardable attributes that mark an op as part of a layer."""
-    return {} if layer is None else {"layer": integer(layer)}
-
-
-def parameter_properties(parameters: Mapping[str, Any]) -> dict[str, Attribute | None]:
-    """Properties from plain keyword values."""
-    return {name: attribute_of(value) for name, value in parameters.items()}
+def _property(declared: PropertyDef, value: Any) -> Attribute | None:
+    """The attribute of a plain value for a property; None where it is the default."""
+    if value is None:
+        return None
+    if declared.constr == FloatProperty:
+        value = floating(value)
+    elif declared.constr == BaseAttr(DenseIntOrFPElementsAttr) and isinstance(value, Sequence):
+        value = dense_f32(value)
+    value = attribute_of(value)
+    is_default = isinstance(declared, OptionalDef) and value == declared.default_value
+    return None if is_default else value
 
 
 def state_updates(op: Operation) -> dict[SSAValue, SSAValue]:
@@ -100,8 +201,48 @@ def check_reader(state: SSAValue, writer: Operation, user: Operation) -> None:
         raise VerifyException(f"{user.name} reads state %{name} after {writer.name} has updated it")
 
 
-Activation = TensorType.constr(BaseAttr(Float32Type) | BaseAttr(BFloat16Type))
-"""Constraint of an activation operand or result; `columns_of` checks its rank."""
+@dataclass(frozen=True)
+class ColumnsConstraint(AttrConstraint[ArrayAttr[IntAttr]]):
+    """The shape `[?, C]` of an activation; those of one `variable` in an op have one C."""
+
+    variable: str | None = None
+
+    def verify(self, attr: Attribute, constraint_context: VerificationContext) -> None:
+        """Raise `VerifyException` for another rank, and for other columns than the variable's."""
+        shape = [size.data for size in cast(ArrayAttr[IntAttr], attr)]
+        is_rows = len(shape) == 2 and shape[1] >= 0
+        require(is_rows, "expected an activation tensor<?xCxE>, found the shape {}", shape)
+        if self.variable is not None:
+            known = constraint_context.get_variable(self.variable) or attr
+            expected = cast(ArrayAttr[IntAttr], known).data[1].data
+            require(attr == known, "there must be {} columns, not {}", expected, shape[1])
+            constraint_context.set_attr_variable(self.variable, attr)
+
+    def mapping_type_vars(
+        self, type_var_mapping: Mapping[TypeVar, AttrConstraint | IntConstraint]
+    ) -> ColumnsConstraint:
+        """The constraint itself: it has no type variables."""
+        return self
+
+
+def activation(columns: str | None = None, rows: str | None = None) -> AttrConstraint[TensorType]:
+    """Constraint of an activation `tensor<?xCxE>`, E f32 or bf16.
+
+    Those of an op with one name of `columns` have equal columns, with one of `rows` equal rows.
+    """
+    element = BaseAttr(Float32Type) | BaseAttr(BFloat16Type)
+    encoding = AnyAttr() if rows is None else VarConstraint(rows, AnyAttr())
+    return ParamAttrConstraint(TensorType, (ColumnsConstraint(columns), element, encoding))
+
+
+Activation = activation()
+"""Constraint of an activation of any rows and columns."""
+
+RowsActivation = activation(rows="rows")
+"""Constraint of the activations of an op that have the same rows."""
+
+SameActivation = activation("columns", "rows")
+"""Constraint of the activations of an op that have the same rows and columns."""
 
 Ids = ids_type()
 """Type of row indices, token ids and per-sequence counts."""
@@ -110,10 +251,13 @@ Tables = ids_type(2)
 """Type of the page tables."""
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise `VerifyException` with the message unless the condition holds."""
+def require(condition: bool, message: str, *values: object) -> None:
+    """Raise `VerifyException` unless the condition holds; `values` fill the `{}` of the message.
+
+    Types are given as values: printing one takes longer than all other checks.
+    """
     if not condition:
-        raise VerifyException(message)
+        raise VerifyException(message.format(*values) if values else message)
 
 
 def columns_of(value: SSAValue) -> int:
@@ -124,6 +268,14 @@ def columns_of(value: SSAValue) -> int:
     return kind.get_shape()[1]
 
 
+def rows_of(value: SSAValue) -> Rows:
+    """Which live count gives the rows of an activation."""
+    kind = value.type
+    if isinstance(kind, TensorType) and isinstance(kind.encoding, RowsAttr):
+        return kind.encoding.data
+    return Rows.TOKENS
+
+
 def element_of(value: SSAValue) -> Attribute:
     """The element type of an activation, state or weight."""
     kind = value.type
@@ -132,24 +284,40 @@ def element_of(value: SSAValue) -> Attribute:
     raise VerifyException(f"{kind} has no element type")
 
 
+def like(value: SSAValue, element: Attribute, columns: int | None = None) -> TensorType:
+    """The type of an activation with the rows of another, and its columns if none are given."""
+    columns = columns_of(value) if columns is None else columns
+    return activation_type(columns, element, rows_of(value))
+
+
 def require_columns(value: SSAValue, columns: int, name: str) -> None:
     """Raise `VerifyException` unless the activation has that many columns."""
     found = columns_of(value)
     require(found == columns, f"{name} must have {columns} columns, not {found}")
 
 
+def require_rows(value: SSAValue, rows: Rows, name: str) -> None:
+    """Raise `VerifyException` unless that live count gives the rows of the activation."""
+    found = rows_of(value)
+    require(found is rows, f"the rows of {name} must be {rows}, not {found}")
+
+
+def weight_type(value: SSAValue) -> WeightType:
+    """The type of a weight operand."""
+    kind = value.type
+    if not isinstance(kind, WeightType):  # printing a type takes longer than all other checks
+        raise VerifyException(f"expected a weight, found {kind}")
+    return kind
+
+
 def weight_shape(value: SSAValue) -> tuple[int, ...]:
     """The shape of a weight operand."""
-    if not isinstance(value.type, WeightType):
-        raise VerifyException(f"expected a weight, found {value.type}")
-    return value.type.get_shape()
+    return weight_type(value).get_shape()
 
 
 def encoding_of(value: SSAValue) -> EncodingAttr:
     """The encoding of a weight operand."""
-    if not isinstance(value.type, WeightType):
-        raise VerifyException(f"expected a weight, found {value.type}")
-    return value.type.encoding
+    return weight_type(value).encoding
 
 
 def require_shape(value: SSAValue, shape: tuple[int, ...], name: str) -> None:

@@ -43,7 +43,7 @@ class MakeBatchOp(SalaOp):
 
     def __init__(self, fields: Mapping[str, SSAValue], tables: Sequence[SSAValue] = ()):
         operands = [fields[name] for name in BATCH_OPERANDS]
-        super().__init__(operands=[operands, list(tables)], result_types=[BatchType()])
+        super().__init__(operands, list(tables), result_types=[BatchType()])
 
     def verify_(self) -> None:
         """There is a value for every field."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import f32
-from xdsl.ir import Attribute, SSAValue
+from collections.abc import Sequence
+
+from xdsl.ir import Attribute
 from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, opt_prop_def, result_def
 
-from sala_compile.sala_ir.dialect.attributes import FloatProperty, floating
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, Rows
 from sala_compile.sala_ir.dialect.base import (
     Activation,
     Ids,
@@ -14,9 +15,11 @@ from sala_compile.sala_ir.dialect.base import (
     columns_of,
     require,
     require_columns,
+    require_rows,
     require_shape,
     weight_shape,
 )
+from sala_compile.sala_ir.dialect.plain import floating
 from sala_compile.sala_ir.dialect.types import WeightType, activation_type
 
 
@@ -34,20 +37,16 @@ class EmbeddingOp(SalaOp):
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$tokens `,` $weight attr-dict `:` type($weight) `->` type($result)"
 
-    def __init__(
-        self, tokens: SSAValue, weight: SSAValue, *, scale: float = 1.0, element: Attribute = f32
-    ):
-        super().__init__(
-            operands=[tokens, weight],
-            properties={"scale": floating(scale)},
-            result_types=[activation_type(weight_shape(weight)[1], element)],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """A column for each column of the matrix."""
+        return (activation_type(weight_shape(self.weight)[1], element),)
 
     def verify_(self) -> None:
         """The result has one column for each column of the matrix."""
         shape = weight_shape(self.weight)
         require(len(shape) == 2, f"embedding weight must be a matrix, not {list(shape)}")
         require_columns(self.result, shape[1], "result")
+        require_rows(self.result, Rows.TOKENS, "result")
 
 
 @irdl_op_definition
@@ -67,21 +66,11 @@ class LogitsOp(SalaOp):
         "$h `,` $rows `,` $weight attr-dict `:` type($h) `,` type($weight) `->` type($result)"
     )
 
-    def __init__(
-        self,
-        h: SSAValue,
-        rows: SSAValue,
-        weight: SSAValue,
-        *,
-        scale: float = 1.0,
-        element: Attribute = f32,
-    ):
-        super().__init__(
-            operands=[h, rows, weight],
-            properties={"scale": floating(scale)},
-            result_types=[activation_type(weight_shape(weight)[0], element)],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """A column for each row of the matrix, a row for each index."""
+        return (activation_type(weight_shape(self.weight)[0], element, Rows.LOGIT_ROWS),)
 
     def verify_(self) -> None:
         """The head fits hidden and vocabulary sizes."""
         require_shape(self.weight, (columns_of(self.result), columns_of(self.h)), "weight")
+        require_rows(self.result, Rows.LOGIT_ROWS, "result")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
@@ -24,8 +22,8 @@ from xdsl.irdl import (
 )
 
 from sala_compile.runtime.artifact.batch_fields import KERNEL_FIELDS
-from sala_compile.sala_ir.dialect.attributes import attribute_of, plain
-from sala_compile.sala_ir.dialect.base import SalaOp, layer_mark, require
+from sala_compile.sala_ir.dialect.base import SalaOp, require
+from sala_compile.sala_ir.dialect.plain import plain
 from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
     KvCacheType,
@@ -73,44 +71,16 @@ class KernelCallOp(SalaOp):
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$symbol `(` $inputs `)` attr-dict `:` functional-type($inputs, $outputs)"
 
-    def __init__(
-        self,
-        symbol: str,
-        inputs: Sequence[SSAValue],
-        result_types: Sequence[Attribute],
-        *,
-        family: str,
-        arguments: Sequence[str],
-        workspaces: Sequence[Mapping[str, Any]] | ArrayAttr = (),
-        spec: Mapping[str, Any] | DictionaryAttr | None = None,
-        updates: Sequence[tuple[int, int]] | ArrayAttr = (),
-        layer: int | None = None,
-    ):
-        properties = {} if not updates else {"updates": attribute_of(updates)}
-        super().__init__(
-            operands=[list(inputs)],
-            properties={
-                **properties,
-                "symbol": StringAttr(symbol),
-                "family": StringAttr(family),
-                "arguments": attribute_of(tuple(arguments)),
-                "workspaces": attribute_of(workspaces),
-                "spec": attribute_of(spec or {}),
-            },
-            attributes=layer_mark(layer),
-            result_types=[list(result_types)],
-        )
-
     @property
     def state_updates(self) -> dict[SSAValue, SSAValue]:
         """For each updated state the input that it is the next value of."""
         outputs, inputs = dict(enumerate(self.outputs)), dict(enumerate(self.inputs))
-        pairs = plain(self.updates or ArrayAttr([]))
+        pairs = plain(self.updates)
         return {outputs[new]: inputs[old] for new, old in pairs if new in outputs and old in inputs}
 
     def verify_(self) -> None:
         """Every argument and every update names something that the call has."""
-        for result, index in plain(self.updates or ArrayAttr([])):
+        for result, index in plain(self.updates):
             present = 0 <= result < len(self.outputs) and 0 <= index < len(self.inputs)
             require(present, f"{self.name} updates what the call does not have")
             is_state = isinstance(self.outputs[result].type, StateType)

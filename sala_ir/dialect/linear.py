@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import gcd
 
-from xdsl.dialects.builtin import StringAttr, f32
-from xdsl.ir import Attribute, SSAValue
+from xdsl.ir import Attribute
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     ParsePropInAttrDict,
@@ -19,25 +19,25 @@ from xdsl.irdl import (
 
 from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
-    Extent,
+    EpilogueAttr,
     FloatProperty,
     IntegerProperty,
-    floating,
-    integer,
 )
 from sala_compile.sala_ir.dialect.base import (
-    Activation,
+    RowsActivation,
     SalaOp,
+    SameActivation,
     columns_of,
     element_of,
     encoding_of,
-    layer_mark,
+    like,
     require,
     require_columns,
     require_shape,
     weight_shape,
 )
-from sala_compile.sala_ir.dialect.types import WeightType, activation_type
+from sala_compile.sala_ir.dialect.plain import floating, integer
+from sala_compile.sala_ir.dialect.types import WeightType
 from sala_compile.sala_ir.dialect.weights import round_up
 
 SWIGLU_GROUP = 16
@@ -47,7 +47,7 @@ LONGEST_BLOCK = 128
 
 
 def activation_group_for(group: int) -> int:
-    """Values of x that share a scale beside a weight whose groups have `group` values."""
+    """Values of x that share a scale for a weight whose groups have `group` values."""
     return group if group <= LONGEST_BLOCK else gcd(group, LONGEST_BLOCK)
 
 
@@ -56,80 +56,48 @@ class LinearOp(SalaOp):
     """y = x W^T + bias; with swiglu y = silu(gate) * up; then y = scale * y + residual.
 
     x [T, K], W [N, K], bias [N]. With the swiglu epilogue the rows of W (and bias) come from
-    `interleave_weights` with group 16 and y has M columns, N = 2 * round_up(M, 16).
-    `extent` names the live count that gives the rows. With an `activation_group`, blocks of so
-    many values of a row of x become integers of 8 bits times a scale before the product
-    (`sala_ir.reference.activations`); W then is stored as integers.
+    `interleave_weights` with group 16 and y has M columns, N = 2 * round_up(M, 16). With an
+    `activation_group`, blocks of so many values of a row of x become integers of 8 bits times a
+    scale before the product (`sala_ir.reference.activations`); W then is stored as integers.
     """
 
     name = "sala.linear"
 
-    x = operand_def(Activation)
+    x = operand_def(RowsActivation)
     weight = operand_def(WeightType)
     bias = opt_operand_def(WeightType)
-    residual = opt_operand_def(Activation)
+    residual = opt_operand_def(SameActivation)
     scale = opt_prop_def(FloatProperty, default_value=floating(1.0))
-    epilogue = opt_prop_def(StringAttr, default_value=StringAttr(Epilogue.NONE.value))
-    extent = opt_prop_def(StringAttr, default_value=StringAttr(Extent.TOKENS.value))
+    epilogue = opt_prop_def(EpilogueAttr, default_value=EpilogueAttr(Epilogue.NONE))
     activation_group = opt_prop_def(IntegerProperty, default_value=integer(0))
-    result = result_def(Activation)
+    result = result_def(SameActivation)
 
     irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
     assembly_format = (
         "$x `,` $weight (`bias` `(` $bias^ `:` type($bias) `)`)?"
-        " (`residual` `(` $residual^ `:` type($residual) `)`)?"
+        " (`residual` `(` $residual^ `:` type($residual) `)`)? (`epilogue` $epilogue^)?"
         " attr-dict `:` type($x) `,` type($weight) `->` type($result)"
     )
 
-    def __init__(
-        self,
-        x: SSAValue,
-        weight: SSAValue,
-        *,
-        bias: SSAValue | None = None,
-        residual: SSAValue | None = None,
-        scale: float = 1.0,
-        epilogue: str = Epilogue.NONE,
-        extent: str = Extent.TOKENS,
-        activation_group: int = 0,
-        columns: int | None = None,
-        element: Attribute = f32,
-        layer: int | None = None,
-    ):
-        rows = weight_shape(weight)[0]
-        if columns is None:
-            columns = rows // 2 if epilogue == Epilogue.SWIGLU else rows
-        super().__init__(
-            operands=[
-                x,
-                weight,
-                [] if bias is None else [bias],
-                [] if residual is None else [residual],
-            ],
-            properties={
-                "scale": floating(scale),
-                "epilogue": StringAttr(str(epilogue)),
-                "extent": StringAttr(str(extent)),
-                "activation_group": integer(activation_group) if activation_group else None,
-            },
-            attributes=layer_mark(layer),
-            result_types=[activation_type(columns, element)],
-        )
+    @property
+    def is_swiglu(self) -> bool:
+        """Whether the epilogue is SwiGLU."""
+        return self.epilogue.data is Epilogue.SWIGLU
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """A column for each row of the weight; for two with swiglu, where nothing is padded."""
+        rows = weight_shape(self.weight)[0]
+        return (like(self.x, element, rows // 2 if self.is_swiglu else rows),)
 
     def verify_(self) -> None:
-        """Weight, bias, residual and result fit each other and the epilogue."""
-        require(self.epilogue.data in tuple(Epilogue), f'unknown epilogue "{self.epilogue.data}"')
-        require(self.extent.data in tuple(Extent), f'unknown extent "{self.extent.data}"')
+        """Weight and bias fit x, the result and the epilogue."""
         self._verify_activations()
-        columns = columns_of(self.result)
-        rows = columns
-        if self.epilogue.data == Epilogue.SWIGLU:
-            rows = 2 * round_up(columns, SWIGLU_GROUP)
+        rows = columns_of(self.result)
+        if self.is_swiglu:
+            rows = 2 * round_up(rows, SWIGLU_GROUP)
         require_shape(self.weight, (rows, columns_of(self.x)), "weight")
         if self.bias is not None:
             require_shape(self.bias, (rows,), "bias")
-        if self.residual is not None:
-            require_columns(self.residual, columns, "residual")
 
     def _verify_activations(self) -> None:
         group = self.activation_group.value.data
@@ -146,21 +114,17 @@ class SliceOp(SalaOp):
 
     name = "sala.slice"
 
-    x = operand_def(Activation)
+    x = operand_def(RowsActivation)
     start = prop_def(IntegerProperty)
     size = prop_def(IntegerProperty)
-    result = result_def(Activation)
+    result = result_def(RowsActivation)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
 
-    def __init__(self, x: SSAValue, *, start: int, size: int, layer: int | None = None):
-        super().__init__(
-            operands=[x],
-            properties={"start": integer(start), "size": integer(size)},
-            attributes=layer_mark(layer),
-            result_types=[activation_type(size, element_of(x))],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The element type of x: a view keeps it."""
+        return (like(self.x, element_of(self.x), self.size.value.data),)
 
     def verify_(self) -> None:
         """The columns lie inside x; a view keeps the element type."""

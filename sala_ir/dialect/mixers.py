@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from xdsl.dialects.builtin import (
-    DenseIntOrFPElementsAttr,
-    f32,
-)
-from xdsl.ir import Attribute, SSAValue
+from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, f32
+from xdsl.ir import Attribute
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     ParsePropInAttrDict,
@@ -20,36 +17,24 @@ from xdsl.irdl import (
     result_def,
 )
 
-from sala_compile.sala_ir.dialect.attributes import (
-    FloatProperty,
-    IntegerProperty,
-    dense_f32,
-    floating,
-    integer,
-)
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, HeadsAttr, SelectionAttr
 from sala_compile.sala_ir.dialect.base import (
     Activation,
+    RowsActivation,
     SalaOp,
-    columns_of,
-    layer_mark,
+    SameActivation,
+    like,
     require,
     require_columns,
     require_shape,
 )
-from sala_compile.sala_ir.dialect.heads import (
-    compressed_type,
-    require_cache,
-    require_compressed,
-    require_qkv,
-    require_selection,
-)
+from sala_compile.sala_ir.dialect.heads import require_cache, require_compressed, require_qkv
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     KvCacheType,
     RecurrentStateType,
     WeightType,
-    activation_type,
 )
 
 
@@ -64,95 +49,38 @@ class BlockSparseAttentionOp(SalaOp):
     name = "sala.block_sparse_attention"
     CONTINUES: ClassVar = (("kv_out", "kv"), ("ck_out", "ck"))
 
-    q = operand_def(Activation)
-    k = operand_def(Activation)
-    v = operand_def(Activation)
+    q = operand_def(SameActivation)
+    k = operand_def(RowsActivation)
+    v = operand_def(RowsActivation)
     kv = operand_def(KvCacheType)
     ck = operand_def(CompressedKeysType)
     batch = operand_def(BatchType())
-    num_heads = prop_def(IntegerProperty)
-    kv_heads = prop_def(IntegerProperty)
-    head_dim = prop_def(IntegerProperty)
-    scale = prop_def(FloatProperty)
-    kernel_size = prop_def(IntegerProperty)
-    kernel_stride = prop_def(IntegerProperty)
-    block_size = prop_def(IntegerProperty)
-    init_blocks = prop_def(IntegerProperty)
-    window_blocks = prop_def(IntegerProperty)
-    topk = prop_def(IntegerProperty)
-    dense_len = prop_def(IntegerProperty)
-    out = result_def(Activation)
+    heads = prop_def(HeadsAttr)
+    selection = prop_def(SelectionAttr)
+    out = result_def(SameActivation)
     kv_out = result_def(KvCacheType)
     ck_out = result_def(CompressedKeysType)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = (
-        "$q `,` $k `,` $v `,` $kv `,` $ck `,` $batch attr-dict"
-        " `:` functional-type(operands, results)"
+        "$q `,` $k `,` $v `,` $kv `,` $ck `,` $batch `heads` $heads `selection` $selection"
+        " attr-dict `:` functional-type(operands, results)"
     )
 
-    def __init__(
-        self,
-        q: SSAValue,
-        k: SSAValue,
-        v: SSAValue,
-        kv: SSAValue,
-        ck: SSAValue,
-        batch: SSAValue,
-        *,
-        num_heads: int,
-        kv_heads: int,
-        head_dim: int,
-        scale: float,
-        kernel_size: int,
-        kernel_stride: int,
-        block_size: int,
-        init_blocks: int,
-        window_blocks: int,
-        topk: int,
-        dense_len: int,
-        element: Attribute = f32,
-        layer: int | None = None,
-    ):
-        super().__init__(
-            operands=[q, k, v, kv, ck, batch],
-            properties={
-                "num_heads": integer(num_heads),
-                "kv_heads": integer(kv_heads),
-                "head_dim": integer(head_dim),
-                "scale": floating(scale),
-                "kernel_size": integer(kernel_size),
-                "kernel_stride": integer(kernel_stride),
-                "block_size": integer(block_size),
-                "init_blocks": integer(init_blocks),
-                "window_blocks": integer(window_blocks),
-                "topk": integer(topk),
-                "dense_len": integer(dense_len),
-            },
-            attributes=layer_mark(layer),
-            result_types=[activation_type(columns_of(q), element), kv.type, ck.type],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """An output like q, and the states."""
+        return (like(self.q, element), self.kv.type, self.ck.type)
+
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Dense below `dense_len`, sparse from there on."""
+        return self.selection.data.paths
 
     def verify_(self) -> None:
         """Heads, caches and selection sizes agree."""
-        heads, kv_heads = self.num_heads.value.data, self.kv_heads.value.data
-        head_dim = self.head_dim.value.data
-        require_qkv(self.q, self.k, self.v, num_heads=heads, kv_heads=kv_heads, head_dim=head_dim)
-        require_columns(self.out, heads * head_dim, "out")
-        require_cache(self.kv, kv_heads=kv_heads, head_dim=head_dim)
-        require_compressed(self.kv, self.ck)
-        keys = compressed_type(self.ck)
-        sizes = (keys.kernel_size.data, keys.kernel_stride.data, keys.block_size.data)
-        declared = tuple(
-            size.value.data for size in (self.kernel_size, self.kernel_stride, self.block_size)
-        )
-        require(sizes == declared, f"{keys} has other sizes than {declared}")
-        require_selection(
-            init_blocks=self.init_blocks.value.data,
-            window_blocks=self.window_blocks.value.data,
-            topk=self.topk.value.data,
-            dense_len=self.dense_len.value.data,
-        )
+        require_qkv(self.q, self.k, self.v, self.heads.data)
+        require_cache(self.kv, self.heads.data)
+        require_compressed(self.ck, self.kv, self.selection.data)
 
 
 @irdl_op_definition
@@ -162,57 +90,34 @@ class SoftmaxAttentionOp(SalaOp):
     name = "sala.softmax_attention"
     CONTINUES: ClassVar = (("kv_out", "kv"),)
 
-    q = operand_def(Activation)
-    k = operand_def(Activation)
-    v = operand_def(Activation)
+    q = operand_def(SameActivation)
+    k = operand_def(RowsActivation)
+    v = operand_def(RowsActivation)
     kv = operand_def(KvCacheType)
     batch = operand_def(BatchType())
-    num_heads = prop_def(IntegerProperty)
-    kv_heads = prop_def(IntegerProperty)
-    head_dim = prop_def(IntegerProperty)
-    scale = prop_def(FloatProperty)
-    out = result_def(Activation)
+    heads = prop_def(HeadsAttr)
+    out = result_def(SameActivation)
     kv_out = result_def(KvCacheType)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = (
-        "$q `,` $k `,` $v `,` $kv `,` $batch attr-dict `:` functional-type(operands, results)"
+        "$q `,` $k `,` $v `,` $kv `,` $batch `heads` $heads"
+        " attr-dict `:` functional-type(operands, results)"
     )
 
-    def __init__(
-        self,
-        q: SSAValue,
-        k: SSAValue,
-        v: SSAValue,
-        kv: SSAValue,
-        batch: SSAValue,
-        *,
-        num_heads: int,
-        kv_heads: int,
-        head_dim: int,
-        scale: float,
-        element: Attribute = f32,
-        layer: int | None = None,
-    ):
-        super().__init__(
-            operands=[q, k, v, kv, batch],
-            properties={
-                "num_heads": integer(num_heads),
-                "kv_heads": integer(kv_heads),
-                "head_dim": integer(head_dim),
-                "scale": floating(scale),
-            },
-            attributes=layer_mark(layer),
-            result_types=[activation_type(columns_of(q), element), kv.type],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """An output like q, and the cache."""
+        return (like(self.q, element), self.kv.type)
+
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Dense in every call."""
+        return ((0, "dense"),)
 
     def verify_(self) -> None:
         """Heads and cache agree."""
-        heads, kv_heads = self.num_heads.value.data, self.kv_heads.value.data
-        head_dim = self.head_dim.value.data
-        require_qkv(self.q, self.k, self.v, num_heads=heads, kv_heads=kv_heads, head_dim=head_dim)
-        require_columns(self.out, heads * head_dim, "out")
-        require_cache(self.kv, kv_heads=kv_heads, head_dim=head_dim)
+        require_qkv(self.q, self.k, self.v, self.heads.data)
+        require_cache(self.kv, self.heads.data)
 
 
 @irdl_op_definition
@@ -226,21 +131,18 @@ class LightningAttentionOp(SalaOp):
     name = "sala.lightning_attention"
     CONTINUES: ClassVar = (("state_out", "state"),)
 
-    q = operand_def(Activation)
-    k = operand_def(Activation)
-    v = operand_def(Activation)
+    q = operand_def(SameActivation)
+    k = operand_def(RowsActivation)
+    v = operand_def(RowsActivation)
     state = operand_def(RecurrentStateType)
     batch = operand_def(BatchType())
     q_norm = opt_operand_def(WeightType)
     k_norm = opt_operand_def(WeightType)
     rope = opt_operand_def(Activation)
-    num_heads = prop_def(IntegerProperty)
-    kv_heads = prop_def(IntegerProperty)
-    head_dim = prop_def(IntegerProperty)
-    scale = prop_def(FloatProperty)
+    heads = prop_def(HeadsAttr)
     eps = prop_def(FloatProperty)
     slopes = prop_def(DenseIntOrFPElementsAttr)
-    out = result_def(Activation)
+    out = result_def(SameActivation)
     state_out = result_def(RecurrentStateType)
 
     irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
@@ -248,60 +150,26 @@ class LightningAttentionOp(SalaOp):
         "$q `,` $k `,` $v `,` $state `,` $batch"
         " (`q_norm` `(` $q_norm^ `:` type($q_norm) `)`)?"
         " (`k_norm` `(` $k_norm^ `:` type($k_norm) `)`)?"
-        " (`rope` `(` $rope^ `:` type($rope) `)`)? attr-dict"
+        " (`rope` `(` $rope^ `:` type($rope) `)`)? `heads` $heads attr-dict"
         " `:` type($q) `,` type($k) `,` type($v) `,` type($state)"
         " `->` type($out) `,` type($state_out)"
     )
 
-    def __init__(
-        self,
-        q: SSAValue,
-        k: SSAValue,
-        v: SSAValue,
-        state: SSAValue,
-        batch: SSAValue,
-        *,
-        num_heads: int,
-        kv_heads: int,
-        head_dim: int,
-        scale: float,
-        eps: float,
-        slopes: Sequence[float] | DenseIntOrFPElementsAttr,
-        q_norm: SSAValue | None = None,
-        k_norm: SSAValue | None = None,
-        rope: SSAValue | None = None,
-        element: Attribute = f32,
-        layer: int | None = None,
-    ):
-        optional = [[] if value is None else [value] for value in (q_norm, k_norm, rope)]
-        if not isinstance(slopes, DenseIntOrFPElementsAttr):
-            slopes = dense_f32(slopes)
-        super().__init__(
-            operands=[q, k, v, state, batch, *optional],
-            properties={
-                "num_heads": integer(num_heads),
-                "kv_heads": integer(kv_heads),
-                "head_dim": integer(head_dim),
-                "scale": floating(scale),
-                "eps": floating(eps),
-                "slopes": slopes,
-            },
-            attributes=layer_mark(layer),
-            result_types=[activation_type(columns_of(q), element), state.type],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """An output like q, and the state."""
+        return (like(self.q, element), self.state.type)
 
     def verify_(self) -> None:
         """Heads, state, slopes and the fused operands agree."""
-        heads, kv_heads = self.num_heads.value.data, self.kv_heads.value.data
-        head_dim = self.head_dim.value.data
-        require_qkv(self.q, self.k, self.v, num_heads=heads, kv_heads=kv_heads, head_dim=head_dim)
-        require_columns(self.out, heads * head_dim, "out")
-        state = self.state.type
+        heads = self.heads.data
+        require_qkv(self.q, self.k, self.v, heads)
+        state, size = self.state.type, heads.head_dim
         assert isinstance(state, RecurrentStateType)
-        require(state.sizes == (heads, head_dim, head_dim), f"{state} does not fit the heads")
+        require(state.sizes == (heads.num_heads, size, size), "{} does not fit the heads", state)
         require(self.slopes.get_element_type() == f32, "slopes must be f32")
-        require(self.slopes.get_shape() == (heads,), f"there must be {heads} slopes")
-        self._verify_fused(head_dim)
+        fits = self.slopes.get_shape() == (heads.num_heads,)
+        require(fits, f"there must be {heads.num_heads} slopes")
+        self._verify_fused(size)
 
     def _verify_fused(self, head_dim: int) -> None:
         both = (self.q_norm is None) == (self.k_norm is None)

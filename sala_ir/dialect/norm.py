@@ -1,9 +1,10 @@
-"""RMS norms."""
+"""The RMS norm."""
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import f32
-from xdsl.ir import Attribute, SSAValue
+from collections.abc import Sequence
+
+from xdsl.ir import Attribute
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     ParsePropInAttrDict,
@@ -14,79 +15,59 @@ from xdsl.irdl import (
     result_def,
 )
 
-from sala_compile.sala_ir.dialect.attributes import (
-    FloatProperty,
-    IntegerProperty,
-    floating,
-    integer,
-)
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, Rows
 from sala_compile.sala_ir.dialect.base import (
-    Activation,
     Ids,
     SalaOp,
+    SameActivation,
+    activation,
     columns_of,
-    layer_mark,
     require,
-    require_columns,
-    require_shape,
+    require_rows,
+    rows_of,
+    weight_shape,
 )
 from sala_compile.sala_ir.dialect.types import WeightType, activation_type
 
 
 @irdl_op_definition
 class RmsNormOp(SalaOp):
-    """y = x / sqrt(mean(x^2) + eps) * weight, over each contiguous group of `group` columns.
+    """y = x / sqrt(mean(x^2) + eps) * weight, over each contiguous group of columns.
 
-    `group` is all columns, or the head size for a per-head norm; weight has `group` values. With
-    `rows`, output row i is computed from input row rows[i]. With `gate`, y is multiplied by
-    sigmoid(gate). Rows and gate exclude each other.
+    A group has as many columns as weight has values: all, or those of a head. With `rows`, output
+    row i is computed from input row rows[i]. With `gate`, y is multiplied by sigmoid(gate).
     """
 
     name = "sala.rms_norm"
 
-    x = operand_def(Activation)
+    x = operand_def(activation("columns"))
     weight = operand_def(WeightType)
     rows = opt_operand_def(Ids)
-    gate = opt_operand_def(Activation)
+    gate = opt_operand_def(SameActivation)
     eps = prop_def(FloatProperty)
-    group = prop_def(IntegerProperty)
-    result = result_def(Activation)
+    result = result_def(SameActivation)
 
     irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
     assembly_format = (
         "$x `,` $weight (`rows` `(` $rows^ `)`)? (`gate` `(` $gate^ `:` type($gate) `)`)?"
-        " attr-dict"
-        " `:` type($x) `,` type($weight) `->` type($result)"
+        " attr-dict `:` type($x) `,` type($weight) `->` type($result)"
     )
 
-    def __init__(
-        self,
-        x: SSAValue,
-        weight: SSAValue,
-        *,
-        eps: float,
-        group: int | None = None,
-        rows: SSAValue | None = None,
-        gate: SSAValue | None = None,
-        element: Attribute = f32,
-        layer: int | None = None,
-    ):
-        columns = columns_of(x)
-        super().__init__(
-            operands=[x, weight, *([] if value is None else [value] for value in (rows, gate))],
-            properties={"eps": floating(eps), "group": integer(group or columns)},
-            attributes=layer_mark(layer),
-            result_types=[activation_type(columns, element)],
-        )
+    @property
+    def group(self) -> int:
+        """Columns that share one statistic."""
+        return weight_shape(self.weight)[0]
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The columns of x; its rows, or those of the logits."""
+        rows = rows_of(self.x) if self.rows is None else Rows.LOGIT_ROWS
+        return (activation_type(columns_of(self.x), element, rows),)
 
     def verify_(self) -> None:
-        """Groups divide the columns; weight and gate fit; rows and gate exclude each other."""
-        columns, group = columns_of(self.x), self.group.value.data
-        require(group > 0, f"group must be positive, not {group}")
-        require(columns % group == 0, f"group {group} does not divide {columns} columns")
-        require_shape(self.weight, (group,), "weight")
-        require_columns(self.result, columns, "result")
-        if self.gate is not None:
-            require_columns(self.gate, columns, "gate")
-            require(self.rows is None, "a norm of chosen rows has no gate")
+        """Groups divide the columns; chosen rows are those of the logits."""
+        columns, shape = columns_of(self.x), weight_shape(self.weight)
+        require(len(shape) == 1, f"weight must have one dimension, not {list(shape)}")
+        require(columns % shape[0] == 0, f"groups of {shape[0]} do not divide {columns} columns")
         require(self.eps.value.data >= 0, "eps must not be negative")
+        chosen = rows_of(self.x) if self.rows is None else Rows.LOGIT_ROWS
+        require_rows(self.result, chosen, "result")

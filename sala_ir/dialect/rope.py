@@ -9,21 +9,17 @@ from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, TensorType, f32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def
 
-from sala_compile.sala_ir.dialect.attributes import (
-    FloatProperty,
-    IntegerProperty,
-    dense_i64,
-    floating,
-    integer,
-)
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, IntegerProperty
 from sala_compile.sala_ir.dialect.base import (
     Activation,
+    RowsActivation,
     SalaOp,
+    SameActivation,
     columns_of,
-    layer_mark,
+    like,
     require,
-    require_columns,
 )
+from sala_compile.sala_ir.dialect.plain import dense_i64, floating
 from sala_compile.sala_ir.dialect.types import BatchType, activation_type
 
 
@@ -54,17 +50,24 @@ class RopeTableOp(SalaOp):
         factor: float = 1.0,
         starts: Sequence[int] = (0,),
     ):
-        half = len(frequencies) // len(starts)
-        shape = TensorType(f32, [len(starts), half])
+        shape = TensorType(f32, [len(starts), len(frequencies) // len(starts)])
         super().__init__(
-            operands=[batch],
-            properties={
-                "frequencies": DenseIntOrFPElementsAttr.from_list(shape, list(frequencies)),
-                "factor": floating(factor),
-                "starts": dense_i64(starts),
-            },
-            result_types=[activation_type(2 * half, f32)],
+            batch,
+            frequencies=DenseIntOrFPElementsAttr.from_list(shape, list(frequencies)),
+            factor=factor,
+            starts=dense_i64(starts),
         )
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """Cosines and sines, always float32."""
+        return (activation_type(2 * self.frequencies.get_shape()[1], f32),)
+
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Which frequencies are taken, where that follows from the call length."""
+        starts = tuple(self.starts.get_values())
+        names = ("short-rope", *(f"long-rope-{start}" for start in starts[1:]))
+        return tuple(zip(starts, names, strict=True)) if len(starts) > 1 else ()
 
     def verify_(self) -> None:
         """Rows of positive frequencies, ascending starts, and an f32 table of their width."""
@@ -82,7 +85,7 @@ class RopeTableOp(SalaOp):
         require(ascending, f"starts must ascend from 0, not {list(starts)}")
         require(self.factor.value.data > 0, "factor must be positive")
         expected = activation_type(2 * half, f32)
-        require(self.result.type == expected, f"result must be {expected}")
+        require(self.result.type == expected, "result must be {}", expected)
 
 
 @irdl_op_definition
@@ -94,29 +97,17 @@ class RopeOp(SalaOp):
 
     name = "sala.rope"
 
-    x = operand_def(Activation)
-    table = operand_def(Activation)
+    x = operand_def(SameActivation)
+    table = operand_def(RowsActivation)
     head_dim = prop_def(IntegerProperty)
-    result = result_def(Activation)
+    result = result_def(SameActivation)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$x `,` $table attr-dict `:` type($x) `,` type($table) `->` type($result)"
 
-    def __init__(
-        self,
-        x: SSAValue,
-        table: SSAValue,
-        *,
-        head_dim: int,
-        element: Attribute = f32,
-        layer: int | None = None,
-    ):
-        super().__init__(
-            operands=[x, table],
-            properties={"head_dim": integer(head_dim)},
-            attributes=layer_mark(layer),
-            result_types=[activation_type(columns_of(x), element)],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """A result like x."""
+        return (like(self.x, element),)
 
     def verify_(self) -> None:
         """Heads divide the columns and the table is not wider than a head."""
@@ -126,4 +117,3 @@ class RopeOp(SalaOp):
         require(columns % head_dim == 0, f"head_dim {head_dim} does not divide {columns} columns")
         require(rotated % 2 == 0, f"table must have an even number of columns, not {rotated}")
         require(0 < rotated <= head_dim, f"table must have 2 to {head_dim} columns, not {rotated}")
-        require_columns(self.result, columns, "result")

@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import (
     BFloat16Type,
     Float32Type,
     IntAttr,
+    NoneAttr,
     TensorType,
     i32,
 )
@@ -21,15 +22,17 @@ from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
+from sala_compile.sala_ir.dialect.attributes import Rows, RowsAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, LayoutAttr
 
 DYNAMIC = DYNAMIC_INDEX
 """The extent of a tensor dimension that is known only at run time."""
 
 
-def activation_type(columns: int, element: Attribute) -> TensorType:
-    """`tensor<?xCxE>`: one row for each token (or logit row)."""
-    return TensorType(element, [DYNAMIC, columns])
+def activation_type(columns: int, element: Attribute, rows: Rows = Rows.TOKENS) -> TensorType:
+    """`tensor<?xCxE>`: one row for each token; `tensor<?xCxE, #sala<rows ...>>` of other rows."""
+    encoding = NoneAttr() if rows is Rows.TOKENS else RowsAttr(rows)
+    return TensorType(element, [DYNAMIC, columns], encoding)
 
 
 def ids_type(rank: int = 1) -> TensorType:

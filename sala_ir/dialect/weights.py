@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import StringAttr, SymbolNameConstraint
+from xdsl.dialects.builtin import SymbolNameConstraint, f32
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
+    BaseAttr,
     ParsePropInAttrDict,
+    VarConstraint,
     irdl_op_definition,
     operand_def,
     opt_prop_def,
@@ -15,31 +17,21 @@ from xdsl.irdl import (
     result_def,
     var_operand_def,
 )
-from xdsl.utils.exceptions import VerifyException
 
-from sala_compile.sala_ir.dialect.attributes import (
-    EncodingAttr,
-    FloatProperty,
-    IntegerProperty,
-    LayoutAttr,
-    LayoutKind,
-    floating,
-    integer,
-)
-from sala_compile.sala_ir.dialect.base import SalaOp, layer_mark, require, weight_shape
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, IntegerProperty
+from sala_compile.sala_ir.dialect.base import SalaOp, require, weight_shape, weight_type
+from sala_compile.sala_ir.dialect.plain import integer
 from sala_compile.sala_ir.dialect.types import WeightType
+from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, LayoutAttr, LayoutKind
 
-
-def _weight_type(value: SSAValue) -> WeightType:
-    kind = value.type
-    if not isinstance(kind, WeightType):  # printing a type takes longer than all other checks
-        raise VerifyException(f"expected a weight, found {kind}")
-    return kind
+SameWeight = VarConstraint("weight", BaseAttr(WeightType))
+"""Constraint of the weights of an op that have one type."""
 
 
 def _require_row_major(*values: SSAValue) -> None:
-    kinds = (_weight_type(value).layout.kind.data for value in values)
-    require(all(kind == LayoutKind.ROW_MAJOR for kind in kinds), "weight is already packed")
+    kinds = (weight_type(value).layout.kind.data for value in values)
+    require(all(kind is LayoutKind.ROW_MAJOR for kind in kinds), "weight is already packed")
 
 
 def round_up(size: int, multiple: int) -> int:
@@ -49,20 +41,27 @@ def round_up(size: int, multiple: int) -> int:
 
 @irdl_op_definition
 class WeightOp(SalaOp):
-    """A tensor of the checkpoint, by its name there."""
+    """A tensor of the checkpoint, by its name there, and what it is for."""
 
     name = "sala.weight"
 
     tensor_name = prop_def(SymbolNameConstraint())
+    role = prop_def(WeightRoleAttr, default_value=WeightRoleAttr(WeightRole.PROJECTION))
     result = result_def(WeightType)
 
+    irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$tensor_name attr-dict `:` type($result)"
 
-    def __init__(self, tensor_name: str, result_type: WeightType, *, layer: int | None = None):
+    def __init__(
+        self,
+        tensor_name: str,
+        result_type: WeightType,
+        *,
+        role: WeightRole = WeightRole.PROJECTION,
+        layer: int | None = None,
+    ):
         super().__init__(
-            properties={"tensor_name": StringAttr(tensor_name)},
-            attributes=layer_mark(layer),
-            result_types=[result_type],
+            tensor_name=tensor_name, role=role, result_types=[result_type], layer=layer
         )
 
 
@@ -79,15 +78,11 @@ class ConcatWeightsOp(SalaOp):
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$parts attr-dict `:` functional-type($parts, $result)"
 
-    def __init__(self, parts: Sequence[SSAValue], *, axis: int = 0, layer: int | None = None):
-        shape = list(weight_shape(parts[0]))
-        shape[axis] = sum(weight_shape(part)[axis] for part in parts)
-        super().__init__(
-            operands=[list(parts)],
-            properties={"axis": integer(axis)},
-            attributes=layer_mark(layer),
-            result_types=[_weight_type(parts[0]).with_shape(shape)],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The sizes of the parts added up along the axis."""
+        axis, shape = self.axis.value.data, list(weight_shape(self.parts[0]))
+        shape[axis] = sum(weight_shape(part)[axis] for part in self.parts)
+        return (weight_type(self.parts[0]).with_shape(shape),)
 
     def verify_(self) -> None:
         """The parts agree in everything but the axis, whose sizes add up to the result's."""
@@ -101,11 +96,11 @@ class ConcatWeightsOp(SalaOp):
                 found[i] == shape[i] for i in range(len(shape)) if i != axis
             )
             require(same, f"part {list(found)} does not fit result {list(shape)}")
-            same_element = _weight_type(part).element_type == _weight_type(self.result).element_type
+            same_element = weight_type(part).element_type == weight_type(self.result).element_type
             require(same_element, "parts and result must have one element type")
-            same_encoding = _weight_type(part).encoding == _weight_type(self.result).encoding
+            same_encoding = weight_type(part).encoding == weight_type(self.result).encoding
             require(same_encoding, "parts and result must have one encoding")
-        whole_groups = axis == 0 or _weight_type(self.result).encoding.is_plain
+        whole_groups = axis == 0 or weight_type(self.result).encoding.is_plain
         require(whole_groups, "only rows of an integer encoding can be joined")
         total = sum(weight_shape(part)[axis] for part in self.parts)
         require(total == shape[axis], f"parts have {total} along the axis, result {shape[axis]}")
@@ -120,33 +115,27 @@ class InterleaveWeightsOp(SalaOp):
 
     name = "sala.interleave_weights"
 
-    gate = operand_def(WeightType)
-    up = operand_def(WeightType)
+    gate = operand_def(SameWeight)
+    up = operand_def(SameWeight)
     group = opt_prop_def(IntegerProperty, default_value=integer(16))
     result = result_def(WeightType)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$gate `,` $up attr-dict `:` type($gate) `,` type($up) `->` type($result)"
 
-    def __init__(self, gate: SSAValue, up: SSAValue, *, group: int = 16, layer: int | None = None):
-        rows, *rest = weight_shape(gate)
-        shape = [2 * round_up(rows, group), *rest]
-        super().__init__(
-            operands=[gate, up],
-            properties={"group": integer(group)},
-            attributes=layer_mark(layer),
-            result_types=[_weight_type(gate).with_shape(shape)],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The rows of both, padded to whole groups."""
+        rows, *rest = weight_shape(self.gate)
+        rows = 2 * round_up(rows, self.group.value.data)
+        return (weight_type(self.gate).with_shape([rows, *rest]),)
 
     def verify_(self) -> None:
-        """Gate and up have one type; the result holds both, padded."""
+        """The result holds both, padded."""
         group = self.group.value.data
         require(group > 0, f"group must be positive, not {group}")
-        require(self.gate.type == self.up.type, "gate and up must have one type")
         _require_row_major(self.gate, self.result)
-        rows, *rest = weight_shape(self.gate)
-        expected = _weight_type(self.gate).with_shape([2 * round_up(rows, group), *rest])
-        require(self.result.type == expected, f"result must be {expected}")
+        (expected,) = self.infer(f32)
+        require(self.result.type == expected, "result must be {}", expected)
 
 
 @irdl_op_definition
@@ -155,24 +144,19 @@ class ScaleWeightOp(SalaOp):
 
     name = "sala.scale_weight"
 
-    weight = operand_def(WeightType)
+    weight = operand_def(SameWeight)
     factor = prop_def(FloatProperty)
-    result = result_def(WeightType)
+    result = result_def(SameWeight)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
 
-    def __init__(self, weight: SSAValue, *, factor: float, layer: int | None = None):
-        super().__init__(
-            operands=[weight],
-            properties={"factor": floating(factor)},
-            attributes=layer_mark(layer),
-            result_types=[weight.type],
-        )
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The type of the weight."""
+        return (self.weight.type,)
 
     def verify_(self) -> None:
-        """Scaling keeps the type and comes before packing."""
-        require(self.weight.type == self.result.type, "scale_weight must keep the type")
+        """Scaling comes before packing."""
         _require_row_major(self.weight)
 
 
@@ -188,15 +172,12 @@ class CastWeightOp(SalaOp):
     assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
 
     def __init__(self, weight: SSAValue, element: Attribute, *, layer: int | None = None):
-        super().__init__(
-            operands=[weight],
-            attributes=layer_mark(layer),
-            result_types=[_weight_type(weight).with_element(element)],
-        )
+        result = weight_type(weight).with_element(element)
+        super().__init__(weight, result_types=[result], layer=layer)
 
     def verify_(self) -> None:
         """A cast changes the element type only and comes before packing."""
-        expected = _weight_type(self.weight).with_element(_weight_type(self.result).element_type)
+        expected = weight_type(self.weight).with_element(weight_type(self.result).element_type)
         require(self.result.type == expected, "cast_weight may change the element type only")
         _require_row_major(self.weight)
 
@@ -223,15 +204,12 @@ class QuantizeWeightOp(SalaOp):
         *,
         layer: int | None = None,
     ):
-        super().__init__(
-            operands=[weight],
-            attributes=layer_mark(layer),
-            result_types=[_weight_type(weight).with_element(element).with_encoding(encoding)],
-        )
+        result = weight_type(weight).with_element(element).with_encoding(encoding)
+        super().__init__(weight, result_types=[result], layer=layer)
 
     def verify_(self) -> None:
         """A plain row-major weight becomes integers; its shape stays."""
-        source, result = _weight_type(self.weight), _weight_type(self.result)
+        source, result = weight_type(self.weight), weight_type(self.result)
         require(source.encoding.is_plain, "the weight is already quantised")
         require(not result.encoding.is_plain, "the result has no integer encoding")
         expected = source.with_element(result.element_type).with_encoding(result.encoding)
@@ -251,14 +229,11 @@ class PackWeightOp(SalaOp):
     assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
 
     def __init__(self, weight: SSAValue, layout: LayoutAttr, *, layer: int | None = None):
-        super().__init__(
-            operands=[weight],
-            attributes=layer_mark(layer),
-            result_types=[_weight_type(weight).with_layout(layout)],
-        )
+        result = weight_type(weight).with_layout(layout)
+        super().__init__(weight, result_types=[result], layer=layer)
 
     def verify_(self) -> None:
         """Packing changes the layout only, from row-major."""
-        expected = _weight_type(self.weight).with_layout(_weight_type(self.result).layout)
+        expected = weight_type(self.weight).with_layout(weight_type(self.result).layout)
         require(self.result.type == expected, "pack_weight may change the layout only")
         _require_row_major(self.weight)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
-
-from xdsl.dialects.builtin import ModuleOp
+from typing import Any
 
 from sala_compile.runtime.common.files import FileRule, shown
 from sala_compile.runtime.common.json_text import LIMITS, parse_object, quoted
 from sala_compile.runtime.errors import ConfigError
 from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.kit.facts import ModelFacts
+from sala_compile.sala_ir.frontends.kit.frontend import CONFIG_FILE, Frontend
 
 FRONTENDS: Mapping[str, str] = {"minicpm_sala": "sala_compile.sala_ir.frontends.minicpm_sala"}
-"""model_type of config.json -> module that holds the frontend, imported when asked for."""
-
-CONFIG_FILE = "config.json"
+"""model_type of config.json -> module with its `FRONTEND`, imported when requested."""
 
 _CONFIG = FileRule(
     what="the configuration",
@@ -26,32 +24,6 @@ _CONFIG = FileRule(
     expected="a checkpoint directory with a config.json",
     fix="give the directory that holds config.json and the *.safetensors files",
 )
-
-
-class Frontend(Protocol):
-    """What the module of a model family offers."""
-
-    def parse_config(self, raw: Mapping[str, Any], *, file: str = CONFIG_FILE) -> Any:
-        """The checked config; raises `ConfigError` with the field, what it is, what it must be."""
-        ...
-
-    def config_notes(self, raw: Mapping[str, Any], config: Any, file: str) -> tuple[str, ...]:
-        """Sentences on the config that its user should read, one for all unknown fields."""
-        ...
-
-    def expected_tensors(self, config: Any) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every tensor that a checkpoint with this config holds."""
-        ...
-
-    def tied_tensors(self, config: Any) -> dict[str, str]:
-        """Tensors that may be there too, each with the expected one that it must equal."""
-        ...
-
-    def build_module(
-        self, config: Any, attention: AttentionMode = AttentionMode.CONFIG
-    ) -> ModuleOp:
-        """The captured `@step` of the model."""
-        ...
 
 
 def read_config(place: Path) -> dict[str, Any]:
@@ -63,7 +35,7 @@ def read_config(place: Path) -> dict[str, Any]:
     return parse_object(_CONFIG.read(path), shown(path))
 
 
-def frontend_for(raw: Mapping[str, Any], *, file: str = CONFIG_FILE) -> Frontend:
+def frontend_for(raw: Mapping[str, Any], *, file: str = CONFIG_FILE) -> Frontend[Any]:
     """The frontend of a config's model_type; raises `ConfigError` for an unknown one."""
     model_type = raw.get("model_type")
     module = FRONTENDS.get(model_type) if isinstance(model_type, str) else None
@@ -76,7 +48,15 @@ def frontend_for(raw: Mapping[str, Any], *, file: str = CONFIG_FILE) -> Frontend
             expected=known,
             fix="use a checkpoint of a supported family",
         )
-    return cast(Frontend, importlib.import_module(module))
+    return importlib.import_module(module).FRONTEND
 
 
-__all__ = ["CONFIG_FILE", "FRONTENDS", "AttentionMode", "Frontend", "frontend_for", "read_config"]
+__all__ = [
+    "CONFIG_FILE",
+    "FRONTENDS",
+    "AttentionMode",
+    "Frontend",
+    "ModelFacts",
+    "frontend_for",
+    "read_config",
+]

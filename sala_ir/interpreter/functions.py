@@ -20,7 +20,6 @@ from sala_compile.sala_ir.interpreter.weights import (
 )
 from sala_compile.sala_ir.reference.arrays import Array
 from sala_compile.sala_ir.reference.linear import linear_epilogue
-from sala_compile.sala_ir.reference.selection import BlockSelection
 
 Notice = Callable[[str, int | None, Any], None]
 """Told the kind of an inner value, its layer (None before the first) and the value."""
@@ -143,7 +142,6 @@ class SalaFunctions(InterpreterFunctions):
     def _linear(self, _: Interpreter, op: dialect.LinearOp, args: PythonValues) -> PythonValues:
         value = _Operands(op, args, self._numerics)
         columns = dialect.columns_of(op.result)
-        is_swiglu = op.parameters["epilogue"] == dialect.Epilogue.SWIGLU
         x, residual = value(op.x), value(op.residual)
         x = self._numerics.activations(x, op.parameters["activation_group"])
         blocks = [reference.linear(x, block) for block in value.weight(op.weight).blocks()]
@@ -152,7 +150,7 @@ class SalaFunctions(InterpreterFunctions):
             value(op.bias),
             residual,
             scale=op.parameters["scale"],
-            swiglu_columns=columns if is_swiglu else None,
+            swiglu_columns=columns if op.is_swiglu else None,
         )
         return self._results(op, y) if residual is None else self._stream(op, y)
 
@@ -195,7 +193,9 @@ class SalaFunctions(InterpreterFunctions):
         required, fused = (op.q, op.k, op.v, op.state, op.batch), (op.q_norm, op.k_norm, op.rope)
         out, state = reference.lightning_attention(
             *(value(operand) for operand in (*required, *fused)),
-            **op.parameters,
+            heads=op.heads.data,
+            eps=op.parameters["eps"],
+            slopes=op.parameters["slopes"],
             form=self._numerics.lightning,
             state_rounding=self._state_rounder(op.state),
         )
@@ -207,7 +207,7 @@ class SalaFunctions(InterpreterFunctions):
     ) -> PythonValues:
         out, kv = reference.softmax_attention(
             *args,
-            **_pick(op, "num_heads", "kv_heads", "scale"),
+            heads=op.heads.data,
             block_size=_cache(op.kv).block_size.data,
             cache_rounding=self._state_rounder(op.kv),
             operand_rounding=self._operand_rounder(op.kv),
@@ -218,11 +218,10 @@ class SalaFunctions(InterpreterFunctions):
     def _block_sparse_attention(
         self, _: Interpreter, op: dialect.BlockSparseAttentionOp, args: PythonValues
     ) -> PythonValues:
-        sizes = ("kernel_size", "kernel_stride", "block_size", "init_blocks", "window_blocks")
         result = reference.block_sparse_attention(
             *args,
-            **_pick(op, "num_heads", "kv_heads", "scale"),
-            selection=BlockSelection(**_pick(op, *sizes, "topk", "dense_len")),
+            heads=op.heads.data,
+            selection=op.selection.data,
             cache_rounding=self._state_rounder(op.kv),
             compressed_rounding=self._state_rounder(op.ck),
             operand_rounding=self._operand_rounder(op.kv),
@@ -256,16 +255,10 @@ class SalaFunctions(InterpreterFunctions):
     def _select_blocks(
         self, _: Interpreter, op: dialect.SelectBlocksOp, args: PythonValues
     ) -> PythonValues:
-        kind = cast(dialect.CompressedKeysType, op.ck.type)
-        sizes = ("block_size", "init_blocks", "window_blocks", "topk", "dense_len")
         blocks, counts = reference.select_blocks(
             *args,
-            **_pick(op, "num_heads", "kv_heads", "scale"),
-            selection=BlockSelection(
-                kernel_size=kind.kernel_size.data,
-                kernel_stride=kind.kernel_stride.data,
-                **_pick(op, *sizes),
-            ),
+            heads=op.heads.data,
+            selection=op.selection.data,
             operand_rounding=self._operand_rounder(op.ck),
         )
         self.notice("selected_blocks", op.layer, (blocks, counts))
@@ -278,7 +271,7 @@ class SalaFunctions(InterpreterFunctions):
         value = _Operands(op, args, self._numerics)
         out, blocks_read = reference.attend_blocks(
             *(value(x) for x in (op.q, op.kv, op.batch, op.blocks, op.counts, op.gate)),
-            **_pick(op, "num_heads", "kv_heads", "scale"),
+            heads=op.heads.data,
             block_size=_cache(op.kv).block_size.data,
             operand_rounding=self._operand_rounder(op.kv),
         )
@@ -312,8 +305,3 @@ class SalaFunctions(InterpreterFunctions):
 
 def _cache(state: SSAValue) -> dialect.KvCacheType:
     return cast(dialect.KvCacheType, state.type)
-
-
-def _pick(op: dialect.SalaOp, *names: str) -> dict[str, Any]:
-    parameters = op.parameters
-    return {name: parameters[name] for name in names}

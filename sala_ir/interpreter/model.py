@@ -60,6 +60,7 @@ class ReferenceModel:
     function. The module has the function `step`, or `prefill`, `decode` and `logits`. A sequence
     is named by a slot, any integer. Values are those of `namespace`, computed in `dtype`. The first
     `wide_rows` rows of a step stay as they are where the module rounds activations to integers.
+    `listeners` are told of every operation.
     """
 
     module: ModuleOp
@@ -70,6 +71,7 @@ class ReferenceModel:
     device: Any = None
     lightning: LightningForm = LightningForm.CHUNKED
     wide_rows: int = 0
+    listeners: tuple[Interpreter.Listener, ...] = ()
     lengths: dict[int, int] = field(default_factory=dict, init=False)
     _states: dict[str, dict[int, Any]] = field(default_factory=dict, init=False)
 
@@ -83,7 +85,7 @@ class ReferenceModel:
             self.wide_rows,
         )
         self._functions = SalaFunctions(row_source(self.weights), numerics)
-        self._interpreter = Interpreter(self.module)
+        self._interpreter = Interpreter(self.module, listeners=self.listeners)
         self._interpreter.register_implementations(FuncFunctions())
         self._interpreter.register_implementations(self._functions)
         operations = self.module.ops

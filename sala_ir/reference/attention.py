@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.reference.arrays import (
     Array,
     fold_sequences,
@@ -17,7 +18,7 @@ from sala_compile.sala_ir.reference.batch import Batch, SequenceGroup
 from sala_compile.sala_ir.reference.cache import CompressedKeys, KVCache, append_kv, compress_keys
 from sala_compile.sala_ir.reference.gates import output_gate
 from sala_compile.sala_ir.reference.rounding import Round, exact
-from sala_compile.sala_ir.reference.selection import BlockSelection, select_blocks
+from sala_compile.sala_ir.reference.selection import select_blocks
 
 ROWS_PER_TILE = 128
 """Queries that attend at once; bounds memory and changes no result beyond rounding."""
@@ -31,9 +32,7 @@ def attend_blocks(
     counts: Array | None = None,
     gate: Array | None = None,
     *,
-    num_heads: int,
-    kv_heads: int,
-    scale: float,
+    heads: Heads,
     block_size: int,
     operand_rounding: Round = exact,
 ) -> tuple[Array, Array]:
@@ -45,8 +44,9 @@ def attend_blocks(
     what q and the unnormalised probabilities are rounded to before their products.
     """
     xp = array_namespace(q)
-    queries = operand_rounding(split_heads(q, num_heads))
-    tile = _Tile(scale=scale, block_size=block_size, operand_rounding=operand_rounding)
+    queries = operand_rounding(split_heads(q, heads.num_heads))
+    kv_heads = heads.kv_heads
+    tile = _Tile(scale=heads.scale, block_size=block_size, operand_rounding=operand_rounding)
     outs, reads = [queries[:0, ...]], [_blocks_up_to(np.zeros(0, np.int64), kv_heads, 1, q)]
     for group in batch.groups:
         selected = None
@@ -67,22 +67,18 @@ def softmax_attention(
     kv: KVCache,
     batch: Batch,
     *,
-    num_heads: int,
-    kv_heads: int,
-    scale: float,
+    heads: Heads,
     block_size: int,
     cache_rounding: Round = exact,
     operand_rounding: Round = exact,
 ) -> tuple[Array, KVCache]:
     """Append to the cache and attend densely: q, k, v -> out [tokens, num_heads * head_dim]."""
-    updated = append_kv(k, v, kv, batch, kv_heads=kv_heads, rounding=cache_rounding)
+    updated = append_kv(k, v, kv, batch, kv_heads=heads.kv_heads, rounding=cache_rounding)
     out, _ = attend_blocks(
         q,
         updated,
         batch,
-        num_heads=num_heads,
-        kv_heads=kv_heads,
-        scale=scale,
+        heads=heads,
         block_size=block_size,
         operand_rounding=operand_rounding,
     )
@@ -109,16 +105,14 @@ def block_sparse_attention(
     compressed: CompressedKeys,
     batch: Batch,
     *,
-    num_heads: int,
-    kv_heads: int,
-    scale: float,
+    heads: Heads,
     selection: BlockSelection,
     cache_rounding: Round = exact,
     compressed_rounding: Round = exact,
     operand_rounding: Round = exact,
 ) -> SparseAttention:
     """Append, compress, select and attend: the whole of section 6 up to the gate."""
-    new_kv = append_kv(k, v, kv, batch, kv_heads=kv_heads, rounding=cache_rounding)
+    new_kv = append_kv(k, v, kv, batch, kv_heads=heads.kv_heads, rounding=cache_rounding)
     new_compressed = compress_keys(
         new_kv,
         compressed,
@@ -127,13 +121,11 @@ def block_sparse_attention(
         kernel_stride=selection.kernel_stride,
         rounding=compressed_rounding,
     )
-    heads = {"num_heads": num_heads, "kv_heads": kv_heads}
     blocks, counts = select_blocks(
         q,
         new_compressed,
         batch,
-        **heads,
-        scale=scale,
+        heads=heads,
         selection=selection,
         operand_rounding=operand_rounding,
     )
@@ -143,8 +135,7 @@ def block_sparse_attention(
         batch,
         blocks,
         counts,
-        **heads,
-        scale=scale,
+        heads=heads,
         block_size=selection.block_size,
         operand_rounding=operand_rounding,
     )

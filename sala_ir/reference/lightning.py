@@ -10,6 +10,7 @@ from enum import Enum
 import numpy as np
 from array_api_compat import array_namespace
 
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.reference.arrays import (
     Array,
     device_of,
@@ -48,10 +49,7 @@ def lightning_attention(
     k_norm: Array | None = None,
     rope_table: Array | None = None,
     *,
-    num_heads: int,
-    kv_heads: int,
-    head_dim: int,
-    scale: float,
+    heads: Heads,
     eps: float,
     slopes: Sequence[float] | np.ndarray,
     form: LightningForm = LightningForm.CHUNKED,
@@ -64,11 +62,10 @@ def lightning_attention(
     history starts from zero.
     """
     xp = array_namespace(q, k, v)
-    q = _prepare(q, q_norm, rope_table, eps=eps, head_dim=head_dim)
-    k = _prepare(k, k_norm, rope_table, eps=eps, head_dim=head_dim)
-    repeats = num_heads // kv_heads
-    queries = split_heads(q, num_heads) * scale
-    keys, values = (repeat_heads(split_heads(x, kv_heads), repeats) for x in (k, v))
+    q = _prepare(q, q_norm, rope_table, eps=eps, head_dim=heads.head_dim)
+    k = _prepare(k, k_norm, rope_table, eps=eps, head_dim=heads.head_dim)
+    queries = split_heads(q, heads.num_heads) * heads.scale
+    keys, values = (repeat_heads(split_heads(x, heads.kv_heads), heads.group) for x in (k, v))
     run = _FORMS[form]
     outs, updated = [queries[:0, ...]], dict(state)
     for group in batch.groups:
@@ -159,7 +156,7 @@ def _one_chunk(q: Array, k: Array, v: Array, rates: Array, state: Array) -> tupl
 def _prepare(
     x: Array, norm: Array | None, table: Array | None, *, eps: float, head_dim: int
 ) -> Array:
-    x = x if norm is None else rms_norm(x, norm, eps=eps, group=head_dim)
+    x = x if norm is None else rms_norm(x, norm, eps=eps)
     return x if table is None else rope(x, table, head_dim=head_dim)
 
 

@@ -13,14 +13,15 @@ def rms_norm(
     gate: Array | None = None,
     *,
     eps: float,
-    group: int,
 ) -> Array:
     """Return x / sqrt(mean(x^2) + eps) * weight over each `group` contiguous columns.
 
-    x [tokens, columns], weight [group]. Output row i is made of input row `rows[i]`, or of row i.
-    With a gate [tokens, columns], the result is multiplied by sigmoid(gate).
+    x [tokens, columns], weight [group]: all columns, or those of a head. Output row i is made of
+    input row `rows[i]`, or of row i. With a gate [tokens, columns], the result is multiplied by
+    sigmoid(gate).
     """
     xp = array_namespace(x, weight)
+    group = weight.shape[0]
     x = x if rows is None else take_rows(x, rows)
     parts = xp.reshape(x, (x.shape[0], x.shape[1] // group, group))
     power = xp.mean(xp.square(parts), axis=-1, keepdims=True)

@@ -1,10 +1,9 @@
 """Selection of key blocks (sections 6.3 to 6.6)."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from array_api_compat import array_namespace
 
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.reference.arrays import (
     Array,
     fold_sequences,
@@ -24,32 +23,12 @@ ROWS_PER_TILE = 128
 """Queries that are scored at once; bounds memory and changes no result beyond rounding."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSelection:
-    """What a sparse layer's configuration says about selection, lengths in tokens and blocks."""
-
-    kernel_size: int
-    kernel_stride: int
-    block_size: int
-    init_blocks: int
-    window_blocks: int
-    topk: int
-    dense_len: int
-
-    @property
-    def budget(self) -> int:
-        """Blocks that one query may read, forced ones included."""
-        return self.topk + self.window_blocks
-
-
 def select_blocks(
     q: Array,
     compressed: CompressedKeys,
     batch: Batch,
     *,
-    num_heads: int,
-    kv_heads: int,
-    scale: float,
+    heads: Heads,
     selection: BlockSelection,
     operand_rounding: Round = exact,
 ) -> tuple[Array, Array]:
@@ -60,12 +39,12 @@ def select_blocks(
     dense: its counts are -1. `operand_rounding` is what q is rounded to before the scores.
     """
     xp = array_namespace(q)
-    queries = operand_rounding(split_heads(q, num_heads))
+    queries = operand_rounding(split_heads(q, heads.num_heads))
     parts = [
-        _select_group(queries[group.rows, ...], compressed, group, kv_heads, scale, selection)
+        _select_group(queries[group.rows, ...], compressed, group, heads, selection)
         for group in batch.groups
     ]
-    empty = _dense_rows(queries[:0, ...], kv_heads, selection.budget)
+    empty = _dense_rows(queries[:0, ...], heads.kv_heads, selection.budget)
     blocks, counts = zip(empty, *parts, strict=True)
     return xp.concat(blocks, axis=0), xp.concat(counts, axis=0)
 
@@ -158,14 +137,13 @@ def _select_group(
     queries: Array,
     compressed: CompressedKeys,
     group: SequenceGroup,
-    kv_heads: int,
-    scale: float,
+    heads: Heads,
     selection: BlockSelection,
 ) -> tuple[Array, Array]:
     xp = array_namespace(queries)
     count, part = len(group.parts), group.first
     if part.call_length < selection.dense_len or part.count == 0:
-        return _dense_rows(queries, kv_heads, selection.budget)
+        return _dense_rows(queries, heads.kv_heads, selection.budget)
     fine, coarse = (
         xp.concat([compressed[slot][level] for slot in group.slots], axis=1) for level in (0, 1)
     )
@@ -175,7 +153,7 @@ def _select_group(
         rows = slice(start, start + ROWS_PER_TILE)
         positions = part.positions[rows]
         scores = block_scores(
-            folded[rows, ...], fine, coarse, positions, scale=scale, selection=selection
+            folded[rows, ...], fine, coarse, positions, scale=heads.scale, selection=selection
         )
         tiles.append(choose_blocks(scores, positions, selection=selection))
     blocks, counts = (xp.concat(parts, axis=0) for parts in zip(*tiles, strict=True))

@@ -16,6 +16,7 @@ from sala_compile.runtime.artifact.contract import (
 )
 from sala_compile.runtime.errors import ArtifactError, CompileError
 from tests.codegen.kernels.tir.test_vector import fold_kernel, tail_kernel
+from tests.support.shared_objects import SharedObjects
 
 
 def test_levels_have_their_instructions() -> None:
@@ -64,11 +65,14 @@ def test_missing_linker_is_named(monkeypatch: pytest.MonkeyPatch, compiler: str 
         find_linker()
 
 
-def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_compiling_twice_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "compiled_objects", {})
     target = CpuTarget("x86-64-v3")
     first = {"fold": fold_kernel(target), "tail_f32": tail_kernel(Element.F32, target)}
     compile_library(first, target, tmp_path / "a.so")
-    cpu._objects.clear()
+    cpu.compiled_objects.clear()
     again = {"tail_f32": tail_kernel(Element.F32, target), "fold": fold_kernel(target)}
     compile_library(again, target, tmp_path / "b.so")
     assert (tmp_path / "a.so").read_bytes() == (tmp_path / "b.so").read_bytes()
@@ -100,3 +104,14 @@ def test_a_contract_is_data_of_the_library(tmp_path: Path) -> None:
     ):
         with pytest.raises(ArtifactError, match=message):
             require_contract(contract, contract.model_copy(update=change), "a.so")
+
+
+def test_processes_of_a_test_run_share_what_they_compiled(tmp_path: Path) -> None:
+    one, other = SharedObjects(tmp_path), SharedObjects(tmp_path)
+    assert one.get("a") is None
+    one["a"] = (b"\x00 an object", b"")
+    assert other.get("a") == (b"\x00 an object", b"")
+    assert one.get("b") is None, "whose compilation fails"
+    assert one.get("c") is None
+    assert other.get("b") is None, "and then it is another's"
+    assert list(other) == ["a"]

@@ -40,20 +40,21 @@ def released() -> dict:
     return planned("--config", RELEASED, "--quantize", "int4-g128", "--context", "1M")
 
 
-def test_the_readme_shows_what_dry_runs_print(monkeypatch):
+def test_the_documents_show_what_dry_runs_print(monkeypatch):
     """Weights and memory, for the two threads of the machine that it was written on."""
     root = RELEASED.parents[1]
-    readme = (root / "README.md").read_text(encoding="utf-8")
+    pages = sorted((root / "docs").glob("*.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     shown = re.findall(
-        r"\$ sala-compile (--config .* --dry-run)\n\.\.\.\n(.*?)```", readme, re.S
-    ) + re.findall(r"`sala-compile (--config .* --dry-run)`\nplans .* at ([\d.]+ GiB)\.", readme)
+        r"\$ sala-compile (--config .* --dry-run)\n\.\.\.\n(.*?)```", text, re.S
+    ) + re.findall(r"`sala-compile (--config .* --dry-run)` plans the\n.* at ([\d.]+ GiB)\.", text)
     assert len(shown) == 2
     monkeypatch.chdir(root)
     monkeypatch.setattr(compiler, "available_cpus", lambda: 2)
-    for command_line, text in shown:
+    for command_line, printed in shown:
         result = run(*command_line.split())
         assert result.exit_code == 0, result.stderr
-        assert " ".join(text.split()) in " ".join(result.output.split())
+        assert " ".join(printed.split()) in " ".join(result.output.split())
 
 
 def _by_kind(document: dict) -> dict[str, dict]:
@@ -89,9 +90,9 @@ def test_which_weights_of_the_released_model_are_quantised(released):
     assert (integers["encoding"], integers["bits_per_value"]) == ("int4-g128", 4.125)
     assert integers["parts"]["codes"] == integers["values"] // 2
     assert integers["parts"]["scales"] == integers["values"] // 128 * 2
-    kept = kinds["output gates, q and k of sparse layers"]
+    kept = kinds["output gates, q and k that choose blocks"]
     assert kept["values"] == 32 * 4096**2 + 8 * (4096 + 256) * 4096
-    for kind in ("output gates, q and k of sparse layers", "head"):
+    for kind in ("output gates, q and k that choose blocks", "head"):
         assert (kinds[kind]["encoding"], kinds[kind]["dtype"]) == ("int8-g128", "bfloat16")
     assert (kinds["embedding"]["encoding"], kinds["embedding"]["dtype"]) == ("plain", "bfloat16")
     assert kinds["norms and biases"]["dtype"] == "float32"

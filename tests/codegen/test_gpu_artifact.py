@@ -62,6 +62,8 @@ def test_the_artifact_has_code_and_nothing_for_processors(made):
     info = manifest.targets["cuda:sm_120"]
     assert (info.architecture, info.mcpu, info.runtime) == ("cuda", "sm_120", None)
     assert manifest.versions["triton"].startswith("3.9.")
+    for target in made.artifact.program.targets.values():
+        assert (target.read_multiple, target.splits) == (512, True)
     assert all(
         value.kind is not ValueKind.POOL or _is_plain(name, value)
         for name, value in made.artifact.program.values.items()

@@ -44,7 +44,7 @@ def assembly() -> Assembly:
     made = Assembly()
     made.add("cpu", _lowered(captured, accept_all))
     gpu = _lowered(captured, _row_major)
-    made.add("cuda:sm_90", gpu, "gpu")
+    made.add("cuda:sm_90", gpu, "gpu", read_multiple=512)
     made.add("cuda:sm_120", gpu, "gpu")
     made.program(paging_of(gpu))
     return made
@@ -64,6 +64,11 @@ def test_gpus_share_pools_of_their_own(assembly):
         used = _mentioned(assembly, target) & set(pools)
         assert used == {name for name in pools if name.startswith("cuda/")} | set(states)
     assert not any(name.startswith("cuda/") for name in _mentioned(assembly, "cpu"))
+
+
+def test_a_target_states_its_cuts_and_that_generated_tokens_run_apart(assembly):
+    found = {name: (each.read_multiple, each.splits) for name, each in assembly.targets.items()}
+    assert found == {"cpu": (64, False), "cuda:sm_90": (512, True), "cuda:sm_120": (64, True)}
 
 
 def test_weights_are_stored_once_and_in_files_of_their_readers(assembly):

@@ -50,7 +50,7 @@ def opened(place: Path, quantization: Quantization) -> Source:
     integers = calibrated_tensors(captured, quantization)
     store_as_integers(captured, integers)
     tensors = frontend.expected_tensors(config)
-    return Source(checkpoint.config, config, tensors, captured, checkpoint, integers)
+    return Source(checkpoint.config, config.facts, tensors, captured, checkpoint, integers)
 
 
 def logits(source: Source, weights: RowSource, ids: list[int]) -> np.ndarray:
@@ -88,7 +88,7 @@ def options(place: Path, output: Path, quantization: Quantization, **rest) -> Co
 def test_gptq_keeps_the_logits_of_the_golden_checkpoints_better(name, quantization, tmp_path):
     place = GOLDEN / name
     source = opened(place, quantization)
-    ids = np.random.default_rng(1).integers(0, source.config.vocab_size, 200).tolist()
+    ids = np.random.default_rng(1).integers(0, source.facts.vocabulary, 200).tolist()
     asked = options(place, tmp_path / "x.sala", quantization, calibration_tokens=512)
     plain = source.checkpoint
     assert plain is not None
@@ -109,7 +109,7 @@ def test_gptq_keeps_the_logits_of_the_golden_checkpoints_better(name, quantizati
         errors = entry.weight_error, entry.output_error
         assert 0 < errors[1] < errors[0] if name in source.integers else errors == (None, None)
     roles = {(entry.role, entry.encoding) for entry in table.tensors.values()}
-    fragile = {(role, "int8-g128") for role in ("output gate", "attention scores", "head")}
+    fragile = {(role, "int8-g128") for role in ("output gate", "block selection", "head")}
     assert roles >= {*fragile, ("embedding", "plain"), ("norm or bias", "plain")}
     assert not any(path.name.startswith(".x.sala") for path in tmp_path.iterdir())
 

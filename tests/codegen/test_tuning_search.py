@@ -169,6 +169,7 @@ SPECS = {
         "topk": 4,
         "dense_len": 64,
         "block_size": 16,
+        "kernel_size": 8,
         "kernel_stride": 4,
         "element": "bf16",
         "q_start": 0,

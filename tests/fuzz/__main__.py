@@ -5,6 +5,7 @@ python -m tests.fuzz --target state --count 500         500 inputs of one
 python -m tests.fuzz --target state --seed 123          one input, shown, with its traceback
 python -m tests.fuzz --target state --seed 123 --save   and kept in the corpus
 python -m tests.fuzz --corpus                           all inputs of the corpus
+python -m tests.fuzz --corpus --count 500               these, and 500 others of each target
 """
 
 import argparse
@@ -12,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="show the input of this seed and run it")
     parser.add_argument("--save", metavar="NAME", help="keep it in the corpus")
-    parser.add_argument("--corpus", action="store_true", help="run the corpus")
+    parser.add_argument("--corpus", action="store_true", help="run the corpus, and --count others")
     parser.add_argument("--whole", action="store_true", help="leave the edits of all inputs out")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--slack", type=float, default=1.0, help="times the limit of time")
@@ -71,23 +72,30 @@ def _arguments() -> argparse.Namespace:
 
 
 def _campaign(name: str, asked: argparse.Namespace, folder: Path) -> Figures:
-    """The inputs of one target."""
+    """The inputs of one target: those of the corpus, of seeds, or both."""
     target, figures, start = _prepared(name, folder), Figures(name), time.monotonic()
-    count = asked.count or max(1, target.share * asked.total // INPUTS)
-    draw: Callable[[int], Case] = drawer(name, target.cases())
-    seeds = list(range(asked.first, asked.first + count))
-    if asked.corpus:
-        kept = corpus.cases(name)
-        draw, seeds = kept.__getitem__, list(range(len(kept)))
-    if asked.whole:
-        draw = _whole(draw)
-    for result in campaign.run(target, draw, seeds, workers=asked.workers, slack=asked.slack):
-        figures.add(result)
-        if result.outcome == FAILED and len(figures.failures[result.kind]) == 1:
-            print(f"{name} {result.seed}: {result.kind}", file=sys.stderr, flush=True)
+    for draw, seeds in _parts(name, target, asked):
+        for result in campaign.run(target, draw, seeds, workers=asked.workers, slack=asked.slack):
+            figures.add(result)
+            if result.outcome == FAILED and len(figures.failures[result.kind]) == 1:
+                print(f"{name} {result.seed}: {result.kind}", file=sys.stderr, flush=True)
     spent = time.monotonic() - start
     print(row(figures), f"{spent:.0f} s", file=sys.stderr, flush=True)
     return figures
+
+
+def _parts(
+    name: str, target: Target, asked: argparse.Namespace
+) -> Iterator[tuple[Callable[[int], Case], list[int]]]:
+    """What draws the cases of a target, and from which seeds."""
+    if asked.corpus:
+        kept = corpus.cases(name)
+        yield kept.__getitem__, list(range(len(kept)))
+    if asked.count or not asked.corpus:
+        count = asked.count or max(1, target.share * asked.total // INPUTS)
+        draw = drawer(name, target.cases())
+        seeds = list(range(asked.first, asked.first + count))
+        yield _whole(draw) if asked.whole else draw, seeds
 
 
 def _whole(draw: Callable[[int], Case]) -> Callable[[int], Case]:

@@ -6,6 +6,7 @@ import pytest
 import sala_compile
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.runtime.model import Model
+from tests.support.sequences import step
 
 LENGTHS = (5, 61, 140, 200)
 """Dense, about to turn sparse (at 64 tokens), sparse, and sparse beyond the budget."""
@@ -55,7 +56,7 @@ def test_prompts_in_one_step_give_what_each_gives_alone(load_golden, dtype):
     model = load_golden("sala-tiny-a", dtype)
     prompts = _prompts(model.vocabulary)
     sequences = [model.sequence() for _ in prompts]
-    together = model._open().calls.step(sequences, prompts)
+    together = step(model, sequences, prompts)
     for sequence in sequences:
         sequence.close()
     for prompt, found in zip(prompts, together, strict=True):
@@ -69,7 +70,7 @@ def test_decoding_goes_on_beside_a_prefill(load_golden, dtype):
     wanted = _alone(model, long)[1]
     with model.sequence() as one, model.sequence() as other:
         token = int(one.append(long).argmax())
-        found = model._open().calls.step([other, one], [short, [token]])
+        found = step(model, [other, one], [short, [token]])
     np.testing.assert_array_equal(found[1], wanted)
     np.testing.assert_array_equal(found[0], model.logits(short)[-1])
 

@@ -15,6 +15,7 @@ from tests.passes.fakes import accept_all
 from tests.support.checkpoints import tiny_config
 
 H = "tensor<?x8xf32>"
+LATE = "tensor<?x8xf32, #sala<rows logit_rows>>"
 
 
 def call(result, *inputs, kind=H, kinds=None, in_place=None):
@@ -26,12 +27,11 @@ def call(result, *inputs, kind=H, kinds=None, in_place=None):
     return f"%{result} = sala.kernel_call @k({names}) {{{attributes}}} : ({types}) -> {kind}"
 
 
-def plan(*lines, arguments="", returns="z", phase="prefill"):
-    """The intervals of a phase, by the names of its values."""
+def plan(*lines, arguments="", returns="z", kind=H, phase="prefill"):
+    """The intervals of a phase that returns one value, by the names of its values."""
     text = "\n  ".join(lines)
-    module = parse_module(
-        f"func.func @{phase}({arguments}) -> {H} {{\n  {text}\n  func.return %{returns} : {H}\n}}"
-    )
+    head, end = f"func.func @{phase}({arguments}) -> {kind}", f"func.return %{returns} : {kind}"
+    module = parse_module(f"{head} {{\n  {text}\n  {end}\n}}")
     found = phase_intervals(module.ops.first)
     return {value.name_hint: live for value, live in found.live.items()}, {
         value.name_hint: owner.name_hint for value, owner in found.storage().items()
@@ -97,14 +97,15 @@ def test_storage_is_not_taken_over(lines):
     assert plan(*lines)[1] == {}
 
 
-def test_shapes_follow_the_phase_and_the_stream_is_sized_by_tokens():
+def test_shapes_follow_the_rows_of_the_type_and_the_stream_is_sized_by_tokens():
     live, _ = plan(call("a"), call("z", "a"), phase="decode")
     assert live["a"].shape == (dim_of(Symbol.SEQUENCES), 8)
     assert live["z"].shape == (dim_of(Symbol.TOKENS), 8)
     live, _ = plan(
-        call("a", "h"),
-        call("z", "a"),
+        call("a", "h", kind=LATE),
+        call("z", "a", kind=LATE, kinds=[LATE]),
         arguments=f'%h: {H} {{sala.name = "hidden"}}',
+        kind=LATE,
         phase="logits",
     )
     assert bounds(live) == {"h": (0, 1), "a": (0, 1), "z": (1, 1)}

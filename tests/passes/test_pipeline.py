@@ -187,17 +187,20 @@ def test_a_pass_that_breaks_the_module_is_named():
 
 
 def test_more_than_one_value_to_the_logits_is_refused():
-    module = parse_module("""
-    func.func @step(%a: tensor<?xi32> {sala.name = "tokens"},
-        %rows: tensor<?xi32> {sala.name = "logit_rows"}) -> tensor<?x5xf32> {
+    late = "#sala<rows logit_rows>"
+    module = parse_module(f"""
+    func.func @step(%a: tensor<?xi32> {{sala.name = "tokens"}},
+        %rows: tensor<?xi32> {{sala.name = "logit_rows"}}) -> tensor<?x5xf32, {late}> {{
       %e = sala.weight @e : !sala.weight<[5, 5], f32>
+      %w = sala.weight @w : !sala.weight<[5], f32>
       %h = sala.embedding %a, %e : !sala.weight<[5, 5], f32> -> tensor<?x5xf32>
       %g = sala.output_gate %h, %h : tensor<?x5xf32>, tensor<?x5xf32> -> tensor<?x5xf32>
       %y = sala.logits %h, %rows, %e
-        : tensor<?x5xf32>, !sala.weight<[5, 5], f32> -> tensor<?x5xf32>
-      %z = sala.output_gate %y, %g : tensor<?x5xf32>, tensor<?x5xf32> -> tensor<?x5xf32>
-      func.return %z : tensor<?x5xf32>
-    }
+        : tensor<?x5xf32>, !sala.weight<[5, 5], f32> -> tensor<?x5xf32, {late}>
+      %z = sala.rms_norm %g, %w rows(%rows) gate(%y : tensor<?x5xf32, {late}>) {{eps = 0.0 : f64}}
+        : tensor<?x5xf32>, !sala.weight<[5], f32> -> tensor<?x5xf32, {late}>
+      func.return %z : tensor<?x5xf32, {late}>
+    }}
     """)
     with pytest.raises(CompileError, match="%g, %h crosses from the trunk"):
         run_pipeline(module, [SpecialisePhases()])

@@ -27,24 +27,28 @@ def handmade_gpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """Give an artifact of one small model by name: `float32`, `bfloat16`, or `portable`.
+    """Give an artifact of one small model by name: `float32`, `bfloat16`, `portable`, `patient`.
 
     Heads of 14 columns in pages of 16 tokens, sparse from 64 tokens on. `portable` is `float32`
-    for the instruction set x86-64-v3.
+    for the instruction set x86-64-v3, `patient` is `float32` and sparse from 192 tokens on.
     """
     from sala_compile.passes.assign_precision import Precision
     from tests.support.checkpoints import VARIATIONS, write_checkpoint
     from tests.support.compiled import compile_checkpoint
 
     folder = tmp_path_factory.mktemp("compiled")
-    checkpoint = write_checkpoint(folder / "checkpoint", VARIATIONS["hidden-unlike-heads"])
+    config = VARIATIONS["hidden-unlike-heads"]
+    checkpoint = write_checkpoint(folder / "checkpoint", config)
+    late = {"sparse_config": config["sparse_config"] | {"dense_len": 192}}
+    patient = write_checkpoint(folder / "patient", config | late)
 
     @cache
     def compile_named(name: str) -> Path:
         dtype = Precision.BFLOAT16 if name == "bfloat16" else Precision.FLOAT32
         targets = ("cpu:x86-64-v3",) if name == "portable" else ("cpu",)
         path = folder / f"{name}.sala"
-        compile_checkpoint(checkpoint, path, dtype=dtype, targets=targets)
+        source = patient if name == "patient" else checkpoint
+        compile_checkpoint(source, path, dtype=dtype, targets=targets)
         return path
 
     return compile_named

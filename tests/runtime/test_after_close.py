@@ -12,7 +12,7 @@ import pytest
 import sala_compile
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.model import Model
-from sala_compile.runtime.sequence import Sequence
+from sala_compile.runtime.sequence import TokenSequence
 from tests.support.emulated_gpu import emulated_gpu
 
 MODEL: dict[str, Callable[[Model], Any]] = {
@@ -25,7 +25,7 @@ MODEL: dict[str, Callable[[Model], Any]] = {
     "info": lambda model: model.info(),
     "wrapped": lambda model: model.wrapped(lambda program: program).__enter__(),
 }
-SEQUENCE: dict[str, Callable[[Sequence], Any]] = {
+SEQUENCE: dict[str, Callable[[TokenSequence], Any]] = {
     "token_ids": lambda sequence: sequence.token_ids,
     "last_logits": lambda sequence: sequence.last_logits,
     "append": lambda sequence: sequence.append([1]),
@@ -49,7 +49,7 @@ def model(request: pytest.FixtureRequest, handmade_gpu: Path) -> Iterator[Model]
         yield stack.enter_context(sala_compile.load(handmade_gpu, **options))
 
 
-def _held(model: Model) -> Sequence:
+def _held(model: Model) -> TokenSequence:
     sequence = model.sequence()
     sequence.append([5, 4, 3])
     return sequence

@@ -69,7 +69,7 @@ def test_a_whole_artifact_opens(handmade: Path):
     artifact = open_artifact(handmade, hash_weights=True)
     assert artifact.program == tiny_program()
     assert artifact.weight_bytes == (handmade / WEIGHTS).stat().st_size
-    assert artifact.golden().models[0].name == "short"
+    assert artifact.golden().sequences[0].name == "short"
 
 
 @pytest.mark.parametrize("name", [MANIFEST_NAME, PROGRAM_NAME, LIBRARY, WEIGHTS, "golden.json"])

@@ -4,14 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXTRAS = ("tvm", "xdsl", "torch", "triton", "array_api_compat", "ml_dtypes")
-COMPILER = ("sala_ir", "passes", "codegen")
+COMPILER = ("sala_compile.sala_ir", "sala_compile.passes", "sala_compile.codegen")
 BLOCKER = """
 import sys
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {blocked!r}:
+        if any(name == each or name.startswith(each + ".") for each in {blocked!r}):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Blocker())
@@ -26,6 +28,14 @@ def _run(
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
+
+
+@pytest.mark.parametrize("name", [*EXTRAS, *COMPILER])
+def test_what_is_blocked_cannot_be_imported(name: str):
+    """Else the tests below would show nothing."""
+    result = _run((name,), f"import {name}")
+    assert result.returncode == 1
+    assert f"No module named '{name}'" in result.stderr
 
 
 def test_an_artifact_runs(handmade: Path):

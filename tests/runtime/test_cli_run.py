@@ -17,7 +17,9 @@ from tokenizers import decoders, models, processors
 from sala_compile import load
 from sala_compile.runtime.artifact import ArtifactWriter, Manifest, write_artifact
 from sala_compile.runtime.cli import run
-from sala_compile.runtime.engine.calls import Calls
+from sala_compile.runtime.engine.append import Append
+from sala_compile.runtime.engine.engine import Engine
+from sala_compile.runtime.state.store import State
 from tests.support.handmade import VOCABULARY, fill
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .!"
@@ -179,13 +181,13 @@ def test_a_chat_of_several_turns_remembers(talking: Path):
 
 def test_a_chat_reads_only_what_is_new(talking: Path, monkeypatch: pytest.MonkeyPatch):
     read: list[int] = []
-    extend = Calls.extend
+    append = Engine.append
 
-    def counting(self: Calls, sequence: Any, token_ids: Any, *rest: Any, **options: Any) -> Any:
+    def counting(self: Engine, state: State, token_ids: Any, **options: Any) -> Append:
         read.append(len(token_ids))
-        return extend(self, sequence, token_ids, *rest, **options)
+        return append(self, state, token_ids, **options)
 
-    monkeypatch.setattr(Calls, "extend", counting)
+    monkeypatch.setattr(Engine, "append", counting)
     options = ("--chat", "--max-tokens", 3, "--ignore-eos")
     result = _run(talking, *options, standard_input="abcd\nef\nghi\n")
     assert result.exit_code == 0

@@ -9,9 +9,10 @@ import pytest
 
 import sala_compile
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.runtime.artifact import AttentionPath
 from sala_compile.runtime.errors import ArtifactError, SalaError, StateFileError
 from sala_compile.runtime.model import Model
-from sala_compile.runtime.state.regimes import Pieces, Regime, RegimeRule
+from sala_compile.runtime.state.attention_paths import PathRule, PathSpans
 from tests.support import hostile
 from tests.support.sequences import assert_unused, text
 from tests.support.states import rewrite
@@ -131,14 +132,14 @@ def _section(number: int, name: str, value: Any) -> Callable[[dict[str, Any]], N
         _set("tokens", LENGTH + 1),
         _set("tokens", 10**30),
         _set("tokens", "many"),
-        _set("pieces", []),
-        _set("pieces", [[LENGTH, "none"]]),
-        _set("pieces", [[LENGTH, "dense"]]),
-        _set("pieces", [[LENGTH + 1, "sparse"]]),
-        _set("pieces", [[-1, "dense"], [LENGTH, "sparse"]]),
-        _set("pieces", [[70, "dense"], [LENGTH, "sparse"]]),
-        _set("pieces", [[9, "sparse"], [LENGTH, "sparse"]]),
-        _set("pieces", [[90, "sparse"], [20, "dense"], [LENGTH, "sparse"]]),
+        _set("spans", []),
+        _set("spans", [[LENGTH, "none"]]),
+        _set("spans", [[LENGTH, "dense"]]),
+        _set("spans", [[LENGTH + 1, "sparse"]]),
+        _set("spans", [[-1, "dense"], [LENGTH, "sparse"]]),
+        _set("spans", [[70, "dense"], [LENGTH, "sparse"]]),
+        _set("spans", [[9, "sparse"], [LENGTH, "sparse"]]),
+        _set("spans", [[90, "sparse"], [20, "dense"], [LENGTH, "sparse"]]),
         _set("has_logits", False),
         _set("has_logits", 3),
         _set("sections", []),
@@ -166,6 +167,10 @@ def test_headers_that_make_no_sense_are_refused(
     assert_unused(pair[0])
 
 
+def rule(*paths: tuple[int, str]) -> PathRule:
+    return PathRule([AttentionPath(first_length=first, name=name) for first, name in paths])
+
+
 @pytest.mark.parametrize(
     ("ends", "allowed"),
     [
@@ -180,14 +185,23 @@ def test_headers_that_make_no_sense_are_refused(
         ((), False),
     ],
 )
-def test_pieces_are_those_that_calls_can_have_made(
+def test_spans_are_those_that_calls_can_have_made(
     ends: tuple[tuple[int, str], ...], allowed: bool
 ) -> None:
-    pieces = Pieces(tuple((end, Regime(regime)) for end, regime in ends))
-    assert RegimeRule(64).allows(pieces, 150) is allowed
+    assert rule((0, "dense"), (64, "sparse")).allows(PathSpans(ends), 150) is allowed
 
 
-def test_a_model_without_a_regime_has_no_pieces_of_it() -> None:
-    assert not RegimeRule(None).allows(Pieces(((150, Regime.SPARSE),)), 150)
-    assert RegimeRule(None).allows(Pieces(((150, Regime.DENSE),)), 150)
-    assert not RegimeRule(0).allows(Pieces(((1, Regime.DENSE),)), 1)
+def test_a_model_without_a_path_has_no_spans_of_it() -> None:
+    dense, sparse = rule((0, "dense")), rule((0, "sparse"))
+    assert not dense.allows(PathSpans(((150, "sparse"),)), 150)
+    assert dense.allows(PathSpans(((150, "dense"),)), 150)
+    assert not sparse.allows(PathSpans(((1, "dense"),)), 1)
+
+
+def test_three_paths_follow_one_another() -> None:
+    three = rule((0, "dense short"), (64, "sparse short"), (128, "sparse long"))
+    found = [three.path(length) for length in (1, 63, 64, 127, 128, 10**9)]
+    assert found == [*["dense short"] * 2, *["sparse short"] * 2, *["sparse long"] * 2]
+    assert three.allows(PathSpans(((63, "dense short"), (127, "sparse short"))), 127)
+    assert not three.allows(PathSpans(((63, "dense short"), (128, "sparse short"))), 128)
+    assert three.allows(PathSpans(((30, "sparse long"), (127, "sparse short"))), 127)

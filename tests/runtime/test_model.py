@@ -15,6 +15,7 @@ from sala_compile.runtime.errors import MemoryBudgetError, RequestError
 from sala_compile.runtime.generation.generation import GenerationOptions
 from sala_compile.runtime.model import Model
 from tests.support.handmade import VOCABULARY, expected_logits
+from tests.support.sequences import chunk, step
 
 IDS = [3, 5, 8, 1, 9, 2, 28, 0, 11, 13, 1]
 
@@ -31,9 +32,9 @@ def _unused(model: Model) -> bool:
     return not any(info[name]["used"] for name in ("sequences", "pages", "compressed_pages"))
 
 
-@pytest.mark.parametrize("chunk", [None, 1, 3, 7, 8, 100])
-def test_logits_do_not_depend_on_the_chunk(model: Model, chunk: int | None):
-    np.testing.assert_array_equal(model.logits(IDS, chunk=chunk), expected_logits(IDS))
+@pytest.mark.parametrize("size", [None, 1, 3, 7, 8, 100])
+def test_logits_do_not_depend_on_the_chunk(model: Model, size: int | None):
+    np.testing.assert_array_equal(model.logits(IDS, chunk=size), expected_logits(IDS))
     assert _unused(model)
 
 
@@ -42,9 +43,9 @@ def test_a_whole_context_is_served(model: Model):
     np.testing.assert_array_equal(model.logits(ids), expected_logits(ids.tolist()))
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 8])
-def test_inner_values_come_beside_the_logits(model: Model, chunk: int):
-    logits, observed = model.logits(IDS, chunk=chunk, observe=("hidden",))
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_inner_values_come_with_the_logits(model: Model, size: int):
+    logits, observed = model.logits(IDS, chunk=size, observe=("hidden",))
     np.testing.assert_array_equal(logits, expected_logits(IDS))
     hidden = observed["hidden"][0]
     np.testing.assert_array_equal(hidden[:, 0], np.cumsum(IDS) + 64 * 3 + 1024 * len(IDS))
@@ -83,14 +84,15 @@ def test_a_batch_of_unequal_lengths_gives_what_each_gives_alone(model: Model):
     texts = [IDS, IDS[4:7]]
     sequences = [model.sequence() for _ in texts]
     for sequence, text in zip(sequences, texts, strict=True):
-        model._open().calls.append(sequence, text, chunk=2)
+        model.engine.finish(model.engine.append(sequence.state, text, chunk=2))
     for token in (4, 17):
         rows = model.decode(sequences, [token, token])
         for text, row in zip(texts, rows, strict=True):
             text = [*text, token]
             np.testing.assert_array_equal(row, expected_logits(text)[-1])
         texts = [[*text, token] for text in texts]
-    mixed = model._open().calls.step(sequences, [[1], [2, 3, 4]], rows=[0, 1, 3])
+    chunks = [chunk(sequences[0], [1]), chunk(sequences[1], [2, 3, 4], rows=[0, 2])]
+    mixed = np.concatenate([result.logits for result in model.engine.step(chunks)])
     np.testing.assert_array_equal(mixed[0], expected_logits([*texts[0], 1])[-1])
     np.testing.assert_array_equal(mixed[1:], expected_logits([*texts[1], 2, 3, 4])[-3::2])
     for sequence in sequences:
@@ -134,10 +136,10 @@ def test_bad_prompts_are_refused(model: Model, ids: list, message: str):
     assert _unused(model)
 
 
-@pytest.mark.parametrize("chunk", [0, -3])
-def test_a_chunk_without_tokens_is_refused(model: Model, chunk: int):
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_chunk_without_tokens_is_refused(model: Model, size: int):
     with pytest.raises(RequestError, match="a chunk of"):
-        model.logits(IDS, chunk=chunk)
+        model.logits(IDS, chunk=size)
 
 
 def test_what_cannot_be_observed_is_refused(model: Model):
@@ -167,7 +169,7 @@ def test_too_many_sequences_or_tokens_are_refused(model: Model):
     with pytest.raises(RequestError, match="a step of 3 sequences"):
         model.decode(sequences, [1] * 3)
     with pytest.raises(RequestError, match="with 9 tokens"):
-        model._open().calls.step(sequences[:1], [[1] * 9])
+        step(model, sequences[:1], [[1] * 9])
     with pytest.raises(RequestError, match="different sequences"):
         model.decode([sequences[0]] * 2, [1, 1])
     sequences[0].close()
@@ -191,7 +193,7 @@ def test_an_interrupted_sequence_does_not_go_on(model: Model, monkeypatch: pytes
     broken, whole, empty = model.sequence(), model.sequence(), model.sequence()
     whole.append(IDS)
     broken.append(IDS)
-    program = model._open().steps.program
+    program = model.engine.stepper.program
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -218,7 +220,7 @@ def test_two_threads_at_a_time_are_refused(model: Model):
         except RequestError as error:
             errors.append(error)
 
-    with model._open()._exclusive.entered():
+    with model.engine._exclusive.entered():
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()

@@ -14,6 +14,8 @@ from sala_compile.runtime.state.prefix_cache import Miss, PrefixReport
 from tests.support.sequences import text, used
 
 EVERY = 128
+UNIT = 64
+"""States are kept at multiples of it: whole pages, and what is read at a time."""
 
 
 def _load(path: Path, size: str = "4MiB", **options: Any) -> Model:
@@ -38,6 +40,13 @@ def float32(compiled):
         yield loaded
 
 
+@pytest.fixture
+def patient(compiled):
+    """Sparse from 192 tokens on."""
+    with _load(compiled("patient")) as loaded:
+        yield loaded
+
+
 def _ask(model: Model, ids: np.ndarray) -> tuple[np.ndarray, PrefixReport]:
     with model.sequence() as sequence:
         logits = sequence.append(ids)
@@ -51,22 +60,52 @@ def _agree(model: Model, found: np.ndarray, ids: np.ndarray) -> None:
     np.testing.assert_allclose(found, model.logits(ids)[-1], rtol=0, atol=limit)
 
 
-@pytest.mark.parametrize("length", [17, 33, 64, 65, 200, 1030, 1100])
-def test_the_same_prompt_reuses_all_but_its_last_page(model: Model, length: int):
+@pytest.mark.parametrize("length", [65, 81, 128, 129, 200, 1030, 1100])
+def test_the_same_prompt_reuses_all_but_its_last_part(model: Model, length: int):
+    """To the bit, although one token alone may be left to be read."""
     ids = text(model, length)
     first, missed = _ask(model, ids)
     again, hit = _ask(model, ids)
     assert (missed.reused_tokens, missed.miss) == (0, Miss.NOTHING_CACHED)
-    assert (hit.reused_tokens, hit.miss) == ((length - 1) // 16 * 16, None)
+    assert (hit.reused_tokens, hit.miss) == ((length - 1) // UNIT * UNIT, None)
+    assert hit.exact
     np.testing.assert_array_equal(again, first)
-    _agree(model, again, ids)
+    np.testing.assert_array_equal(again, model.logits(ids)[-1])
+
+
+def test_a_prompt_without_a_whole_part_is_not_kept(model: Model):
+    ids = text(model, UNIT)
+    for _ in range(2):
+        found, report = _ask(model, ids)
+        np.testing.assert_array_equal(found, model.logits(ids)[-1])
+        assert (report.reused_tokens, report.miss) == (0, Miss.TOO_SHORT)
+
+
+def test_text_that_was_not_read_in_one_piece_says_so(float32: Model):
+    """Generated, or read by calls that were cut elsewhere: reused, and within rounding."""
+    ids = text(float32, 200)
+    with float32.sequence() as sequence:
+        sequence.append(ids[:100])
+        sequence.append(ids[100:150])
+        for token in ids[150:]:
+            sequence.append([token])
+    found, report = _ask(float32, ids)
+    assert (report.reused_tokens, report.exact) == (128, False)
+    _agree(float32, found, ids)
+    other = text(float32, 200, seed=1)
+    with float32.sequence() as sequence:
+        sequence.append(other[:70])
+        sequence.append(other[70:])
+    found, report = _ask(float32, other)
+    assert (report.reused_tokens, report.exact) == (192, False)
+    _agree(float32, found, other)
 
 
 def test_a_longer_prompt_continues_a_shorter_one(model: Model):
     ids = text(model, 300)
     _ask(model, ids[:150])
     found, report = _ask(model, ids)
-    assert report.reused_tokens == 144
+    assert report.reused_tokens == 128
     _agree(model, found, ids)
 
 
@@ -79,51 +118,51 @@ def test_the_third_prompt_with_a_common_beginning_reuses_it(model: Model):
         found, report = _ask(model, prompt)
         reports.append(report)
         _agree(model, found, prompt)
-    assert [report.reused_tokens for report in reports] == [0, 0, 96]
+    assert [report.reused_tokens for report in reports] == [0, 0, 64]
     assert [report.known_tokens for report in reports] == [0, 96, 96]
     assert reports[1].miss == Miss.NO_SNAPSHOT
     for prompt in prompts:
         assert _ask(model, prompt)[1].reused_tokens == 192
 
 
-def test_every_miss_says_why(float32: Model):
-    ids = text(float32, 300)
-    _, report = _ask(float32, ids[:16])
+def test_every_miss_says_why(patient: Model):
+    ids = text(patient, 300)
+    _, report = _ask(patient, ids[:16])
     assert report.miss == Miss.TOO_SHORT
-    _ask(float32, ids)
-    assert _ask(float32, ids[:40])[1].miss == Miss.OTHER_REGIME
-    assert _ask(float32, ids[:40])[1].miss is None
-    assert _ask(float32, text(float32, 300, seed=1))[1].miss == Miss.OTHER_TEXT
-    with float32.sequence() as sequence:
+    _ask(patient, ids)
+    assert _ask(patient, ids[:140])[1].miss == Miss.OTHER_PATH
+    assert _ask(patient, ids[:140])[1].miss is None
+    assert _ask(patient, text(patient, 300, seed=1))[1].miss == Miss.OTHER_TEXT
+    with patient.sequence() as sequence:
         sequence.append(ids[:10])
         sequence.append(ids[10:200])
         assert sequence.prefix_report is not None
         assert sequence.prefix_report.miss == Miss.NOT_FROM_START
-    info = float32.info()["prefix_cache"]
-    assert info["misses"][Miss.OTHER_REGIME.value] == 1
-    assert (info["lookups"], info["hits"], info["hit_tokens"]) == (7, 1, 32)
-    assert info["prompt_tokens"] == 16 + 300 + 40 + 40 + 300 + 10 + 190
+    info = patient.info()["prefix_cache"]
+    assert info["misses"][Miss.OTHER_PATH.value] == 1
+    assert (info["lookups"], info["hits"], info["hit_tokens"]) == (7, 1, 128)
+    assert info["prompt_tokens"] == 16 + 300 + 140 + 140 + 300 + 10 + 190
 
 
-def test_the_regime_separates_equal_texts(float32: Model):
+def test_the_attention_path_separates_equal_texts(patient: Model):
     """A prefix of a sparse call is not taken for a dense one, nor the other way round."""
-    ids = text(float32, 200)
-    for length in (40, 200, 40, 200):
-        found, _ = _ask(float32, ids[:length])
-        _agree(float32, found, ids[:length])
-    found, report = _ask(float32, ids[:63])
-    assert (report.regime, report.reused_tokens) == ("dense", 32)
-    _agree(float32, found, ids[:63])
+    ids = text(patient, 200)
+    for length in (140, 200, 140, 200):
+        found, _ = _ask(patient, ids[:length])
+        _agree(patient, found, ids[:length])
+    found, report = _ask(patient, ids[:191])
+    assert (report.path, report.reused_tokens) == ("dense", 128)
+    _agree(patient, found, ids[:191])
 
 
-def test_a_text_of_both_regimes_is_kept_as_far_as_the_first(float32: Model):
-    ids = text(float32, 300)
-    with float32.sequence() as sequence:
-        sequence.append(ids[:60])
-        sequence.append(ids[60:])
-    found, report = _ask(float32, ids)
-    assert (report.reused_tokens, report.miss) == (0, Miss.OTHER_REGIME)
-    _agree(float32, found, ids)
+def test_a_text_of_both_paths_is_kept_as_far_as_the_first(patient: Model):
+    ids = text(patient, 300)
+    with patient.sequence() as sequence:
+        sequence.append(ids[:150])
+        sequence.append(ids[150:])
+    found, report = _ask(patient, ids)
+    assert (report.reused_tokens, report.miss) == (0, Miss.OTHER_PATH)
+    _agree(patient, found, ids)
 
 
 def test_decoded_tokens_are_kept_too(float32: Model):
@@ -188,7 +227,7 @@ def test_truncating_returns_to_kept_states(float32: Model):
     ids = text(float32, 300)
     with float32.sequence() as sequence:
         wanted = sequence.append(ids)
-        assert sequence.snapshots() == [0, 128, 256, 288]
+        assert sequence.snapshots() == [0, 128, 256]
         with pytest.raises(RequestError, match="no snapshot at 200") as caught:
             sequence.truncate(200)
         assert "128 and 256" in str(caught.value)

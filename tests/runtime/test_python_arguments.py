@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sala_compile
-from sala_compile.runtime.engine.requests import Limits
+from sala_compile.runtime.engine.limits import Limits
 from sala_compile.runtime.errors import SalaError
 from sala_compile.runtime.generation.generation import GenerationOptions
 from sala_compile.runtime.model import Model, generation_options

@@ -13,7 +13,7 @@ import sala_compile
 from sala_compile.runtime.errors import MemoryBudgetError, RequestError
 from sala_compile.runtime.generation.generation import GenerationOptions
 from sala_compile.runtime.model import Model
-from sala_compile.runtime.sequence import Sequence
+from sala_compile.runtime.sequence import TokenSequence
 from tests.support.handmade import expected_logits
 from tests.support.sequences import assert_unused, text, used
 
@@ -224,7 +224,7 @@ def test_a_sequence_in_a_call_is_left_alone_and_others_may_run(tiny: Model):
         assert len(seen) == len(other) == 2
 
 
-def _append_while(thread: threading.Thread, sequence: Sequence, ids: list[int]) -> None:
+def _append_while(thread: threading.Thread, sequence: TokenSequence, ids: list[int]) -> None:
     thread.start()
     sequence.append(ids)
     thread.join()

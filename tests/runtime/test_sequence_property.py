@@ -13,8 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import sala_compile
 from sala_compile.runtime.errors import MemoryBudgetError
 from sala_compile.runtime.model import Model
-from sala_compile.runtime.sequence import Sequence
-from sala_compile.runtime.state.regimes import Regime
+from sala_compile.runtime.sequence import TokenSequence
 from sala_compile.runtime.state.store import Snapshot, State, StateStore
 from tests.support.handmade import PAGE, VOCABULARY, expected_logits
 from tests.support.sequences import assert_unused
@@ -27,7 +26,7 @@ class Life:
 
     def __init__(self, model: Model, seed: int) -> None:
         self.random = random.Random(seed)
-        self.store: StateStore = model._open().store
+        self.store: StateStore = model.engine.store
         self.pool = model._memory.arrays["ids"]
         self.table = model._memory.arrays["page_table"]
         self.texts: list[tuple[State, list[int]]] = []
@@ -66,7 +65,7 @@ class Life:
             page = self.table[state.slot, position // PAGE]
             assert self.store.pages.pool.holders(page) == 1, "a shared page is written"
             self.pool[page, position % PAGE] = token
-        self.store.grow(state, np.array(tokens), Regime.DENSE)
+        self.store.grow(state, np.array(tokens), "dense")
         text += tokens
 
     def fork(self) -> None:
@@ -81,7 +80,7 @@ class Life:
         state, text = self.pick()
         own = [snapshot for owner, snapshot in self.marks if owner is state]
         snapshot = self.random.choice([None, *own])
-        self.store.go_back(state, snapshot)
+        self.store.rollback(state, snapshot)
         del text[0 if snapshot is None else snapshot.length :]
         self.unmark([(s, m) for s, m in self.marks if s is state and m.length > len(text)])
 
@@ -114,7 +113,7 @@ class Life:
         assert self.store.slots.used == len(self.texts)
         assert self.store.snapshots.used == len(self.marks)
         for state, text in self.texts:
-            assert self.store.text(state).tolist() == text
+            assert self.store.token_ids(state).tolist() == text
             assert len(state.pages) == -(-len(text) // PAGE)
             assert self.table[state.slot, : len(state.pages)].tolist() == state.pages
             assert self.pool[state.pages, :PAGE].reshape(-1)[: len(text)].tolist() == text
@@ -141,7 +140,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        self.sequences: list[Sequence] = []
+        self.sequences: list[TokenSequence] = []
         self.pieces: list[list[tuple[int, ...]]] = []
 
     def some(self, data: st.DataObject) -> int:
@@ -155,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         drawn = np.random.default_rng(seed).integers(0, self.model.vocabulary, count)
         return tuple(drawn.tolist())
 
-    def keep(self, sequence: Sequence, pieces: list[tuple[int, ...]]) -> None:
+    def keep(self, sequence: TokenSequence, pieces: list[tuple[int, ...]]) -> None:
         """Add a sequence."""
         self.sequences.append(sequence)
         self.pieces.append(pieces)

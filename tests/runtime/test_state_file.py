@@ -19,6 +19,7 @@ import sala_compile
 from sala_compile.runtime.cli import run
 from sala_compile.runtime.errors import MemoryBudgetError, RequestError, StateFileError
 from sala_compile.runtime.model import Model
+from sala_compile.runtime.state.state_file import VERSION
 from tests.support.sequences import assert_unused, text, used
 
 LENGTHS = (1, 2, 7, 15, 16, 17, 63, 64, 65, 200, 1023, 1024, 1025, 1060)
@@ -59,7 +60,7 @@ def test_a_restored_state_continues_to_the_bit(model: Model, tmp_path: Path, len
         one.save(tmp_path / "x.sala-state")
         with model.restore(tmp_path / "x.sala-state") as two:
             assert two.token_ids == ids.tolist()
-            assert two.state.pieces == one.state.pieces
+            assert two.state.spans == one.state.spans
             np.testing.assert_array_equal(two.last_logits, logits)
             for piece in np.split(more, [1, 2, 3, 20]):
                 np.testing.assert_array_equal(two.append(piece), one.append(piece))
@@ -86,7 +87,7 @@ def test_another_instruction_set_continues(compiled, float32: Model, saved: Path
 
 
 CONTINUE = """
-import sys, numpy as np, runtime
+import sys, numpy as np, sala_compile
 model = sala_compile.load(sys.argv[1], context=256)
 sequence = model.restore(sys.argv[2])
 np.save(sys.argv[3], [sequence.last_logits, sequence.append([5]), sequence.append([6, 7, 8])])
@@ -162,11 +163,13 @@ def test_a_truncated_file_is_refused(float32: Model, saved: Path, share: float):
     _refuses(float32, saved, "truncated")
 
 
-def test_a_newer_version_is_refused(float32: Model, saved: Path):
+@pytest.mark.parametrize(("version", "age"), [(VERSION - 1, "older"), (VERSION + 1, "newer")])
+def test_another_version_is_refused_with_both(float32: Model, saved: Path, version: int, age: str):
     whole = bytearray(saved.read_bytes())
-    whole[8] = 2
+    whole[8] = version
     saved.write_bytes(whole)
-    _refuses(float32, saved, "newer version 2")
+    _refuses(float32, saved, f"{age} version {version}")
+    _refuses(float32, saved, f"expected version {VERSION}")
 
 
 def test_what_is_no_state_file_is_refused_and_never_replaced(float32: Model, tmp_path: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from xdsl.context import Context
 from xdsl.dialects import test
@@ -11,6 +13,7 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.transforms.dead_code_elimination import DeadCodeElimination
 from xdsl.utils.exceptions import VerifyException
 
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect import (
     AttendBlocksOp,
     BatchType,
@@ -28,6 +31,7 @@ from sala_compile.sala_ir.dialect import (
     RmsNormOp,
     SelectBlocksOp,
     SliceOp,
+    SwigluOp,
     WeightOp,
     WeightType,
     activation_type,
@@ -58,7 +62,6 @@ def test_linear_infers_columns_from_the_weight() -> None:
     assert op.parameters == {
         "scale": 1.0,
         "epilogue": "none",
-        "extent": "tokens",
         "activation_group": 0,
     }
 
@@ -68,11 +71,33 @@ def test_swiglu_linear_fits_its_interleaved_weight(inner: int, rows: int) -> Non
     gate_up = InterleaveWeightsOp(weight(inner, 32), weight(inner, 32))
     gate_up.verify()
     assert gate_up.result.type == WeightType((rows, 32), f32)
-    op = LinearOp(
-        value(activation_type(32, f32)), gate_up.result, epilogue=Epilogue.SWIGLU, columns=inner
-    )
+    x, kind = value(activation_type(32, f32)), activation_type(inner, f32)
+    op = LinearOp(x, gate_up.result, epilogue=Epilogue.SWIGLU, result_types=[kind])
     op.verify()
-    assert op.result.type == activation_type(inner, f32)
+    assert op.parameters["epilogue"] == "swiglu"
+    whole = LinearOp(x, gate_up.result, epilogue=Epilogue.SWIGLU)
+    assert whole.result.type == activation_type(rows // 2, f32)
+
+
+def test_constructors_refuse_what_the_definition_does_not_have() -> None:
+    x = value(activation_type(32, f32))
+    with pytest.raises(TypeError, match=r"sala.linear has no \['colour'\]"):
+        LinearOp(x, weight(48, 32), colour=1)
+    with pytest.raises(TypeError, match=r"needs \['size'\]"):
+        SliceOp(x, start=0)
+    with pytest.raises(TypeError, match=r"needs the operands \['weight'\]"):
+        LinearOp(x)
+    with pytest.raises(TypeError, match="not 3 operands"):
+        SwigluOp(x, x, x)
+    with pytest.raises(TypeError, match="do not follow"):
+        KernelCallOp([x], symbol="f", family="f", arguments=["control"])
+
+
+def test_properties_at_their_defaults_are_left_out() -> None:
+    x = value(activation_type(32, f32))
+    assert "scale" not in LinearOp(x, weight(48, 32), scale=1).properties
+    assert LinearOp(x, weight(48, 32), scale=2).scale.value.data == 2.0
+    assert LinearOp(x=x, weight=weight(48, 32)).x is x
 
 
 def test_concat_adds_up_the_axis() -> None:
@@ -92,29 +117,20 @@ def test_optional_operands_are_absent_or_found() -> None:
     assert op.gate is gate
     rows = value(ids_type())
     assert RmsNormOp(x, weight(64), eps=1e-6, rows=rows).rows is rows
-    assert RmsNormOp(x, weight(16), eps=1e-6, group=16).parameters == {"eps": 1e-6, "group": 16}
+    assert RmsNormOp(x, weight(16), eps=1e-6).parameters == {"eps": 1e-6}
+    assert RmsNormOp(x, weight(16), eps=1e-6).group == 16
 
 
 def test_selection_and_attention_infer_their_index_types() -> None:
     q, batch = value(activation_type(64, f32)), value(BatchType())
     keys = value(CompressedKeysType(2, 8, 4, 16, 16, f32))
-    heads = {"num_heads": 4, "kv_heads": 2, "head_dim": 16, "scale": 0.25}
-    select = SelectBlocksOp(
-        q,
-        keys,
-        batch,
-        **heads,
-        init_blocks=1,
-        window_blocks=2,
-        topk=4,
-        dense_len=64,
-        block_size=16,
-    )
+    heads = Heads(4, 2, 16, 0.25)
+    selection = BlockSelection(8, 4, 16, init_blocks=1, window_blocks=2, topk=4, dense_len=64)
+    select = SelectBlocksOp(q, keys, batch, heads=heads, selection=selection)
     select.verify()
-    assert select.budget == 6
-    attend = AttendBlocksOp(
-        q, value(CACHE), batch, **heads, blocks=select.blocks, counts=select.counts, element=bf16
-    )
+    assert select.parameters == asdict(heads) | asdict(selection)
+    lists = {"blocks": select.blocks, "counts": select.counts}
+    attend = AttendBlocksOp(q, value(CACHE), batch, heads=heads, **lists, element=bf16)
     attend.verify()
     assert attend.gate is None
     assert attend.out.type == activation_type(64, bf16)
@@ -128,10 +144,7 @@ def test_slopes_survive_as_float32() -> None:
         q,
         state,
         value(BatchType()),
-        num_heads=2,
-        kv_heads=2,
-        head_dim=16,
-        scale=0.25,
+        heads=Heads(2, 2, 16, 0.25),
         eps=1e-6,
         slopes=[0.5, 0.8408964152537145],
     )
@@ -180,9 +193,9 @@ def test_values_without_attribute_are_refused() -> None:
 
 def test_kernel_call_keeps_order_and_spec() -> None:
     call = KernelCallOp(
-        "linear_48x32",
         [value(activation_type(32, f32)), weight(48, 32)],
-        [activation_type(48, f32)],
+        result_types=[[activation_type(48, f32)]],
+        symbol="linear_48x32",
         family="linear",
         arguments=["control", "in:0", "in:1", "out:0", "workspace:0"],
         workspaces=[{"name": "scores", "terms": ((64, ("workers",)),)}],

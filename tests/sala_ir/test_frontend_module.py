@@ -21,6 +21,7 @@ from sala_compile.sala_ir.dialect import (
     LogitsOp,
     ResidualAddOp,
     RopeTableOp,
+    Rows,
     SalaOp,
     StateType,
     WeightOp,
@@ -28,12 +29,11 @@ from sala_compile.sala_ir.dialect import (
     plain,
 )
 from sala_compile.sala_ir.frontends import AttentionMode
-from sala_compile.sala_ir.frontends.minicpm_sala import (
-    build_module,
-    expected_tensors,
-    lightning_slopes,
-    parse_config,
-)
+from sala_compile.sala_ir.frontends.minicpm_sala import FRONTEND
+from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
+
+build_module, parse_config = FRONTEND.build_module, FRONTEND.parse_config
+expected_tensors = FRONTEND.expected_tensors
 
 ROOT = Path(__file__).parents[2]
 RELEASED = json.loads((ROOT / "examples" / "released-config.json").read_text())
@@ -144,10 +144,10 @@ def test_dense_mode_has_no_compressed_keys() -> None:
 
 
 def test_sparse_mode_has_no_dense_regime() -> None:
-    lengths = {op.dense_len.value.data for op in ops_of(build(), BlockSparseAttentionOp)}
+    lengths = {op.selection.data.dense_len for op in ops_of(build(), BlockSparseAttentionOp)}
     assert lengths == {64}
     forced = ops_of(build(AttentionMode.SPARSE), BlockSparseAttentionOp)
-    assert {op.dense_len.value.data for op in forced} == {0}
+    assert {op.selection.data.dense_len for op in forced} == {0}
 
 
 def test_attributes_say_what_the_config_says() -> None:
@@ -226,7 +226,8 @@ def test_shapes_that_differ_from_the_released_proportions() -> None:
         **{"intermediate_size": 37, "vocab_size": 101, "attention_bias": True},
     }
     module = build(**fields)
-    assert step_of(module).function_type.outputs.data[0] == activation_type(101, f32)
+    logits = step_of(module).function_type.outputs.data[0]
+    assert logits == activation_type(101, f32, Rows.LOGIT_ROWS)
     assert print_module(parse_module(print_module(module))) == print_module(module)
     biased = [op for op in ops_of(module, LinearOp) if op.bias is not None]
     assert len(biased) == 4 * 5

@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 
 from sala_compile.sala_ir import reference
-from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
-from sala_compile.sala_ir.frontends.minicpm_sala import lightning_slopes
+from sala_compile.sala_ir.attention_sizes import Heads
+from sala_compile.sala_ir.frontends.kit.rotary import inverse_frequencies
+from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
 from sala_compile.sala_ir.reference import LightningForm
 
 
 def _attend(q, k, v, state, batch, **options):
     settings = {
-        "num_heads": 4,
-        "kv_heads": 4,
-        "head_dim": 6,
-        "scale": 6**-0.5,
+        "heads": Heads(4, 4, 6, 6**-0.5),
         "eps": 1e-6,
         "slopes": lightning_slopes(4),
     }
@@ -107,7 +105,7 @@ def test_fused_norm_and_rotation_come_in_this_order():
     table = reference.rope_table(batch, frequencies=inverse_frequencies(10000.0, 6))
     fused, _ = _attend(q, k, v, {}, batch, q_norm=q_norm, k_norm=k_norm, rope_table=table)
     separate = [
-        reference.rope(reference.rms_norm(x, weight, eps=1e-6, group=6), table, head_dim=6)
+        reference.rope(reference.rms_norm(x, weight, eps=1e-6), table, head_dim=6)
         for x, weight in ((q, q_norm), (k, k_norm))
     ]
     expected, _ = _attend(*separate, v, {}, batch)
@@ -119,6 +117,6 @@ def test_repeated_kv_heads():
     batch = reference.make_batch([0, 9], [0], [9], [0])
     narrow_k, narrow_v = k[:, :12], v[:, :12]
     wide = [np.repeat(x.reshape(9, 2, 6), 2, axis=1).reshape(9, 24) for x in (narrow_k, narrow_v)]
-    grouped, _ = _attend(q, narrow_k, narrow_v, {}, batch, kv_heads=2)
+    grouped, _ = _attend(q, narrow_k, narrow_v, {}, batch, heads=Heads(4, 2, 6, 6**-0.5))
     expected, _ = _attend(q, *wide, {}, batch)
     np.testing.assert_array_equal(grouped, expected)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sala_compile.sala_ir import reference
-from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
+from sala_compile.sala_ir.frontends.kit.rotary import inverse_frequencies
 from sala_compile.sala_ir.reference.gates import sigmoid
 
 
@@ -73,7 +73,7 @@ def test_dimensions_beyond_the_table_stay_as_they_are():
 def test_norm_over_groups_and_rows():
     x = np.random.default_rng(0).standard_normal((5, 12))
     weight = np.asarray([1.0, 2.0, 3.0])
-    result = reference.rms_norm(x, weight, np.asarray([4, 0]), eps=1e-3, group=3)
+    result = reference.rms_norm(x, weight, np.asarray([4, 0]), eps=1e-3)
     parts = x[[4, 0]].reshape(2, 4, 3)
     expected = parts / np.sqrt((parts**2).mean(axis=-1, keepdims=True) + 1e-3) * weight
     np.testing.assert_allclose(result, expected.reshape(2, 12), rtol=1e-14)
@@ -83,8 +83,8 @@ def test_norm_over_groups_and_rows():
 def test_norm_multiplies_by_its_gate(group: int):
     rng = np.random.default_rng(0)
     x, gate, weight = rng.standard_normal((2, 8)), rng.standard_normal((2, 8)), np.ones(group)
-    normed = reference.rms_norm(x, weight, eps=1e-6, group=group)
-    gated = reference.rms_norm(x, weight, gate=gate, eps=1e-6, group=group)
+    normed = reference.rms_norm(x, weight, eps=1e-6)
+    gated = reference.rms_norm(x, weight, gate=gate, eps=1e-6)
     np.testing.assert_allclose(gated, normed / (1 + np.exp(-gate)), rtol=1e-13)
 
 

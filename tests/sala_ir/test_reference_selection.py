@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.reference.cache import complete_windows
-from sala_compile.sala_ir.reference.selection import BlockSelection, choose_blocks, pool_scores
+from sala_compile.sala_ir.reference.selection import choose_blocks, pool_scores
 
 SELECTION = BlockSelection(
     kernel_size=8,
@@ -91,6 +92,7 @@ def _flat(x):
 
 
 def _attend(q, k, v, batch, kv, compressed, *, heads, kv_heads, selection):
+    size = q.shape[1] // heads
     return reference.block_sparse_attention(
         q,
         k,
@@ -98,9 +100,7 @@ def _attend(q, k, v, batch, kv, compressed, *, heads, kv_heads, selection):
         kv,
         compressed,
         batch,
-        num_heads=heads,
-        kv_heads=kv_heads,
-        scale=(q.shape[1] // heads) ** -0.5,
+        heads=Heads(heads, kv_heads, size, size**-0.5),
         selection=selection,
     )
 

@@ -11,6 +11,7 @@ from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.progress import Silent
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.sala_ir.frontends import frontend_for, read_config
+from tests.support.shared_objects import share_objects
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "data"
 """The golden checkpoints, one directory each."""
@@ -20,6 +21,7 @@ def compile_checkpoint(
     checkpoint: Path, output: Path, *, dtype: Precision = Precision.FLOAT32, **options: Any
 ) -> CompileResult:
     """Compile for this machine (unless `targets` says else) with a small context and chunk."""
+    share_objects()
     chosen = {"context": 1024, "chunk": 64} | options
     wanted = CompileOptions(checkpoint=checkpoint, output=output, dtype=dtype, **chosen)
     wanted.check()

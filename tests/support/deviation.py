@@ -81,9 +81,9 @@ def _scores_kept() -> Iterator[list[np.ndarray]]:
 
     def select(q: Any, compressed: Any, batch: Any, **options: Any) -> Any:
         rounding, selection = options["operand_rounding"], options["selection"]
-        queries = rounding(split_heads(q, options["num_heads"]))
+        queries = rounding(split_heads(q, options["heads"].num_heads))
         (part,) = batch
-        keys, scale = compressed[part.slot], options["scale"]
+        keys, scale = compressed[part.slot], options["heads"].scale
         positions = part.positions
         kept.append(block_scores(queries, *keys, positions, scale=scale, selection=selection))
         return original(q, compressed, batch, **options)

@@ -2,7 +2,8 @@
 
 State of a sequence: the running sum of its token ids in a recurrent slot, and every id in the KV
 pages. The hidden value of a token is the sum up to it, plus 64 times the first id (read back from
-the first page), plus 1024 times the call length. logits[v] = -|v - hidden mod vocabulary|.
+the first page), plus 1024 times the call length, which is that up to the token where it was
+generated. logits[v] = -|v - hidden mod vocabulary|.
 """
 
 from collections.abc import Sequence
@@ -18,26 +19,25 @@ from sala_compile.runtime.artifact import (
     GOLDEN_TENSORS_NAME,
     PROGRAM_NAME,
     ArtifactWriter,
+    AttentionPath,
     ElementType,
+    Expected,
     Golden,
+    GoldenSequence,
     InputName,
     KernelVector,
     Manifest,
     ModelInfo,
-    ModelVector,
     Observation,
-    OutputArgument,
     Paging,
     Phase,
     PhaseName,
     Program,
     Step,
-    StoredArgument,
     Symbol,
     TargetInfo,
     TargetProgram,
     TensorSpec,
-    ThreadsArgument,
     Value,
     ValueKind,
     canonical_json,
@@ -78,6 +78,7 @@ def library() -> Path:
         sequence: T.handle,
         position: T.handle,
         call_lengths: T.handle,
+        generated: T.handle,
         slots: T.handle,
         table: T.handle,
         state: T.handle,
@@ -91,6 +92,7 @@ def library() -> Path:
         SEQ = T.match_buffer(sequence, (n,), "int32", align=64)
         POS = T.match_buffer(position, (n,), "int32", align=64)
         LEN = T.match_buffer(call_lengths, (b,), "int32", align=64)
+        GEN = T.match_buffer(generated, (b,), "int32", align=64)
         SLOT = T.match_buffer(slots, (b,), "int32", align=64)
         TABLE = T.match_buffer(table, (s, w), "int32", align=64)
         STATE = T.match_buffer(state, (s, 16), "float32", align=64)
@@ -105,7 +107,8 @@ def library() -> Path:
             OUT[i, 0] = (
                 STATE[slot, 0]
                 + PAGES[TABLE[slot, 0], 0] * T.float32(64)
-                + T.Cast("float32", LEN[SEQ[i]]) * T.float32(1024)
+                + T.Cast("float32", T.if_then_else(GEN[SEQ[i]] == 1, POS[i] + 1, LEN[SEQ[i]]))
+                * T.float32(1024)
             )
 
     @T.prim_func(s_tir=True)
@@ -164,6 +167,7 @@ def tiny_program() -> Program:
             "token_sequence",
             "token_position",
             "call_lengths",
+            "generated",
             "slots",
             "page_table",
             "sum",
@@ -187,10 +191,11 @@ def tiny_program() -> Program:
         for phase in (PhaseName.PREFILL, PhaseName.DECODE)
     )
     return Program(
+        paths=(AttentionPath(first_length=0, name="dense"),),
         paging=Paging(page_tokens=PAGE, compressed_page_tokens=COMPRESSED_PAGE),
         logits="logits",
         values=values,
-        targets={"cpu": TargetProgram(library=LIBRARY, phases=phases)},
+        targets={"cpu": TargetProgram(library=LIBRARY, read_multiple=PAGE, phases=phases)},
         observable={"hidden": watched},
     )
 
@@ -235,18 +240,14 @@ def fill(
 
 def _write_golden(writer: ArtifactWriter) -> None:
     ids = np.array([5, 4, 8, 2, 1, 7, 7], np.int32)
-    hidden = np.full((3, 16), np.nan, np.float32)
-    hidden[:, 0] = [30, 31, 32]
-    bias = np.zeros(PITCH, np.float32)
-    rows = np.array([2, 0], np.int32)
-    wanted = -np.abs(np.arange(PITCH) - np.array([3, 1])[:, None]).astype(np.float32)
+    hidden = np.zeros((len(ids), 16), np.float32)
+    hidden[:, 0] = range(30, 30 + len(ids))
+    last = np.arange(VOCABULARY) - hidden[-1, 0] % VOCABULARY
     arrays = {
         "ids": ids,
         "logits": expected_logits(ids),
         "hidden": hidden,
-        "bias": bias,
-        "rows": rows,
-        "wanted": wanted,
+        "wanted": -np.abs(last)[None].astype(np.float32),
     }
     kinds = {"i": "I32", "f": "F32"}
     specs = [TensorSpec(name, kinds[a.dtype.kind], a.shape) for name, a in arrays.items()]
@@ -254,18 +255,16 @@ def _write_golden(writer: ArtifactWriter) -> None:
         for name, array in arrays.items():
             tensors.write(name, array)
     kernel = KernelVector(
-        name="logits of two rows",
+        name="logits of a row",
         kernel="tiny_logits",
-        arguments=(
-            ThreadsArgument(values=(3, 1, 2, 0, *[0] * 12)),
-            StoredArgument(tensor="rows"),
-            StoredArgument(tensor="hidden"),
-            StoredArgument(tensor="bias"),
-            OutputArgument(dtype="float32", shape=(4, PITCH), expected="wanted"),
-        ),
+        phase=PhaseName.LOGITS,
+        step=0,
+        given={"hidden": "hidden"},
+        expected={"logits": Expected(tensor="wanted")},
     )
-    model = ModelVector(name="short", token_ids="ids", logits="logits", absolute=0.0)
-    writer.write_bytes(GOLDEN_NAME, canonical_json(Golden(models=(model,), kernels=(kernel,))))
+    sequence = GoldenSequence(name="short", token_ids="ids", logits="logits", absolute=0.0)
+    golden = Golden(sequences=(sequence,), kernels=(kernel,))
+    writer.write_bytes(GOLDEN_NAME, canonical_json(golden))
 
 
 def write_handmade(directory: Path, **changes: Any) -> Path:

@@ -35,15 +35,29 @@ from sala_compile.runtime.artifact import (
     write_artifact,
 )
 from tests.support.emulated_gpu import emulated_code
-from tests.support.handmade import PITCH, VOCABULARY, fill, tiny_program
+from tests.support.handmade import PAGE, PITCH, VOCABULARY, fill, tiny_program
 
-INTEGERS = ("control", "tokens", "sequence", "position", "call_lengths", "slots", "table")
+INTEGERS = (
+    *("control", "tokens", "sequence", "position", "call_lengths", "generated", "slots"),
+    "table",
+)
 ROWS = (Grid(0, (("logit_rows", 1, 1),)), ONE, ONE)
 
 
 @triton.jit
 def tiny_hidden(
-    control, tokens, sequence, position, call_lengths, slots, table, state, pages, out, pitch
+    control,
+    tokens,
+    sequence,
+    position,
+    call_lengths,
+    generated,
+    slots,
+    table,
+    state,
+    pages,
+    out,
+    pitch,
 ):
     """See `tests.support.handmade`: one program for all tokens, in their order."""
     for i in range(tl.load(control)):
@@ -55,7 +69,8 @@ def tiny_hidden(
         tl.store(state + slot * 16, total)
         tl.store(pages + tl.load(table + slot * pitch + at // 4) * 16 + at % 4, token)
         first = tl.load(pages + tl.load(table + slot * pitch) * 16)
-        length = tl.load(call_lengths + member).to(tl.float32)
+        alone = tl.load(generated + member) == 1
+        length = tl.where(alone, at + 1, tl.load(call_lengths + member)).to(tl.float32)
         tl.store(out + i * 16, total + first * 64 + length * 1024)
 
 
@@ -106,6 +121,7 @@ def tiny_kernels() -> dict[str, GpuKernel]:
             Parameter("sequence", "int32", ("tokens",)),
             Parameter("position", "int32", ("tokens",)),
             Parameter("call_lengths", "int32", ("sequences",)),
+            Parameter("generated", "int32", ("sequences",)),
             Parameter("slots", "int32", ("sequences",)),
             Parameter("table", "int32", ("slots", "sequence_pages")),
             Parameter("state", "float32", ("slots", 16)),
@@ -176,7 +192,8 @@ def gpu_program(target: str, *, samples: bool = True) -> Program:
         live = {"logits": (0, 0), "sampled": (0, 0)}
         phases[PhaseName.SAMPLE] = Phase(steps=(step,), live=live)
     library = f"lib/{target.replace(':', '-')}.json"
-    targets = {**program.targets, target: TargetProgram(library=library, phases=phases)}
+    own = TargetProgram(library=library, read_multiple=PAGE, splits=True, phases=phases)
+    targets = {**program.targets, target: own}
     return program.model_copy(update={"values": values, "targets": targets})
 
 

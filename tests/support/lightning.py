@@ -5,6 +5,7 @@ from typing import Any, Self
 import numpy as np
 
 from sala_compile.codegen.kernels.lightning_attention import spec as sizes
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
 from sala_compile.sala_ir.reference import lightning_attention
 from tests.support.steps import EXTRA, Step, aligned, padded, poisoned
@@ -78,10 +79,7 @@ class LightningInputs:
             batch.reference,
             *norms,
             rope if spec.rope else None,
-            num_heads=spec.num_heads,
-            kv_heads=spec.kv_heads,
-            head_dim=spec.head_dim,
-            scale=spec.scale,
+            heads=Heads(spec.num_heads, spec.kv_heads, spec.head_dim, spec.scale),
             eps=spec.eps,
             slopes=spec.slopes,
         )

@@ -9,7 +9,7 @@ from sala_compile.codegen.kernels.rope_table import cpu as rope_table
 from sala_compile.codegen.kernels.rope_table.spec import arguments
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.sala_ir import reference
-from sala_compile.sala_ir.frontends.kit.frequencies import inverse_frequencies
+from sala_compile.sala_ir.frontends.kit.rotary import inverse_frequencies
 from sala_compile.sala_ir.reference import make_batch
 from tests.support.steps import EXTRA, aligned, from_bits, padded, poisoned, to_bits
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import BlockSelection
 from sala_compile.sala_ir.reference.cache import window_means
 from tests.support.pools import rounded
 from tests.support.steps import EXTRA, Step, padded, poisoned
@@ -48,9 +48,9 @@ class SparseCase:
         return 2 * START + self.used
 
     @property
-    def selection(self) -> reference.BlockSelection:
+    def selection(self) -> BlockSelection:
         """What the reference selects by."""
-        return reference.BlockSelection(
+        return BlockSelection(
             2 * self.stride,
             self.stride,
             self.block,

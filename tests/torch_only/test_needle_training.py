@@ -12,10 +12,11 @@ from examples.needle.initial import initial_weights
 from examples.needle.lessons import Stage
 from examples.needle.selection import MARGIN, SelectionLoss
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import BlockSelection
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.frontends import frontend_for
 from sala_compile.sala_ir.reference.cache import COARSE_FACTOR, window_means
-from sala_compile.sala_ir.reference.selection import BlockSelection, fine_scores
+from sala_compile.sala_ir.reference.selection import fine_scores
 
 SHORT = Stage(length=48, batch=3, steps=3, needles=2, questions=1, rate=1e-3, copying=0.5)
 LONG = Stage(length=530, batch=1, steps=1, needles=3, questions=3, rate=1e-3, last_rate=1e-4)
@@ -70,7 +71,7 @@ def test_selection_loss_ranks_as_the_reference_does():
 
     prefix = f"model.layers.{layer}."
     norm = trainer_weights[f"{prefix}input_layernorm.weight"]
-    x = reference.rms_norm(hidden, norm, eps=values["rms_norm_eps"], group=hidden.shape[1])
+    x = reference.rms_norm(hidden, norm, eps=values["rms_norm_eps"])
     q, k = (
         (x @ trainer_weights[f"{prefix}self_attn.{part}.weight"].T).reshape(200, heads, -1)
         for part, heads in (

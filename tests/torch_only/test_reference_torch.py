@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
-from sala_compile.sala_ir.frontends.minicpm_sala import lightning_slopes
+from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
 from sala_compile.sala_ir.interpreter import ReferenceModel
 from sala_compile.sala_ir.reference import LightningForm, Rounding
 from tests.support.checkpoints import VARIATIONS, reference_model, write_checkpoint
@@ -107,7 +108,7 @@ def test_gradients_through_a_long_chunk_of_a_fast_head():
     q = torch.randn(1, 200, 16, dtype=torch.float32).reshape(200, 16).requires_grad_()
     batch = reference.make_batch([0, 200], [0], [200], [0])
     out, _ = reference.lightning_attention(
-        q, q, q, {}, batch, num_heads=2, kv_heads=2, head_dim=8, scale=1.0, eps=1e-6,
+        q, q, q, {}, batch, heads=Heads(2, 2, 8, 1.0), eps=1e-6,
         slopes=lightning_slopes(2) * 100,
     )  # fmt: skip
     out.sum().backward()

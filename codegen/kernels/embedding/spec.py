@@ -10,9 +10,9 @@ from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
 from sala_compile.passes.support.weight_names import demanded_layouts
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
 from sala_compile.sala_ir.dialect.base import weight_shape
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 
 @dataclass(frozen=True, slots=True)

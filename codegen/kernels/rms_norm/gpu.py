@@ -30,8 +30,8 @@ class Schedule:
 
 def describe(op: RmsNormOp, target: CudaTarget) -> Spec | str:
     """Take every norm whose weight is float32 and whose groups fit registers."""
-    if op.group.value.data > LONGEST:
-        return f"a group has {op.group.value.data} columns, more than {LONGEST}"
+    if op.group > LONGEST:
+        return f"a group has {op.group} columns, more than {LONGEST}"
     return norm.describe(op, target)
 
 

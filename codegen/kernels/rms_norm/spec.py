@@ -48,7 +48,7 @@ def describe(op: RmsNormOp, target: object) -> Spec | str:
         views |= column_views(gate=op.gate) | {"gate": element(op.gate)}
     return Spec(
         columns=columns_of(op.x),
-        group=op.group.value.data,
+        group=op.group,
         eps=op.eps.value.data,
         gather=op.rows is not None,
         x=element(op.x),

@@ -8,7 +8,6 @@ from sala_compile.codegen.kernels.operands import column_views, element, refuse_
 from sala_compile.codegen.kernels.pages import CompressedLevel, compressed_levels, compressed_pools
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.sala_ir.dialect.heads import compressed_type
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 
 
@@ -25,6 +24,7 @@ class Spec(KernelSpec):
     topk: int
     dense_len: int
     block_size: int
+    kernel_size: int
     kernel_stride: int
     element: Element
     q_start: int
@@ -70,7 +70,6 @@ def fields_of(op: SelectBlocksOp) -> dict[str, Any] | str:
         return refusal
     return {
         **op.parameters,
-        "kernel_stride": compressed_type(op.ck).kernel_stride.data,
         "element": element(op.ck),
         **column_views(q=op.q),
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sala_compile.runtime.artifact import Artifact
-from sala_compile.runtime.common.json_text import json_kind, quoted
+from sala_compile.runtime.common.json_text import is_list, is_object, json_kind, quoted
 from sala_compile.runtime.errors import ArtifactError
 from sala_compile.runtime.text.tokenizers.tokenizer_files import CONFIG_FILE, TokenizerFiles
 
@@ -64,9 +64,9 @@ class TemplateFiles:
             return {}
         if isinstance(template, str):
             template = {DEFAULT: template}
-        if isinstance(template, list):
+        if is_list(template):
             template = dict(_named(entry, f"{where}[{i}]") for i, entry in enumerate(template))
-        if not isinstance(template, dict):
+        if not is_object(template):
             raise _refused(f"the chat template is {json_kind(template)}", where)
         for name, text in template.items():
             if not isinstance(text, str):
@@ -85,7 +85,7 @@ class TemplateFiles:
 
 def _named(entry: Any, where: str) -> tuple[str, Any]:
     """The name and the template of an entry in a list of templates."""
-    if not isinstance(entry, dict) or not {"name", "template"} <= entry.keys():
+    if not is_object(entry) or not {"name", "template"} <= entry.keys():
         raise _refused(f"an entry of the chat templates is {quoted(entry)}", where)
     if not isinstance(entry["name"], str):
         raise _refused(f"the name of a chat template is {quoted(entry['name'])}", where)

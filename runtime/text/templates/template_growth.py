@@ -7,8 +7,8 @@ are made of.
 import re
 import string
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 from sala_compile.runtime.text.templates.template_limits import (
     BITS,
@@ -94,7 +94,7 @@ def _all_narrow(values: Any) -> bool:
     if isinstance(values, dict):
         values = (*values.values(),)
     if isinstance(values, list | tuple):
-        return all(_all_narrow(value) for value in values)
+        return all(_all_narrow(value) for value in cast("Iterable[Any]", values))
     if isinstance(values, str):
         return not values.strip().isdecimal() or len(values) < 5
     return not isinstance(values, int) or abs(values) <= _WIDTH

@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.common.json_text import is_object, quoted
 from sala_compile.runtime.errors import RequestError
 
 Message = Mapping[str, Any]
@@ -30,9 +30,12 @@ def plain(value: Any, depth: int = _DEPTH) -> Any:
             expected=f"lists and dictionaries of at most {_DEPTH} levels",
         )
     if isinstance(value, Mapping):
-        return {plain(k, depth - 1): plain(each, depth - 1) for k, each in value.items()}
+        return {
+            plain(k, depth - 1): plain(each, depth - 1)
+            for k, each in cast("Mapping[Any, Any]", value).items()
+        }
     if isinstance(value, list | tuple):
-        parts = [plain(each, depth - 1) for each in value]
+        parts = [plain(each, depth - 1) for each in cast("Iterable[Any]", value)]
         return tuple(parts) if isinstance(value, tuple) else parts
     return _plain_object(value, depth)
 
@@ -60,7 +63,7 @@ def plain_messages(messages: object) -> list[dict[str, Any]]:
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
         raise _no_messages(f"the messages are {quoted(messages)}")
-    found = [_message(each) for each in messages]
+    found = [_message(each) for each in cast("Iterable[Any]", messages)]
     if not found:
         raise _no_messages("there is no message")
     return found
@@ -68,7 +71,7 @@ def plain_messages(messages: object) -> list[dict[str, Any]]:
 
 def _message(message: object) -> dict[str, Any]:
     values = plain(message)
-    if not isinstance(values, dict):
+    if not is_object(values):
         raise _no_messages(f"a message is {quoted(message)}")
     values = {name: value for name, value in values.items() if value is not None}
     reasoning = next((values[name] for name in _REASONING if name in values), None)
@@ -81,13 +84,15 @@ def plain_tools(tools: object) -> list[Any] | None:
     """The tools as JSON schemas; None for none. RequestError for anything else."""
     if tools is None:
         return None
-    if not isinstance(tools, list | tuple) or not all(isinstance(tool, Mapping) for tool in tools):
+    if not isinstance(tools, list | tuple) or not all(
+        isinstance(tool, Mapping) for tool in cast("Iterable[Any]", tools)
+    ):
         raise RequestError(
             f"the tools are {quoted(tools)}",
             where="option tools",
             expected="a list of dictionaries, each the JSON schema of a function",
         )
-    return plain(list(tools))
+    return plain(list(cast("Iterable[Any]", tools)))
 
 
 def _no_messages(found: str) -> RequestError:

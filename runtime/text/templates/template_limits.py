@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
+
+from sala_compile.runtime.common.json_text import is_object
 
 STEPS = 1_000_000
 STEPS_OF_A_VALUE = 1000
@@ -26,7 +28,8 @@ VALUE_BYTES = 64
 """What a value takes at least, counted wherever it is repeated."""
 _NOTE_BYTES = 256
 """What it takes to note a list's size."""
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_EMPTY: dict[str, int] = {}
+_VIEWS = (type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items()))
 
 
 class TemplateLimitError(Exception):
@@ -77,9 +80,9 @@ class Budget:
     def made(self, value: Any) -> Any:
         """The result of an operation: measured and paid for; an iterator counts its items."""
         if isinstance(value, Iterator):
-            return self._counted(value)
+            return self._counted(cast("Iterator[Any]", value))
         self._measure(value)
-        noted = _NOTE_BYTES if isinstance(value, list | tuple | dict) else 0
+        noted = _NOTE_BYTES if _is_container(value) else 0
         self.take(sys.getsizeof(value) + noted)
         return value
 
@@ -108,10 +111,10 @@ class Budget:
             if value.bit_length() > BITS:
                 raise TemplateLimitError("it makes too large a number")
             return VALUE_BYTES, 0
-        if isinstance(value, list | tuple | dict):
+        if _is_container(value):
             known = self._known.get(id(value))
             if known is None:
-                parts = [*value, *value.values()] if isinstance(value, dict) else value
+                parts = [*value, *value.values()] if is_object(value) else value
                 known = self._known[id(value)] = (value, *self._measure_parts(parts))
             return known[1], known[2]
         return self._measure_parts(value) if isinstance(value, _VIEWS) else (VALUE_BYTES, 0)
@@ -144,3 +147,8 @@ def within(limits: Budget) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def _is_container(value: Any) -> bool:
+    """Whether the parts of a value are noted, so that they are measured once."""
+    return isinstance(value, list | tuple | dict)

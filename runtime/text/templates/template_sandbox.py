@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
@@ -118,11 +118,12 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         known: dict[str, Callable[..., Any]] = self.filters | {"tojson": _to_json}
         self.filters = {name: _bounded(known[name], name) for name in FILTERS}
         self.tests["divisibleby"] = _is_divisible
-        del self.globals["lipsum"]
-        self.globals["dict"] = _dictionary
-        self.globals["namespace"] = _Namespace
-        self.globals["raise_exception"] = _raise_exception
-        self.globals["strftime_now"] = _strftime_now
+        names = cast("dict[str, Any]", self.globals)
+        del names["lipsum"]
+        names["dict"] = _dictionary
+        names["namespace"] = _Namespace
+        names["raise_exception"] = _raise_exception
+        names["strftime_now"] = _strftime_now
 
     def step(self) -> None:
         """For the code of templates: a body begins."""
@@ -223,7 +224,7 @@ def _is_join(method: Any) -> bool:
 
 def _whole(value: Any) -> Any:
     """All of an iterator, whose length decides how much a separator adds."""
-    return list(value) if isinstance(value, Iterator) else value
+    return list(cast("Iterator[Any]", value)) if isinstance(value, Iterator) else value
 
 
 def _is_divisible(value: Any, number: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
-from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.common.json_text import is_object, quoted
 from sala_compile.runtime.errors import ArtifactError
 from sala_compile.runtime.text.tokenizers.library_calls import library_errors
 from sala_compile.runtime.text.tokenizers.special_tokens import Token, text_of
@@ -49,7 +49,7 @@ class TokenizerClass:
     """
 
     build: Callable[[dict[str, Any], dict[str, Any]], tokenizers.Tokenizer]
-    defaults: dict[str, str | None] = field(default_factory=dict)
+    defaults: dict[str, str | None] = field(default_factory=dict[str, str | None])
     adds_again: Callable[[Token], AddedToken] | None = None
     bare: bool = False
 
@@ -87,7 +87,7 @@ def _check_code(files: TokenizerFiles, class_name: object) -> None:
     Where transformers has the class itself, it leaves that code alone unless it is trusted.
     """
     code = files.config.get("auto_map")
-    code = code.get("AutoTokenizer") if isinstance(code, dict) else code
+    code = code.get("AutoTokenizer") if is_object(code) else code
     name = str(class_name).removesuffix("Fast").removesuffix(_SUFFIX)
     if code is not None and name not in (*_CLASSES, *_AS_IT_STANDS):
         raise _refused(
@@ -107,7 +107,7 @@ def build(
     """
     document = files.tokenizer or {}
     model = document.get("model")
-    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
+    if not is_object(model) or model.get("type", "BPE") != "BPE":
         raise _refused(
             files, "the tokenizer class needs a vocabulary of BPE", "model", TOKENIZER_FILE
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenizers import AddedToken
 
-from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.common.json_text import is_list, is_object, quoted
 from sala_compile.runtime.errors import ArtifactError
 from sala_compile.runtime.text.tokenizers.library_calls import library_errors
 from sala_compile.runtime.text.tokenizers.tokenizer_files import (
@@ -39,9 +39,9 @@ _EXTRA, _ADDITIONAL = "extra_special_tokens", "additional_special_tokens"
 class SpecialTokens:
     """Tokens by their part, further special ones, and those that a file gives an id."""
 
-    parts: dict[str, Token] = field(default_factory=dict)
-    extra: list[Token] = field(default_factory=list)
-    by_id: dict[int, AddedToken] = field(default_factory=dict)
+    parts: dict[str, Token] = field(default_factory=dict[str, Token])
+    extra: list[Token] = field(default_factory=list[Token])
+    by_id: dict[int, AddedToken] = field(default_factory=dict[int, AddedToken])
 
     @property
     def texts(self) -> dict[str, str]:
@@ -100,9 +100,12 @@ class _Reader:
 
     files: TokenizerFiles
     entries: dict[str, Any]
-    own: dict[str, Any] = field(default_factory=dict)  # parts that only this checkpoint has
-    by_id: dict[int, AddedToken] = field(default_factory=dict)
-    known: dict[str, AddedToken] = field(default_factory=dict)  # those that had an id in any file
+    own: dict[str, Any] = field(
+        default_factory=dict[str, Any]
+    )  # parts that only this checkpoint has
+    by_id: dict[int, AddedToken] = field(default_factory=dict[int, AddedToken])
+    known: dict[str, AddedToken] = field(default_factory=dict[str, AddedToken])
+    """Those that had an id in any file."""
 
     def read(self, defaults: Mapping[str, str | None]) -> SpecialTokens:
         """The tokens, in the order in which they are added."""
@@ -144,9 +147,9 @@ class _Reader:
     def _take_extra_parts(self) -> None:
         """Read an object of parts and tokens, which may stand where the list of tokens does."""
         extra = self.entries.get(_EXTRA)
-        if isinstance(extra, dict):
+        if is_object(extra):
             self.own |= self.entries.pop(_EXTRA)
-        elif not (extra is None or isinstance(extra, list)):
+        elif not (extra is None or is_list(extra)):
             raise self._refused(CONFIG_FILE, _EXTRA, extra, "a list of tokens, or an object")
 
     def _take_own_parts(self, *kinds: type) -> None:
@@ -154,13 +157,13 @@ class _Reader:
             entry = self.entries[name]
             if not name.endswith("_token") or name in PARTS or not isinstance(entry, kinds):
                 continue
-            if not isinstance(entry, dict) or "__type" in entry:
+            if not is_object(entry) or "__type" in entry:
                 self.own[name] = self.entries.pop(name)
 
     def _read_decoder(self) -> None:
         name = "added_tokens_decoder"
         entries = self.entries[name]
-        if not isinstance(entries, dict):
+        if not is_object(entries):
             raise self._refused(CONFIG_FILE, name, entries, "an object of ids and tokens")
         for index, entry in entries.items():
             if not (index.isdecimal() and index.isascii()):
@@ -170,9 +173,9 @@ class _Reader:
     def _read_map(self) -> None:
         name = SPECIAL_TOKENS_MAP_FILE
         for key, value in (self.files.document(name) or {}).items():
-            if isinstance(value, dict) and key != _EXTRA:
+            if is_object(value) and key != _EXTRA:
                 self.entries[key] = self._special(value, name, key)
-            elif key == _EXTRA and isinstance(value, list):
+            elif key == _EXTRA and is_list(value):
                 tokens = [self._special(token, name, key) for token in value]
                 self.entries[key] = [*(self.entries.get(key) or []), *tokens]
             else:
@@ -181,7 +184,7 @@ class _Reader:
 
     def _read_added_tokens(self) -> None:
         parts = [self.entries.get(part) for part in PARTS]
-        extra = self.entries.get(_EXTRA) or []
+        extra: list[Any] = self.entries.get(_EXTRA) or []
         special = {_text_named(entry) for entry in (*parts, *extra)}
         for text, index in (self.files.document(ADDED_TOKENS_FILE) or {}).items():
             if type(index) is not int or index < 0:
@@ -192,10 +195,10 @@ class _Reader:
 
     def _read_tokenizer(self) -> None:
         entries = (self.files.tokenizer or {}).get("added_tokens", [])
-        if not isinstance(entries, list):
+        if not is_list(entries):
             raise self._refused(TOKENIZER_FILE, "added_tokens", entries, "a list of tokens")
         for entry in entries:
-            index = entry.get("id") if isinstance(entry, dict) else None
+            index = entry.get("id") if is_object(entry) else None
             if type(index) is not int or index < 0:
                 raise self._refused(TOKENIZER_FILE, "added_tokens", entry)
             fields = {key: value for key, value in entry.items() if key != "id"}
@@ -207,29 +210,30 @@ class _Reader:
     def _pad_of_tokenizer(self, parts: dict[str, Token]) -> None:
         """The padding of tokenizer.json names a token where nothing else does."""
         padding = (self.files.tokenizer or {}).get("padding")
-        text = padding.get("pad_token") if isinstance(padding, dict) else None
+        text = padding.get("pad_token") if is_object(padding) else None
         if isinstance(text, str):
             parts["pad_token"] = text
 
     def _extra(self) -> list[Token]:
-        return [self._part(_EXTRA, entry) for entry in self.entries.get(_EXTRA) or []]
+        entries: list[Any] = self.entries.get(_EXTRA) or []
+        return [self._part(_EXTRA, entry) for entry in entries]
 
     def _part(self, name: str, value: Any) -> Token:
         if isinstance(value, str | AddedToken):
             return value
-        typed = isinstance(value, dict) and "__type" in value
+        typed = is_object(value) and "__type" in value
         read = self._token if typed else self._special
         return read(value, CONFIG_FILE, name)
 
     def _special(self, entry: Any, file: str, name: str) -> Token:
         if isinstance(entry, str):
             return entry
-        marked = entry | {"special": True} if isinstance(entry, dict) else entry
+        marked = entry | {"special": True} if is_object(entry) else entry
         return self._token(marked, file, name)
 
     def _token(self, entry: Any, file: str, name: str) -> AddedToken:
         """The token of an entry `{"content": ..., "lstrip": ...}`."""
-        if not (isinstance(entry, dict) and isinstance(entry.get("content"), str)):
+        if not (is_object(entry) and isinstance(entry.get("content"), str)):
             raise self._refused(file, name, entry)
         fields = {key: value for key, value in entry.items() if key in _FIELDS}
         with library_errors(
@@ -259,9 +263,7 @@ def _prepends(normalizer: Any) -> bool:
 
     Such a token would be found only where that stands before it by chance.
     """
-    if not isinstance(normalizer, dict):
+    if not is_object(normalizer):
         return False
     parts = normalizer.get("normalizers")
-    return normalizer.get("type") == "Prepend" or (
-        isinstance(parts, list) and any(map(_prepends, parts))
-    )
+    return normalizer.get("type") == "Prepend" or (is_list(parts) and any(map(_prepends, parts)))

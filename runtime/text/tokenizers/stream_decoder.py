@@ -106,7 +106,7 @@ class WindowText:
 
     def _characters(self) -> str:
         """The text of the bytes as far as they are characters, or cannot become one."""
-        pieces = []
+        pieces: list[str] = []
         while self._bytes:
             data = bytes(value for _, value in self._bytes)
             try:

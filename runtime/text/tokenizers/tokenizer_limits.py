@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
+from sala_compile.runtime.common.json_text import is_list, is_object
 from sala_compile.runtime.errors import ArtifactError
 from sala_compile.runtime.text.tokenizers.regexes import UnboundedRegexError, check_regex
 
@@ -51,11 +52,11 @@ def check_limits(document: dict[str, Any], where: str) -> None:
         for part in parts:
             _check_part(part, where, name)
     model = document.get("model")
-    if isinstance(model, dict):
+    if is_object(model):
         _check_model(model, where)
     added = document.get("added_tokens")
-    entries = added if isinstance(added, list) else []
-    contents = [entry.get("content") for entry in entries if isinstance(entry, dict)]
+    entries = added if is_list(added) else []
+    contents = [entry.get("content") for entry in entries if is_object(entry)]
     check_added((text for text in contents if isinstance(text, str)), where)
 
 
@@ -77,10 +78,10 @@ def _parts(state: Any, list_name: str) -> Iterator[dict[str, Any]]:
     waiting, found = [state], 0
     while waiting and found <= MOST_PARTS:
         state = waiting.pop()
-        if not isinstance(state, dict):
+        if not is_object(state):
             continue
         inner = state.get(list_name)
-        if isinstance(inner, list):
+        if is_list(inner):
             waiting += reversed(inner[: MOST_PARTS + 1])
         found += 1
         yield state
@@ -95,7 +96,7 @@ def _growth(part: dict[str, Any]) -> float:
     pattern, content = part.get("pattern"), part.get("content")
     if not isinstance(content, str):
         return 1
-    text = pattern.get("String") if isinstance(pattern, dict) else pattern
+    text = pattern.get("String") if is_object(pattern) else pattern
     if isinstance(text, str) and text:
         return max(1.0, len(content) / len(text))
     return 1 + len(content)  # a regular expression can match before every character
@@ -108,7 +109,7 @@ def _check_part(part: dict[str, Any], where: str, name: str) -> None:
     if longest > LONGEST_TEXT:
         raise _refused(where, name, f"{kind} puts in {longest} characters", f"{LONGEST_TEXT}")
     pattern = part.get("pattern")
-    regex = pattern.get("Regex") if isinstance(pattern, dict) else None
+    regex = pattern.get("Regex") if is_object(pattern) else None
     if isinstance(regex, str):
         try:
             check_regex(regex)
@@ -142,20 +143,18 @@ def _check_map(packed: Any, where: str, name: str) -> None:
 def _check_template(part: dict[str, Any], where: str, name: str) -> None:
     """Refuse a template that repeats the text, or puts many tokens around it."""
     single, tokens = part.get("single"), part.get("special_tokens")
-    pieces = (
-        [piece for piece in single if isinstance(piece, dict)] if isinstance(single, list) else []
-    )
+    pieces = [piece for piece in single if is_object(piece)] if is_list(single) else []
     if sum("Sequence" in piece for piece in pieces) > 1:
         raise _refused(where, name, "the template has the text more than once")
     ids = {
         text: len(entry["ids"])
-        for text, entry in (tokens.items() if isinstance(tokens, dict) else ())
-        if isinstance(entry, dict) and isinstance(entry.get("ids"), list)
+        for text, entry in (tokens.items() if is_object(tokens) else ())
+        if is_object(entry) and is_list(entry.get("ids"))
     }
     around = 0
     for piece in pieces:
         special = piece.get("SpecialToken")
-        text = special.get("id") if isinstance(special, dict) else None
+        text = special.get("id") if is_object(special) else None
         around += ids.get(text, 1) if isinstance(text, str) else 1
     if around > MOST_AROUND:
         raise _refused(where, name, f"puts {around} tokens around a text", f"at most {MOST_AROUND}")
@@ -167,7 +166,7 @@ def _check_model(model: dict[str, Any], where: str) -> None:
         found = f"max_input_chars_per_word is {longest}"
         raise _refused(where, "model", found, f"at most {LONGEST_WORD}")
     pieces = model.get("vocab")
-    if isinstance(pieces, list):
+    if is_list(pieces):
         _check_pieces(pieces, where)
     for key in ("continuing_subword_prefix", "end_of_word_suffix"):
         text = model.get(key)
@@ -178,7 +177,7 @@ def _check_model(model: dict[str, Any], where: str) -> None:
 
 def _check_pieces(pieces: list[Any], where: str) -> None:
     """Refuse a Unigram vocabulary whose tree of pieces is too large."""
-    firsts = (piece[0] for piece in pieces if isinstance(piece, list) and piece)
+    firsts = (piece[0] for piece in pieces if is_list(piece) and piece)
     prefixes = _prefixes((text for text in firsts if isinstance(text, str)), MOST_PREFIXES)
     if prefixes > MOST_PREFIXES:
         found = f"the pieces have {prefixes} different beginnings"

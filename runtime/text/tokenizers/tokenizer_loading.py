@@ -52,7 +52,7 @@ def template_variables(files: TokenizerFiles) -> dict[str, str]:
 
 def parts_of(**states: Any) -> tokenizers.Tokenizer:
     """A tokenizer without a vocabulary whose parts, such as `normalizer`, have these states."""
-    empty = {"type": "BPE", "vocab": {}, "merges": []}
+    empty: dict[str, Any] = {"type": "BPE", "vocab": {}, "merges": []}
     return tokenizers.Tokenizer.from_str(json.dumps({"model": empty} | states))
 
 

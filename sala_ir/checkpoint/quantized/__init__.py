@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sala_compile.runtime.common.json_text import json_kind, quoted
+from sala_compile.runtime.common.json_text import is_object, json_kind, quoted
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import awq, compressed, gptq
@@ -48,7 +48,7 @@ def published_integers(
 
 def _reader(settings: Settings) -> Reader:
     fields: Any = settings.fields
-    if not isinstance(fields, dict):
+    if not is_object(fields):
         raise CheckpointError(
             f"there is {json_kind(fields)}", where=settings.place, expected="an object"
         )

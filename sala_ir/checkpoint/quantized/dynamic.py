@@ -6,7 +6,7 @@ the name alone; look-around and back references, which it does not have, are ref
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sala_compile.runtime.common.json_text import quoted
 from sala_compile.runtime.errors import CheckpointError
@@ -46,7 +46,8 @@ class Overrides:
             raise CheckpointError(
                 f"there are {len(dynamic)} patterns", where=place, expected=f"at most {PATTERNS}"
             )
-        entries, unknown = [], []
+        entries: list[Override] = []
+        unknown: list[str] = []
         for pattern, changes in dynamic.items():
             where = f"{place}: {quoted(pattern)}"
             negative = pattern.startswith("-:")
@@ -76,7 +77,9 @@ class Overrides:
 
 
 def _compiled(body: str, where: str) -> Any:
-    import re2
+    import re2 as re2_module
+
+    re2 = cast("Any", re2_module)
 
     options = re2.Options()
     options.log_errors, options.max_mem = False, _MEMORY

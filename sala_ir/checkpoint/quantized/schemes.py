@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sala_compile.runtime.common.json_text import json_kind, quoted
+from sala_compile.runtime.common.json_text import is_list, is_object, json_kind, quoted
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.quantized import known_fields as known
 from sala_compile.sala_ir.checkpoint.quantized.settings import Settings
@@ -75,11 +75,12 @@ class _Reading:
         path = ("transform_config",)
         if fields is None:
             return
-        groups = self.checked(fields, known.TRANSFORMS, *path).get("config_groups") or {}
+        found = self.checked(fields, known.TRANSFORMS, *path)
+        groups: dict[str, Any] = found.get("config_groups") or {}
         for name, transform in groups.items():
             inner = (*path, name)
             places = self.checked(transform, known.TRANSFORM, *inner).get("apply")
-            if places is not None and not isinstance(places, list):
+            if places is not None and not is_list(places):
                 raise self.refuse(f"apply is {quoted(places)}", "a list", *inner)
             for index, place in enumerate(places or []):
                 where = (*inner, f"apply[{index}]")
@@ -88,7 +89,8 @@ class _Reading:
 
     def schemes(self, config: Mapping[str, Any]) -> Iterator[Scheme]:
         """How the weights of every group are quantised."""
-        for name, group in (config.get("config_groups") or {}).items():
+        groups: dict[str, Any] = config.get("config_groups") or {}
+        for name, group in groups.items():
             path = ("config_groups", name)
             scheme = self._spelled_out(name, group, path)
             if scheme.get("weights") is None:
@@ -100,9 +102,9 @@ class _Reading:
 
     def _spelled_out(self, name: str, group: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
         """The fields of a group, which may be the name of a preset and its targets."""
-        if isinstance(group, dict):
+        if is_object(group):
             return self.checked(group, known.SCHEME, *path)
-        if not isinstance(group, list):
+        if not is_list(group):
             raise self.refuse(
                 f"there is {json_kind(group)}", "an object, or a preset and its targets", *path
             )

@@ -11,7 +11,7 @@ from sala_compile.runtime.common.json_text import quoted
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.integers import Integers
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr, EncodingKind, ZeroKind
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, EncodingKind, ZeroKind
 
 WIDE, NARROW = 128, 32
 """Group sizes that kernels read; larger groups are several equal ones of these."""
@@ -111,7 +111,10 @@ class PublishedIntegers:
     ) -> None:
         self.scheme, self.notes = scheme, notes
         self._tensors = tensors
-        self._whole = lru_cache(maxsize=KEPT)(lambda name: tensors[name].whole())
+        self._whole = lru_cache(maxsize=KEPT)(self._read_whole)
+
+    def _read_whole(self, name: str) -> Integers:
+        return self._tensors[name].whole()
 
     @property
     def encodings(self) -> dict[str, EncodingAttr]:

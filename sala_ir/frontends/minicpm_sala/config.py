@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-MAX_LAYERS, MAX_HEADS, MAX_HEAD_DIM, MAX_BLOCK = 256, 1024, 1024, 4096
-"""Far more than any model has: what the compiler does grows with them."""
-
-Count = Annotated[int, Field(gt=0, lt=2**31)]
-"""A positive size that fits int32."""
-
-Heads = Annotated[int, Field(gt=0, le=MAX_HEADS)]
-HeadDim = Annotated[int, Field(gt=0, le=MAX_HEAD_DIM)]
-Block = Annotated[int, Field(gt=0, le=MAX_BLOCK)]
-"""Neighbouring tokens that are read or averaged together."""
-
-Cardinal = Annotated[int, Field(ge=0, lt=2**31)]
-"""A size that may be 0 and fits int32."""
-
-LARGEST, SMALLEST = 3.4e38, 1.2e-38
-"""Sizes between which real numbers are normal ones of float32."""
-
-Normal = Field(gt=SMALLEST)
-
-Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), Normal]
-"""A positive real number that float32 holds."""
-
-Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
-"""A real number that float32 holds."""
+from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
+from sala_compile.sala_ir.frontends.kit.config import (
+    DecoderConfig,
+    Refuse,
+    check_heads,
+    fill_from,
+)
+from sala_compile.sala_ir.frontends.kit.fields import (
+    Block,
+    Cardinal,
+    Count,
+    HeadDim,
+    Heads,
+    Positive,
+    Real,
+    config_error,
+)
+from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 
 
 class MixerType(StrEnum):
@@ -56,6 +51,39 @@ class LightningScale(StrEnum):
             case LightningScale.INVERSE:
                 return 1.0 / head_dim
         return 1.0
+
+
+_MIXERS: Mapping[str, MixerType] = {
+    "minicpm4": MixerType.SPARSE,
+    "minicpm": MixerType.SPARSE,  # this and the next three are SGLang's
+    "standard": MixerType.SPARSE,
+    "attention": MixerType.SPARSE,
+    "attn": MixerType.SPARSE,
+    "lightning": MixerType.LIGHTNING,
+    "lightning_attn": MixerType.LIGHTNING,
+    "lightning-attn": MixerType.LIGHTNING,
+}
+
+_SCALES: Mapping[str, LightningScale] = {scale.value: scale for scale in LightningScale} | {
+    "1.0": LightningScale.ONE
+}
+
+FIELDS: FieldRules = {
+    **COMMON,
+    **dict.fromkeys(
+        (
+            *("mixer_types", "attn_use_rope", "attn_use_output_gate", "scale_emb", "scale_depth"),
+            *("dim_model_base", "lightning_nh", "lightning_nkv", "lightning_head_dim"),
+            *("lightning_scale", "lightning_use_rope", "qk_norm", "use_output_norm"),
+            *("use_output_gate", "sparse_config"),
+        ),
+        USED,
+    ),
+    "mup_denominator": NO_EFFECT,  # of training
+    **dict.fromkeys(("minicpm4", "lightning", "sparse_use_nope"), NO_EFFECT),  # SGLang drops them
+    "lightning_layerwise_decay": only(False),
+}
+"""What a field may hold, as the published configuration and SGLang 0.5.23 read it."""
 
 
 class SparseConfig(BaseModel):
@@ -85,24 +113,33 @@ class SparseConfig(BaseModel):
         """Blocks that a query reads at most, the forced ones included."""
         return self.topk + self.window_blocks
 
+    def check(self, refuse: Refuse, *, rotates: bool) -> None:
+        """Raise `ConfigError` for the first constraint between fields that is broken."""
+        stride, block, init = self.kernel_stride, self.block_size, self.init_blocks
+        rules = (
+            (self.kernel_size == 2 * stride, "kernel_size", f"2 * kernel_stride = {2 * stride}"),
+            (block % stride == 0, "block_size", f"a multiple of kernel_stride = {stride}"),
+            (self.window_size % block == 0, "window_size", f"a multiple of block_size = {block}"),
+            (self.topk >= init + 1, "topk", f"at least init_blocks + 1 = {init + 1}"),
+            (
+                not (self.use_nope and rotates),
+                "use_nope",
+                "false where attn_use_rope is true: selection with unrotated keys is not supported",
+            ),
+        )
+        for holds, field, expected in rules:
+            if not holds:
+                fix = "use a checkpoint whose sparse layers satisfy this"
+                raise refuse(f"sparse_config.{field}", getattr(self, field), expected, fix)
 
-class MiniCPMSalaConfig(BaseModel):
-    """Everything that inference reads; made by `parse_config`, which also fills what is missing."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+class MiniCPMSalaConfig(DecoderConfig):
+    """Everything that inference reads."""
 
-    vocab_size: Count
-    hidden_size: Count
-    intermediate_size: Count
-    num_hidden_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
-    num_attention_heads: Heads
-    num_key_value_heads: Heads
-    head_dim: HeadDim
+    FAMILY: ClassVar[str] = "minicpm_sala"
+    FIELDS: ClassVar[FieldRules] = FIELDS
+
     mixer_types: tuple[MixerType, ...]
-    hidden_act: Literal["silu"] = "silu"
-    attention_bias: bool = False
-    rms_norm_eps: Positive
-    rope_theta: Positive
     scale_emb: Real
     scale_depth: Real
     dim_model_base: Positive
@@ -117,12 +154,44 @@ class MiniCPMSalaConfig(BaseModel):
     use_output_norm: bool
     use_output_gate: bool
     sparse_config: SparseConfig | None = None
-    tie_word_embeddings: bool
-    max_position_embeddings: Count | None = None
-    bos_token_id: Cardinal | None = None
-    eos_token_id: tuple[Cardinal, ...] = ()
-    pad_token_id: int | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+
+    @classmethod
+    def fill(cls, fields: dict[str, Any], file: str) -> None:
+        """Mixers and scale as enums; the Lightning heads default to those of attention."""
+        super().fill(fields, file)
+        mixers = fields.get("mixer_types")
+        if isinstance(mixers, list):
+            fields["mixer_types"] = tuple(_mixer(item, n, file) for n, item in enumerate(mixers))
+        if "lightning_scale" in fields:
+            fields["lightning_scale"] = _lightning_scale(fields["lightning_scale"], file)
+        fill_from(
+            fields,
+            lightning_nh="num_attention_heads",
+            lightning_nkv="num_key_value_heads",
+            lightning_head_dim="head_dim",
+        )
+
+    def check(self, refuse: Refuse) -> None:
+        """Raise `ConfigError` for the first constraint between fields that is broken."""
+        found, expected = len(self.mixer_types), self.num_hidden_layers
+        if found != expected:
+            raise refuse(
+                "mixer_types",
+                f"a list of {found}",
+                f"one entry for each of the {expected} layers (num_hidden_layers)",
+                "correct num_hidden_layers or mixer_types",
+            )
+        super().check(refuse)
+        check_heads(self, refuse, ("lightning_nh", "lightning_nkv", "lightning_head_dim"))
+        if self.sparse_config is not None and MixerType.SPARSE in self.mixer_types:
+            self.sparse_config.check(refuse, rotates=self.attn_use_rope)
+
+    def notes(self, raw: Mapping[str, Any], file: str) -> tuple[str, ...]:
+        """Unknown fields, and attention that is dense."""
+        notes = super().notes(raw, file)
+        if self.sparse_config is None and MixerType.SPARSE in self.mixer_types:
+            notes += (f"{file} has no sparse_config: its layers of attention read all of the past",)
+        return notes
 
     @property
     def residual_scale(self) -> float:
@@ -134,6 +203,22 @@ class MiniCPMSalaConfig(BaseModel):
         """Factor between the last norm and the head."""
         return self.dim_model_base / self.hidden_size
 
-    def layers_of(self, kind: MixerType) -> tuple[int, ...]:
-        """Indices of the layers of a kind."""
-        return tuple(index for index, found in enumerate(self.mixer_types) if found is kind)
+
+def _mixer(spelling: Any, layer: int, file: str) -> MixerType:
+    found = _MIXERS.get(spelling) if isinstance(spelling, str) else None
+    if found is None:
+        known = ", ".join(f'"{name}"' for name in _MIXERS)
+        fix = f"layer {layer} is of a kind that this compiler does not know"
+        raise config_error(file, f"mixer_types[{layer}]", spelling, f"one of {known}", fix)
+    return found
+
+
+def _lightning_scale(spelling: Any, file: str) -> LightningScale:
+    found = _SCALES.get(spelling) if isinstance(spelling, str) else None
+    if type(spelling) in (int, float) and spelling == 1:
+        return LightningScale.ONE  # a number is SGLang's spelling; to others any text is 1
+    if found is None:
+        fix = 'the model\'s own code takes any other string for 1: write "1" if that is meant'
+        expected = '"1/sqrt(d)", "1/d" or "1"'
+        raise config_error(file, "lightning_scale", spelling, expected, fix)
+    return found

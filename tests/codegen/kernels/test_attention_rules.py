@@ -15,6 +15,7 @@ from sala_compile.codegen.kernels.lightning_attention.cpu import kernel as light
 from sala_compile.codegen.kernels.select_blocks.cpu import kernel as select_blocks
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect.linear import SliceOp
 from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
 from sala_compile.sala_ir.dialect.stages import (
@@ -34,7 +35,7 @@ from sala_compile.sala_ir.dialect.types import (
 
 TARGET = CpuTarget("x86-64-v3")
 HEADS, KV_HEADS, SIZE, BLOCK, STRIDE = 6, 2, 10, 16, 4
-SIZES = {"num_heads": HEADS, "kv_heads": KV_HEADS, "head_dim": SIZE}
+SIZES = Heads(HEADS, KV_HEADS, SIZE, 0.5)
 MODULES = (lightning_attention, append_kv, compress_keys, select_blocks, attend_blocks)
 
 
@@ -66,8 +67,8 @@ def operations(element: Any = bf16, activation: Any = f32) -> dict[str, Operatio
     kv = value(KvCacheType(KV_HEADS, BLOCK, SIZE, element))
     ck = value(CompressedKeysType(KV_HEADS, 2 * STRIDE, STRIDE, BLOCK, SIZE, element))
     norms = [value(WeightType((SIZE,), f32)) for _ in range(2)]
-    selection = {"init_blocks": 1, "window_blocks": 2, "topk": 4, "dense_len": 64}
-    selected = SelectBlocksOp(q, ck, batch, **SIZES, scale=0.5, **selection, block_size=BLOCK)
+    selection = BlockSelection(2 * STRIDE, STRIDE, BLOCK, 1, 2, 4, 64)
+    selected = SelectBlocksOp(q, ck, batch, heads=SIZES, selection=selection)
     return {
         "lightning_attention": LightningAttentionOp(
             q,
@@ -75,8 +76,7 @@ def operations(element: Any = bf16, activation: Any = f32) -> dict[str, Operatio
             v,
             value(RecurrentStateType(HEADS, SIZE, SIZE, f32)),
             batch,
-            **SIZES,
-            scale=0.5,
+            heads=SIZES,
             eps=1e-6,
             slopes=[0.5] * HEADS,
             q_norm=norms[0],
@@ -90,8 +90,7 @@ def operations(element: Any = bf16, activation: Any = f32) -> dict[str, Operatio
             q,
             kv,
             batch,
-            **SIZES,
-            scale=0.5,
+            heads=SIZES,
             blocks=selected.blocks,
             counts=selected.counts,
             gate=gate,

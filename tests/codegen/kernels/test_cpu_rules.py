@@ -17,12 +17,13 @@ from sala_compile.codegen.kernels.rope_table import cpu as rope_table
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect import types
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
+from sala_compile.sala_ir.dialect.attributes import Rows
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 from sala_compile.sala_ir.dialect.weights import CastWeightOp, PackWeightOp, WeightOp
 
 TARGET = CpuTarget("x86-64-v3")
@@ -36,6 +37,11 @@ def value(kind: Attribute) -> SSAValue:
 def activation(columns: int, element: Attribute = f32) -> SSAValue:
     """An activation that is a buffer of its own."""
     return value(types.activation_type(columns, element))
+
+
+def late(columns: int, element: Attribute = f32) -> SSAValue:
+    """An activation with a row for each row of the logits."""
+    return value(types.activation_type(columns, element, Rows.LOGIT_ROWS))
 
 
 def view(start: int, size: int, of: int) -> SSAValue:
@@ -63,14 +69,13 @@ def chosen(op: Operation) -> KernelChoice:
 
 
 def test_linear_with_everything() -> None:
-    x = activation(40, bf16)
+    x = late(40, bf16)
     op = LinearOp(
         x,
         weight(70, 40, element=bf16),
         bias=weight(70),
-        residual=view(3, 70, of=90),
+        residual=SliceOp(late(90), start=3, size=70).result,
         scale=0.5,
-        extent="logit_rows",
     )
     choice = chosen(op)
     assert choice.operands == (0, 1, 2, 3)
@@ -106,7 +111,7 @@ def test_norms() -> None:
     gathered = chosen(RmsNormOp(activation(32), weight(32), eps=1e-6, rows=rows, element=bf16))
     assert gathered.operands == (0, 1, 2)
     assert gathered.spec["output"] == "bf16"
-    heads = chosen(RmsNormOp(view(8, 32, of=64), weight(16), eps=1e-6, group=16))
+    heads = chosen(RmsNormOp(view(8, 32, of=64), weight(16), eps=1e-6))
     assert (heads.spec["group"], heads.spec["x_start"]) == (16, 8)
     gate = view(32, 32, of=64)
     gated = chosen(RmsNormOp(activation(32), weight(32), eps=1e-6, gate=gate, element=bf16))

@@ -15,14 +15,16 @@ from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.weights.packing import packed_weight, pieces
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.dialect import types
-from sala_compile.sala_ir.dialect.attributes import EncodingAttr, LayoutAttr
+from sala_compile.sala_ir.dialect.attributes import Rows
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, SwigluOp
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 from sala_compile.sala_ir.dialect.linear import LinearOp, SliceOp
 from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, LayoutAttr
 from sala_compile.sala_ir.dialect.weights import PackWeightOp, QuantizeWeightOp, WeightOp
 from tests.support.gpu_rows import control_of
 from tests.support.interpreted import run
@@ -40,6 +42,11 @@ def value(kind: Attribute) -> SSAValue:
 def activation(columns: int, element: Attribute = f32) -> SSAValue:
     """An activation that is a buffer of its own."""
     return value(types.activation_type(columns, element))
+
+
+def late(columns: int) -> SSAValue:
+    """An activation with a row for each row of the logits."""
+    return value(types.activation_type(columns, f32, Rows.LOGIT_ROWS))
 
 
 def weight(*shape: int, element: Attribute = f32, encoding: EncodingAttr | None = None) -> SSAValue:
@@ -71,7 +78,7 @@ ROWS = value(types.ids_type())
         EmbeddingOp(ROWS, weight(70, 33, element=bf16)),
         SwigluOp(activation(20), activation(20)),
         RopeOp(SliceOp(activation(64), start=16, size=32).result, activation(8), head_dim=8),
-        LinearOp(activation(16), weight(8, 16), residual=activation(8), extent="logit_rows"),
+        LinearOp(late(16), weight(8, 16), residual=late(8)),
         LinearOp(activation(16, bf16), weight(8, 16, element=bf16), bias=weight(8)),
     ],
     ids=lambda op: op.name,
@@ -90,8 +97,8 @@ def lightning(element: Attribute, **options: Any) -> LightningAttentionOp:
     merged = LinearOp(activation(16, element), weight(64, 16, element=element)).result
     q, k, v = (SliceOp(merged, start=a, size=n).result for a, n in ((0, 32), (32, 16), (48, 16)))
     state, batch = value(types.RecurrentStateType(4, 8, 8, f32)), value(types.BatchType())
-    sizes = {"num_heads": 4, "kv_heads": 2, "head_dim": 8, "scale": 0.5, "eps": 1e-6}
-    return LightningAttentionOp(q, k, v, state, batch, slopes=[0.5] * 4, **sizes, **options)
+    options |= {"heads": Heads(4, 2, 8, 0.5), "eps": 1e-6}
+    return LightningAttentionOp(q, k, v, state, batch, slopes=[0.5] * 4, **options)
 
 
 def test_lightning_attention_follows_phase_and_precision() -> None:
@@ -100,7 +107,8 @@ def test_lightning_attention_follows_phase_and_precision() -> None:
     assert (prefill.spec["form"], prefill.spec["products"]) == ("chunks", "tf32")
     assert len(kernel.launches) == 3
     (segments,) = prefill.workspaces
-    assert (segments.elements_per_token, segments.elements_per_sequence) == (1, 4 * 64)
+    assert (segments.elements_per_token, segments.elements_per_sequence) == (1, 2 * 4 * 64)
+    assert prefill.read_multiple == 512
     op = lightning(f32)
     FuncOp("decode", FunctionType.from_lists([], []), Region(Block([op, ReturnOp()])))
     decode, kernel = chosen(op)
@@ -126,7 +134,7 @@ def test_refusals(op: Operation, reason: str) -> None:
 
 def test_decode_and_logits_take_few_rows() -> None:
     ops = [LinearOp(activation(4096), weight(4096, 4096)) for _ in range(3)]
-    ops[2] = LinearOp(activation(4096), weight(4096, 4096), extent="logit_rows")
+    ops[2] = LinearOp(late(4096), weight(4096, 4096))
     for name, op in zip(("prefill", "decode", "logits"), ops, strict=True):
         FuncOp(name, FunctionType.from_lists([], []), Region(Block([op, ReturnOp()])))
     prefill, decode, logits = (chosen(op)[0] for op in ops)

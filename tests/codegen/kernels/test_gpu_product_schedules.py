@@ -57,7 +57,6 @@ def test_lightning_attention_in_tf32(norm: bool, monkeypatch: pytest.MonkeyPatch
     heads = lightning_spec(lightning_attention.Spec, 2, 2, 128, norm=norm, rope=True)
     spec = replace(heads, products=lightning_attention.Products.TF32, out_element=BF16)
     schedule = replace(lightning_attention.FAMILY.default_schedule(spec, TARGET), segment=128)
-    monkeypatch.setattr(lightning, "SEGMENT", 128)
     monkeypatch.setattr(lightning, "close", _close_in_tf32)
     lightning.check(spec, step((150, 3), (0, 9)), schedule)
 

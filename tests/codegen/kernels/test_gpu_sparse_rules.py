@@ -15,6 +15,7 @@ from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.select_blocks.gpu import kernel as select_blocks
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
     AttendBlocksOp,
@@ -56,17 +57,17 @@ def operation(
     k, v = (value(activation_type(2 * size, activation)) for _ in range(2))
     batch, kv = value(BatchType()), value(KvCacheType(2, block, size, element))
     ck = value(CompressedKeysType(2, 8, 4, block, size, element))
-    sizes = {"num_heads": heads, "kv_heads": 2, "head_dim": size, "scale": 0.5}
-    selection = {"init_blocks": 1, "window_blocks": 2, "topk": 4, "dense_len": 64}
+    sizes = Heads(heads, 2, size, 0.5)
+    selection = BlockSelection(8, 4, block, 1, 2, 4, 64)
     if name == "append_kv":
         return AppendKvOp(k, v, kv, batch)
     if name == "compress_keys":
         return CompressKeysOp(kv, ck, batch)
-    selected = SelectBlocksOp(q, ck, batch, **sizes, **selection, block_size=block)
+    selected = SelectBlocksOp(q, ck, batch, heads=sizes, selection=selection)
     if name == "select_blocks":
         return selected
     lists = {"blocks": selected.blocks, "counts": selected.counts}
-    return AttendBlocksOp(q, kv, batch, **sizes, **lists, gate=gate, element=element)
+    return AttendBlocksOp(q, kv, batch, heads=sizes, **lists, gate=gate, element=element)
 
 
 def in_phase(op: Operation, name: str) -> Operation:

@@ -4,6 +4,6 @@ func.func @ends(%tokens: tensor<?xi32>, %offsets: tensor<?xi32>, %history: tenso
   %dense = sala.make_batch %offsets, %history, %call_lengths, %slots : tensor<?xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>
   %h = sala.embedding %tokens, %w {scale = 1.200000e+01 : f64} : !sala.weight<[100, 32], f32> -> tensor<?x32xbf16>
   %unscaled = sala.embedding %tokens, %w : !sala.weight<[100, 32], f32> -> tensor<?x32xf32>
-  %logits = sala.logits %h, %rows, %w {scale = 6.250000e-02 : f64} : tensor<?x32xbf16>, !sala.weight<[100, 32], f32> -> tensor<?x100xf32>
+  %logits = sala.logits %h, %rows, %w {scale = 6.250000e-02 : f64} : tensor<?x32xbf16>, !sala.weight<[100, 32], f32> -> tensor<?x100xf32, #sala<rows logit_rows>>
   return
 }

@@ -24,12 +24,12 @@ func.func @f(%tokens: tensor<?xi32>, %w: !sala.weight<[100, 32], f32>) {
 // -----
 // REFUSE: weight must have shape [99, 32], not [100, 32]
 func.func @f(%h: tensor<?x32xf32>, %rows: tensor<?xi32>, %w: !sala.weight<[100, 32], f32>) {
-  %l = sala.logits %h, %rows, %w : tensor<?x32xf32>, !sala.weight<[100, 32], f32> -> tensor<?x99xf32>
+  %l = sala.logits %h, %rows, %w : tensor<?x32xf32>, !sala.weight<[100, 32], f32> -> tensor<?x99xf32, #sala<rows logit_rows>>
   return
 }
 // -----
 // REFUSE: expected an activation tensor<?xCxE>
 func.func @f(%h: tensor<?x32x2xf32>, %rows: tensor<?xi32>, %w: !sala.weight<[100, 32], f32>) {
-  %l = sala.logits %h, %rows, %w : tensor<?x32x2xf32>, !sala.weight<[100, 32], f32> -> tensor<?x100xf32>
+  %l = sala.logits %h, %rows, %w : tensor<?x32x2xf32>, !sala.weight<[100, 32], f32> -> tensor<?x100xf32, #sala<rows logit_rows>>
   return
 }

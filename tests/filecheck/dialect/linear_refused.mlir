@@ -10,7 +10,7 @@ func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>, %b: !sala.we
   return
 }
 // -----
-// REFUSE: residual must have 48 columns, not 32
+// REFUSE: there must be 32 columns, not 48
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
   %y = sala.linear %x, %w residual(%x : tensor<?x32xf32>) : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
   return
@@ -18,19 +18,19 @@ func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
 // -----
 // REFUSE: weight must have shape [96, 32], not [64, 32]
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[64, 32], f32>) {
-  %y = sala.linear %x, %w {epilogue = "swiglu"} : tensor<?x32xf32>, !sala.weight<[64, 32], f32> -> tensor<?x33xf32>
+  %y = sala.linear %x, %w epilogue swiglu : tensor<?x32xf32>, !sala.weight<[64, 32], f32> -> tensor<?x33xf32>
   return
 }
 // -----
-// REFUSE: unknown epilogue "gelu"
+// REFUSE: Expected `none`, or `swiglu`
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
-  %y = sala.linear %x, %w {epilogue = "gelu"} : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  %y = sala.linear %x, %w epilogue gelu : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
   return
 }
 // -----
-// REFUSE: unknown extent "all"
+// REFUSE: attribute none expected from variable 'rows', but got #sala<rows logit_rows>
 func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
-  %y = sala.linear %x, %w {extent = "all"} : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32>
+  %y = sala.linear %x, %w : tensor<?x32xf32>, !sala.weight<[48, 32], f32> -> tensor<?x48xf32, #sala<rows logit_rows>>
   return
 }
 // -----
@@ -65,7 +65,7 @@ func.func @f(%x: tensor<?x32xf32>, %w: !sala.weight<[48, 32], f32>) {
 }
 // -----
 // REFUSE: the activation group must be 128, not 256
-func.func @f(%x: tensor<?x256xf32>, %w: !sala.weight<[48, 256], f32, #sala.encoding<"int8", 256>>) {
-  %y = sala.linear %x, %w {activation_group = 256 : i64} : tensor<?x256xf32>, !sala.weight<[48, 256], f32, #sala.encoding<"int8", 256>> -> tensor<?x48xf32>
+func.func @f(%x: tensor<?x256xf32>, %w: !sala.weight<[48, 256], f32, #sala.encoding<int8, 256>>) {
+  %y = sala.linear %x, %w {activation_group = 256 : i64} : tensor<?x256xf32>, !sala.weight<[48, 256], f32, #sala.encoding<int8, 256>> -> tensor<?x48xf32>
   return
 }

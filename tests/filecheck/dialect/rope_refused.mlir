@@ -64,7 +64,7 @@ func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x15xf32>) {
   return
 }
 // -----
-// REFUSE: result must have 64 columns, not 48
+// REFUSE: there must be 64 columns, not 48
 func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x16xf32>) {
   %y = sala.rope %x, %table {head_dim = 16 : i64} : tensor<?x64xf32>, tensor<?x16xf32> -> tensor<?x48xf32>
   return

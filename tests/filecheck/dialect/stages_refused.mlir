@@ -4,7 +4,7 @@ func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x30xf32>, %kv: !sala.kv_cache<2, 
   return
 }
 // -----
-// REFUSE: is not among the operands
+// REFUSE: continues a state
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
   %kv_1 = sala.append_kv %k, %k, %kv, %batch : (tensor<?x32xf32>, tensor<?x32xf32>, !sala.kv_cache<2, 16, 16, f32>, !sala.batch) -> !sala.kv_cache<2, 16, 16, bf16>
   return
@@ -16,7 +16,7 @@ func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 
   return
 }
 // -----
-// REFUSE: is not among the operands
+// REFUSE: continues a state
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
   %ck_1 = sala.compress_keys %kv, %ck, %batch : (!sala.kv_cache<2, 16, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> !sala.compressed_keys<2, 8, 4, 16, 16, bf16>
   return
@@ -24,66 +24,66 @@ func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 
 // -----
 // REFUSE: q must have 48 columns, not 64
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
-  %blocks, %counts = sala.select_blocks %q, %ck, %batch {num_heads = 3 : i64, kv_heads = 1 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64, init_blocks = 1 : i64, window_blocks = 2 : i64, topk = 4 : i64, dense_len = 64 : i64, block_size = 16 : i64} : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x6xi32>, tensor<?x2xi32>)
+  %blocks, %counts = sala.select_blocks %q, %ck, %batch heads <num_heads = 3, kv_heads = 1, head_dim = 16, scale = 2.500000e-01> selection <kernel_size = 8, kernel_stride = 4, block_size = 16, init_blocks = 1, window_blocks = 2, topk = 4, dense_len = 64> : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x6xi32>, tensor<?x2xi32>)
   return
 }
 // -----
-// REFUSE: has other sizes than (2, 32, 16)
+// REFUSE: has other sizes than (8, 4, 32)
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
-  %blocks, %counts = sala.select_blocks %q, %ck, %batch {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64, init_blocks = 1 : i64, window_blocks = 2 : i64, topk = 4 : i64, dense_len = 64 : i64, block_size = 32 : i64} : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x6xi32>, tensor<?x2xi32>)
+  %blocks, %counts = sala.select_blocks %q, %ck, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> selection <kernel_size = 8, kernel_stride = 4, block_size = 32, init_blocks = 1, window_blocks = 2, topk = 4, dense_len = 64> : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x6xi32>, tensor<?x2xi32>)
   return
 }
 // -----
 // REFUSE: blocks must be tensor<?x2x6xi32>
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
-  %blocks, %counts = sala.select_blocks %q, %ck, %batch {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64, init_blocks = 1 : i64, window_blocks = 2 : i64, topk = 4 : i64, dense_len = 64 : i64, block_size = 16 : i64} : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x4xi32>, tensor<?x2xi32>)
+  %blocks, %counts = sala.select_blocks %q, %ck, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> selection <kernel_size = 8, kernel_stride = 4, block_size = 16, init_blocks = 1, window_blocks = 2, topk = 4, dense_len = 64> : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x4xi32>, tensor<?x2xi32>)
   return
 }
 // -----
 // REFUSE: counts must be tensor<?x2xi32>
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
-  %blocks, %counts = sala.select_blocks %q, %ck, %batch {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64, init_blocks = 1 : i64, window_blocks = 2 : i64, topk = 4 : i64, dense_len = 64 : i64, block_size = 16 : i64} : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x6xi32>, tensor<?x4xi32>)
+  %blocks, %counts = sala.select_blocks %q, %ck, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> selection <kernel_size = 8, kernel_stride = 4, block_size = 16, init_blocks = 1, window_blocks = 2, topk = 4, dense_len = 64> : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x6xi32>, tensor<?x4xi32>)
   return
 }
 // -----
 // REFUSE: topk 1 must be at least init_blocks + 1
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
-  %blocks, %counts = sala.select_blocks %q, %ck, %batch {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64, init_blocks = 1 : i64, window_blocks = 2 : i64, topk = 1 : i64, dense_len = 64 : i64, block_size = 16 : i64} : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x6xi32>, tensor<?x2xi32>)
+  %blocks, %counts = sala.select_blocks %q, %ck, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> selection <kernel_size = 8, kernel_stride = 4, block_size = 16, init_blocks = 1, window_blocks = 2, topk = 1, dense_len = 64> : (tensor<?x64xf32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (tensor<?x2x6xi32>, tensor<?x2xi32>)
   return
 }
 // -----
 // REFUSE: blocks and counts come together
 func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: !sala.batch, %blocks: tensor<?x2x6xi32>, %counts: tensor<?x2xi32>) {
-  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x2x6xi32>) {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64} : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
+  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x2x6xi32>) heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return
 }
 // -----
-// REFUSE: gate must have 64 columns, not 32
+// REFUSE: there must be 64 columns, not 32
 func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: !sala.batch, %blocks: tensor<?x2x6xi32>, %gate: tensor<?x32xf32>) {
-  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch gate(%gate : tensor<?x32xf32>) {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64} : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
+  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch gate(%gate : tensor<?x32xf32>) heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return
 }
 // -----
 // REFUSE: blocks must be tensor<?x2xBxi32>
 func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: !sala.batch, %blocks: tensor<?x1x6xi32>, %counts: tensor<?x2xi32>) {
-  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x1x6xi32>) counts(%counts : tensor<?x2xi32>) {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64} : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
+  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x1x6xi32>) counts(%counts : tensor<?x2xi32>) heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return
 }
 // -----
-// REFUSE: counts must be tensor<?x2xi32>
+// REFUSE: expected from variable 'counts'
 func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: !sala.batch, %blocks: tensor<?x2x6xi32>, %counts: tensor<?x1xi32>) {
-  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x2x6xi32>) counts(%counts : tensor<?x1xi32>) {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64} : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
+  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x2x6xi32>) counts(%counts : tensor<?x1xi32>) heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return
 }
 // -----
 // REFUSE: blocks_read must be tensor<?x2xi32>
 func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: !sala.batch, %blocks: tensor<?x2x6xi32>, %counts: tensor<?x2xi32>) {
-  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64} : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x3xi32>
+  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x3xi32>
   return
 }
 // -----
 // REFUSE: does not hold 2 heads of 16
 func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 8, f32>, %batch: !sala.batch, %blocks: tensor<?x2x6xi32>, %counts: tensor<?x2xi32>) {
-  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64} : tensor<?x64xf32>, !sala.kv_cache<2, 16, 8, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
+  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 8, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return
 }

@@ -8,7 +8,7 @@ func.func @f(%k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: 
 // REFUSE: sala.attend_blocks reads state %kv after sala.append_kv has updated it
 func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: !sala.batch) -> !sala.kv_cache<2, 16, 16, f32> {
   %kv_1 = sala.append_kv %k, %k, %kv, %batch : (tensor<?x32xf32>, tensor<?x32xf32>, !sala.kv_cache<2, 16, 16, f32>, !sala.batch) -> !sala.kv_cache<2, 16, 16, f32>
-  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch {num_heads = 4 : i64, kv_heads = 2 : i64, head_dim = 16 : i64, scale = 2.500000e-01 : f64} : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
+  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return %kv_1 : !sala.kv_cache<2, 16, 16, f32>
 }
 // -----

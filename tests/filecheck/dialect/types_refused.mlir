@@ -38,37 +38,37 @@ func.func @f(%a: !sala.weight<[3], f32, 7 : i64>) {
   return
 }
 // -----
-// REFUSE: unknown weight encoding "int3"
-func.func @f(%a: !sala.weight<[3], f32, #sala.encoding<"int3">>) {
+// REFUSE: Expected `plain`, `int8`, or `int4`
+func.func @f(%a: !sala.weight<[3], f32, #sala.encoding<int3>>) {
   return
 }
 // -----
-// REFUSE: unknown weight layout "diagonal"
-func.func @f(%a: !sala.weight<[3], f32, #sala.layout<"diagonal">>) {
+// REFUSE: Expected `row_major`, `panel`, or `block`
+func.func @f(%a: !sala.weight<[3], f32, #sala.layout<diagonal>>) {
   return
 }
 // -----
 // REFUSE: a layout of panels, and no other, has a positive number of rows
-func.func @f(%a: !sala.weight<[3], f32, #sala.layout<"panel">>) {
+func.func @f(%a: !sala.weight<[3], f32, #sala.layout<panel>>) {
   return
 }
 // -----
 // REFUSE: a plain encoding has neither groups nor zeros
-func.func @f(%a: !sala.weight<[3, 32], f32, #sala.encoding<"plain", 32>>) {
+func.func @f(%a: !sala.weight<[3, 32], f32, #sala.encoding<plain, 32>>) {
   return
 }
 // -----
 // REFUSE: the group of an integer encoding is a multiple of 16
-func.func @f(%a: !sala.weight<[3, 32], f32, #sala.encoding<"int4", 24>>) {
+func.func @f(%a: !sala.weight<[3, 32], f32, #sala.encoding<int4, 24>>) {
   return
 }
 // -----
-// REFUSE: unknown zeros of an encoding "round"
-func.func @f(%a: !sala.weight<[3, 32], f32, #sala.encoding<"int4", 32, "round">>) {
+// REFUSE: Expected `middle`, or `stored`
+func.func @f(%a: !sala.weight<[3, 32], f32, #sala.encoding<int4, 32, round>>) {
   return
 }
 // -----
 // REFUSE: only a matrix has an integer encoding
-func.func @f(%a: !sala.weight<[32], f32, #sala.encoding<"int4", 32>>) {
+func.func @f(%a: !sala.weight<[32], f32, #sala.encoding<int4, 32>>) {
   return
 }

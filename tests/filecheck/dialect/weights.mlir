@@ -5,9 +5,9 @@ func.func @weights() {
   %wide = sala.concat_weights %q, %q {axis = 1 : i64} : (!sala.weight<[64, 32], f32>, !sala.weight<[64, 32], f32>) -> !sala.weight<[64, 64], f32>
   %scaled = sala.scale_weight %qk {factor = 1.250000e-01 : f64} : !sala.weight<[80, 32], f32> -> !sala.weight<[80, 32], f32>
   %cast = sala.cast_weight %scaled : !sala.weight<[80, 32], f32> -> !sala.weight<[80, 32], bf16>
-  %packed = sala.pack_weight %cast : !sala.weight<[80, 32], bf16> -> !sala.weight<[80, 32], bf16, #sala.layout<"panel", 64>>
-  %codes = sala.quantize_weight %qk {layer = 0 : i64} : !sala.weight<[80, 32], f32> -> !sala.weight<[80, 32], bf16, #sala.encoding<"int4", 32>>
-  %both = sala.concat_weights %codes, %codes : (!sala.weight<[80, 32], bf16, #sala.encoding<"int4", 32>>, !sala.weight<[80, 32], bf16, #sala.encoding<"int4", 32>>) -> !sala.weight<[160, 32], bf16, #sala.encoding<"int4", 32>>
+  %packed = sala.pack_weight %cast : !sala.weight<[80, 32], bf16> -> !sala.weight<[80, 32], bf16, #sala.layout<panel, 64>>
+  %codes = sala.quantize_weight %qk {layer = 0 : i64} : !sala.weight<[80, 32], f32> -> !sala.weight<[80, 32], bf16, #sala.encoding<int4, 32>>
+  %both = sala.concat_weights %codes, %codes : (!sala.weight<[80, 32], bf16, #sala.encoding<int4, 32>>, !sala.weight<[80, 32], bf16, #sala.encoding<int4, 32>>) -> !sala.weight<[160, 32], bf16, #sala.encoding<int4, 32>>
   return
 }
 // -----

@@ -29,12 +29,12 @@ func.func @f() {
 }
 // -----
 // REFUSE: weight is already packed
-func.func @f(%a: !sala.weight<[64, 32], f32, #sala.layout<"panel", 64>>) {
-  %w = sala.concat_weights %a : (!sala.weight<[64, 32], f32, #sala.layout<"panel", 64>>) -> !sala.weight<[64, 32], f32>
+func.func @f(%a: !sala.weight<[64, 32], f32, #sala.layout<panel, 64>>) {
+  %w = sala.concat_weights %a : (!sala.weight<[64, 32], f32, #sala.layout<panel, 64>>) -> !sala.weight<[64, 32], f32>
   return
 }
 // -----
-// REFUSE: gate and up must have one type
+// REFUSE: expected from variable 'weight'
 func.func @f(%a: !sala.weight<[24, 8], f32>, %b: !sala.weight<[25, 8], f32>) {
   %w = sala.interleave_weights %a, %b : !sala.weight<[24, 8], f32>, !sala.weight<[25, 8], f32> -> !sala.weight<[64, 8], f32>
   return
@@ -52,7 +52,7 @@ func.func @f(%a: !sala.weight<[24, 8], f32>, %b: !sala.weight<[24, 8], f32>) {
   return
 }
 // -----
-// REFUSE: scale_weight must keep the type
+// REFUSE: expected from variable 'weight'
 func.func @f(%a: !sala.weight<[24, 8], f32>) {
   %w = sala.scale_weight %a {factor = 2.000000e+00 : f64} : !sala.weight<[24, 8], f32> -> !sala.weight<[24, 8], bf16>
   return
@@ -66,36 +66,36 @@ func.func @f(%a: !sala.weight<[24, 8], f32>) {
 // -----
 // REFUSE: pack_weight may change the layout only
 func.func @f(%a: !sala.weight<[24, 8], f32>) {
-  %w = sala.pack_weight %a : !sala.weight<[24, 8], f32> -> !sala.weight<[24, 8], bf16, #sala.layout<"panel", 64>>
+  %w = sala.pack_weight %a : !sala.weight<[24, 8], f32> -> !sala.weight<[24, 8], bf16, #sala.layout<panel, 64>>
   return
 }
 // -----
 // REFUSE: weight is already packed
-func.func @f(%a: !sala.weight<[24, 8], f32, #sala.layout<"panel", 64>>) {
-  %w = sala.pack_weight %a : !sala.weight<[24, 8], f32, #sala.layout<"panel", 64>> -> !sala.weight<[24, 8], f32, #sala.layout<"panel", 32>>
+func.func @f(%a: !sala.weight<[24, 8], f32, #sala.layout<panel, 64>>) {
+  %w = sala.pack_weight %a : !sala.weight<[24, 8], f32, #sala.layout<panel, 64>> -> !sala.weight<[24, 8], f32, #sala.layout<panel, 32>>
   return
 }
 // -----
 // REFUSE: parts and result must have one encoding
-func.func @f(%a: !sala.weight<[64, 32], bf16>, %b: !sala.weight<[16, 32], bf16, #sala.encoding<"int4", 32>>) {
-  %w = sala.concat_weights %a, %b : (!sala.weight<[64, 32], bf16>, !sala.weight<[16, 32], bf16, #sala.encoding<"int4", 32>>) -> !sala.weight<[80, 32], bf16>
+func.func @f(%a: !sala.weight<[64, 32], bf16>, %b: !sala.weight<[16, 32], bf16, #sala.encoding<int4, 32>>) {
+  %w = sala.concat_weights %a, %b : (!sala.weight<[64, 32], bf16>, !sala.weight<[16, 32], bf16, #sala.encoding<int4, 32>>) -> !sala.weight<[80, 32], bf16>
   return
 }
 // -----
 // REFUSE: only rows of an integer encoding can be joined
-func.func @f(%a: !sala.weight<[64, 32], bf16, #sala.encoding<"int4", 32>>) {
-  %w = sala.concat_weights %a, %a {axis = 1 : i64} : (!sala.weight<[64, 32], bf16, #sala.encoding<"int4", 32>>, !sala.weight<[64, 32], bf16, #sala.encoding<"int4", 32>>) -> !sala.weight<[64, 64], bf16, #sala.encoding<"int4", 32>>
+func.func @f(%a: !sala.weight<[64, 32], bf16, #sala.encoding<int4, 32>>) {
+  %w = sala.concat_weights %a, %a {axis = 1 : i64} : (!sala.weight<[64, 32], bf16, #sala.encoding<int4, 32>>, !sala.weight<[64, 32], bf16, #sala.encoding<int4, 32>>) -> !sala.weight<[64, 64], bf16, #sala.encoding<int4, 32>>
   return
 }
 // -----
 // REFUSE: the weight is already quantised
-func.func @f(%a: !sala.weight<[64, 32], bf16, #sala.encoding<"int4", 32>>) {
-  %w = sala.quantize_weight %a : !sala.weight<[64, 32], bf16, #sala.encoding<"int4", 32>> -> !sala.weight<[64, 32], bf16, #sala.encoding<"int4", 32>>
+func.func @f(%a: !sala.weight<[64, 32], bf16, #sala.encoding<int4, 32>>) {
+  %w = sala.quantize_weight %a : !sala.weight<[64, 32], bf16, #sala.encoding<int4, 32>> -> !sala.weight<[64, 32], bf16, #sala.encoding<int4, 32>>
   return
 }
 // -----
 // REFUSE: quantize_weight may change element type and encoding only
 func.func @f(%a: !sala.weight<[64, 32], f32>) {
-  %w = sala.quantize_weight %a : !sala.weight<[64, 32], f32> -> !sala.weight<[32, 32], bf16, #sala.encoding<"int4", 32>>
+  %w = sala.quantize_weight %a : !sala.weight<[64, 32], f32> -> !sala.weight<[32, 32], bf16, #sala.encoding<int4, 32>>
   return
 }

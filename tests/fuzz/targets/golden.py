@@ -1,4 +1,4 @@
-"""golden.json, the hashes put right: the vectors of kernels and of the model."""
+"""golden.json, the hashes put right: the sequences of a step and the vectors of its kernels."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ GOLDEN = "golden.json"
 
 
 class GoldenTarget(Target):
-    """`sala-inspect --verify` over some vectors, their operands between guard pages."""
+    """`sala-inspect --verify` over some vectors, all buffers between guard pages."""
 
     name = "golden"
     share = 7_000
@@ -31,13 +31,12 @@ class GoldenTarget(Target):
         files = read_files(self.fixtures / fixtures.MODEL, GOLDEN, MANIFEST)
         self._manifest = json.loads(files[MANIFEST])
         self._document = json.loads(files[GOLDEN])
-        kernels = [vector["kernel"] for vector in self._document["kernels"]]
-        tensors = [
-            a["tensor"] for v in self._document["kernels"] for a in v["arguments"] if "tensor" in a
-        ]
-        kinds = ("tensor", "weight", "random", "literal", "control", "scratch", "output")
-        types = ("float32", "bfloat16", "int32", "int64", "uint32", "uint16", "uint8", "int8")
-        self._words = (*kernels, *tensors, *kinds, *types)
+        vectors = self._document["kernels"]
+        named = [v[part] for v in vectors for part in ("given", "expected", "states")]
+        values = [name for names in named for name in names]
+        tensors = [name for vector in vectors for name in vector["given"].values()]
+        kernels = [vector["kernel"] for vector in vectors]
+        self._words = (*kernels, *values, *tensors, "prefill", "decode", "logits", "sample", "cpu")
 
     def start(self, room: Path) -> None:
         """An artifact of its own."""
@@ -51,11 +50,7 @@ class GoldenTarget(Target):
         def case(draw: Draw) -> Case:
             count = len(self._document["kernels"])
             chosen = sorted({draw(st.integers(0, count - 1)) for _ in range(2)})
-            options = {
-                "kernels": chosen,
-                "models": draw(st.integers(0, 3)) == 0,
-                "low": draw(st.booleans()),
-            }
+            options = {"kernels": chosen, "low": draw(st.booleans())}
             edits = draw(document_edits(GOLDEN, self._base(options), self._words))
             return Case("model", edits, options)
 
@@ -73,5 +68,4 @@ class GoldenTarget(Target):
 
     def _base(self, options) -> bytes:
         kernels = [self._document["kernels"][index] for index in options["kernels"]]
-        models = self._document["models"] if options["models"] else []
-        return json.dumps({"kernels": kernels, "models": models}).encode()
+        return json.dumps(self._document | {"kernels": kernels}).encode()

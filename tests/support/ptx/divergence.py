@@ -175,7 +175,7 @@ def kernels_of(options: CompileOptions, target: CudaTarget) -> Iterator[GpuKerne
     with ExitStack() as stack:
         source = open_source(options, stack)
         lowered = lower(source.captured, target.name, target, options, Silent())
-    sampling = sampling_choice(target, source.config.vocab_size)
+    sampling = sampling_choice(target, source.facts.vocabulary)
     assert sampling is not None
     for each in (*lowered.kernels, chosen_kernel(sampling)):
         yield family(each.family, "gpu").build(dict(each.spec), target)

@@ -29,8 +29,7 @@ def describe(op: AttendBlocksOp, target: CudaTarget) -> Spec | str:
     fields = attend.fields_of(op)
     if isinstance(fields, str):
         return fields
-    spec = Spec(**fields, decode=is_decode(op))
-    return refuse_heads(spec.num_heads, spec.kv_heads, spec.head_dim) or spec
+    return refuse_heads(op.heads.data) or Spec(**fields, decode=is_decode(op))
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:

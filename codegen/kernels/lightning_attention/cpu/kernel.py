@@ -6,7 +6,7 @@ from sala_compile.codegen.kernels.lightning_attention.cpu.axes import axes
 from sala_compile.codegen.kernels.lightning_attention.cpu.decay_table import decay_values
 from sala_compile.codegen.kernels.lightning_attention.cpu.schedule import Schedule
 from sala_compile.codegen.kernels.lightning_attention.cpu.sequence_heads import emit_item
-from sala_compile.codegen.kernels.lightning_attention.spec import Spec
+from sala_compile.codegen.kernels.lightning_attention.spec import CHUNK, Spec
 from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.table import constant_table
@@ -59,6 +59,7 @@ FAMILY = CpuFamily(
     arguments=arguments,
     schedule=Schedule,
     tiles=tiles,
+    read_multiple=lambda schedule: CHUNK,
     axes=axes,
     emit=emit,
 )

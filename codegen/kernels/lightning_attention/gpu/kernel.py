@@ -61,7 +61,7 @@ def _comes_from_bf16(value: SSAValue) -> bool:
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:
-    """The arguments of a call; a step takes one new token of each sequence and no segments.
+    """The arguments of a call; a step takes tokens one by one and needs no segments.
 
     `norm`, `gate` and `sums` belong to the norm behind a step (linear/gpu/split_norm.py).
     """
@@ -79,7 +79,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
             "f32",
             0,
             per_token=per_token,
-            per_sequence=spec.state_size,
+            per_sequence=2 * spec.state_size,
             when=spec.form is Form.CHUNKS,
         ),
     )
@@ -103,7 +103,7 @@ def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Laun
         grid = (sequences, heads, narrow)
         return (launch(step, grid, arguments, known, **options, fusion=False),)
     known = _constants(spec, schedule, power_of_two(half, LEAST))
-    cut = Grid(0, (("tokens", schedule.segment, 1), ("sequences", 1, 1)))
+    cut = Grid(0, (("tokens", schedule.segment, 1), ("sequences", 1, 2)))
     wide = Grid(-(-spec.head_dim // schedule.state_columns))
     scanned = Grid(-(-(spec.head_dim**2) // schedule.scan))
     ends = {**known, "COLUMNS": schedule.state_columns}
@@ -140,5 +140,6 @@ FAMILY = GpuFamily(
     arguments=arguments,
     schedule=Schedule,
     tiles=default_tiles,
+    read_multiple=lambda schedule: schedule.segment,
     launches=launches,
 )

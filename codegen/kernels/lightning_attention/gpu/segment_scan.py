@@ -11,6 +11,7 @@ from sala_compile.codegen.kernels.triton.values import entry
 def end_states(
     control,
     offsets,
+    history,
     k,
     v,
     k_norm,
@@ -42,7 +43,7 @@ def end_states(
     sequences = tl.load(control + 1)
     if sequences == 0:
         return
-    begin, end = segment_rows(offsets, sequences, tl.program_id(2), SEGMENT)
+    begin, end = segment_rows(offsets, history, sequences, tl.program_id(2), SEGMENT)
     if begin == end:
         return
     head = tl.program_id(1)
@@ -112,13 +113,15 @@ def start_states(
     pool = state + (tl.load(slots + sequence).to(tl.int64) * HEADS + head) * SIZE + cell
     known = tl.where(tl.load(history + sequence) > 0, SIZE, 0)
     current = tl.load(pool, mask=cell < known, other=0.0)
-    index = (begin // SEGMENT + sequence).to(tl.int64)
+    before = tl.load(history + sequence) % SEGMENT
+    length = tl.where(end > begin, end - begin, -before)
+    index = (begin // SEGMENT + 2 * sequence).to(tl.int64)
     at = segments + (index * HEADS + head) * SIZE + cell
-    for first in range(begin, end, SEGMENT):
+    for first in range(-before, length, SEGMENT):
         behind = tl.load(at, mask=cell < SIZE, other=0.0)
         tl.store(at, current, mask=cell < SIZE)
-        count = tl.minimum(end - first, SEGMENT).to(tl.float32)
-        current = current * tl.exp2(count * rate) + behind
+        count = tl.minimum(first + SEGMENT, length) - tl.maximum(first, 0)
+        current = current * tl.exp2(count.to(tl.float32) * rate) + behind
         at += HEADS * SIZE
     tl.store(pool, current, mask=cell < SIZE)
 
@@ -127,6 +130,7 @@ def start_states(
 def outputs(
     control,
     offsets,
+    history,
     q,
     k,
     v,
@@ -161,7 +165,7 @@ def outputs(
     sequences = tl.load(control + 1)
     if sequences == 0:
         return
-    begin, end = segment_rows(offsets, sequences, tl.program_id(2), SEGMENT)
+    begin, end = segment_rows(offsets, history, sequences, tl.program_id(2), SEGMENT)
     if begin == end:
         return
     head = tl.program_id(1)

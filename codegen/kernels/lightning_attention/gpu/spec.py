@@ -18,9 +18,9 @@ class Form(StrEnum):
     """How the tokens of a sequence are taken."""
 
     CHUNKS = "chunks"
-    """Any number: segments of each sequence in parallel, chunks within a segment."""
+    """Tokens that are read: segments of each sequence in parallel, chunks within a segment."""
     STEP = "step"
-    """One new token for each sequence."""
+    """Tokens that were generated: one after the other."""
 
 
 class Products(StrEnum):

@@ -15,7 +15,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     splat,
     when,
 )
-from sala_compile.sala_ir.dialect.attributes import Extent
+from sala_compile.sala_ir.dialect.attributes import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +65,5 @@ class Epilogue:
 
 def live_rows(control: Control, spec: Spec) -> Expr:
     """Live rows of a linear."""
-    sizes = {Extent.TOKENS: control.tokens, Extent.LOGIT_ROWS: control.logit_rows}
-    return sizes[Extent(spec.extent)]
+    sizes = {Rows.TOKENS: control.tokens, Rows.LOGIT_ROWS: control.logit_rows}
+    return sizes[Rows(spec.extent)]

@@ -24,9 +24,9 @@ from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tiles import INSTRUCTIONS
 from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
 from sala_compile.codegen.targets.cpu import CpuTarget
-from sala_compile.sala_ir.dialect.attributes import LayoutAttr
 from sala_compile.sala_ir.dialect.base import encoding_of
 from sala_compile.sala_ir.dialect.linear import LinearOp
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 SMALL = 1 << 17
 """Multiply-adds that one thread does sooner than it wakes the others."""

@@ -8,8 +8,7 @@ from sala_compile.codegen.kernels.operands import column_views, element, refuse_
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
-from sala_compile.sala_ir.dialect.attributes import Epilogue
-from sala_compile.sala_ir.dialect.base import columns_of, weight_shape
+from sala_compile.sala_ir.dialect.base import columns_of, rows_of, weight_shape
 from sala_compile.sala_ir.dialect.linear import LinearOp
 
 
@@ -74,8 +73,8 @@ def fields_of(op: LinearOp) -> dict[str, Any] | str:
         "output": element(op.result),
         "scale": op.scale.value.data,
         "bias": op.bias is not None,
-        "swiglu": op.epilogue.data == Epilogue.SWIGLU,
-        "extent": str(op.extent.data),
+        "swiglu": op.is_swiglu,
+        "extent": rows_of(op.x).value,
         **views,
     }
 

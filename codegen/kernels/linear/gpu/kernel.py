@@ -12,9 +12,10 @@ from sala_compile.codegen.kernels.triton.kernel import Launch
 from sala_compile.codegen.kernels.triton.phase import is_decode
 from sala_compile.codegen.layouts.integer_blocks import PANEL_ROWS
 from sala_compile.codegen.targets.cuda import CudaTarget
-from sala_compile.sala_ir.dialect.attributes import Epilogue, Extent, LayoutAttr
-from sala_compile.sala_ir.dialect.base import columns_of, encoding_of, weight_shape
+from sala_compile.sala_ir.dialect.attributes import Rows
+from sala_compile.sala_ir.dialect.base import columns_of, encoding_of, rows_of, weight_shape
 from sala_compile.sala_ir.dialect.linear import LinearOp
+from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 
 def describe(op: LinearOp, target: CudaTarget) -> Spec | str:
@@ -35,8 +36,8 @@ def _spec(op: LinearOp) -> Spec:
     views = column_views(x=op.x)
     if op.residual is not None:
         views |= column_views(residual=op.residual)
-    encoding, extent = encoding_of(op.weight), Extent(op.extent.data)
-    few = extent is Extent.LOGIT_ROWS or is_decode(op)
+    encoding, rows = encoding_of(op.weight), rows_of(op.x)
+    few = rows is Rows.LOGIT_ROWS or is_decode(op)
     return Spec(
         depth=columns_of(op.x),
         rows=weight_shape(op.weight)[0],
@@ -44,8 +45,8 @@ def _spec(op: LinearOp) -> Spec:
         output=element(op.result),
         scale=op.scale.value.data,
         bias=op.bias is not None,
-        swiglu=op.epilogue.data == Epilogue.SWIGLU,
-        extent=extent.value,
+        swiglu=op.is_swiglu,
+        extent=rows.value,
         form=Form.ROWS if few else Form.TILES,
         bits=encoding.bits,
         group=encoding.group.data,

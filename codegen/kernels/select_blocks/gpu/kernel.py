@@ -30,7 +30,7 @@ def describe(op: SelectBlocksOp, target: CudaTarget) -> Spec | str:
     if isinstance(fields, str):
         return fields
     spec = Spec(**fields, decode=is_decode(op))
-    refusal = refuse_heads(spec.num_heads, spec.kv_heads, spec.head_dim)
+    refusal = refuse_heads(op.heads.data)
     if refusal:
         return refusal
     if spec.ratio > LARGEST_RATIO:

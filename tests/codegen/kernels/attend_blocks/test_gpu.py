@@ -10,6 +10,7 @@ from sala_compile.codegen.kernels.attend_blocks.gpu import kernel as attend_bloc
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.reference.selection import select_blocks
 from tests.support.gpu_layer import GpuLayer
 from tests.support.interpreted import run
@@ -114,9 +115,7 @@ def check(layer: GpuLayer, lists: Lists | None, found: Lists) -> None:
         layer.batch.reference,
         *(lists or (None, None)),
         layer.gates(),
-        num_heads=case.heads,
-        kv_heads=case.kv_heads,
-        scale=case.size**-0.5,
+        heads=Heads(case.heads, case.kv_heads, case.size, case.size**-0.5),
         block_size=case.block,
         operand_rounding=reference.exact if exact else reference.to_bfloat16,
     )

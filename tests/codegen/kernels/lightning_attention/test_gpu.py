@@ -1,5 +1,6 @@
 """Lightning attention's GPU kernels, interpreted, against the float64 reference."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +40,7 @@ class Inputs(LightningInputs):
         used = spec.num_heads * spec.head_dim
         out = poisoned(batch.tokens + EXTRA, padded(used), dtype=spec.out_element.dtype)
         before = out.copy()
-        slots = bucket["tokens"] // SEGMENT + bucket["sequences"]
+        slots = bucket["tokens"] // schedule.segment + 2 * bucket["sequences"]
         optional = {"q_norm": self.norms[0], "k_norm": self.norms[1], "rope": self.rope}
         optional["segments"] = poisoned(1, slots * spec.state_size)
         buffers = {name: batch.field(name) for name in ("control", "offsets", "history", "slots")}
@@ -51,6 +52,17 @@ class Inputs(LightningInputs):
         assert np.array_equal(out[rest].view(np.uint8), before[rest].view(np.uint8))
         assert (out[: batch.tokens, used:] == 0).all()
         return out[: batch.tokens, :used]
+
+    def in_pieces(self, pieces: Sequence[int], schedule: Schedule, history: int = 0) -> np.ndarray:
+        """The outputs of a sequence in slot 0, so many tokens in each step."""
+        outs: list[np.ndarray] = []
+        first = 0
+        for count in pieces:
+            rows = self.rows(slice(first, first + count))
+            now = replace(step((count,), (history + first,)), slots=(0,))
+            outs.append(rows.run(now, schedule))
+            first += count
+        return np.concatenate(outs)
 
 
 def close(found: np.ndarray, expected: np.ndarray) -> bool:
@@ -78,8 +90,8 @@ def check(spec: Spec, batch: Step, schedule: Schedule, **options: bool) -> None:
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.symbol)
 def test_chunks_equal_the_reference(spec: Spec) -> None:
-    counts = (1, SEGMENT + CHUNK + 5, SEGMENT)
-    check(spec, step(counts, (3, 0, 9)), CHUNKS, backwards=spec.rope)
+    counts = (1, SEGMENT + CHUNK + 5, SEGMENT, 2)
+    check(spec, step(counts, (3, 0, 9, SEGMENT - 1)), CHUNKS, backwards=spec.rope)
 
 
 def test_chunks_of_a_head_over_several_parts() -> None:
@@ -89,6 +101,37 @@ def test_chunks_of_a_head_over_several_parts() -> None:
 @pytest.mark.parametrize("spec", [*SPECS, WIDE], ids=lambda spec: spec.symbol)
 def test_a_step_equals_the_reference(spec: Spec) -> None:
     check(spec, step((1, 1, 1), (3, 0, 70)), STEP)
+
+
+@pytest.mark.parametrize("spec", SPECS[:2], ids=lambda spec: spec.symbol)
+def test_reading_cut_at_multiples_of_a_segment_gives_the_same_bits(spec: Spec) -> None:
+    """After any history, whatever the number of tokens between two cuts, one included."""
+    for history in (0, 1, 3 * SEGMENT - 5, SEGMENT, 2 * SEGMENT + 7):
+        first = -history % SEGMENT or SEGMENT
+        count = first + SEGMENT + CHUNK + 3
+        inputs = Inputs(spec, count, 3)
+        begin = inputs.state.copy()
+        for end, cuts in ((count, [first]), (count, [first, SEGMENT]), (first + 1, [first])):
+            inputs.state[...] = begin
+            whole = inputs.in_pieces([end], CHUNKS, history)
+            state = inputs.state.copy()
+            inputs.state[...] = begin
+            pieces = [*cuts, end - sum(cuts)]
+            assert np.array_equal(inputs.in_pieces(pieces, CHUNKS, history), whole)
+            assert np.array_equal(inputs.state, state)
+
+
+@pytest.mark.parametrize("spec", [SPECS[0], SPECS[3], WIDE], ids=lambda spec: spec.symbol)
+def test_generated_tokens_have_the_bits_of_single_steps(spec: Spec) -> None:
+    for history in (0, 5):
+        inputs = Inputs(spec, 5, 3)
+        begin = inputs.state.copy()
+        single = inputs.in_pieces([1] * 5, STEP, history)
+        state = inputs.state.copy()
+        inputs.state[...] = begin
+        assert np.array_equal(inputs.in_pieces([2, 3], STEP, history), single)
+        assert np.array_equal(inputs.state, state)
+    check(spec, step((2, 1, 4), (3, 0, 70)), STEP)
 
 
 def test_factors_of_tf32_are_cut() -> None:

@@ -13,6 +13,7 @@ from sala_compile.codegen.kernels.select_blocks.cpu import kernel as select_bloc
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.reference.selection import block_scores
 from tests.support import tiles
 from tests.support.pools import Pools
@@ -41,6 +42,7 @@ class Case(SparseCase):
             topk=self.topk,
             dense_len=self.dense_len,
             block_size=self.block,
+            kernel_size=2 * self.stride,
             kernel_stride=self.stride,
             element=self.element,
             q_start=START,
@@ -201,7 +203,7 @@ def _check_list(
     count: int,
     scores: np.ndarray,
     own: int,
-    selection: reference.BlockSelection,
+    selection: BlockSelection,
 ) -> None:
     assert (listed[count:] == -1).all()
     kept = listed[:count].tolist()
@@ -259,9 +261,7 @@ def test_attends_like_the_reference(case: Case, target: CpuTarget) -> None:
                 batch.reference,
                 *(given or (None, None)),
                 layer.gates(),
-                num_heads=case.heads,
-                kv_heads=case.kv_heads,
-                scale=case.size**-0.5,
+                heads=Heads(case.heads, case.kv_heads, case.size, case.size**-0.5),
                 block_size=case.block,
                 operand_rounding=layer.rounding(),
             )

@@ -38,6 +38,7 @@ def spec_of(case: SparseCase, *, decode: bool = False) -> select_blocks.Spec:
         topk=case.topk,
         dense_len=case.dense_len,
         block_size=case.block,
+        kernel_size=2 * case.stride,
         kernel_stride=case.stride,
         element=case.element,
         q_start=START,

@@ -4,7 +4,7 @@ func.func @step(%tokens: tensor<?xi32>) -> tensor<?x5xf32> {
   %n = sala.weight @norm : !sala.weight<[8], f32>
   %b = sala.weight @bias : !sala.weight<[5], f32>
   %h = sala.embedding %tokens, %e : !sala.weight<[5, 8], f32> -> tensor<?x8xf32>
-  %x = sala.rms_norm %h, %n {eps = 1.0e-6 : f64, group = 8 : i64} : tensor<?x8xf32>, !sala.weight<[8], f32> -> tensor<?x8xbf16>
+  %x = sala.rms_norm %h, %n {eps = 1.0e-6 : f64} : tensor<?x8xf32>, !sala.weight<[8], f32> -> tensor<?x8xbf16>
   %y = sala.linear %x, %e bias(%b : !sala.weight<[5], f32>) : tensor<?x8xbf16>, !sala.weight<[5, 8], f32> -> tensor<?x5xf32>
   func.return %y : tensor<?x5xf32>
 }
@@ -15,7 +15,7 @@ func.func @step(%tokens: tensor<?xi32>) -> tensor<?x5xf32> {
   %n = sala.weight @norm : !sala.weight<[8], f32>
   %b = sala.weight @bias : !sala.weight<[5], f32>
   %h = sala.embedding %tokens, %e : !sala.weight<[5, 8], bf16> -> tensor<?x8xf32>
-  %x = sala.rms_norm %h, %n {eps = 1.0e-6 : f64, group = 8 : i64} : tensor<?x8xf32>, !sala.weight<[8], f32> -> tensor<?x8xbf16>
+  %x = sala.rms_norm %h, %n {eps = 1.0e-6 : f64} : tensor<?x8xf32>, !sala.weight<[8], f32> -> tensor<?x8xbf16>
   %y = sala.linear %x, %e bias(%b : !sala.weight<[5], f32>) : tensor<?x8xbf16>, !sala.weight<[5, 8], bf16> -> tensor<?x5xf32>
   func.return %y : tensor<?x5xf32>
 }

@@ -7,6 +7,6 @@ func.func @step(%h: tensor<?x8xf32>, %x: tensor<?x4xf32>, %w: !sala.weight<[8, 4
 // -----
 func.func @step(%h: tensor<?x8xf32>, %x: tensor<?x4xf32>, %w: !sala.weight<[8, 4], f32>) -> tensor<?x8xf32> {
   %y = sala.linear %x, %w {scale = 0.5 : f64, layer = 3 : i64} : tensor<?x4xf32>, !sala.weight<[8, 4], f32> -> tensor<?x8xf32>
-  %z = sala.residual_add %h, %y {scale = 1.0 : f64, layer = 3 : i64} : tensor<?x8xf32>, tensor<?x8xf32> -> tensor<?x8xf32>
+  %z = sala.residual_add %h, %y {layer = 3 : i64} : tensor<?x8xf32>, tensor<?x8xf32> -> tensor<?x8xf32>
   func.return %z : tensor<?x8xf32>
 }

@@ -13,8 +13,8 @@ func.func @step(%x: tensor<?x8xf32>) -> tensor<?x20xbf16> {
   %a = sala.weight @a : !sala.weight<[20, 8], f32>
   %b = sala.weight @b : !sala.weight<[20, 8], f32>
   %c = sala.weight @c : !sala.weight<[20], f32>
-  %bias = sala.interleave_weights %c, %c {group = 16 : i64, layer = 1 : i64} : !sala.weight<[20], f32>, !sala.weight<[20], f32> -> !sala.weight<[64], f32>
-  %w = sala.interleave_weights %a, %b {group = 16 : i64, layer = 1 : i64} : !sala.weight<[20, 8], f32>, !sala.weight<[20, 8], f32> -> !sala.weight<[64, 8], f32>
-  %y = sala.linear %x, %w bias(%bias : !sala.weight<[64], f32>) {scale = 1.0 : f64, epilogue = "swiglu", extent = "tokens", layer = 1 : i64} : tensor<?x8xf32>, !sala.weight<[64, 8], f32> -> tensor<?x20xbf16>
+  %bias = sala.interleave_weights %c, %c {layer = 1 : i64} : !sala.weight<[20], f32>, !sala.weight<[20], f32> -> !sala.weight<[64], f32>
+  %w = sala.interleave_weights %a, %b {layer = 1 : i64} : !sala.weight<[20, 8], f32>, !sala.weight<[20, 8], f32> -> !sala.weight<[64, 8], f32>
+  %y = sala.linear %x, %w bias(%bias : !sala.weight<[64], f32>) epilogue swiglu {layer = 1 : i64} : tensor<?x8xf32>, !sala.weight<[64, 8], f32> -> tensor<?x20xbf16>
   func.return %y : tensor<?x20xbf16>
 }

@@ -12,10 +12,10 @@ func.func @step(%x: tensor<?x8xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>, tenso
 func.func @step(%x: tensor<?x8xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
   %a = sala.weight @a : !sala.weight<[4, 8], f32>
   %c = sala.weight @c : !sala.weight<[4], f32>
-  %w = sala.concat_weights %a, %a {axis = 0 : i64} : (!sala.weight<[4, 8], f32>, !sala.weight<[4, 8], f32>) -> !sala.weight<[8, 8], f32>
+  %w = sala.concat_weights %a, %a : (!sala.weight<[4, 8], f32>, !sala.weight<[4, 8], f32>) -> !sala.weight<[8, 8], f32>
   %d = sala.weight @d : !sala.weight<[4], f32>
-  %b = sala.concat_weights %c, %d {axis = 0 : i64} : (!sala.weight<[4], f32>, !sala.weight<[4], f32>) -> !sala.weight<[8], f32>
-  %y = sala.linear %x, %w bias(%b : !sala.weight<[8], f32>) {scale = 1.0 : f64, epilogue = "none", extent = "tokens"} : tensor<?x8xf32>, !sala.weight<[8, 8], f32> -> tensor<?x8xf32>
+  %b = sala.concat_weights %c, %d : (!sala.weight<[4], f32>, !sala.weight<[4], f32>) -> !sala.weight<[8], f32>
+  %y = sala.linear %x, %w bias(%b : !sala.weight<[8], f32>) : tensor<?x8xf32>, !sala.weight<[8, 8], f32> -> tensor<?x8xf32>
   %q = sala.slice %y {start = 0 : i64, size = 4 : i64} : tensor<?x8xf32> -> tensor<?x4xf32>
   %v = sala.slice %y {start = 4 : i64, size = 4 : i64} : tensor<?x8xf32> -> tensor<?x4xf32>
   %k = sala.linear %x, %a : tensor<?x8xf32>, !sala.weight<[4, 8], f32> -> tensor<?x4xf32>

@@ -14,8 +14,8 @@ func.func @step(%x: tensor<?x8xf32>) -> (tensor<?x4xf32>, tensor<?x2xf32>, tenso
   %a = sala.weight @a {layer = 1 : i64} : !sala.weight<[4, 8], f32>
   %b = sala.weight @b {layer = 1 : i64} : !sala.weight<[2, 8], f32>
   %c = sala.weight @c {layer = 1 : i64} : !sala.weight<[4, 8], f32>
-  %w = sala.concat_weights %a, %b, %c {axis = 0 : i64, layer = 1 : i64} : (!sala.weight<[4, 8], f32>, !sala.weight<[2, 8], f32>, !sala.weight<[4, 8], f32>) -> !sala.weight<[10, 8], f32>
-  %y = sala.linear %x, %w {scale = 1.0 : f64, epilogue = "none", extent = "tokens", layer = 1 : i64} : tensor<?x8xf32>, !sala.weight<[10, 8], f32> -> tensor<?x10xf32>
+  %w = sala.concat_weights %a, %b, %c {layer = 1 : i64} : (!sala.weight<[4, 8], f32>, !sala.weight<[2, 8], f32>, !sala.weight<[4, 8], f32>) -> !sala.weight<[10, 8], f32>
+  %y = sala.linear %x, %w {layer = 1 : i64} : tensor<?x8xf32>, !sala.weight<[10, 8], f32> -> tensor<?x10xf32>
   %q = sala.slice %y {start = 0 : i64, size = 4 : i64, layer = 1 : i64} : tensor<?x10xf32> -> tensor<?x4xf32>
   %k = sala.slice %y {start = 4 : i64, size = 2 : i64, layer = 1 : i64} : tensor<?x10xf32> -> tensor<?x2xf32>
   %v = sala.slice %y {start = 6 : i64, size = 4 : i64, layer = 1 : i64} : tensor<?x10xf32> -> tensor<?x4xf32>

@@ -1,0 +1,97 @@
+"""The sequences of a golden step: what their kernels have to be tried on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+
+from sala_compile.codegen.layouts.encodings import part_name
+from sala_compile.codegen.program.buffers import element_type, pool_parts
+from sala_compile.runtime.artifact import ElementType
+from sala_compile.runtime.artifact.golden import seeded_rows
+from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
+from sala_compile.sala_ir.dialect.types import (
+    CompressedKeysType,
+    KvCacheType,
+    RecurrentStateType,
+    StateType,
+)
+from sala_compile.sala_ir.reference.cache import COARSE_FACTOR, complete_windows
+
+TOKENS = 12
+"""Tokens of the first sequence, all of whose logits are kept."""
+DEFAULT_BLOCK = 64
+COARSE_WINDOW = 8
+"""Strides in a coarse window."""
+BLOCKS_BEYOND = 3
+"""Blocks beyond the budget and the first ones that a selection has to choose from."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenPart:
+    """New tokens of one sequence after `history` tokens; its length when the call is done."""
+
+    history: int
+    count: int
+    call_length: int
+
+    @property
+    def length(self) -> int:
+        """Tokens after the step."""
+        return self.history + self.count
+
+    @property
+    def name(self) -> str:
+        """In a few words."""
+        tokens = "1 token" if self.count == 1 else f"{self.count} tokens"
+        return f"{tokens} after {self.history}" if self.history else tokens
+
+
+def golden_parts(operations: ModuleOp) -> tuple[GoldenPart, ...]:
+    """A new sequence, one that completes a window, one that decodes.
+
+    Where a layer selects blocks, two of them are beyond its budget and in calls that are sparse.
+    """
+    kinds = {operand.type for op in operations.walk() for operand in op.operands}
+    blocks = {kind.block_size.data for kind in kinds if isinstance(kind, KvCacheType)}
+    strides = {k.kernel_stride.data for k in kinds if isinstance(k, CompressedKeysType)}
+    block = max(blocks, default=DEFAULT_BLOCK)
+    window = COARSE_WINDOW * max(strides) if strides else block
+    found = [GoldenPart(0, TOKENS, TOKENS), GoldenPart(window - 2, 3, window + 1)]
+    walked = operations.walk()
+    selections = [op.selection.data for op in walked if isinstance(op, SelectBlocksOp)]
+    if selections:
+        kept = max(each.budget + each.init_blocks for each in selections)
+        dense_len = max(each.dense_len for each in selections)
+        far = (kept + BLOCKS_BEYOND) * block + block // 2
+        for history, count in ((far, 2), (far // 2, 1)):
+            found.append(GoldenPart(history, count, max(history + count, dense_len)))
+    else:
+        found.append(GoldenPart(block + 1, 1, block + 2))
+    return tuple(found)
+
+
+def seeded_state(label: str, kind: StateType, history: int, sequence: int, seed: int) -> Any:
+    """The drawn state of a sequence of `history` tokens, as the reference keeps it."""
+    narrow = element_type(kind.element_type) is ElementType.UINT16
+    arrays = [
+        seeded_rows(seed, part_name(label, part.suffix), sequence, shape, narrow=narrow)
+        for part, shape in zip(pool_parts(kind), state_shapes(kind, history), strict=True)
+    ]
+    values = tuple(array.astype(np.float64) for array in arrays)
+    return values[0] if isinstance(kind, RecurrentStateType) else values
+
+
+def state_shapes(kind: StateType, length: int) -> list[tuple[int, ...]]:
+    """The shapes of the arrays of a state of `length` tokens, in the order of its pools."""
+    if isinstance(kind, RecurrentStateType):
+        return [kind.sizes]
+    counts = [length, length]
+    if isinstance(kind, CompressedKeysType):
+        size, stride = kind.kernel_size.data, kind.kernel_stride.data
+        counts = [
+            complete_windows(length, factor * size, factor * stride)
+            for factor in (1, COARSE_FACTOR)
+        ]
+    return [(count, kind.sizes[0], kind.sizes[-1]) for count in counts]

@@ -1,0 +1,43 @@
+"""What is wrong with a chunk that a caller made."""
+
+from sala_compile.runtime.engine.chunk import SequenceChunk
+from sala_compile.runtime.engine.limits import Limits
+from sala_compile.runtime.engine.stepper import Stepper
+from sala_compile.runtime.errors import RequestError
+
+
+def check_chunk(chunk: SequenceChunk, limits: Limits, stepper: Stepper) -> None:
+    """RequestError for tokens, rows or draws with which a chunk cannot run."""
+    history = chunk.state.length
+    limits.checked_tokens(chunk.token_ids, history)
+    fed = chunk.fed is None or (chunk.fed.state is chunk.state and chunk.generated)
+    if not fed or (chunk.fed is not None and len(chunk) > 1):
+        raise RequestError(
+            "a token is fed that was chosen for another sequence, or not alone",
+            expected="a chunk of the one generated token that was chosen for its sequence",
+        )
+    end = history + len(chunk)
+    if chunk.call_length < end or (chunk.generated and chunk.call_length > end):
+        raise RequestError(
+            f"a chunk that ends at {end} tokens is of a call of {chunk.call_length}",
+            expected="the length after the call; for generated tokens the end of the chunk",
+        )
+    if [*chunk.rows] != sorted({*chunk.rows} & {*range(len(chunk))}):
+        raise RequestError(
+            f"logits are requested after the tokens {[*chunk.rows]} of a chunk",
+            expected=f"ascending numbers from 0 to {len(chunk) - 1}",
+        )
+    if chunk.draws:
+        _check_draws(chunk, stepper)
+
+
+def _check_draws(chunk: SequenceChunk, stepper: Stepper) -> None:
+    if len(chunk.draws) != len(chunk.rows):
+        raise RequestError(
+            f"a chunk has {len(chunk.draws)} draws and {len(chunk.rows)} rows",
+            expected="a draw for each row, or none",
+        )
+    if not stepper.samples:
+        raise RequestError("this device chooses no tokens", fix="choose from the logits")
+    if any(draw.min_p for draw in chunk.draws) and not stepper.samples_min_p:
+        raise RequestError("this artifact's device choice has no min_p", fix="compile again")

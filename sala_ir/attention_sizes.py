@@ -1,0 +1,51 @@
+"""Sizes that a mixer's configuration gives as a whole: its heads, its selection of blocks."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Query heads, key and value heads, columns of a head, and what scores are multiplied by."""
+
+    num_heads: int
+    kv_heads: int
+    head_dim: int
+    scale: float
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key and value head."""
+        return self.num_heads // self.kv_heads
+
+    @property
+    def columns(self) -> int:
+        """Columns of the queries and of the output."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def kv_columns(self) -> int:
+        """Columns of the keys, and of the values."""
+        return self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSelection:
+    """What a sparse layer's configuration says about selection, lengths in tokens and blocks."""
+
+    kernel_size: int
+    kernel_stride: int
+    block_size: int
+    init_blocks: int
+    window_blocks: int
+    topk: int
+    dense_len: int
+
+    @property
+    def budget(self) -> int:
+        """Blocks that one query may read, forced ones included."""
+        return self.topk + self.window_blocks
+
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Least call length and name of each path of attention, in ascending order."""
+        return ((0, "dense"), (self.dense_len, "sparse")) if self.dense_len else ((0, "sparse"),)

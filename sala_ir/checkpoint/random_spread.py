@@ -1,0 +1,85 @@
+"""How far the values of random weights spread, from what reads them in the captured graph.
+
+The spreads keep the residual stream near 1, the scores of attention spread out, so that selection
+matters, and the logits near a standard deviation of 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation, SSAValue
+
+from sala_compile.sala_ir.dialect import (
+    BlockSparseAttentionOp,
+    EmbeddingOp,
+    LinearOp,
+    LogitsOp,
+    ResidualAddOp,
+    RmsNormOp,
+    RopeOp,
+    SoftmaxAttentionOp,
+    WeightOp,
+    columns_of,
+    weight_shape,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Of a tensor's values: normal with this standard deviation, or near 1 of a norm's weight."""
+
+    deviation: float
+    is_norm: bool = False
+    is_bias: bool = False
+
+
+def spreads(captured: ModuleOp) -> Mapping[str, Spread]:
+    """The spread of every tensor that the graph reads, by its name."""
+    return {
+        op.tensor_name.data: _spread(op.result)
+        for op in captured.walk()
+        if isinstance(op, WeightOp)
+    }
+
+
+def _spread(weight: SSAValue) -> Spread:
+    users = [use.operation for use in weight.uses]
+    for user in users:
+        if isinstance(user, RmsNormOp):
+            return Spread(0.0, is_norm=True)
+        if isinstance(user, LogitsOp):
+            hidden = columns_of(user.h)
+            return Spread(2.0 / (user.scale.value.data * math.sqrt(hidden)))
+        if isinstance(user, LinearOp) and user.bias is weight:
+            return Spread(0.2, is_bias=True)
+    for user in users:
+        if isinstance(user, EmbeddingOp):
+            return Spread(1.0 / user.scale.value.data)
+        if isinstance(user, LinearOp):
+            return Spread(_gain(user) / math.sqrt(weight_shape(weight)[1]))
+    raise AssertionError(f"nothing reads {weight}")
+
+
+def _gain(op: LinearOp) -> float:
+    """What the product of a linear grows by: values and branches keep the stream near 1."""
+    for user, value in _readers(op.result):
+        if isinstance(user, ResidualAddOp) or getattr(user, "v", None) is value:
+            return 1.4
+        attention = (BlockSparseAttentionOp, SoftmaxAttentionOp)
+        if isinstance(user, attention) and value in (user.q, user.k):
+            return 1.6
+    return 1.0
+
+
+def _readers(value: SSAValue) -> Iterator[tuple[Operation, SSAValue]]:
+    """Who reads the value, or what norms and rotations make of it, and as which operand."""
+    for use in value.uses:
+        user = use.operation
+        if isinstance(user, RmsNormOp | RopeOp) and user.x is value:
+            yield from _readers(user.result)
+        else:
+            yield user, value

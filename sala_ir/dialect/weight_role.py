@@ -1,0 +1,53 @@
+"""What a weight is for, where an error in it costs more than elsewhere: declared by frontends."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from xdsl.dialects.utils import EnumAttribute
+from xdsl.ir import SpacedOpaqueSyntaxAttribute
+from xdsl.irdl import irdl_attr_definition
+
+
+class WeightRole(StrEnum):
+    """What the product of a weight and an activation is read for."""
+
+    PROJECTION = "projection"
+    """None of the following."""
+    OUTPUT_GATE = "output_gate"
+    """It passes a sigmoid and multiplies the output of a mixer."""
+    BLOCK_SELECTION = "block_selection"
+    """Queries and keys whose products choose what is read of the past."""
+    HEAD = "head"
+    """The logits."""
+
+    @property
+    def is_sensitive(self) -> bool:
+        """Whether an error is multiplied, by a whole head's output or through a selection, or is
+        that of the logits themselves."""
+        return self is not WeightRole.PROJECTION
+
+    @property
+    def label(self) -> str:
+        """One in words: `output gate`."""
+        return self.value.replace("_", " ")
+
+    @property
+    def plural(self) -> str:
+        """All of them in words."""
+        return _PLURALS[self]
+
+
+_PLURALS = {
+    WeightRole.PROJECTION: "linears of the layers",
+    WeightRole.OUTPUT_GATE: "output gates",
+    WeightRole.BLOCK_SELECTION: "q and k that choose blocks",
+    WeightRole.HEAD: "head",
+}
+
+
+@irdl_attr_definition
+class WeightRoleAttr(EnumAttribute[WeightRole], SpacedOpaqueSyntaxAttribute):
+    """`#sala<weight_role output_gate>`."""
+
+    name = "sala.weight_role"

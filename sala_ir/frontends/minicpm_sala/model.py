@@ -1,0 +1,196 @@
+"""From a config to the captured `@step`: one op for each equation, everything f32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import f32
+from xdsl.ir import SSAValue
+
+from sala_compile.runtime.errors import ConfigError
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
+from sala_compile.sala_ir.dialect import (
+    BlockSparseAttentionOp,
+    CompressedKeysType,
+    KvCacheType,
+    LightningAttentionOp,
+    RecurrentStateType,
+    WeightRole,
+)
+from sala_compile.sala_ir.dialect.types import StateType
+from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.kit.decoder import PAGE_TOKENS, Decoder, softmax_attention
+from sala_compile.sala_ir.frontends.kit.frontend import Frontend
+from sala_compile.sala_ir.frontends.kit.rotary import rotary
+from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType
+from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
+
+
+class MiniCPMSalaFrontend(Frontend[MiniCPMSalaConfig]):
+    """Layers of InfLLM-V2 block-sparse attention and of Lightning attention."""
+
+    def attention_mode(self, config: MiniCPMSalaConfig, requested: AttentionMode) -> AttentionMode:
+        """How the layers of attention read the past; without a sparse_config they are dense."""
+        if config.sparse_config is not None:
+            return requested
+        if requested is AttentionMode.SPARSE:
+            raise ConfigError(
+                "the config has no sparse_config, so its model is dense",
+                where="--attention sparse",
+                expected="a config with a sparse_config",
+                fix="leave --attention out, or add the sparse_config that the model was trained "
+                "with",
+            )
+        return AttentionMode.DENSE
+
+    def states(
+        self, config: MiniCPMSalaConfig, attention: AttentionMode
+    ) -> Mapping[str, StateType]:
+        """Keys and values, compressed keys too where blocks are selected; or a recurrent state."""
+        sparse, states = config.sparse_config, dict[str, StateType]()
+        kv_heads, size = config.num_key_value_heads, config.head_dim
+        block = PAGE_TOKENS if sparse is None else sparse.block_size
+        for layer, mixer in enumerate(config.mixer_types):
+            name = f"layers.{layer}"
+            if mixer is MixerType.LIGHTNING:
+                heads, width = config.lightning_nh, config.lightning_head_dim
+                states[f"{name}.recurrent_state"] = RecurrentStateType(heads, width, width, f32)
+                continue
+            states[f"{name}.kv_cache"] = KvCacheType(kv_heads, block, size, f32)
+            if sparse is not None and attention is not AttentionMode.DENSE:
+                states[f"{name}.compressed_keys"] = CompressedKeysType(
+                    kv_heads, sparse.kernel_size, sparse.kernel_stride, block, size, f32
+                )
+        return states
+
+    def emit(
+        self,
+        step: StepWriter,
+        batch: SSAValue,
+        config: MiniCPMSalaConfig,
+        attention: AttentionMode,
+    ) -> SSAValue:
+        """The decoder with muP scales, each layer with the mixer that the config names."""
+        mixers = _Mixers(step, batch, config, attention, _rope_tables(step, batch, config))
+        decoder = Decoder(step, config, config.scale_emb, config.residual_scale, config.logit_scale)
+        return decoder.emit(mixers.emit)
+
+
+def _rope_tables(
+    step: StepWriter, batch: SSAValue, config: MiniCPMSalaConfig
+) -> dict[MixerType, SSAValue]:
+    """A table for each kind of layer that rotates; kinds with one head size share theirs."""
+    rotating = {
+        MixerType.SPARSE: (config.attn_use_rope, config.head_dim),
+        MixerType.LIGHTNING: (config.lightning_use_rope, config.lightning_head_dim),
+    }
+    by_size: dict[int, SSAValue] = {}
+    tables: dict[MixerType, SSAValue] = {}
+    for mixer, (rotates, size) in rotating.items():
+        if rotates and mixer in config.mixer_types:
+            if size not in by_size:
+                table = rotary(config.rope, config.rope_theta, size)
+                by_size[size] = step.rope_table(batch, table)
+            tables[mixer] = by_size[size]
+    return tables
+
+
+@dataclass(frozen=True, slots=True)
+class _Mixers:
+    """Emits the mixer of the layer that is being written."""
+
+    step: StepWriter
+    batch: SSAValue
+    config: MiniCPMSalaConfig
+    attention: AttentionMode
+    tables: Mapping[MixerType, SSAValue]
+
+    def emit(self, x: SSAValue) -> SSAValue:
+        """From the normalised rows to the branch that joins the residual stream."""
+        config, layer = self.config, self.step.layer
+        assert layer is not None, "mixers stand in layers"
+        if config.mixer_types[layer] is MixerType.SPARSE:
+            mixed, gate = self._attention(x), config.attn_use_output_gate and "o_gate"
+        else:
+            mixed, gate = self._lightning(x), config.use_output_gate and "z_proj"
+        if gate:
+            mixed = self.step.gate(x, mixed, f"self_attn.{gate}", bias=config.attention_bias)
+        return self._linear(mixed, "o_proj", config.hidden_size, hint="mixed")
+
+    def _attention(self, x: SSAValue) -> SSAValue:
+        """Projections and attention of a `minicpm4` layer."""
+        config, step, sparse = self.config, self.step, self.config.sparse_config
+        size = config.head_dim
+        heads = Heads(config.num_attention_heads, config.num_key_value_heads, size, size**-0.5)
+        # of one checkpoint, whatever the mode that it is compiled for
+        role = WeightRole.PROJECTION if sparse is None else WeightRole.BLOCK_SELECTION
+        q = self._linear(x, "q_proj", heads.columns, role)
+        k = self._linear(x, "k_proj", heads.kv_columns, role)
+        v = self._linear(x, "v_proj", heads.kv_columns)
+        q, k = (step.rotate(part, self.tables.get(MixerType.SPARSE), size) for part in (q, k))
+        if sparse is None or self.attention is AttentionMode.DENSE:
+            return softmax_attention(step, self.batch, (q, k, v), heads)
+        op = BlockSparseAttentionOp(
+            q,
+            k,
+            v,
+            step.state("kv_cache"),
+            step.state("compressed_keys"),
+            self.batch,
+            heads=heads,
+            selection=BlockSelection(
+                kernel_size=sparse.kernel_size,
+                kernel_stride=sparse.kernel_stride,
+                block_size=sparse.block_size,
+                init_blocks=sparse.init_blocks,
+                window_blocks=sparse.window_blocks,
+                topk=sparse.topk,
+                dense_len=0 if self.attention is AttentionMode.SPARSE else sparse.dense_len,
+            ),
+            layer=step.layer,
+        )
+        step.update(kv_cache=op.kv_out, compressed_keys=op.ck_out)
+        return step.emit(op, "mixed", "kv_cache", "compressed_keys")
+
+    def _lightning(self, x: SSAValue) -> SSAValue:
+        """Projections, norms, rotation, recurrence and output norm of a Lightning layer."""
+        config, step, eps = self.config, self.step, self.config.rms_norm_eps
+        size = config.lightning_head_dim
+        scale = config.lightning_scale.factor(size)
+        heads = Heads(config.lightning_nh, config.lightning_nkv, size, scale)
+        q = self._linear(x, "q_proj", heads.columns)
+        k = self._linear(x, "k_proj", heads.kv_columns)
+        v = self._linear(x, "v_proj", heads.kv_columns)
+        if config.qk_norm:
+            q = step.norm(q, "self_attn.q_norm", eps, size, hint="q")
+            k = step.norm(k, "self_attn.k_norm", eps, size, hint="k")
+        q, k = (step.rotate(part, self.tables.get(MixerType.LIGHTNING), size) for part in (q, k))
+        op = LightningAttentionOp(
+            q,
+            k,
+            v,
+            step.state("recurrent_state"),
+            self.batch,
+            heads=heads,
+            eps=eps,
+            slopes=lightning_slopes(heads.num_heads).tolist(),
+            layer=step.layer,
+        )
+        mixed = step.emit(op, "mixed", "recurrent_state")
+        step.update(recurrent_state=op.state_out)
+        if config.use_output_norm:
+            mixed = step.norm(mixed, "self_attn.o_norm", eps, hint="o")
+        return mixed
+
+    def _linear(
+        self,
+        x: SSAValue,
+        name: str,
+        rows: int,
+        role: WeightRole = WeightRole.PROJECTION,
+        hint: str | None = None,
+    ) -> SSAValue:
+        bias = self.config.attention_bias
+        return self.step.linear(x, f"self_attn.{name}", rows, bias=bias, role=role, hint=hint)
