@@ -15,7 +15,7 @@ from sala_compile.codegen.kernels.attend_blocks.gpu.split_decode import (
     combine_splits,
 )
 from sala_compile.codegen.kernels.triton.family import GpuFamily
-from sala_compile.codegen.kernels.triton.heads import refuse_heads
+from sala_compile.codegen.kernels.triton.head_limits import refuse_heads
 from sala_compile.codegen.kernels.triton.kernel import ONE, Constant, Grid, Launch
 from sala_compile.codegen.kernels.triton.launches import constants_of, launch
 from sala_compile.codegen.kernels.triton.phase import is_decode

@@ -9,7 +9,7 @@ from sala_compile.codegen.kernels.select_blocks.gpu.list_blocks import list_bloc
 from sala_compile.codegen.kernels.select_blocks.gpu.score_blocks import score_blocks, sum_coarse
 from sala_compile.codegen.kernels.select_blocks.gpu.spec import LARGEST_RATIO, Schedule, Spec
 from sala_compile.codegen.kernels.triton.family import GpuFamily
-from sala_compile.codegen.kernels.triton.heads import refuse_heads
+from sala_compile.codegen.kernels.triton.head_limits import refuse_heads
 from sala_compile.codegen.kernels.triton.kernel import (
     ONE,
     Constant,

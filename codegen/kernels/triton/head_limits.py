@@ -1,6 +1,6 @@
 """What kernels that multiply tiles of heads can do."""
 
-from sala_compile.sala_ir.sizes import Heads
+from sala_compile.sala_ir.attention_sizes import Heads
 
 LARGEST_GROUP = 32
 """Query heads of a kv head."""
