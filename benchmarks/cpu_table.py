@@ -21,14 +21,15 @@ import numpy as np
 from rich.console import Console
 
 import sala_compile
-from benchmarks.cpu_table_report import write_report
+from benchmarks.cpu_table_report import markdown
 from benchmarks.machine import machine_document
+from benchmarks.markdown import write_report
 from benchmarks.paired import Paired, paired
 from benchmarks.random_state import write_random_state
 from sala_compile.codegen.cli.compile import command as compile_command
 from sala_compile.runtime.artifact.ceilings import Ceiling
 from sala_compile.runtime.artifact.replace import write_whole
-from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
 from sala_compile.runtime.bench.costs import Cost, CostModel, Live
 from sala_compile.runtime.bench.measure import Bench, Row
 from sala_compile.runtime.cli.bench_report import bench_document
@@ -109,7 +110,7 @@ def main(
     shown.sort(key=lambda run: (run["threads"], run["context"]))
     document = machine_document(PACKAGES, max(threads)) | {"quantize": quantize, "runs": shown}
     document["layers"] = layers or len(json.loads(RELEASED.read_text())["mixer_types"])
-    write_report(output, document)
+    write_report(output, document, markdown)
     click.echo(output.with_suffix(".md").read_text())
 
 

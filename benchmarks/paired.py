@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from sala_compile.runtime.artifact.ceilings import Ceiling
-from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
 from sala_compile.runtime.common.timing import Sample, sample
 
 ROUNDS = 3

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from sala_compile.codegen.activations import activations_info
+from sala_compile.codegen.integer_activations import activations_info
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.plan import Plan
 from sala_compile.codegen.progress import Progress
-from sala_compile.codegen.quantization.report import quantization_info
+from sala_compile.codegen.quantization.quantization_report import quantization_info
 from sala_compile.codegen.quantization.source import open_weights
 from sala_compile.codegen.write import emit
 from sala_compile.codegen.write.golden_file import write_golden
 from sala_compile.codegen.write.library import write_library
-from sala_compile.codegen.write.seeded import seeded_weights
+from sala_compile.codegen.write.seeded_fills import seeded_weights
 from sala_compile.runtime.artifact import Manifest, canonical_json
 from sala_compile.runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
 from sala_compile.sala_ir.context import print_module

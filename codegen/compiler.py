@@ -7,15 +7,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from sala_compile.codegen.activations import check_targets, wide_note
 from sala_compile.codegen.build import write_files
+from sala_compile.codegen.integer_activations import check_targets, wide_note
 from sala_compile.codegen.lowering import Lowered, lower, parse_targets
 from sala_compile.codegen.opening import open_source
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.plan import Plan, Source, assemble
 from sala_compile.codegen.program.sampling_steps import sampling_choice
 from sala_compile.codegen.progress import Progress
-from sala_compile.codegen.quantization.report import quantization_note
+from sala_compile.codegen.quantization.quantization_report import quantization_note
 from sala_compile.codegen.targets import Target
 from sala_compile.codegen.targets.cpu import find_linker
 from sala_compile.codegen.write.disk import file_errors, require_temporary_room

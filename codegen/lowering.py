@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
-from sala_compile.codegen.activations import activations_for
+from sala_compile.codegen.integer_activations import activations_for
 from sala_compile.codegen.kernels.schedules import Schedules, read_schedules
 from sala_compile.codegen.kernels.select import selector_for
 from sala_compile.codegen.options import CompileOptions

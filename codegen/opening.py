@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from xdsl.dialects.builtin import ModuleOp
 
-from sala_compile.codegen.activations import check_integers
+from sala_compile.codegen.integer_activations import check_integers
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.plan import Source
 from sala_compile.codegen.texts import check_tokenizer, end_tokens, generation_notes

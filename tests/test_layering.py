@@ -45,46 +45,26 @@ MAY_IMPORT = {
     "codegen": (f"{NAMESPACE}.codegen", f"{NAMESPACE}.passes", f"{NAMESPACE}.sala_ir", *LEAVES),
     "runtime": (f"{NAMESPACE}.runtime",),
 }
-UPWARD: dict[tuple[str, str], str] = {}
-"""Imports that still point upward, and who turns them."""
+TRIALS = ("sala_compile.codegen.tuning.measurer", "sala_compile.runtime.bench.trials")
+"""A process of its own, which loads models and no compiler, begins with this import."""
 REPEATED_CLASSES = {
-    *("Activations", "Bars", "Buffer", "Comparison", "Epilogue", "Extent", "Form", "Found"),
-    *("Inputs", "MemoryPlan", "Operands", "Parameters", "Part", "Products", "Rounding", "Rows"),
+    *("Activations", "Bars", "Buffer", "Epilogue", "Form", "Found"),
+    *("MemoryPlan", "Operands", "Parameters", "Part", "Products", "Rounding", "Rows"),
     *("Section", "Source", "StoredTensor", "Tile", "Weights"),
 }
 """Class names that still stand for several things."""
-REPEATED_FILES = {
-    *("activations", "attention", "base", "batch", "buffers", "build", "cache", "calls"),
-    *(
-        "ceilings",
-        "checks",
-        "errors",
-        "functions",
-        "gpu",
-        "gptq",
-        "inputs",
-        "known_fields",
-        "library",
-    ),
-    *("memory", "mixers", "model", "opening", "packing", "pages", "program", "report", "rows"),
-    *("seeded", "step", "store", "tensors", "tiles", "weights"),
-}
-"""File names that still do not say what is in them without their folder."""
-TWINS = (
-    ("codegen/kernels/", "codegen/targets/"),
-    ("sala_ir/frontends/",),
-    ("runtime/devices/",),
-    ("sala_ir/dialect/", "sala_ir/reference/", "sala_ir/interpreter/"),
-)
-"""Folders that answer the same questions, each of its own kernel, family, device or op: the same
-file names help there."""
+PARALLEL = re.compile(r"(codegen/kernels|sala_ir/frontends|runtime/devices)/\w+|codegen/targets")
+"""Folders of one kernel, family, device or target each. They answer the same questions, in files
+of the same names, which need their folder there."""
+BY_OP = ("sala_ir/dialect", "sala_ir/reference", "sala_ir/interpreter")
+"""Folders with a file for each family of ops."""
 KERNEL_CLASSES = {"Spec", "Schedule"}
 """What every kernel has, under the same names."""
 RUNTIME_LIBRARIES = {
-    *("numpy", "tvm_ffi", "safetensors", "tokenizers", "pydantic", "click", "rich", "jinja2"),
+    *("numpy", "tvm_ffi", "tokenizers", "pydantic", "click", "rich", "jinja2"),
 }
 SALA_IR_LIBRARIES = {
-    *("xdsl", "numpy", "array_api_compat", "safetensors", "ml_dtypes", "pydantic", "pydantic_core"),
+    *("xdsl", "numpy", "array_api_compat", "ml_dtypes", "pydantic", "pydantic_core"),
     "re2",
 }
 
@@ -108,7 +88,9 @@ def test_packages_import_only_what_stands_before_them(package: str):
     wrong = [
         str(each)
         for each in _imports_of(package)
-        if _package(each.name) in PACKAGES and not _within(each.name, MAY_IMPORT[package])
+        if _package(each.name) in PACKAGES
+        and not _within(each.name, MAY_IMPORT[package])
+        and (module_name(each.file), each.name) != TRIALS
     ]
     assert wrong == []
 
@@ -174,25 +156,11 @@ def test_every_folder_can_be_stacked_in_floors():
     """
     wrong: list[str] = []
     for folder, entries in arrows().items():
-        downward = _without_known(folder, entries)
-        for group in circles(downward):
+        for group in circles(entries):
             wrong.append(f"{folder}: {', '.join(group)} need each other")
             pairs = [(entry, other) for entry in group for other in group]
-            found = [each for pair in pairs for each in downward[pair[0]].get(pair[1], ())]
-            wrong += [f"    {each}" for each in found]
+            wrong += [f"    {each}" for a, b in pairs for each in entries[a].get(b, ())]
     assert wrong == [], "\n".join(wrong)
-
-
-def _without_known(folder: Path, entries: Arrows) -> Arrows:
-    """The imports between the entries of a folder, but those that `UPWARD` lists."""
-    return {
-        entry: {
-            other: found
-            for other, found in others.items()
-            if (str(folder / entry), str(folder / other)) not in UPWARD
-        }
-        for entry, others in entries.items()
-    }
 
 
 def test_circles_are_found():
@@ -253,18 +221,19 @@ def test_a_file_name_says_what_is_in_it():
     homes: dict[str, set[str]] = defaultdict(set)
     for package in PACKAGES:
         for file in files(package):
-            if file.name != "__init__.py":
-                homes[file.stem].add(_room(file))
+            room = _room(file)
+            if file.name != "__init__.py" and room is not None:
+                homes[file.stem].add(room)
     repeated = {name: sorted(found) for name, found in homes.items() if len(found) > 1}
-    assert {name: repeated[name] for name in repeated.keys() - REPEATED_FILES} == {}
+    assert repeated == {}
 
 
-def _room(file: Path) -> str:
-    """The folder of a file, or what stands for all folders that are its twins."""
-    for group in TWINS:
-        if str(file).startswith(group):
-            return group[0]
-    return str(file.parent)
+def _room(file: Path) -> str | None:
+    """The folder of a file, one of those by op for all of them; None in a parallel one."""
+    folder = str(file.parent)
+    if PARALLEL.match(folder):
+        return None
+    return BY_OP[0] if folder in BY_OP else folder
 
 
 def test_importing_the_runtime_is_light():
@@ -335,3 +304,26 @@ def test_no_helper_is_left_over():
             pattern = re.compile(module if helper.suffix == ".py" else re.escape(helper.name))
             used = (path for path, text in texts.items() if pattern.search(text) and path != helper)
             assert any(used), f"nothing uses {helper.name}"
+
+
+def test_tests_do_not_reach_into_models():
+    """What they need of a model is public: `model.engine`, `model.memory`, `engine.store`."""
+    pattern = re.compile(r"\b(model|engine|loaded|sequence|store|sampler|generation)\._[a-z]\w*")
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for match in pattern.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+def test_benchmarks_use_the_helpers_of_tests_and_only_their_own_tests_use_them():
+    """tests <- benchmarks <- tests/benchmarks: no helper goes round in a circle."""
+    wrong = [
+        str(each)
+        for path in files("tests")
+        if "benchmarks" not in path.parts
+        for each in imports(path)
+        if each.name.split(".")[0] == "benchmarks"
+    ]
+    assert wrong == []

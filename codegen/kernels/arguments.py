@@ -67,17 +67,21 @@ Arguments = tuple[Argument, ...]
 
 
 def batch(*names: str, when: bool = True) -> Arguments:
-    """`control` and fields of the batch, int32."""
-    return tuple(_field(InputName(name), when) for name in names)
+    """`control`, fields of the batch and tables of pages, all int32."""
+    return tuple(_field(name, when) for name in names)
 
 
-def _field(name: InputName, when: bool) -> Argument:
-    role = Role.CONTROL if name is InputName.CONTROL else Role.BATCH
+def _field(name: str, when: bool) -> Argument:
+    if name.endswith("_table"):
+        table = (f"{name}_rows", f"{name}_columns")
+        return Argument(name, Role.BATCH, "i32", table, when)
+    field = InputName(name)
+    role = Role.CONTROL if field is InputName.CONTROL else Role.BATCH
     shape = tuple(
-        dim if isinstance(dim, int) else f"{name.value}_extent_{axis}"
-        for axis, dim in enumerate(INPUT_SHAPES[name])
+        dim if isinstance(dim, int) else f"{name}_extent_{axis}"
+        for axis, dim in enumerate(INPUT_SHAPES[field])
     )
-    return Argument(name.value, role, "i32", shape, when)
+    return Argument(name, role, "i32", shape, when)
 
 
 def given(

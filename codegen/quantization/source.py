@@ -12,8 +12,8 @@ from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.plan import Source
 from sala_compile.codegen.progress import Progress
 from sala_compile.codegen.quantization.calibration import Calibration, calibration_for
-from sala_compile.codegen.quantization.errors import ErrorSums
-from sala_compile.codegen.quantization.store import IntegerStore
+from sala_compile.codegen.quantization.integer_files import IntegerStore
+from sala_compile.codegen.quantization.rounding_errors import ErrorSums
 from sala_compile.codegen.quantization.stream import Quantizer
 from sala_compile.runtime.artifact.staging import staged_directory
 from sala_compile.sala_ir.checkpoint.integers import Integers

@@ -19,9 +19,9 @@ from xdsl.ir import Operation, SSAValue
 
 from sala_compile.codegen.progress import Advance
 from sala_compile.codegen.quantization.cholesky import damped_cholesky
-from sala_compile.codegen.quantization.errors import ErrorSums
-from sala_compile.codegen.quantization.gptq import Rounder
-from sala_compile.codegen.quantization.store import IntegerStore
+from sala_compile.codegen.quantization.gptq_rounding import Rounder
+from sala_compile.codegen.quantization.integer_files import IntegerStore
+from sala_compile.codegen.quantization.rounding_errors import ErrorSums
 from sala_compile.codegen.weights.finite import FiniteRows, all_finite, widest
 from sala_compile.passes.support.functions import argument_names
 from sala_compile.runtime.artifact.batch_fields import InputName, PlainChunk
@@ -175,7 +175,7 @@ def _arguments(step: FuncOp, token_ids: Sequence[int]) -> dict[SSAValue, Any]:
     given = step_inputs([PlainChunk(token_ids, 0, len(token_ids), 0)])
     given |= {InputName.LOGIT_ROWS: np.zeros(0, np.int32)}
     return {
-        argument: {} if isinstance(argument.type, StateType) else given[name]
+        argument: {} if isinstance(argument.type, StateType) else given.get(name)
         for argument, name in argument_names(step).items()
     }
 

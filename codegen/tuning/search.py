@@ -7,8 +7,9 @@ from math import prod
 from typing import Any
 
 from sala_compile.codegen.kernels.choices import Axis
-from sala_compile.codegen.tuning.measurer import Build, CaseTrial, Measurer, TrialEnded
+from sala_compile.codegen.tuning.measurer import TrialEnded, TrialProcess
 from sala_compile.codegen.vectors.tolerance import BFLOAT16_STEP, ROUNDED_PART
+from sala_compile.runtime.artifact.tuning import KernelBuild, KernelTrial
 
 PAIRS, FINAL_PAIRS = 8, 24
 """Samples of a candidate and of the default in turn: in the search, and of the winner."""
@@ -36,7 +37,7 @@ class Found:
     """
 
     schedule: Any
-    trials: tuple[CaseTrial, ...]
+    trials: tuple[KernelTrial, ...]
     tried: int
     refused: int
     complete: bool
@@ -56,8 +57,8 @@ class Search:
 
     def __init__(
         self,
-        measurer: Measurer,
-        build: Callable[[Any], Build],
+        measurer: TrialProcess,
+        build: Callable[[Any], KernelBuild],
         deadline: float,
         *,
         clock: Clock = time.monotonic,
@@ -70,7 +71,7 @@ class Search:
 
     def run(self, default: Any, axes: tuple[Axis, ...]) -> Found:
         """The best schedule: the default unless another is faster for certain."""
-        self._measurer.default(self._build(default))
+        self._default = self._build(default)
         best = _Candidate(default, True, 1.0)
         seen = [default]
         for axis in axes:
@@ -106,15 +107,15 @@ class Search:
         self._tell(schedule, gain)
         return gain
 
-    def _trial(self, schedule: Any, pairs: int, seconds: float) -> list[CaseTrial] | None:
+    def _trial(self, schedule: Any, pairs: int, seconds: float) -> list[KernelTrial] | None:
         left = max(seconds, self._deadline - self._clock())
         try:
-            return self._measurer.trial(self._build(schedule), pairs, left)
+            return self._measurer.trial(self._build(schedule), self._default, pairs, left)
         except TrialEnded:
             return None
 
 
-def acceptable(trials: list[CaseTrial], exact: bool) -> bool:
+def acceptable(trials: list[KernelTrial], exact: bool) -> bool:
     """Whether the results are the default's: to the bit if `exact`, else as near as an order is."""
     return all(
         trial.equal or (not exact and trial.difference <= ALLOWED * trial.largest)
@@ -122,16 +123,16 @@ def acceptable(trials: list[CaseTrial], exact: bool) -> bool:
     )
 
 
-def mean_gain(trials: list[CaseTrial]) -> float:
+def mean_gain(trials: list[KernelTrial]) -> float:
     """How many times faster than the default, over all cases alike."""
-    return prod(trial.gain for trial in trials) ** (1 / len(trials)) if trials else 1.0
+    return prod(trial.case.gain for trial in trials) ** (1 / len(trials)) if trials else 1.0
 
 
-def wins(trials: list[CaseTrial]) -> bool:
+def wins(trials: list[KernelTrial]) -> bool:
     """Whether a schedule is faster than the default for certain."""
-    clean = all(trial.clean >= LEAST_CLEAN for trial in trials)
+    clean = all(trial.case.clean >= LEAST_CLEAN for trial in trials)
     return clean and mean_gain(trials) >= LEAST_GAIN and _loses_nowhere(trials)
 
 
-def _loses_nowhere(trials: list[CaseTrial]) -> bool:
-    return all(trial.gain >= LARGEST_LOSS for trial in trials)
+def _loses_nowhere(trials: list[KernelTrial]) -> bool:
+    return all(trial.case.gain >= LARGEST_LOSS for trial in trials)

@@ -12,12 +12,12 @@ from sala_compile.codegen.kernels.schedules import Schedules, compiler_versions,
 from sala_compile.codegen.program.buffers import workspace
 from sala_compile.codegen.targets import x86
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_library
-from sala_compile.codegen.tuning.measurer import Build, Measurer
+from sala_compile.codegen.tuning.measurer import TrialProcess
 from sala_compile.codegen.tuning.record import TuningFile
 from sala_compile.codegen.tuning.search import Clock, Found, Search, Tell
 from sala_compile.runtime.artifact import Artifact, KernelInfo, Value
 from sala_compile.runtime.artifact.contract import workspaces_digest
-from sala_compile.runtime.artifact.tuning import TunedCase, TunedKernel, Tuning, tuned_workspaces
+from sala_compile.runtime.artifact.tuning import KernelBuild, TunedKernel, Tuning, tuned_workspaces
 from sala_compile.runtime.errors import CompileError
 
 Compiler = Callable[[Mapping[str, Any], CpuTarget, Path], object]
@@ -55,7 +55,7 @@ class Tuner:
     def __init__(
         self,
         job: Job,
-        measurer: Measurer,
+        measurer: TrialProcess,
         *,
         clock: Clock = time.monotonic,
         compiler: Compiler = compile_library,
@@ -145,17 +145,17 @@ class Tuner:
         self.tuning = self.tuning.model_copy(update={"library": info})
         self._file.write(self.tuning)
 
-    def _builder(self, kernel: KernelInfo, folder: Path) -> Callable[[Any], Build]:
+    def _builder(self, kernel: KernelInfo, folder: Path) -> Callable[[Any], KernelBuild]:
         chosen, spec = self._family(kernel)
-        made: dict[str, Build] = {}
+        made: dict[str, KernelBuild] = {}
 
-        def build(schedule: Any) -> Build:
+        def build(schedule: Any) -> KernelBuild:
             key = repr(schedule)
             if key not in made:
                 function = chosen.build(dict(kernel.spec), self._target, schedule)
                 library = folder / f"{len(made)}.so"
                 self._compile({kernel.symbol: function}, self._target, library)
-                made[key] = Build(kernel.symbol, library, _workspaces(chosen, spec, schedule))
+                made[key] = KernelBuild(kernel.symbol, library, _workspaces(chosen, spec, schedule))
             return made[key]
 
         return build
@@ -168,17 +168,7 @@ class Tuner:
             schedule=schedule_values(found.schedule),
             is_default=is_default,
             workspaces=_workspaces(chosen, spec, found.schedule),
-            cases=tuple(
-                TunedCase(
-                    work=trial.work,
-                    rows=trial.rows,
-                    default_seconds=trial.default_seconds,
-                    tuned_seconds=trial.own_seconds,
-                    clean=trial.clean,
-                    samples=trial.samples,
-                )
-                for trial in found.trials
-            ),
+            cases=tuple(trial.case for trial in found.trials),
             differs=max((trial.difference for trial in found.trials), default=0.0),
             tried=found.tried,
             refused=found.refused,

@@ -1,28 +1,44 @@
-"""Weight-side expressions, read a few rows at a time while the checkpoint streams by.
+"""Weight-side expressions as they are packed: a few rows at a time while the checkpoint streams by.
 
 Rows keep the element type of the checkpoint until a cast changes it, so that a bfloat16 tensor
-that stays bfloat16 is moved, not computed.
+that stays bfloat16 is moved, not computed. Rows of integers stay integers.
 """
 
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import ml_dtypes
 import numpy as np
 from xdsl.dialects.builtin import BFloat16Type
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.ir import Attribute, SSAValue
 
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect.types import WeightType
-from sala_compile.sala_ir.interpreter.weights import (
-    RowSource,
-    WeightValue,
-    concatenated,
-    interleaved,
-    stored_weight,
+from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.dialect import (
+    CastWeightOp,
+    InterleaveWeightsOp,
+    QuantizeWeightOp,
+    ScaleWeightOp,
+    WeightOp,
+    weight_type,
 )
+from sala_compile.sala_ir.interpreter.weight_rows import RowSource, WeightValue, evaluated
+from sala_compile.sala_ir.reference import interleave_weights
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT32 = np.dtype(np.float32)
+
+Measure = Callable[[str, np.ndarray, Integers], None]
+"""Told the tensor, some of its rows before rounding, and their integers."""
+
+
+class IntegerSource(RowSource, Protocol):
+    """Weights by name, some of them stored as integers."""
+
+    def integers(self, name: str, start: int, stop: int) -> Integers:
+        """Rows [start, stop) of a tensor that is stored as integers."""
+        ...
 
 
 def numpy_element(element: Attribute) -> np.dtype:
@@ -30,39 +46,69 @@ def numpy_element(element: Attribute) -> np.dtype:
     return BFLOAT16 if isinstance(element, BFloat16Type) else FLOAT32
 
 
-def weight_type(value: SSAValue) -> WeightType:
-    """The type of a weight value."""
-    return cast(WeightType, value.type)
+def packed_rows(value: SSAValue, source: RowSource, measure: Measure | None = None) -> WeightValue:
+    """The rows of an expression in what it declares: its element type, or `Integers`.
+
+    `measure` is told what is rounded to integers on the way. `CompileError` for an expression
+    that cannot be packed.
+    """
+    kind = weight_type(value)
+    rows = evaluated(value, _PackingArithmetic(source, measure))
+    return rows.map(_caster(kind.element_type)) if kind.encoding.is_plain else rows
 
 
-def readable(value: SSAValue, source: RowSource) -> WeightValue:
-    """A weight expression as something whose rows can be read; row-major expressions only."""
-    op = value.owner
-    assert isinstance(op, Operation), "a weight is made by an operation"
-    parts = tuple(readable(operand, source) for operand in op.operands)
-    parameters: dict[str, Any] = cast(Any, op).parameters
-    match op.name:
-        case "sala.weight":
-            shape = weight_type(value).get_shape()
-            return stored_weight(source, parameters["tensor_name"], shape, lambda rows: rows)
-        case "sala.concat_weights":
-            return concatenated(parts, parameters["axis"])
-        case "sala.interleave_weights":
-            gate, up = parts
-            return interleaved(gate, up, parameters["group"])
-        case "sala.scale_weight":
-            factor = np.float32(parameters["factor"])
-            return parts[0].map(lambda rows: rows.astype(FLOAT32) * factor)
-        case "sala.cast_weight":
-            return parts[0].map(_caster(value))
-    raise CompileError(f"{op.name} is not a weight expression that can be packed")
+@dataclass(frozen=True, slots=True)
+class _PackingArithmetic:
+    """Blocks are NumPy arrays or `Integers`."""
+
+    source: RowSource
+    measure: Measure | None
+
+    def stored(self, op: WeightOp) -> Callable[[int, int], Any]:
+        """Rows as the source has them."""
+        name = op.tensor_name.data
+        is_plain = weight_type(op.result).encoding.is_plain
+        read = self.source.rows if is_plain else cast(IntegerSource, self.source).integers
+        return lambda start, stop: read(name, start, stop)
+
+    def compute(self, op: ScaleWeightOp | CastWeightOp | QuantizeWeightOp, rows: Any) -> Any:
+        """Scaled in float32, cast, or rounded to integers; integers bear a cast only."""
+        match op:
+            case CastWeightOp():
+                is_integers = isinstance(rows, Integers)
+                return rows if is_integers else _caster(weight_type(op.result).element_type)(rows)
+            case QuantizeWeightOp():
+                return self._rounded(op, rows)
+            case ScaleWeightOp() if isinstance(rows, np.ndarray):
+                return rows.astype(FLOAT32) * np.float32(op.factor.value.data)
+        raise CompileError(f"{op.name} of integer weights cannot be packed")
+
+    def concat(self, blocks: Sequence[Any], axis: int) -> Any:
+        """Arrays along the axis; integers by rows, as the operation is verified."""
+        if isinstance(blocks[0], Integers):
+            return Integers.joined(blocks)
+        return np.concatenate(blocks, axis=axis)
+
+    def interleave(self, op: InterleaveWeightsOp, gate: Any, up: Any, rows: slice) -> Any:
+        """As the reference; rows that are missing of the last group have the value 0."""
+        group = op.group.value.data
+        if not isinstance(gate, Integers):
+            return interleave_weights(gate, up, group=group)[rows]
+        kind = weight_type(op.result)
+        missing = Integers.empty(-len(gate) % group, kind.get_shape()[1], kind.encoding)
+        whole = [Integers.joined([part, missing]) for part in (gate, up)]
+        pairs = zip(*((part.codes, part.scales, part.zeros) for part in whole), strict=True)
+        return Integers(*(interleave_weights(*pair, group=group)[rows] for pair in pairs))
+
+    def _rounded(self, op: QuantizeWeightOp, rows: np.ndarray) -> Integers:
+        integers = Integers.rounded(rows, weight_type(op.result).encoding)
+        if self.measure is not None:
+            tensor = op.weight.owner
+            name = tensor.tensor_name.data if isinstance(tensor, WeightOp) else ""
+            self.measure(name, rows, integers)
+        return integers
 
 
-def rows_of(value: SSAValue, source: RowSource) -> WeightValue:
-    """The rows of a weight expression in the element type that it declares."""
-    return readable(value, source).map(_caster(value))
-
-
-def _caster(value: SSAValue) -> Any:
-    element = numpy_element(weight_type(value).element_type)
-    return lambda rows: rows.astype(element, copy=False)
+def _caster(element: Attribute) -> Callable[[np.ndarray], np.ndarray]:
+    kind = numpy_element(element)
+    return lambda rows: rows.astype(kind, copy=False)

@@ -12,11 +12,12 @@ from typing import Any, cast
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
-from sala_compile.codegen.weights.expressions import BFLOAT16, RowSource, weight_type
+from sala_compile.codegen.weights.expressions import BFLOAT16
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.integers import Integers
-from sala_compile.sala_ir.dialect import WeightOp
+from sala_compile.sala_ir.dialect import WeightOp, weight_type
 from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
+from sala_compile.sala_ir.interpreter.weight_rows import RowSource
 
 _FIX = "download the checkpoint again, or ask who trained it: a weight must be a finite number"
 _BLOCK = 1 << 22

@@ -15,14 +15,15 @@ from sala_compile.codegen.layouts.encodings import WeightPart, integer_blocks, w
 from sala_compile.codegen.layouts.integer_panels import panel_codes, panel_groups
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.layouts.panels import pack_panels
-from sala_compile.codegen.weights.expressions import RowSource, numpy_element, rows_of, weight_type
+from sala_compile.codegen.weights.expressions import Measure, numpy_element, packed_rows
 from sala_compile.codegen.weights.finite import require_finite, require_scales
-from sala_compile.codegen.weights.integer_rows import Measure, integer_rows
 from sala_compile.runtime.artifact import ElementType
-from sala_compile.runtime.artifact.tensors import TensorSpec
+from sala_compile.runtime.common.safetensors_format import TensorSpec
 from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.dialect.base import weight_type
 from sala_compile.sala_ir.dialect.types import WeightType
 from sala_compile.sala_ir.dialect.weight_storage import LayoutKind
+from sala_compile.sala_ir.interpreter.weight_rows import RowSource
 
 PIECE_BYTES = 16 << 20
 """About as much of a weight as is in memory at a time."""
@@ -122,7 +123,7 @@ def pieces(
 
 
 def _plain_pieces(weight: PackedWeight, source: RowSource) -> Iterator[np.ndarray]:
-    rows, step = rows_of(weight.rows, source), _rows_per_piece(weight)
+    rows, step = packed_rows(weight.rows, source), _rows_per_piece(weight)
     last = rows.shape[0]
     for start in range(0, last, step):
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is told by name
@@ -136,12 +137,12 @@ def _integer_pieces(
     weight: PackedWeight, source: RowSource, measure: Measure | None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The codes as they are read; scales and zeros, which are small, behind them."""
-    rows, encoding = integer_rows(weight.rows, source, measure), weight.type.encoding
+    rows, encoding = packed_rows(weight.rows, source, measure), weight.type.encoding
     step = _rows_per_piece(weight)
     groups: dict[str, list[np.ndarray]] = {name: [] for name in encoding.parts if name != "codes"}
-    for start in range(0, rows.rows, step):
+    for start in range(0, rows.shape[0], step):
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is told by name
-            integers = rows.read(start, min(start + step, rows.rows))
+            integers = rows.read(start, min(start + step, rows.shape[0]))
         require_scales(integers, weight.rows, source)
         for name, found in groups.items():
             found.append(weight.groups(getattr(integers, name)))

@@ -20,7 +20,7 @@ from sala_compile.codegen.vectors.recorder import (
     kernel_operations,
 )
 from sala_compile.codegen.vectors.sequences import GoldenPart, golden_parts, seeded_state
-from sala_compile.codegen.vectors.tensors import TensorStore
+from sala_compile.codegen.vectors.vector_file import TensorStore
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.support.functions import argument_names
 from sala_compile.runtime.artifact import (

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from pydantic import Field, PositiveInt
 
-from sala_compile.runtime.artifact.base import Frozen, canonical_document
+from sala_compile.runtime.artifact.format_model import Frozen, canonical_document
 from sala_compile.runtime.artifact.program import Value
 from sala_compile.runtime.errors import ArtifactError
 

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 from pydantic import Field
 
-from sala_compile.runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.format_model import Frozen
 from sala_compile.runtime.artifact.program import PhaseName
 
 GoldenType = Literal["float32", "bfloat16", "int32"]

@@ -5,8 +5,8 @@ from enum import StrEnum
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from sala_compile.runtime.artifact.base import ElementType, Frozen
 from sala_compile.runtime.artifact.contract import Contract
+from sala_compile.runtime.artifact.format_model import ElementType, Frozen
 
 CUBIN_ALIGNMENT = 16
 """Bytes to which every cubin is aligned in its file."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from sala_compile.runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.format_model import Frozen
 from sala_compile.runtime.artifact.seeded import SeededWeights
 
 MAJOR = 2
@@ -26,8 +26,9 @@ class FormatVersion(Frozen):
 
 
 class ModelInfo(Frozen):
-    """The model: `sizes` are named integers of its configuration, for people and tools.
+    """The model: `sizes` are named integers of its configuration, for people.
 
+    `trained_length`: tokens that it was trained on at most, None if its configuration does not say.
     `digest` is that of its checkpoint, weights and configuration; empty where that is not known.
     """
 
@@ -36,6 +37,7 @@ class ModelInfo(Frozen):
     digest: str = ""
     vocabulary: PositiveInt = Field(le=LARGEST)
     sizes: dict[str, int] = Field(default_factory=dict)
+    trained_length: PositiveInt | None = None
     eos_token_ids: tuple[int, ...] = ()
     bos_token_id: int | None = None
 

@@ -6,12 +6,13 @@ the very artifact that was tuned.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
-from sala_compile.runtime.artifact.base import Frozen
+from sala_compile.runtime.artifact.format_model import Frozen
 from sala_compile.runtime.artifact.manifest import FileInfo, KernelConstant
 from sala_compile.runtime.artifact.opened import OpenFile
 from sala_compile.runtime.artifact.program import Value
@@ -51,6 +52,29 @@ class TunedCase(Frozen):
     def gain(self) -> float:
         """How many times faster than the default."""
         return self.default_seconds / self.tuned_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class KernelBuild:
+    """A kernel as one of its schedules makes it: the library, and the workspaces it wants."""
+
+    symbol: str
+    library: Path
+    workspaces: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTrial:
+    """A build compared with the default at one kind of work; samples were taken in turn.
+
+    `equal` says that the results have the same bits; else `difference` is the largest one, and
+    `largest` the largest value.
+    """
+
+    case: TunedCase
+    equal: bool
+    difference: float
+    largest: float
 
 
 class TunedKernel(Frozen):

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 import sala_compile
-from sala_compile.runtime.bench.ceilings import CeilingProbe, Ceilings
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe, Ceilings
 from sala_compile.runtime.bench.costs import Cost, CostModel, Live
 from sala_compile.runtime.bench.recording import Recording
 from sala_compile.runtime.common.timing import Sample, Stopwatch, summarise

@@ -1,16 +1,13 @@
 """A process that tries builds of an artifact's kernels on operands of the running model.
 
-    python -m sala_compile.runtime.bench.trials NAME.sala TARGET THREADS LENGTH
-
-It reads one JSON request a line and answers with one line; `runtime.errors` come as `error`. The
-caller needs no more than this protocol, and the compiler stays out of the process.
+`serve` is all of it: the compiler calls the methods of `Trials` there, and stays out itself.
 """
 
-import json
 import os
-import sys
+import signal
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,10 +15,11 @@ from typing import Any
 import numpy as np
 
 import sala_compile
-from sala_compile.runtime.artifact import PhaseName, Value
+from sala_compile.runtime.artifact import PhaseName
 from sala_compile.runtime.artifact.opened import OpenFile
-from sala_compile.runtime.bench.cases import Capturing, Case
-from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.artifact.tuning import KernelBuild, KernelTrial, TunedCase
+from sala_compile.runtime.bench.cases import CaptureCases, KernelCase
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
 from sala_compile.runtime.bench.costs import Live
 from sala_compile.runtime.bench.recording import Recording, calls_of
 from sala_compile.runtime.common.timing import Sample, Stopwatch, sample, summarise
@@ -34,9 +32,13 @@ LEAST_PAIRS = 3
 MOST_TURNS = 4
 """Samples for each clean one that is wanted, at most."""
 
+Calls = list[Any]
+Samples = tuple[list[Sample], list[Sample]]
+"""Of a build, and of the default."""
+
 
 class Trials:
-    """The model, cases of its kernels, and the default build that others are compared with."""
+    """The model, and cases of its kernels."""
 
     def __init__(self, path: Path, target: str, threads: int, length: int) -> None:
         """Load the model, read a text of `length` tokens and take the cases on the way."""
@@ -44,13 +46,12 @@ class Trials:
         self._artifact, self._target = self._model.artifact, target
         self._threads = threads
         self._probe = CeilingProbe(self._artifact, target, threads)
-        self._cases: dict[tuple[PhaseName, str], Case] = {}
+        self._cases: dict[tuple[PhaseName, str], KernelCase] = {}
         self._recording = Recording()
-        self._libraries: dict[str, CpuDevice] = {}
-        self._default: dict[tuple[PhaseName, str], list[Any]] = {}
+        self._libraries: dict[Path, CpuDevice] = {}
         self._read(length)
 
-    def kernels(self) -> dict[str, Any]:
+    def kernels(self) -> dict[str, dict[str, float]]:
         """Every kernel with the seconds of its calls, by the kind of work."""
         found: dict[str, dict[str, float]] = {}
         for turn in self._recording.turns[-2:]:
@@ -58,45 +59,36 @@ class Trials:
                 phase = self._artifact.program.targets[self._target].phases[call.phase]
                 own = found.setdefault(phase.steps[call.step].kernel, {})
                 own[turn.work] = own.get(turn.work, 0.0) + call.end - call.begin
-        return {"kernels": found}
-
-    def default(self, symbol: str, library: str, workspaces: list[Any]) -> dict[str, Any]:
-        """Make this build the one that trials of the kernel are compared with."""
-        self._default = {
-            place: self._calls(case, library, workspaces) for place, case in self._own(symbol)
-        }
-        return {}
+        return found
 
     def trial(
-        self, symbol: str, library: str, workspaces: list[Any], pairs: int, seconds: float
-    ) -> dict[str, Any]:
+        self, build: KernelBuild, default: KernelBuild, pairs: int, seconds: float
+    ) -> list[KernelTrial]:
         """Compare a build with the default: results first, then times in turn.
 
         Until `pairs` samples of both are clean, or the build is hopeless, or time is over.
         """
         end = time.monotonic() + seconds
-        answers: dict[PhaseName, dict[str, Any]] = {}
-        calls: dict[PhaseName, tuple[list[Any], list[Any]]] = {}
-        for place, case in self._own(symbol):
-            own, default = self._calls(case, library, workspaces), self._default[place]
-            compared = case.compare(case.results(own[0]), case.results(default[0]))
-            answers[place[0]] = {"work": place[0].value, "rows": case.rows, **asdict(compared)}
-            calls[place[0]] = own, default
-        samples: dict[PhaseName, tuple[list[Sample], list[Sample]]] = {
-            phase: ([], []) for phase in calls
-        }
+        cases = [case for place, case in self._cases.items() if place[1] == build.symbol]
+        calls = [(self._calls(case, build), self._calls(case, default)) for case in cases]
+        compared = [
+            case.compare(case.results(own[0]), case.results(other[0]))
+            for case, (own, other) in zip(cases, calls, strict=True)
+        ]
+        samples: list[Samples] = [([], []) for _ in cases]
         for turn in range(MOST_TURNS * pairs):
-            for phase, sides in calls.items():
+            for case, sides, taken in zip(cases, calls, samples, strict=True):
                 for side in (0, 1) if turn % 2 else (1, 0):
-                    samples[phase][side].append(self._sample(phase, sides[side]))
-            hopeless = all(_ratio(*taken) > HOPELESS for taken in samples.values())
-            enough = all(_clean_pairs(*taken) >= pairs for taken in samples.values())
+                    taken[side].append(self._sample(case.phase, sides[side]))
+            hopeless = all(_ratio(*taken) > HOPELESS for taken in samples)
+            enough = all(_clean_pairs(*taken) >= pairs for taken in samples)
             over = time.monotonic() > end
             if enough or (turn + 1 >= LEAST_PAIRS and (hopeless or over)):
                 break
-        for phase, (own, default) in samples.items():
-            answers[phase] |= {"own": _seconds(own), "default": _seconds(default)}
-        return {"cases": list(answers.values())}
+        return [
+            KernelTrial(_timed(case, *taken), *difference)
+            for case, taken, difference in zip(cases, samples, compared, strict=True)
+        ]
 
     def _sample(self, phase: PhaseName, calls: list[Any]) -> Sample:
         """The calls one behind the other; few rows find their weights in memory, not in caches."""
@@ -109,20 +101,16 @@ class Trials:
 
         return sample(work)
 
-    def _own(self, symbol: str) -> list[tuple[tuple[PhaseName, str], Case]]:
-        return [(place, case) for place, case in self._cases.items() if place[1] == symbol]
-
-    def _calls(self, case: Case, library: str, workspaces: list[Any]) -> list[Any]:
-        if library not in self._libraries:
-            libraries = {self._target: OpenFile.at(Path(library))}
+    def _calls(self, case: KernelCase, build: KernelBuild) -> Calls:
+        if build.library not in self._libraries:
+            libraries = {self._target: OpenFile.at(build.library)}
             artifact = replace(self._artifact, libraries=libraries)
             device = CpuDevice(artifact, self._target, self._threads)
             device.open()
-            self._libraries[library] = device
-        wanted = [Value.model_validate(each) for each in workspaces]
+            self._libraries[build.library] = device
         return case.calls(
-            self._libraries[library].kernel(case.symbol),
-            wanted,
+            self._libraries[build.library].kernel(case.symbol),
+            build.workspaces,
             self._model.plan.symbols,
             single=case.phase is PhaseName.PREFILL,
         )
@@ -152,7 +140,7 @@ class Trials:
         with (
             self._model.sequence() as sequence,
             self._model.wrapped(
-                lambda bound: Capturing(calls_of(bound), own, program, self._cases)
+                lambda bound: CaptureCases(calls_of(bound), own, program, self._cases)
             ),
         ):
             sequence.append(tokens)
@@ -167,39 +155,31 @@ def _ratio(own: list[Sample], default: list[Sample]) -> float:
     return median(each.seconds for each in own) / median(each.seconds for each in default)
 
 
-def _seconds(samples: list[Sample]) -> dict[str, Any]:
-    found = summarise(samples)
-    return {"seconds": found.median, "clean": found.clean, "samples": found.total}
+def _timed(case: KernelCase, own: list[Sample], default: list[Sample]) -> TunedCase:
+    found, other = summarise(own), summarise(default)
+    return TunedCase(
+        work=case.phase.value,
+        rows=case.rows,
+        default_seconds=other.median,
+        tuned_seconds=found.median,
+        clean=min(found.clean, other.clean),
+        samples=found.total,
+    )
 
 
-def _answer(trials: Trials, ask: str, request: dict[str, Any]) -> dict[str, Any]:
-    match ask:
-        case "kernels":
-            return trials.kernels()
-        case "default":
-            return trials.default(**request)
-        case "trial":
-            return trials.trial(**request)
-    raise AssertionError(f"there is no request {ask}")
-
-
-def main() -> None:
-    """Answer requests until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints must not stand among the answers
-    path, target, threads, length = sys.argv[-4:]
+def serve(connection: Connection, path: Path, target: str, threads: int, length: int) -> None:
+    """Answer (method, arguments) with results or SalaErrors until the other side ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side gets it, and ends this one
+    os.dup2(2, 1)  # whatever a library prints must not stand in a report
     trials: Trials | None = None
-    for line in sys.stdin:
-        request = json.loads(line)
+    while True:
+        try:
+            method, arguments = connection.recv()
+        except EOFError:
+            return
         try:
             if trials is None:
-                trials = Trials(Path(path), target, int(threads), int(length))
-            answer = _answer(trials, request.pop("ask"), request)
+                trials = Trials(path, target, threads, length)
+            connection.send(getattr(trials, method)(*arguments))
         except SalaError as error:
-            answer = {"error": str(error)}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    main()
+            connection.send(error)

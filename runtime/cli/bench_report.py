@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from sala_compile.runtime.artifact.processor import processor_name
-from sala_compile.runtime.bench.ceilings import Ceilings
+from sala_compile.runtime.bench.ceiling_probe import Ceilings
 from sala_compile.runtime.bench.measure import Bench, Row
 from sala_compile.runtime.bench.profile import KernelTime, Profile
 from sala_compile.runtime.cli.common import table

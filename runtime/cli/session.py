@@ -60,8 +60,7 @@ class Session:
         if manifest.seeded is not None:
             self._console.print(f"warning: {WARNING}", soft_wrap=True)
         told = list(self._model.generation_defaults.notes) if defaults != Defaults.NONE else []
-        trained = manifest.model.sizes.get("max_position_embeddings")
-        too_long = length_note(self._model.context, trained)
+        too_long = length_note(self._model.context, manifest.model.trained_length)
         for note in [*told, *([too_long] if too_long else [])]:
             self._console.print(f"note: {note}", markup=False, soft_wrap=True)
 

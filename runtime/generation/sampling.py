@@ -15,13 +15,18 @@ __all__ = ["Draw", "Sampler", "SamplingOptions"]
 class Sampler:
     """Chooses tokens for one sequence: owns its random stream and what was seen and answered."""
 
-    def __init__(self, options: SamplingOptions, vocabulary: int) -> None:
-        """Begin a random stream at the seed; no token of the `vocabulary` was seen yet.
+    def __init__(
+        self,
+        options: SamplingOptions,
+        vocabulary: int,
+        random: np.random.Generator | None = None,
+    ) -> None:
+        """Begin a random stream at the seed, or go on with `random`; no token was seen yet.
 
-        RequestError where `logit_bias` names a token beyond it.
+        RequestError where `logit_bias` names a token beyond the `vocabulary`.
         """
         self.options = options
-        self._random = np.random.Generator(np.random.PCG64(options.seed))
+        self._random = random or np.random.Generator(np.random.PCG64(options.seed))
         self._seen = np.zeros(vocabulary, dtype=bool)
         self._answered = np.zeros(vocabulary, dtype=np.int64)
         self._bias = _bias_row(options, vocabulary)

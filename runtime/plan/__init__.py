@@ -1,5 +1,6 @@
 """Memory planning: sizes, packing, and what fits a budget. A leaf that everybody may import."""
 
+from sala_compile.runtime.plan.arena_packing import Buffer, Packing, pack
 from sala_compile.runtime.plan.fit import largest_batch, largest_context, require_fit
 from sala_compile.runtime.plan.growth import USUAL_BUDGETS, largest_contexts, token_parts
 from sala_compile.runtime.plan.memory import (
@@ -13,20 +14,18 @@ from sala_compile.runtime.plan.memory import (
     plan_memory,
     text_shape,
 )
-from sala_compile.runtime.plan.packing import Buffer, Packing, pack
-from sala_compile.runtime.plan.report import (
-    PART_NAMES,
+from sala_compile.runtime.plan.plan_report import (
     growth_document,
     length_note,
     memory_document,
     memory_sentence,
+    part_label,
 )
 from sala_compile.runtime.plan.sizes import MAX_CONTEXT, Sizes, check_tokens
 
 __all__ = [
     "LAST_LOGITS",
     "MAX_CONTEXT",
-    "PART_NAMES",
     "TOKEN_IDS",
     "USUAL_BUDGETS",
     "Buffer",
@@ -46,6 +45,7 @@ __all__ = [
     "memory_document",
     "memory_sentence",
     "pack",
+    "part_label",
     "plan_memory",
     "require_fit",
     "text_shape",

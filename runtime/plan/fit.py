@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sala_compile.runtime.artifact.program import Program
 from sala_compile.runtime.common.units import format_bytes, format_tokens
 from sala_compile.runtime.errors import MemoryBudgetError
+from sala_compile.runtime.plan.arena_packing import largest
 from sala_compile.runtime.plan.least import LeastMemory
 from sala_compile.runtime.plan.memory import MemoryPlan, plan_memory
-from sala_compile.runtime.plan.packing import largest
 from sala_compile.runtime.plan.sizes import MAX_CONTEXT, MAX_SEQUENCES, Sizes
 
 
@@ -92,7 +92,7 @@ def require_fit(
     raise MemoryBudgetError(
         f"context {sizes.context} with batch {sizes.batch} needs {plan.total_bytes} bytes "
         f"({format_bytes(plan.total_bytes)}) of memory",
-        where=", ".join(f"{part.value} {format_bytes(size)}" for part, size in plan.parts.items()),
+        where=", ".join(f"{part} {format_bytes(size)}" for part, size in plan.parts.items()),
         expected=f"at most {budget} bytes ({format_bytes(budget)})",
         fix="; ".join(options) + " would fit" if options else "give more memory",
     )

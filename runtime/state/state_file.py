@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
-from sala_compile.runtime.artifact.base import Frozen, align, canonical_json
+from sala_compile.runtime.artifact.format_model import Frozen, align, canonical_json
 from sala_compile.runtime.artifact.outputs import OutputRule
 from sala_compile.runtime.artifact.replace import put
 from sala_compile.runtime.artifact.staging import staged_file

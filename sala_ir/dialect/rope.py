@@ -19,7 +19,7 @@ from sala_compile.sala_ir.dialect.base import (
     like,
     require,
 )
-from sala_compile.sala_ir.dialect.plain import dense_i64, floating
+from sala_compile.sala_ir.dialect.plain import dense_i64, floating, plain
 from sala_compile.sala_ir.dialect.types import BatchType, activation_type
 
 
@@ -65,13 +65,13 @@ class RopeTableOp(SalaOp):
     @property
     def paths(self) -> tuple[tuple[int, str], ...]:
         """Which frequencies are taken, where that follows from the call length."""
-        starts = tuple(self.starts.get_values())
+        starts = plain(self.starts)
         names = ("short-rope", *(f"long-rope-{start}" for start in starts[1:]))
         return tuple(zip(starts, names, strict=True)) if len(starts) > 1 else ()
 
     def verify_(self) -> None:
         """Rows of positive frequencies, ascending starts, and an f32 table of their width."""
-        kind, frequencies = self.frequencies.type, self.frequencies.get_values()
+        kind, frequencies = self.frequencies.type, plain(self.frequencies)
         require(
             isinstance(kind, TensorType) and kind.get_num_dims() == 2,
             "frequencies must be tensor<PxHxf32>",
@@ -79,7 +79,7 @@ class RopeTableOp(SalaOp):
         require(kind.get_element_type() == f32, "frequencies must be f32")
         require(all(value > 0 for value in frequencies), "frequencies must be positive")
         rows, half = kind.get_shape()
-        starts = tuple(self.starts.get_values())
+        starts = plain(self.starts)
         require(rows == len(starts), f"{rows} rows of frequencies need as many starts")
         ascending = starts[:1] == (0,) and all(a < b for a, b in pairwise(starts))
         require(ascending, f"starts must ascend from 0, not {list(starts)}")

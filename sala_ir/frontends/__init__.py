@@ -10,11 +10,14 @@ from typing import Any
 from sala_compile.runtime.common.files import FileRule, shown
 from sala_compile.runtime.common.json_text import LIMITS, parse_object, quoted
 from sala_compile.runtime.errors import ConfigError
-from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.facts import ModelFacts
 from sala_compile.sala_ir.frontends.kit.frontend import CONFIG_FILE, Frontend
 
-FRONTENDS: Mapping[str, str] = {"minicpm_sala": "sala_compile.sala_ir.frontends.minicpm_sala"}
+FRONTENDS: Mapping[str, str] = {
+    name: f"sala_compile.sala_ir.frontends.{name}"
+    for name in ("minicpm_sala", "llama", "qwen2", "qwen3")
+}
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""
 
 _CONFIG = FileRule(

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 from xdsl.dialects.builtin import BFloat16Type, TensorType
 from xdsl.ir import Attribute
 
-from sala_compile.sala_ir.interpreter.weights import WeightValue
+from sala_compile.sala_ir.interpreter.weight_rows import WeightValue
 from sala_compile.sala_ir.reference import (
     LightningForm,
     Round,

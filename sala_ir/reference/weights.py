@@ -14,12 +14,12 @@ def concat_weights(parts: tuple[Array, ...], *, axis: int = 0) -> Array:
 def interleave_weights(gate: Array, up: Array, *, group: int) -> Array:
     """Alternate `group` rows of `gate` with `group` rows of `up`, each zero padded to whole groups.
 
-    Shapes [rows, columns] twice -> [2 * padded rows, columns].
+    Shapes [rows, columns] twice -> [2 * padded rows, columns]; biases [rows] likewise.
     """
     xp = array_namespace(gate, up)
     padded = -(-gate.shape[0] // group) * group
     grouped = [_pad_rows(part, padded, group) for part in (gate, up)]
-    return xp.reshape(xp.stack(grouped, axis=1), (2 * padded, gate.shape[1]))
+    return xp.reshape(xp.stack(grouped, axis=1), (2 * padded, *gate.shape[1:]))
 
 
 def scale_weight(weight: Array, *, factor: float) -> Array:
@@ -86,6 +86,6 @@ def _pad_rows(weight: Array, rows: int, group: int) -> Array:
     xp = array_namespace(weight)
     missing = rows - weight.shape[0]
     if missing:
-        zeros = xp.zeros_like(weight[:1, :])
+        zeros = xp.zeros_like(weight[:1, ...])
         weight = xp.concat([weight, *[zeros] * missing], axis=0)
-    return xp.reshape(weight, (rows // group, group, weight.shape[1]))
+    return xp.reshape(weight, (rows // group, group, *weight.shape[1:]))

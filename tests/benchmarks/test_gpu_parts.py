@@ -187,13 +187,13 @@ def test_the_answer_of_the_timed_path_is_fed_on_the_device(
     """Tokens are sampled and fed there: the host asks for the token only."""
     monkeypatch.setattr("benchmarks.gpu.marks.WARM_UP", 4)
     read: list[int] = []
-    fetched = model._memory.read
+    fetched = model.memory.read
 
     def counted(name: str, out: np.ndarray) -> None:
         read.append(out.size)
         fetched(name, out)
 
-    monkeypatch.setattr(model._memory, "read", counted)
+    monkeypatch.setattr(model.memory, "read", counted)
     document, budget = Document(tmp_path, "model"), Budget(1e9, Clock(0.01))
     measure_marks(model, document, budget, marks=(8,), steps=5, profile=lambda text: [])
     assert len(read) <= 2 + 1 + 1 + 5 + 2, "warm-up, prefill, appends; none for the five tokens"

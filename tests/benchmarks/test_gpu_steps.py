@@ -99,7 +99,7 @@ def test_a_gpu_gets_the_weights_that_the_seed_makes(artifact: Artifact) -> None:
         sala_compile.load(artifact.directory, context=64, chunk=16, device="cuda") as model,
     ):
         for name in artifact.weights_of(TARGET):
-            buffer, expected = model._memory.buffers[name], made.array(name)
+            buffer, expected = model.memory.buffers[name], made.array(name)
             held = (ctypes.c_uint8 * expected.nbytes).from_address(buffer.address)
             np.testing.assert_array_equal(
                 np.ctypeslib.as_array(held), expected.view(np.uint8).ravel()

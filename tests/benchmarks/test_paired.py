@@ -8,7 +8,7 @@ import pytest
 from benchmarks import paired as module
 from benchmarks.paired import ROUNDS, Paired, paired, times_as_fast
 from sala_compile.runtime.artifact.ceilings import Ceiling
-from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
 from sala_compile.runtime.common.timing import Sample
 
 

@@ -10,7 +10,7 @@ from xdsl.ir import SSAValue
 
 from sala_compile.codegen.progress import Silent
 from sala_compile.codegen.quantization.cholesky import damped_cholesky
-from sala_compile.codegen.quantization.store import IntegerStore
+from sala_compile.codegen.quantization.integer_files import IntegerStore
 from sala_compile.codegen.quantization.stream import Quantizer
 from sala_compile.codegen.weights import finite, packing
 from sala_compile.codegen.weights.finite import all_finite

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from xdsl.dialects.builtin import bf16, f32
 
 from sala_compile.codegen.weights import packing
-from sala_compile.codegen.weights.expressions import rows_of
+from sala_compile.codegen.weights.expressions import packed_rows
 from sala_compile.codegen.weights.packing import packed_weight, pieces
 from sala_compile.codegen.weights.weight_table import WeightTable
 from sala_compile.sala_ir.dialect import (
@@ -93,14 +93,14 @@ def test_any_range_of_rows_is_that_of_the_whole(first, count):
     gate, up = weight("a", 37, 6), weight("b", 37, 6)
     merged = InterleaveWeightsOp(gate, up).result
     both = ConcatWeightsOp([merged, ScaleWeightOp(weight("a", 37, 6), factor=0.5).result]).result
-    whole = rows_of(both, source).whole()
+    whole = packed_rows(both, source).whole()
     assert whole.shape == (96 + 37, 6)
     np.testing.assert_array_equal(whole[:16], source["a"][:16])
     np.testing.assert_array_equal(whole[16:32], source["b"][:16])
     np.testing.assert_array_equal(whole[96:], source["a"] * np.float32(0.5))
     assert not whole[64 + 5 : 64 + 16].any()
     last = min(first + count, len(whole))
-    np.testing.assert_array_equal(rows_of(both, source).read(first, last), whole[first:last])
+    np.testing.assert_array_equal(packed_rows(both, source).read(first, last), whole[first:last])
 
 
 def test_equal_expressions_are_stored_once():

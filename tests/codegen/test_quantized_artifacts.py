@@ -14,7 +14,7 @@ from sala_compile.codegen.cli.compile import command
 from sala_compile.codegen.opening import open_source
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.progress import Silent
-from sala_compile.codegen.quantization.report import quantization_info
+from sala_compile.codegen.quantization.quantization_report import quantization_info
 from sala_compile.codegen.quantization.source import open_weights
 from sala_compile.runtime.artifact import open_artifact
 from sala_compile.runtime.cli.inspect import command as inspect

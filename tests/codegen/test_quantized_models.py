@@ -11,7 +11,7 @@ from examples.needle import haystack
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.plan import Source
 from sala_compile.codegen.progress import Silent
-from sala_compile.codegen.quantization.report import quantization_info
+from sala_compile.codegen.quantization.quantization_report import quantization_info
 from sala_compile.codegen.quantization.source import open_weights
 from sala_compile.passes.support.quantization import (
     Quantization,

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,17 @@ from sala_compile.codegen.cli.tune import command as sala_tune
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.schedules import read_schedules
 from sala_compile.codegen.targets.cpu import CpuTarget
-from sala_compile.codegen.tuning.measurer import Build, CaseTrial, TrialEnded, TrialProcess
+from sala_compile.codegen.tuning.measurer import TrialEnded, TrialProcess
 from sala_compile.codegen.tuning.search import acceptable
 from sala_compile.codegen.tuning.tuner import Job, Tuner
 from sala_compile.runtime.artifact import Artifact, open_artifact
-from sala_compile.runtime.artifact.tuning import library_beside, read_tuning
+from sala_compile.runtime.artifact.tuning import (
+    KernelBuild,
+    KernelTrial,
+    TunedCase,
+    library_beside,
+    read_tuning,
+)
 from sala_compile.runtime.devices import choose_device
 from sala_compile.runtime.devices.cpu.device import CpuDevice
 from sala_compile.runtime.errors import ArtifactError, RequestError
@@ -38,23 +44,22 @@ class Machine:
     """A measurer for which every first candidate is twice as fast, and every other is slower."""
 
     artifact: Artifact
-    tried: dict[str, int] = field(default_factory=dict)
     now: float = 0.0
 
     def kernels(self) -> dict[str, dict[str, float]]:
         """Every kernel of the artifact takes as long."""
         return {kernel.symbol: {"decode": 1.0} for kernel in self.artifact.manifest.kernels}
 
-    def default(self, build: Build) -> None:
-        """A default is not measured alone."""
-        self.tried[build.symbol] = 0
-
-    def trial(self, build: Build, pairs: int, seconds: float) -> list[CaseTrial]:
+    def trial(
+        self, build: KernelBuild, default: KernelBuild, pairs: int, seconds: float
+    ) -> list[KernelTrial]:
         """The first build of a kernel wins, also when it is tried once more at the end."""
         self.now += 1.0
-        self.tried[build.symbol] += 1
         gain = 2.0 if build.library.stem == "1" else 0.5
-        return [CaseTrial("decode", 1, True, 0.0, 1.0, 1.0, 1 / gain, 8, 8)]
+        case = TunedCase(
+            work="decode", rows=1, default_seconds=1.0, tuned_seconds=1 / gain, clean=8, samples=8
+        )
+        return [KernelTrial(case, True, 0.0, 1.0)]
 
 
 def job_for(path: Path, output: Path, **changes: Any) -> Job:
@@ -71,7 +76,7 @@ def few_candidates() -> Iterator[None]:
     """Two candidates for each kernel: a search of all of them is another test's matter."""
     with pytest.MonkeyPatch.context() as patch:
         for name in FAMILIES:
-            module = import_module(f"sala_compile.codegen.kernels.{name}.axes")
+            module = import_module(f"sala_compile.codegen.kernels.{name}.cpu.axes")
 
             def few(spec: Any, target: CpuTarget, all_axes: Any = module.axes) -> Any:
                 axis = max(all_axes(spec, target), key=lambda each: each.name == "tile")
@@ -155,7 +160,7 @@ def test_a_device_is_opened_once_for_a_tuning(
 
     monkeypatch.setattr(choose_device, "CpuDevice", make)
     with sala_compile.load(compiled.artifact, threads=1, tuning=tuned) as model:
-        assert model._device is made[0]
+        assert model.info()["target"] == made[0].target
     assert len(made) == 1
 
 
@@ -263,10 +268,9 @@ def test_trials_tell_builds_apart(compiled: Compiled, tmp_path: Path):
         spec = chosen.spec.parse(work.kernel.spec)
         default = chosen.default_schedule(spec, tuner._target)
         other = next(chosen.axes(spec, tuner._target)[0].neighbours(default))
-        measurer.default(build(default))
-        cases = measurer.trial(build(other), 3, 1.0)
-        assert {each.work for each in cases} <= {"prefill", "decode", "logits"}
-        assert all(each.equal and 3 <= each.samples <= 12 for each in cases)
+        cases = measurer.trial(build(other), build(default), 3, 1.0)
+        assert {each.case.work for each in cases} <= {"prefill", "decode", "logits"}
+        assert all(each.equal and 3 <= each.case.samples <= 12 for each in cases)
         assert acceptable(cases, exact=True)
 
         wrong = dict(work.kernel.spec) | {"scale": 3.0}
@@ -276,13 +280,13 @@ def test_trials_tell_builds_apart(compiled: Compiled, tmp_path: Path):
         from sala_compile.codegen.targets.cpu import compile_library
 
         compile_library({kernel.symbol: function}, tuner._target, library)
-        cases = measurer.trial(replace(build(default), library=library), 3, 1.0)
+        cases = measurer.trial(replace(build(default), library=library), build(default), 3, 1.0)
         assert not acceptable(cases, exact=False)
 
         measurer._process.kill()
         with pytest.raises(TrialEnded):
-            measurer.trial(build(default), 3, 1.0)
-        assert measurer.trial(build(default), 3, 1.0)
+            measurer.trial(build(default), build(default), 3, 1.0)
+        assert measurer.trial(build(default), build(default), 3, 1.0)
     finally:
         measurer.close()
 

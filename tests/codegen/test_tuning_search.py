@@ -8,8 +8,9 @@ import pytest
 from sala_compile.codegen.kernels.choices import Axis, single
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.targets.cpu import CpuTarget
-from sala_compile.codegen.tuning.measurer import CaseTrial, TrialEnded
+from sala_compile.codegen.tuning.measurer import TrialEnded
 from sala_compile.codegen.tuning.search import ALLOWED, FINAL_PAIRS, Search
+from sala_compile.runtime.artifact.tuning import KernelTrial, TunedCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,19 @@ class Tiles:
 AXES = (single("rows", 2, 4, 8), single("ahead", 4, 16, exact=False))
 
 
-def case(gain: float, work: str = "decode", **fields: Any) -> CaseTrial:
+def case(
+    gain: float,
+    work: str = "decode",
+    *,
+    clean: int = 8,
+    equal: bool = True,
+    difference: float = 0.0,
+) -> KernelTrial:
     """A trial in which a build is `gain` times as fast as the default."""
-    values = {"equal": True, "difference": 0.0, "largest": 1.0, "clean": 8, "samples": 8} | fields
-    return CaseTrial(work=work, rows=1, default_seconds=1.0, own_seconds=1 / gain, **values)
+    timed = TunedCase(
+        work=work, rows=1, default_seconds=1.0, tuned_seconds=1 / gain, clean=clean, samples=8
+    )
+    return KernelTrial(timed, equal, difference, 1.0)
 
 
 @dataclass
@@ -42,12 +52,9 @@ class Machine:
         """Not asked for here."""
         raise AssertionError
 
-    def default(self, build: Any) -> None:
-        """Note the default."""
-        self.default_build = build
-
-    def trial(self, build: Any, pairs: int, seconds: float) -> list[CaseTrial]:
+    def trial(self, build: Any, default: Any, pairs: int, seconds: float) -> list[KernelTrial]:
         """Give what `gains` says."""
+        self.default_build = default
         self.now += 1
         self.asked.append((build.rows, build.ahead, pairs))
         answer = self.gains.get((build.rows, build.ahead), 0.9)
@@ -79,8 +86,8 @@ def test_the_default_stays_where_nothing_is_faster():
 
 def test_a_winner_must_win_again():
     class Lucky(Machine):
-        def trial(self, build: Any, pairs: int, seconds: float) -> list[CaseTrial]:
-            trials = super().trial(build, pairs, seconds)
+        def trial(self, build: Any, default: Any, pairs: int, seconds: float) -> list[KernelTrial]:
+            trials = super().trial(build, default, pairs, seconds)
             return [case(1.0)] if pairs == FINAL_PAIRS else trials
 
     assert Lucky({(8, 8): 2.0}).search().schedule == Tiles()

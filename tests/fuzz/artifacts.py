@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sala_compile.runtime.artifact.base import canonical_document
+from sala_compile.runtime.artifact.format_model import canonical_document
 
 MANIFEST = "manifest.json"
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import sala_compile.runtime.devices.cpu.device
 from sala_compile.runtime.artifact import ValueKind
-from sala_compile.runtime.artifact.base import ALIGNMENT, align
+from sala_compile.runtime.artifact.format_model import ALIGNMENT, align
 from sala_compile.runtime.devices.cpu.memory import CpuMemory
 from sala_compile.runtime.plan import MemoryPlan
 from tests.fuzz.target import Wrong

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from sala_compile.runtime.artifact import PhaseName, ValueKind, open_artifact
 from sala_compile.runtime.artifact.ceilings import Ceiling
-from sala_compile.runtime.bench.ceilings import CeilingProbe
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
 from sala_compile.runtime.bench.costs import CostModel, Live
 from sala_compile.runtime.cli import bench
 from tests.runtime.conftest import Compiled

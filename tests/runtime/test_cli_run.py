@@ -75,8 +75,7 @@ def _greedy(artifact: Path, prompt: str, count: int) -> str:
 def test_a_context_beyond_the_trained_one_is_noted(tmp_path: Path, trained: int | None, told: bool):
     def write(writer: ArtifactWriter) -> Manifest:
         manifest = fill(writer)
-        sizes = {} if trained is None else {"max_position_embeddings": trained}
-        model = manifest.model.model_copy(update={"sizes": sizes})
+        model = manifest.model.model_copy(update={"trained_length": trained})
         return manifest.model_copy(update={"model": model})
 
     write_artifact(tmp_path / "a.sala", write)

@@ -120,13 +120,13 @@ def test_only_sampled_tokens_come_back(model: Model, drivers: list[EmulatedDrive
 def test_logits_that_are_no_numbers_are_told(model: Model):
     with model.sequence() as sequence:
         sequence.append(IDS)
-        bias = model._memory.read_rows("bias", range(32))
+        bias = model.memory.read_rows("bias", range(32))
         bias[3] = np.nan
-        model._memory.write_rows("bias", range(32), bias)
+        model.memory.write_rows("bias", range(32), bias)
         with pytest.raises(ArtifactError, match="not a number"):
             model.generate([1, 2], 3)
         bias[3] = 0
-        model._memory.write_rows("bias", range(32), bias)
+        model.memory.write_rows("bias", range(32), bias)
 
 
 def test_forks_snapshots_and_prefixes(handmade_gpu: Path, drivers: list[EmulatedDriver]):
@@ -173,7 +173,7 @@ def test_weights_come_with_progress(handmade_gpu: Path, drivers: list[EmulatedDr
 
 def test_poison_shows_stale_reads(model: Model):
     model.logits(IDS)
-    memory = model._memory
+    memory = model.memory
     memory.poison_arena()
     assert np.isnan(memory.read_rows("hidden", [0, 1])).all()
     for name in ("ids", "sum"):

@@ -17,7 +17,7 @@ import json, sys
 import sala_compile
 
 with sala_compile.load(sys.argv[1], device="cuda", batch=2, context=48) as model:
-    memory = model._memory
+    memory = model.memory
     addresses = {name: buffer.address for name, buffer in memory.buffers.items()}
     with model.sequence() as sequence:
         sequence.append([1, 2, 3])

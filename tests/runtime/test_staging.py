@@ -34,7 +34,7 @@ HEADER = StateHeader(
     model="0" * 64,
     family="tiny",
     tokens=1,
-    pieces=((1, "dense"),),
+    spans=((1, "dense"),),
     has_logits=False,
     sections=(Section(name="ids", dtype="int32", shape=(1,), offset=0, nbytes=4),),
 )

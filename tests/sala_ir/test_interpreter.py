@@ -3,20 +3,28 @@
 import ml_dtypes
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import f32
 
 from sala_compile.passes.specialise_phases import SpecialisePhases
 from sala_compile.runtime.errors import RequestError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.context import make_context, parse_module
+from sala_compile.sala_ir.dialect import (
+    ConcatWeightsOp,
+    InterleaveWeightsOp,
+    WeightOp,
+    WeightType,
+)
 from sala_compile.sala_ir.frontends import AttentionMode
 from sala_compile.sala_ir.interpreter import (
     NewTokens,
     Numerics,
     ReferenceModel,
-    WeightValue,
-    weights,
+    row_source,
+    weight_rows,
 )
-from sala_compile.sala_ir.interpreter.weights import concatenated, interleaved
+from sala_compile.sala_ir.interpreter.weight_reference import ReferenceArithmetic
+from sala_compile.sala_ir.interpreter.weight_rows import evaluated
 from sala_compile.sala_ir.reference import LightningForm, Rounding, interleave_weights
 from tests.support.checkpoints import VARIATIONS, reference_model, tiny_config, write_checkpoint
 
@@ -142,27 +150,31 @@ def test_weights_from_a_mapping_and_a_function(directory, model):
 
 def test_a_weight_in_blocks_equals_the_weight_whole(model, monkeypatch):
     expected = model.prefill([5, 6, 7, 5])
-    monkeypatch.setattr(weights, "BLOCK_VALUES", 500)
+    monkeypatch.setattr(weight_rows, "BLOCK_VALUES", 500)
     np.testing.assert_allclose(model.prefill([5, 6, 7, 5]), expected, atol=1e-12)
-
-
-def _value(array):
-    return WeightValue(array.shape, lambda start, stop: array[start:stop])
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 80), (3, 5), (15, 49), (40, 80), (79, 80)])
 def test_rows_of_weight_expressions(start, stop):
     gate, up = np.random.default_rng(0).standard_normal((2, 40, 3))
-    joined = concatenated((_value(gate), _value(up)), 0)
+    arithmetic = ReferenceArithmetic(row_source({"gate": gate, "up": up}), Numerics())
+    pair = [WeightOp(name, WeightType((40, 3), f32)).result for name in ("gate", "up")]
+    joined = evaluated(ConcatWeightsOp(pair).result, arithmetic)
     assert joined.shape == (80, 3)
     np.testing.assert_array_equal(joined.read(start, stop), np.concatenate([gate, up])[start:stop])
-    mixed = interleaved(_value(gate), _value(up), 16)
+    mixed = evaluated(InterleaveWeightsOp(*pair, group=16).result, arithmetic)
     expected = interleave_weights(gate, up, group=16)
     assert mixed.shape == expected.shape == (96, 3)
     np.testing.assert_array_equal(mixed.read(start, stop), expected[start:stop])
     np.testing.assert_array_equal(mixed.read(start, 96), expected[start:])
-    wide = concatenated((_value(gate), _value(up)), 1)
+    wide = evaluated(ConcatWeightsOp(pair, axis=1).result, arithmetic)
     np.testing.assert_array_equal(wide.whole(), np.concatenate([gate, up], axis=1))
+
+
+def test_biases_interleave_as_their_matrices():
+    gate, up = np.arange(5.0), np.arange(5.0, 10.0)
+    expected = interleave_weights(gate[:, None], up[:, None], group=4)[:, 0]
+    np.testing.assert_array_equal(interleave_weights(gate, up, group=4), expected)
 
 
 SPLIT_LINEAR = """
@@ -176,10 +188,10 @@ func.func @step(%tokens : tensor<?xi32> {sala.name = "tokens"}) -> tensor<?x8xbf
       : !sala.weight<[8, 4], f32> -> !sala.weight<[8, 4], f32>
   %cast = sala.cast_weight %half : !sala.weight<[8, 4], f32> -> !sala.weight<[8, 4], bf16>
   %packed = sala.pack_weight %cast
-      : !sala.weight<[8, 4], bf16> -> !sala.weight<[8, 4], bf16, #sala.layout<"panel", 64>>
+      : !sala.weight<[8, 4], bf16> -> !sala.weight<[8, 4], bf16, #sala.layout<panel, 64>>
   %x = sala.embedding %tokens, %table : !sala.weight<[5, 4], f32> -> tensor<?x4xf32>
   %y = sala.linear %x, %packed
-      : tensor<?x4xf32>, !sala.weight<[8, 4], bf16, #sala.layout<"panel", 64>> -> tensor<?x8xbf16>
+      : tensor<?x4xf32>, !sala.weight<[8, 4], bf16, #sala.layout<panel, 64>> -> tensor<?x8xbf16>
   func.return %y : tensor<?x8xbf16>
 }
 """

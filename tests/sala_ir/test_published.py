@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import published_integers
-from sala_compile.sala_ir.checkpoint.quantized.tensors import PublishedTensor
+from sala_compile.sala_ir.checkpoint.quantized.integer_groups import PublishedTensor
 from sala_compile.sala_ir.frontends import frontend_for
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sala_compile.runtime.artifact import MANIFEST_NAME
-from sala_compile.runtime.artifact.base import canonical_document
+from sala_compile.runtime.artifact.format_model import canonical_document
 
 Change = Callable[[Any], None]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sala_compile.runtime.artifact.base import canonical_document
+from sala_compile.runtime.artifact.format_model import canonical_document
 
 _PREFIX = struct.Struct("<8sII32s")
 

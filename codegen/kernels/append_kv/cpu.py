@@ -20,7 +20,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.pages import page_of, write_key
+from sala_compile.codegen.kernels.tir.page_access import page_of, write_key
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tile import live_lanes
 from sala_compile.codegen.layouts.padding import padded

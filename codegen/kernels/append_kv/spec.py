@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.arguments import Arguments, Role, activation, batch
 from sala_compile.codegen.kernels.operands import column_views, element, refuse_unless_float32
-from sala_compile.codegen.kernels.pages import CacheShape
+from sala_compile.codegen.kernels.page_rows import CacheShape
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.sala_ir.dialect.heads import kv_type

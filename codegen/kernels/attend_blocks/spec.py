@@ -7,7 +7,7 @@ from xdsl.dialects.builtin import TensorType
 
 from sala_compile.codegen.kernels.arguments import Arguments, activation, batch, given, result
 from sala_compile.codegen.kernels.operands import column_views, element, refuse_unless_float32
-from sala_compile.codegen.kernels.pages import CacheShape
+from sala_compile.codegen.kernels.page_rows import CacheShape
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded

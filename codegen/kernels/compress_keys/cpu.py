@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.arguments import Arguments, batch
 from sala_compile.codegen.kernels.compress_keys.spec import Spec, describe, pools
-from sala_compile.codegen.kernels.pages import CompressedLevel
+from sala_compile.codegen.kernels.page_rows import CompressedLevel
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     Expr,
@@ -18,7 +18,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.pages import complete_windows, page_of, write_key
+from sala_compile.codegen.kernels.tir.page_access import complete_windows, page_of, write_key
 from sala_compile.codegen.kernels.tir.product import split_pairs
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tile import live_lanes

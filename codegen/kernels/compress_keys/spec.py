@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.arguments import Arguments, Role
 from sala_compile.codegen.kernels.operands import element
-from sala_compile.codegen.kernels.pages import (
+from sala_compile.codegen.kernels.page_rows import (
     CacheShape,
     CompressedLevel,
     compressed_levels,

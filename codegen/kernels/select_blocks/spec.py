@@ -5,7 +5,11 @@ from typing import Any
 
 from sala_compile.codegen.kernels.arguments import Arguments, activation, result
 from sala_compile.codegen.kernels.operands import column_views, element, refuse_unless_float32
-from sala_compile.codegen.kernels.pages import CompressedLevel, compressed_levels, compressed_pools
+from sala_compile.codegen.kernels.page_rows import (
+    CompressedLevel,
+    compressed_levels,
+    compressed_pools,
+)
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp

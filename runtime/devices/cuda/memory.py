@@ -72,7 +72,7 @@ class CudaMemory:
             self._close = undo.pop_all()
 
     @property
-    def counters(self) -> dict[Part, int]:
+    def counters(self) -> dict[str, int]:
         """Bytes really held for each part."""
         counted = dict(self.plan.parts)
         counted[Part.WEIGHTS] = self._held["weights"]
@@ -117,14 +117,14 @@ class CudaMemory:
         """Queue a copy of a row of one value to row `place` of another."""
         self._copy(self.buffers[source], row, self.buffers[target], place)
 
-    def copy_row(self, symbol: Symbol, source: int, target: int) -> None:
+    def copy_row(self, symbol: str, source: int, target: int) -> None:
         """Queue a copy of one page or slot in every pool that `symbol` indexes."""
-        for name in self._pools[symbol]:
+        for name in self._pools.get(symbol, ()):
             self._copy(self.buffers[name], source, self.buffers[name], target)
 
-    def poison_row(self, symbol: Symbol, row: int) -> None:
+    def poison_row(self, symbol: str, row: int) -> None:
         """Make one page or slot NaN in every pool that `symbol` indexes."""
-        for name in self._pools[symbol]:
+        for name in self._pools.get(symbol, ()):
             buffer = self.buffers[name]
             self._fill(buffer.address + row * buffer.row_bytes, POISON, buffer.row_bytes)
 
@@ -162,7 +162,9 @@ class CudaMemory:
     def _take_host(self, undo: ExitStack, artifact: Artifact) -> None:
         """The host's arrays, and those that the GPU copies from and to."""
         driver = self._driver
-        self._inputs = Inputs(driver, self._stream, self.plan, self._base)
+        self._inputs = Inputs(
+            driver, self._stream, self.plan, self._base, artifact.program.paging.tables
+        )
         undo.callback(self._inputs.close)
         shape = tuple(evaluate(dim, self.plan.symbols) for dim in text_shape(artifact.program))
         self._texts = np.zeros(shape, np.int32)

@@ -12,9 +12,7 @@ import numpy as np
 
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
-from sala_compile.sala_ir.checkpoint.quantized.known_fields import AWQ
-from sala_compile.sala_ir.checkpoint.quantized.settings import Settings
-from sala_compile.sala_ir.checkpoint.quantized.tensors import (
+from sala_compile.sala_ir.checkpoint.quantized.integer_groups import (
     FLOATS,
     Found,
     PublishedTensor,
@@ -23,6 +21,8 @@ from sala_compile.sala_ir.checkpoint.quantized.tensors import (
     read_member,
     same_fields,
 )
+from sala_compile.sala_ir.checkpoint.quantized.known_fields import AWQ
+from sala_compile.sala_ir.checkpoint.quantized.settings import Settings
 from sala_compile.sala_ir.field_rules import check_fields
 
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
-from sala_compile.sala_ir.checkpoint.quantized.schemes import FORMAT, Scheme, read_scheme
-from sala_compile.sala_ir.checkpoint.quantized.settings import Settings
-from sala_compile.sala_ir.checkpoint.quantized.tensors import (
+from sala_compile.sala_ir.checkpoint.quantized.integer_groups import (
     FLOATS,
     INTEGERS,
     Found,
@@ -22,6 +20,8 @@ from sala_compile.sala_ir.checkpoint.quantized.tensors import (
     nibbles,
     read_member,
 )
+from sala_compile.sala_ir.checkpoint.quantized.schemes import FORMAT, Scheme, read_scheme
+from sala_compile.sala_ir.checkpoint.quantized.settings import Settings
 
 
 def find(

@@ -15,9 +15,7 @@ import numpy as np
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized.dynamic import Overrides
-from sala_compile.sala_ir.checkpoint.quantized.known_fields import GPTQ
-from sala_compile.sala_ir.checkpoint.quantized.settings import Settings
-from sala_compile.sala_ir.checkpoint.quantized.tensors import (
+from sala_compile.sala_ir.checkpoint.quantized.integer_groups import (
     FLOATS,
     MIDDLE,
     Found,
@@ -29,6 +27,8 @@ from sala_compile.sala_ir.checkpoint.quantized.tensors import (
     read_member,
     same_fields,
 )
+from sala_compile.sala_ir.checkpoint.quantized.known_fields import GPTQ
+from sala_compile.sala_ir.checkpoint.quantized.settings import Settings
 from sala_compile.sala_ir.field_rules import check_fields
 
 VERSIONS = {"gptq": 1, "gptq_v2": 2}

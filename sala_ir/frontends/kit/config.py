@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,13 +18,11 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     Heads,
     Layers,
     Positive,
+    Refuse,
     config_error,
     from_validation,
 )
-from sala_compile.sala_ir.frontends.kit.rotary import Rope, read_rope
-
-Refuse = Callable[[str, Any, str, str], ConfigError]
-"""(field, found, expected, fix) -> error."""
+from sala_compile.sala_ir.frontends.kit.rotary import Rope, check_rope, read_rope
 
 
 class DecoderConfig(BaseModel):
@@ -103,6 +101,7 @@ class DecoderConfig(BaseModel):
     def check(self, refuse: Refuse) -> None:
         """Raise `ConfigError` for the first constraint between fields that is broken."""
         check_heads(self, refuse, ("num_attention_heads", "num_key_value_heads", "head_dim"))
+        check_rope(self.rope, self.rope_theta, self.head_dim, refuse)
 
     def notes(self, raw: Mapping[str, Any], file: str) -> tuple[str, ...]:
         """Sentences on the config that its user should read, one for all unknown fields."""
@@ -126,9 +125,8 @@ class DecoderConfig(BaseModel):
 
 def fill_head_dim(fields: dict[str, Any]) -> None:
     """Without a head_dim, heads share the hidden size."""
-    hidden, heads = (fields.get(name) for name in ("hidden_size", "num_attention_heads"))
-    is_count = type(hidden) is int and type(heads) is int and hidden > 0 and heads > 0
-    if is_count and hidden % heads == 0:
+    hidden, heads = fields.get("hidden_size"), fields.get("num_attention_heads")
+    if type(hidden) is int and type(heads) is int and heads > 0 and hidden % heads == 0:
         fields.setdefault("head_dim", hidden // heads)
 
 

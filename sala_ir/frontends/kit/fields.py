@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
@@ -36,6 +36,9 @@ Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), Normal
 
 Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 """A real number that float32 holds."""
+
+Refuse = Callable[[str, Any, str, str], ConfigError]
+"""(field, found, expected, fix) -> error."""
 
 _EXPECTED: Mapping[str, str] = {
     "int_type": "an integer",

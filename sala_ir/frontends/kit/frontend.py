@@ -12,7 +12,7 @@ from xdsl.ir import SSAValue
 from sala_compile.runtime.errors import ConfigError
 from sala_compile.sala_ir.dialect import WeightOp, WeightType
 from sala_compile.sala_ir.dialect.types import StateType
-from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig
 from sala_compile.sala_ir.frontends.kit.decoder import EMBEDDING, HEAD
 from sala_compile.sala_ir.frontends.kit.facts import ModelFacts

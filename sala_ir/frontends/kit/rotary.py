@@ -14,9 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sala_compile.runtime.common.json_text import quoted
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.fields import (
+    LARGEST,
+    SMALLEST,
     Count,
     Positive,
     Real,
+    Refuse,
     config_error,
     from_validation,
 )
@@ -125,6 +128,18 @@ def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:
     return Rotary(tuple(inverse.tolist()))
 
 
+def check_rope(rope: Rope, theta: float, dimensions: int, refuse: Refuse) -> None:
+    """Raise `ConfigError` where an angle of some position would not be a float32."""
+    field = "rope_theta" if rope == Rope() else "rope_scaling"
+    if rope.rope_type == "yarn" and theta <= 1:
+        raise refuse("rope_theta", theta, "above 1, with a yarn scaling", "correct the field")
+    with np.errstate(all="ignore"):
+        frequencies = np.asarray(rotary(rope, theta, dimensions).frequencies)
+    if not ((frequencies >= SMALLEST) & (frequencies < LARGEST / 2**31)).all():
+        found = theta if rope == Rope() else rope.rope_type
+        raise refuse(field, found, "frequencies that float32 holds", "correct the field")
+
+
 def inverse_frequencies(theta: float, dimensions: int) -> NDArray[np.float32]:
     """Return theta^(-2i/R) for i < R/2, R the rotated dimensions of a head.
 
@@ -160,9 +175,10 @@ def _yarn(rope: Rope, theta: float, inverse: NDArray[np.float32]) -> NDArray[np.
     first, last = max(first, 0), min(last, dimensions - 1)
     last = last + 0.001 if first == last else last
     index = np.arange(len(inverse), dtype=np.float32)
-    ramp = np.clip((index - np.float32(first)) / np.float32(last - first), 0, 1)
+    ramp = ((index - np.float32(first)) / np.float32(last - first)).clip(0, 1)
     kept = np.float32(1.0) - ramp
-    return (inverse / np.float32(rope.factor)) * (np.float32(1.0) - kept) + inverse * kept
+    scaled = (inverse / np.float32(rope.factor)) * (np.float32(1.0) - kept) + inverse * kept
+    return scaled.astype(np.float32)
 
 
 def _yarn_factor(rope: Rope) -> float:

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import (
     DecoderConfig,
-    Refuse,
     check_heads,
     fill_from,
 )
@@ -24,9 +23,11 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     Heads,
     Positive,
     Real,
+    Refuse,
     config_error,
 )
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
+from sala_compile.sala_ir.frontends.kit.rotary import check_rope
 
 
 class MixerType(StrEnum):
@@ -183,6 +184,7 @@ class MiniCPMSalaConfig(DecoderConfig):
             )
         super().check(refuse)
         check_heads(self, refuse, ("lightning_nh", "lightning_nkv", "lightning_head_dim"))
+        check_rope(self.rope, self.rope_theta, self.lightning_head_dim, refuse)
         if self.sparse_config is not None and MixerType.SPARSE in self.mixer_types:
             self.sparse_config.check(refuse, rotates=self.attn_use_rope)
 

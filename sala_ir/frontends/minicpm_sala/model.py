@@ -19,7 +19,7 @@ from sala_compile.sala_ir.dialect import (
     WeightRole,
 )
 from sala_compile.sala_ir.dialect.types import StateType
-from sala_compile.sala_ir.frontends.attention import AttentionMode
+from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.decoder import PAGE_TOKENS, Decoder, softmax_attention
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.rotary import rotary

@@ -26,8 +26,12 @@ WORDS = (
         "torch.float32",
     ),
     *("linear", "dynamic", "longrope", "yarn", "rope_parameters", "sparse_config", "auto_map"),
+    *("llama", "qwen2", "qwen3", "llama3", "rope_type", "factor", "high_freq_factor"),
+    *("sliding_window", "full_attention", "original_max_position_embeddings"),
     *("attn_use_rope", "use_nope", "quantization_config", "torch_dtype", "dtype", "head_dim"),
 )
+DENSE = ("llama-tied-a", "llama-llama3-a", "qwen3-a")
+"""Golden checkpoints of other families, whose configs are small."""
 OPTIONS = {
     "dtype": ("bfloat16", "float32"),
     "attention": ("config", "sparse", "dense"),
@@ -53,8 +57,10 @@ class ConfigTarget(Target):
         generation = (
             b'{"eos_token_id": [2, 3], "bos_token_id": 1, "temperature": 0.7, "top_p": 0.8}'
         )
+        golden = ROOT / "tests" / "golden" / "data"
         self._bases = {
             "tiny": {CONFIG: tiny},
+            **{name: {CONFIG: (golden / name / CONFIG).read_bytes()} for name in DENSE},
             "released": {CONFIG: released},
             "checkpoint": {CONFIG: tiny, GENERATION: generation},
         }
@@ -70,7 +76,9 @@ class ConfigTarget(Target):
 
         @st.composite
         def case(draw: Draw) -> Case:
-            base = draw(st.sampled_from(("tiny",) * 12 + ("checkpoint",) * 7 + ("released",)))
+            base = draw(
+                st.sampled_from(("tiny",) * 9 + DENSE + ("checkpoint",) * 7 + ("released",))
+            )
             name = CONFIG
             if base == "checkpoint" and draw(st.booleans()):
                 name = GENERATION

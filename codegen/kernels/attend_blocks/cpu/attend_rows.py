@@ -18,7 +18,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     when,
 )
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.pages import page_of
+from sala_compile.codegen.kernels.tir.page_access import page_of
 
 
 @dataclass(frozen=True, slots=True)

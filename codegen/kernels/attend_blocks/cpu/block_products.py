@@ -7,7 +7,7 @@ from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import MASKED, Ro
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, Tensor, let, loop, splat
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.pages import page_of
+from sala_compile.codegen.kernels.tir.page_access import page_of
 from sala_compile.codegen.kernels.tir.tile import cover_columns, tile, zero_tile
 from sala_compile.codegen.layouts.padding import padded
 

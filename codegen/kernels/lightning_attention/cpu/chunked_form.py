@@ -24,9 +24,11 @@ def chunks(work: Head, start: Expr, count: Expr, history: Expr) -> None:
     """
     before = let(history % CHUNK)
     with loop((before + count + CHUNK - 1) // CHUNK) as turn:
-        first = let(T.max(turn * CHUNK - before, T.int32(0)))
-        end = T.min((turn + 1) * CHUNK - before, count)
-        _chunk(work, let(start + first), let(end - first))
+        done = let(turn * CHUNK)
+        # Only the first chunk begins within its 64 positions.
+        known = let(T.Select(turn == 0, T.int32(0), before))
+        most = let(CHUNK - before + known)
+        _chunk(work, let(start + done - known), let(T.min(count + known - done, most)))
 
 
 def _chunk(work: Head, start: Expr, count: Expr) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.pages import CompressedLevel
+from sala_compile.codegen.kernels.page_rows import CompressedLevel
 from sala_compile.codegen.kernels.select_blocks.spec import Spec
 from sala_compile.codegen.kernels.tir.builder import LANES
 from sala_compile.codegen.kernels.tir.element import Element

@@ -20,7 +20,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 )
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.pages import complete_windows
+from sala_compile.codegen.kernels.tir.page_access import complete_windows
 from sala_compile.codegen.kernels.tir.tile import cover_rows, live_lanes
 from sala_compile.codegen.layouts.padding import padded
 

@@ -3,7 +3,7 @@
 import triton
 
 from sala_compile.codegen.kernels.arguments import Arguments, batch
-from sala_compile.codegen.kernels.pages import CompressedLevel
+from sala_compile.codegen.kernels.page_rows import CompressedLevel
 from sala_compile.codegen.kernels.select_blocks import spec as select
 from sala_compile.codegen.kernels.select_blocks.gpu.list_blocks import list_blocks
 from sala_compile.codegen.kernels.select_blocks.gpu.score_blocks import score_blocks, sum_coarse

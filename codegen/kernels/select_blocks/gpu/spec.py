@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import triton
 
 from sala_compile.codegen.kernels.arguments import Arguments, workspace
-from sala_compile.codegen.kernels.pages import COMPRESSED_BLOCKS
+from sala_compile.codegen.kernels.page_rows import COMPRESSED_BLOCKS
 from sala_compile.codegen.kernels.select_blocks import spec as select
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cuda import CudaTarget

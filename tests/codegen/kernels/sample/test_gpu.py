@@ -36,10 +36,8 @@ def chosen(logits: np.ndarray, draws: list[Draw], **options: bool) -> np.ndarray
 def expected(logits: np.ndarray, draw: Draw) -> int:
     """The token that the runtime chooses at the same random number."""
     options = SamplingOptions(draw.temperature, draw.top_p, draw.top_k, min_p=draw.min_p)
-    sampler = Sampler(options, VOCABULARY)
     random: Any = SimpleNamespace(random=lambda: draw.uniform)
-    sampler._random = random
-    return sampler.choose(logits)
+    return Sampler(options, VOCABULARY, random).choose(logits)
 
 
 def float32(*numbers: float) -> list[float]:

@@ -1,7 +1,6 @@
 """The dialect's operations for xDSL's interpreter: each calls its reference function."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -11,13 +10,8 @@ from xdsl.ir import Operation, SSAValue
 
 from sala_compile.sala_ir import dialect, reference
 from sala_compile.sala_ir.interpreter.numerics import Numerics
-from sala_compile.sala_ir.interpreter.weights import (
-    RowSource,
-    WeightValue,
-    concatenated,
-    interleaved,
-    stored_weight,
-)
+from sala_compile.sala_ir.interpreter.weight_reference import ReferenceArithmetic
+from sala_compile.sala_ir.interpreter.weight_rows import RowSource, WeightValue, weight_value
 from sala_compile.sala_ir.reference.arrays import Array
 from sala_compile.sala_ir.reference.linear import linear_epilogue
 
@@ -53,59 +47,20 @@ class SalaFunctions(InterpreterFunctions):
     """
 
     def __init__(self, source: RowSource, numerics: Numerics, notice: Notice | None = None):
-        self._source = source
+        self._arithmetic = ReferenceArithmetic(source, numerics)
         self._numerics = numerics
         self.notice: Notice = notice or (lambda kind, layer, value: None)
 
-    @impl(dialect.WeightOp)
-    def _weight(self, _: Interpreter, op: dialect.WeightOp, args: PythonValues) -> PythonValues:
-        kind = cast(dialect.WeightType, op.result.type)
-        name = op.parameters["tensor_name"]
-        stored = stored_weight(self._source, name, kind.get_shape(), self._numerics.stored)
-        return (stored.map(self._numerics.rounder(kind.element_type)),)
+    def _weight_side(self, _: Interpreter, op: dialect.SalaOp, args: PythonValues) -> PythonValues:
+        return (weight_value(op, args, self._arithmetic),)
 
-    @impl(dialect.ConcatWeightsOp)
-    def _concat(
-        self, _: Interpreter, op: dialect.ConcatWeightsOp, args: PythonValues
-    ) -> PythonValues:
-        return (concatenated(args, op.parameters["axis"]),)
-
-    @impl(dialect.InterleaveWeightsOp)
-    def _interleave(
-        self, _: Interpreter, op: dialect.InterleaveWeightsOp, args: PythonValues
-    ) -> PythonValues:
-        gate, up = args
-        return (interleaved(gate, up, op.parameters["group"]),)
-
-    @impl(dialect.ScaleWeightOp)
-    def _scale(self, _: Interpreter, op: dialect.ScaleWeightOp, args: PythonValues) -> PythonValues:
-        factor = op.parameters["factor"]
-        rows = self._numerics.weight(args[0])
-        scaled = rows.map(lambda rows: reference.scale_weight(rows, factor=factor))
-        return (scaled.map(self._weight_rounder(op.result)),)
-
-    @impl(dialect.CastWeightOp)
-    def _cast(self, _: Interpreter, op: dialect.CastWeightOp, args: PythonValues) -> PythonValues:
-        rounding = self._weight_rounder(op.result)
-        return (args[0].map(lambda rows: reference.cast_weight(rows, rounding=rounding)),)
-
-    @impl(dialect.QuantizeWeightOp)
-    def _quantize(
-        self, _: Interpreter, op: dialect.QuantizeWeightOp, args: PythonValues
-    ) -> PythonValues:
-        encoding = cast(dialect.WeightType, op.result.type).encoding
-        quantize = partial(
-            reference.quantize_weight,
-            bits=encoding.bits,
-            group=encoding.group.data,
-            stores_zeros=encoding.stores_zeros,
-            rounding=self._weight_rounder(op.result),
-        )
-        return (self._numerics.weight(args[0]).map(quantize),)
-
-    @impl(dialect.PackWeightOp)
-    def _pack(self, _: Interpreter, op: dialect.PackWeightOp, args: PythonValues) -> PythonValues:
-        return (args[0].map(reference.pack_weight),)
+    _weight = impl(dialect.WeightOp)(_weight_side)
+    _concat = impl(dialect.ConcatWeightsOp)(_weight_side)
+    _interleave = impl(dialect.InterleaveWeightsOp)(_weight_side)
+    _scale = impl(dialect.ScaleWeightOp)(_weight_side)
+    _cast = impl(dialect.CastWeightOp)(_weight_side)
+    _quantize = impl(dialect.QuantizeWeightOp)(_weight_side)
+    _pack = impl(dialect.PackWeightOp)(_weight_side)
 
     @impl(dialect.MakeBatchOp)
     def _make_batch(
@@ -288,13 +243,6 @@ class SalaFunctions(InterpreterFunctions):
         results = self._results(op, hidden)
         self.notice("hidden", op.layer, results[0])
         return results
-
-    def _weight_rounder(self, weight: SSAValue) -> reference.Round:
-        """What rounds the values of a weight; those that integers stand for are not rounded."""
-        kind = cast(dialect.WeightType, weight.type)
-        return (
-            self._numerics.rounder(kind.element_type) if kind.encoding.is_plain else reference.exact
-        )
 
     def _state_rounder(self, state: SSAValue) -> reference.Round:
         return self._numerics.rounder(cast(dialect.StateType, state.type).element_type)

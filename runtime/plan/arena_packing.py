@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sala_compile.runtime.artifact.base import align
+from sala_compile.runtime.artifact.format_model import align
 
 ROUNDS = 24
 """Attempts at a smaller total once the plain orders are tried."""

@@ -1,0 +1,86 @@
+"""Decoders whose every layer attends to all of the past: Llama, and what is close to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+from xdsl.dialects.builtin import f32
+from xdsl.ir import SSAValue
+
+from sala_compile.sala_ir.attention_sizes import Heads
+from sala_compile.sala_ir.dialect import KvCacheType
+from sala_compile.sala_ir.dialect.types import StateType
+from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
+from sala_compile.sala_ir.frontends.kit.config import DecoderConfig
+from sala_compile.sala_ir.frontends.kit.decoder import PAGE_TOKENS, Decoder, softmax_attention
+from sala_compile.sala_ir.frontends.kit.fields import Positive
+from sala_compile.sala_ir.frontends.kit.frontend import Frontend
+from sala_compile.sala_ir.frontends.kit.rotary import rotary
+from sala_compile.sala_ir.frontends.kit.step import StepWriter
+
+
+class DenseConfig(DecoderConfig):
+    """A decoder of grouped-query softmax attention with rotary embeddings over whole heads."""
+
+    ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn")
+
+    rms_norm_eps: Positive = 1e-6
+    rope_theta: Positive = 10000.0
+    tie_word_embeddings: bool = False
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether queries, keys and values have a bias."""
+        return self.attention_bias
+
+    @property
+    def output_bias(self) -> bool:
+        """Whether the output projection of attention has a bias."""
+        return self.attention_bias
+
+    @property
+    def qk_norm(self) -> bool:
+        """Whether every head of queries and keys is normalised before it is rotated."""
+        return False
+
+
+Config = TypeVar("Config", bound=DenseConfig)
+
+
+class DenseFrontend(Frontend[Config]):
+    """Captures a dense decoder; no weight of its layers is sensitive."""
+
+    def states(self, config: Config, attention: AttentionMode) -> Mapping[str, StateType]:
+        """Keys and values of every layer."""
+        kind = KvCacheType(config.num_key_value_heads, PAGE_TOKENS, config.head_dim, f32)
+        return {f"layers.{layer}.kv_cache": kind for layer in range(config.num_hidden_layers)}
+
+    def emit(
+        self, step: StepWriter, batch: SSAValue, config: Config, attention: AttentionMode
+    ) -> SSAValue:
+        """The decoder without scales; the same mixer in every layer."""
+        size = config.head_dim
+        heads = Heads(config.num_attention_heads, config.num_key_value_heads, size, size**-0.5)
+        table = step.rope_table(batch, rotary(config.rope, config.rope_theta, size))
+
+        def mixer(x: SSAValue) -> SSAValue:
+            q, k, v = (
+                step.linear(x, f"self_attn.{name}_proj", rows, bias=config.qkv_bias)
+                for name, rows in (
+                    ("q", heads.columns),
+                    ("k", heads.kv_columns),
+                    ("v", heads.kv_columns),
+                )
+            )
+            if config.qk_norm:
+                q, k = (
+                    step.norm(part, f"self_attn.{name}_norm", config.rms_norm_eps, size, hint=name)
+                    for name, part in (("q", q), ("k", k))
+                )
+            q, k = (step.rotate(part, table, size) for part in (q, k))
+            mixed = softmax_attention(step, batch, (q, k, v), heads)
+            bias, columns = config.output_bias, config.hidden_size
+            return step.linear(mixed, "self_attn.o_proj", columns, bias=bias, hint="mixed")
+
+        return Decoder(step, config).emit(mixer)

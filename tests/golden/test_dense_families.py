@@ -1,0 +1,95 @@
+"""Dense families against the outputs of transformers: logits, greedy tokens, hidden states."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sala_compile
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.interpreter import ReferenceModel
+from sala_compile.sala_ir.reference import Rounding
+from tests.support.checkpoints import reference_model
+from tests.support.compiled import GOLDEN, compile_checkpoint, kernel_level_module
+from tests.support.emulated_gpu import emulated_code, emulated_gpu
+
+NAMES = ("llama-tied-a", "llama-llama3-a", "qwen3-a")
+PROMPTS = ("p0", "p1", "p2")
+LIMIT = 2e-4
+NEAR = 0.05
+"""Largest difference of a bfloat16 logit from the rounded reference, in standard deviations."""
+
+pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, None])
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_prefill_logits_at_all_positions(
+    load_golden: Any, expected: Any, name: str, prompt: str, chunk: int | None
+) -> None:
+    golden = expected(name)
+    found = load_golden(name).logits(golden[f"{prompt}.input_ids"], chunk=chunk)
+    np.testing.assert_allclose(found, golden[f"{prompt}.prefill_logits"], rtol=0, atol=LIMIT)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_decode_logits_and_greedy_tokens(
+    load_golden: Any, expected: Any, name: str, prompt: str
+) -> None:
+    golden, model = expected(name), load_golden(name)
+    ids, greedy = golden[f"{prompt}.input_ids"], golden[f"{prompt}.greedy_ids"]
+    with model.sequence() as sequence:
+        rows = [sequence.append(ids)]
+        rows += [sequence.append([int(token)]) for token in greedy[:-1]]
+    wanted = golden[f"{prompt}.decode_logits"]
+    np.testing.assert_allclose(np.stack(rows), wanted, rtol=0, atol=LIMIT)
+    assert model.generate(ids, max_new_tokens=32, ignore_eos=True) == greedy.tolist()
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_hidden_states_after_every_layer(
+    load_golden: Any, expected: Any, name: str, prompt: str
+) -> None:
+    golden = expected(name)
+    _, observed = load_golden(name).logits(golden[f"{prompt}.input_ids"], observe=("hidden",))
+    layers = sorted(observed["hidden"], key=lambda layer: -1 if layer is None else layer)
+    found = np.stack([observed["hidden"][layer][-8:] for layer in layers])
+    wanted = golden[f"{prompt}.hidden_last8"]
+    scale = np.abs(wanted).max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(found[..., : wanted.shape[-1]] / scale, wanted / scale, atol=1e-4)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_bfloat16_is_the_reference_rounded_at_the_same_points(
+    load_golden: Any, expected: Any, name: str, prompt: str
+) -> None:
+    ids = expected(name)[f"{prompt}.input_ids"]
+    found = load_golden(name, Precision.BFLOAT16).logits(ids)
+    module = kernel_level_module(GOLDEN / name, Precision.BFLOAT16)
+    with Checkpoint.open(GOLDEN / name) as weights:
+        wanted = ReferenceModel(module, weights, Rounding.ROUNDED).prefill(ids.tolist())
+    assert np.abs(found - wanted).max() < NEAR * wanted.std()
+
+
+def test_the_reference_gives_these_logits_in_float64(expected: Any, name: str) -> None:
+    golden = expected(name)
+    found = reference_model(GOLDEN / name).prefill(golden["p2.input_ids"].tolist())
+    np.testing.assert_allclose(found, golden["p2.prefill_logits"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", Precision)
+def test_on_an_emulated_gpu(expected: Any, name: str, dtype: Precision, tmp_path: Path) -> None:
+    """The short prompt and two decoded tokens."""
+    golden, path = expected(name), tmp_path / "model.sala"
+    ids, greedy = golden["p0.input_ids"], golden["p0.greedy_ids"]
+    with emulated_gpu():
+        with emulated_code():
+            compile_checkpoint(GOLDEN / name, path, dtype=dtype, targets=("cuda:sm_90",))
+        gpu = sala_compile.load(path, context=80, batch=1, chunk=8, device="cuda")
+        with gpu, gpu.sequence() as sequence:
+            rows = [sequence.append(ids), *(sequence.append([int(t)]) for t in greedy[:2])]
+    wanted = golden["p0.decode_logits"][:3]
+    limit = LIMIT if dtype is Precision.FLOAT32 else 2 * NEAR * wanted.std()
+    assert np.abs(np.stack(rows) - wanted).max() < limit
