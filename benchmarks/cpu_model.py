@@ -29,10 +29,11 @@ from benchmarks.cpu_model_report import (
     PEERS,
     Record,
     Row,
-    write_report,
+    markdown,
 )
 from benchmarks.engines import CompiledEngine, Engine, RuntimeEngine, TorchEngine, Worker
 from benchmarks.machine import machine_document
+from benchmarks.markdown import write_report
 from benchmarks.paired import times_as_fast
 from sala_compile.codegen.cli.compile import command as compile_command
 from sala_compile.runtime.common.timing import Sample, summarise
@@ -158,7 +159,7 @@ def main(
                 record.first_calls |= workers[COMPILED].asked("first_calls")
             record.save()
     document = machine_document(PACKAGES, threads) | {"model": {key: config[key] for key in SIZES}}
-    write_report(output, document | record.document(prompts))
+    write_report(output, document | record.document(prompts), markdown)
     click.echo(output.with_suffix(".md").read_text())
 
 

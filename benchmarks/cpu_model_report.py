@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine_line
-from benchmarks.markdown import table, write_results
+from benchmarks.markdown import page, table
 from sala_compile.runtime.artifact.replace import write_whole
 
 BF16, EAGER, COMPILED = "bf16", "torch eager", "torch.compile"
@@ -61,42 +60,29 @@ class Record:
         }
 
 
-def write_report(path: Path, document: dict[str, Any]) -> None:
-    """Write `path` (JSON) and the same as Markdown beside it."""
-    write_results(path, document, markdown(document))
-
-
 def markdown(document: dict[str, Any]) -> str:
     """The rates of all sides, then the ratios."""
     model, decoded = document["model"], document["decoded"]
     tokens = f"{decoded} token{'s' * (decoded > 1)}"
-    lines = [
-        "# The model beside torch",
-        "",
-        machine_line(document) + ".",
-        "",
+    seconds = ", ".join(
+        f"{found:.0f} s for {tokens} token{'s' * (tokens != '1')}"
+        for tokens, found in document["first_calls"].items()
+    )
+    return page(
+        "The model compared with torch",
+        document,
         f"{model['num_hidden_layers']} layers of width {model['hidden_size']}, vocabulary "
         f"{model['vocab_size']}; the same checkpoint for all, torch in bfloat16. Tokens/s, medians "
         "of clean samples (in brackets how many were clean; where none was, the median of all); a "
         f"sample of decode is {tokens}. Made by `python -m benchmarks.cpu_model`.",
-        "",
-        *_rates(document),
-        "",
+        _rates(document),
         "Times as fast, the median over the turns in which every side was sampled once (those in "
         "which both were clean, where there are any):",
-        "",
-        *_ratios(document),
-        "",
+        _ratios(document),
         "Largest difference of the logits behind a prompt from torch eager's, in units of their "
         "spread: " + _differences(document) + ".",
-    ]
-    if document["first_calls"]:
-        seconds = ", ".join(
-            f"{found:.0f} s for {tokens} token{'s' * (tokens != '1')}"
-            for tokens, found in document["first_calls"].items()
-        )
-        lines += ["", f"The first call of each compiled graph, compilation and one run: {seconds}."]
-    return "\n".join(lines) + "\n"
+        seconds and f"The first call of each compiled graph, compilation and one run: {seconds}.",
+    )
 
 
 def _rates(document: dict[str, Any]) -> list[str]:

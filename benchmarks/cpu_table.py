@@ -21,8 +21,9 @@ import numpy as np
 from rich.console import Console
 
 import sala_compile
-from benchmarks.cpu_table_report import write_report
+from benchmarks.cpu_table_report import markdown
 from benchmarks.machine import machine_document
+from benchmarks.markdown import write_report
 from benchmarks.paired import Paired, paired
 from benchmarks.random_state import write_random_state
 from sala_compile.codegen.cli.compile import command as compile_command
@@ -109,7 +110,7 @@ def main(
     shown.sort(key=lambda run: (run["threads"], run["context"]))
     document = machine_document(PACKAGES, max(threads)) | {"quantize": quantize, "runs": shown}
     document["layers"] = layers or len(json.loads(RELEASED.read_text())["mixer_types"])
-    write_report(output, document)
+    write_report(output, document, markdown)
     click.echo(output.with_suffix(".md").read_text())
 
 

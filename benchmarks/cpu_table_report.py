@@ -1,26 +1,21 @@
 """The results of `benchmarks.cpu_table`: JSON, and a table for each number of threads."""
 
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine_line
-from benchmarks.markdown import table, write_results
+from benchmarks.markdown import page, table
 from sala_compile.runtime.common.units import format_tokens
-
-
-def write_report(path: Path, document: dict[str, Any]) -> None:
-    """Write `path` (JSON) and the same as Markdown beside it."""
-    write_results(path, document, markdown(document))
 
 
 def markdown(document: dict[str, Any]) -> str:
     """The tables, runs sorted by threads and contexts."""
-    lines = [
-        "# The released shape by threads, contexts and batches",
-        "",
-        machine_line(document) + ".",
-        "",
+    tables: list[str | list[str]] = []
+    for threads, runs in groupby(document["runs"], key=lambda run: run["threads"]):
+        tables.append(f"## {threads} thread{'s' * (threads > 1)}, tokens/s")
+        tables.append(_rates(list(runs)))
+    return page(
+        "The released shape by threads, contexts and batches",
+        document,
         f"{document['layers']} layers of the released shape, random {document['quantize']} "
         "weights, keys and values in bfloat16. Contexts are filled with random keys, values and "
         "states, not read as texts; the sequences of a batch have unequal lengths. Prefill is a "
@@ -32,15 +27,8 @@ def markdown(document: dict[str, Any]) -> str:
         "nobody else used their cores directly before and behind, which the speed of the "
         "first-level caches shows. A star: no sample was clean. Made by "
         "`python -m benchmarks.cpu_table`.",
-    ]
-    for threads, runs in groupby(document["runs"], key=lambda run: run["threads"]):
-        lines += [
-            "",
-            f"## {threads} thread{'s' * (threads > 1)}, tokens/s",
-            "",
-            *_rates(list(runs)),
-        ]
-    return "\n".join(lines) + "\n"
+        *tables,
+    )
 
 
 def _rates(runs: list[dict[str, Any]]) -> list[str]:

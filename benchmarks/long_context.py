@@ -32,12 +32,14 @@ from rich.console import Console
 import sala_compile
 from benchmarks.bandwidth import BandwidthProbe
 from benchmarks.long_decode import DecodeTimer
-from benchmarks.long_report import write_report
-from benchmarks.machine import anonymous_bytes, machine_document
+from benchmarks.long_report import markdown, with_derived
+from benchmarks.machine import machine_document
+from benchmarks.markdown import write_report
 from sala_compile.codegen.cli.compile import command as compile_command
 from sala_compile.runtime.common.option_types import TOKENS
 from sala_compile.runtime.common.timing import sample, summarise
 from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
+from tests.support.process_memory import anonymous_bytes
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 RESULTS = Path(__file__).parent / "results"
@@ -123,7 +125,7 @@ def main(
     finally:
         probe.close()
     document = machine_document(PACKAGES, threads) | asdict(record)
-    write_report(output, document)
+    write_report(output, with_derived(document), markdown)
     click.echo(output.with_suffix(".md").read_text())
 
 

@@ -1,23 +1,20 @@
 """The results of `benchmarks.long_context` as JSON and as a table for people."""
 
-from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine_line
-from benchmarks.markdown import table, write_results
+from benchmarks.markdown import page, table
 from sala_compile.runtime.common.units import format_bytes, format_tokens
 
 FIRST = 16 << 10
 """The length whose decode time others are compared with."""
 
 
-def write_report(path: Path, document: dict[str, Any]) -> None:
-    """Write `path` (JSON) and the same as Markdown beside it."""
-    document = document | {
+def with_derived(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with what follows from its points."""
+    return document | {
         "derived": derived(document["points"], document["segments"]),
         "filled_derived": derived(document["filled"], []),
     }
-    write_results(path, document, markdown(document))
 
 
 def derived(
@@ -53,37 +50,31 @@ def derived(
 
 def markdown(document: dict[str, Any]) -> str:
     """The tables."""
-    model, memory = document["model"], document["memory"]
-    lines = [
-        "# Long contexts on the CPU",
-        "",
-        machine_line(document) + ".",
-        "",
+    model, memory, filled = document["model"], document["memory"], document["filled"]
+    held = memory and (
+        f"Anonymous memory: {format_bytes(memory['planned_anonymous_bytes'])} planned, at most "
+        f"{format_bytes(memory['largest_held_bytes'])} held while the text grew; weights "
+        f"{format_bytes(memory['weights_bytes'])} are mapped beside it."
+    )
+    told = (
+        "Filled: decoding over caches of random keys, values, compressed keys and recurrent "
+        "states, restored from a state file and never read as a text."
+    )
+    batches = document["batches"]
+    return page(
+        "Long contexts on the CPU",
+        document,
         f"{model['layers']} layers of the released width, heads and sparse sizes (the first of "
         f"each four is sparse), feed-forward {model['intermediate']}, vocabulary "
         f"{model['vocabulary']}, random bfloat16 weights; chunks of {model['chunk']} tokens. Made "
         "by `python -m benchmarks.long_context`.",
-        "",
-        *_points(document["points"], document["derived"]),
-    ]
-    if document["filled"]:
-        lines += [
-            "",
-            "Filled: decoding over caches of random keys, values, compressed keys and recurrent "
-            "states, restored from a state file and never read as a text.",
-            "",
-            *_points(document["filled"], document["filled_derived"]),
-        ]
-    if memory:
-        lines += [
-            "",
-            f"Anonymous memory: {format_bytes(memory['planned_anonymous_bytes'])} planned, at most "
-            f"{format_bytes(memory['largest_held_bytes'])} held while the text grew; weights "
-            f"{format_bytes(memory['weights_bytes'])} are mapped beside it.",
-        ]
-    if document["batches"]:
-        lines += ["", "Sequences of unequal lengths, one token each:", "", *_batches(document)]
-    return "\n".join(lines) + "\n"
+        _points(document["points"], document["derived"]),
+        told if filled else "",
+        _points(filled, document["filled_derived"]) if filled else "",
+        held or "",
+        "Sequences of unequal lengths, one token each:" if batches else "",
+        _batches(document) if batches else "",
+    )
 
 
 def _points(points: list[dict[str, float]], figures: list[dict[str, float]]) -> list[str]:

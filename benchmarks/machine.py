@@ -1,11 +1,9 @@
 """What a table of results says about the machine, the day and the versions."""
 
 import os
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from sala_compile.runtime.artifact.processor import processor_name
@@ -34,10 +32,3 @@ def machine_line(document: dict[str, Any]) -> str:
         f"{document['date']}, {document['processor']}, {document['cpus']} CPUs, "
         f"{document['threads']} threads{priority}; {versions}"
     )
-
-
-def anonymous_bytes() -> int:
-    """Anonymous resident memory of this process."""
-    found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None, "Linux tells it"
-    return int(found[1]) * 1024

@@ -1,9 +1,13 @@
-"""Results as JSON and as Markdown."""
+"""From measurements to a report: rows to tables, tables to a page, the page beside its JSON."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import machine_line
+
+Document = dict[str, Any]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 0) -> list[str]:
@@ -13,8 +17,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 0) ->
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def write_results(path: Path, document: dict[str, Any], markdown: str) -> None:
+def page(title: str, document: Document, *blocks: str | Sequence[str]) -> str:
+    """A page on the machine of a document, with paragraphs and tables; empty ones are left out."""
+    lines = [f"# {title}", "", f"{machine_line(document)}."]
+    for block in filter(None, blocks):
+        lines += ["", *([block] if isinstance(block, str) else block)]
+    return "\n".join(lines) + "\n"
+
+
+def write_report(path: Path, document: Document, markdown: Callable[[Document], str]) -> None:
     """Write `path` (JSON), and what is for people as Markdown beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
-    path.with_suffix(".md").write_text(markdown)
+    path.with_suffix(".md").write_text(markdown(document))

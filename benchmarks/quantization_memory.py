@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from benchmarks.machine import anonymous_bytes, machine_document, machine_line
+from benchmarks.machine import machine_document, machine_line
 from sala_compile.codegen.lowering import lower, parse_targets
 from sala_compile.codegen.opening import open_source
 from sala_compile.codegen.options import CompileOptions, Rounding
@@ -34,6 +34,7 @@ from sala_compile.codegen.weights.packing import pieces
 from sala_compile.passes.support.quantization import Quantization
 from sala_compile.runtime.common.option_types import TOKENS
 from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
+from tests.support.process_memory import anonymous_bytes
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 RESULTS = Path(__file__).parent / "results"

@@ -147,16 +147,19 @@ class Model:
         """
         engine = self.engine
         sequences, ids = self._checked_batch(sequences, tokens)
+        checked = engine.limits.checked_tokens
         chunks = [
-            SequenceChunk.decode(sequence.state, token)
-            for sequence, token in zip(sequences, ids, strict=True)
+            SequenceChunk(each.state, checked([token], len(each)), len(each) + 1, True, (0,))
+            for each, token in zip(sequences, ids, strict=True)
         ]
-        results = engine.step(chunks, all_or_none=True)
-        for number, result in enumerate(results):
-            if result.error is not None and result.logits is not None:
+        rows: list[np.ndarray] = []
+        for number, result in enumerate(engine.step(chunks, all_or_none=True)):
+            assert result.logits is not None, "a chunk without draws has logits"
+            if result.error is not None:
                 end = len(sequences[number]) - 1
                 raise nan_after(result.logits[0], end, f" of sequence {number}")
-        return np.concatenate([result.checked().logits for result in results])
+            rows.append(result.logits)
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
     def generation_options(
         self,
@@ -283,8 +286,7 @@ class Model:
             "chunk": sizes.chunk,
             "sequences": _usage(store.slots),
             "snapshots": _usage(store.snapshots),
-            "pages": _usage(store.pages.pool),
-            "compressed_pages": _usage(store.compressed.pool),
+            "pages": {name: _usage(pool) for name, pool in store.groups.pools()},
             "prefix_cache": {"enabled": False} if engine.prefix is None else engine.prefix.info(),
             "memory": {
                 "total_bytes": sum(counters.values()),
@@ -292,7 +294,7 @@ class Model:
                 "anonymous_bytes": plan.total_bytes if is_random else plan.mapping_bytes,
                 "arena_lower_bound_bytes": plan.packing.lower_bound,
                 "token_bytes": plan.token_bytes,
-                "parts": {part.value: size for part, size in counters.items()},
+                "parts": {str(part): size for part, size in counters.items()},
                 "beside_the_plan": self._memory.extras,
             },
         }

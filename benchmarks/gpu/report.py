@@ -5,13 +5,14 @@ python -m benchmarks.gpu.report build/gpu/results
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.results import read_results
 from benchmarks.gpu.roofline import Ceilings, decode_step
 from benchmarks.gpu.sizes import Sizes
+from benchmarks.markdown import table
 from sala_compile.runtime.common.units import format_bytes, format_tokens
 
 PARTS = (
@@ -47,14 +48,6 @@ def _row(document: Row | None, name: str) -> Row | None:
     """The row of a name, if it was measured."""
     rows = (document or {}).get("rows", ())
     return next((row for row in rows if row["name"] == name and "error" not in row), None)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table, numbers to the right."""
-    yield "| " + " | ".join(head) + " |"
-    yield "|---|" + "---:|" * (len(head) - 1)
-    for row in rows:
-        yield "| " + " | ".join(row) + " |"
 
 
 def _environment(document: Row | None) -> list[str]:
@@ -120,7 +113,7 @@ def _golden(document: Row | None) -> list[str]:
         for row in rows
         if "error" not in row
     ]
-    return ["", *lines, *(table(head, known) if known else ())] if rows else []
+    return ["", *lines, *(table(head, known, texts=1) if known else ())] if rows else []
 
 
 def _models(parts: Row) -> list[str]:
@@ -132,9 +125,9 @@ def _models(parts: Row) -> list[str]:
         if not document.get("rows"):
             continue
         lines += ["", f"Whole model, {document['artifact']}, chunks of {document['chunk']} tokens:"]
-        lines += ["", *table(PREFILL, _prefill(document["rows"], dense))]
+        lines += ["", *table(PREFILL, _prefill(document["rows"], dense), texts=1)]
         decode = _decode(name, document["rows"], ceilings)
-        lines += ["", *table(DECODE, decode)] if decode else []
+        lines += ["", *table(DECODE, decode, texts=1)] if decode else []
         planned, used = document["memory"]["total_bytes"], document["device_used_bytes"]
         lines += [
             "",
@@ -226,7 +219,7 @@ def _kernels(rows: Sequence[Row]) -> list[str]:
         for row in rows
         for kernel in row.get("kernels", ())
     ]
-    return ["", *table(KERNELS, found)] if found else []
+    return ["", *table(KERNELS, found, texts=1)] if found else []
 
 
 def _peers(parts: Row) -> list[str]:
@@ -236,7 +229,7 @@ def _peers(parts: Row) -> list[str]:
         for row in parts.get(part, {}).get("rows", ())
         if "seconds" in row
     ]
-    return ["", *table(("peer", "us"), rows)] if rows else []
+    return ["", *table(("peer", "us"), rows, texts=1)] if rows else []
 
 
 def main() -> None:

@@ -20,9 +20,10 @@ import click
 from benchmarks.kernels.ggml_library import GgmlLibrary
 from benchmarks.kernels.layer_stacks import KINDS, ROWS, matrices, stack, work_name
 from benchmarks.kernels.linear import make_own
-from benchmarks.kernels.linear_ggml_report import comparisons, write_report
+from benchmarks.kernels.linear_ggml_report import comparisons, markdown
 from benchmarks.kernels.sides import Samples, Side, SideProcess, take_turns
 from benchmarks.machine import machine_document
+from benchmarks.markdown import write_report
 from sala_compile.runtime.artifact.ceilings import Ceiling
 from sala_compile.runtime.common.option_types import Several
 from sala_compile.runtime.common.timing import summarise
@@ -66,7 +67,7 @@ def main(
     document["versions"]["ggml"] = version
     weights = sum(columns * depth for columns, depth in matrices(layers))
     document |= {"layers": layers, "weights": weights, "clock": clock, "runs": runs}
-    write_report(output, document)
+    write_report(output, document, markdown)
     click.echo(output.with_suffix(".md").read_text())
 
 

@@ -1,12 +1,10 @@
 """The results of `benchmarks.kernels.linear_ggml`: JSON, and tables for people."""
 
-from pathlib import Path
 from typing import Any
 
 from benchmarks.kernels.layer_stacks import KINDS, ROWS, stack, work_name
 from benchmarks.kernels.sides import Samples
-from benchmarks.machine import machine_line
-from benchmarks.markdown import table, write_results
+from benchmarks.markdown import page, table
 from sala_compile.runtime.artifact.ceilings import Ceiling
 from sala_compile.runtime.common.timing import Summary, summarise
 
@@ -44,28 +42,19 @@ def comparisons(samples: Samples, layers: int) -> list[dict[str, Any]]:
     return rows
 
 
-def write_report(path: Path, document: dict[str, Any]) -> None:
-    """Write `path` (JSON) and the same as Markdown beside it."""
-    write_results(path, document, markdown(document))
-
-
 def markdown(document: dict[str, Any]) -> str:
     """A table for each number of threads."""
-    lines = [
-        "# Linear kernels beside ggml",
-        "",
-        machine_line(document) + ".",
-        "",
+    computed = "Times are those that the processes computed, not those that passed."
+    return page(
+        "Linear kernels compared with ggml",
+        document,
         f"All {document['weights'] / 1e6:.0f} M weights of {document['layers']} layers, "
         "one matrix behind the other. ggml's time is that of its best layout; its rows of x are "
         "rounded to 8 bits, ours too where the name has int8-rows, else they are bf16. Medians of "
         "clean samples where there are any. Made by `python -m benchmarks.kernels.linear_ggml`.",
-    ]
-    if document["clock"] == "cpu":
-        lines += ["", "Times are those that the processes computed, not those that passed."]
-    for run in document["runs"]:
-        lines += ["", _ceilings(run), "", *_rows(run)]
-    return "\n".join(lines) + "\n"
+        computed if document["clock"] == "cpu" else "",
+        *(block for run in document["runs"] for block in (_ceilings(run), _rows(run))),
+    )
 
 
 def _layouts(samples: Samples, name: str) -> dict[str, Summary]:

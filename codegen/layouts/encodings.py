@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sala_compile.codegen.layouts.integer_blocks import IntegerBlocks
 from sala_compile.codegen.layouts.padding import padded, pair_of
 from sala_compile.runtime.artifact import ElementType
-from sala_compile.runtime.artifact.tensors import TensorSpec
+from sala_compile.runtime.common.safetensors_format import TensorSpec
 from sala_compile.sala_ir.dialect.types import WeightType
 from sala_compile.sala_ir.dialect.weight_storage import LayoutKind
 from sala_compile.sala_ir.dialect.weights import round_up

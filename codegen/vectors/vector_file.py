@@ -6,7 +6,7 @@ import numpy as np
 
 from sala_compile.runtime.artifact import narrow_bfloat16
 from sala_compile.runtime.artifact.golden import GoldenType
-from sala_compile.runtime.artifact.tensors import TensorSpec
+from sala_compile.runtime.common.safetensors_format import TensorSpec
 
 _STORED: dict[str, str] = {"float32": "F32", "bfloat16": "BF16", "int32": "I32"}
 

@@ -18,7 +18,7 @@ from sala_compile.codegen.layouts.panels import pack_panels
 from sala_compile.codegen.weights.expressions import Measure, numpy_element, packed_rows
 from sala_compile.codegen.weights.finite import require_finite, require_scales
 from sala_compile.runtime.artifact import ElementType
-from sala_compile.runtime.artifact.tensors import TensorSpec
+from sala_compile.runtime.common.safetensors_format import TensorSpec
 from sala_compile.sala_ir.checkpoint.integers import Integers
 from sala_compile.sala_ir.dialect.base import weight_type
 from sala_compile.sala_ir.dialect.types import WeightType

@@ -13,8 +13,9 @@ from sala_compile.codegen.progress import Advance
 from sala_compile.codegen.weights.expressions import Measure
 from sala_compile.codegen.weights.packing import PackedWeight, pieces
 from sala_compile.runtime.artifact import ModelInfo, TensorInfo, align, is_gpu
-from sala_compile.runtime.artifact.tensors import file_bytes
+from sala_compile.runtime.artifact.format_model import ALIGNMENT
 from sala_compile.runtime.artifact.writer import ArtifactWriter
+from sala_compile.runtime.common.safetensors_writer import file_bytes
 from sala_compile.sala_ir.frontends import ModelFacts
 from sala_compile.sala_ir.interpreter.weight_rows import RowSource
 
@@ -22,7 +23,7 @@ CAPTURED_NAME = "model.mlir"
 RUNTIME_NAME = "lib/libtvm_runtime.so"
 FILE_BYTES = 2 << 30
 """About as much as one weight file holds."""
-PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "xdsl", "numpy", "safetensors")
+PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "xdsl", "numpy")
 """Packages whose versions the manifest names."""
 
 
@@ -69,7 +70,7 @@ def weight_files(weights: Sequence[PackedWeight]) -> dict[str, list[PackedWeight
 def weight_file_bytes(weights: Sequence[PackedWeight]) -> int:
     """Bytes of all weight files, headers and padding included: what a loader maps."""
     return sum(
-        file_bytes(spec for weight in group for spec in weight.specs)
+        file_bytes((spec for weight in group for spec in weight.specs), ALIGNMENT)
         for group in weight_files(weights).values()
     )
 

@@ -7,7 +7,7 @@ from sala_compile.runtime.artifact.dims import Dim
 from sala_compile.runtime.artifact.manifest import Manifest
 from sala_compile.runtime.artifact.program import Program, Step, Value, ValueKind
 from sala_compile.runtime.artifact.shapes import check_shapes
-from sala_compile.runtime.artifact.tensors import STORED_TYPES, StoredTensor
+from sala_compile.runtime.common.safetensors_format import STORED_TYPES, StoredTensor
 
 Weights = Mapping[str, tuple[str, StoredTensor]]
 """Stored tensors by name: the file of each, and its place there."""

@@ -14,6 +14,7 @@ from sala_compile.runtime.artifact.format_model import Frozen, align, canonical_
 from sala_compile.runtime.artifact.golden import Golden
 from sala_compile.runtime.artifact.gpu import GpuLibrary
 from sala_compile.runtime.artifact.manifest import MAJOR, MINOR, FormatVersion, Manifest, TargetInfo
+from sala_compile.runtime.artifact.mapped_tensors import read_header
 from sala_compile.runtime.artifact.opened import OpenDirectory, OpenFile
 from sala_compile.runtime.artifact.processor import (
     architecture,
@@ -22,9 +23,9 @@ from sala_compile.runtime.artifact.processor import (
 )
 from sala_compile.runtime.artifact.program import Program
 from sala_compile.runtime.artifact.signature import require_signature
-from sala_compile.runtime.artifact.tensors import StoredTensor, read_header
 from sala_compile.runtime.artifact.writer import GOLDEN_NAME, MANIFEST_NAME, PROGRAM_NAME
 from sala_compile.runtime.common.json_text import LIMITS, parse_object, shortened
+from sala_compile.runtime.common.safetensors_format import StoredTensor
 from sala_compile.runtime.errors import ArtifactError
 
 Record = TypeVar("Record", bound=Frozen)

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from sala_compile.runtime.artifact.format_model import ElementType, Frozen, align
 from sala_compile.runtime.artifact.golden import narrow_bfloat16
-from sala_compile.runtime.artifact.tensors import StoredTensor, TensorSpec
+from sala_compile.runtime.common.safetensors_format import StoredTensor, TensorSpec
 from sala_compile.runtime.errors import ArtifactError
 
 WARNING = "random weights, for planning and measurements: what the model computes is noise"

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sala_compile.runtime.artifact.format_model import canonical_json
+from sala_compile.runtime.artifact.format_model import ALIGNMENT, canonical_json
 from sala_compile.runtime.artifact.manifest import FileInfo, Manifest
 from sala_compile.runtime.artifact.owned import MANIFEST_NAME, require_replaceable
 from sala_compile.runtime.artifact.paths import checked_relative
 from sala_compile.runtime.artifact.replace import NotDurableError, put, sync_directory
 from sala_compile.runtime.artifact.staging import staged_directory
-from sala_compile.runtime.artifact.tensors import TensorSpec, TensorWriter
 from sala_compile.runtime.common.files import shown
+from sala_compile.runtime.common.safetensors_format import TensorSpec
+from sala_compile.runtime.common.safetensors_writer import TensorWriter
 from sala_compile.runtime.common.units import format_bytes
 from sala_compile.runtime.errors import ArtifactError
 
@@ -55,7 +56,7 @@ class ArtifactWriter:
     @contextmanager
     def tensors(self, path: str, specs: Iterable[TensorSpec]) -> Iterator[TensorWriter]:
         """Stream tensors into a padded safetensors file, in the order of `specs`."""
-        with TensorWriter(self._create(path), specs) as writer:
+        with TensorWriter(self._create(path), specs, alignment=ALIGNMENT) as writer:
             yield writer
         self._files[path] = FileInfo(size=writer.size, sha256=writer.sha256)
 

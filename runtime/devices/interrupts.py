@@ -1,71 +1,94 @@
-"""Ctrl-C, let through only where a call may be cut short."""
+"""Ctrl-C, let through only where a call may be cut short.
+
+Blocks of this module have an effect only in the main thread, and only while SIGINT has Python's
+own handler. They are classes, because generators would take longer than a decoded token may.
+"""
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 # What `signal` wraps: its search for a handler's name takes longer than setting one.
 _plain: Any = import_module("_signal")
 
 
-class Interrupts:
-    """Holds Python's own KeyboardInterrupt back while books are being kept.
+@dataclass(slots=True)
+class _Process:
+    """Where the process is: in a block that lets interrupts `through`, and what is `pending`."""
 
-    It has an effect only in the main thread, and only while SIGINT has its usual handler.
-    """
+    through: bool = False
+    pending: bool = False
 
-    def __init__(self) -> None:
-        self._holding = False
-        self._pending = False
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep an interrupt until the block is left, or one of `allowed` is entered."""
-        if not _is_usual() or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        self._pending = False
-        self._hold()
-        try:
-            yield
-        finally:
-            if self._holding:
-                self._let_go()
-        if self._pending:
+    def raise_pending(self) -> None:
+        """Raise the interrupt that was kept, if one was."""
+        if self.pending:
+            self.pending = False
             raise KeyboardInterrupt
 
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Let interrupts through, first the one that was kept, inside a block of `held`."""
-        if not self._holding or threading.current_thread() is not threading.main_thread():
-            yield
+
+_process = _Process()
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    """The handler of SIGINT while interrupts are held."""
+    if _process.through:
+        raise KeyboardInterrupt
+    _process.pending = True
+
+
+class Held:
+    """A block in which an interrupt is kept until its end, but for blocks of `Allowed`."""
+
+    def __init__(self) -> None:
+        self._outer = self._inner = False
+
+    def __enter__(self) -> None:
+        """Begin to keep interrupts."""
+        if not _is_main():
             return
-        self._let_go()
-        try:
-            if self._pending:
-                raise KeyboardInterrupt
-            yield
-        finally:
-            self._pending = False
-            if _is_usual():
-                self._hold()
+        handler = _plain.getsignal(signal.SIGINT)
+        self._outer = handler is signal.default_int_handler
+        self._inner = handler is _note and _process.through
+        _process.through = False
+        if self._outer:
+            _process.pending = False
+            _plain.signal(signal.SIGINT, _note)
 
-    def _hold(self) -> None:
-        _plain.signal(signal.SIGINT, self._note)
-        self._holding = True
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let interrupts through again, first the one that was kept."""
+        if self._inner:
+            _process.through = True
+        elif self._outer and _plain.getsignal(signal.SIGINT) is _note:
+            _plain.signal(signal.SIGINT, signal.default_int_handler)
+        if kind is None and (self._inner or self._outer):
+            _process.raise_pending()
 
-    def _let_go(self) -> None:
-        self._holding = False
-        _plain.signal(signal.SIGINT, signal.default_int_handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._pending = True
+class Allowed:
+    """A block inside one of `Held` that lets interrupts through, first the one that was kept."""
+
+    def __init__(self) -> None:
+        self._active = False
+
+    def __enter__(self) -> None:
+        """Begin to let interrupts through."""
+        if _is_main() and not _process.through and _plain.getsignal(signal.SIGINT) is _note:
+            _process.raise_pending()
+            self._active = _process.through = True
+
+    def __exit__(self, *error: object) -> None:
+        """Keep them again."""
+        if self._active:
+            _process.through = False
 
 
-def _is_usual() -> bool:
-    """Whether Ctrl-C raises KeyboardInterrupt in the main thread."""
-    return _plain.getsignal(signal.SIGINT) is signal.default_int_handler
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -22,11 +22,9 @@ class BatchInputs:
         self._control[3] = workers
         self.logit_rows = memory.plan.symbols[Symbol.LOGIT_ROWS]
         """The most rows whose logits are computed at a time."""
-
-    @property
-    def sizes(self) -> StepSizes:
-        """The sizes of what was written last."""
-        return StepSizes(*self._control[:3].tolist())
+        self.sizes = StepSizes(0, 0, 0)
+        """The sizes of what was selected last."""
+        self._batch = 0, 0
 
     @property
     def draw_words(self) -> int:
@@ -36,13 +34,14 @@ class BatchInputs:
 
     def write(self, chunks: Sequence[SequenceChunk]) -> None:
         """Write a batch, without the rows whose logits are wanted."""
-        self._control[:2] = self._writer.write(chunks)
+        self._batch = self._writer.write(chunks)
 
     def select(self, rows: Sequence[int], draws: Sequence[Draw | None]) -> None:
         """Write the tokens of the step whose logits are wanted, and how the next is chosen."""
         assert len(rows) <= self.logit_rows
         self._fields[InputName.LOGIT_ROWS][: len(rows)] = rows
-        self._control[2] = len(rows)
+        self.sizes = StepSizes(*self._batch, len(rows))
+        self._control[:3] = *self._batch, len(rows)
         for index, draw in enumerate(draws):
             if draw is not None:
                 self._fields[InputName.SAMPLING][index] = draw.words(self.draw_words)

@@ -8,20 +8,19 @@ from sala_compile.runtime.errors import RequestError
 
 def check_chunk(chunk: SequenceChunk, limits: Limits, stepper: Stepper) -> None:
     """RequestError for tokens, rows or draws with which a chunk cannot run."""
-    history = chunk.state.length
-    limits.checked_tokens(chunk.token_ids, history)
-    fed = chunk.fed is None or (chunk.fed.state is chunk.state and chunk.generated)
-    if not fed or (chunk.fed is not None and len(chunk) > 1):
-        raise RequestError(
-            "a token is fed that was chosen for another sequence, or not alone",
-            expected="a chunk of the one generated token that was chosen for its sequence",
-        )
-    end = history + len(chunk)
+    history, ids = chunk.state.length, chunk.token_ids
+    if ids.shape == (1,) and ids.dtype.kind == "i" and 0 <= ids.item() < limits.vocabulary:
+        limits.check_room(history + 1)
+    else:
+        limits.checked_tokens(ids, history)
+    end = history + len(ids)
     if chunk.call_length < end or (chunk.generated and chunk.call_length > end):
         raise RequestError(
             f"a chunk that ends at {end} tokens is of a call of {chunk.call_length}",
             expected="the length after the call; for generated tokens the end of the chunk",
         )
+    if len(chunk) == 1 and chunk.rows in ((), (0,)) and not chunk.draws and chunk.fed is None:
+        return
     if [*chunk.rows] != sorted({*chunk.rows} & {*range(len(chunk))}):
         raise RequestError(
             f"logits are requested after the tokens {[*chunk.rows]} of a chunk",
@@ -29,6 +28,12 @@ def check_chunk(chunk: SequenceChunk, limits: Limits, stepper: Stepper) -> None:
         )
     if chunk.draws:
         _check_draws(chunk, stepper)
+    fed = chunk.fed
+    if fed is not None and (fed.state is not chunk.state or not chunk.generated or len(chunk) > 1):
+        raise RequestError(
+            "a token is fed that was chosen for another sequence, or not alone",
+            expected="a chunk of the one generated token that was chosen for its sequence",
+        )
 
 
 def _check_draws(chunk: SequenceChunk, stepper: Stepper) -> None:

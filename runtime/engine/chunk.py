@@ -41,7 +41,7 @@ class SampledToken:
         return token
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SequenceChunk:
     """New tokens of one sequence in a step.
 
@@ -72,7 +72,7 @@ class SequenceChunk:
     ) -> "SequenceChunk":
         """One generated token: its logits, or the next token chosen on the device."""
         fed = token if isinstance(token, SampledToken) else None
-        ids = np.array([token if fed is None else 0], np.int32)
+        ids = np.array([token if fed is None else 0])
         draws = () if draw is None else (draw,)
         return cls(state, ids, state.length + 1, True, (0,), draws, fed)
 

@@ -1,15 +1,16 @@
 """The loaded model as a machine: one step for any mix of sequences."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 
 from sala_compile.runtime.artifact import Artifact, Symbol
 from sala_compile.runtime.devices.device import BoundProgram, Device, Memory
 from sala_compile.runtime.devices.draw import Draw
-from sala_compile.runtime.devices.interrupts import Interrupts
+from sala_compile.runtime.devices.interrupts import Allowed, Held
 from sala_compile.runtime.devices.observe import Observer
 from sala_compile.runtime.engine.admission import Admission, too_large
 from sala_compile.runtime.engine.append import Append, Progress
@@ -17,7 +18,6 @@ from sala_compile.runtime.engine.check_chunk import check_chunk
 from sala_compile.runtime.engine.chunk import SequenceChunk, StepResult
 from sala_compile.runtime.engine.exclusive import Exclusive
 from sala_compile.runtime.engine.limits import Limits, TokenIds
-from sala_compile.runtime.engine.logit_check import first_with_nan, nan_after
 from sala_compile.runtime.engine.rollback import Rollback
 from sala_compile.runtime.engine.runs import runs_of
 from sala_compile.runtime.engine.states import States, settle
@@ -47,10 +47,9 @@ class Engine:
         """Bind every kernel to its buffers; `prefix` asks for a prefix cache."""
         self._memory = memory
         self._artifact = artifact
-        self._interrupts = Interrupts()
-        self._exclusive = Exclusive(self._interrupts)
+        self._exclusive = Exclusive()
         self.store = StateStore(memory, artifact.program)
-        self.stepper = Stepper(artifact, memory, device, self.store, self._interrupts)
+        self.stepper = Stepper(artifact, memory, device, self.store)
         sizes = memory.plan.sizes
         self.limits = Limits(
             vocabulary=artifact.manifest.model.vocabulary,
@@ -77,14 +76,17 @@ class Engine:
         chunk: int | None = None,
         every_row: bool = False,
         draws: Sequence[Draw] = (),
+        generated: bool = False,
         reuse: bool = True,
     ) -> Append:
         """Begin a call that appends tokens, with the pages for all of them.
 
         `chunk` are the most tokens of a step. Logits are computed after the last token, or after
-        `every_row`; with a draw the device chooses the next token from the last. What the prefix
-        cache has of an empty sequence is there at once, unless `reuse` is False. RequestError for
-        tokens that cannot be appended, MemoryBudgetError where pages lack; nothing changes then.
+        `every_row`; with a draw the device chooses the next token from the last. Tokens are read,
+        however few, unless they were `generated`, which get the bits of single steps. What the
+        prefix cache has of an empty sequence is there at once, unless `reuse` is False.
+        RequestError for tokens that cannot be appended, MemoryBudgetError where pages lack; nothing
+        changes then.
         """
         state.require_usable()
         ids = self.limits.checked_tokens(token_ids, state.length)
@@ -95,6 +97,7 @@ class Engine:
             multiple=self.stepper.target.read_multiple,
             logits=np.empty((len(ids), self.limits.vocabulary), np.float32) if every_row else None,
             draws=draws,
+            generated=generated,
             end=self._end,
         )
         with self._exclusive.changing():
@@ -120,13 +123,13 @@ class Engine:
         NotANumberError where a logit is NaN; the tokens up to there are appended all the same, if
         that is the end of the call.
         """
-        with self._interrupts.held(), call:
+        with Held(), call:
             while not call.finished:
                 chunk = call.next_chunk()
                 assert chunk is not None, "there is no limit"
                 call.done(self.step([chunk], observer=observer)[0])
                 if progress is not None:
-                    with self._interrupts.allowed():
+                    with Allowed():
                         progress(call.appended)
         return call.result.checked()
 
@@ -147,11 +150,15 @@ class Engine:
         device fails or the step is interrupted, every sequence returns to where its call began or
         further back, or is broken.
         """
-        count = sum(map(len, chunks))
+        count = sum(len(chunk.token_ids) for chunk in chunks)
         if not self.limits.holds_step(len(chunks), count):
             raise too_large(len(chunks), count, self.limits)
         with self._exclusive.changing():
-            results, ready, begins = self._admitted(chunks, all_or_none)
+            results = self._refused(chunks)
+            if all_or_none and results:
+                self._abandon(chunks, results)
+            ready = [index for index in range(len(chunks)) if index not in results]
+            begins = [_begin(chunk) for chunk in chunks]
             try:
                 self._run(chunks, ready, results, observer)
             except BaseException as error:
@@ -160,8 +167,7 @@ class Engine:
                     state.broken = state.broken or isinstance(error, DeviceError)
                     self._rollback.recover(state, begins[index])
                 raise
-            self._check_logits(chunks, results)
-        return results
+        return [results[index] for index in range(len(chunks))]
 
     def visited(self) -> AbstractContextManager[None]:
         """Look at what is held, while nothing runs; RequestError where the model is closed."""
@@ -207,30 +213,26 @@ class Engine:
             if call.return_point is not None:
                 self._rollback.drop(state, call.return_point)
 
-    def _admitted(
-        self, chunks: Sequence[SequenceChunk], all_or_none: bool
-    ) -> tuple[list[StepResult], list[int], list[int]]:
-        """A result for each chunk, the numbers of those that can run, and where calls began."""
-        results = [StepResult() for _ in chunks]
-        begins = [chunk.state.length for chunk in chunks]
-        ready: list[int] = []
+    def _refused(self, chunks: Sequence[SequenceChunk]) -> dict[int, StepResult]:
+        """Results with errors for the chunks that cannot run, by number; the others have pages."""
+        refused: dict[int, StepResult] = {}
         seen: set[int] = set()
         for index, chunk in enumerate(chunks):
             try:
                 self._check(chunk, seen)
-                self.store.reserve(chunk.state, chunk.state.length + len(chunk))
+                self.store.reserve(chunk.state, chunk.state.length + len(chunk.token_ids))
             except SalaError as error:
-                results[index].error = error
-            else:
-                ready.append(index)
-                if isinstance(chunk.call, Append):
-                    begins[index] = chunk.call.begin
-        wrong = next((result.error for result in results if result.error is not None), None)
-        if all_or_none and wrong is not None:
-            for index in ready:
-                self.store.trim(chunks[index].state)
-            raise wrong
-        return results, ready, begins
+                refused[index] = StepResult(error=error)
+        return refused
+
+    def _abandon(
+        self, chunks: Sequence[SequenceChunk], refused: Mapping[int, StepResult]
+    ) -> NoReturn:
+        """Raise the first error, and give back the pages of chunks that could have run."""
+        for index, chunk in enumerate(chunks):
+            if index not in refused and chunk.call is None:
+                self.store.trim(chunk.state)
+        raise next(result.error for result in refused.values() if result.error is not None)
 
     def _check(self, chunk: SequenceChunk, seen: set[int]) -> None:
         """SalaError for a chunk that cannot run."""
@@ -250,18 +252,18 @@ class Engine:
         self,
         chunks: Sequence[SequenceChunk],
         ready: Sequence[int],
-        results: list[StepResult],
+        results: dict[int, StepResult],
         observer: Observer | None,
     ) -> None:
         """Run the chunks that can, and keep states for the prefix cache."""
-        found: dict[int, list[StepResult]] = {index: [] for index in ready}
+        parts: dict[int, list[StepResult]] = {}
         batch = {index: self._known(chunks[index]) for index in ready}
         for run in runs_of(batch, self.stepper):
             done = self.stepper.run([chunk for _, chunk in run], observer)
             for (index, _), result in zip(run, done, strict=True):
-                found[index].append(result)
-        for index, parts in found.items():
-            results[index] = parts[0] if len(parts) == 1 else _joined(parts)
+                parts.setdefault(index, []).append(result)
+        for index, found in parts.items():
+            results[index] = found[0] if len(found) == 1 else _joined(found)
             if self.prefix is not None:
                 self._keep(self.prefix, chunks[index])
 
@@ -281,15 +283,10 @@ class Engine:
             if state.unknown is None:
                 prefix.keep(state)
 
-    def _check_logits(self, chunks: Sequence[SequenceChunk], results: Sequence[StepResult]) -> None:
-        """Give the results with logits that are not numbers their errors."""
-        for chunk, result in zip(chunks, results, strict=True):
-            if result.logits is None:
-                continue
-            row = first_with_nan(result.logits)
-            if row is not None:
-                token = chunk.state.length - len(chunk) + chunk.rows[row]
-                result.error = nan_after(result.logits[row], token)
+
+def _begin(chunk: SequenceChunk) -> int:
+    """The length of a sequence before the call of a chunk."""
+    return chunk.call.begin if isinstance(chunk.call, Append) else chunk.state.length
 
 
 def _joined(parts: Sequence[StepResult]) -> StepResult:
@@ -298,4 +295,5 @@ def _joined(parts: Sequence[StepResult]) -> StepResult:
     return StepResult(
         np.concatenate(logits) if logits else None,
         tuple(token for part in parts for token in part.tokens),
+        next((part.error for part in parts if part.error is not None), None),
     )

@@ -3,36 +3,31 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
-from sala_compile.runtime.devices.interrupts import Interrupts
+from sala_compile.runtime.devices.interrupts import Held
 from sala_compile.runtime.errors import RequestError
 
 
 class Exclusive:
     """Lets one thread in at a time, and none once it is `closed`."""
 
-    def __init__(self, interrupts: Interrupts) -> None:
-        """`interrupts` are held back while what sequences hold is changed."""
-        self._interrupts = interrupts
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self.closed = False
 
-    @contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self) -> "_Changing":
         """Be alone in the block, as in `entered`, to change what is held: no interrupt comes."""
-        with self._interrupts.held(), self.entered():
-            yield
+        return _Changing(self)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Be alone in the block; RequestError while another thread is in one, or when closed."""
-        if not self._lock.acquire(blocking=False):
-            raise _in_use()
+        self.enter()
         try:
-            self._require_open()
             yield
         finally:
-            self._lock.release()
+            self.leave()
 
     @contextmanager
     def visited(self) -> Iterator[None]:
@@ -64,12 +59,49 @@ class Exclusive:
     @contextmanager
     def releasing(self) -> Iterator[None]:
         """Be alone in the block, closed or not, after another thread if need be, to clean up."""
-        with self._interrupts.held(), self._lock:
+        with Held(), self._lock:
             yield
+
+    def enter(self) -> None:
+        """Begin to be alone; RequestError while another thread is, or when closed."""
+        if not self._lock.acquire(blocking=False):
+            raise _in_use()
+        if self.closed:
+            self._lock.release()
+            self._require_open()
+
+    def leave(self) -> None:
+        """Cease to be alone."""
+        self._lock.release()
 
     def _require_open(self) -> None:
         if self.closed:
             raise RequestError("the model is closed", fix="load it again")
+
+
+class _Changing:
+    """A block of `Exclusive.changing`; a class, because a generator takes longer."""
+
+    def __init__(self, exclusive: Exclusive) -> None:
+        self._exclusive = exclusive
+        self._held = Held()
+
+    def __enter__(self) -> None:
+        self._held.__enter__()
+        try:
+            self._exclusive.enter()
+        except BaseException as error:
+            self._held.__exit__(type(error), error, None)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exclusive.leave()
+        self._held.__exit__(kind, error, traceback)
 
 
 def _in_use() -> RequestError:

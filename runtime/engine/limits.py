@@ -42,6 +42,9 @@ class Limits:
         RequestError if there are none, one is no token, they are no list, array or iterator of
         whole numbers, or they do not fit the context after `history` tokens.
         """
+        if self._is_token(token_ids):
+            self.check_room(history + 1)
+            return np.array(token_ids, np.int32)
         ids = self._whole_numbers(token_ids)
         if ids.size == 0:
             raise RequestError("the prompt is empty", expected="at least one token")
@@ -63,6 +66,13 @@ class Limits:
                 expected=f"at most {self.context} tokens",
                 fix="shorten the prompt, or load with a larger context",
             )
+
+    def _is_token(self, token_ids: object) -> bool:
+        """Whether the ids are a list of one token: what most calls are."""
+        if type(token_ids) is not list or len(token_ids) != 1:
+            return False
+        token = token_ids[0]
+        return type(token) is int and 0 <= token < self.vocabulary
 
     def _whole_numbers(self, token_ids: object) -> np.ndarray:
         """The ids as an array of integers with one dimension, or RequestError."""

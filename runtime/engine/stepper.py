@@ -9,10 +9,11 @@ import numpy as np
 from sala_compile.runtime.artifact import Artifact, InputName, PhaseName
 from sala_compile.runtime.devices.device import Device, Memory
 from sala_compile.runtime.devices.draw import MIN_P_WORDS, Draw
-from sala_compile.runtime.devices.interrupts import Interrupts
+from sala_compile.runtime.devices.interrupts import Allowed
 from sala_compile.runtime.devices.observe import Observer
 from sala_compile.runtime.engine.batch_inputs import BatchInputs
 from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk, StepResult
+from sala_compile.runtime.engine.logit_check import first_with_nan, nan_after
 from sala_compile.runtime.state.attention_paths import PathRule
 from sala_compile.runtime.state.store import State, StateStore
 
@@ -25,30 +26,40 @@ mark: 1 where one of them is not a number, 2 where all are minus infinity."""
 class _Rows:
     """The rows of logits that a batch wants, those that come to the host first.
 
-    `owners` are the numbers of their chunks, `places` their tokens in the batch, and `draws` how
-    the device chooses from them.
+    `owners` are the numbers of their chunks, `places` their tokens in the batch, `draws` how the
+    device chooses from them; `ends` tells whether the token is the last of its chunk.
     """
 
     owners: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     draws: list[Draw | None] = field(default_factory=list)
+    ends: list[bool] = field(default_factory=list)
     host: int = 0
 
     @classmethod
     def of(cls, chunks: Sequence[SequenceChunk]) -> "_Rows":
         """The rows of a batch."""
-        rows = cls()
-        for on_host in (True, False):
-            end = 0
-            for index, chunk in enumerate(chunks):
-                begin, end = end, end + len(chunk)
-                if chunk.rows and on_host is not bool(chunk.draws):
-                    rows.owners += [index] * len(chunk.rows)
-                    rows.places += [begin + row for row in chunk.rows]
-                    rows.draws += chunk.draws or [None] * len(chunk.rows)
-            if on_host:
-                rows.host = len(rows.places)
+        rows, begin = cls(), 0
+        chosen: list[tuple[int, int]] = []
+        for index, chunk in enumerate(chunks):
+            if chunk.draws:
+                chosen.append((index, begin))
+            else:
+                rows._add(index, begin, chunk)
+            begin += len(chunk.token_ids)
+        rows.host = len(rows.places)
+        for index, begin in chosen:
+            rows._add(index, begin, chunks[index])
         return rows
+
+    def _add(self, index: int, begin: int, chunk: SequenceChunk) -> None:
+        """Add the rows of a chunk whose first token is number `begin` of the batch."""
+        last = len(chunk.token_ids) - 1
+        for number, row in enumerate(chunk.rows):
+            self.owners.append(index)
+            self.places.append(begin + row)
+            self.draws.append(chunk.draws[number] if chunk.draws else None)
+            self.ends.append(row == last)
 
 
 class Stepper:
@@ -60,10 +71,8 @@ class Stepper:
         memory: Memory,
         device: Device,
         store: StateStore,
-        interrupts: Interrupts,
     ) -> None:
-        """Bind every kernel of the device's target; `interrupts` may come while they run."""
-        self._interrupts = interrupts
+        """Bind every kernel of the device's target; interrupts may come while they run."""
         self._memory = memory
         self._store = store
         self._inputs = BatchInputs(memory, device.workers)
@@ -124,7 +133,7 @@ class Stepper:
         for chunk in chunks:
             chunk.state.broken = True
         hooks = None if observer is None else observer.hooks(phase, sizes.tokens)
-        with self._interrupts.allowed():
+        with Allowed():
             self.program.run(phase, sizes, hooks)
         for chunk in chunks:
             self._grow(chunk)
@@ -156,7 +165,9 @@ class Stepper:
             self.program.run(PhaseName.LOGITS, self._inputs.sizes)
             if first < rows.host:
                 self._memory.read(self._logits, logits[group])
-            self._keep_logits(chunks, rows.owners[group], places)
+            for row, owner in enumerate(rows.owners[group]):
+                if rows.ends[first + row]:
+                    self._store.keep_logits(chunks[owner].state, row)
             if draws[-1] is not None:
                 chosen += self._sample(chunks, rows.owners[group], draws)
         return _shared_out(chunks, logits, chosen)
@@ -167,15 +178,6 @@ class Stepper:
         if owner is not None and owner.out is not None and len(owner.out) == rows.host:
             return owner.out
         return np.empty((rows.host, self._vocabulary), np.float32)
-
-    def _keep_logits(
-        self, chunks: Sequence[SequenceChunk], owners: Sequence[int], places: Sequence[int]
-    ) -> None:
-        """Keep the rows after the last tokens of chunks as the last logits of their sequences."""
-        ends = np.cumsum([len(chunk) for chunk in chunks]).tolist()
-        for row, (owner, place) in enumerate(zip(owners, places, strict=True)):
-            if place == ends[owner] - 1:
-                self._store.keep_logits(chunks[owner].state, row)
 
     def _sample(
         self, chunks: Sequence[SequenceChunk], owners: Sequence[int], draws: Sequence[Draw | None]
@@ -196,6 +198,7 @@ def _shared_out(
 ) -> list[StepResult]:
     """The rows and tokens of each chunk, which come in the order of the chunks."""
     results: list[StepResult] = []
+    wrong = first_with_nan(logits) is not None
     row = token = 0
     for chunk in chunks:
         count = len(chunk.rows)
@@ -206,8 +209,19 @@ def _shared_out(
             found = logits[row : row + count]
             if chunk.out is not None and chunk.out is not logits:
                 chunk.out[...] = found
-            results.append(StepResult(found if chunk.out is None else chunk.out))
+            result = StepResult(found if chunk.out is None else chunk.out)
+            if wrong:
+                _check_logits(chunk, found, result)
+            results.append(result)
             row += count
         else:
             results.append(StepResult())
     return results
+
+
+def _check_logits(chunk: SequenceChunk, logits: np.ndarray, result: StepResult) -> None:
+    """Give the result of a chunk that has run its error, if a logit is not a number."""
+    row = first_with_nan(logits)
+    if row is not None:
+        token = chunk.state.length - len(chunk) + chunk.rows[row]
+        result.error = nan_after(logits[row], token)

@@ -13,6 +13,7 @@ class PathRule:
     def __init__(self, paths: Sequence[AttentionPath]) -> None:
         """For the paths of a program, ascending."""
         self._paths = tuple(paths)
+        self._descending = [(path.first_length, path.name) for path in reversed(self._paths)]
         ends = [path.first_length for path in self._paths[1:]]
         self._limits = dict(zip(self.names, [*ends, None], strict=True))
 
@@ -23,7 +24,10 @@ class PathRule:
 
     def path(self, call_length: int) -> str:
         """The path of a call after which a sequence has `call_length` tokens."""
-        return next(p.name for p in reversed(self._paths) if p.first_length <= call_length)
+        for first_length, name in self._descending:
+            if first_length <= call_length:
+                return name
+        raise AssertionError("the first path is for all lengths")
 
     def allows(self, spans: "PathSpans", length: int) -> bool:
         """Whether calls can have made a text of `length` tokens of these spans.

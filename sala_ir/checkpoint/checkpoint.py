@@ -21,7 +21,7 @@ from sala_compile.runtime.common.json_text import LIMITS, is_object, parse_objec
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.safetensors_file import (
     WEIGHTS,
-    StoredTensor,
+    CheckpointTensor,
     read_header,
     read_into,
 )
@@ -62,7 +62,7 @@ class Checkpoint:
 
     directory: Path
     config: Mapping[str, Any]
-    tensors: Mapping[str, StoredTensor]
+    tensors: Mapping[str, CheckpointTensor]
     _files: dict[Path, BinaryIO] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -184,7 +184,7 @@ class Checkpoint:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _pieces(self, tensor: StoredTensor) -> Iterator[bytes]:
+    def _pieces(self, tensor: CheckpointTensor) -> Iterator[bytes]:
         file, position = self._descriptor(tensor.path), tensor.begin
         end = tensor.begin + tensor.size
         while position < end:
@@ -214,7 +214,7 @@ class Checkpoint:
         return CheckpointError(found, where=f"{self.directory}: {listed}", expected=expected)
 
 
-def _read_headers(directory: Path) -> dict[str, StoredTensor]:
+def _read_headers(directory: Path) -> dict[str, CheckpointTensor]:
     single, index = directory / WEIGHTS_FILE, directory / INDEX_FILE
     if stands(single):
         return read_header(single)
@@ -231,13 +231,13 @@ def _is_rotary(name: str) -> bool:
     return name.rpartition(".")[2] in ROTARY_BUFFERS
 
 
-def _read_shards(directory: Path, index: Path) -> dict[str, StoredTensor]:
+def _read_shards(directory: Path, index: Path) -> dict[str, CheckpointTensor]:
     names = parse_object(_INDEX.read(index), shown(index), CheckpointError).get("weight_map")
     if not is_object(names) or not all(isinstance(file, str) for file in names.values()):
         raise CheckpointError(
             "the index is malformed", where=f"{index}: weight_map", expected="tensor name -> file"
         )
-    tensors: dict[str, StoredTensor] = {}
+    tensors: dict[str, CheckpointTensor] = {}
     homes: dict[str, set[str]] = {}
     for name, file in names.items():
         homes.setdefault(file, set()).add(name)

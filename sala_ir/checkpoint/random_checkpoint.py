@@ -8,14 +8,15 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from sala_compile.runtime.common.safetensors_format import STORED_TYPES, TensorSpec
+from sala_compile.runtime.common.safetensors_writer import TensorWriter
 from sala_compile.sala_ir.checkpoint.checkpoint import INDEX_FILE, WEIGHTS_FILE
 from sala_compile.sala_ir.checkpoint.random_spread import Spread, spreads
-from sala_compile.sala_ir.checkpoint.safetensors_file import ELEMENTS
+from sala_compile.sala_ir.checkpoint.safetensors_file import BFLOAT16
 from sala_compile.sala_ir.frontends import CONFIG_FILE, frontend_for
 
 Shape = tuple[int, ...]
@@ -44,13 +45,12 @@ def write_random_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CONFIG_FILE).write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
     writer = _Writer(spreads(frontend.build_module(config)), seed, element, adjust)
-    parts = _split(tensors, shards)
+    parts, size = _split(tensors, shards), 0
     for file, names in parts.items():
-        with (directory / file).open("wb") as stream:
-            writer.write(stream, {name: tensors[name] for name in names})
+        size += writer.write(directory / file, {name: tensors[name] for name in names})
     if shards > 1:
         home = {name: file for file, names in parts.items() for name in names}
-        index = {"metadata": {"total_size": writer.bytes_of(tensors)}, "weight_map": home}
+        index = {"metadata": {"total_size": size}, "weight_map": home}
         (directory / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     return directory
 
@@ -62,31 +62,20 @@ class _Writer:
         self._spreads = spreads
         self._seed = seed
         self._element = element
+        self._dtype = BFLOAT16 if element == "BF16" else STORED_TYPES[element]
         self._adjust = adjust
 
-    def bytes_of(self, tensors: Mapping[str, Shape]) -> int:
-        """Bytes of data of the tensors."""
-        return sum(math.prod(shape) for shape in tensors.values()) * self._dtype.itemsize
-
-    def write(self, stream: BinaryIO, tensors: Mapping[str, Shape]) -> None:
-        """Write one safetensors file."""
-        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-        position = 0
-        for name, shape in tensors.items():
-            end = position + self.bytes_of({name: shape})
-            offsets = [position, end]
-            header[name] = {"dtype": self._element, "shape": shape, "data_offsets": offsets}
-            position = end
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for name, shape in tensors.items():
-            for rows in self._rows(name, shape):
-                stream.write(rows.tobytes())
-
-    @property
-    def _dtype(self) -> np.dtype:
-        return ELEMENTS[self._element]
+    def write(self, path: Path, tensors: Mapping[str, Shape]) -> int:
+        """Write one safetensors file; the bytes of its data."""
+        specs = [TensorSpec(name, self._element, shape) for name, shape in tensors.items()]
+        path.unlink(missing_ok=True)
+        with TensorWriter(
+            path, specs, alignment=1, durable=False, metadata={"format": "pt"}
+        ) as file:
+            for name, shape in tensors.items():
+                for rows in self._rows(name, shape):
+                    file.write(name, rows)
+        return sum(spec.nbytes for spec in specs)
 
     def _rows(self, name: str, shape: Shape) -> Iterator[np.ndarray]:
         generator = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
@@ -95,7 +84,7 @@ class _Writer:
             block = (min(step, shape[0] - start), *shape[1:])
             rows = _draw(generator, block, self._spreads[name])
             rows = rows if self._adjust is None else self._adjust(name, start, rows)
-            yield rows.astype(ml_dtypes.bfloat16).astype(self._dtype, copy=False)
+            yield rows.astype(BFLOAT16).astype(self._dtype, copy=False)
 
 
 def _draw(generator: np.random.Generator, shape: Shape, spread: Spread) -> np.ndarray:

@@ -178,7 +178,7 @@ CALL = """
 import sys
 from benchmarks.gpu import run
 rows, each, failing = sys.argv.pop(), sys.argv.pop(), sys.argv.pop()
-options = ("tests.support.slow_part", "--rows", rows, "--each", each, "--failing", failing)
+options = ("tests.benchmarks.slow_part", "--rows", rows, "--each", each, "--failing", failing)
 run.PARTS = tuple(run.Planned(name, 60.0, options, restarts=True) for name in ("one", "two"))
 run.main()
 """

@@ -7,7 +7,6 @@ import pytest
 from click.testing import CliRunner
 
 import sala_compile
-from benchmarks.machine import anonymous_bytes
 from sala_compile.codegen.cli.compile import command
 from sala_compile.runtime.artifact import (
     Fill,
@@ -20,6 +19,7 @@ from sala_compile.runtime.artifact.seeded import PERIOD, WARNING
 from sala_compile.runtime.cli.inspect import command as inspect
 from sala_compile.runtime.cli.run import command as sala_run
 from tests.support.checkpoints import LIGHTNING, tiny_config
+from tests.support.process_memory import anonymous_bytes
 
 
 def made(**fills: Fill) -> dict[str, np.ndarray]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from sala_compile.runtime.artifact import GOLDEN_NAME, GOLDEN_TENSORS_NAME
+from sala_compile.runtime.artifact.mapped_tensors import read_header
 from sala_compile.runtime.artifact.opened import OpenFile
-from sala_compile.runtime.artifact.tensors import read_header
 from sala_compile.runtime.errors import ArtifactError, SalaError
 from sala_compile.runtime.verify import verify_artifact
 from tests.support.repaired import edit, put, repair

@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from sala_compile.runtime.artifact.mapped_tensors import MappedTensors, read_header
 from sala_compile.runtime.artifact.opened import OpenFile
-from sala_compile.runtime.artifact.tensors import (
-    MappedTensors,
-    TensorSpec,
-    TensorWriter,
-    read_header,
-)
+from sala_compile.runtime.common.safetensors_format import TensorSpec
+from sala_compile.runtime.common.safetensors_writer import TensorWriter
 from sala_compile.runtime.errors import ArtifactError
 
 SPECS = [
@@ -27,7 +24,7 @@ HALF = np.arange(64, dtype=np.uint16)
 
 
 def _write(path: Path) -> TensorWriter:
-    with TensorWriter(path, SPECS) as writer:
+    with TensorWriter(path, SPECS, alignment=64) as writer:
         writer.write("odd", ODD[:2])
         writer.write("odd", ODD[2:])
         writer.write("none", np.zeros((0, 4), np.float32))
@@ -48,7 +45,7 @@ def test_round_trip_is_aligned_and_readable_by_the_library(tmp_path: Path):
     assert mapped.array("none").shape == (0, 4)
     assert mapped.array("odd").ctypes.data % 64 == 0
     (tmp_path / "float").mkdir()
-    with TensorWriter(tmp_path / "f.safetensors", SPECS[:1]) as floats:
+    with TensorWriter(tmp_path / "f.safetensors", SPECS[:1], alignment=64) as floats:
         floats.write("odd", ODD)
     np.testing.assert_array_equal(load_file(tmp_path / "f.safetensors")["odd"], ODD)
 
@@ -75,7 +72,7 @@ def test_a_mapping_is_private(tmp_path: Path):
 def test_the_writer_refuses_what_it_did_not_announce(tmp_path: Path, name: str, piece: np.ndarray):
     with (
         pytest.raises(ValueError, match=name),
-        TensorWriter(tmp_path / "a", SPECS) as writer,
+        TensorWriter(tmp_path / "a", SPECS, alignment=64) as writer,
     ):
         writer.write(name, piece)
 
@@ -83,7 +80,7 @@ def test_the_writer_refuses_what_it_did_not_announce(tmp_path: Path, name: str, 
 def test_a_missing_tensor_is_an_error(tmp_path: Path):
     with (
         pytest.raises(ValueError, match="half is incomplete"),
-        TensorWriter(tmp_path / "a", SPECS) as writer,
+        TensorWriter(tmp_path / "a", SPECS, alignment=64) as writer,
     ):
         writer.write("odd", ODD)
 

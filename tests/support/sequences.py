@@ -19,10 +19,10 @@ def text(model: Model, length: int, seed: int = 0) -> np.ndarray:
 
 
 def used(model: Model) -> dict[str, int]:
-    """How much of every pool is held."""
+    """How much of every pool is held: sequences, snapshots, and the pages of each group."""
     info = model.info()
-    names = ("sequences", "snapshots", "pages", "compressed_pages")
-    return {name: info[name]["used"] for name in names}
+    pools = {name: info[name] for name in ("sequences", "snapshots")} | info["pages"]
+    return {name: pool["used"] for name, pool in pools.items()}
 
 
 def assert_unused(model: Model) -> None:
@@ -64,8 +64,10 @@ def spoiled(model: Model, *rows: int) -> Iterator[None]:
         def run(self, phase: PhaseName, sizes: StepSizes, hooks: Hooks | None = None) -> None:
             self._program.run(phase, sizes, hooks)
             if phase is PhaseName.LOGITS:
-                for row in rows:
-                    model.memory.host("logits")[row] = np.nan
+                memory = model.memory
+                width = memory.plan.places["logits"].shape[1]
+                wrong = np.full((len(rows), width), np.nan, np.float32)
+                memory.write_rows("logits", rows, wrong)
 
     with model.wrapped(Spoiled):
         yield

@@ -10,7 +10,7 @@ from sala_compile.runtime.devices.cuda.driver import Driver, PreparedLaunch
 from sala_compile.runtime.devices.cuda.library import KernelLibrary
 from sala_compile.runtime.devices.cuda.memory import CudaMemory
 from sala_compile.runtime.devices.device import Hooks, StepSizes
-from sala_compile.runtime.devices.interrupts import Interrupts
+from sala_compile.runtime.devices.interrupts import Held
 from sala_compile.runtime.errors import DeviceError
 
 GRAPHS = "graph_bytes"
@@ -49,7 +49,6 @@ class CudaProgram:
             name: sorted({symbol for kernel in kernels for symbol in kernel.symbols})
             for name, kernels in self._kernels.items()
         }
-        self._interrupts = Interrupts()
         self._steps: dict[tuple[PhaseName, Bucket], list[list[PreparedLaunch]]] = {}
         self._graphs: dict[tuple[PhaseName, Bucket], int] = {}
 
@@ -122,7 +121,7 @@ class CudaProgram:
         if key not in self._graphs:
             steps = [list(step) for step in self._prepare(phase, dict(bucket))]
             free = self._driver.memory_info()[0]
-            with self._interrupts.held():
+            with Held():
                 self._graphs[key] = self._capture(steps)
             taken = free - self._driver.memory_info()[0]
             extras = self._memory.extras
