@@ -13,7 +13,7 @@ from benchmarks.bandwidth import BandwidthProbe
 from benchmarks.random_state import write_random_state
 from sala_compile.runtime.artifact.reader import open_artifact
 from sala_compile.runtime.common.timing import Sample, sample, summarise
-from sala_compile.runtime.plan import Part, Sizes, token_parts
+from sala_compile.runtime.plan import Sizes, token_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +79,4 @@ class DecodeTimer:
         """Bytes of compressed keys of a token, both levels of all layers."""
         program = open_artifact(self.artifact).program
         sizes = Sizes(context=1 << 20, batch=1, chunk=1, sequences=1, workers=self.threads)
-        return token_parts(program, "cpu", sizes)[Part.COMPRESSED_KEYS]
+        return token_parts(program, "cpu", sizes)["compressed_keys"]

@@ -9,7 +9,7 @@ from sala_compile.runtime.artifact import ElementType
 from sala_compile.runtime.artifact.reader import open_artifact
 from sala_compile.runtime.state.saving import TOKENS_SECTION, model_digest
 from sala_compile.runtime.state.state_file import Section, StateHeader, replacing
-from sala_compile.runtime.state.state_layout import Part, StateLayout
+from sala_compile.runtime.state.state_layout import CanonicalPart, StateLayout
 
 PERIOD = 1 << 20
 """Numbers until the random ones repeat; odd, so that pages differ."""
@@ -45,12 +45,12 @@ def write_random_state(artifact: Path, path: Path, tokens: int) -> None:
             writer.write(_pieces(part.nbytes, _stored(numbers, part)))
 
 
-def _section(part: Part) -> Section:
+def _section(part: CanonicalPart) -> Section:
     dtype = "bfloat16" if part.element is ElementType.UINT16 else part.element.value
     return Section(name=part.name, dtype=dtype, shape=part.shape, offset=0, nbytes=part.nbytes)
 
 
-def _stored(numbers: np.ndarray, part: Part) -> memoryview:
+def _stored(numbers: np.ndarray, part: CanonicalPart) -> memoryview:
     """The numbers as the part has them; bf16 cut off, not rounded."""
     if part.element is ElementType.UINT16:
         numbers = (numbers.view(np.uint32) >> 16).astype(np.uint16)

@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from sala_compile.codegen.kernels.schedules import schedule_values
 from sala_compile.codegen.lowering import Lowered
-from sala_compile.codegen.program.assemble import Assembly, paging_of
+from sala_compile.codegen.program.assemble import Assembly
 from sala_compile.codegen.program.call_paths import attention_paths
 from sala_compile.codegen.targets import Target
 from sala_compile.codegen.weights.packing import PackedWeight
@@ -102,7 +102,7 @@ def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
         assembly.add(
             entry.name, entry.module, entry.target.kind, entry.sampling, entry.read_multiple
         )
-    program = assembly.program(paging_of(lowered[0].module), attention_paths(source.captured))
+    program = assembly.program(attention_paths(source.captured))
     return Plan(source, lowered, program, assembly.table.weights)
 
 

@@ -12,7 +12,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from sala_compile.passes.support.rewriting import apply_patterns
-from sala_compile.sala_ir.dialect import CompressedKeysType, KvCacheType, LinearOp, LogitsOp
+from sala_compile.sala_ir.dialect import LinearOp, LogitsOp, StateType
 
 
 class Precision(StrEnum):
@@ -23,7 +23,7 @@ class Precision(StrEnum):
 
 
 class _RoundCaches(RewritePattern):
-    """Pools of keys and values, and of compressed keys, hold bf16."""
+    """States that take the element type of the linears hold bf16: keys, values, compressed keys."""
 
     def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
         arguments = op.body.block.args if isinstance(op, FuncOp) else ()
@@ -35,7 +35,7 @@ class _RoundCaches(RewritePattern):
 
 
 def _is_exact_cache(kind: Attribute) -> bool:
-    return isinstance(kind, KvCacheType | CompressedKeysType) and kind.element_type == f32
+    return isinstance(kind, StateType) and kind.NARROW and kind.element_type == f32
 
 
 def _retype_function(func: FuncOp) -> None:
@@ -74,7 +74,7 @@ def _is_linear_input(value: SSAValue, use: Use) -> bool:
 
 def _rounded(kind: Attribute) -> Attribute:
     """The bf16 form of a cache or of an activation."""
-    if isinstance(kind, KvCacheType | CompressedKeysType):
+    if isinstance(kind, StateType):
         return kind.with_element(bf16)
     assert isinstance(kind, TensorType)
     return TensorType(bf16, kind.get_shape(), kind.encoding)

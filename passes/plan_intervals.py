@@ -74,7 +74,7 @@ def dim_text(dim: Dim) -> str:
     terms = []
     for factor, symbols in dim.terms:
         factors = [str(factor)] if factor != 1 or not symbols else []
-        terms.append("*".join([*factors, *(symbol.value for symbol in symbols)]))
+        terms.append("*".join([*factors, *symbols]))
     return " + ".join(terms)
 
 

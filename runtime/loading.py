@@ -27,6 +27,8 @@ from sala_compile.runtime.plan.arena_packing import largest
 from sala_compile.runtime.state.prefix_cache import PrefixOptions
 
 MAX_SNAPSHOTS = 1 << 20
+SNAPSHOT_PAGES = 64
+"""Pages between the snapshots of a prefix cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def load(
     to use of the device's memory, weights included (`"8GiB"`), `threads` default to the CPUs of the
     process, and are twice as many at most.
     `prefix_cache` bytes beyond the others hold beginnings of texts for reuse, a snapshot of the
-    recurrent state `snapshot_every` tokens (whole pages; default: those of a compressed page).
+    recurrent state `snapshot_every` tokens (whole pages; default: 64 pages).
     `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
     `device` is `"cpu"`, `"cuda"` or the number of a GPU, `"cuda:1"` (default: the CPU, if the
     artifact has a target for one); `target` is one of the artifact's (default: the best for the
@@ -232,7 +234,7 @@ def _prefix_options(
     """The options of a prefix cache, None without one; RequestError for impossible lengths."""
     paging, multiple = artifact.program.paging, artifact.program.targets[target].read_multiple
     unit = lcm(paging.page_tokens, multiple)
-    default = -(-paging.compressed_page_tokens // unit) * unit
+    default = -(-SNAPSHOT_PAGES * paging.page_tokens // unit) * unit
     tokens = default if every is None else parse_tokens(every)
     if tokens % unit:
         raise RequestError(

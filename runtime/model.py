@@ -286,8 +286,7 @@ class Model:
             "chunk": sizes.chunk,
             "sequences": _usage(store.slots),
             "snapshots": _usage(store.snapshots),
-            "pages": _usage(store.pages.pool),
-            "compressed_pages": _usage(store.compressed.pool),
+            "pages": {name: _usage(pool) for name, pool in store.groups.pools()},
             "prefix_cache": {"enabled": False} if engine.prefix is None else engine.prefix.info(),
             "memory": {
                 "total_bytes": sum(counters.values()),
@@ -295,7 +294,7 @@ class Model:
                 "anonymous_bytes": plan.total_bytes if is_random else plan.mapping_bytes,
                 "arena_lower_bound_bytes": plan.packing.lower_bound,
                 "token_bytes": plan.token_bytes,
-                "parts": {part.value: size for part, size in counters.items()},
+                "parts": {str(part): size for part, size in counters.items()},
                 "beside_the_plan": self._memory.extras,
             },
         }

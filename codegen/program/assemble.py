@@ -5,25 +5,21 @@ from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import ModuleOp
 
-from sala_compile.codegen.program import buffers
+from sala_compile.codegen.program.buffers import GPU
 from sala_compile.codegen.program.phases import LOGITS, PhaseBuilder, ValueTable, phase_builders
 from sala_compile.codegen.program.sampling_steps import sampling_phase
+from sala_compile.codegen.program.stored_state import paging_of, pools_of
 from sala_compile.codegen.targets import library_name
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.runtime.artifact import (
     AttentionPath,
     Observation,
-    Paging,
     PhaseName,
     Program,
     TargetProgram,
 )
 from sala_compile.runtime.artifact.program import READ_MULTIPLE, REQUIRED_INPUTS
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
-from sala_compile.sala_ir.dialect.types import KvCacheType
-
-DEFAULT_PAGE = 64
-"""Tokens of a page where no layer has a cache."""
 
 
 @dataclass(slots=True)
@@ -55,19 +51,21 @@ class Assembly:
         self.targets[target] = TargetProgram(
             library=library_name(target),
             read_multiple=read_multiple,
-            splits=kind == buffers.GPU,
+            splits=kind == GPU,
             phases=phases,
         )
         if not self.observable:
             for builder in builders.values():
                 self._observe(builder)
 
-    def program(self, paging: Paging, paths: tuple[AttentionPath, ...]) -> Program:
-        """The program of everything added; the runtime writes every input, used or not."""
+    def program(self, paths: tuple[AttentionPath, ...]) -> Program:
+        """The program of everything added: its inputs and page groups are those that steps read."""
+        states = self.table.states
         for name in sorted(REQUIRED_INPUTS):
             self.table.input(name)
         return Program(
-            paging=paging,
+            paging=paging_of(kind for kinds in states.values() for kind in kinds.values()),
+            pools=pools_of(states),
             paths=paths,
             logits=LOGITS,
             values=self.table.values,
@@ -109,18 +107,3 @@ def residual_stream(calls: Sequence[KernelCallOp]) -> list[KernelCallOp]:
 def _computes(call: KernelCallOp) -> str:
     mark = call.attributes.get("computes")
     return str(getattr(mark, "data", ""))
-
-
-def paging_of(module: ModuleOp) -> Paging:
-    """Tokens that a page of the module's caches covers."""
-    kinds = {
-        argument.type
-        for region in (op.regions[0] for op in module.ops if op.regions)
-        for argument in region.block.args
-        if isinstance(argument.type, KvCacheType)
-    }
-    sizes = sorted(kind.block_size.data for kind in kinds) or [DEFAULT_PAGE]
-    return Paging(
-        page_tokens=sizes[0],
-        compressed_page_tokens=sizes[0] * buffers.COMPRESSED_PAGE_BLOCKS,
-    )

@@ -9,6 +9,7 @@ from xdsl.ir import SSAValue
 
 from sala_compile.codegen.layouts.encodings import part_name
 from sala_compile.codegen.program import buffers
+from sala_compile.codegen.program.stored_state import stored_name, stored_parts
 from sala_compile.codegen.weights.weight_table import WeightTable
 from sala_compile.passes.live_intervals import phase_intervals
 from sala_compile.passes.support.functions import HIDDEN, argument_names, find_function
@@ -35,6 +36,10 @@ class ValueTable:
 
     values: dict[str, Value] = field(default_factory=dict)
     weights: WeightTable = field(default_factory=WeightTable)
+    states: dict[str, dict[str, StateType]] = field(default_factory=dict)
+    """By the kind of target that has them."""
+    tables: dict[str, str] = field(default_factory=dict)
+    """The page group of each table of pages."""
 
     def declare(self, name: str, value: Value) -> str:
         """Enter a value; the same name must mean the same value."""
@@ -43,14 +48,18 @@ class ValueTable:
         return name
 
     def input(self, name: str) -> str:
-        """Enter `control` or a field of the batch."""
-        return self.declare(name, buffers.input_value(name))
+        """Enter `control`, a field of the batch or a table of pages."""
+        return self.declare(name, buffers.input_value(name, self.tables))
 
     def state(self, name: str, kind: StateType, target_kind: str = "cpu") -> str:
         """Enter the pools of a state on targets of a kind; the name that they share."""
-        own = buffers.pool_name(name, kind, target_kind)
-        for part in buffers.pool_parts(kind, target_kind):
-            self.declare(part_name(own, part.suffix), part.value)
+        self.states.setdefault(target_kind, {})[name] = kind
+        if kind.numbering is not None:
+            self.tables[kind.numbering.table] = kind.numbering.group
+            self.input(kind.numbering.table)
+        own = stored_name(name, kind, target_kind)
+        for stored in stored_parts(kind, target_kind):
+            self.declare(part_name(own, stored.suffix), stored.value)
         return own
 
     def weight(self, value: SSAValue, target_kind: str) -> str:
@@ -92,14 +101,12 @@ class PhaseBuilder:
         return Phase(steps=steps, live=live | self._scratch, alias=alias)
 
     def _name_arguments(self, func: FuncOp) -> None:
+        self.names = argument_names(func)
         for argument, name in argument_names(func).items():
-            self.names[argument] = name
             if isinstance(argument.type, StateType):
                 self.names[argument] = self._table.state(name, argument.type, self._target_kind)
             elif argument in self.intervals.live:
                 self._declare(HIDDEN, argument)
-            else:
-                self._table.input(name)
 
     def _name_results(self) -> None:
         for value, pool in self.intervals.pools.items():

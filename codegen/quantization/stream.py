@@ -175,7 +175,7 @@ def _arguments(step: FuncOp, token_ids: Sequence[int]) -> dict[SSAValue, Any]:
     given = step_inputs([PlainChunk(token_ids, 0, len(token_ids), 0)])
     given |= {InputName.LOGIT_ROWS: np.zeros(0, np.int32)}
     return {
-        argument: {} if isinstance(argument.type, StateType) else given[name]
+        argument: {} if isinstance(argument.type, StateType) else given.get(name)
         for argument, name in argument_names(step).items()
     }
 

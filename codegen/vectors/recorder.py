@@ -11,7 +11,6 @@ from xdsl.interpreter import Interpreter
 from xdsl.ir import Operation, SSAValue
 
 from sala_compile.codegen.lowering import Lowered
-from sala_compile.codegen.program.buffers import pool_parts
 from sala_compile.codegen.vectors.sequences import GoldenPart, state_shapes
 from sala_compile.codegen.vectors.tolerance import tolerance
 from sala_compile.codegen.vectors.vector_file import TensorStore
@@ -21,7 +20,7 @@ from sala_compile.runtime.artifact import PhaseName, Program, Step, Symbol, dim_
 from sala_compile.runtime.artifact.golden import Expected, GoldenType, KernelVector
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect.base import state_updates
-from sala_compile.sala_ir.dialect.types import RecurrentStateType, StateType
+from sala_compile.sala_ir.dialect.types import StateType
 
 PHASES = (PhaseName.PREFILL, PhaseName.LOGITS)
 """The phases of a step of several tokens."""
@@ -194,12 +193,12 @@ class VectorMaker:
         kind = operand.type
         if result is None or not isinstance(kind, StateType):
             return {}
-        index = [part.suffix for part in pool_parts(kind)].index(suffix)
+        index = [part.suffix for part in kind.parts].index(suffix)
         found = []
         for number, (part, slot) in enumerate(zip(self.rows.parts, self.rows.slots, strict=True)):
             state = self.recorder.values[result][slot]
-            array = np.asarray(state if isinstance(kind, RecurrentStateType) else state[index])
-            if not isinstance(kind, RecurrentStateType):
+            array = np.asarray(state[index] if len(kind.parts) > 1 else state)
+            if kind.numbering is not None:
                 array = array[state_shapes(kind, part.history)[index][0] :]
             dtype = _golden_type(kind)
             rounds = dtype == "bfloat16"

@@ -7,17 +7,15 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
 from sala_compile.codegen.layouts.encodings import part_name
-from sala_compile.codegen.program.buffers import element_type, pool_parts
+from sala_compile.codegen.program.buffers import element_type
 from sala_compile.runtime.artifact import ElementType
 from sala_compile.runtime.artifact.golden import seeded_rows
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
     KvCacheType,
-    RecurrentStateType,
     StateType,
 )
-from sala_compile.sala_ir.reference.cache import COARSE_FACTOR, complete_windows
 
 TOKENS = 12
 """Tokens of the first sequence, all of whose logits are kept."""
@@ -73,25 +71,21 @@ def golden_parts(operations: ModuleOp) -> tuple[GoldenPart, ...]:
 
 
 def seeded_state(label: str, kind: StateType, history: int, sequence: int, seed: int) -> Any:
-    """The drawn state of a sequence of `history` tokens, as the reference keeps it."""
+    """The drawn state of a sequence of `history` tokens, as the reference keeps it.
+
+    That is an array for each part of the state, the array itself where there is one.
+    """
     narrow = element_type(kind.element_type) is ElementType.UINT16
     arrays = [
         seeded_rows(seed, part_name(label, part.suffix), sequence, shape, narrow=narrow)
-        for part, shape in zip(pool_parts(kind), state_shapes(kind, history), strict=True)
+        for part, shape in zip(kind.parts, state_shapes(kind, history), strict=True)
     ]
     values = tuple(array.astype(np.float64) for array in arrays)
-    return values[0] if isinstance(kind, RecurrentStateType) else values
+    return values if len(values) > 1 else values[0]
 
 
 def state_shapes(kind: StateType, length: int) -> list[tuple[int, ...]]:
-    """The shapes of the arrays of a state of `length` tokens, in the order of its pools."""
-    if isinstance(kind, RecurrentStateType):
-        return [kind.sizes]
-    counts = [length, length]
-    if isinstance(kind, CompressedKeysType):
-        size, stride = kind.kernel_size.data, kind.kernel_stride.data
-        counts = [
-            complete_windows(length, factor * size, factor * stride)
-            for factor in (1, COARSE_FACTOR)
-        ]
-    return [(count, kind.sizes[0], kind.sizes[-1]) for count in counts]
+    """The shapes of the arrays of a state of `length` tokens, in the order of its parts."""
+    if kind.numbering is None:
+        return [part.row for part in kind.parts]
+    return [(part.count(length), *part.row) for part in kind.parts]

@@ -1,6 +1,6 @@
 """The format of an artifact: records, validated reading, crash-safe writing."""
 
-from sala_compile.runtime.artifact.batch_fields import FIELDS, TABLES, InputName
+from sala_compile.runtime.artifact.batch_fields import FIELDS, InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, Symbols, dim_of, evaluate
 from sala_compile.runtime.artifact.format_model import (
     ALIGNMENT,
@@ -50,7 +50,6 @@ from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
     AttentionPath,
     Observation,
-    Paging,
     Phase,
     PhaseName,
     Program,
@@ -62,6 +61,14 @@ from sala_compile.runtime.artifact.program import (
 )
 from sala_compile.runtime.artifact.reader import Artifact, open_artifact
 from sala_compile.runtime.artifact.seeded import SEEDED, Fill, SeededTensors, SeededWeights
+from sala_compile.runtime.artifact.state_pools import (
+    PageGroup,
+    Paging,
+    Pool,
+    PoolPart,
+    columns_of,
+    pages_of,
+)
 from sala_compile.runtime.artifact.writer import (
     GOLDEN_NAME,
     GOLDEN_TENSORS_NAME,
@@ -80,7 +87,6 @@ __all__ = [
     "MODEL_PHASES",
     "PROGRAM_NAME",
     "SEEDED",
-    "TABLES",
     "ActivationEffect",
     "ActivationsInfo",
     "ArgumentInfo",
@@ -109,12 +115,15 @@ __all__ = [
     "MappedTensors",
     "ModelInfo",
     "Observation",
+    "PageGroup",
     "Paging",
     "ParameterInfo",
     "PassInfo",
     "Phase",
     "PhaseName",
     "Polynomial",
+    "Pool",
+    "PoolPart",
     "Program",
     "QuantizationInfo",
     "QuantizedTensor",
@@ -132,11 +141,13 @@ __all__ = [
     "ValueKind",
     "align",
     "canonical_json",
+    "columns_of",
     "dim_of",
     "evaluate",
     "is_gpu",
     "narrow_bfloat16",
     "open_artifact",
+    "pages_of",
     "pool_symbol",
     "seeded_rows",
     "widen_bfloat16",

@@ -17,7 +17,10 @@ CONTROL_WORDS = 16
 
 
 class InputName(StrEnum):
-    """The inputs, all int32, of which the live part is written before each step."""
+    """The inputs, all int32, of which the live part is written before each step.
+
+    A table for each group of pages of a step comes to them.
+    """
 
     CONTROL = "control"
     """[16]: tokens, sequences, logit rows, workers, zeros."""
@@ -38,10 +41,6 @@ class InputName(StrEnum):
     steps, one after the other; 0 where they are read, in chunks."""
     SLOTS = "slots"
     """[sequences]: the sequence's row in page tables and recurrent pools."""
-    PAGE_TABLE = "page_table"
-    """[slots, sequence_pages]."""
-    COMPRESSED_TABLE = "compressed_table"
-    """[slots, sequence_compressed_pages]."""
     LOGIT_ROWS = "logit_rows"
     """[logit_rows]: the step's tokens whose logits are wanted."""
     SAMPLING = "sampling"
@@ -151,23 +150,15 @@ FIELDS: tuple[BatchField, ...] = (
 )
 """All fields but `control`, page tables and draws; logits are wanted of each last token."""
 
-TABLES = (InputName.PAGE_TABLE.value, InputName.COMPRESSED_TABLE.value)
-"""The page tables: [slots, pages of the longest sequence]."""
-
 INPUT_SHAPES: dict[InputName, tuple[Dim, ...]] = {
     InputName.CONTROL: (CONTROL_WORDS,),
     **{field.name: field.shape for field in FIELDS},
-    InputName.PAGE_TABLE: (dim_of(Symbol.SLOTS), dim_of(Symbol.SEQUENCE_PAGES)),
-    InputName.COMPRESSED_TABLE: (
-        dim_of(Symbol.SLOTS),
-        dim_of(Symbol.SEQUENCE_COMPRESSED_PAGES),
-    ),
     InputName.SAMPLING: (dim_of(Symbol.LOGIT_ROWS), 5),
 }
-"""Every input; all are int32."""
+"""Every input but the tables of page groups; all are int32."""
 
 KERNEL_FIELDS = tuple(name.value for name in INPUT_SHAPES if name is not InputName.CONTROL)
-"""What a kernel may ask for as `batch:<field>`, besides `control`."""
+"""What a kernel may ask for as `batch:<field>`, besides `control` and the tables of pages."""
 
 
 class BatchWriter:

@@ -10,7 +10,7 @@ from sala_compile.runtime.artifact.format_model import Frozen
 
 
 class Symbol(StrEnum):
-    """A size that is chosen when a model is loaded."""
+    """A size that is chosen when a model is loaded; every group of pages adds two more."""
 
     TOKENS = "tokens"
     """New tokens of one step."""
@@ -21,25 +21,21 @@ class Symbol(StrEnum):
     LOGIT_ROWS = "logit_rows"
     """Rows of one run of the logits phase."""
     PAGES = "pages"
-    """Pages of the KV pool."""
-    COMPRESSED_PAGES = "compressed_pages"
-    """Pages of the pool of compressed keys."""
+    """Pages of the smallest kind of all sequences."""
     SEQUENCE_PAGES = "sequence_pages"
-    """Pages of the longest sequence: columns of the page table."""
-    SEQUENCE_COMPRESSED_PAGES = "sequence_compressed_pages"
-    """Compressed pages of the longest sequence."""
+    """Pages of the smallest kind of the longest sequence."""
     WORKERS = "workers"
     """Threads that share the items of a kernel."""
 
 
-Symbols = Mapping[Symbol, int]
+Symbols = Mapping[str, int]
 """A value for every symbol."""
 
 
 class Polynomial(Frozen):
     """A sum of `coefficient * symbol * symbol ...`; a term without symbols is a constant."""
 
-    terms: tuple[tuple[int, tuple[Symbol, ...]], ...] = Field(min_length=1)
+    terms: tuple[tuple[int, tuple[str, ...]], ...] = Field(min_length=1)
 
     def evaluate(self, symbols: Symbols) -> int:
         """The value for the given sizes."""
@@ -54,7 +50,7 @@ def evaluate(dim: Dim, symbols: Symbols) -> int:
     return dim if isinstance(dim, int) else dim.evaluate(symbols)
 
 
-def dim_of(symbol: Symbol, factor: int = 1, constant: int = 0) -> Polynomial:
+def dim_of(symbol: str, factor: int = 1, constant: int = 0) -> Polynomial:
     """The affine dim `factor * symbol + constant`."""
-    terms: tuple[tuple[int, tuple[Symbol, ...]], ...] = ((factor, (symbol,)),)
+    terms: tuple[tuple[int, tuple[str, ...]], ...] = ((factor, (symbol,)),)
     return Polynomial(terms=(*terms, (constant, ())) if constant else terms)

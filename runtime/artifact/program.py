@@ -1,5 +1,6 @@
 """`program.json`: what runs, over which values, and how large they are."""
 
+from collections.abc import Set
 from enum import StrEnum
 
 from pydantic import Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from sala_compile.runtime.artifact.batch_fields import InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol
 from sala_compile.runtime.artifact.format_model import ElementType, Frozen
+from sala_compile.runtime.artifact.state_pools import Paging, Pool, PoolPart, check_pool
 
 
 class ValueKind(StrEnum):
@@ -44,7 +46,8 @@ MODEL_PHASES = (PhaseName.PREFILL, PhaseName.DECODE, PhaseName.LOGITS)
 READ_MULTIPLE = 64
 """Tokens: the least multiple at which reading may be cut without a change of bits."""
 INPUT_NAMES = frozenset(name.value for name in InputName)
-REQUIRED_INPUTS = INPUT_NAMES - {InputName.SAMPLING.value}
+REQUIRED_INPUTS = frozenset({InputName.CONTROL, InputName.TOKENS, InputName.LOGIT_ROWS})
+"""What every runtime writes; the others are there where a step reads them."""
 
 
 class Value(Frozen):
@@ -108,19 +111,6 @@ class Observation(Frozen):
     values: dict[str, str]
 
 
-class Paging(Frozen):
-    """Tokens that one page covers: of the KV pools, and of the compressed keys."""
-
-    page_tokens: int = Field(gt=0)
-    compressed_page_tokens: int = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _whole_pages(self) -> "Paging":
-        if self.compressed_page_tokens % self.page_tokens:
-            raise ValueError("a compressed page covers whole pages")
-        return self
-
-
 class AttentionPath(Frozen):
     """How layers attend in calls whose sequence has at least `first_length` tokens at their end."""
 
@@ -131,11 +121,13 @@ class AttentionPath(Frozen):
 class Program(Frozen):
     """All values, and what each target runs over them.
 
-    `paths`: the first from length 0, each up to where the next one begins.
+    `pools` describe the state, by names such as `layers.3.kv_cache`: every value of the kind `pool`
+    is of one. `paths`: the first from length 0, each up to where the next one begins.
     `logits` names the float32 value [logit_rows, >= vocabulary] that the logits phase writes.
     """
 
     paging: Paging
+    pools: dict[str, Pool] = Field(default_factory=dict)
     paths: tuple[AttentionPath, ...] = Field(min_length=1)
     logits: str
     values: dict[str, Value]
@@ -153,9 +145,32 @@ class Program(Frozen):
         for kind, observations in self.observable.items():
             for observation in observations:
                 self._check_known(f"observable.{kind}", observation.values.values())
+        self._check_known("paging", self.paging.tables)
+        inputs = INPUT_NAMES | self.paging.tables.keys()
+        symbols = frozenset(Symbol) | self.paging.symbols
         for name, value in self.values.items():
-            _check_value(name, value)
+            _check_symbols(name, value, symbols)
+            _check_value(name, value, inputs)
+        self._check_pools()
         return self
+
+    def pools_of(self, target: str) -> dict[str, dict[str, PoolPart]]:
+        """Values of the pools that a target uses, by pool: the part that each stores."""
+        own = self.values_of(target)
+        return {
+            name: {v: part for part in pool.parts for v in part.stored if v in own}
+            for name, pool in self.pools.items()
+        }
+
+    def _check_pools(self) -> None:
+        """Every value of a pool is of one part of one pool, and holds what that describes."""
+        shapes = {n: v.shape for n, v in self.values.items() if v.kind is ValueKind.POOL}
+        for name, pool in self.pools.items():
+            check_pool(name, pool, self.paging, shapes)
+        stored = [v for p in self.pools.values() for part in p.parts for v in part.stored]
+        unknown = sorted(shapes.keys() - set(stored))
+        if unknown or len(set(stored)) < len(stored):
+            raise ValueError(f"values.{(unknown or ['?'])[0]} is in none of the pools, or in two")
 
     def values_of(self, target: str) -> dict[str, Value]:
         """The values that a target can touch: all but those that only other targets mention."""
@@ -193,17 +208,22 @@ class Program(Frozen):
             raise ValueError(f"{where} uses {name} outside of its live interval")
 
 
-POOL_SYMBOLS = (Symbol.PAGES, Symbol.COMPRESSED_PAGES, Symbol.SLOTS)
-
-
-def pool_symbol(value: Value) -> Symbol:
-    """What the rows of a pool are: KV pages, compressed pages or recurrent slots."""
+def pool_symbol(value: Value) -> str:
+    """What the rows of a pool are: the pages of a group, or slots."""
     lead = value.shape[0] if value.shape else 0
-    if isinstance(lead, Polynomial):
-        for symbol in POOL_SYMBOLS:
-            if lead.terms == ((1, (symbol,)),):
-                return symbol
-    raise ValueError("the first dim of a pool is pages, compressed_pages or slots")
+    if isinstance(lead, Polynomial) and len(lead.terms) == 1:
+        factor, symbols = lead.terms[0]
+        if factor == 1 and len(symbols) == 1:
+            return symbols[0]
+    raise ValueError("the first dim of a pool is pages of a group, or slots")
+
+
+def _check_symbols(name: str, value: Value, known: frozenset[str]) -> None:
+    for dim in value.shape:
+        terms = dim.terms if isinstance(dim, Polynomial) else ()
+        strange = [s for _, symbols in terms for s in symbols if s not in known]
+        if strange:
+            raise ValueError(f"values.{name}: there is no size {strange[0]!r}")
 
 
 def _check_paths(paths: tuple[AttentionPath, ...]) -> None:
@@ -214,18 +234,13 @@ def _check_paths(paths: tuple[AttentionPath, ...]) -> None:
         raise ValueError("two paths have one name")
 
 
-def _check_value(name: str, value: Value) -> None:
+def _check_value(name: str, value: Value, inputs: Set[str]) -> None:
     if any(isinstance(dim, int) and dim < 0 for dim in value.shape):
         raise ValueError(f"values.{name}: negative dim")
-    if (value.kind is ValueKind.INPUT) != (name in INPUT_NAMES):
+    if (value.kind is ValueKind.INPUT) != (name in inputs):
         raise ValueError(f"values.{name}: kind {value.kind.value} does not go with this name")
     if value.kind is ValueKind.INPUT and value.dtype is not ElementType.INT32:
         raise ValueError(f"values.{name}: inputs are int32")
-    if value.kind is ValueKind.POOL:
-        try:
-            pool_symbol(value)
-        except ValueError as error:
-            raise ValueError(f"values.{name}: {error}") from None
     fixed = not any(isinstance(dim, Polynomial) for dim in value.shape)
     if value.kind is ValueKind.WEIGHT and not fixed:
         raise ValueError(f"values.{name}: a weight has a fixed shape")

@@ -5,17 +5,13 @@ from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
 from sala_compile.runtime.artifact.format_model import ElementType
 from sala_compile.runtime.artifact.program import (
     MODEL_PHASES,
-    Paging,
     PhaseName,
     Program,
     Value,
     ValueKind,
 )
 
-PAGE_MULTIPLE = 16
-"""On processors the tokens of a page are padded to a multiple of it."""
-COMPRESSED_PAGE_BLOCKS = 64
-"""Pages that one page of compressed keys covers."""
+MAX_TERMS = 16
 LARGEST = 2**40
 """Of a factor and an extent: no honest program has larger ones."""
 _TOKENS, _SEQUENCES = dim_of(Symbol.TOKENS), dim_of(Symbol.SEQUENCES)
@@ -34,15 +30,15 @@ PHASE_ROWS: dict[PhaseName, tuple[Dim, ...]] = {
 
 def check_shapes(program: Program) -> None:
     """Raise ValueError for a value whose shape does not go with what is written to it."""
+    fields = {name.value: shape for name, shape in INPUT_SHAPES.items()}
+    inputs = fields | program.paging.tables
     for name, value in program.values.items():
         _check_dims(name, value)
         if value.kind is ValueKind.INPUT:
             older = name == InputName.SAMPLING.value and value.shape == OLDER_SAMPLING
-            _require(name, value, older or value.shape == INPUT_SHAPES[InputName(name)])
+            _require(name, value, older or value.shape == inputs[name])
         if value.kind is ValueKind.WORKSPACE:
             _require(name, value, value.shape[:1] == (_WORKERS,) and len(value.shape) == 2)
-        if value.kind is ValueKind.POOL:
-            _require(name, value, _covers(name, value.shape, program.paging))
     for target in program.targets.values():
         missing = [phase.value for phase in MODEL_PHASES if phase not in target.phases]
         if missing:
@@ -64,28 +60,7 @@ def _check_dims(name: str, value: Value) -> None:
     for dim in value.shape:
         terms = dim.terms if isinstance(dim, Polynomial) else ((dim, ()),)
         small = all(0 <= factor <= LARGEST and len(symbols) <= 2 for factor, symbols in terms)
-        _require(name, value, small and len(terms) <= len(Symbol))
-
-
-def _covers(name: str, shape: tuple[Dim, ...], paging: Paging) -> bool:
-    """Whether a page holds the tokens, or the compressed keys of the tokens, that it covers."""
-    is_keys = name.endswith(".kv_cache.k")
-    is_compressed = name.endswith((".compressed_keys.fine", ".compressed_keys.coarse"))
-    if not is_keys and not is_compressed and not name.endswith(".kv_cache.v"):
-        return True
-    fixed = [dim for dim in shape[1:] if isinstance(dim, int)]
-    tokens = paging.page_tokens
-    if len(fixed) == 3 == len(shape) - 1:
-        slots = fixed[1]
-    elif len(fixed) == 4 == len(shape) - 1:
-        slots = fixed[2] if is_keys or is_compressed else fixed[1] * fixed[3]
-        tokens = -(-tokens // PAGE_MULTIPLE) * PAGE_MULTIPLE
-    else:
-        return False
-    if not is_compressed:
-        return slots == tokens
-    covered = paging.compressed_page_tokens
-    return covered == COMPRESSED_PAGE_BLOCKS * paging.page_tokens and covered % max(1, slots) == 0
+        _require(name, value, small and len(terms) <= MAX_TERMS)
 
 
 def _require(name: str, value: Value, fits: bool) -> None:

@@ -15,9 +15,9 @@ from sala_compile.runtime.artifact import (
     PhaseName,
     Polynomial,
     Step,
-    Symbol,
     Value,
     ValueKind,
+    pages_of,
     pool_symbol,
 )
 from sala_compile.runtime.state.attention_paths import PathRule
@@ -56,6 +56,8 @@ class CostModel:
         self._artifact = artifact
         self._phases = artifact.program.targets[target].phases
         self._rule = PathRule(artifact.program.paths)
+        groups = artifact.program.paging.groups
+        self._groups = {pages_of(name): group for name, group in groups.items()}
         sizes = artifact.manifest.model.sizes
         heads, kv_heads = sizes.get("num_attention_heads", 1), sizes.get("num_key_value_heads", 1)
         self._group = max(1, heads // max(1, kv_heads))
@@ -113,13 +115,12 @@ class CostModel:
 
     def _pool(self, step: Step, value: Value, live: Live) -> Cost:
         row = prod(_fixed(value)) * value.dtype.itemsize
-        symbol = pool_symbol(value)
-        if symbol is Symbol.SLOTS:
+        group = self._groups.get(pool_symbol(value))
+        if group is None:
             elements = row // value.dtype.itemsize
             new = live.sequences * live.tokens
             return Cost(2 * row * live.sequences, 4 * elements * new)
-        paging = self._artifact.program.paging
-        tokens = paging.page_tokens if symbol is Symbol.PAGES else paging.compressed_page_tokens
+        tokens = group.tokens
         reads = {"attend_blocks": self._attended, "select_blocks": self._scored}.get(step.family)
         if reads is None:  # what the new tokens write, or are pooled from
             return Cost(bytes=live.sequences * live.tokens * row // tokens)

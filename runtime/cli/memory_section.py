@@ -17,14 +17,13 @@ from sala_compile.runtime.common.units import format_bytes, format_tokens
 from sala_compile.runtime.devices.choose_target import CPU
 from sala_compile.runtime.errors import RequestError, SalaError
 from sala_compile.runtime.plan import (
-    PART_NAMES,
     USUAL_BUDGETS,
     MemoryPlan,
-    Part,
     Sizes,
     growth_document,
     largest_contexts,
     memory_document,
+    part_label,
     plan_memory,
     token_parts,
 )
@@ -115,16 +114,16 @@ def _machine_bytes(artifact: Artifact, request: MemoryRequest) -> int | None:
 
 
 def _parts_table(
-    plans: Sequence[MemoryPlan], tokens: Mapping[Part, float], request: MemoryRequest
+    plans: Sequence[MemoryPlan], tokens: Mapping[str, float], request: MemoryRequest
 ) -> Table:
     shared = "" if is_gpu(request.target) else f", {request.threads} threads"
     names = [f"context {format_tokens(plan.sizes.context)}" for plan in plans]
     columns = (*names, "one more token")
     title = f"memory, batch {request.batch}, target {request.target}{shared}"
     made = table(title, "", *columns, numbers=columns)
-    for part, name in PART_NAMES.items():
+    for part in plans[0].parts:
         held = (format_bytes(plan.parts[part]) for plan in plans)
-        made.add_row(name, *held, _token_text(tokens[part]))
+        made.add_row(part_label(part), *held, _token_text(tokens[part]))
     totals = (format_bytes(plan.total_bytes) for plan in plans)
     made.add_row("total", *totals, _token_text(sum(tokens.values())), style="bold")
     return made

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sala_compile.runtime.artifact import PhaseName, Symbol, ValueKind, pool_symbol
-from sala_compile.runtime.plan import LAST_LOGITS, MemoryPlan, Part
+from sala_compile.runtime.plan import LAST_LOGITS, MemoryPlan
 
 POISON = 0xFF
 """A byte that makes NaN of every float and -1 of every integer."""
@@ -39,7 +39,7 @@ class Memory(Protocol):
     poison: bool
 
     @property
-    def counters(self) -> dict[Part, int]:
+    def counters(self) -> dict[str, int]:
         """Bytes really held for each part."""
         ...
 
@@ -76,11 +76,11 @@ class Memory(Protocol):
         """Copy a row of one value to row `place` of another, equally long."""
         ...
 
-    def copy_row(self, symbol: Symbol, source: int, target: int) -> None:
+    def copy_row(self, symbol: str, source: int, target: int) -> None:
         """Copy one page or slot in every pool that `symbol` indexes."""
         ...
 
-    def poison_row(self, symbol: Symbol, row: int) -> None:
+    def poison_row(self, symbol: str, row: int) -> None:
         """Make one page or slot NaN in every pool that `symbol` indexes."""
         ...
 
@@ -145,14 +145,10 @@ class Device(Protocol):
         ...
 
 
-def rows_by_symbol(plan: MemoryPlan) -> dict[Symbol, list[str]]:
+def rows_by_symbol(plan: MemoryPlan) -> dict[str, list[str]]:
     """The values that consist of pages or slots, by what numbers their rows."""
-    names: dict[Symbol, list[str]] = {
-        Symbol.PAGES: [],
-        Symbol.COMPRESSED_PAGES: [],
-        Symbol.SLOTS: [LAST_LOGITS],
-    }
+    names: dict[str, list[str]] = {Symbol.SLOTS: [LAST_LOGITS]}
     for name, place in plan.places.items():
         if place.value.kind is ValueKind.POOL:
-            names[pool_symbol(place.value)].append(name)
+            names.setdefault(pool_symbol(place.value), []).append(name)
     return names

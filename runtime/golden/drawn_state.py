@@ -32,4 +32,4 @@ def new_rows(
     for part in layout.parts(state.length):
         rows = np.concatenate([*read_pieces(part, memory, state), np.zeros((0, *part.row))])
         added = rows.astype(part.element.numpy)
-        yield part.pool, added if part.page is None else added[before[part.pool] :]
+        yield part.pool, added if part.group is None else added[before[part.pool] :]

@@ -15,18 +15,17 @@ from sala_compile.runtime.plan.memory import (
     text_shape,
 )
 from sala_compile.runtime.plan.plan_report import (
-    PART_NAMES,
     growth_document,
     length_note,
     memory_document,
     memory_sentence,
+    part_label,
 )
 from sala_compile.runtime.plan.sizes import MAX_CONTEXT, Sizes, check_tokens
 
 __all__ = [
     "LAST_LOGITS",
     "MAX_CONTEXT",
-    "PART_NAMES",
     "TOKEN_IDS",
     "USUAL_BUDGETS",
     "Buffer",
@@ -46,6 +45,7 @@ __all__ = [
     "memory_document",
     "memory_sentence",
     "pack",
+    "part_label",
     "plan_memory",
     "require_fit",
     "text_shape",

@@ -92,7 +92,7 @@ def require_fit(
     raise MemoryBudgetError(
         f"context {sizes.context} with batch {sizes.batch} needs {plan.total_bytes} bytes "
         f"({format_bytes(plan.total_bytes)}) of memory",
-        where=", ".join(f"{part.value} {format_bytes(size)}" for part, size in plan.parts.items()),
+        where=", ".join(f"{part} {format_bytes(size)}" for part, size in plan.parts.items()),
         expected=f"at most {budget} bytes ({format_bytes(budget)})",
         fix="; ".join(options) + " would fit" if options else "give more memory",
     )

@@ -10,8 +10,9 @@ from sala_compile.runtime.plan.memory import (
     Part,
     arena_groups,
     measure,
+    memory_of_pools,
+    no_parts,
     outside_arena,
-    part_of,
 )
 from sala_compile.runtime.plan.sizes import Sizes
 
@@ -37,16 +38,17 @@ class LeastMemory:
         self._starts = ends - np.array([len(found) for found in members], np.int64)
         self._first = np.array([group.first for group in groups], np.int64)
         self._last = np.array([group.last for group in groups], np.int64)
+        self._parts, memory = no_parts(program, target), memory_of_pools(program)
         self._outside = [
-            (part_of(value), self._shape(name, value))
+            (memory.get(name, Part.INPUTS), self._shape(name, value))
             for name, value in outside_arena(program, target).items()
         ]
 
-    def parts(self, sizes: Sizes) -> dict[Part, int]:
+    def parts(self, sizes: Sizes) -> dict[str, int]:
         """Bytes of each part for these sizes."""
         symbols = sizes.symbols(self._paging)
         measured = [align(measure(name, value, symbols)[1]) for name, value in self._examples]
-        parts = dict.fromkeys(Part, 0)
+        parts = dict(self._parts)
         parts[Part.ARENA] = self._arena(measured)
         for part, shape in self._outside:
             parts[part] += measured[shape]

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
 
-from sala_compile.runtime.artifact.batch_fields import TABLES
 from sala_compile.runtime.artifact.dims import Dim, Symbol, Symbols, dim_of, evaluate
 from sala_compile.runtime.artifact.format_model import ElementType, align, is_gpu
 from sala_compile.runtime.artifact.program import (
@@ -13,8 +12,8 @@ from sala_compile.runtime.artifact.program import (
     TargetProgram,
     Value,
     ValueKind,
-    pool_symbol,
 )
+from sala_compile.runtime.artifact.state_pools import Pool, pages_of
 from sala_compile.runtime.common.units import format_bytes
 from sala_compile.runtime.errors import ArtifactError, MemoryBudgetError
 from sala_compile.runtime.plan.arena_packing import Buffer, Packing, pack
@@ -32,22 +31,12 @@ No kernel reads it, so that it lies beside the plan where the plan is not of the
 
 
 class Part(StrEnum):
-    """What memory is for."""
+    """What memory is for, besides the pools, which are called what the program calls them."""
 
     WEIGHTS = "weights"
     ARENA = "arena"
-    KV_PAGES = "kv_pages"
-    COMPRESSED_KEYS = "compressed_keys"
-    RECURRENT_STATE = "recurrent_state"
     INPUTS = "inputs"
     """Batch fields, page tables, the tokens and the last logits of each sequence."""
-
-
-POOL_PARTS = {
-    Symbol.PAGES: Part.KV_PAGES,
-    Symbol.COMPRESSED_PAGES: Part.COMPRESSED_KEYS,
-    Symbol.SLOTS: Part.RECURRENT_STATE,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +61,7 @@ class MemoryPlan:
     symbols: Symbols
     packing: Packing
     places: dict[str, Placed]
-    parts: dict[Part, int]
+    parts: dict[str, int]
     token_bytes: float
 
     @property
@@ -96,15 +85,16 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
     symbols = sizes.symbols(program.paging)
     _require_addressable(program, target, sizes)
     packing = pack(arena_buffers(program, program.targets[target], symbols))
-    parts = dict.fromkeys(Part, 0)
+    parts = no_parts(program, target)
     parts[Part.WEIGHTS] = weight_bytes
     parts[Part.ARENA] = packing.total
+    memory = memory_of_pools(program)
     places: dict[str, Placed] = {}
     offset = packing.total
     for name, value in outside_arena(program, target).items():
         shape, size = measure(name, value, symbols)
         places[name] = Placed(value, shape, offset, size)
-        parts[part_of(value)] += align(size)
+        parts[memory.get(name, Part.INPUTS)] += align(size)
         offset += align(size)
     aliases = _aliases(program.targets[target])
     for name in _arena_names(program.targets[target]):
@@ -203,7 +193,7 @@ def outside_arena(program: Program, target: str) -> dict[str, Value]:
     values = program.values_of(target)
     inputs = {name: value for name, value in values.items() if value.kind is ValueKind.INPUT}
     pools = {name: value for name, value in values.items() if value.kind is ValueKind.POOL}
-    tables = {name: inputs.pop(name) for name in TABLES}
+    tables = {name: inputs.pop(name) for name in program.paging.tables}
     columns = program.values[program.logits].shape[-1]
     own = {LAST_LOGITS: _own(ElementType.FLOAT32, dim_of(Symbol.SLOTS), columns)}
     if not is_gpu(target):
@@ -221,20 +211,42 @@ def _own(dtype: ElementType, *shape: Dim) -> Value:
     return Value(kind=ValueKind.INPUT, dtype=dtype, shape=shape)
 
 
-def part_of(value: Value) -> Part:
-    """The part that a value outside of the arena belongs to."""
-    return POOL_PARTS[pool_symbol(value)] if value.kind is ValueKind.POOL else Part.INPUTS
+def memory_of_pools(program: Program) -> dict[str, str]:
+    """The part of memory that each value of the pools belongs to."""
+    return {
+        value: pool.memory
+        for pool in program.pools.values()
+        for part in pool.parts
+        for value in part.stored
+    }
+
+
+def no_parts(program: Program, target: str) -> dict[str, int]:
+    """0 for every part of a plan, in the order in which they are shown.
+
+    Pools of small pages stand before those of larger ones, and fixed states last.
+    """
+    groups, own = program.paging.groups, program.pools_of(target)
+
+    def order(item: tuple[str, Pool]) -> tuple[float, str]:
+        _, pool = item
+        tokens = float("inf") if pool.group is None else float(groups[pool.group].tokens)
+        return tokens, pool.memory
+
+    pools = [pool.memory for name, pool in sorted(program.pools.items(), key=order) if own[name]]
+    return dict.fromkeys((Part.WEIGHTS, *pools, Part.ARENA, Part.INPUTS), 0)
 
 
 def _token_bytes(program: Program, target: str, symbols: Symbols) -> float:
-    tokens = {
-        Symbol.PAGES: program.paging.page_tokens,
-        Symbol.COMPRESSED_PAGES: program.paging.compressed_page_tokens,
-    }
     total = 0.0
-    for name, value in program.values_of(target).items():
-        if value.kind is ValueKind.POOL and (symbol := pool_symbol(value)) in tokens:
-            total += measure(name, value, {**symbols, symbol: 1})[1] / tokens[symbol]
+    values = program.values_of(target)
+    for pool in program.pools.values():
+        if pool.group is None:
+            continue
+        one = {**symbols, pages_of(pool.group): 1}
+        stored = (name for part in pool.parts for name in part.stored if name in values)
+        size = sum(measure(name, values[name], one)[1] for name in stored)
+        total += size / program.paging.groups[pool.group].tokens
     return total
 
 

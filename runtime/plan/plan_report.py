@@ -4,16 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sala_compile.runtime.common.units import format_bytes, format_tokens
-from sala_compile.runtime.plan.memory import MemoryPlan, Part
+from sala_compile.runtime.plan.memory import MemoryPlan
 
-PART_NAMES = {
-    Part.WEIGHTS: "weights",
-    Part.KV_PAGES: "KV pages",
-    Part.COMPRESSED_KEYS: "compressed keys",
-    Part.RECURRENT_STATE: "recurrent state",
-    Part.ARENA: "arena",
-    Part.INPUTS: "inputs",
-}
+
+def part_label(part: str) -> str:
+    """What people call a part of memory: `KV pages`."""
+    return part.replace("_", " ").replace("kv ", "KV ")
 
 
 def memory_document(plan: MemoryPlan) -> dict[str, Any]:
@@ -24,17 +20,17 @@ def memory_document(plan: MemoryPlan) -> dict[str, Any]:
         "chunk": plan.sizes.chunk,
         "threads": plan.sizes.workers,
         "total_bytes": plan.total_bytes,
-        "parts": {part.value: plan.parts[part] for part in PART_NAMES},
+        "parts": {str(part): size for part, size in plan.parts.items()},
         "arena_lower_bound_bytes": plan.packing.lower_bound,
     }
 
 
 def growth_document(
-    token_bytes: Mapping[Part, float], contexts: Mapping[int, int]
+    token_bytes: Mapping[str, float], contexts: Mapping[int, int]
 ) -> dict[str, Any]:
     """As JSON: bytes of one more token by part, and the longest context for each budget."""
     return {
-        "token_bytes": {part.value: token_bytes[part] for part in PART_NAMES},
+        "token_bytes": {str(part): size for part, size in token_bytes.items()},
         "largest_context": [
             {"memory_bytes": budget, "context": context} for budget, context in contexts.items()
         ],
@@ -44,7 +40,7 @@ def growth_document(
 def memory_sentence(plan: MemoryPlan) -> str:
     """The plan in a line: the total, what it is for, and its parts."""
     parts = ", ".join(
-        f"{name} {format_bytes(plan.parts[part])}" for part, name in PART_NAMES.items()
+        f"{part_label(part)} {format_bytes(size)}" for part, size in plan.parts.items()
     )
     context, batch = format_tokens(plan.sizes.context), plan.sizes.batch
     return f"{format_bytes(plan.total_bytes)} for context {context}, batch {batch}: {parts}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from sala_compile.runtime.artifact.dims import Symbol, Symbols
-from sala_compile.runtime.artifact.program import Paging
+from sala_compile.runtime.artifact.state_pools import Paging, columns_of, pages_of
 from sala_compile.runtime.errors import RequestError
 
 LOGIT_ROWS = 64
@@ -45,7 +45,6 @@ class Sizes:
     def symbols(self, paging: Paging) -> Symbols:
         """The value of every symbol."""
         own_pages = _quotient(self.context, paging.page_tokens)
-        own_compressed = _quotient(self.context, paging.compressed_page_tokens)
         default = self.batch * own_pages + self.snapshots
         pages = default if self.pages is None else self.pages
         slots = self.sequences + self.snapshots
@@ -56,12 +55,9 @@ class Sizes:
             Symbol.SLOTS: slots,
             Symbol.LOGIT_ROWS: max(self.batch, min(tokens, LOGIT_ROWS)),
             Symbol.PAGES: pages,
-            Symbol.COMPRESSED_PAGES: min(
-                slots * own_compressed, self._compressed_pages(paging, pages, slots)
-            ),
             Symbol.SEQUENCE_PAGES: own_pages,
-            Symbol.SEQUENCE_COMPRESSED_PAGES: own_compressed,
             Symbol.WORKERS: self.workers,
+            **self._group_sizes(paging, pages, slots),
         }
 
     def with_context(self, context: int) -> "Sizes":
@@ -72,10 +68,18 @@ class Sizes:
         """The same sizes for another batch, without further live sequences."""
         return replace(self, batch=batch, sequences=batch, pages=None)
 
-    def _compressed_pages(self, paging: Paging, pages: int, slots: int) -> int:
-        """Enough for every way to share `pages`: one begun for each slot, and the full ones."""
-        ratio = paging.compressed_page_tokens // paging.page_tokens
-        return min(slots, pages) + pages // ratio
+    def _group_sizes(self, paging: Paging, pages: int, slots: int) -> dict[str, int]:
+        """Pages of every group, and of its longest sequence.
+
+        Enough for every way to share `pages` of the smallest kind: of a larger kind one begun for
+        each slot, and the full ones.
+        """
+        sizes: dict[str, int] = {}
+        for name, group in paging.groups.items():
+            ratio, own = group.tokens // paging.page_tokens, _quotient(self.context, group.tokens)
+            larger = min(slots * own, min(slots, pages) + pages // ratio)
+            sizes |= {pages_of(name): pages if ratio == 1 else larger, columns_of(name): own}
+        return sizes
 
 
 def check_tokens(name: str, count: int) -> None:

@@ -1,95 +1,49 @@
-"""How keys and values lie in a page, on processors and on GPUs.
+"""Rows of pools between the form in which a target stores them and their logical extents.
 
-On a processor keys are [kv heads, D/p, slots, p] and values [kv heads, slots/p, Dp, p], where p
-elements share 32 bits; slots and Dp are rounded up. On a GPU both are [kv heads, slots, D].
-
-Every form has `rows`, which gives the first `count` slots of each page as [slots of all pages,
-heads, columns], and `stored`, which gives pages for rows [pages, slots, heads, columns]; padding
-becomes 0.
+A pool says for each dimension of its rows which logical extent it belongs to: 0 for the entries of
+a page, 1, 2 ... for the extents of an entry. A dimension that an extent has twice is its outer and
+its inner part: on a processor keys are [heads, D/p, entries, p], which is (1, 2, 0, 2). Dimensions
+can be larger than what they hold: the rest is padding.
 """
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class PlainPage:
-    """[heads, slots, columns]."""
+class RowLayout:
+    """`shape` of a stored row, the extent `axes` of each dimension, and the `logical` extents."""
 
-    heads: int
-    slots: int
-    columns: int
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    logical: tuple[int, ...]
 
-    def rows(self, pages: np.ndarray, count: int, columns: int) -> np.ndarray:
-        """Rows of pages."""
-        return _joined(pages.transpose(0, 2, 1, 3), count, columns)
+    def entries(self, stored: np.ndarray) -> np.ndarray:
+        """[rows, *logical] of stored rows [rows, *shape]: a view, or a copy."""
+        order = self._order
+        split = stored.transpose(0, *(1 + dim for dim in order))
+        whole = split.reshape(len(stored), *self._capacity)
+        return whole[(slice(None), *map(slice, self.logical))]
 
-    def stored(self, rows: np.ndarray) -> np.ndarray:
-        """Pages of rows."""
-        return _padded(rows, self.slots, self.columns).transpose(0, 2, 1, 3)
+    def stored(self, entries: np.ndarray) -> np.ndarray:
+        """Stored rows of [rows, *logical]; padding becomes 0."""
+        missing = zip(self._capacity, self.logical, strict=True)
+        whole = np.pad(entries, [(0, 0), *((0, have - held) for have, held in missing)])
+        order = self._order
+        split = whole.reshape(len(entries), *(self.shape[dim] for dim in order))
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return split.transpose(0, *(1 + place for place in back))
 
+    @property
+    def _order(self) -> list[int]:
+        """The dimensions, those of one extent together, outer before inner."""
+        return sorted(range(len(self.axes)), key=lambda dim: (self.axes[dim], dim))
 
-@dataclass(frozen=True, slots=True)
-class PackedKeys:
-    """[heads, columns / pack, slots, pack]."""
-
-    heads: int
-    slots: int
-    columns: int
-    pack: int
-
-    def rows(self, pages: np.ndarray, count: int, columns: int) -> np.ndarray:
-        """Rows of pages."""
-        shape = (len(pages), self.slots, self.heads, self.columns)
-        return _joined(pages.transpose(0, 3, 1, 2, 4).reshape(shape), count, columns)
-
-    def stored(self, rows: np.ndarray) -> np.ndarray:
-        """Pages of rows."""
-        shape = (len(rows), self.slots, self.heads, self.columns // self.pack, self.pack)
-        filled = _padded(rows, self.slots, self.columns)
-        return filled.reshape(shape).transpose(0, 2, 3, 1, 4)
-
-
-@dataclass(frozen=True, slots=True)
-class PackedValues:
-    """[heads, slots / pack, columns, pack]."""
-
-    heads: int
-    slots: int
-    columns: int
-    pack: int
-
-    def rows(self, pages: np.ndarray, count: int, columns: int) -> np.ndarray:
-        """Rows of pages."""
-        shape = (len(pages), self.slots, self.heads, self.columns)
-        return _joined(pages.transpose(0, 2, 4, 1, 3).reshape(shape), count, columns)
-
-    def stored(self, rows: np.ndarray) -> np.ndarray:
-        """Pages of rows."""
-        shape = (len(rows), self.slots // self.pack, self.pack, self.heads, self.columns)
-        filled = _padded(rows, self.slots, self.columns)
-        return filled.reshape(shape).transpose(0, 3, 1, 4, 2)
-
-
-Page = PlainPage | PackedKeys | PackedValues
-
-
-def page_of(shape: tuple[int, ...], *, values: bool = False) -> Page:
-    """The form of a page of this shape, which tells processors and GPUs apart."""
-    if len(shape) == 3:
-        return PlainPage(*shape)
-    heads, first, second, pack = shape
-    if values:
-        return PackedValues(heads, first * pack, second, pack)
-    return PackedKeys(heads, second, first * pack, pack)
-
-
-def _joined(rows: np.ndarray, count: int, columns: int) -> np.ndarray:
-    wanted = np.ascontiguousarray(rows[:, :count, :, :columns])
-    return wanted.reshape(-1, *wanted.shape[2:])
-
-
-def _padded(rows: np.ndarray, slots: int, columns: int) -> np.ndarray:
-    _, given_slots, _, given_columns = rows.shape
-    return np.pad(rows, ((0, 0), (0, slots - given_slots), (0, 0), (0, columns - given_columns)))
+    @property
+    def _capacity(self) -> tuple[int, ...]:
+        """What every extent has room for."""
+        sizes = list(zip(self.shape, self.axes, strict=True))
+        extents = sorted(set(self.axes))
+        return tuple(prod(size for size, axis in sizes if axis == extent) for extent in extents)

@@ -129,10 +129,8 @@ class PageTable:
         """The page that `length` tokens fill in part, if they do."""
         return owned[length // self.page_tokens] if length % self.page_tokens else None
 
-    def duplicate(self, page: int | None) -> int | None:
+    def duplicate(self, page: int) -> int:
         """A new page with the contents of `page`; MemoryBudgetError if there is none."""
-        if page is None:
-            return None
         copy = self.pool.take(1)[0]
         self._copy(page, copy)
         return copy
@@ -142,7 +140,7 @@ class PageTable:
 
         All of it or, with MemoryBudgetError, nothing.
         """
-        copy = self.duplicate(partial)
+        copy = None if partial is None else self.duplicate(partial)
         self.pool.share(full)
         owned = full if copy is None else [*full, copy]
         self._table[slot, : len(owned)] = owned

@@ -79,7 +79,7 @@ class PrefixCache:
         self.every = options.every
         self._store = store
         self._nbytes = options.nbytes
-        self._page = store.pages.page_tokens
+        self._page = store.page_tokens
         self._unit = lcm(self._page, multiple)
         self._seeds = {path: _digest(b"", f"{model} {path}".encode()) for path in paths}
         self._tree = PrefixTree(store)
@@ -123,8 +123,7 @@ class PrefixCache:
             except MemoryBudgetError:
                 self._counts["not_kept"] += 1
                 return
-            owned = state.pages, state.compressed_pages
-            entry = self._tree.add(snapshot, chain, owned, self._clock)
+            entry = self._tree.add(snapshot, chain, state.pages, self._clock)
             entry.exact_length = min(state.exact_length, state.length)
 
     def entries(self, state: State) -> dict[int, Entry]:
@@ -144,7 +143,7 @@ class PrefixCache:
             "bytes": self._nbytes,
             "snapshot_every": self.every,
             "entries": len(self._tree),
-            "cached_tokens": self._page * sum(len(entry.pages) for entry in self._tree),
+            "cached_tokens": self._page * sum(len(entry.digests) for entry in self._tree),
             "snapshots": {"used": snapshots.used, "total": snapshots.count},
             "lookups": self._counts["lookups"],
             "hits": self._counts["hits"],
@@ -159,7 +158,7 @@ class PrefixCache:
         self._tree.touch(entry, self._clock)
         self.pin(entry)
         try:
-            self._store.adopt(state, *self._tree.pages_of(entry), entry.snapshot)
+            self._store.adopt(state, self._tree.pages_of(entry), entry.snapshot)
         except MemoryBudgetError:
             return False
         finally:

@@ -1,9 +1,11 @@
 """Cached beginnings of texts: a tree of pages with a snapshot at the end of every branch."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
+from sala_compile.runtime.state.page_groups import Pages, no_pages
 from sala_compile.runtime.state.pages import PagePool
 from sala_compile.runtime.state.store import Snapshot, StateStore
 
@@ -12,15 +14,14 @@ from sala_compile.runtime.state.store import Snapshot, StateStore
 class Entry:
     """A text of `snapshot.length` tokens, whole pages, with the state behind it.
 
-    `digests`, `pages` and `compressed_pages` (the full ones) are those beyond the parent's text.
+    `digests` and the full `pages` of every group are those beyond the parent's text.
     `used` counts lookups: the larger, the later it was of use. The first `exact_length` tokens were
     read as a prompt is, cut where that changes no bit.
     """
 
     snapshot: Snapshot
     digests: list[bytes]
-    pages: list[int]
-    compressed_pages: list[int]
+    pages: Pages
     parent: "Entry | None"
     used: int
     children: int = 0
@@ -31,11 +32,10 @@ class Entry:
         """Tokens of the text."""
         return self.snapshot.length
 
-    @property
-    def all_compressed(self) -> list[int]:
-        """Compressed pages, that of the snapshot included."""
-        partial = self.snapshot.compressed_page
-        return self.compressed_pages if partial is None else [*self.compressed_pages, partial]
+    def held(self, group: str) -> list[int]:
+        """Pages of a group, those of the snapshot included."""
+        partial = self.snapshot.partial.get(group)
+        return self.pages[group] if partial is None else [*self.pages[group], partial]
 
     def ancestry(self) -> "list[Entry]":
         """The entries from the shortest text to this one."""
@@ -58,12 +58,8 @@ class PrefixTree:
         self._pinned: Entry | None = None
         self.evicted: dict[bytes, None] = {}
         self.evictions = 0
-        store.pages.pool.reclaim = lambda number: self._free_pages(
-            store.pages.pool, number, lambda entry: entry.pages
-        )
-        store.compressed.pool.reclaim = lambda number: self._free_pages(
-            store.compressed.pool, number, lambda entry: entry.all_compressed
-        )
+        for name, pool in store.groups.pools():
+            pool.reclaim = partial(self._free_pages, name, pool)
         store.snapshots.reclaim = lambda number: self._make_room(store.snapshots, number, 1)
 
     def __len__(self) -> int:
@@ -82,13 +78,12 @@ class PrefixTree:
         """Whether some entry's text begins with this one."""
         return digest in self._covered
 
-    def pages_of(self, entry: Entry) -> tuple[list[int], list[int]]:
-        """All full pages of an entry's text, of both kinds."""
-        path = entry.ancestry()
-        return (
-            [page for each in path for page in each.pages],
-            [page for each in path for page in each.compressed_pages],
-        )
+    def pages_of(self, entry: Entry) -> Pages:
+        """All full pages of an entry's text, by group."""
+        found = no_pages()
+        for each in entry.ancestry():
+            _append(found, each.pages)
+        return found
 
     def pin(self, entry: Entry | None) -> None:
         """Keep an entry, and only this one, whatever room is needed."""
@@ -99,9 +94,7 @@ class PrefixTree:
         for each in entry.ancestry():
             each.used = used
 
-    def add(
-        self, snapshot: Snapshot, chain: list[bytes], owned: tuple[list[int], list[int]], used: int
-    ) -> Entry:
+    def add(self, snapshot: Snapshot, chain: list[bytes], owned: Pages, used: int) -> Entry:
         """Add the text whose pages have the digests `chain`; its snapshot is the tree's now.
 
         `owned` are the pages of the sequence, which are shared. Where a longer text with another
@@ -109,14 +102,10 @@ class PrefixTree:
         """
         parent = next(filter(None, (self.find(digest) for digest in reversed(chain[:-1]))), None)
         begin = 0 if parent is None else parent.length
-        own = [
-            pages[begin // size : snapshot.length // size]
-            for pages, size in zip(owned, self._page_sizes, strict=True)
-        ]
-        self._store.pages.pool.share(own[0])
-        self._store.compressed.pool.share(own[1])
-        digests = chain[begin // self._page_sizes[0] :]
-        entry = Entry(snapshot, digests, own[0], own[1], parent, used)
+        own = self._store.groups.full(owned, begin, snapshot.length)
+        self._store.groups.share(own)
+        digests = chain[begin // self._store.page_tokens :]
+        entry = Entry(snapshot, digests, own, parent, used)
         last = len(digests) - 1
         for each in self:
             if each.parent is parent and each.digests[last : last + 1] == digests[-1:]:
@@ -127,19 +116,14 @@ class PrefixTree:
         self._covered.update(digests)
         return entry
 
-    @property
-    def _page_sizes(self) -> tuple[int, int]:
-        return self._store.pages.page_tokens, self._store.compressed.page_tokens
-
     def _cut(self, longer: Entry, entry: Entry) -> None:
         """Make `entry` the parent of `longer`, which lets go of the part that they share."""
-        pools = self._store.pages.pool, self._store.compressed.pool
-        shared = len(entry.pages), len(entry.compressed_pages)
-        pools[0].release(longer.pages[: shared[0]])
-        pools[1].release(longer.compressed_pages[: shared[1]])
-        self._uncover(longer.digests[: shared[0]])
-        del longer.pages[: shared[0]], longer.digests[: shared[0]]
-        del longer.compressed_pages[: shared[1]]
+        for name, pages in entry.pages.items():
+            shared = len(pages)
+            self._store.groups.tables[name].pool.release(longer.pages[name][:shared])
+            del longer.pages[name][:shared]
+        self._uncover(longer.digests[: len(entry.digests)])
+        del longer.digests[: len(entry.digests)]
         longer.parent = entry
         entry.children += 1
 
@@ -149,9 +133,9 @@ class PrefixTree:
             if not self._covered[digest]:
                 del self._covered[digest]
 
-    def _free_pages(self, pool: PagePool, number: int, pages: Callable[[Entry], list[int]]) -> None:
+    def _free_pages(self, group: str, pool: PagePool, number: int) -> None:
         """Evict for pages, unless all that nobody else holds would not be enough."""
-        own = sum(pool.holders(page) == 1 for entry in self for page in pages(entry))
+        own = sum(pool.holders(page) == 1 for entry in self for page in entry.held(group))
         if pool.free + own >= number:
             self._make_room(pool, number, 0)
 
@@ -173,14 +157,13 @@ class PrefixTree:
         if entry.children:
             child = next(each for each in self if each.parent is entry)
             child.digests[:0] = entry.digests
-            child.pages[:0] = entry.pages
-            child.compressed_pages[:0] = entry.compressed_pages
+            _append(entry.pages, child.pages)
+            child.pages = entry.pages
             child.parent = entry.parent
             return
         self._remember(entry.digests)
         self._uncover(entry.digests)
-        self._store.pages.pool.release(entry.pages)
-        self._store.compressed.pool.release(entry.compressed_pages)
+        self._store.groups.release(entry.pages)
         if entry.parent is not None:
             entry.parent.children -= 1
 
@@ -193,6 +176,12 @@ class PrefixTree:
 
 _REMEMBERED = 1 << 14
 """Digests of evicted pages that are remembered."""
+
+
+def _append(pages: Pages, following: Pages) -> None:
+    """Add the pages that follow in the text."""
+    for name, more in following.items():
+        pages[name] += more
 
 
 def _gap(entry: Entry, child_length: int | None) -> float:

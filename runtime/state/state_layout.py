@@ -1,8 +1,8 @@
 """The canonical form of a state, piece by piece from and to the pools of any target.
 
-Keys and values are [tokens, kv heads, head_dim], compressed keys [keys, kv heads, head_dim], in
-the element type of the cache; a recurrent state is [heads, key, value] float32. In the pools,
-compressed key j stands in slot j + 1 of its pages.
+The program says of each part how an entry looks and for which tokens there is one: keys and values
+are [tokens, kv heads, head_dim], compressed keys [keys, kv heads, head_dim], in the element type of
+the cache; a fixed state is as it is, such as [heads, key, value].
 """
 
 from collections.abc import Iterator
@@ -11,47 +11,33 @@ from math import prod
 
 import numpy as np
 
-from sala_compile.runtime.artifact import (
-    ElementType,
-    Program,
-    Symbol,
-    Value,
-    ValueKind,
-    pool_symbol,
-)
+from sala_compile.runtime.artifact import ElementType, Pool, PoolPart, Program
 from sala_compile.runtime.devices.device import Memory
-from sala_compile.runtime.errors import RequestError
-from sala_compile.runtime.state.page_layout import Page, page_of
+from sala_compile.runtime.state.page_layout import RowLayout
 from sala_compile.runtime.state.store import State
 
 PIECE_BYTES = 4 << 20
 """About as much as is converted at a time."""
-_ROLES = {
-    ".kv_cache.k": ".keys",
-    ".kv_cache.v": ".values",
-    ".compressed_keys.fine": ".fine",
-    ".compressed_keys.coarse": ".coarse",
-    ".recurrent_state": ".recurrent_state",
-}
-"""How the names of pools end, and those of their canonical arrays."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One pool of a program and its share of a state of `length` tokens.
+class CanonicalPart:
+    """One value of a program's pools and its share of a state of `length` tokens.
 
-    `rows` counts tokens, keys or (recurrent) heads; `first` is the slot of row 0.
+    `group` numbers its pages, None where the state is fixed: then it is one row. `rows` counts
+    entries (those of the first extent of a fixed state), of which `page_rows` are in a page; entry
+    0 stands in place `first`.
     """
 
     pool: str
     name: str
-    symbol: Symbol
+    group: str | None
     element: ElementType
     rows: int
     row: tuple[int, ...]
     page_rows: int
     first: int
-    page: Page | None
+    layout: RowLayout
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,56 +64,62 @@ class StateLayout:
     """The pools of one target of a program, as parts of a state."""
 
     def __init__(self, program: Program, target: str) -> None:
-        self._paging = program.paging
-        values = program.values_of(target).items()
-        self._pools = {name: value for name, value in values if value.kind is ValueKind.POOL}
+        self._groups = program.paging.groups
+        self._values = program.values
+        self._parts = [
+            (program.pools[name], value, part)
+            for name, stored in program.pools_of(target).items()
+            for value, part in stored.items()
+        ]
 
-    def parts(self, length: int) -> list[Part]:
-        """Every part of a state of `length` tokens, in the order of their canonical names.
-
-        RequestError for pools of another form.
-        """
-        made = [self._part(name, value, length) for name, value in self._pools.items()]
+    def parts(self, length: int) -> list[CanonicalPart]:
+        """Every part of a state of `length` tokens, in the order of their canonical names."""
+        made = [self._part(pool, value, part, length) for pool, value, part in self._parts]
         return sorted(made, key=lambda part: part.name)
 
-    def _part(self, pool: str, value: Value, length: int) -> Part:
-        symbol, (stem, role) = pool_symbol(value), _split(pool)
+    def _part(self, pool: Pool, name: str, part: PoolPart, length: int) -> CanonicalPart:
+        value = self._values[name]
         shape = tuple(dim for dim in value.shape[1:] if isinstance(dim, int))
-        name = stem + _ROLES[role]
-        if symbol is Symbol.SLOTS:
-            return Part(pool, name, symbol, value.dtype, shape[0], shape[1:], 1, 0, None)
-        keys = self._pools[pool.removesuffix("v") + "k"] if role.endswith(".v") else value
-        page = page_of(shape, values=keys is not value)
-        head_dim = page_of(tuple(d for d in keys.shape[1:] if isinstance(d, int))).columns
-        if symbol is Symbol.PAGES:
-            rows, slots, first = length, self._paging.page_tokens, 0
-        else:
-            slots = page.slots
-            stride = self._paging.compressed_page_tokens // slots
-            rows, first = max(0, length // stride - 1), 1
-        row = (page.heads, head_dim)
-        return Part(pool, name, symbol, value.dtype, rows, row, slots, first, page)
+        axes = part.stored[name]
+        if pool.group is None:
+            layout = RowLayout(shape, axes, part.row)
+            rows, *row = part.row
+            return CanonicalPart(name, part.name, None, value.dtype, rows, tuple(row), 1, 0, layout)
+        entries = self._groups[pool.group].tokens // part.stride
+        return CanonicalPart(
+            name,
+            part.name,
+            pool.group,
+            value.dtype,
+            part.count(length),
+            part.row,
+            entries,
+            part.skipped,
+            RowLayout(shape, axes, (entries, *part.row)),
+        )
 
 
-def read_pieces(part: Part, memory: Memory, state: State) -> Iterator[np.ndarray]:
+def read_pieces(part: CanonicalPart, memory: Memory, state: State) -> Iterator[np.ndarray]:
     """The canonical array of a part, some rows at a time."""
-    if part.page is None:
-        yield memory.read_rows(part.pool, [state.slot])[0]
+    if part.group is None:
+        yield part.layout.entries(memory.read_rows(part.pool, [state.slot]))[0]
         return
-    pages = _pages(part, state)
+    pages = state.pages[part.group]
     for first, last, begin, end in part.spans():
         stored = memory.read_rows(part.pool, pages[first:last])
-        rows = part.page.rows(stored, part.page_rows, part.row[-1])
+        rows = part.layout.entries(stored).reshape(-1, *part.row)
         offset = begin + part.first - first * part.page_rows
         yield rows[offset : offset + end - begin]
 
 
-def write_pieces(part: Part, memory: Memory, state: State) -> Iterator[tuple[int, "PieceWriter"]]:
+def write_pieces(
+    part: CanonicalPart, memory: Memory, state: State
+) -> Iterator[tuple[int, "PieceWriter"]]:
     """For each piece of a part how many bytes it has, and what writes it into the pool."""
-    if part.page is None:
+    if part.group is None:
         yield part.nbytes, PieceWriter(part, memory, [state.slot], 0, part.rows)
         return
-    pages = _pages(part, state)
+    pages = state.pages[part.group]
     row_bytes = prod(part.row) * part.element.itemsize
     for first, last, begin, end in part.spans():
         offset = begin + part.first - first * part.page_rows
@@ -139,7 +131,7 @@ def write_pieces(part: Part, memory: Memory, state: State) -> Iterator[tuple[int
 class PieceWriter:
     """Writes `count` canonical rows into `pages`, from slot `offset` of the first one on."""
 
-    part: Part
+    part: CanonicalPart
     memory: Memory
     pages: list[int]
     offset: int
@@ -148,28 +140,11 @@ class PieceWriter:
     def write(self, data: bytes | bytearray) -> None:
         """Write the rows; slots of these pages that hold none become 0."""
         rows = np.frombuffer(data, self.part.element.numpy).reshape(self.count, *self.part.row)
-        page = self.part.page
-        if page is None:
-            self.memory.write_rows(self.part.pool, self.pages, rows[None])
+        if self.part.group is None:
+            stored = self.part.layout.stored(rows[None])
+            self.memory.write_rows(self.part.pool, self.pages, stored)
             return
         whole = np.zeros((len(self.pages) * self.part.page_rows, *self.part.row), rows.dtype)
         whole[self.offset : self.offset + self.count] = rows
         whole = whole.reshape(len(self.pages), self.part.page_rows, *self.part.row)
-        self.memory.write_rows(self.part.pool, self.pages, page.stored(whole))
-
-
-def _split(pool: str) -> tuple[str, str]:
-    """The layer of a pool, without the kind of target that it is for, and its role."""
-    for role in _ROLES:
-        if pool.endswith(role):
-            return pool.removesuffix(role).rpartition("/")[2], role
-    raise RequestError(
-        f"the state {pool!r} has no canonical form",
-        where="program.json: values",
-        expected=f"names that end in {', '.join(_ROLES)}",
-        fix="compile again",
-    )
-
-
-def _pages(part: Part, state: State) -> list[int]:
-    return state.pages if part.symbol is Symbol.PAGES else state.compressed_pages
+        self.memory.write_rows(self.part.pool, self.pages, self.part.layout.stored(whole))

@@ -24,25 +24,18 @@ from xdsl.irdl import (
 from sala_compile.runtime.artifact.batch_fields import KERNEL_FIELDS
 from sala_compile.sala_ir.dialect.base import SalaOp, require
 from sala_compile.sala_ir.dialect.plain import plain
-from sala_compile.sala_ir.dialect.types import (
-    CompressedKeysType,
-    KvCacheType,
-    StateType,
-    WeightType,
-)
+from sala_compile.sala_ir.dialect.state_parts import TABLE
+from sala_compile.sala_ir.dialect.types import StateType, WeightType
 
 _POSITION = re.compile(r"(in|out|workspace):(\d+)(?:\.(\w+))?")
 
 
 def _parts_of(kind: Attribute) -> tuple[str | None, ...]:
     """Names of the tensors that a value of the type consists of; (None,) for a single one."""
-    match kind:
-        case KvCacheType():
-            return ("k", "v")
-        case CompressedKeysType():
-            return ("fine", "coarse")
-        case WeightType():
-            return kind.encoding.parts or (None,)
+    if isinstance(kind, WeightType):
+        return kind.encoding.parts or (None,)
+    if isinstance(kind, StateType):
+        return tuple(part.suffix or None for part in kind.parts)
     return (None,)
 
 
@@ -51,8 +44,8 @@ class KernelCallOp(SalaOp):
     """Run a kernel by destination passing.
 
     `arguments` gives the order of the kernel's parameters: "control", "batch:<field>", "in:<i>",
-    "out:<i>", "workspace:<i>"; a kv cache is two tensors, "in:<i>.k" and "in:<i>.v", compressed
-    keys are "in:<i>.fine" and "in:<i>.coarse". Updated states are results of the call and are
+    "out:<i>", "workspace:<i>"; a state of several tensors is "in:<i>.<suffix>" for each, such as
+    "in:<i>.k" and "in:<i>.v". Updated states are results of the call and are
     written in place: `updates` has a pair (result, input) for each. `workspaces` has one dictionary
     per workspace, `spec` what the kernel was built for.
     """
@@ -92,7 +85,8 @@ class KernelCallOp(SalaOp):
         if argument == "control":
             return
         if argument.startswith("batch:"):
-            known = argument.removeprefix("batch:") in KERNEL_FIELDS
+            field = argument.removeprefix("batch:")
+            known = field in KERNEL_FIELDS or field.endswith(TABLE)
             require(known, f'kernel argument "{argument}" names no field of the batch')
             return
         found = _POSITION.fullmatch(argument)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
@@ -23,6 +23,7 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
 from sala_compile.sala_ir.dialect.attributes import Rows, RowsAttr
+from sala_compile.sala_ir.dialect.state_parts import PageNumbering, Shared, StatePart
 from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, LayoutAttr
 
 DYNAMIC = DYNAMIC_INDEX
@@ -58,9 +59,25 @@ class StateType(ParametrizedAttribute, TypeAttribute):
     """Base of the pools that outlive a step: positive sizes, then the element type.
 
     A value of such a type has at most one writer, and every reader stands before that writer.
+    A new kind of state says here what it consists of: `parts`, `numbering` and the two constants.
     """
 
+    MEMORY: ClassVar[str] = "state"
+    """What its memory is called in plans: `kv_pages`."""
+    NARROW: ClassVar[bool] = True
+    """Whether it takes the element type of the linears; else it stays float32."""
+
     element_type: Attribute
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """The tensors that it consists of."""
+        raise NotImplementedError
+
+    @property
+    def numbering(self) -> PageNumbering | None:
+        """What numbers the rows of its pool: pages; None for slots, one for each sequence."""
+        return None
 
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
@@ -86,7 +103,7 @@ class StateType(ParametrizedAttribute, TypeAttribute):
 
     def with_element(self, element: Attribute) -> Self:
         """The same pool with another element type."""
-        return type(self)(*self.sizes, element)
+        return self.new([element, *map(IntAttr, self.sizes)])
 
     def verify(self) -> None:
         """Refuse sizes that are not positive, and element types other than f32 and bf16."""
@@ -100,10 +117,23 @@ class KvCacheType(StateType):
     """`!sala.kv_cache<kv_heads, block_size, head_dim, element>`: the pages of keys and values."""
 
     name = "sala.kv_cache"
+    MEMORY: ClassVar[str] = "kv_pages"
 
     kv_heads: IntAttr
     block_size: IntAttr
     head_dim: IntAttr
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """Keys, read along the columns, and values, read along the tokens."""
+        row = (self.kv_heads.data, self.head_dim.data)
+        keys = StatePart("k", "keys", row)
+        return keys, StatePart("v", "values", row, shared=Shared.ENTRIES)
+
+    @property
+    def numbering(self) -> PageNumbering:
+        """Pages of keys and values."""
+        return PageNumbering("kv", "page_table", self.block_size.data, "KV pages")
 
     def __init__(self, kv_heads: int, block_size: int, head_dim: int, element_type: Attribute):
         super().__init__(element_type, IntAttr(kv_heads), IntAttr(block_size), IntAttr(head_dim))
@@ -118,12 +148,30 @@ class CompressedKeysType(StateType):
     """
 
     name = "sala.compressed_keys"
+    MEMORY: ClassVar[str] = "compressed_keys"
+    PAGE_BLOCKS: ClassVar[int] = 64
+    """Pages of keys and values that a page of compressed keys covers."""
+    COARSE: ClassVar[int] = 4
+    """Window and stride of a coarse key, in those of a fine one."""
 
     kv_heads: IntAttr
     kernel_size: IntAttr
     kernel_stride: IntAttr
     block_size: IntAttr
     head_dim: IntAttr
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """Fine and coarse keys; a window is two strides long, so that it ends a stride later."""
+        row, stride = (self.kv_heads.data, self.head_dim.data), self.kernel_stride.data
+        fine = StatePart("fine", "fine", row, stride, skipped=1)
+        return fine, StatePart("coarse", "coarse", row, self.COARSE * stride, skipped=1)
+
+    @property
+    def numbering(self) -> PageNumbering:
+        """Pages of compressed keys."""
+        tokens = self.PAGE_BLOCKS * self.block_size.data
+        return PageNumbering("compressed", "compressed_table", tokens, "compressed pages")
 
     def __init__(
         self,
@@ -151,10 +199,17 @@ class RecurrentStateType(StateType):
     """`!sala.recurrent_state<heads, key_dim, value_dim, element>`: one matrix per head and slot."""
 
     name = "sala.recurrent_state"
+    MEMORY: ClassVar[str] = "recurrent_state"
+    NARROW: ClassVar[bool] = False
 
     heads: IntAttr
     key_dim: IntAttr
     value_dim: IntAttr
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """The matrices of all heads."""
+        return (StatePart("", "recurrent_state", self.sizes),)
 
     def __init__(self, heads: int, key_dim: int, value_dim: int, element_type: Attribute):
         super().__init__(element_type, IntAttr(heads), IntAttr(key_dim), IntAttr(value_dim))

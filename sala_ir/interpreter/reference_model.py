@@ -14,7 +14,6 @@ from xdsl.interpreter import Interpreter
 from xdsl.interpreters.func import FuncFunctions
 
 from sala_compile.runtime.artifact.batch_fields import (
-    TABLES,
     BatchChunk,
     InputName,
     PlainChunk,
@@ -227,15 +226,14 @@ class ReferenceModel:
             if isinstance(kind, StateType)
         ]
         values = {**inputs, **{label: self._states.get(label, {}) for label in states}}
-        result, *updated = self._interpreter.call_op(name, tuple(values[x] for x in names))
+        result, *updated = self._interpreter.call_op(name, tuple(values.get(x) for x in names))
         self._states.update(zip(states, updated, strict=True))
         return result
 
 
 def step_inputs(chunks: Sequence[BatchChunk]) -> dict[str, np.ndarray]:
-    """The integer arguments of a step; pages do not occur here, so that tables are empty."""
-    tables = dict.fromkeys(TABLES, np.zeros((0, 0), np.int32))
-    return {**tables, **batch_arrays(chunks)}
+    """The integer arguments of a step; its page tables are read by nobody here."""
+    return {name.value: values for name, values in batch_arrays(chunks).items()}
 
 
 def argument_names(function: FuncOp) -> list[str]:

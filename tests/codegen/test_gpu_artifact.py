@@ -27,7 +27,7 @@ from sala_compile.runtime.artifact import (
     open_artifact,
 )
 from sala_compile.runtime.cli.inspect import command as inspect
-from sala_compile.runtime.plan import Part, Sizes, plan_memory
+from sala_compile.runtime.plan import Sizes, plan_memory
 from tests.support import emulated_gpu
 from tests.support.compiled import GOLDEN, compile_checkpoint
 from tests.support.emulated_gpu import emulated_code
@@ -132,8 +132,8 @@ def test_the_plan_counts_what_a_gpu_holds(made):
     assert memory["threads"] == 1
     sizes = Sizes(context=1024, batch=1, chunk=64, sequences=1, workers=1)
     plan = plan_memory(artifact.program, "cuda:sm_90", sizes, padded)
-    assert plan.parts[Part.KV_PAGES] == 2 * 2 * 1024 * 2 * 32 * 2
-    assert plan.parts[Part.RECURRENT_STATE] == 2 * 4 * 32 * 32 * 4
+    assert plan.parts["kv_pages"] == 2 * 2 * 1024 * 2 * 32 * 2
+    assert plan.parts["recurrent_state"] == 2 * 4 * 32 * 32 * 4
 
 
 def test_inspecting_lists_what_every_function_takes(made):

@@ -8,7 +8,8 @@ from xdsl.ir import Operation
 
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Parameter
 from sala_compile.codegen.program.abi import check_calls
-from sala_compile.codegen.program.assemble import Assembly, paging_of
+from sala_compile.codegen.program.assemble import Assembly
+from sala_compile.codegen.program.call_paths import SINGLE
 from sala_compile.codegen.targets import cubins_name, library_name, parse_target, split_targets
 from sala_compile.codegen.write.emit import weight_files
 from sala_compile.passes.assign_precision import Precision
@@ -46,7 +47,7 @@ def assembly() -> Assembly:
     gpu = _lowered(captured, _row_major)
     made.add("cuda:sm_90", gpu, "gpu", read_multiple=512)
     made.add("cuda:sm_120", gpu, "gpu")
-    made.program(paging_of(gpu))
+    made.program((SINGLE,))
     return made
 
 
@@ -117,7 +118,7 @@ def test_files_are_named_after_the_target():
 
 
 def test_a_gpu_kernel_is_held_against_its_call(assembly):
-    program = assembly.program(paging_of(ModuleOp([])))
+    program = assembly.program((SINGLE,))
     step = Step(kernel="k", family="k", arguments=("control", "cuda/layers.0.kv_cache.k"))
     phases = {PhaseName.DECODE: Phase(steps=(step,))}
     calls = program.targets["cuda:sm_90"].model_copy(update={"phases": phases})
@@ -139,5 +140,5 @@ def test_a_gpu_kernel_is_held_against_its_call(assembly):
 
 
 def test_the_program_is_valid(assembly):
-    program = assembly.program(paging_of(ModuleOp([])))
+    program = assembly.program((SINGLE,))
     assert Program.model_validate_json(program.model_dump_json()) == program

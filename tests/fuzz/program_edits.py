@@ -8,8 +8,8 @@ from tests.fuzz.case import Edit
 from tests.fuzz.values import INTEGERS, Draw
 
 SYMBOLS = (
-    *("tokens", "sequences", "slots", "logit_rows", "pages", "compressed_pages", "workers"),
-    *("sequence_pages", "sequence_compressed_pages"),
+    *("tokens", "sequences", "slots", "logit_rows", "pages", "workers", "sequence_pages"),
+    *("kv_pages", "compressed_pages", "sequence_kv_pages", "sequence_compressed_pages", "no_pages"),
 )
 
 
@@ -86,7 +86,8 @@ def _interval(draw: Draw, file: str, phase: dict[str, Any], place: tuple) -> Edi
 def _other(draw: Draw, file: str, program: dict[str, Any]) -> Edit:
     """Other pages, logits and observed values."""
     values = sorted(program["values"])
-    field = draw(st.sampled_from(("page_tokens", "compressed_page_tokens", "logits", "observable")))
+    fields = ("page_tokens", "group", "pool", "logits", "observable")
+    field = draw(st.sampled_from(fields))
     if field == "logits":
         return Edit(file, "set", ("logits",), draw(st.sampled_from(values)))
     if field == "observable" and program["observable"]:
@@ -94,6 +95,13 @@ def _other(draw: Draw, file: str, program: dict[str, Any]) -> Edit:
         roles = sorted(program["observable"][kind][0]["values"])
         at = ("observable", kind, 0, "values", draw(st.sampled_from(roles)))
         return Edit(file, "set", at, draw(st.sampled_from(values)))
-    factor = draw(st.sampled_from((1, 2, 4, 16, 64, 256, 1024, *INTEGERS)))
-    name = field if field != "observable" else "page_tokens"
-    return Edit(file, "set", ("paging", name), factor)
+    number = draw(st.sampled_from((0, 1, 2, 3, 4, 16, 64, 256, 1024, *INTEGERS)))
+    if field == "group" and program["paging"]["groups"]:
+        group = draw(st.sampled_from(sorted(program["paging"]["groups"])))
+        return Edit(file, "set", ("paging", "groups", group, "tokens"), number)
+    if field == "pool" and program["pools"]:
+        pool = draw(st.sampled_from(sorted(program["pools"])))
+        part = draw(st.integers(0, len(program["pools"][pool]["parts"]) - 1))
+        at = ("pools", pool, "parts", part, draw(st.sampled_from(("stride", "skipped", "row"))))
+        return Edit(file, "set", at, [number] if at[-1] == "row" else number)
+    return Edit(file, "set", ("paging", "page_tokens"), number)

@@ -326,7 +326,7 @@ PREFILL = ("targets", "cpu", "phases", "prefill")
         (_set(*PREFILL, "live", {}), "outside of its live interval"),
         (_set(*PREFILL, "live", "hidden", [0, 5]), "not an interval"),
         (_set(*PREFILL, "live", "sum", [0, 0]), "does not live in the arena"),
-        (_set("values", "sum", "shape", [4, 16]), "first dim of a pool"),
+        (_set("values", "sum", "shape", [4, 16]), "no part sum of pools.sum"),
         (_set("values", "hidden", "shape", [-1, 16]), "negative"),
         (_set("values", "extra", {"kind": "input", "dtype": "int32", "shape": []}), "extra"),
         (_set("values", "bias", "shape", [31]), r"bias is F32\[32\]"),
@@ -334,7 +334,7 @@ PREFILL = ("targets", "cpu", "phases", "prefill")
         (_set("values", "hidden", "dtype", "complex"), "dtype"),
         (_set("logits", "nothing"), "nothing"),
         (_set("targets", "cpu", "library", "lib/other.so"), "disagree"),
-        (_set("paging", "compressed_page_tokens", 7), "whole pages"),
+        (_set("paging", "groups", "compressed", "tokens", 7), "no whole pages"),
         (_set("observable", "hidden", 0, "values", "value", "no"), "unknown values: no"),
     ],
 )

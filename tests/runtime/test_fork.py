@@ -57,12 +57,12 @@ def test_forks_share_full_pages_and_outlive_their_origin(model: Model):
     ids = text(model, 70)
     one = model.sequence()
     one.append(ids)
-    assert used(model)["pages"] == 5
+    assert used(model)["kv"] == 5
     two = one.fork()
-    assert used(model)["pages"] == 6
+    assert used(model)["kv"] == 6
     wanted = one.append([5])
     one.close()
-    assert used(model)["pages"] == 5
+    assert used(model)["kv"] == 5
     np.testing.assert_array_equal(two.append([5]), wanted)
     two.close()
     assert_unused(model)
@@ -102,6 +102,6 @@ def test_a_fork_without_room_changes_nothing(compiled):
         one.append(text(model, 20))
         with pytest.raises(MemoryBudgetError, match="KV pages are needed"):
             one.fork()
-        assert used(model) == {"sequences": 1, "snapshots": 0, "pages": 4, "compressed_pages": 1}
+        assert used(model) == {"sequences": 1, "snapshots": 0, "kv": 4, "compressed": 1}
         with model.sequence(), pytest.raises(MemoryBudgetError, match="sequences are needed"):
             one.fork()

@@ -15,6 +15,8 @@ from tests.support.repaired import edit, put, repair
 
 MANIFEST = "manifest.json"
 PREFILL = ("targets", "cpu", "phases", "prefill")
+GROUPS = ("paging", "groups")
+KEYS = ("pools", "layers.0.kv_cache", "parts", 0)
 ONE = {"terms": [[1, []]]}
 """A dim that is 1 whatever is loaded."""
 
@@ -69,10 +71,24 @@ def test_activations_of_other_rows_are_refused(copy: Path, phase: str, dim: Any)
         (put("values", "logits", "dtype", "int8"), "logits has the shape"),
         (put("values", "layers.0.kv_cache.k", "shape", 3, 8), "layers.0.kv_cache.k has"),
         (put("values", "layers.0.kv_cache.k", "shape", 0, {"terms": [[1, ["slots"]]]}), "program"),
-        (put("values", "layers.0.compressed_keys.fine", "shape", 3, 7), "fine has the shape"),
-        (put("paging", "page_tokens", 32), "(kv_cache|compressed_keys).* has the shape"),
-        (put("paging", {"page_tokens": 8, "compressed_page_tokens": 512}), "compiled for"),
-        (put("paging", "compressed_page_tokens", 2048), "compressed_keys.* has the shape"),
+        (put("values", "layers.0.compressed_keys.fine", "shape", 3, 7), "fine has a shape"),
+        (put("paging", "page_tokens", 32), "no whole pages of 32"),
+        (put("paging", "page_tokens", 8), "compiled for"),
+        (put(*GROUPS, "kv", "tokens", 32), "kv_cache.* has a shape that no part"),
+        (put(*GROUPS, "compressed", "tokens", 2048), "compressed_keys.* has a shape that no part"),
+        (put(*GROUPS, "compressed", "table", "page_table"), "two page groups have one table"),
+        (put(*KEYS, "stride", 3), "no whole entries in a page"),
+        (put(*KEYS, "row", [2, 17]), "kv_cache.k has a shape that no part"),
+        (put(*KEYS, "stored", {}), "program"),
+        (put(*KEYS, "stored", {"layers.0.kv_cache.k": [1, 2, 0, 3]}), "kv_cache.k has a shape"),
+        (put(*KEYS, "stored", {"layers.0.kv_cache.k": [1, 2, 0]}), "kv_cache.k has a shape"),
+        (put(*KEYS, "stored", {"slots": [1, 2, 0, 2]}), "names the unknown value slots"),
+        (put("pools", {}), "is in none of the pools"),
+        (put("pools", "layers.0.kv_cache", "group", "none"), "which there is none of"),
+        (put("pools", "layers.0.kv_cache", "group", None), "has a shape that no part"),
+        (put("paths", []), "program"),
+        (put("paths", 0, "first_length", 1), "do not ascend from 0"),
+        (put("paths", 1, "name", "dense"), "two paths have one name"),
         (put(*PREFILL, "steps", []), "live|compiled for"),
         (put(*PREFILL, "steps", 0, "arguments", 0, "slots"), "compiled for"),
         (put(*PREFILL, "alias", {}), "compiled for"),

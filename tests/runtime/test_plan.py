@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sala_compile.runtime.artifact import Paging, PhaseName, Symbol, align, dim_of, evaluate
+from sala_compile.runtime.artifact import (
+    PageGroup,
+    Paging,
+    PhaseName,
+    Symbol,
+    align,
+    columns_of,
+    dim_of,
+    evaluate,
+    pages_of,
+)
 from sala_compile.runtime.errors import MemoryBudgetError, RequestError
 from sala_compile.runtime.plan import (
     Buffer,
@@ -98,11 +108,18 @@ def test_largest_finds_the_border(border: int, limit: int):
     assert largest(lambda n: n <= border, limit) == min(border, limit)
 
 
+def paging(ratio: int) -> Paging:
+    """Pages of 4 tokens, and compressed ones of so many of them."""
+    kv = PageGroup(table="page_table", tokens=4, label="KV pages")
+    large = PageGroup(table="compressed_table", tokens=4 * ratio, label="compressed pages")
+    return Paging(page_tokens=4, groups={"kv": kv, "compressed": large})
+
+
 def test_dims_are_polynomials():
-    symbols = SIZES.symbols(Paging(page_tokens=4, compressed_page_tokens=16))
+    symbols = SIZES.symbols(paging(4))
     assert symbols[Symbol.TOKENS] == 8
     assert symbols[Symbol.PAGES] == 32
-    assert symbols[Symbol.SEQUENCE_COMPRESSED_PAGES] == 4
+    assert symbols[columns_of("compressed")] == 4
     assert evaluate(dim_of(Symbol.SEQUENCE_PAGES, 3, 5), symbols) == 53
     assert evaluate(7, symbols) == 7
 
@@ -113,22 +130,21 @@ def test_compressed_pages_suffice_for_every_sharing(
 ):
     """However the KV pages are shared out, no sequence lacks a compressed page."""
     sequences = batch + data.draw(st.integers(0, 5))
-    paging = Paging(page_tokens=4, compressed_page_tokens=4 * ratio)
     pages = min(batch * own + extra, sequences * own)
     sizes = Sizes(own * 4, batch, 1, sequences, 1, pages=pages)
-    symbols, left, needed = sizes.symbols(paging), pages, 0
+    symbols, left, needed = sizes.symbols(paging(ratio)), pages, 0
     for _ in range(sequences):
         taken = data.draw(st.integers(0, min(own, left)))
         left -= taken
         needed += -(-taken // ratio)
-    assert needed <= symbols[Symbol.COMPRESSED_PAGES]
+    assert needed <= symbols[pages_of("compressed")]
 
 
 def test_a_plan_places_everything_apart():
     plan = plan_memory(tiny_program(), "cpu", SIZES, WEIGHTS)
     assert plan.total_bytes == plan.mapping_bytes + WEIGHTS == sum(plan.parts.values())
-    assert plan.parts[Part.KV_PAGES] == 32 * 16 * 4
-    assert plan.parts[Part.RECURRENT_STATE] == align(3 * 16 * 4)
+    assert plan.parts["kv_pages"] == 32 * 16 * 4
+    assert plan.parts["recurrent_state"] == align(3 * 16 * 4)
     assert plan.token_bytes == 16 * 4 / PAGE + 16 * 4 / 256
     outside = sorted(
         (place.offset, place.size)

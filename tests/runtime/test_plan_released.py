@@ -61,12 +61,12 @@ def test_the_state_is_what_the_configuration_implies(plan: MemoryPlan):
     sparse = config["mixer_types"].count("minicpm4")
     linear = len(config["mixer_types"]) - sparse
     row = config["num_key_value_heads"] * config["head_dim"] * 2
-    assert plan.parts[Part.KV_PAGES] == sparse * CONTEXT * 2 * row
+    assert plan.parts["kv_pages"] == sparse * CONTEXT * 2 * row
     stride = config["sparse_config"]["kernel_stride"]
     keys = CONTEXT // stride + CONTEXT // (4 * stride)
-    assert plan.parts[Part.COMPRESSED_KEYS] == sparse * keys * row
+    assert plan.parts["compressed_keys"] == sparse * keys * row
     state = config["lightning_nh"] * config["lightning_head_dim"] ** 2 * 4
-    assert plan.parts[Part.RECURRENT_STATE] == linear * state
+    assert plan.parts["recurrent_state"] == linear * state
 
 
 def test_the_parts_add_up(plan: MemoryPlan):
@@ -78,9 +78,9 @@ def test_a_token_costs_what_the_plan_grows_by(program: Program, plan: MemoryPlan
     grown = 16 * 4096
     tokens = token_parts(program, "cpu", sizes(batch=4, workers=8))
     larger = plan_memory(program, "cpu", sizes(context=CONTEXT + grown), WEIGHTS)
-    for part in (Part.KV_PAGES, Part.COMPRESSED_KEYS, Part.RECURRENT_STATE, Part.WEIGHTS):
+    for part in ("kv_pages", "compressed_keys", "recurrent_state", Part.WEIGHTS):
         assert larger.parts[part] - plan.parts[part] == tokens[part] * grown
-    pools = tokens[Part.KV_PAGES] + tokens[Part.COMPRESSED_KEYS]
+    pools = tokens["kv_pages"] + tokens["compressed_keys"]
     assert pools == plan.token_bytes == 8 * (2 + 5 / 64) * 512
     assert larger.parts[Part.INPUTS] - plan.parts[Part.INPUTS] == tokens[Part.INPUTS] * grown
 

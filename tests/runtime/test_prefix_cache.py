@@ -263,7 +263,7 @@ def test_the_plan_counts_the_cache(compiled):
     unit = 2 << 20
     assert 0.9 * unit < added <= unit
     assert info["memory"]["total_bytes"] == info["memory"]["planned_bytes"]
-    assert info["pages"]["total"] > base["pages"]["total"]
+    assert info["pages"]["kv"]["total"] > base["pages"]["kv"]["total"]
     assert info["prefix_cache"]["bytes"] == parse_bytes("2MiB")
     assert base["prefix_cache"] == {"enabled": False}
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from sala_compile.runtime.artifact import (
     ElementType,
-    Symbol,
+    Pool,
+    PoolPart,
     Value,
     ValueKind,
     dim_of,
+    pages_of,
     write_artifact,
 )
 from tests.support.handmade import fill, tiny_program
@@ -43,9 +45,16 @@ def test_anonymous_memory_is_the_plan_within_2_percent(handmade: Path, tmp_path:
     pool = Value(
         kind=ValueKind.POOL,
         dtype=ElementType.UINT8,
-        shape=(dim_of(Symbol.PAGES), PAGE_BYTES),
+        shape=(dim_of(pages_of("kv")), PAGE_BYTES),
     )
-    larger = whole.model_copy(update={"values": whole.values | {"large": pool}})
+    part = PoolPart(name="large", row=(), stored={"large": (0,)})
+    described = Pool(group="kv", memory="kv_pages", parts=(part,))
+    larger = whole.model_copy(
+        update={
+            "values": whole.values | {"large": pool},
+            "pools": whole.pools | {"large": described},
+        }
+    )
     target = tmp_path / "large.sala"
     write_artifact(target, lambda writer: fill(writer, program=larger))
     done = subprocess.run(

@@ -174,7 +174,7 @@ def test_a_cancelled_first_call_leaves_an_empty_sequence(tiny: Model):
         with pytest.raises(Cancelled):
             sequence.append([1] * 40, _cancel_at(16))
         assert len(sequence) == 0
-        assert used(tiny)["pages"] == 3
+        assert used(tiny)["kv"] == 3
         np.testing.assert_array_equal(sequence.append(IDS), expected_logits(IDS)[-1])
         np.testing.assert_array_equal(other.append([1]), expected_logits([*IDS, 1])[-1])
 
@@ -289,7 +289,7 @@ def test_a_batch_for_which_pages_are_missing_changes_none_of_its_sequences(handm
         three.append([3] * 4)
         with pytest.raises(MemoryBudgetError, match="KV pages"):
             model.decode([one, three], [5, 5])
-        assert (len(one), len(three), used(model)["pages"]) == (60, 4, 32)
+        assert (len(one), len(three), used(model)["kv"]) == (60, 4, 32)
         two.close()
         rows = model.decode([one, three], [5, 5])
         np.testing.assert_array_equal(rows[0], expected_logits([1] * 60 + [5])[-1])

@@ -43,9 +43,7 @@ class Life:
 
     def free(self) -> list[int]:
         """What can be taken of each kind."""
-        store = self.store
-        pools = (store.slots, store.snapshots, store.pages.pool, store.compressed.pool)
-        return [pool.free for pool in pools]
+        return [pool.free for pool in self.store.pools.values()]
 
     def open(self) -> None:
         self.texts.append((self.store.open(), []))
@@ -63,7 +61,7 @@ class Life:
         tokens = [self.random.randrange(VOCABULARY) for _ in range(count)]
         for position, token in enumerate(tokens, len(text)):
             page = self.table[state.slot, position // PAGE]
-            assert self.store.pages.pool.holders(page) == 1, "a shared page is written"
+            assert self.store.pools["kv"].holders(page) == 1, "a shared page is written"
             self.pool[page, position % PAGE] = token
         self.store.grow(state, np.array(tokens), "dense")
         text += tokens
@@ -104,9 +102,9 @@ class Life:
 
     def check(self) -> None:
         """Every text is what it should be, and every page has as many holders as it should."""
-        held = [page for state, _ in self.texts for page in state.pages]
-        held += [mark.page for _, mark in self.marks if mark.page is not None]
-        pool = self.store.pages.pool
+        held = [page for state, _ in self.texts for page in state.pages["kv"]]
+        held += [mark.partial["kv"] for _, mark in self.marks if "kv" in mark.partial]
+        pool = self.store.pools["kv"]
         assert [pool.holders(page) for page in range(pool.count)] == np.bincount(
             np.array(held, int), minlength=pool.count
         ).tolist()
@@ -114,9 +112,10 @@ class Life:
         assert self.store.snapshots.used == len(self.marks)
         for state, text in self.texts:
             assert self.store.token_ids(state).tolist() == text
-            assert len(state.pages) == -(-len(text) // PAGE)
-            assert self.table[state.slot, : len(state.pages)].tolist() == state.pages
-            assert self.pool[state.pages, :PAGE].reshape(-1)[: len(text)].tolist() == text
+            pages = state.pages["kv"]
+            assert len(pages) == -(-len(text) // PAGE)
+            assert self.table[state.slot, : len(pages)].tolist() == pages
+            assert self.pool[pages, :PAGE].reshape(-1)[: len(text)].tolist() == text
 
 
 def test_many_random_operations_leak_no_page_and_write_none_that_is_shared(handmade: Path):

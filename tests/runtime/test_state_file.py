@@ -109,7 +109,7 @@ def test_the_content_is_canonical(model: Model, tmp_path: Path):
     with model.sequence() as sequence:
         sequence.append(text(model, 37))
         sequence.save(path)
-        pages, pool = sequence.state.pages, model.memory.arrays["layers.0.kv_cache.v"]
+        pages, pool = sequence.state.pages["kv"], model.memory.arrays["layers.0.kv_cache.v"]
         pack = pool.shape[-1]
         value = pool[pages[36 // 16], :, 36 % 16 // pack, :14, 36 % pack].copy()
     header = _header(path)

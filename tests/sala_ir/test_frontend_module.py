@@ -41,10 +41,8 @@ TINY = {
     name: json.loads((ROOT / "tests" / "golden" / "data" / name / "config.json").read_text())
     for name in ("sala-tiny-a", "sala-tiny-b")
 }
-INPUTS = [
-    *("tokens", "offsets", "history", "call_lengths", "slots"),
-    *("logit_rows", "page_table", "compressed_table"),
-]
+FIELDS = ["tokens", "offsets", "history", "call_lengths", "slots", "logit_rows"]
+INPUTS = [*FIELDS, "page_table", "compressed_table"]
 
 
 def build(attention: AttentionMode = AttentionMode.CONFIG, **fields: Any) -> ModuleOp:
@@ -138,7 +136,9 @@ def test_arguments_and_results() -> None:
 
 def test_dense_mode_has_no_compressed_keys() -> None:
     module = build(AttentionMode.DENSE)
-    assert "layers.0.compressed_keys" not in argument_names(step_of(module))
+    names = argument_names(step_of(module))
+    assert "layers.0.compressed_keys" not in names
+    assert [name for name in names if name.endswith("_table")] == ["page_table"]
     assert Counter(op.name for op in module.walk())["sala.softmax_attention"] == 2
     assert not ops_of(module, BlockSparseAttentionOp)
 
@@ -235,7 +235,7 @@ def test_shapes_that_differ_from_the_released_proportions() -> None:
 
 def test_single_kinds_of_layers() -> None:
     lightning = build(mixer_types=["lightning"], num_hidden_layers=1)
-    assert argument_names(step_of(lightning))[len(INPUTS) :] == ["layers.0.recurrent_state"]
+    assert argument_names(step_of(lightning)) == [*FIELDS, "layers.0.recurrent_state"]
     sparse = build(mixer_types=["minicpm4"], num_hidden_layers=1)
     assert not ops_of(sparse, RopeTableOp)
 

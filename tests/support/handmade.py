@@ -29,9 +29,12 @@ from sala_compile.runtime.artifact import (
     Manifest,
     ModelInfo,
     Observation,
+    PageGroup,
     Paging,
     Phase,
     PhaseName,
+    Pool,
+    PoolPart,
     Program,
     Step,
     Symbol,
@@ -41,6 +44,7 @@ from sala_compile.runtime.artifact import (
     ValueKind,
     canonical_json,
     dim_of,
+    pages_of,
     write_artifact,
 )
 from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES
@@ -136,13 +140,34 @@ def library() -> Path:
     return path
 
 
+PAGING = Paging(
+    page_tokens=PAGE,
+    groups={
+        "kv": PageGroup(table="page_table", tokens=PAGE, label="KV pages"),
+        "compressed": PageGroup(
+            table="compressed_table", tokens=COMPRESSED_PAGE, label="compressed pages"
+        ),
+    },
+)
+
+
+def _part(name: str, axis: int) -> PoolPart:
+    row = (16,) if axis else ()
+    return PoolPart(name=name, row=row, stored={name: (axis,)})
+
+
+def _keys() -> PoolPart:
+    """One number for every 16 tokens."""
+    return PoolPart(name="keys", row=(), stride=16, stored={"keys": (0,)})
+
+
 def tiny_program() -> Program:
     """The program over the two kernels."""
     tokens, slots = dim_of(Symbol.TOKENS), dim_of(Symbol.SLOTS)
     floats = ElementType.FLOAT32
     values = {
-        name.value: Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=shape)
-        for name, shape in INPUT_SHAPES.items()
+        str(name): Value(kind=ValueKind.INPUT, dtype=ElementType.INT32, shape=shape)
+        for name, shape in (INPUT_SHAPES | PAGING.tables).items()
         if name is not InputName.SAMPLING
     }
     values |= {
@@ -152,9 +177,9 @@ def tiny_program() -> Program:
         ),
         "bias": Value(kind=ValueKind.WEIGHT, dtype=floats, shape=(PITCH,)),
         "sum": Value(kind=ValueKind.POOL, dtype=floats, shape=(slots, 16)),
-        "ids": Value(kind=ValueKind.POOL, dtype=floats, shape=(dim_of(Symbol.PAGES), 16)),
+        "ids": Value(kind=ValueKind.POOL, dtype=floats, shape=(dim_of(pages_of("kv")), 16)),
         "keys": Value(
-            kind=ValueKind.POOL, dtype=floats, shape=(dim_of(Symbol.COMPRESSED_PAGES), 16)
+            kind=ValueKind.POOL, dtype=floats, shape=(dim_of(pages_of("compressed")), 16)
         ),
     }
     first = Step(
@@ -192,7 +217,12 @@ def tiny_program() -> Program:
     )
     return Program(
         paths=(AttentionPath(first_length=0, name="dense"),),
-        paging=Paging(page_tokens=PAGE, compressed_page_tokens=COMPRESSED_PAGE),
+        paging=PAGING,
+        pools={
+            "sum": Pool(group=None, memory="recurrent_state", parts=(_part("sum", 1),)),
+            "ids": Pool(group="kv", memory="kv_pages", parts=(_part("ids", 0),)),
+            "keys": Pool(group="compressed", memory="compressed_keys", parts=(_keys(),)),
+        },
         logits="logits",
         values=values,
         targets={"cpu": TargetProgram(library=LIBRARY, read_multiple=PAGE, phases=phases)},

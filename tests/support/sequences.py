@@ -19,10 +19,10 @@ def text(model: Model, length: int, seed: int = 0) -> np.ndarray:
 
 
 def used(model: Model) -> dict[str, int]:
-    """How much of every pool is held."""
+    """How much of every pool is held: sequences, snapshots, and the pages of each group."""
     info = model.info()
-    names = ("sequences", "snapshots", "pages", "compressed_pages")
-    return {name: info[name]["used"] for name in names}
+    pools = {name: info[name] for name in ("sequences", "snapshots")} | info["pages"]
+    return {name: pool["used"] for name, pool in pools.items()}
 
 
 def assert_unused(model: Model) -> None:

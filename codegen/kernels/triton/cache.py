@@ -26,7 +26,7 @@ FIELDS: dict[str, tuple[int | str, ...]] = {
         for axis, dim in enumerate(shape)
     )
     for field, shape in INPUT_SHAPES.items()
-}
+} | {table: (f"{table}_rows", columns) for table, columns in COLUMNS.items()}
 """What the runtime writes before a step, int32; an extent that is no number is a capacity."""
 
 

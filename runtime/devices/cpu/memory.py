@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tvm_ffi
 
-from sala_compile.runtime.artifact import Artifact, Symbol, ValueKind
+from sala_compile.runtime.artifact import Artifact, ValueKind
 from sala_compile.runtime.artifact.stored_weights import open_tensors
 from sala_compile.runtime.common.units import format_bytes
 from sala_compile.runtime.devices.device import POISON, rows_by_symbol
@@ -44,12 +44,11 @@ class CpuMemory:
         self._pools = rows_by_symbol(plan)
 
     @property
-    def counters(self) -> dict[Part, int]:
+    def counters(self) -> dict[str, int]:
         """Bytes really held for each part."""
-        counted = dict.fromkeys(Part, 0)
-        counted |= {part: size for part, size in self.plan.parts.items() if part in _IN_MAPPING}
+        unplanned = len(self._map) - max(1, self.plan.mapping_bytes)
+        counted = dict(self.plan.parts)
         counted[Part.WEIGHTS] = sum(file.nbytes for file in self._files.values())
-        unplanned = len(self._map) - max(1, sum(counted[part] for part in _IN_MAPPING))
         assert unplanned == 0, "the mapping is not what the plan says"
         return counted
 
@@ -86,14 +85,14 @@ class CpuMemory:
         """Copy a row of one value to row `place` of another."""
         self.arrays[target][place] = self.arrays[source][row]
 
-    def copy_row(self, symbol: Symbol, source: int, target: int) -> None:
+    def copy_row(self, symbol: str, source: int, target: int) -> None:
         """Copy one page or slot in every pool that `symbol` indexes."""
-        for name in self._pools[symbol]:
+        for name in self._pools.get(symbol, ()):
             self.arrays[name][target] = self.arrays[name][source]
 
-    def poison_row(self, symbol: Symbol, row: int) -> None:
+    def poison_row(self, symbol: str, row: int) -> None:
         """Make one page or slot NaN in every pool that `symbol` indexes."""
-        for name in self._pools[symbol]:
+        for name in self._pools.get(symbol, ()):
             self.arrays[name][row].view(np.uint8)[...] = POISON
 
     def poison_arena(self) -> None:
@@ -123,15 +122,6 @@ class CpuMemory:
             dtype = artifact.program.values[name].dtype.numpy
             weights[name] = self._files[file].array(name).view(dtype)
         return weights
-
-
-_IN_MAPPING = (
-    Part.ARENA,
-    Part.KV_PAGES,
-    Part.COMPRESSED_KEYS,
-    Part.RECURRENT_STATE,
-    Part.INPUTS,
-)
 
 
 def _anonymous(size: int) -> mmap.mmap:

@@ -1,10 +1,10 @@
 """The inputs of a step, from the host's arrays to a GPU."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from sala_compile.runtime.artifact import TABLES, ValueKind, align
+from sala_compile.runtime.artifact import ValueKind, align
 from sala_compile.runtime.devices.cuda.driver import Driver
 from sala_compile.runtime.plan import LAST_LOGITS, MemoryPlan
 
@@ -16,8 +16,13 @@ class Inputs:
     by itself, and is changed only when it was copied.
     """
 
-    def __init__(self, driver: Driver, stream: int, plan: MemoryPlan, base: int) -> None:
-        """For a plan whose memory begins at `base` on the GPU, where the inputs are 0."""
+    def __init__(
+        self, driver: Driver, stream: int, plan: MemoryPlan, base: int, tables: Collection[str]
+    ) -> None:
+        """For a plan whose memory begins at `base` on the GPU, where the inputs are 0.
+
+        `tables` names the page tables among them, of which only what changed is sent.
+        """
         places = {
             name: place
             for name, place in plan.places.items()
@@ -28,7 +33,7 @@ class Inputs:
         self._driver = driver
         self._stream = stream
         self._target = base + begin
-        self._batch_bytes = min(places[name].offset for name in TABLES) - begin
+        self._batch_bytes = min((places[name].offset for name in tables), default=end) - begin
         self._written = np.zeros(end - begin, np.uint8)
         self._sent = driver.allocate_host(end - begin)
         self._sent[:] = 0
@@ -42,7 +47,7 @@ class Inputs:
                 for block in (self._written, self._sent)
             ]
             self.arrays[name] = views[0]
-            if name in TABLES:
+            if name in tables:
                 self._tables.append((views[0], views[1]))
 
     @property

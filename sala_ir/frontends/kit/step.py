@@ -9,7 +9,6 @@ from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAtt
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from sala_compile.runtime.artifact.batch_fields import TABLES
 from sala_compile.sala_ir.dialect import (
     LinearOp,
     MakeBatchOp,
@@ -58,11 +57,11 @@ class StepWriter:
         """Declare the inputs of a step, its page tables and its states; the batch."""
         for name in STEP_INPUTS:
             self.argument(name, ids_type())
-        for name in TABLES:
-            self.argument(name, ids_type(2))
+        pages = [kind.numbering for kind in states.values() if kind.numbering is not None]
+        names = dict.fromkeys(numbering.table for numbering in pages)
+        tables = [self.argument(name, ids_type(2)) for name in names]
         for name, kind in states.items():
             self.argument(name, kind)
-        tables = [self.arguments[name] for name in TABLES]
         return self.emit(MakeBatchOp(self.arguments, tables), "batch")
 
     def emit(self, op: Operation, *hints: str) -> SSAValue:

@@ -34,7 +34,7 @@ class ProgramTarget(Target):
         self._program = program = json.loads(files[PROGRAM])
         phases = program["targets"]["cpu"]["phases"]
         kernels = {step["kernel"] for phase in phases.values() for step in phase["steps"]}
-        symbols = ("tokens", "slots", "pages", "compressed_pages", "workers", "sequence_pages")
+        symbols = ("tokens", "slots", "kv_pages", "compressed_pages", "workers", "sequence_pages")
         kinds = ("pool", "activation", "workspace", "weight", "input", "int32", "uint16", "float32")
         self._words = (*program["values"], *sorted(kernels), *symbols, *kinds, "prefill", "sample")
 

@@ -1,0 +1,55 @@
+"""What a state type says of its pool: who numbers the rows, and the tensors it consists of.
+
+A new kind of state describes itself here and nowhere else: what the program, the planner, memory,
+state files and prefixes know of it follows from this description.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+TABLE = "_table"
+"""How the name of every table of pages ends."""
+
+
+class Shared(StrEnum):
+    """Along which extent neighbours share 32 bits where elements are narrow, on processors."""
+
+    COLUMNS = "columns"
+    """The last extent of an entry: what is multiplied along it lies together."""
+    ENTRIES = "entries"
+    """The entries of a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatePart:
+    """One tensor of a state, of which a sequence has one entry for every `stride` tokens.
+
+    `suffix` is what kernels call it ("" where a state is one tensor), `name` its canonical name in
+    state files. `row` is the shape of an entry, or of the whole where the state is fixed. The first
+    `skipped` entries of a sequence are never complete: entry j stands in place j + skipped.
+    """
+
+    suffix: str
+    name: str
+    row: tuple[int, ...]
+    stride: int = 1
+    skipped: int = 0
+    shared: Shared = Shared.COLUMNS
+
+    def count(self, length: int) -> int:
+        """Complete entries of a sequence of `length` tokens."""
+        return max(0, length // self.stride - self.skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class PageNumbering:
+    """Rows of a pool are pages that sequences take as they grow.
+
+    States of one `group` have their pages in one `table` (an argument of the step); a page covers
+    `tokens` tokens in each of them. `label` is for people.
+    """
+
+    group: str
+    table: str
+    tokens: int
+    label: str
