@@ -1,6 +1,6 @@
 """A text that grows, as users hold it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,11 @@ from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk, StepR
 from sala_compile.runtime.engine.engine import Engine
 from sala_compile.runtime.engine.limits import TokenIds
 from sala_compile.runtime.errors import SalaError
-from sala_compile.runtime.generation.generation import Answer
 from sala_compile.runtime.state.prefix_cache import PrefixReport
 from sala_compile.runtime.state.store import State
+
+Answer = Generator[int, None, None]
+"""Tokens one by one."""
 
 
 class TokenSequence:

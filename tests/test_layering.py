@@ -48,7 +48,7 @@ MAY_IMPORT = {
 TRIALS = ("sala_compile.codegen.tuning.measurer", "sala_compile.runtime.bench.trials")
 """A process of its own, which loads models and no compiler, begins with this import."""
 REPEATED_CLASSES = {
-    *("Activations", "Bars", "Buffer", "Epilogue", "Form", "Found"),
+    *("Activations", "Buffer", "Epilogue", "Form", "Found"),
     *("MemoryPlan", "Operands", "Parameters", "Part", "Products", "Rounding", "Rows"),
     *("Section", "Source", "StoredTensor", "Tile", "Weights"),
 }

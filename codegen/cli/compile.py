@@ -151,15 +151,16 @@ def _options(given: dict[str, Any]) -> CompileOptions:
 
 
 def _compile(options: CompileOptions, as_json: bool, key: Path | None) -> None:
-    from sala_compile.codegen.cli.show import Bars, print_summary
+    from sala_compile.codegen.cli.show import print_summary
     from sala_compile.codegen.compiler import compile_model
     from sala_compile.runtime.artifact.signature import check_signer, sign_artifact
+    from sala_compile.runtime.common.stage_bars import StageBars
 
     if key is not None:
         if not options.writes or options.output is None:
             raise RequestError("nothing is written that could be signed", where="--sign")
         check_signer(key)
-    with Bars() as bars:
+    with StageBars() as bars:
         result = compile_model(options, bars)
     if key is not None and options.output is not None:
         result.summary["artifact"]["signature"] = str(sign_artifact(options.output, key))

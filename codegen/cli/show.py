@@ -1,71 +1,11 @@
-"""How sala-compile shows its work: progress bars on stderr, a summary on stdout."""
+"""How sala-compile shows its work: a summary on stdout."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
-from sala_compile.codegen.progress import Advance
 from sala_compile.runtime.common.units import format_bytes, format_tokens
-
-
-class Bars:
-    """A bar for each stage, on stderr and only where it is a terminal."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._bytes = DownloadColumn(binary_units=True)
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            _Amount(),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-
-    def __enter__(self) -> "Bars":
-        """Start to draw."""
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop to draw."""
-        self._progress.stop()
-
-    @contextmanager
-    def stage(self, name: str, total: int | None = None, *, unit: str = "") -> Iterator[Advance]:
-        """A bar until the stage is done."""
-        task: TaskID = self._progress.add_task(name, total=total, unit=unit)
-        yield lambda count: self._progress.advance(task, count)
-        self._progress.update(task, total=total or 1, completed=total or 1)
-
-
-class _Amount(TextColumn):
-    """What is done of how much: bytes in binary units, anything else as it is counted."""
-
-    def __init__(self) -> None:
-        super().__init__("")
-
-    def render(self, task: Any) -> Any:
-        """The amount of one task; nothing where the total is unknown."""
-        if task.total is None or not task.fields.get("unit"):
-            return super().render(task)
-        if task.fields["unit"] == "B":
-            return f"{format_bytes(task.completed)} / {format_bytes(task.total)}"
-        return f"{task.completed:.0f} / {task.total:.0f} {task.fields['unit']}"
 
 
 def print_summary(summary: dict[str, Any]) -> None:

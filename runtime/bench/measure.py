@@ -2,12 +2,11 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +14,7 @@ import sala_compile
 from sala_compile.runtime.bench.ceiling_probe import CeilingProbe, Ceilings
 from sala_compile.runtime.bench.costs import Cost, CostModel, Live
 from sala_compile.runtime.bench.recording import Recording
+from sala_compile.runtime.common.stage_bars import StageBars
 from sala_compile.runtime.common.timing import Sample, Stopwatch, summarise
 from sala_compile.runtime.devices.choose_target import choose_target
 from sala_compile.runtime.model import Model
@@ -59,18 +59,6 @@ class Row:
         return self.tokens / self.seconds
 
 
-class Report(Protocol):
-    """Told how far the work is."""
-
-    def begin(self, work: str, total: int) -> None:
-        """Work of so many units begins."""
-        ...
-
-    def advance(self, count: int = 1) -> None:
-        """So many units more are done."""
-        ...
-
-
 @dataclass(slots=True)
 class Bench:
     """Everything found in one run."""
@@ -89,7 +77,7 @@ class Bench:
 
 
 @contextmanager
-def measured(request: Request, report: Report) -> Iterator[Bench]:
+def measured(request: Request, bars: StageBars) -> Iterator[Bench]:
     """Load the model and measure it; it is closed at the end of the block."""
     with ExitStack() as stack:
         model = stack.enter_context(
@@ -104,14 +92,14 @@ def measured(request: Request, report: Report) -> Iterator[Bench]:
         )
         target = choose_target(model.artifact, request.target)
         threads = model.info()["threads"]
-        report.begin("ceilings", 1)
-        probe = CeilingProbe(model.artifact, target, threads)
+        with bars.stage("ceilings"):
+            probe = CeilingProbe(model.artifact, target, threads)
         bench = Bench(model, target, probe, CostModel(model.artifact, target))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sala-bench-")))
         share = request.seconds / (len(request.lengths) * (1 + len(request.batches)) + 1)
         for length in sorted(set(request.lengths)):
             probe.measure()
-            _Length(bench, length, request, share, report, folder).run()
+            _Length(bench, length, request, share, bars, folder).run()
         probe.measure()
         yield bench
 
@@ -125,10 +113,10 @@ class _Length:
         length: int,
         request: Request,
         share: float,
-        report: Report,
+        bars: StageBars,
         folder: Path,
     ) -> None:
-        self._bench, self._model, self._report = bench, bench.model, report
+        self._bench, self._model, self._bars = bench, bench.model, bars
         self._length, self._share = length, share
         self._batches = sorted(set(request.batches))
         self._steps = max(1, DECODE_STEPS // len(self._batches))
@@ -153,16 +141,16 @@ class _Length:
         """Time whole prompts, chunk by chunk; the last sequence that was read."""
         chunk = self._model.info()["chunk"]
         chunks: list[list[Sample]] = [[] for _ in range(-(-self._length // chunk))]
-        self._report.begin(f"prefill {self._length}", len(chunks) * PASSES)
         end = time.monotonic() + self._share
         sequence, recording = self._model.sequence(), None
-        for turn in range(PASSES):
-            if turn:
-                sequence.close()
-                sequence = self._model.sequence()
-            recording = self._read(sequence, chunks)
-            if time.monotonic() > end:
-                break
+        with self._bars.stage(f"prefill {self._length}", len(chunks) * PASSES) as advance:
+            for turn in range(PASSES):
+                if turn:
+                    sequence.close()
+                    sequence = self._model.sequence()
+                recording = self._read(sequence, chunks, advance)
+                if time.monotonic() > end:
+                    break
         self._keep(recording)
         found = [summarise(samples) for samples in chunks]
         self._bench.rows.append(
@@ -179,7 +167,9 @@ class _Length:
         )
         return sequence
 
-    def _read(self, sequence: TokenSequence, chunks: list[list[Sample]]) -> Recording | None:
+    def _read(
+        self, sequence: TokenSequence, chunks: list[list[Sample]], advance: Callable[[int], None]
+    ) -> Recording | None:
         """Append the whole prompt; a sample for each chunk."""
         watch = Stopwatch()
         turns = iter(chunks)
@@ -191,7 +181,7 @@ class _Length:
             next(turns).append(taken)
             if recording is not None:
                 recording.finish(Live(1, count - done, done, self._length), began, taken)
-            self._report.advance()
+            advance(1)
             done = count
             watch.lap()
 
@@ -202,12 +192,12 @@ class _Length:
     def _decode(self, sequences: list[TokenSequence]) -> None:
         """Time single tokens behind all sequences."""
         batch = len(sequences)
-        self._report.begin(f"decode {self._length} x {batch}", self._steps)
         end = time.monotonic() + self._share
         samples: list[Sample] = []
         history = len(sequences[0])
         tokens = [0] * batch
-        with self._recorded() as recording:
+        name = f"decode {self._length} x {batch}"
+        with self._recorded() as recording, self._bars.stage(name, self._steps) as advance:
             for _ in range(self._steps):
                 live = Live(batch, 1, len(sequences[0]), len(sequences[0]) + 1)
                 watch = Stopwatch()
@@ -216,7 +206,7 @@ class _Length:
                 samples.append(watch.lap())
                 if recording is not None:
                     recording.finish(live, began, samples[-1])
-                self._report.advance()
+                advance(1)
                 if time.monotonic() > end:
                     break
         self._keep(recording)

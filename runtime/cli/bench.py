@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sala_compile.runtime.artifact.outputs import OutputRule
-from sala_compile.runtime.cli.common import notes, output, print_json
+from sala_compile.runtime.cli.common import output, print_json
 from sala_compile.runtime.cli.pictures import check_picture, write_picture
 from sala_compile.runtime.common.option_types import THREADS, TOKENS, VERIFY_KEY, Several
 from sala_compile.runtime.common.process import run_command
@@ -91,12 +91,13 @@ def _bench(options: dict[str, Any]) -> None:
     from sala_compile.runtime.bench.profile import Profile
     from sala_compile.runtime.cli import bench_report as report
     from sala_compile.runtime.cli.rates_picture import rates_figure
+    from sala_compile.runtime.common.stage_bars import StageBars
 
     if options["profile"] is not None:
         _PROFILE.check(options["profile"])
     if options["plot"] is not None:
         check_picture(options["plot"])
-    with report.Bars(notes()) as bars, measured(_request(options), bars) as bench:
+    with StageBars(measuring=True) as bars, measured(_request(options), bars) as bench:
         document = report.bench_document(bench)
         profile = Profile(bench.model.artifact.program, bench.target, bench.costs, bench.recordings)
     if options["profile"] is not None:

@@ -1,11 +1,10 @@
-"""What sala-bench tells: progress, one document, and tables of it."""
+"""What sala-bench tells: one document, and tables of it."""
 
 import json
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.console import RenderableType
 from rich.table import Table
 
 from sala_compile.runtime.artifact.processor import processor_name
@@ -16,42 +15,6 @@ from sala_compile.runtime.cli.common import table
 from sala_compile.runtime.common.units import format_tokens
 
 GIGA = 1e9
-
-
-class Bars:
-    """A bar for each piece of work, on stderr and only where it is a terminal."""
-
-    def __init__(self, console: Console) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
-        self._progress = Progress(
-            *columns,
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            refresh_per_second=1,  # drawing takes a CPU from what is measured
-        )
-        self._task = None
-
-    def __enter__(self) -> "Bars":
-        """Start to draw."""
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop to draw."""
-        self._progress.stop()
-
-    def begin(self, work: str, total: int) -> None:
-        """Replace the bar by that of another piece of work."""
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(work, total=total)
-
-    def advance(self, count: int = 1) -> None:
-        """Move the bar."""
-        if self._task is not None:
-            self._progress.advance(self._task, count)
 
 
 def bench_document(bench: Bench) -> dict[str, Any]:

@@ -1,58 +1,20 @@
 """One answer in the making: prefill, then a token at a time, until something ends it."""
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 
 from sala_compile.runtime.common.checks import checked_flag, checked_whole, refusal
 from sala_compile.runtime.engine.append import Progress
-from sala_compile.runtime.generation.sampling import Draw, Sampler, SamplingOptions
+from sala_compile.runtime.generation.sampling import Sampler, SamplingOptions
 from sala_compile.runtime.generation.stopping import StopStrings
+from sala_compile.runtime.sequence import TokenSequence
 from sala_compile.runtime.text.tokenizer import Tokenizer
-
-Answer = Generator[int, None, None]
-"""Tokens one by one."""
-
-
-class Source(Protocol):
-    """What generation needs of a sequence: next-token logits, and how much room is left."""
-
-    @property
-    def last_logits(self) -> np.ndarray:
-        """The logits [vocabulary] float32 behind the tokens that are there already."""
-        ...
-
-    @property
-    def remaining(self) -> int:
-        """How many more tokens the sequence can take."""
-        ...
-
-    def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
-        """Append `token_ids`; the logits [vocabulary] float32 behind the last of them."""
-        ...
-
-    @property
-    def samples(self) -> bool:
-        """Whether the device that has the logits can choose from them."""
-        ...
-
-    @property
-    def samples_min_p(self) -> bool:
-        """Whether it can also drop tokens by `min_p`."""
-        ...
-
-    def choose(self, token_ids: Sequence[int], draw: Draw, progress: Progress | None = None) -> int:
-        """Append `token_ids`; the token that the device chooses behind the last of them."""
-        ...
-
-    def run_ahead(self, token: int, draws: Iterator[Draw], count: int) -> Answer:
-        """Up to `count` tokens behind `token`, chosen there; the source is used up."""
-        ...
 
 
 class Finish(StrEnum):
@@ -120,7 +82,7 @@ class Generation:
     nobody uses the source afterwards, so that its device may compute a token that nobody takes.
     """
 
-    source: Source
+    source: TokenSequence
     prompt: Sequence[int]
     vocabulary: int
     options: GenerationOptions

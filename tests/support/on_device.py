@@ -18,7 +18,7 @@ from sala_compile.runtime.artifact.architectures import serving
 from sala_compile.runtime.devices.cuda.binding import BoundKernel
 from sala_compile.runtime.devices.cuda.driver import Driver
 from sala_compile.runtime.devices.cuda.library import STATIC_SHARED_BYTES
-from sala_compile.runtime.devices.cuda.memory import Buffer
+from sala_compile.runtime.devices.cuda.transfer import DeviceBuffer
 from tests.support.interpreted import poison
 
 GUARD = 256
@@ -117,7 +117,7 @@ def _launch(
     info = built.table.kernels[kernel.symbol]
     names = [parameter.name for parameter in kernel.parameters]
     places = [
-        Buffer(held[name] + GUARD, buffers[name].shape, buffers[name].dtype) for name in names
+        DeviceBuffer(held[name] + GUARD, buffers[name].shape, buffers[name].dtype) for name in names
     ]
     for launch in BoundKernel(kernel.symbol, info, names, places).launches(sizes):
         prepared = driver().prepare(

@@ -10,7 +10,7 @@ from sala_compile.runtime.artifact import (
     LaunchInfo,
     SlabsInfo,
 )
-from sala_compile.runtime.devices.cuda.memory import Buffer
+from sala_compile.runtime.devices.cuda.transfer import DeviceBuffer
 from sala_compile.runtime.errors import ArtifactError
 
 Sizes = Mapping[str, int]
@@ -30,7 +30,11 @@ class BoundKernel:
     """A kernel and the buffers that it is called with."""
 
     def __init__(
-        self, symbol: str, kernel: GpuKernelInfo, names: Sequence[str], buffers: Sequence[Buffer]
+        self,
+        symbol: str,
+        kernel: GpuKernelInfo,
+        names: Sequence[str],
+        buffers: Sequence[DeviceBuffer],
     ) -> None:
         """ArtifactError where a buffer is not what the kernel was compiled for."""
         self._symbol = symbol
@@ -92,7 +96,7 @@ class BoundKernel:
 
 
 def _check(
-    symbol: str, kernel: GpuKernelInfo, names: Sequence[str], buffers: Sequence[Buffer]
+    symbol: str, kernel: GpuKernelInfo, names: Sequence[str], buffers: Sequence[DeviceBuffer]
 ) -> None:
     if len(names) != len(kernel.parameters):
         raise ArtifactError(

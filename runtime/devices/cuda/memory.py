@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -11,7 +9,7 @@ from sala_compile.runtime.artifact import Artifact, InputName, Symbol, ValueKind
 from sala_compile.runtime.devices.cuda.driver import Driver
 from sala_compile.runtime.devices.cuda.inputs import Inputs
 from sala_compile.runtime.devices.cuda.mailbox import Mailbox
-from sala_compile.runtime.devices.cuda.transfer import Transfer
+from sala_compile.runtime.devices.cuda.transfer import DeviceBuffer, Transfer
 from sala_compile.runtime.devices.cuda.upload import upload
 from sala_compile.runtime.devices.device import POISON, Advance, rows_by_symbol
 from sala_compile.runtime.errors import DeviceError
@@ -20,20 +18,6 @@ from sala_compile.runtime.plan import TOKEN_IDS, MemoryPlan, Part, text_shape
 _CONTROL, _SLOTS = InputName.CONTROL.value, InputName.SLOTS.value
 MAIL_BYTES, ROWS = 8, Symbol.LOGIT_ROWS
 """What is small enough for `read_later`: so many bytes for each row of logits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """A value on the GPU."""
-
-    address: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row."""
-        return prod(self.shape[1:]) * self.dtype.itemsize
 
 
 class CudaMemory:
@@ -61,7 +45,7 @@ class CudaMemory:
         with ExitStack() as undo:
             self._base = self._allocate(undo, "plan")
             weights = self._allocate(undo, "weights")
-            self.buffers: Mapping[str, Buffer] = {
+            self.buffers: Mapping[str, DeviceBuffer] = {
                 **self._planned(),
                 **_weight_buffers(artifact, target, weights),
             }
@@ -145,9 +129,9 @@ class CudaMemory:
         undo.callback(self._driver.free, address)
         return address
 
-    def _planned(self) -> dict[str, Buffer]:
+    def _planned(self) -> dict[str, DeviceBuffer]:
         return {
-            name: Buffer(self._base + place.offset, place.shape, place.value.dtype.numpy)
+            name: DeviceBuffer(self._base + place.offset, place.shape, place.value.dtype.numpy)
             for name, place in self.plan.places.items()
         }
 
@@ -176,7 +160,7 @@ class CudaMemory:
         arrays = (self._inputs, self._texts, self._transfer, self._mailbox)
         self.extras["host_bytes"] = sum(each.nbytes for each in arrays)
 
-    def _copy(self, source: Buffer, row: int, target: Buffer, place: int) -> None:
+    def _copy(self, source: DeviceBuffer, row: int, target: DeviceBuffer, place: int) -> None:
         size = target.row_bytes
         begin = source.address + row * source.row_bytes
         self._driver.copy(target.address + place * size, begin, size, self._stream)
@@ -186,10 +170,10 @@ class CudaMemory:
             self._driver.fill(address, byte, size, self._stream)
 
 
-def _weight_buffers(artifact: Artifact, target: str, base: int) -> dict[str, Buffer]:
-    made: dict[str, Buffer] = {}
+def _weight_buffers(artifact: Artifact, target: str, base: int) -> dict[str, DeviceBuffer]:
+    made: dict[str, DeviceBuffer] = {}
     for name in artifact.weights_of(target):
         value, spec = artifact.program.values[name], artifact.weights[name][1].spec
-        made[name] = Buffer(base, spec.shape, value.dtype.numpy)
+        made[name] = DeviceBuffer(base, spec.shape, value.dtype.numpy)
         base += align(spec.nbytes)
     return made

@@ -1,7 +1,8 @@
 """Rows of a buffer to the host and back, through host memory that the GPU reaches by itself."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -11,28 +12,18 @@ ROOM_BYTES = 4 << 20
 """About as much as is moved at a time."""
 
 
-class Rows(Protocol):
-    """A buffer as rows."""
+@dataclass(frozen=True, slots=True)
+class DeviceBuffer:
+    """A value on the GPU: where it begins, and its rows."""
 
-    @property
-    def address(self) -> int:
-        """Where it begins."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape, rows first."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Its element type."""
-        ...
+    address: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        ...
+        return prod(self.shape[1:]) * self.dtype.itemsize
 
 
 class Transfer:
@@ -49,7 +40,7 @@ class Transfer:
         """Bytes of host memory held."""
         return self._room.nbytes
 
-    def read(self, buffer: Rows, rows: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def read(self, buffer: DeviceBuffer, rows: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Numbers of rows and the rows, some at a time, valid until the next are asked for."""
         for first, group in self._groups(buffer, rows):
             for place, begin, count in _runs(group):
@@ -60,7 +51,7 @@ class Transfer:
             self._driver.synchronize(self._stream)
             yield first, self._view(buffer, len(group))
 
-    def write(self, buffer: Rows, rows: Sequence[int], values: np.ndarray) -> None:
+    def write(self, buffer: DeviceBuffer, rows: Sequence[int], values: np.ndarray) -> None:
         """Overwrite rows."""
         for first, group in self._groups(buffer, rows):
             self._view(buffer, len(group))[...] = values[first : first + len(group)]
@@ -75,13 +66,15 @@ class Transfer:
         """Give the room back."""
         self._driver.free_host(self._room)
 
-    def _groups(self, buffer: Rows, rows: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
+    def _groups(
+        self, buffer: DeviceBuffer, rows: Sequence[int]
+    ) -> Iterator[tuple[int, Sequence[int]]]:
         """As many rows as there is room for, and the number of the first."""
         step = max(1, len(self._room) // max(1, buffer.row_bytes))
         for first in range(0, len(rows), step):
             yield first, rows[first : first + step]
 
-    def _view(self, buffer: Rows, count: int) -> np.ndarray:
+    def _view(self, buffer: DeviceBuffer, count: int) -> np.ndarray:
         flat = self._room[: count * buffer.row_bytes].view(buffer.dtype)
         return flat.reshape(count, *buffer.shape[1:])
 
