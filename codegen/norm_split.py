@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from sala_compile.codegen.kernels.arguments import operands_of
+from sala_compile.codegen.kernels.family import KernelFamily
 from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning
+from sala_compile.codegen.kernels.lightning_attention.gpu.spec import Form as LightningForm
 from sala_compile.codegen.kernels.linear.gpu import kernel as linear
-from sala_compile.codegen.kernels.operands import spec_values
+from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
@@ -37,8 +40,8 @@ def split_norm(
         writer=choice,
         keeps=keeps,
         sums=sums,
-        readers=tuple(_choice("linear", spec, linear.arguments(spec)) for spec in specs),
-        places=tuple(linear.squares_place(spec) for spec in specs),
+        readers=tuple(_choice(linear.FAMILY, spec, target) for spec in specs),
+        places=tuple(_operands(spec, target).index("squares") for spec in specs),
     )
 
 
@@ -50,46 +53,46 @@ def _writer(
         return None
     if call.family.data == "linear" and not norm.gate_pitch:
         spec = _spec(call)
-        if norm.columns != spec.columns or spec.form is not linear.Form.ROWS or spec.scaled:
+        if norm.columns != spec.columns or spec.form is not Form.ROWS or spec.scaled:
             return None
         if spec.swiglu or spec.weight is not norm.output or spec.output is not Element.F32:
             return None
         scaled = replace(spec, scaled=True)
-        sums = linear.default_schedule(scaled, target).across(scaled)
-        return _choice("linear", scaled, linear.arguments(scaled)), sums, True
+        sums = linear.FAMILY.default_schedule(scaled, target).across(scaled)
+        return _choice(linear.FAMILY, scaled, target), sums, True
     if call.family.data == "lightning_attention" and norm.gate_pitch:
         spec = _spec(call)
         fits = norm.columns == spec.num_heads * spec.head_dim and norm.gate is Element.F32
-        if not fits or spec.form is not lightning.Form.STEP:
+        if not fits or spec.form is not LightningForm.STEP:
             return None
         view = {"gate_start": norm.gate_start, "gate_pitch": norm.gate_pitch}
         scaled = replace(spec, scaled=True, out_element=norm.output, **view)
-        sums = lightning.sums_of_row(scaled, target)
-        return _choice("lightning_attention", scaled, lightning.arguments(scaled)), sums, False
+        schedule = lightning.FAMILY.default_schedule(scaled, target)
+        sums = lightning.sums_of_row(scaled, schedule)
+        return _choice(lightning.FAMILY, scaled, target), sums, False
     return None
 
 
-def _reader(call: KernelCallOp, norm: KernelCallOp, between: Any) -> linear.Spec | None:
+def _reader(call: KernelCallOp, norm: KernelCallOp, between: Any) -> Spec | None:
     """The constants of a linear of few rows that reads the norm as it is."""
     if call.family.data != "linear" or list(call.inputs).count(norm.results[0]) != 1:
         return None
     spec = _spec(call)
-    fits = spec.form is linear.Form.ROWS and not spec.x_start and not spec.norm
+    fits = spec.form is Form.ROWS and not spec.x_start and not spec.norm
     fits = fits and spec.depth == between.columns and spec.x_pitch == padded(between.columns)
     fits = fits and spec.weight is between.output
     return spec if fits and call.inputs[0] is norm.results[0] else None
 
 
-def _choice(name: str, spec: Any, arguments: tuple[str, ...]) -> KernelChoice:
-    return KernelChoice(
-        symbol=spec.symbol,
-        family=name,
-        spec=spec_values(spec),
-        operands=(),
-        arguments=arguments,
-        rule="norm_split",
-    )
+def _choice(family: KernelFamily, spec: Any, target: CudaTarget) -> KernelChoice:
+    return replace(family.choice(spec, target), rule="norm_split")
+
+
+def _operands(spec: Spec, target: CudaTarget) -> tuple[str, ...]:
+    """The inputs of a linear by their names."""
+    schedule = linear.FAMILY.default_schedule(spec, target)
+    return operands_of(linear.FAMILY.arguments(spec, schedule))
 
 
 def _spec(call: KernelCallOp) -> Any:
-    return family(call.family.data, "gpu").spec(plain(call.spec))
+    return family(call.family.data, "gpu").spec.parse(plain(call.spec))

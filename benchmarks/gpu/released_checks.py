@@ -15,7 +15,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec, default_schedule
+from sala_compile.codegen.kernels.family import KernelFamily
+from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec, default_tiles
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.tir.element import Element
 from tests.codegen.kernels import test_gpu_rows as rows
@@ -41,7 +42,7 @@ def specs(*families: str) -> list[Any]:
             for kernel in json.loads(path.read_text())["kernels"]:
                 name, symbol = kernel["family"], kernel["symbol"]
                 if name in families:
-                    spec = family(name, "gpu").spec(kernel["spec"])
+                    spec = family(name, "gpu").spec.parse(kernel["spec"])
                     found[symbol] = pytest.param(name, spec, id=symbol)
     return list(found.values())
 
@@ -49,7 +50,7 @@ def specs(*families: str) -> list[Any]:
 @pytest.mark.parametrize(("name", "spec"), specs("linear"))
 def test_linear(name: str, spec: Spec) -> None:
     """The output and its padding; the largest value bounds what sums in float32 may miss."""
-    schedule = default_schedule(spec, TARGET)
+    schedule = default_tiles(spec, TARGET)
     problem = linear.Problem(replace(spec, rows=min(spec.rows, WEIGHT_ROWS)), TOKENS[spec.form])
     columns, expected = problem.spec.columns, problem.expected
     out = problem.run(schedule)[: problem.rows]
@@ -61,9 +62,10 @@ def test_linear(name: str, spec: Spec) -> None:
 @pytest.mark.parametrize(("name", "spec"), specs(*ROW_KERNELS))
 def test_rows(name: str, spec: Any) -> None:
     """As the tests of rows, with the schedule of the product."""
-    module = family(name, "gpu").module
-    build = module.build
+    build = KernelFamily.build
     if name == "embedding":
         spec = replace(spec, vocabulary=VOCABULARY)
-    with patch.object(module, "build", lambda spec, target, *schedule: build(spec, target)):
+    with patch.object(
+        KernelFamily, "build", lambda self, spec, target, _: build(self, spec, target)
+    ):
         ROW_KERNELS[name](spec, 5)

@@ -58,10 +58,10 @@ class OwnSide:
 
     def _scratch(self, spec: Any) -> list[np.ndarray]:
         if isinstance(spec, linear_integers.Spec):
-            schedule = linear_integers.default_schedule(spec, self._target)
-            spaces = linear_integers.workspaces(spec, schedule)
+            schedule = linear_integers.FAMILY.default_schedule(spec, self._target)
+            spaces = linear_integers.FAMILY.workspaces(spec, schedule)
             return [aligned((self._threads, space.elements), space.dtype) for space in spaces]
-        size = linear.default_schedule(spec, self._target).workspace(spec)
+        size = linear.FAMILY.default_schedule(spec, self._target).workspace(spec)
         return [aligned((self._threads, size), "float32")]
 
 

@@ -72,7 +72,9 @@ def cases(target: CpuTarget, rows: int, columns: int) -> list[Case]:
     norm = rms_norm.Spec(columns, columns, 1e-6, False, 0, columns, F32, BF16)
     gated = rms_norm.Spec(columns, columns, 1e-6, False, 0, columns, F32, BF16, F32, 0, columns)
     turn = rope.Spec(columns, HEAD, HEAD, 0, columns, F32, F32)
-    pair = elementwise.Spec("swiglu", columns, 1.0, 0, columns, 0, columns, F32, F32, BF16)
+    pair = elementwise.Spec(
+        elementwise.Function.SWIGLU, columns, 1.0, 0, columns, 0, columns, F32, F32, BF16
+    )
     rows_of = embedding.Spec(VOCABULARY, columns, 12.0, False, BF16, F32)
     panel = embedding.Spec(VOCABULARY, columns, 12.0, True, BF16, F32)
     matrix = aligned((VOCABULARY, columns), "uint16")
@@ -81,19 +83,36 @@ def cases(target: CpuTarget, rows: int, columns: int) -> list[Case]:
     out = buffer(kind=BF16)
     return [
         Case("copy", copy_kernel(target, columns), (buffer(), buffer()), 8 * floats),
-        Case("rms_norm", rms_norm.build(norm, target), (buffer(), weight, out), 6 * floats),
+        Case("rms_norm", rms_norm.FAMILY.build(norm, target), (buffer(), weight, out), 6 * floats),
         Case(
             "rms_norm_gate",
-            rms_norm.build(gated, target),
+            rms_norm.FAMILY.build(gated, target),
             (buffer(), weight, buffer(), out),
             10 * floats,
         ),
-        Case("swiglu", elementwise.build(pair, target), (buffer(), buffer(), out), 10 * floats),
-        Case("rope", rope.build(turn, target), (buffer(), buffer(HEAD), buffer()), 8 * floats),
-        Case("rope_table", rope_table.build(table, target), (ids, buffer(HEAD)), 4 * rows * HEAD),
-        Case("embedding", embedding.build(rows_of, target), (ids, matrix, buffer()), 6 * floats),
         Case(
-            "embedding_panel", embedding.build(panel, target), (ids, panels, buffer()), 6 * floats
+            "swiglu", elementwise.FAMILY.build(pair, target), (buffer(), buffer(), out), 10 * floats
+        ),
+        Case(
+            "rope", rope.FAMILY.build(turn, target), (buffer(), buffer(HEAD), buffer()), 8 * floats
+        ),
+        Case(
+            "rope_table",
+            rope_table.FAMILY.build(table, target),
+            (ids, buffer(HEAD)),
+            4 * rows * HEAD,
+        ),
+        Case(
+            "embedding",
+            embedding.FAMILY.build(rows_of, target),
+            (ids, matrix, buffer()),
+            6 * floats,
+        ),
+        Case(
+            "embedding_panel",
+            embedding.FAMILY.build(panel, target),
+            (ids, panels, buffer()),
+            6 * floats,
         ),
     ]
 

@@ -127,8 +127,8 @@ class Kernels:
         use_threads(threads)
         self._tensor, self._threads = from_dlpack, threads
         functions = {
-            SELECT.symbol: select_blocks.build(SELECT, target),
-            ATTEND.symbol: attend_blocks.build(ATTEND, target),
+            SELECT.symbol: select_blocks.FAMILY.build(SELECT, target),
+            ATTEND.symbol: attend_blocks.FAMILY.build(ATTEND, target),
         }
         self._module = compile_functions(functions, target)
         self._target = target
@@ -154,7 +154,7 @@ class Kernels:
         return [self._control(case.tokens), integers(0, case.tokens), positions]
 
     def _select_works(self) -> None:
-        schedule = select_blocks.default_schedule(SELECT, self._target)
+        schedule = select_blocks.FAMILY.default_schedule(SELECT, self._target)
         blocks = max(case.position for case in CASES) // BLOCK + 1
         pages = -(-blocks // 64)
         pools = [random_pool(pages, KV_HEADS, SIZE // 2, lv.slots, 2) for lv in SELECT.levels]
@@ -162,7 +162,7 @@ class Kernels:
         table[0] = np.random.default_rng(1).permutation(pages)
         scratch = [
             aligned((self._threads, w.elements + w.elements_per_page * blocks), w.dtype)
-            for w in select_blocks.workspaces(SELECT, schedule)
+            for w in select_blocks.FAMILY.workspaces(SELECT, schedule)
         ]
         for case in (case for case in CASES if case.kind == "select"):
             q = random_pool(case.tokens, HEADS * SIZE).astype(np.uint32) << 16
@@ -176,7 +176,7 @@ class Kernels:
             )
 
     def _attend_works(self) -> None:
-        schedule = attend_blocks.default_schedule(ATTEND, self._target)
+        schedule = attend_blocks.FAMILY.default_schedule(ATTEND, self._target)
         keys = random_pool(PAGES, KV_HEADS, SIZE // 2, BLOCK, 2)
         values = random_pool(PAGES, KV_HEADS, BLOCK // 2, SIZE, 2)
         random = np.random.default_rng(2)

@@ -9,8 +9,7 @@ from typing import Any
 class Axis:
     """Alternatives for some fields of a schedule, tried one after the other from the best so far.
 
-    A field that is a dataclass itself may be given by the fields of it that change. `exact`
-    promises that the results stay the same to the bit.
+    `exact` promises that the results stay the same to the bit.
     """
 
     name: str
@@ -20,7 +19,7 @@ class Axis:
     def neighbours(self, schedule: Any) -> Iterator[Any]:
         """The schedules that differ from `schedule` along this axis."""
         for option in self.options:
-            changed = _changed(schedule, option)
+            changed = replace(schedule, **option)
             if changed != schedule:
                 yield changed
 
@@ -28,11 +27,3 @@ class Axis:
 def single(name: str, *values: Any, exact: bool = True) -> Axis:
     """The axis of one field."""
     return Axis(name, tuple({name: value} for value in values), exact)
-
-
-def _changed(schedule: Any, option: Mapping[str, Any]) -> Any:
-    values = {
-        name: replace(getattr(schedule, name), **value) if isinstance(value, Mapping) else value
-        for name, value in option.items()
-    }
-    return replace(schedule, **values)

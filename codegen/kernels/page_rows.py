@@ -1,24 +1,16 @@
-"""Pages of keys, values and compressed keys as the kernels see them.
+"""Pages of keys, values and compressed keys as arguments of kernels.
 
-K [pages, kv heads, D/p, Tp, p] and V [pages, kv heads, Tp/p, Dp, p] with p = `Element.pack`; Tp and
-Dp are block and head size rounded up to 16. Compressed keys are laid out like K.
+For GPUs K and V are [pages, kv heads, T, D], compressed keys [pages, kv heads, slots, D]. For CPUs
+they are packed: K [pages, kv heads, D/p, Tp, p] and V [pages, kv heads, Tp/p, Dp, p] with p =
+`Element.pack`; Tp and Dp are block and head size rounded up to 16. Compressed keys are laid out
+like K.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.tir.builder import (
-    Expr,
-    KernelBuilder,
-    Tensor,
-    lanes,
-    let,
-    long,
-    loop,
-    scratch,
-)
+from sala_compile.codegen.kernels.arguments import Argument, Arguments, Role
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.tile import live_lanes
 from sala_compile.codegen.layouts.padding import padded
 
 COARSE = 4
@@ -37,17 +29,25 @@ class CacheShape:
     head_dim: int
     element: Element
 
-    def declare_keys(self, builder: KernelBuilder) -> Tensor:
-        """Declare the pool of keys as the next parameter."""
+    def pools(self, *, packed: bool, role: Role = Role.INPUT) -> Arguments:
+        """The pools of keys and of values, both of the operand `kv`."""
         pack = self.element.pack
-        shape = (self.kv_heads, self.head_dim // pack, padded(self.block_size), pack)
-        return builder.tensor("k_pool", ("pages", *shape), self.element.dtype)
-
-    def declare_values(self, builder: KernelBuilder) -> Tensor:
-        """Declare the pool of values as the next parameter."""
-        pack = self.element.pack
-        shape = (self.kv_heads, padded(self.block_size) // pack, padded(self.head_dim), pack)
-        return builder.tensor("v_pool", ("pages", *shape), self.element.dtype)
+        keys: tuple[int, ...] = (self.block_size, self.head_dim)
+        values = keys
+        if packed:
+            keys = (self.head_dim // pack, padded(self.block_size), pack)
+            values = (padded(self.block_size) // pack, padded(self.head_dim), pack)
+        return tuple(
+            Argument(
+                f"{part}_pool",
+                role,
+                self.element,
+                ("pages", self.kv_heads, *shape),
+                operand="kv",
+                part=part,
+            )
+            for part, shape in (("k", keys), ("v", values))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +62,13 @@ class CompressedLevel:
     stride: int
     slots: int
 
-    def declare(
-        self, builder: KernelBuilder, *, kv_heads: int, head_dim: int, element: Element
-    ) -> Tensor:
-        """Declare the pool of this level as the next parameter."""
-        shape = (kv_heads, head_dim // element.pack, self.slots, element.pack)
-        return builder.tensor(f"{self.name}_pool", ("compressed_pages", *shape), element.dtype)
 
-    def complete(self, length: Expr) -> Expr:
-        """How many windows end within the first `length` tokens."""
-        return T.max((length - (self.size - self.stride)) // self.stride, T.int32(0))
-
-
-def compressed_levels(block_size: int, kernel_stride: int) -> tuple[CompressedLevel, ...]:
+def compressed_levels(
+    block_size: int, kernel_stride: int
+) -> tuple[CompressedLevel, CompressedLevel]:
     """The fine and the coarse level; windows are two strides long."""
     ratio = block_size // kernel_stride
-    return tuple(
+    fine, coarse = (
         CompressedLevel(
             name,
             2 * factor * kernel_stride,
@@ -86,23 +77,32 @@ def compressed_levels(block_size: int, kernel_stride: int) -> tuple[CompressedLe
         )
         for name, factor in (("fine", 1), ("coarse", COARSE))
     )
+    return fine, coarse
 
 
-def page_of(table: Tensor, row: Expr, index: Expr) -> Expr:
-    """The page (int64: offsets into pools pass 2^31) in a table of pages."""
-    return let(long(table[row, index]))
-
-
-def write_key(
-    element: Element, pool: Tensor, page: Expr, head: Expr, slot: Expr, key: Tensor
-) -> None:
-    """Emit the rounding of the floats `key` [Dp] and their write into one slot of a page."""
-    head_dim = int(pool.buffer.shape[2]) * element.pack
-    rounded = scratch((padded(head_dim),), element.dtype)
-    for column, _ in live_lanes(head_dim):
-        element.store(rounded, column, value=key[lanes(column)])
-    with loop(head_dim // element.pack) as d:
-        if element.pack == 1:
-            pool[page, head, d, slot, 0] = rounded[d]
-        else:
-            pool[page, head, d, slot, lanes(0, 2)] = rounded[lanes(d * 2, 2)]
+def compressed_pools(
+    levels: Iterable[CompressedLevel],
+    kv_heads: int,
+    head_dim: int,
+    element: Element,
+    *,
+    packed: bool,
+    role: Role = Role.INPUT,
+) -> Arguments:
+    """The pools of the levels, named after them, all of the operand `ck`."""
+    pack = element.pack
+    return tuple(
+        Argument(
+            level.name,
+            role,
+            element,
+            (
+                "compressed_pages",
+                kv_heads,
+                *((head_dim // pack, level.slots, pack) if packed else (level.slots, head_dim)),
+            ),
+            operand="ck",
+            part=level.name,
+        )
+        for level in levels
+    )

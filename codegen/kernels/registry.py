@@ -1,14 +1,10 @@
 """Which kernel rules serve which operation, in the order in which they are asked."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
-from typing import Any, get_type_hints
 
+from sala_compile.codegen.kernels.family import KernelFamily
 from sala_compile.runtime.common.json_text import quoted
 from sala_compile.runtime.errors import CompileError
 
@@ -32,50 +28,8 @@ NAMES = frozenset(name for names in FAMILIES.values() for name in names) | {"sam
 """All kernel folders; that of `sample` serves no operation of a model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """A kernel folder seen from outside: how it is chosen and how it is built for a target kind."""
-
-    name: str
-    module: ModuleType
-
-    @property
-    def rule(self) -> Callable[..., Any]:
-        """`rule(op, target)`: a KernelChoice, or the reason of the refusal."""
-        return self.module.rule
-
-    def build(self, spec: dict[str, Any], target: Any, schedule: Any = None) -> Any:
-        """The TIR function for `spec`, whose global symbol is the spec's symbol.
-
-        `schedule` is a Schedule of the family, its default where there is none.
-        """
-        chosen = () if schedule is None else (schedule,)
-        return self.module.build(self.spec(spec), target, *chosen)
-
-    @property
-    def axes(self) -> Callable[..., Any] | None:
-        """`axes(spec, target)`: what a search for schedules may try; None where nothing is."""
-        name = f"{_place(self.name, 'cpu')}.axes"
-        return import_module(name).axes if _exists(name) else None
-
-    def spec(self, values: dict[str, Any]) -> Any:
-        """The family's Spec; enums, which a module keeps as their values, are made enums again."""
-        kinds = get_type_hints(self.module.Spec)
-        return self.module.Spec(
-            **{
-                name: kinds[name](value) if _is_enum(kinds[name]) else value
-                for name, value in values.items()
-            }
-        )
-
-
-def _is_enum(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Enum)
-
-
-@cache
-def family(name: str, kind: str = "cpu") -> Family:
-    """The kernel folder `name` for targets of `kind`; imported when first asked for.
+def family(name: str, kind: str = "cpu") -> KernelFamily:
+    """The kernels of the folder `name` for targets of `kind`; imported when first asked for.
 
     CompileError for any other name: records name families, and nothing else is to be imported.
     """
@@ -87,10 +41,10 @@ def family(name: str, kind: str = "cpu") -> Family:
         )
     place = _place(name, kind)
     in_folder = f"{place}.kernel"
-    return Family(name, import_module(in_folder if _exists(in_folder) else place))
+    return import_module(in_folder if _exists(in_folder) else place).FAMILY
 
 
-def families(op_name: str, kind: str = "cpu") -> tuple[Family, ...]:
+def families(op_name: str, kind: str = "cpu") -> tuple[KernelFamily, ...]:
     """The families that may serve an operation, in order; none for an unknown operation."""
     names = (name for name in FAMILIES.get(op_name, ()) if _exists(_place(name, kind)))
     return tuple(family(name, kind) for name in names)

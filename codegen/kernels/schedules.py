@@ -38,8 +38,8 @@ class Schedules:
         if schedule is None:
             return choice
         chosen = family(choice.family)
-        spec = chosen.spec(dict(choice.spec))
-        return replace(choice, workspaces=chosen.module.workspaces(spec, schedule))
+        spec = chosen.spec.parse(choice.spec)
+        return replace(choice, workspaces=chosen.workspaces(spec, schedule))
 
 
 def read_schedules(path: Path, target: CpuTarget) -> tuple[Schedules, list[str]]:
@@ -61,13 +61,12 @@ def schedule_of(symbol: str, kernel: TunedKernel) -> Any:
     """The Schedule in a record; ArtifactError where spec or schedule are not the family's."""
     try:
         chosen = family(kernel.family)
-        kind = chosen.module.Schedule
-        if chosen.spec(dict(kernel.spec)).symbol != symbol:
+        if chosen.spec.parse(kernel.spec).symbol != symbol:
             raise ValueError("the constants are those of another kernel")
-        known = {each.name for each in fields(kind)}
-        if known != set(kernel.schedule):
-            raise ValueError(f"its fields are {quoted(sorted(kernel.schedule))}")
-        return TypeAdapter(kind).validate_python(kernel.schedule)
+        for kind in chosen.schedules:
+            if {each.name for each in fields(kind)} == set(kernel.schedule):
+                return TypeAdapter(kind).validate_python(kernel.schedule)
+        raise ValueError(f"its fields are {quoted(sorted(kernel.schedule))}")
     except (CompileError, AttributeError, ValueError, TypeError, KeyError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise ArtifactError(

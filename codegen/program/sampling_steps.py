@@ -1,5 +1,7 @@
 """The phase that chooses tokens where the logits are, on devices that can."""
 
+from dataclasses import replace
+
 from sala_compile.codegen.program import buffers
 from sala_compile.codegen.program.phases import LOGITS, ValueTable
 from sala_compile.codegen.targets import Target
@@ -25,9 +27,9 @@ def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:
     """The kernel that chooses tokens; None where the host does."""
     if target.kind != buffers.GPU:
         return None
-    from sala_compile.codegen.kernels.sample.gpu.kernel import choice  # needs Triton
+    from sala_compile.codegen.kernels.sample.gpu.kernel import FAMILY, Spec  # needs Triton
 
-    return choice(vocabulary)
+    return replace(FAMILY.choice(Spec(vocabulary), target), rule=FAMILY.name)
 
 
 def chosen_kernel(choice: KernelChoice) -> ChosenKernel:

@@ -107,7 +107,7 @@ class Tuner:
         if now >= self._deadline:
             return None
         chosen, spec = self._family(work.kernel)
-        default = chosen.module.default_schedule(spec, self._target)
+        default = chosen.default_schedule(spec, self._target)
         deadline = now + (self._deadline - now) * work.share / rest
         with tempfile.TemporaryDirectory(prefix="sala-tune-") as folder:
             search = Search(
@@ -177,7 +177,7 @@ class Tuner:
 
     def _family(self, kernel: KernelInfo) -> tuple[Any, Any]:
         chosen = family(kernel.family)
-        return chosen, chosen.spec(dict(kernel.spec))
+        return chosen, chosen.spec.parse(kernel.spec)
 
     def _fresh(self) -> Tuning:
         """A tuning without results."""
@@ -224,4 +224,4 @@ def check_versions(artifact: Artifact) -> None:
 
 
 def _workspaces(chosen: Any, spec: Any, schedule: Any) -> tuple[Value, ...]:
-    return tuple(map(workspace, chosen.module.workspaces(spec, schedule)))
+    return tuple(map(workspace, chosen.workspaces(spec, schedule)))

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sala_compile.codegen.kernels.linear.cpu.amx_tiles import INSTRUCTIONS as TILES
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -25,6 +24,7 @@ from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.shims import tile_shims
 from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.kernels.tir.tiles import INSTRUCTIONS as TILES
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.runtime.artifact.ceilings import (
     INTEGERS,

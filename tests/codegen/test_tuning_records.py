@@ -265,8 +265,8 @@ def test_trials_tell_builds_apart(compiled: Compiled, tmp_path: Path):
         work = next(each for each in tuner.works() if each.kernel.family == "linear")
         build = tuner._builder(work.kernel, tmp_path)
         chosen = family("linear")
-        spec = chosen.spec(dict(work.kernel.spec))
-        default = chosen.module.default_schedule(spec, tuner._target)
+        spec = chosen.spec.parse(work.kernel.spec)
+        default = chosen.default_schedule(spec, tuner._target)
         other = next(chosen.axes(spec, tuner._target)[0].neighbours(default))
         cases = measurer.trial(build(other), build(default), 3, 1.0)
         assert {each.case.work for each in cases} <= {"prefill", "decode", "logits"}

@@ -207,7 +207,7 @@ def test_candidates_are_legal_by_construction(name: str, processor: str):
     """Every candidate builds, for registers of both sizes and for tiles."""
     chosen, target = family(name), CpuTarget(processor)
     spec = chosen.spec(dict(SPECS[name]))
-    default = chosen.module.default_schedule(spec, target)
+    default = chosen.default_schedule(spec, target)
     axes = chosen.axes(spec, target)
     candidates = [schedule for axis in axes for schedule in axis.neighbours(default)]
     assert len(candidates) >= 2
@@ -215,7 +215,7 @@ def test_candidates_are_legal_by_construction(name: str, processor: str):
     for schedule in candidates[:: 1 if processor == "x86-64-v4" else 4]:
         function = chosen.build(SPECS[name], target, schedule)
         shapes = {each.name: each.ty.shape for each in function.params}
-        for workspace in chosen.module.workspaces(spec, schedule):
+        for workspace in chosen.workspaces(spec, schedule):
             columns = shapes[workspace.name][1]
             if not workspace.elements_per_page:
                 assert columns.value == workspace.elements

@@ -78,16 +78,16 @@ def write_tuning(model: Path, path: Path) -> None:
     kernels: dict[str, TunedKernel] = {}
     for kernel in artifact.manifest.kernels:
         chosen = family(kernel.family)
-        if not hasattr(chosen.module, "default_schedule"):
+        if chosen.axes is None:
             continue
-        spec = chosen.spec(dict(kernel.spec))
-        schedule = chosen.module.default_schedule(spec, target)
+        spec = chosen.spec.parse(kernel.spec)
+        schedule = chosen.default_schedule(spec, target)
         kernels[kernel.symbol] = TunedKernel(
             family=kernel.family,
             spec=kernel.spec,
             schedule=schedule_values(schedule),
             is_default=False,
-            workspaces=tuple(map(workspace, chosen.module.workspaces(spec, schedule))),
+            workspaces=tuple(map(workspace, chosen.workspaces(spec, schedule))),
             cases=(case,),
             differs=0.0,
             tried=3,

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import sala_compile
-from sala_compile.codegen.kernels.attend_blocks.gpu import spec as attend
-from sala_compile.codegen.kernels.select_blocks.gpu import spec as select
+from sala_compile.codegen.kernels.attend_blocks.gpu import kernel as attend
+from sala_compile.codegen.kernels.family import KernelFamily
+from sala_compile.codegen.kernels.select_blocks.gpu import kernel as select
+from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.runtime.generation.generation import GenerationOptions
 from sala_compile.runtime.model import Model
@@ -47,7 +49,7 @@ def load_gpu(
         path = folder / f"{dtype}.sala"
         with emulated_code(), pytest.MonkeyPatch.context() as patch:
             for module in (attend, select):
-                patch.setattr(module.Schedule, "default", _few_splits(module.Schedule.default))
+                patch.setattr(module, "FAMILY", _few_splits(module.FAMILY))
             compile_checkpoint(GOLDEN / NAME, path, dtype=dtype, targets=("cuda:sm_90",))
         return sala_compile.load(path, context=80, batch=3, chunk=4, device="cuda")
 
@@ -65,14 +67,14 @@ def test_the_golden_step_holds(load_gpu, drivers: list[EmulatedDriver]):
     assert drivers[-1].leftovers == []
 
 
-def _few_splits(default: Callable[[Any], Any]) -> Any:
+def _few_splits(family: KernelFamily) -> KernelFamily:
     """Decode of a short text shared by two programs, not by 64: each of them is interpreted."""
 
-    def reduced(spec: Any) -> Any:
-        schedule = default(spec)
+    def tiles(spec: Any, target: CudaTarget) -> Any:
+        schedule = family.default_schedule(spec, target)
         return replace(schedule, splits=2) if spec.decode else schedule
 
-    return reduced
+    return replace(family, tiles=tiles)
 
 
 def test_both_regimes_forks_and_states(

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sala_compile.codegen.kernels.operands import spec_values
+from sala_compile.codegen.kernels.arguments import Role, present
 from sala_compile.codegen.kernels.rope_table import cpu as rope_table
+from sala_compile.codegen.kernels.rope_table.spec import arguments
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.frontends.kit.rotary import inverse_frequencies
@@ -62,9 +63,10 @@ def check_table(spec: rope_table.Spec, run: Callable[..., np.ndarray]) -> None:
         "token_sequence": range(count),
         "call_lengths": lengths,
     }
-    buffers = [aligned(np.array([*fields[name], *[-1] * EXTRA], np.int32)) for name in spec.fields]
+    names = [each.name for each in present(arguments(spec)) if each.role is Role.BATCH]
+    buffers = [aligned(np.array([*fields[name], *[-1] * EXTRA], np.int32)) for name in names]
     found = run(count, 2 * spec.half, *buffers).astype(np.float32)
-    table = reference.rope_table(batch, **spec_values(spec))
+    table = reference.rope_table(batch, **spec.values)
     assert np.abs(found.view(np.int32) - table.view(np.int32)).max() <= (
         2 if spec.factor != 1 else 1
     )

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 from tvm_ffi import from_dlpack
 
+from sala_compile.codegen.kernels.arguments import Arguments, Role, present
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
 from sala_compile.runtime.artifact.batch_fields import PlainChunk, batch_arrays
 from sala_compile.runtime.artifact.processor import permit_tiles
@@ -89,6 +90,11 @@ class Step:
     def reference(self) -> Batch:
         """The batch of the reference."""
         return make_batch(self.offsets, self.history, self.call_lengths, self.slots)
+
+    def fields(self, arguments: Arguments) -> dict[str, np.ndarray]:
+        """What a kernel with these arguments reads of the batch, by name."""
+        roles = (Role.CONTROL, Role.BATCH)
+        return {a.name: self.field(a.name) for a in present(arguments) if a.role in roles}
 
     def field(self, name: str) -> np.ndarray:
         """The buffer `control` or `batch:<name>`, with poison behind the live entries."""

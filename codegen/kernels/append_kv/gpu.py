@@ -1,30 +1,16 @@
 """append_kv on a GPU: one program for a tile of tokens and a kv head."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import triton
+import triton.language as tl
 
-from sala_compile.codegen.kernels.append_kv.cpu import Spec, rule
-from sala_compile.codegen.kernels.append_kv.gpu_rows import write_rows
-from sala_compile.codegen.kernels.triton.buffers import pointee
-from sala_compile.codegen.kernels.triton.cache import (
-    batch_arguments,
-    batch_parameters,
-    pool_parameters,
-)
-from sala_compile.codegen.kernels.triton.kernel import (
-    ONE,
-    GpuKernel,
-    Grid,
-    Launch,
-    Parameter,
-    Pointer,
-)
-from sala_compile.codegen.targets.cuda import CudaTarget
-
-__all__ = ["Schedule", "Spec", "build", "rule"]
-
-FIELDS = ("control", "token_sequence", "token_position", "slots", "page_table")
+from sala_compile.codegen.kernels.append_kv.spec import Spec, arguments, describe
+from sala_compile.codegen.kernels.arguments import Arguments
+from sala_compile.codegen.kernels.triton.family import GpuFamily
+from sala_compile.codegen.kernels.triton.kernel import ONE, Grid, Launch
+from sala_compile.codegen.kernels.triton.launches import constants_of, launch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,37 +21,69 @@ class Schedule:
     warps: int = 4
 
 
-def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
-    """The kernel (control, token_sequence, token_position, slots, page_table, k, v, pools)."""
-    schedule = schedule or Schedule()
-    element = pointee(spec.element)
-    launch = Launch(
-        write_rows,
-        (Grid(0, (("tokens", schedule.rows, 1),)), Grid(spec.kv_heads), ONE),
-        {
-            **batch_arguments(*FIELDS),
-            "k": Pointer("k", "fp32"),
-            "v": Pointer("v", "fp32"),
-            "k_pool": Pointer("k_pool", element),
-            "v_pool": Pointer("v_pool", element),
-        },
-        {
-            "KV_HEADS": spec.kv_heads,
-            "BLOCK": spec.block_size,
-            "D": spec.head_dim,
-            "K_START": spec.k_start,
-            "K_PITCH": spec.k_pitch,
-            "V_START": spec.v_start,
-            "V_PITCH": spec.v_pitch,
-            "ROWS": schedule.rows,
-            "COLUMNS": triton.next_power_of_2(spec.head_dim),
-        },
-        schedule.warps,
+@triton.jit
+def write_rows(
+    control,
+    token_sequence,
+    token_position,
+    slots,
+    page_table,
+    k,
+    v,
+    k_pool,
+    v_pool,
+    table_columns,
+    KV_HEADS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    D: tl.constexpr,
+    K_START: tl.constexpr,
+    K_PITCH: tl.constexpr,
+    V_START: tl.constexpr,
+    V_PITCH: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Programs (tiles of ROWS tokens, kv heads); COLUMNS is a power of two that holds D."""
+    first = tl.program_id(0) * ROWS
+    head = tl.program_id(1)
+    tokens = tl.load(control)
+    if first >= tokens:
+        return
+    row = first + tl.arange(0, ROWS)
+    live = row < tokens
+    position = tl.load(token_position + row, mask=live, other=0)
+    slot = tl.load(slots + tl.load(token_sequence + row, mask=live, other=0), mask=live, other=0)
+    entry = slot.to(tl.int64) * table_columns + position // BLOCK
+    page = tl.load(page_table + entry, mask=live, other=0).to(tl.int64)
+    place = ((page * KV_HEADS + head) * BLOCK + position % BLOCK) * D
+    column = tl.arange(0, COLUMNS)
+    mask = live[:, None] & (column < D)[None, :]
+    at = row.to(tl.int64)[:, None]
+    key = tl.load(k + at * K_PITCH + K_START + head * D + column[None, :], mask=mask)
+    value = tl.load(v + at * V_PITCH + V_START + head * D + column[None, :], mask=mask)
+    to = place[:, None] + column[None, :]
+    tl.store(k_pool + to, key.to(k_pool.dtype.element_ty), mask=mask)
+    tl.store(v_pool + to, value.to(v_pool.dtype.element_ty), mask=mask)
+
+
+def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Launch, ...]:
+    """Programs (tiles of tokens, kv heads)."""
+    constants = constants_of(
+        spec,
+        BLOCK=spec.block_size,
+        D=spec.head_dim,
+        ROWS=schedule.rows,
+        COLUMNS=triton.next_power_of_2(spec.head_dim),
     )
-    parameters = (
-        *batch_parameters(*FIELDS),
-        Parameter("k", "float32", ("k_rows", spec.k_pitch)),
-        Parameter("v", "float32", ("v_rows", spec.v_pitch)),
-        *pool_parameters(spec.cache),
-    )
-    return GpuKernel(spec.symbol, parameters, (launch,))
+    grid = (Grid(0, (("tokens", schedule.rows, 1),)), Grid(spec.kv_heads), ONE)
+    return (launch(write_rows, grid, arguments, constants, warps=schedule.warps),)
+
+
+FAMILY = GpuFamily(
+    name="append_kv",
+    spec=Spec,
+    describe=describe,
+    arguments=partial(arguments, packed=False),
+    schedule=Schedule,
+    launches=launches,
+)

@@ -1,17 +1,22 @@
-"""Constants and tiles of the block attention kernel."""
+"""What a block attention kernel is compiled for, and what it is called with."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
-from sala_compile.codegen.kernels.operands import symbol_of
+from xdsl.dialects.builtin import TensorType
+
+from sala_compile.codegen.kernels.arguments import Arguments, activation, batch, given, result
+from sala_compile.codegen.kernels.operands import column_views, element, refuse_unless_float32
 from sala_compile.codegen.kernels.page_rows import CacheShape
-from sala_compile.codegen.kernels.tir.builder import LANES
+from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.kernels.tir.product import Product
 from sala_compile.codegen.layouts.padding import padded
+from sala_compile.sala_ir.dialect.heads import kv_type
+from sala_compile.sala_ir.dialect.stages import AttendBlocksOp
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(KernelSpec):
     """What the kernel is compiled for.
 
     `element` is the type of the cache and of the operands of both products. q and the gate are
@@ -33,17 +38,12 @@ class Spec:
     gate_start: int = 0
     gate_pitch: int = 0
 
-    def __post_init__(self) -> None:
-        """Accept element types by their names."""
-        for name in ("element", "out_element"):
-            object.__setattr__(self, name, Element(getattr(self, name)))
-
     @property
-    def symbol(self) -> str:
-        """The name of the kernel."""
+    def label(self) -> str:
+        """The family and the main sizes, for names."""
         kind = "sparse" if self.budget else "dense"
         sizes = f"h{self.num_heads}_kv{self.kv_heads}_d{self.head_dim}_b{self.block_size}"
-        return symbol_of("attend_blocks", f"{kind}_{self.element.value}_{sizes}", self)
+        return f"attend_blocks_{kind}_{self.element}_{sizes}"
 
     @property
     def group(self) -> int:
@@ -56,46 +56,37 @@ class Spec:
         return CacheShape(self.kv_heads, self.block_size, self.head_dim, self.element)
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """`row_tile` x `column_vectors` accumulators; softmax over tiles of about `tile_tokens`.
+def fields_of(op: AttendBlocksOp) -> dict[str, Any] | str:
+    """The fields of a Spec; the reason of a refusal unless queries and gate are float32."""
+    refusal = refuse_unless_float32(q=op.q, gate=op.gate)
+    if refusal:
+        return refusal
+    gate = {} if op.gate is None else column_views(gate=op.gate)
+    lists = None if op.blocks is None else cast(TensorType, op.blocks.type).get_shape()
+    return {
+        **op.parameters,
+        "block_size": kv_type(op.kv).block_size.data,
+        "element": element(op.kv),
+        "out_element": element(op.out),
+        "budget": 0 if lists is None else lists[2],
+        "gate": op.gate is not None,
+        **column_views(q=op.q),
+        **gate,
+    }
 
-    Dense attention with fewer than `row_tile` heads in a group takes several tokens at a time,
-    about `query_rows` rows in all. `tile_tokens` is part of the result: it says where the running
-    maximum is taken. `widened`: see `Product`.
-    """
 
-    row_tile: int = 4
-    column_vectors: int = 4
-    query_rows: int = 8
-    tile_tokens: int = 256
-    widened: bool = False
-
-    def product(self, spec: Spec) -> Product:
-        """How queries and probabilities meet the cache."""
-        return Product(spec.element, self.widened)
-
-    def queries(self, spec: Spec) -> int:
-        """Tokens that are taken at a time in the dense regime."""
-        return 1 if spec.group >= 4 else self.query_rows // spec.group
-
-    def rows(self, spec: Spec) -> int:
-        """Rows (token, head) of one item, rounded up to whole tiles."""
-        rows = self.queries(spec) * spec.group
-        return -(-rows // self.row_tile) * self.row_tile
-
-    def blocks(self, spec: Spec) -> int:
-        """Blocks of one softmax tile."""
-        return max(1, self.tile_tokens // padded(spec.block_size))
-
-    def tile_columns(self, spec: Spec) -> int:
-        """Scores of one row of a softmax tile."""
-        return self.blocks(spec) * padded(spec.block_size)
-
-    def floats(self, spec: Spec) -> int:
-        """Floats of scratch memory of a worker: scores, output, maximum, sum, factor."""
-        return self.rows(spec) * (self.tile_columns(spec) + padded(spec.head_dim) + 3 * LANES)
-
-    def operands(self, spec: Spec) -> int:
-        """Elements of scratch memory of a worker: queries and probabilities."""
-        return self.rows(spec) * (padded(spec.head_dim) + self.tile_columns(spec))
+def arguments(spec: Spec, workspaces: Arguments, *, packed: bool) -> Arguments:
+    """The arguments of a call; without lists of blocks every token reads everything."""
+    heads, sparse = spec.kv_heads, bool(spec.budget)
+    fields = ("token_sequence", "token_position", "offsets", "slots", "page_table")
+    return (
+        *batch("control", *fields),
+        activation("q", "f32", spec.q_pitch),
+        *spec.cache.pools(packed=packed),
+        given("blocks", "i32", "block_rows", heads, spec.budget, when=sparse),
+        given("counts", "i32", "count_rows", heads, when=sparse),
+        activation("gate", "f32", spec.gate_pitch, when=spec.gate),
+        result("out", spec.out_element, padded(spec.num_heads * spec.head_dim)),
+        result("blocks_read", "i32", heads, number=1),
+        *workspaces,
+    )

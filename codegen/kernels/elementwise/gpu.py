@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.elementwise.cpu import Spec, rule
-from sala_compile.codegen.kernels.elementwise.gpu_rows import combine
-from sala_compile.codegen.kernels.triton.buffers import CONTROL, parameters, pointers, values
-from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
-from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
-from sala_compile.codegen.layouts.padding import padded
-from sala_compile.codegen.targets.cuda import CudaTarget
+import triton
+import triton.language as tl
 
-__all__ = ["Schedule", "Spec", "build", "rule"]
+from sala_compile.codegen.kernels.arguments import Arguments
+from sala_compile.codegen.kernels.elementwise.spec import Spec, arguments, describe
+from sala_compile.codegen.kernels.triton.family import GpuFamily
+from sala_compile.codegen.kernels.triton.kernel import Launch
+from sala_compile.codegen.kernels.triton.launches import constants_of, launch
+from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.kernels.triton.values import sigmoid, silu
+from sala_compile.codegen.layouts.padding import padded
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,28 +22,54 @@ class Schedule:
     block: int = 2048
 
 
-def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
-    """The kernel (control, a, b, y); the memory of y may be that of an operand."""
+@triton.jit
+def combine(
+    control,
+    a,
+    b,
+    y,
+    FUNCTION: tl.constexpr,
+    SCALE: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    A_START: tl.constexpr,
+    A_PITCH: tl.constexpr,
+    B_START: tl.constexpr,
+    B_PITCH: tl.constexpr,
+    Y_PITCH: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """y = FUNCTION(a, b), padding 0; programs (tokens, parts of BLOCK columns)."""
+    row = tl.program_id(0)
+    if row >= tl.load(control):
+        return
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    live = column < COLUMNS
+    at = row.to(tl.int64)
+    left = tl.load(a + at * A_PITCH + A_START + column, mask=live, other=0.0).to(tl.float32)
+    right = tl.load(b + at * B_PITCH + B_START + column, mask=live, other=0.0).to(tl.float32)
+    if FUNCTION == "output_gate":
+        value = left * sigmoid(right)
+    elif FUNCTION == "swiglu":
+        value = silu(left) * right
+    else:
+        value = left + right * SCALE
+    tl.store(y + at * Y_PITCH + column, value.to(y.dtype.element_ty), mask=column < Y_PITCH)
+
+
+def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Launch, ...]:
+    """Programs (tokens, parts of a row)."""
     pitch = padded(spec.columns)
-    block = min(power_of_two(pitch), (schedule or Schedule()).block)
-    buffers = (
-        CONTROL,
-        values("a", spec.a, "a_rows", spec.a_pitch),
-        values("b", spec.b, "b_rows", spec.b_pitch),
-        values("y", spec.output, "y_rows", pitch),
-    )
-    constants = {
-        "FUNCTION": spec.function.value,
-        "SCALE": spec.scale,
-        "COLUMNS": spec.columns,
-        "A_START": spec.a_start,
-        "A_PITCH": spec.a_pitch,
-        "B_START": spec.b_start,
-        "B_PITCH": spec.b_pitch,
-        "Y_PITCH": pitch,
-        "BLOCK": block,
-    }
-    launch = Launch(
-        combine, row_grid(parts=-(-pitch // block)), pointers(buffers), constants, warps_for(block)
-    )
-    return GpuKernel(spec.symbol, parameters(buffers), (launch,))
+    block = min(power_of_two(pitch), schedule.block)
+    constants = constants_of(spec, Y_PITCH=pitch, BLOCK=block)
+    grid = row_grid(parts=-(-pitch // block))
+    return (launch(combine, grid, arguments, constants, warps=warps_for(block)),)
+
+
+FAMILY = GpuFamily(
+    name="elementwise",
+    spec=Spec,
+    describe=describe,
+    arguments=arguments,
+    schedule=Schedule,
+    launches=launches,
+)

@@ -1,18 +1,21 @@
-"""Constants and tiles of the lightning attention kernel."""
+"""What a lightning attention kernel is compiled for, and what it is called with."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sala_compile.codegen.kernels.operands import symbol_of
-from sala_compile.codegen.kernels.tir.builder import LANES
+from sala_compile.codegen.kernels.arguments import Arguments, activation, given, state
+from sala_compile.codegen.kernels.operands import column_views, element, refuse_unless_float32
+from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
+from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
 
 CHUNK = 64
 """Tokens of one chunk of the chunked form."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(KernelSpec):
     """What the kernel is compiled for.
 
     q, k and v are columns from `*_start` on of rows `*_pitch` floats apart. `norm` and `rope` say
@@ -35,32 +38,35 @@ class Spec:
     rope: bool
     out_element: Element = Element.F32
 
-    def __post_init__(self) -> None:
-        """Accept the element type by its name."""
-        object.__setattr__(self, "out_element", Element(self.out_element))
-
     @property
-    def symbol(self) -> str:
-        """The name of the kernel."""
-        sizes = f"h{self.num_heads}_kv{self.kv_heads}_d{self.head_dim}"
-        return symbol_of("lightning_attention", sizes, self)
+    def label(self) -> str:
+        """The family and the main sizes, for names."""
+        return f"lightning_attention_h{self.num_heads}_kv{self.kv_heads}_d{self.head_dim}"
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Register tiles: `row_tile` x `column_vectors` in a chunk, `step_vectors` in a single step."""
+def fields_of(op: LightningAttentionOp) -> dict[str, Any] | str:
+    """The fields of a Spec; the reason of a refusal unless all is float32, the state too."""
+    refusal = refuse_unless_float32(q=op.q, k=op.k, v=op.v, state=op.state, rope=op.rope)
+    if refusal:
+        return refusal
+    return {
+        **op.parameters,
+        **column_views(q=op.q, k=op.k, v=op.v),
+        "norm": op.q_norm is not None,
+        "rope": op.rope is not None,
+        "out_element": element(op.out),
+    }
 
-    row_tile: int = 8
-    column_vectors: int = 2
-    step_vectors: int = 8
 
-    @property
-    def rows(self) -> int:
-        """Rows of a chunk, rounded up to whole tiles."""
-        return -(-CHUNK // self.row_tile) * self.row_tile
-
-    def workspace(self, head_dim: int) -> int:
-        """Floats of scratch memory of one worker."""
-        columns = padded(head_dim)
-        queries, scores = self.rows * columns, self.rows * CHUNK
-        return queries + 3 * CHUNK * columns + scores + LANES
+def inputs(spec: Spec) -> Arguments:
+    """The operands of the operation as arguments."""
+    size, columns = spec.head_dim, padded(spec.head_dim)
+    return (
+        activation("q", "f32", spec.q_pitch),
+        activation("k", "f32", spec.k_pitch),
+        activation("v", "f32", spec.v_pitch),
+        state("state", "f32", "state_slots", spec.num_heads, size, size, operand="state"),
+        given("q_norm", "f32", columns, when=spec.norm),
+        given("k_norm", "f32", columns, when=spec.norm),
+        activation("rope", "f32", columns, when=spec.rope),
+    )

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.rope.cpu import Spec, rule
-from sala_compile.codegen.kernels.rope.gpu_rows import rotate_heads
-from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.kernels.triton.buffers import CONTROL, parameters, pointers, values
-from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch
+import triton
+import triton.language as tl
+
+from sala_compile.codegen.kernels.arguments import Arguments
+from sala_compile.codegen.kernels.rope.spec import Spec, arguments, describe
+from sala_compile.codegen.kernels.triton.family import GpuFamily
+from sala_compile.codegen.kernels.triton.kernel import Launch
+from sala_compile.codegen.kernels.triton.launches import constants_of, launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
 from sala_compile.codegen.layouts.padding import padded
-from sala_compile.codegen.targets.cuda import CudaTarget
-
-__all__ = ["Schedule", "Spec", "build", "rule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,34 +21,76 @@ class Schedule:
     pairs: int = 1024
 
 
-def build(spec: Spec, target: CudaTarget, schedule: Schedule | None = None) -> GpuKernel:
-    """The kernel (control, x, table, y)."""
-    pitch, count = padded(spec.columns), spec.columns // spec.head_dim
+@triton.jit
+def rotate_heads(
+    control,
+    x,
+    table,
+    y,
+    COLUMNS: tl.constexpr,
+    HEAD: tl.constexpr,
+    HALF: tl.constexpr,
+    X_START: tl.constexpr,
+    X_PITCH: tl.constexpr,
+    TABLE_PITCH: tl.constexpr,
+    Y_PITCH: tl.constexpr,
+    HEADS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Rotate the first 2 * HALF dimensions of HEADS heads of a row, copy the others.
+
+    Programs (tokens, parts of a row); BLOCK holds HALF values and what is copied of a head.
+    """
+    row = tl.program_id(0)
+    if row >= tl.load(control):
+        return
+    at = row.to(tl.int64)
+    lane = tl.arange(0, BLOCK)[None, :]
+    first = (tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]) * HEAD
+    live = (lane < HALF) & (first < COLUMNS)
+    cos = tl.load(table + at * TABLE_PITCH + lane, mask=lane < HALF, other=0.0)
+    sin = tl.load(table + at * TABLE_PITCH + HALF + lane, mask=lane < HALF, other=0.0)
+    source = x + at * X_PITCH + X_START + first + lane
+    low = tl.load(source, mask=live, other=0.0).to(tl.float32)
+    high = tl.load(source + HALF, mask=live, other=0.0).to(tl.float32)
+    to = y + at * Y_PITCH
+    kind = y.dtype.element_ty
+    tl.store(to + first + lane, (low * cos - high * sin).to(kind), mask=live)
+    tl.store(to + first + HALF + lane, (high * cos + low * sin).to(kind), mask=live)
+    if 2 * HALF < HEAD:
+        copied = (2 * HALF + lane < HEAD) & (first < COLUMNS)
+        rest = tl.load(source + 2 * HALF, mask=copied, other=0.0).to(tl.float32)
+        tl.store(to + first + 2 * HALF + lane, rest.to(kind), mask=copied)
+    if COLUMNS < Y_PITCH:
+        padding = COLUMNS + tl.arange(0, 16)
+        inside = padding < tl.where(tl.program_id(1) == 0, Y_PITCH, 0)
+        tl.store(to + padding, tl.zeros((16,), kind), mask=inside)
+
+
+def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Launch, ...]:
+    """Programs (tokens, parts of a row)."""
+    count = spec.columns // spec.head_dim
     block = power_of_two(max(spec.rotated // 2, spec.head_dim - spec.rotated))
-    heads = min(power_of_two(count), max(1, (schedule or Schedule()).pairs // block))
-    table_pitch = padded(spec.rotated)
-    buffers = (
-        CONTROL,
-        values("x", spec.x, "x_rows", spec.x_pitch),
-        values("table", Element.F32, "table_rows", table_pitch),
-        values("y", spec.output, "y_rows", pitch),
+    heads = min(power_of_two(count), max(1, schedule.pairs // block))
+    constants = constants_of(
+        spec,
+        HEAD=spec.head_dim,
+        HALF=spec.rotated // 2,
+        TABLE_PITCH=padded(spec.rotated),
+        Y_PITCH=padded(spec.columns),
+        HEADS=heads,
+        BLOCK=block,
     )
-    constants = {
-        "COLUMNS": spec.columns,
-        "HEAD": spec.head_dim,
-        "HALF": spec.rotated // 2,
-        "X_START": spec.x_start,
-        "X_PITCH": spec.x_pitch,
-        "TABLE_PITCH": table_pitch,
-        "Y_PITCH": pitch,
-        "HEADS": heads,
-        "BLOCK": block,
-    }
-    launch = Launch(
-        rotate_heads,
-        row_grid(parts=-(-count // heads)),
-        pointers(buffers),
-        constants,
-        warps_for(2 * heads * block),
-    )
-    return GpuKernel(spec.symbol, parameters(buffers), (launch,))
+    grid = row_grid(parts=-(-count // heads))
+    warps = warps_for(2 * heads * block)
+    return (launch(rotate_heads, grid, arguments, constants, warps=warps),)
+
+
+FAMILY = GpuFamily(
+    name="rope",
+    spec=Spec,
+    describe=describe,
+    arguments=arguments,
+    schedule=Schedule,
+    launches=launches,
+)

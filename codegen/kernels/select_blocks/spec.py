@@ -1,18 +1,22 @@
-"""Constants and tiles of the block selection kernel."""
+"""What a block selection kernel is compiled for, and what it is called with."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sala_compile.codegen.kernels.operands import symbol_of
-from sala_compile.codegen.kernels.page_rows import CompressedLevel, compressed_levels
-from sala_compile.codegen.kernels.tir.builder import LANES
+from sala_compile.codegen.kernels.arguments import Arguments, activation, result
+from sala_compile.codegen.kernels.operands import column_views, element, refuse_unless_float32
+from sala_compile.codegen.kernels.page_rows import (
+    CompressedLevel,
+    compressed_levels,
+    compressed_pools,
+)
+from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.kernels.tir.product import Product
-from sala_compile.codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE
-from sala_compile.codegen.layouts.padding import padded
+from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(KernelSpec):
     """What the kernel is compiled for: q is columns from `q_start` of rows of `q_pitch` floats."""
 
     num_heads: int
@@ -30,16 +34,12 @@ class Spec:
     q_start: int
     q_pitch: int
 
-    def __post_init__(self) -> None:
-        """Accept the element type by its name."""
-        object.__setattr__(self, "element", Element(self.element))
-
     @property
-    def symbol(self) -> str:
-        """The name of the kernel."""
+    def label(self) -> str:
+        """The family and the main sizes, for names."""
         heads = f"h{self.num_heads}_kv{self.kv_heads}_d{self.head_dim}"
-        sizes = f"{self.element.value}_{heads}_b{self.block_size}_s{self.kernel_stride}"
-        return symbol_of("select_blocks", sizes, self)
+        sizes = f"{heads}_b{self.block_size}_s{self.kernel_stride}"
+        return f"select_blocks_{self.element}_{sizes}"
 
     @property
     def group(self) -> int:
@@ -62,65 +62,31 @@ class Spec:
         return self.topk - 1 - self.init_blocks
 
     @property
-    def levels(self) -> tuple[CompressedLevel, ...]:
+    def levels(self) -> tuple[CompressedLevel, CompressedLevel]:
         """The fine and the coarse level of compressed keys."""
         return compressed_levels(self.block_size, self.kernel_stride)
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Up to `row_tile` heads x `column_vectors` vectors of 16 keys are scored at a time.
+def fields_of(op: SelectBlocksOp) -> dict[str, Any] | str:
+    """The fields of a Spec; the reason of a refusal unless queries are float32."""
+    refusal = refuse_unless_float32(q=op.q)
+    if refusal:
+        return refusal
+    return {
+        **op.parameters,
+        "element": element(op.ck),
+        **column_views(q=op.q),
+    }
 
-    `accumulators` vectors of sums at most, so that nothing spills. `widened`: see `Product`. Where
-    `tiled`, AMX multiplies all heads with `column_vectors` = 4 vectors of keys, if they are bf16
-    and head and page are whole tiles; `row_tile` heads take their exponentials at a time.
-    """
 
-    row_tile: int = 8
-    column_vectors: int = 4
-    accumulators: int = 16
-    widened: bool = False
-    tiled: bool = False
-
-    def uses_tiles(self, spec: Spec) -> bool:
-        """Whether products are those of AMX tiles."""
-        width = WIDE * TILE
-        whole = spec.head_dim % DEPTH == 0 and all(lv.slots % width == 0 for lv in spec.levels)
-        return self.tiled and spec.element is Element.BF16 and whole
-
-    def product(self, spec: Spec) -> Product:
-        """How queries meet the compressed keys, unless by tiles, which take pairs."""
-        return Product(spec.element, self.widened and not self.uses_tiles(spec))
-
-    def height(self, spec: Spec) -> int:
-        """Heads of a tile."""
-        return min(self.row_tile, spec.group)
-
-    def rows(self, spec: Spec) -> int:
-        """Heads of a group, rounded up to whole tiles."""
-        height = self.height(spec)
-        return -(-spec.group // height) * height
-
-    def vectors(self, spec: Spec, level: CompressedLevel) -> int:
-        """Vectors of keys in a tile; whole tiles fill a page."""
-        if self.uses_tiles(spec):
-            return WIDE
-        page = level.slots // LANES
-        most = min(self.column_vectors, self.accumulators // self.height(spec))
-        return max(n for n in range(1, max(1, most) + 1) if page % n == 0)
-
-    def heads_floats(self, spec: Spec) -> int:
-        """Floats of the maxima and sums of all heads, and of the products of tiles."""
-        return self.stored_at(spec) + (WIDE * SUMS if self.uses_tiles(spec) else 0)
-
-    def stored_at(self, spec: Spec) -> int:
-        """The place of the products of tiles, behind the maxima and sums."""
-        return 2 * self.rows(spec) * LANES
-
-    def queries(self, spec: Spec) -> int:
-        """Elements of the queries of a group."""
-        return self.rows(spec) * padded(spec.head_dim)
-
-    def slack(self) -> int:
-        """Scores beyond the last fine key that a tile may write."""
-        return (self.column_vectors + 1) * LANES
+def arguments(spec: Spec, batch: Arguments, workspaces: Arguments, *, packed: bool) -> Arguments:
+    """The arguments of a call behind the fields of the batch."""
+    sizes = (spec.levels, spec.kv_heads, spec.head_dim, spec.element)
+    return (
+        *batch,
+        activation("q", "f32", spec.q_pitch),
+        *compressed_pools(*sizes, packed=packed),
+        result("blocks", "i32", spec.kv_heads, spec.budget),
+        result("counts", "i32", spec.kv_heads, number=1),
+        *workspaces,
+    )

@@ -5,11 +5,12 @@ therefore unrolls, `loop` makes a loop in the kernel; a Python function that emi
 macro. README.md beside this file shows the pattern.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sala_compile.codegen.kernels.arguments import Arguments, present
 from sala_compile.codegen.kernels.tir.ir import T, ir_builder, tirx
 from sala_compile.codegen.targets.cpu import REQUIRED_INSTRUCTIONS, CpuTarget
 
@@ -35,10 +36,15 @@ class KernelBuilder:
 
     symbol: str
     target: CpuTarget
-    noalias: bool = True
     function: Any = None
+    declared: dict[str, "Tensor"] = field(default_factory=dict)
     _capacities: dict[str, Any] = field(default_factory=dict)
     _required: tuple[str, ...] = ()
+
+    @property
+    def tensors(self) -> "Tensors":
+        """The arguments that were declared."""
+        return Tensors(self.declared)
 
     def capacity(self, name: str) -> Expr:
         """Return the symbolic extent `name` (int64), bound by the first tensor that has it."""
@@ -78,6 +84,32 @@ class Tensor:
     def address(self, *indices: Expr) -> Expr:
         """Return the address of an element, for shims that take a pointer."""
         return T.address_of(self.buffer[_indices(indices)])
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """The arguments of a kernel by their names, as attributes; `find` gives None for an absent one.
+
+    An argument that is not there is an AttributeError.
+    """
+
+    by_name: Mapping[str, Tensor]
+
+    def __getattr__(self, name: str) -> Tensor:
+        """The tensor with this name."""
+        found = self.by_name.get(name)
+        if found is None:
+            raise AttributeError(f"the kernel has no argument {name!r}")
+        return found
+
+    def find(self, name: str) -> Tensor | None:
+        """The tensor with this name, if there is one."""
+        return self.by_name.get(name)
+
+    @property
+    def control(self) -> "Control":
+        """The live sizes of the step."""
+        return Control(self.by_name["control"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +170,18 @@ class Registers:
 
 
 @contextmanager
-def kernel(symbol: str, target: CpuTarget, *, noalias: bool = True) -> Iterator[KernelBuilder]:
-    """Build one PrimFunc; after the block it is the builder's `function`.
+def kernel(symbol: str, target: CpuTarget, arguments: Arguments = ()) -> Iterator[KernelBuilder]:
+    """Build one PrimFunc with these parameters; after the block it is the builder's `function`.
 
-    `noalias=False` allows two parameters to be the same memory (an output that is updated in
-    place).
+    Two parameters may be the same memory only where an output is declared to be `over` an input.
     """
-    builder = KernelBuilder(symbol, target, noalias)
+    noalias = not any(argument.over for argument in present(arguments))
+    builder = KernelBuilder(symbol, target)
     with ir_builder.IRBuilder() as ir, T.prim_func(s_tir=True):
         T.func_name(symbol)
         T.func_attr({"global_symbol": symbol, "tirx.noalias": noalias})
+        for each in present(arguments):
+            builder.declared[each.name] = builder.tensor(each.name, each.shape, each.dtype)
         yield builder
     function: Any = ir.get()
     if builder._required:

@@ -46,9 +46,14 @@ class Product:
         return self.widened and self.element is Element.BF16
 
     @property
+    def stored(self) -> Element:
+        """The element of the scratch memory."""
+        return Element.F32 if self._splits else self.element
+
+    @property
     def dtype(self) -> str:
         """Type of the scratch memory."""
-        return "float32" if self._splits else self.element.dtype
+        return self.stored.dtype
 
     @property
     def in_floats(self) -> bool:

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Constant = int | float | bool | str | tuple[float, ...]
+from sala_compile.passes.support.kernel_choice import SpecValue
+
+Constant = SpecValue
 """Value of a `tl.constexpr` parameter."""
 
 

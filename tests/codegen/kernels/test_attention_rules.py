@@ -105,12 +105,12 @@ def test_choice_and_function_agree(module: Any, element: Any) -> None:
     family = folder(module)
     operation = operations(element)[family]
     operation.verify()
-    choice = module.rule(operation, TARGET)
+    choice = module.FAMILY.rule(operation, TARGET)
     assert isinstance(choice, KernelChoice)
-    spec = module.Spec(**choice.spec)
+    spec = module.Spec.parse(choice.spec)
     assert spec.symbol == choice.symbol
     assert choice.family == family
-    function = module.build(spec, TARGET)
+    function = module.FAMILY.build(spec, TARGET)
     assert len(function.params) == len(choice.arguments)
     assert function.attrs["global_symbol"] == choice.symbol
     used = {
@@ -122,7 +122,7 @@ def test_choice_and_function_agree(module: Any, element: Any) -> None:
 
 
 def test_slices_become_column_starts() -> None:
-    choice = attend_blocks.rule(operations()["attend_blocks"], TARGET)
+    choice = attend_blocks.FAMILY.rule(operations()["attend_blocks"], TARGET)
     assert isinstance(choice, KernelChoice)
     query, key = HEADS * SIZE, KV_HEADS * SIZE
     assert choice.spec["q_start"] == 0
@@ -133,6 +133,6 @@ def test_slices_become_column_starts() -> None:
 @pytest.mark.parametrize("family", ["lightning_attention", "append_kv", "select_blocks"])
 def test_refuses_bf16_projections(family: str) -> None:
     module = next(m for m in MODULES if folder(m) == family)
-    answer = module.rule(operations(activation=bf16)[family], TARGET)
+    answer = module.FAMILY.rule(operations(activation=bf16)[family], TARGET)
     assert isinstance(answer, str)
     assert "must be f32" in answer

@@ -80,7 +80,7 @@ def pair_specs() -> list[elementwise.Spec]:
 
 def functions(target: CpuTarget, module: ModuleType, specs: list[Any]) -> list[Any]:
     """The PrimFuncs of some specs."""
-    return [module.build(spec, target) for spec in specs]
+    return [module.FAMILY.build(spec, target) for spec in specs]
 
 
 @cache
@@ -199,8 +199,10 @@ def test_elementwise(spec: elementwise.Spec, rows: int, target: CpuTarget) -> No
 
 @both_targets
 def test_residual_add_in_place(target: CpuTarget) -> None:
-    spec = elementwise.Spec("residual_add", 32, 0.25, 0, 32, 0, 32, F32, F32, F32)
-    kernels = Library([elementwise.build(spec, target)], target)
+    spec = elementwise.Spec(
+        elementwise.Function.RESIDUAL_ADD, 32, 0.25, 0, 32, 0, 32, F32, F32, F32
+    )
+    kernels = Library([elementwise.FAMILY.build(spec, target)], target)
     stream, branch = activation(5, 32, F32), activation(5, 32, F32, seed=4)
     expected = exact(stream[:5]) + 0.25 * exact(branch[:5])
     control = aligned(np.array([5, 0, 0, 2, *[0] * 12], np.int32))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning_attention
-from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec, default_schedule
+from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec, default_tiles
 from sala_compile.codegen.kernels.select_blocks.gpu import kernel as select_blocks
 from sala_compile.codegen.kernels.tir.element import Element
 from tests.codegen.kernels.attend_blocks import test_gpu as attend
@@ -49,14 +49,14 @@ RELEASED = SparseCase(32, 2, 128, 64, 16, BF16, BF16, init=1, window=4, topk=6, 
 def test_linears(name: str) -> None:
     spec, rows = LINEARS[name]
     problem = linear.Problem(spec, rows)
-    linear.check(problem, problem.run(default_schedule(spec, TARGET)))
+    linear.check(problem, problem.run(default_tiles(spec, TARGET)))
 
 
 @pytest.mark.parametrize("norm", [True, False])
 def test_lightning_attention_in_tf32(norm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = lightning_spec(lightning_attention.Spec, 2, 2, 128, norm=norm, rope=True)
     spec = replace(heads, products=lightning_attention.Products.TF32, out_element=BF16)
-    schedule = replace(lightning_attention.default_schedule(spec, TARGET), segment=128)
+    schedule = replace(lightning_attention.FAMILY.default_schedule(spec, TARGET), segment=128)
     monkeypatch.setattr(lightning, "close", _close_in_tf32)
     lightning.check(spec, step((150, 3), (0, 9)), schedule)
 

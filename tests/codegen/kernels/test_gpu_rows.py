@@ -63,7 +63,7 @@ def same_bits_alone(found: np.ndarray, kernel: Any, *operands: Any) -> None:
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("spec", NORMS, ids=lambda s: s.symbol)
 def test_rms_norm(spec: rms_norm.Spec, rows: int) -> None:
-    kernel = rms_norm.build(spec, TARGET, rms_norm.Schedule(tile=32))
+    kernel = rms_norm.FAMILY.build(spec, TARGET, rms_norm.Schedule(tile=32))
     x, weight = activation(rows, spec.x_pitch, spec.x, seed=rows), vector_weight(spec.group)
     order = np.random.default_rng(1).integers(0, max(rows, 1), rows + EXTRA).astype(np.int32)
     operands = [x, weight, *([aligned(order)] if spec.gather else [])]
@@ -83,7 +83,7 @@ def test_rms_norm(spec: rms_norm.Spec, rows: int) -> None:
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("spec", ROPES, ids=lambda s: s.symbol)
 def test_rope(spec: rope.Spec, rows: int) -> None:
-    kernel = rope.build(spec, TARGET, rope.Schedule(pairs=16))
+    kernel = rope.FAMILY.build(spec, TARGET, rope.Schedule(pairs=16))
     x, table = activation(rows, spec.x_pitch, spec.x), activation(rows, padded(spec.rotated), F32)
     found = run_rows(kernel, rows, spec.columns, spec.output, x, table)
     angles = live(table, rows, 0, spec.rotated)
@@ -95,14 +95,14 @@ def test_rope(spec: rope.Spec, rows: int) -> None:
 
 @pytest.mark.parametrize("spec", TABLES[1:4:2] + TABLES[-2:], ids=lambda s: s.symbol)
 def test_rope_table_is_that_of_float32_angles(spec: rope_table.Spec) -> None:
-    kernel = rope_table.build(spec, TARGET)
+    kernel = rope_table.FAMILY.build(spec, TARGET)
     check_table(spec, lambda rows, columns, *arrays: run_rows(kernel, rows, columns, F32, *arrays))
 
 
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("spec", EMBEDDINGS, ids=lambda s: s.symbol)
 def test_embedding(spec: embedding.Spec, rows: int) -> None:
-    kernel = embedding.build(spec, TARGET, embedding.Schedule(block=32))
+    kernel = embedding.FAMILY.build(spec, TARGET, embedding.Schedule(block=32))
     random = np.random.default_rng(2)
     matrix = random.standard_normal((spec.vocabulary, spec.columns))
     missing = padded(spec.columns) - spec.columns
@@ -126,7 +126,7 @@ PAIRS = {
 @pytest.mark.parametrize("function", PAIRS)
 def test_elementwise(function: Any, output: Element) -> None:
     spec = elementwise.Spec(function, 70, 0.25, 3, 80, 2, 96, F32, F32, output)
-    kernel = elementwise.build(spec, TARGET, elementwise.Schedule(block=64))
+    kernel = elementwise.FAMILY.build(spec, TARGET, elementwise.Schedule(block=64))
     a, b = activation(3, spec.a_pitch, F32), activation(3, spec.b_pitch, F32, seed=4)
     found = run_rows(kernel, 3, spec.columns, output, a, b)
     close(found, PAIRS[function](live(a, 3, 3, 70), live(b, 3, 2, 70)), output)

@@ -80,7 +80,7 @@ def in_phase(op: Operation, name: str) -> Operation:
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 def test_choice_and_kernel_agree(name: str, phase: str) -> None:
     module: ModuleType = MODULES[name]
-    choice = module.rule(in_phase(operation(name), phase), TARGET)
+    choice = module.FAMILY.rule(in_phase(operation(name), phase), TARGET)
     assert isinstance(choice, KernelChoice)
     kernel = family(name, "gpu").build(dict(choice.spec), TARGET)
     assert kernel.symbol == choice.symbol
@@ -102,7 +102,8 @@ def test_choice_and_kernel_agree(name: str, phase: str) -> None:
 @pytest.mark.parametrize("name", ["select_blocks", "attend_blocks"])
 def test_phases_have_kernels_of_their_own(name: str) -> None:
     choices = [
-        MODULES[name].rule(in_phase(operation(name), p), TARGET) for p in ("prefill", "decode")
+        MODULES[name].FAMILY.rule(in_phase(operation(name), p), TARGET)
+        for p in ("prefill", "decode")
     ]
     assert choices[0].symbol != choices[1].symbol
     assert [choice.spec["decode"] for choice in choices] == [False, True]
@@ -121,6 +122,6 @@ def test_phases_have_kernels_of_their_own(name: str) -> None:
     ],
 )
 def test_refusals_say_why(name: str, sizes: dict[str, Any], reason: str) -> None:
-    answer = MODULES[name].rule(operation(name, **sizes), TARGET)
+    answer = MODULES[name].FAMILY.rule(operation(name, **sizes), TARGET)
     assert isinstance(answer, str)
     assert reason in answer

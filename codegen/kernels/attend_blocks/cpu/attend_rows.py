@@ -3,13 +3,22 @@
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.attend_blocks.cpu.block_products import add_values, score_keys
-from sala_compile.codegen.kernels.attend_blocks.cpu.parameters import Parameters
 from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import Rows
 from sala_compile.codegen.kernels.attend_blocks.cpu.running_softmax import finish, softmax, start
-from sala_compile.codegen.kernels.attend_blocks.spec import Schedule, Spec
-from sala_compile.codegen.kernels.page_rows import page_of
-from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, let, loop, scalar, scratch, when
+from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.attend_blocks.spec import Spec
+from sala_compile.codegen.kernels.tir.builder import (
+    Expr,
+    Tensor,
+    Tensors,
+    let,
+    loop,
+    scalar,
+    scratch,
+    when,
+)
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.page_access import page_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +27,7 @@ class Attend:
 
     spec: Spec
     schedule: Schedule
-    tensors: Parameters
+    tensors: Tensors
 
     def item(self, worker: Expr, item: Expr) -> None:
         """Emit the work on one kv head of one token, or of a few tokens in a row."""
@@ -40,17 +49,18 @@ class Attend:
     def _dense_run(self, token: Expr, end: Expr, head: Expr) -> Expr:
         """How many tokens from `token` on are dense, of its sequence, before `end`; at least 1."""
         stop = T.min(end, self.tensors.offsets[self.tensors.token_sequence[token] + 1])
-        if self.tensors.counts is None:
+        counts = self.tensors.find("counts")
+        if counts is None:
             return stop - token
-        return T.if_then_else(self.tensors.counts[token, head] < 0, stop - token, T.int32(1))
+        return T.if_then_else(counts[token, head] < 0, stop - token, T.int32(1))
 
     def _take(self, worker: Expr, token: Expr, count: Expr, head: Expr) -> None:
         tensors = self.tensors
         position = let(tensors.token_position[token])
         entries = let((position + count - 1) // self.spec.block_size) + 1
         dense: Expr = None
-        if tensors.counts is not None:
-            listed = let(tensors.counts[token, head])
+        if (counts := tensors.find("counts")) is not None:
+            listed = let(counts[token, head])
             dense = let(listed < 0)
             entries = T.if_then_else(dense, entries, T.min(listed, T.int32(self.spec.budget)))
         _attend(

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sala_compile.codegen.kernels.attend_blocks.cpu.page_fetch import PageFetch
 from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import MASKED, Rows
-from sala_compile.codegen.kernels.page_rows import page_of
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, Tensor, let, loop, splat
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.page_access import page_of
 from sala_compile.codegen.kernels.tir.tile import cover_columns, tile, zero_tile
 from sala_compile.codegen.layouts.padding import padded
 

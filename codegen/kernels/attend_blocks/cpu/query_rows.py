@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.attend_blocks.cpu.parameters import Parameters
-from sala_compile.codegen.kernels.attend_blocks.spec import Schedule, Spec
-from sala_compile.codegen.kernels.tir.builder import LANES, Expr, lanes, let
+from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.attend_blocks.spec import Spec
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, Tensors, lanes, let
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.product import Product
 from sala_compile.codegen.layouts.padding import padded
@@ -24,7 +24,7 @@ class Rows:
 
     spec: Spec
     schedule: Schedule
-    tensors: Parameters
+    tensors: Tensors
     worker: Expr
     token: Expr
     count: Expr
@@ -71,10 +71,10 @@ class Rows:
         return self.schedule.rows(self.spec) * self.columns
 
     def floats(self, place: Expr) -> Expr:
-        return self.tensors.floats[self.worker, lanes(place)]
+        return self.tensors.scores[self.worker, lanes(place)]
 
     def keep(self, place: Expr, value: Expr) -> None:
-        self.tensors.floats[self.worker, lanes(place)] = value
+        self.tensors.scores[self.worker, lanes(place)] = value
 
     def place(self, row: Expr) -> tuple[Expr, Expr]:
         """Token and query head of a row."""
@@ -84,8 +84,9 @@ class Rows:
     def block(self, entry: Expr) -> Expr:
         """The block of an entry; of the last one for an entry beyond. Never one without a page."""
         entry = let(T.min(entry, self.entries - 1))
-        if self.tensors.blocks is None:
+        blocks = self.tensors.find("blocks")
+        if blocks is None:
             return entry
         own = (self.position + self.count - 1) // self.spec.block_size
-        listed = self.tensors.blocks[self.token, self.head, entry]
+        listed = blocks[self.token, self.head, entry]
         return T.if_then_else(self.dense, entry, T.max(T.min(listed, own), T.int32(0)))

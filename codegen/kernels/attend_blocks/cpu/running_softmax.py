@@ -64,9 +64,9 @@ def finish(work: Rows, read: Tensor) -> None:
         factor = let(splat(T.float32(1.0) / total))
         for column, live in live_lanes(size):
             value = work.floats(work.outputs_at + row * work.columns + column) * factor
-            if tensors.gate is not None:
+            if (gates := tensors.find("gate")) is not None:
                 place = (token, spec.gate_start + head * size + column)
-                gate = F32.load(tensors.gate, *place, count=live)
+                gate = F32.load(gates, *place, count=live)
                 value = value * vector.sigmoid(gate)
             place = (token, head * size + column)
             spec.out_element.store(tensors.out, *place, value=value, count=live)

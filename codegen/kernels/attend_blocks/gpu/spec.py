@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import triton
 
-from sala_compile.codegen.kernels.attend_blocks import spec as cpu
+from sala_compile.codegen.kernels.arguments import Arguments, workspace
+from sala_compile.codegen.kernels.attend_blocks import spec as attend
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cuda import CudaTarget
-from sala_compile.passes.support.kernel_choice import Workspace
 
 UNION_QUERIES = 8
 """Queries whose lists are merged at most: each has a bit beside the number of a block."""
@@ -16,7 +16,7 @@ PARTS_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Spec(cpu.Spec):
+class Spec(attend.Spec):
     """What the kernels are compiled for; `decode`: every sequence has one new token."""
 
     decode: bool = False
@@ -66,29 +66,19 @@ class Schedule:
         queries = max(1, self.rows // self.heads(spec))
         return min(queries, UNION_QUERIES) if spec.budget else queries
 
-    def workspaces(self, spec: Spec) -> tuple[Workspace, ...]:
+    def workspaces(self, spec: Spec) -> Arguments:
         """Decode: parts and their sums. Prefill: union lists, their pages and lengths."""
+        heads, lists = spec.num_heads * self.splits, spec.kv_heads * spec.budget
         if spec.decode:
-            sums = spec.num_heads * self.splits
             return (
-                Workspace("parts", "float32", 0, elements_per_sequence=sums * spec.head_dim),
-                Workspace("sums", "float32", 0, elements_per_sequence=sums),
+                workspace("parts", "f32", 0, per_sequence=heads * spec.head_dim),
+                workspace("sums", "f32", 0, per_sequence=heads),
             )
         if not spec.budget:
             return ()
-        lists = spec.kv_heads * spec.budget
-        grown = {
-            "elements_per_token": lists,
-            "elements_per_sequence": lists * self.queries(spec),
-        }
+        each, heads = lists * self.queries(spec), spec.kv_heads
         return (
-            Workspace("entries", "int32", 0, **grown),
-            Workspace("pages", "int32", 0, **grown),
-            Workspace(
-                "lengths",
-                "int32",
-                0,
-                elements_per_token=spec.kv_heads,
-                elements_per_sequence=spec.kv_heads,
-            ),
+            workspace("entries", "i32", 0, per_token=lists, per_sequence=each),
+            workspace("pages", "i32", 0, per_token=lists, per_sequence=each),
+            workspace("lengths", "i32", 0, per_token=heads, per_sequence=heads),
         )

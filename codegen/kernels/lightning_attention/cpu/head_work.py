@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.lightning_attention.cpu.decay_table import MARGIN, SPAN
-from sala_compile.codegen.kernels.lightning_attention.cpu.parameters import Parameters
-from sala_compile.codegen.kernels.lightning_attention.spec import CHUNK, Schedule, Spec
-from sala_compile.codegen.kernels.tir.builder import Expr, lanes, let, loop, splat
+from sala_compile.codegen.kernels.lightning_attention.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.lightning_attention.spec import CHUNK, Spec
+from sala_compile.codegen.kernels.tir.builder import Expr, Tensors, lanes, let, loop, splat
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.table import Table
 from sala_compile.codegen.kernels.tir.tile import live_lanes
@@ -25,7 +25,7 @@ class Head:
 
     spec: Spec
     schedule: Schedule
-    tensors: Parameters
+    tensors: Tensors
     decay: Table
     worker: Expr
     head: Expr

@@ -15,10 +15,11 @@ def prepare(work: Head, row: Expr, place: Expr) -> None:
     spec, tensors = work.spec, work.tensors
     query = spec.q_start + work.head * spec.head_dim
     key = spec.k_start + work.kv_head * spec.head_dim
-    _keep_prepared(work, tensors.q, row, query, tensors.q_norm, spec.scale, place * work.columns)
     _keep_prepared(
-        work, tensors.k, row, key, tensors.k_norm, None, work.keys_at + place * work.columns
+        work, tensors.q, row, query, tensors.find("q_norm"), spec.scale, place * work.columns
     )
+    norm = tensors.find("k_norm")
+    _keep_prepared(work, tensors.k, row, key, norm, None, work.keys_at + place * work.columns)
 
 
 def _keep_prepared(
@@ -39,8 +40,8 @@ def _keep_prepared(
         values = [x * splat(scale) for x in values]
     for (column, _), value in zip(pieces, values, strict=True):
         work.keep(position + column, value)
-    if work.tensors.rope is not None:
-        _rotate(work, work.tensors.rope, row, position)
+    if (table := work.tensors.find("rope")) is not None:
+        _rotate(work, table, row, position)
 
 
 def _inverse_norm(spec: Spec, values: Sequence[Expr]) -> Expr:

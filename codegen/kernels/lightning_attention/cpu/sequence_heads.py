@@ -2,15 +2,15 @@
 
 from sala_compile.codegen.kernels.lightning_attention.cpu.chunked_form import chunks
 from sala_compile.codegen.kernels.lightning_attention.cpu.head_work import Head
-from sala_compile.codegen.kernels.lightning_attention.cpu.parameters import Parameters
 from sala_compile.codegen.kernels.lightning_attention.cpu.recurrent_step import steps
-from sala_compile.codegen.kernels.lightning_attention.spec import Schedule, Spec
-from sala_compile.codegen.kernels.tir.builder import Expr, choose, let, long, when
+from sala_compile.codegen.kernels.lightning_attention.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.lightning_attention.spec import Spec
+from sala_compile.codegen.kernels.tir.builder import Expr, Tensors, choose, let, long, when
 from sala_compile.codegen.kernels.tir.table import Table
 
 
 def emit_item(
-    spec: Spec, schedule: Schedule, tensors: Parameters, decay: Table, worker: Expr, item: Expr
+    spec: Spec, schedule: Schedule, tensors: Tensors, decay: Table, worker: Expr, item: Expr
 ) -> None:
     """Emit the work on one (sequence, head): item // heads, item % heads."""
     heads = spec.num_heads

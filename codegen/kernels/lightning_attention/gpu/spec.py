@@ -6,8 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from sala_compile.codegen.kernels.lightning_attention import spec as cpu
-from sala_compile.codegen.kernels.operands import symbol_of
+from sala_compile.codegen.kernels.lightning_attention import spec as lightning
 from sala_compile.codegen.kernels.triton.rows import power_of_two
 from sala_compile.codegen.targets.cuda import CudaTarget
 
@@ -37,7 +36,7 @@ class Products(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Spec(cpu.Spec):
+class Spec(lightning.Spec):
     """What the kernel is compiled for: as on the CPU, the form, and the norm behind it.
 
     `scaled`: out is multiplied by a weight and by the sigmoid of a gate (with a `gate_pitch`), and
@@ -50,18 +49,11 @@ class Spec(cpu.Spec):
     gate_start: int = 0
     gate_pitch: int = 0
 
-    def __post_init__(self) -> None:
-        """Accept enums by value, as a saved spec has them."""
-        cpu.Spec.__post_init__(self)
-        object.__setattr__(self, "form", Form(self.form))
-        object.__setattr__(self, "products", Products(self.products))
-
     @property
-    def symbol(self) -> str:
-        """The name of the kernel."""
+    def label(self) -> str:
+        """The family, the main sizes and the form, for names."""
         sizes = f"h{self.num_heads}_kv{self.kv_heads}_d{self.head_dim}_{self.form}"
-        sizes += "_scaled" * self.scaled
-        return symbol_of("lightning_attention", sizes, self)
+        return f"lightning_attention_{sizes}" + "_scaled" * self.scaled
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -90,7 +82,7 @@ class Schedule:
     scan: int = 1024
 
 
-def default_schedule(spec: Spec, target: CudaTarget) -> Schedule:
+def default_tiles(spec: Spec, target: CudaTarget) -> Schedule:
     """The largest tiles that leave every value in registers, for heads of up to 128."""
     width = power_of_two(spec.head_dim, LEAST)
     if spec.form is Form.STEP:

@@ -14,14 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.panel_vectors import PANEL_VECTORS, Linear, Steps
-from sala_compile.codegen.kernels.linear.cpu.spec import TileBlocks
+from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue
+from sala_compile.codegen.kernels.linear.cpu.panel_vectors import PANEL_VECTORS, Steps
+from sala_compile.codegen.kernels.linear.cpu.schedule import Tiles
+from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
-    KernelBuilder,
     Tensor,
+    Tensors,
     choose,
     held,
     lanes,
@@ -35,7 +37,6 @@ from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.team import Team
 from sala_compile.codegen.kernels.tir.tiles import (
     DEPTH,
-    INSTRUCTIONS,
     SUMS,
     TILE,
     call,
@@ -91,21 +92,13 @@ class _Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class TiledLinear:
-    """The code of a linear kernel that uses tiles."""
+class AmxTiles:
+    """The code of a linear by tiles."""
 
-    linear: Linear
-    blocks: TileBlocks
-
-    @classmethod
-    def of(cls, builder: KernelBuilder, linear: Linear) -> "TiledLinear | None":
-        """Return the tiled side of a linear whose schedule has one."""
-        blocks = linear.schedule.tiles
-        if blocks is None:
-            return None
-        assert builder.target.has_amx_bf16, "this schedule is for targets with AMX"
-        builder.require(*INSTRUCTIONS)
-        return cls(linear, blocks)
+    spec: Spec
+    blocks: Tiles
+    tensors: Tensors
+    epilogue: Epilogue
 
     def work(self, team: Team, live: Expr) -> None:
         """Emit a worker's share of the outputs of all live rows."""
@@ -119,16 +112,16 @@ class TiledLinear:
 
     def _few(self, team: Team, live: Expr) -> None:
         """Emit at most 16 rows: panel by panel."""
-        linear, spec = self.linear, self.linear.spec
+        spec, tensors = self.spec, self.tensors
         panels = T.Select(live > 0, -(-spec.rows // PANEL_ROWS), 0)
-        place = linear.sums.address(team.worker, 0)
+        place = self.tensors.sums.address(team.worker, 0)
 
         def panel(index: Expr) -> None:
             call("zero")
             with loop(spec.depth // DEPTH) as step:
-                x = linear.x.address(0, step * DEPTH + spec.x_start)
+                x = tensors.x.address(0, step * DEPTH + spec.x_start)
                 weight = self._weight(index, step, 0)
-                prefetch(linear.weight, index, (step + AHEAD_STEPS) * TILE, 0, 0)
+                prefetch(tensors.weight, index, (step + AHEAD_STEPS) * TILE, 0, 0)
                 call("wide_step", x, row_bytes(spec.x_pitch), weight, row_bytes(PAIR_ROW))
             if spec.depth % DEPTH:
                 x = self._rest_of_input(live)
@@ -138,9 +131,9 @@ class TiledLinear:
             with loop(live) as row:
 
                 def sums(j: int) -> Expr:
-                    return linear.sums[team.worker, lanes(row * LANES + j * SUMS)]
+                    return self.tensors.sums[team.worker, lanes(row * LANES + j * SUMS)]
 
-                linear.epilogue.finish(row, held(index * PANEL_ROWS), PANEL_VECTORS, sums)
+                self.epilogue.finish(row, held(index * PANEL_ROWS), PANEL_VECTORS, sums)
 
         rows = T.max(live, 1)
         configure(rows, rows)
@@ -150,7 +143,7 @@ class TiledLinear:
         """Emit any number of rows: items of some rows of the strips of some panels."""
         height = self.blocks.rows
         row_blocks = held((live + (height - 1)) // height)
-        strips = -(-padded(self.linear.spec.rows) // STRIP)
+        strips = -(-padded(self.spec.rows) // STRIP)
         panels = -(-strips // 2)
         fair = row_blocks * panels // (team.count * SHARES)
         most = held(T.min(fair, self.blocks.panels - 1) + 1)
@@ -169,7 +162,7 @@ class TiledLinear:
         team.take(groups * row_blocks, item)
 
     def _item(self, item: _Item) -> None:
-        whole = self.linear.spec.depth // DEPTH
+        whole = self.spec.depth // DEPTH
         few = item.blocks <= self.blocks.few
         part = held(T.Select(few, self.blocks.long_steps, self.blocks.steps))
         parts = held(T.max((whole + part - 1) // part, 1))
@@ -196,30 +189,30 @@ class TiledLinear:
 
     def _pack(self, item: _Item, steps: Steps, block_floats: Expr, last: Expr) -> None:
         """Emit a copy of a part of the input of an item, tile by tile, two tiles a step."""
-        linear, spec = self.linear, self.linear.spec
+        spec, tensors = self.spec, self.tensors
         with loop(item.count) as row:
             place = held(row // BLOCK * block_floats + row % BLOCK * TILE + self.blocks.sums)
             with loop(steps.count) as turn:
                 column = (steps.first + turn) * DEPTH + spec.x_start
-                values = linear.x[item.row + row, lanes(column, DEPTH)]
+                values = tensors.x[item.row + row, lanes(column, DEPTH)]
                 target = lanes(place + turn * (2 * TILE_FLOATS), TILE)
-                linear.sums[item.worker, target] = T.reinterpret(values, dtype=vector.FLOATS)
+                self.tensors.sums[item.worker, target] = T.reinterpret(values, dtype=vector.FLOATS)
             if spec.depth % DEPTH:
                 with when(last):
                     for half, values in enumerate(self._rest_of_row(item.row + row)):
                         start = place + steps.count * (2 * TILE_FLOATS) + half * (TILE // 2)
                         bits = T.reinterpret(values, dtype="float32x8")
-                        linear.sums[item.worker, lanes(start, TILE // 2)] = bits
+                        self.tensors.sums[item.worker, lanes(start, TILE // 2)] = bits
 
     def _part(self, cell: _Cell, steps: Steps, first: Expr, last: Expr) -> None:
         """Emit a part of the depth for the rows of a cell."""
-        place = self.linear.sums.address(cell.item.worker, cell.sums)
+        place = self.tensors.sums.address(cell.item.worker, cell.sums)
         panel, half = cell.strip // 2, cell.strip % 2
 
         def step(turn: Expr, weight: Expr) -> None:
             upper = held(cell.packed + turn * (2 * TILE_FLOATS))
             rows = [
-                self.linear.sums.address(cell.item.worker, each)
+                self.tensors.sums.address(cell.item.worker, each)
                 for each in (upper, upper + cell.lower)
             ]
             call("step", *rows, row_bytes(DEPTH), weight, row_bytes(PAIR_ROW))
@@ -229,7 +222,7 @@ class TiledLinear:
             with loop(steps.count) as turn:
                 step(turn, self._weight(panel, held(steps.first + turn), half))
                 self._prefetch(cell, steps, turn)
-            if self.linear.spec.depth % DEPTH:
+            if self.spec.depth % DEPTH:
                 with when(last):
                     step(steps.count, self._rest_of_weight(panel, half))
             call("store", place)
@@ -251,19 +244,19 @@ class TiledLinear:
         share = (cell.strip % 2 * item.blocks + cell.block) * steps.count + turn
         with loop(lines) as line:
             place = (share * lines + line) * LANES
-            prefetch_far(self.linear.weight, next_panel, next_step * TILE, place, 0)
+            prefetch_far(self.tensors.weight, next_panel, next_step * TILE, place, 0)
 
     def _weight(self, panel: Expr, step: Expr, half: Expr) -> Expr:
         """The address of a step's weight of a panel or of a strip."""
-        return self.linear.weight.address(panel, step * TILE, half * STRIP, 0)
+        return self.tensors.weight.address(panel, step * TILE, half * STRIP, 0)
 
     def _rest_of_row(self, row: Expr) -> list[Expr]:
         """What a row has beyond whole steps, ended by zeros: two vectors."""
-        spec = self.linear.spec
+        spec = self.spec
         left = spec.depth % DEPTH
         return [
             vector.load_u16(
-                self.linear.x,
+                self.tensors.x,
                 row,
                 spec.x_start + spec.depth - left + column,
                 count=max(0, min(LANES, left - column)),
@@ -281,30 +274,29 @@ class TiledLinear:
 
     def _rest_of_weight(self, panel: Expr, half: Expr) -> Expr:
         """Return the address of the weight beyond whole steps; emit a copy if it lacks zeros."""
-        left = self.linear.spec.depth % DEPTH
-        pair = (self.linear.spec.depth - left) // 2
+        left = self.spec.depth % DEPTH
+        pair = (self.spec.depth - left) // 2
         if padded(left) == DEPTH:
-            return self.linear.weight.address(panel, pair, half * STRIP, 0)
+            return self.tensors.weight.address(panel, pair, half * STRIP, 0)
         copy = scratch((TILE, PAIR_ROW), "uint16")
         with loop(TILE // 2) as row:
             for column in range(0, PAIR_ROW, 2 * LANES):
                 here = lanes(column, 2 * LANES)
-                copy[row, here] = self.linear.weight[panel, pair + row, 0, here]
+                copy[row, here] = self.tensors.weight[panel, pair + row, 0, here]
                 copy[row + TILE // 2, here] = T.broadcast(T.uint16(0), 2 * LANES)
         return copy.address(0, half * (2 * STRIP))
 
     def _finish(self, cell: _Cell) -> None:
         """Emit the epilogue of the rows of a cell."""
-        linear = self.linear
         outputs = held(cell.strip * STRIP)
         for tile in range(2):
             with loop(T.max(T.min(cell.count - tile * TILE, TILE), 0)) as row:
                 first = held(cell.sums + row * LANES + tile * (2 * SUMS))
 
                 def sums(j: int, first: Expr = first) -> Expr:
-                    return linear.sums[cell.item.worker, lanes(first + j * SUMS)]
+                    return self.tensors.sums[cell.item.worker, lanes(first + j * SUMS)]
 
-                linear.epilogue.finish(
+                self.epilogue.finish(
                     held(cell.row + tile * TILE + row), outputs, STRIP // LANES, sums
                 )
 

@@ -1,11 +1,8 @@
 """Which schedules of a linear kernel are worth a trial."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
-
 from sala_compile.codegen.kernels.choices import Axis, single
-from sala_compile.codegen.kernels.linear.cpu.spec import Blocks, Spec, TileBlocks, default_schedule
+from sala_compile.codegen.kernels.linear.cpu.schedule import Blocks, Tiles, default_tiles
+from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.targets.cpu import CpuTarget
 
 VECTOR_TILES = ((4, 16), (5, 20), (6, 24), (7, 28), (12, 24))
@@ -21,17 +18,17 @@ def axes(spec: Spec, target: CpuTarget) -> tuple[Axis, ...]:
 
     Every sum takes its steps in order whatever the tiles, so no axis changes a bit.
     """
-    default = default_schedule(spec, target)
-    if default.tiles is not None:
-        return (_tile_axis(default.tiles),)
-    if default.blocks is not None:
-        return block_axes(default.blocks)
+    default = default_tiles(spec, target)
+    if isinstance(default, Tiles):
+        return (_together("tiles", ("rows", "panels", "steps"), TILE_BLOCKS),)
+    if isinstance(default, Blocks):
+        return block_axes(default)
     prefetches = ((0, 8), (2, 4), (2, 8), (2, 16), (2, 32))
     parts = tuple(steps for steps in PARTS if steps < 2 * spec.steps)
     return (
         single("unroll", 1, 2, 4, 8),
-        _pairs("prefetch", ("prefetch_rows", "prefetch_steps"), prefetches),
-        _pairs("tile", ("tile_rows", "accumulators"), VECTOR_TILES),
+        _together("prefetch", ("prefetch_rows", "prefetch_steps"), prefetches),
+        _together("tile", ("tile_rows", "accumulators"), VECTOR_TILES),
         single("block_tiles", 8, 16, 32),
         *((single("depth_steps", *parts),) if len(parts) > 1 else ()),
     )
@@ -39,25 +36,14 @@ def axes(spec: Spec, target: CpuTarget) -> tuple[Axis, ...]:
 
 def block_axes(blocks: Blocks) -> tuple[Axis, ...]:
     """Axes of the division into blocks: the sums and parts of a block stay in caches."""
-    changes: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-        "ahead": tuple({"ahead": steps} for steps in (4, 8, 16, 32)),
-        "streams": tuple({"streams": count} for count in (1, 2, 4)),
-        "panels": tuple({"panels": count} for count in (2, 4, 8, 16)),
-        "rows": tuple({"rows": blocks.heights[-1] * tiles} for tiles in (8, 16, 32)),
-        "depth": tuple({"depth": depth} for depth in (32, 64, 128, 256)),
-    }
-    return tuple(
-        Axis(name, tuple({"blocks": change} for change in options))
-        for name, options in changes.items()
+    return (
+        single("ahead", 4, 8, 16, 32),
+        single("streams", 1, 2, 4),
+        single("panels", 2, 4, 8, 16),
+        single("rows", *(blocks.heights[-1] * tiles for tiles in (8, 16, 32))),
+        single("depth", 32, 64, 128, 256),
     )
 
 
-def _tile_axis(tiles: TileBlocks) -> Axis:
-    options = (
-        replace(tiles, rows=rows, panels=panels, steps=steps) for rows, panels, steps in TILE_BLOCKS
-    )
-    return Axis("tiles", tuple({"tiles": option} for option in options))
-
-
-def _pairs(name: str, fields: tuple[str, str], values: tuple[tuple[int, int], ...]) -> Axis:
-    return Axis(name, tuple(dict(zip(fields, pair, strict=True)) for pair in values))
+def _together(name: str, fields: tuple[str, ...], values: tuple[tuple[int, ...], ...]) -> Axis:
+    return Axis(name, tuple(dict(zip(fields, each, strict=True)) for each in values))

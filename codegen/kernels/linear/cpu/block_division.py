@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue
-from sala_compile.codegen.kernels.linear.cpu.spec import Blocks, Spec
+from sala_compile.codegen.kernels.linear.cpu.schedule import Blocks
+from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,

@@ -9,36 +9,21 @@ from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Control,
     Expr,
-    KernelBuilder,
-    Tensor,
+    Tensors,
     lanes,
     let,
     splat,
     when,
 )
-from sala_compile.codegen.layouts.padding import padded
 from sala_compile.sala_ir.dialect.attributes import Rows
 
 
 @dataclass(frozen=True, slots=True)
 class Epilogue:
-    """The parameters behind the weight, and the code that uses them."""
+    """What is done with the sums of a row, and the arguments that it takes."""
 
     spec: Spec
-    bias: Tensor | None
-    residual: Tensor | None
-    y: Tensor
-
-    @classmethod
-    def declare(cls, builder: KernelBuilder, spec: Spec) -> "Epilogue":
-        """Declare (bias?, residual?, y)."""
-        bias = residual = None
-        if spec.bias:
-            bias = builder.tensor("bias", (padded(spec.rows),), "float32")
-        if spec.residual_pitch:
-            residual = builder.tensor("residual", ("residual_rows", spec.residual_pitch), "float32")
-        y = builder.tensor("y", ("y_rows", spec.columns), spec.output.dtype)
-        return cls(spec, bias, residual, y)
+    tensors: Tensors
 
     def finish(
         self, row: Expr, weight_row: Expr, vectors: int, sums: Callable[[int], Expr]
@@ -54,7 +39,9 @@ class Epilogue:
             def write(j: int = j, column: Expr = column) -> None:
                 values = [sums(j + n) for n in range(stride)]
                 value = self._activate(values, weight_row + j * LANES)
-                self.spec.output.store(self.y, row, column, value=self._join(value, row, column))
+                self.spec.output.store(
+                    self.tensors.y, row, column, value=self._join(value, row, column)
+                )
 
             if self.spec.columns % (vectors * LANES // stride):
                 with when(column < self.spec.columns):
@@ -64,15 +51,14 @@ class Epilogue:
 
     def _activate(self, sums: list[Expr], weight_row: Expr) -> Expr:
         """Return the sums with bias, through the activation."""
-        if self.bias is not None:
-            bias = self.bias
+        if (bias := self.tensors.find("bias")) is not None:
             sums = [v + bias[lanes(weight_row + n * LANES)] for n, v in enumerate(sums)]
         return vector.silu(sums[0]) * sums[1] if self.spec.swiglu else sums[0]
 
     def _join(self, value: Expr, row: Expr, column: Expr) -> Expr:
         """Return scale * value + residual."""
-        if self.residual is not None:
-            residual = self.residual[row, lanes(column + self.spec.residual_start)]
+        if (residual := self.tensors.find("residual")) is not None:
+            residual = residual[row, lanes(column + self.spec.residual_start)]
             return vector.fma(value, splat(self.spec.scale), residual)
         return value * splat(self.spec.scale) if self.spec.scale != 1.0 else value
 

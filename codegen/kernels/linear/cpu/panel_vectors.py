@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue, live_rows
-from sala_compile.codegen.kernels.linear.cpu.spec import Schedule, Spec
+from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue
+from sala_compile.codegen.kernels.linear.cpu.schedule import Vectors
+from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
-    Control,
     Expr,
-    KernelBuilder,
     Registers,
-    Tensor,
+    Tensors,
     lanes,
     let,
     loop,
@@ -21,43 +20,41 @@ from sala_compile.codegen.kernels.tir.builder import (
     when,
 )
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
+from sala_compile.codegen.kernels.tir.team import Team
+from sala_compile.codegen.layouts.panels import PANEL_ROWS
 
 PANEL_VECTORS = PANEL_ROWS // LANES
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
-    """The parameters of a kernel under construction."""
+class PanelVectors:
+    """The code of a linear by vectors."""
 
     spec: Spec
-    schedule: Schedule
-    control: Control
-    x: Tensor
-    weight: Tensor
+    schedule: Vectors
+    tensors: Tensors
     epilogue: Epilogue
-    sums: Tensor
 
-    @classmethod
-    def declare(cls, builder: KernelBuilder, spec: Spec, schedule: Schedule) -> "Linear":
-        """Declare (control, x, weight, bias?, residual?, y, sums)."""
-        control = builder.control()
-        x = builder.tensor("x", ("x_rows", spec.x_pitch), spec.weight.dtype)
-        shape = panel_shape(spec.rows, spec.depth, spec.weight.pack)
-        weight = builder.tensor("weight", shape, spec.weight.dtype)
-        epilogue = Epilogue.declare(builder, spec)
-        sums = builder.tensor("sums", ("workers", schedule.workspace(spec)), "float32")
-        return cls(spec, schedule, control, x, weight, epilogue, sums)
+    def shared(self, live: Expr) -> Callable[[Team], None]:
+        """Emit how many blocks there are; return what emits a worker's share of them."""
+        block_rows = self.schedule.block_rows
+        blocks = let((live + block_rows - 1) // block_rows)
+        panels = -(-self.spec.rows // PANEL_ROWS)
 
-    @property
-    def live(self) -> Expr:
-        """Live rows."""
-        return live_rows(self.control, self.spec)
+        def work(team: Team) -> None:
+            def block(item: Expr) -> None:
+                first = let(item % blocks * block_rows)
+                count = let(T.min(live - first, block_rows))
+                self.block(team.worker, let(item // blocks), first, count)
+
+            team.take(blocks * panels, block)
+
+        return work
 
     def block(self, worker: Expr, panel: Expr, first: Expr, count: Expr) -> None:
         """Emit rows first .. first + count - 1 of the outputs of a panel."""
         with loop(count * PANEL_VECTORS) as cell:
-            self.sums[worker, lanes(cell * LANES)] = splat(0.0)
+            self.tensors.sums[worker, lanes(cell * LANES)] = splat(0.0)
         part = min(self.schedule.depth_steps, self.spec.steps)
         with loop(-(-self.spec.steps // part)) as index:
             steps = Steps(let(index * part), let(T.min(self.spec.steps - index * part, part)))
@@ -67,7 +64,7 @@ class Linear:
             cell = let(row * PANEL_ROWS)
 
             def sums(j: int, cell: Expr = cell) -> Expr:
-                return self.sums[worker, lanes(cell + j * LANES)]
+                return self.tensors.sums[worker, lanes(cell + j * LANES)]
 
             self.epilogue.finish(let(first + row), panel * PANEL_ROWS, PANEL_VECTORS, sums)
 
@@ -91,10 +88,10 @@ class Linear:
             ]
             sums = registers(len(cells))
             for index, cell in enumerate(cells):
-                sums[index] = self.sums[place.worker, cell]
+                sums[index] = self.tensors.sums[place.worker, cell]
             self._accumulate(place, sums, row, rows, range(start, start + width))
             for index, cell in enumerate(cells):
-                self.sums[place.worker, cell] = sums[index]
+                self.tensors.sums[place.worker, cell] = sums[index]
 
     def _accumulate(
         self, place: "Place", sums: Registers, row: Expr, rows: int, vectors: range
@@ -106,13 +103,13 @@ class Linear:
             if rows <= schedule.prefetch_rows:
                 for j in vectors:
                     ahead = index + schedule.prefetch_steps
-                    prefetch(self.weight, place.panel, ahead, j * LANES, 0)
+                    prefetch(self.tensors.weight, place.panel, ahead, j * LANES, 0)
             operands = [
-                kind.operand(self.weight, place.panel, index, j * LANES, 0) for j in vectors
+                kind.operand(self.tensors.weight, place.panel, index, j * LANES, 0) for j in vectors
             ]
             for i in range(rows):
                 column = index * kind.pack + self.spec.x_start
-                x = kind.spread(self.x, place.first + row + i, column)
+                x = kind.spread(self.tensors.x, place.first + row + i, column)
                 for j, operand in enumerate(operands):
                     cell = i * len(vectors) + j
                     sums[cell] = kind.dot(sums[cell], operand, x)

@@ -1,16 +1,19 @@
-"""What a linear kernel is compiled for, and how it is tiled."""
+"""What a linear kernel of a CPU is compiled for, and what it is called with."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sala_compile.codegen.kernels.operands import symbol_of
+from sala_compile.codegen.kernels.arguments import Arguments, activation, batch, given, result
+from sala_compile.codegen.kernels.operands import column_views, element, refuse_unless_float32
+from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
-from sala_compile.codegen.layouts.panels import PANEL_ROWS
-from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.sala_ir.dialect.base import columns_of, rows_of, weight_shape
+from sala_compile.sala_ir.dialect.linear import LinearOp
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(KernelSpec):
     """Constants of one linear kernel.
 
     `depth` is K, `rows` the N of the weight (with SwiGLU: gate and up, interleaved), `weight` the
@@ -30,18 +33,17 @@ class Spec:
     residual_start: int = 0
     residual_pitch: int = 0
 
-    def __post_init__(self) -> None:
-        """Accept element types by name, as a saved spec has them."""
-        object.__setattr__(self, "weight", Element(self.weight))
-        object.__setattr__(self, "output", Element(self.output))
+    @property
+    def label(self) -> str:
+        """The family, the sizes, the element, and what is fused, for names."""
+        parts = [f"linear_{self.depth}x{self.rows}", self.weight]
+        return "_".join([*parts, *self.fused])
 
     @property
-    def symbol(self) -> str:
-        """A unique name: the sizes, the element, and what is fused."""
-        parts = [f"{self.depth}x{self.rows}", self.weight]
-        parts += ["bias"] * self.bias + ["swiglu"] * self.swiglu
-        parts += ["residual"] * bool(self.residual_pitch)
-        return symbol_of("linear", "_".join(parts), self)
+    def fused(self) -> list[str]:
+        """What is fused."""
+        parts = ["bias"] * self.bias + ["swiglu"] * self.swiglu
+        return parts + ["residual"] * bool(self.residual_pitch)
 
     @property
     def steps(self) -> int:
@@ -54,118 +56,38 @@ class Spec:
         return padded(self.rows // 2 if self.swiglu else self.rows)
 
 
-@dataclass(frozen=True, slots=True)
-class TileBlocks:
-    """How AMX tiles cover a linear of more than 16 live rows.
-
-    A worker takes up to `rows` rows of up to `panels` panels at a time and goes through their
-    depth in parts of `steps` steps of 32 values; in parts of `long_steps` steps where there are
-    at most `few` blocks of 32 rows, which wait for memory and not for tiles.
-    """
-
-    rows: int = 256
-    panels: int = 8
-    steps: int = 8
-    long_steps: int = 32
-    few: int = 2
-
-    @property
-    def sums(self) -> int:
-        """Floats of the sums of the rows and panels."""
-        return self.rows * self.panels * PANEL_ROWS
-
-    @property
-    def workspace(self) -> int:
-        """Floats of the sums and of the packed input of a part, which may have one step more."""
-        blocks = self.rows // 32
-        steps = max(blocks * (self.steps + 1), min(blocks, self.few) * (self.long_steps + 1))
-        return self.sums + steps * 512
+def fields_of(op: LinearOp) -> dict[str, Any] | str:
+    """The fields of a Spec; the reason of a refusal unless types are those of a kernel."""
+    if element(op.x) is not element(op.weight):
+        return f"input is {element(op.x)}, weight {element(op.weight)}: they must be equal"
+    refusal = refuse_unless_float32(bias=op.bias, residual=op.residual)
+    if refusal:
+        return refusal
+    views = column_views(x=op.x)
+    if op.residual is not None:
+        views |= column_views(residual=op.residual)
+    return {
+        "depth": columns_of(op.x),
+        "rows": weight_shape(op.weight)[0],
+        "weight": element(op.weight),
+        "output": element(op.result),
+        "scale": op.scale.value.data,
+        "bias": op.bias is not None,
+        "swiglu": op.is_swiglu,
+        "extent": rows_of(op.x).value,
+        **views,
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """Sizes of the division.
-
-    Few rows, up to the last of `few`, share one pass over the weight, in a tile of one of these
-    heights. Where there are more, a worker takes up to `rows` rows of up to `panels` panels at a
-    time, `depth` values of k in a part, and tiles of the `heights`, the last of which divides
-    `rows`. `accumulators` vectors are in flight at most. Few rows prefetch the weight `ahead` steps
-    of 256 bytes ahead; a single row reads `streams` panels at once where these divide all panels.
-    """
-
-    few: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
-    rows: int = 96
-    panels: int = 8
-    depth: int = 128
-    heights: tuple[int, ...] = (3, 6)
-    accumulators: int = 24
-    ahead: int = 16
-    streams: int = 1
-
-    @property
-    def sums(self) -> int:
-        """Floats that a worker keeps between parts."""
-        return self.rows * self.panels * PANEL_ROWS
-
-    def x_values(self, spec: Spec) -> int:
-        """Values of x that a worker keeps, of few rows or of a part of many."""
-        return max(self.few[-1] * padded(spec.depth), self.rows * self.depth)
-
-    def vectors(self, rows: int) -> int:
-        """Vectors of a panel that a tile of `rows` rows computes at a time."""
-        return _vectors(rows, self.accumulators)
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Tiles of a linear kernel.
-
-    `accumulators` vectors are in flight at most; `tile_rows` rows share a read of the weight;
-    `unroll` steps stand in one loop body. A worker takes `block_tiles` tiles of rows of a panel at
-    a time and goes through their depth in parts of `depth_steps` steps, 256 bytes of weight each,
-    so that a part stays in a cache while the rows pass. With at most `prefetch_rows` rows the
-    weight is prefetched `prefetch_steps` steps ahead. Where there are `tiles` (amx_tiles.py) or
-    `blocks` (widened_blocks.py), they are used instead.
-    """
-
-    accumulators: int = 24
-    tile_rows: int = 6
-    unroll: int = 2
-    block_tiles: int = 16
-    depth_steps: int = 2048
-    prefetch_rows: int = 2
-    prefetch_steps: int = 8
-    tiles: TileBlocks | None = None
-    blocks: Blocks | None = None
-
-    @property
-    def block_rows(self) -> int:
-        """Rows that a worker takes at a time."""
-        return self.tile_rows * self.block_tiles
-
-    def workspace(self, spec: Spec) -> int:
-        """Floats of the sums of a block (rows x the outputs of a panel), or what others need."""
-        if self.blocks is not None:
-            return self.blocks.sums + self.blocks.x_values(spec) + self.blocks.depth * PANEL_ROWS
-        tiled = self.tiles.workspace if self.tiles else 0
-        return max(self.block_rows * PANEL_ROWS, tiled)
-
-    def vectors(self, rows: int) -> int:
-        """Vectors of a panel that a tile of `rows` rows computes at a time."""
-        return _vectors(rows, self.accumulators)
-
-
-def _vectors(rows: int, accumulators: int) -> int:
-    """How many columns of vectors a tile of `rows` rows has, with so many sums in registers."""
-    return max((n for n in (1, 2, 4) if n * rows <= accumulators), default=1)
-
-
-def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
-    """Return tiles that fit the target's registers, and parts that fit its caches."""
-    if target.has_amx_bf16 and spec.weight is Element.BF16:
-        return Schedule(tiles=TileBlocks())
-    if spec.weight is Element.BF16 and target.has_fast_bf16_dot:
-        return Schedule()
-    if target.has_avx512:
-        return Schedule(blocks=Blocks(depth=64, streams=2))
-    return Schedule(blocks=Blocks(few=(1, 2, 4, 6), depth=64, accumulators=6))
+def arguments(spec: Spec, weight: Arguments, workspaces: Arguments) -> Arguments:
+    """The arguments of a call: x and y have any number of rows."""
+    pitch = spec.residual_pitch
+    return (
+        *batch("control"),
+        activation("x", spec.weight, spec.x_pitch),
+        *weight,
+        given("bias", "f32", padded(spec.rows), when=spec.bias),
+        activation("residual", "f32", pitch, when=bool(pitch)),
+        result("y", spec.output, spec.columns, over=("residual",) if pitch else ()),
+        *workspaces,
+    )

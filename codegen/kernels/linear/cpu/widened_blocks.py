@@ -10,18 +10,17 @@ from sala_compile.codegen.kernels.linear.cpu.block_division import (
     PANEL_VECTORS,
     Ahead,
     Column,
-    Division,
     Part,
     Tile,
 )
-from sala_compile.codegen.kernels.linear.cpu.panel_vectors import Linear
-from sala_compile.codegen.kernels.linear.cpu.spec import Blocks, Spec
+from sala_compile.codegen.kernels.linear.cpu.schedule import Blocks
+from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Registers,
-    Tensor,
+    Tensors,
     held,
     lanes,
     let,
@@ -39,27 +38,16 @@ from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.layouts.panels import PANEL_ROWS
 
 
-def widened_division(linear: Linear) -> Division | None:
-    """Return the loops of a linear whose schedule has blocks."""
-    spec, blocks = linear.spec, linear.schedule.blocks
-    if blocks is None:
-        return None
-    operands = WidenedOperands(spec, blocks, linear.x, linear.weight, linear.sums)
-    return Division(spec, blocks, linear.epilogue, linear.sums, operands)
-
-
 @dataclass(frozen=True, slots=True)
 class WidenedOperands:
     """Rows and weights as floats; a block of the depth is 16 values.
 
-    `space` holds the sums of a worker, then its rows of x, then a part of a panel.
+    The workspace `sums` holds the sums of a worker, then its rows of x, then a part of a panel.
     """
 
     spec: Spec
     blocks: Blocks
-    x: Tensor
-    weight: Tensor
-    space: Tensor
+    tensors: Tensors
 
     @property
     def depth_blocks(self) -> int:
@@ -80,15 +68,15 @@ class WidenedOperands:
             with loop(T.max(T.min(part.blocks, whole - part.first), 0)) as index:
                 column = held((part.first + index) * LANES + spec.x_start)
                 ahead = column + part.pitch * LANES
-                prefetch(self.x, part.row + row, ahead)
-                value = spec.weight.load(self.x, part.row + row, column)
-                self.space[part.worker, lanes(place + index * LANES)] = value
+                prefetch(self.tensors.x, part.row + row, ahead)
+                value = spec.weight.load(self.tensors.x, part.row + row, column)
+                self.tensors.sums[part.worker, lanes(place + index * LANES)] = value
             if left:
                 with when(part.first + part.blocks > whole):
                     column = held(whole * LANES + spec.x_start)
-                    value = spec.weight.load(self.x, part.row + row, column, count=left)
+                    value = spec.weight.load(self.tensors.x, part.row + row, column, count=left)
                     last = held(place + (whole - part.first) * LANES)
-                    self.space[part.worker, lanes(last)] = value
+                    self.tensors.sums[part.worker, lanes(last)] = value
 
     def _x(self, part: Part, row: Expr) -> Expr:
         """Where a prepared row begins."""
@@ -107,7 +95,7 @@ class WidenedOperands:
     def prefetch(self, ahead: Ahead, line: Expr) -> None:
         """Emit the prefetch of a line of the weight that is needed next."""
         step = ahead.first * (LANES // self.spec.weight.pack)
-        prefetch_far(self.weight, ahead.panel, step, line * LANES, 0)
+        prefetch_far(self.tensors.weight, ahead.panel, step, line * LANES, 0)
 
     def expand(self, part: Part, panel: Expr) -> None:
         """Emit the widening of a part of a panel."""
@@ -118,11 +106,11 @@ class WidenedOperands:
             for j in range(PANEL_VECTORS):
                 for half, value in enumerate(self._values(panel, step, j)):
                     place = first + (index * pack + half) * PANEL_ROWS + j * LANES
-                    self.space[part.worker, lanes(place)] = value
+                    self.tensors.sums[part.worker, lanes(place)] = value
 
     def _values(self, panel: Expr, step: Expr, j: Expr) -> tuple[Expr, ...]:
         """The floats of a step of vector j of a panel, k ascending."""
-        packs = self.spec.weight.operand(self.weight, panel, step, j * LANES, 0)
+        packs = self.spec.weight.operand(self.tensors.weight, panel, step, j * LANES, 0)
         return (packs,) if self.spec.weight is Element.F32 else split_pairs(packs)
 
     def add(self, tile: Tile, *, expanded: bool) -> None:
@@ -134,17 +122,17 @@ class WidenedOperands:
             cells = [held(cell) for cell in tile.cells(columns)]
             sums = registers(len(cells))
             for index, cell in enumerate(cells):
-                sums[index] = self.space[worker, lanes(cell)]
+                sums[index] = self.tensors.sums[worker, lanes(cell)]
             accumulate = self._from_scratch if expanded else self._from_weight
             accumulate(tile, columns, sums)
             for index, cell in enumerate(cells):
-                self.space[worker, lanes(cell)] = sums[index]
+                self.tensors.sums[worker, lanes(cell)] = sums[index]
 
     def _from_scratch(self, tile: Tile, columns: list[Column], sums: Registers) -> None:
         first = self._panel
         with loop(tile.part.blocks * LANES) as k:
             values = [
-                let(self.space[tile.part.worker, lanes(first + k * PANEL_ROWS + j * LANES)])
+                let(self.tensors.sums[tile.part.worker, lanes(first + k * PANEL_ROWS + j * LANES)])
                 for _, j in columns
             ]
             self._multiply(tile, k, values, sums)
@@ -153,7 +141,7 @@ class WidenedOperands:
         pack = self.spec.weight.pack
         with loop(self.depth_blocks * (LANES // pack)) as step:
             for panel, j in columns:
-                prefetch(self.weight, panel, step + self.blocks.ahead, j * LANES, 0)
+                prefetch(self.tensors.weight, panel, step + self.blocks.ahead, j * LANES, 0)
             steps = [self._values(panel, step, j) for panel, j in columns]
             for half, values in enumerate(zip(*steps, strict=True)):
                 self._multiply(tile, step * pack + half, list(values), sums)
@@ -162,7 +150,7 @@ class WidenedOperands:
         """Emit the products of column k of a part."""
         for i in range(tile.rows):
             place = self._x(tile.part, tile.row + i) + k
-            x = let(splat(self.space[tile.part.worker, place]))
+            x = let(splat(self.tensors.sums[tile.part.worker, place]))
             for n, value in enumerate(values):
                 cell = i * len(values) + n
                 sums[cell] = vector.fma(x, value, sums[cell])

@@ -1,23 +1,22 @@
 """The launches of a linear kernel on a GPU."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sala_compile.codegen.kernels.arguments import Argument, Arguments
 from sala_compile.codegen.kernels.linear.gpu.few_rows import multiply_rows
 from sala_compile.codegen.kernels.linear.gpu.integer_products import (
     expand_panels,
     multiply_rows_by_integers,
 )
 from sala_compile.codegen.kernels.linear.gpu.many_rows import multiply_tiles
-from sala_compile.codegen.kernels.linear.gpu.operands import Operands
 from sala_compile.codegen.kernels.linear.gpu.spec import Schedule, Spec
-from sala_compile.codegen.kernels.triton.kernel import ONE, Grid, Launch, Pointer
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.kernel import ONE, Constant, Grid, Launch, Pointer
+from sala_compile.codegen.kernels.triton.launches import LIVE_WORD, constants_of, launch, pointer
 from sala_compile.codegen.layouts.integer_blocks import PANEL_ROWS
 from sala_compile.codegen.layouts.padding import padded
-
-EPILOGUE = ("bias", "residual", "y")
-ROWS_EPILOGUE = ("squares", "bias", "residual", "norm", "y", "scaled", "sums")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,101 +25,121 @@ class Launches:
 
     spec: Spec
     schedule: Schedule
-
-    @property
-    def operands(self) -> Operands:
-        """Buffers and constants."""
-        return Operands(self.spec, self.schedule)
+    arguments: Arguments
 
     def tiles(self) -> Launch:
         """Plain weights, many rows."""
-        arguments = self.operands.pointers("control", "x", "weight", *EPILOGUE)
-        return self._tiles(arguments, self.spec.columns, self.spec.y_pitch)
+        return self._tiles({}, self.spec.columns, self.spec.y_pitch)
 
     def slabs(self) -> Iterator[Launch]:
         """Integers, many rows: each slab of the weight is expanded, then multiplied."""
         spec, slab = self.spec, self.schedule.slab_rows(self.spec)
         shapes, per_output = spec.integers, 2 if spec.swiglu else 1
+        expanded = {"weight": pointer(self._argument("expanded"))}
         for first in range(0, spec.rows, slab):
             panel = first // PANEL_ROWS
-            yield self._expansion(panel, min(slab // PANEL_ROWS, shapes.panels - panel))
+            panels = min(slab // PANEL_ROWS, shapes.panels - panel)
+            yield self._expansion(self._from_panel(panel) | expanded, panels)
             column = first // per_output
             columns = min(slab // per_output, spec.columns - column)
             width = columns if first + slab < spec.rows else spec.y_pitch - column
-            arguments = self.operands.pointers("control", "x") | self.operands.from_column(column)
-            yield self._tiles({**arguments, "weight": self.operands.expanded}, columns, width)
+            yield self._tiles(self._from_column(column) | expanded, columns, width)
 
     def rows(self) -> Launch:
         """Plain weights, few rows."""
-        spec, tiles = self.spec, self.schedule
-        constants = {
-            **self._row_constants(tiles.depth, -(-spec.depth // tiles.depth)),
-            "WEIGHT_ROWS": spec.rows,
-            "WEIGHT_PITCH": padded(spec.depth),
-            "STEP": tiles.depth,
+        depth = self.schedule.depth
+        sizes = {
+            "WEIGHT_ROWS": self.spec.rows,
+            "WEIGHT_PITCH": padded(self.spec.depth),
+            "STEP": depth,
         }
-        arguments = self.operands.pointers("control", "x", "weight", *ROWS_EPILOGUE)
-        return self._few_rows(multiply_rows, arguments, constants)
+        parts = self._parts(depth, -(-self.spec.depth // depth))
+        return self._few_rows(multiply_rows, sizes | parts)
 
     def integer_rows(self) -> Launch:
         """Integers, few rows."""
-        operands, blocks = self.operands, self.spec.integers.codes_shape[1]
-        constants = {**self._row_constants(1, blocks), **operands.integers}
-        weight = ("codes", "scales", "zeros")
-        arguments = operands.pointers("control", "x", *weight, *ROWS_EPILOGUE)
-        return self._few_rows(multiply_rows_by_integers, arguments, constants)
+        parts = self._parts(1, self.spec.integers.codes_shape[1])
+        return self._few_rows(multiply_rows_by_integers, parts)
 
-    def _tiles(self, arguments: dict[str, Pointer], columns: int, width: int) -> Launch:
+    def _tiles(self, others: Mapping[str, Pointer], columns: int, width: int) -> Launch:
         """Tiles of `columns` outputs, `width` with their padding."""
         spec, tiles = self.spec, self.schedule
         sums = 2 if spec.swiglu else 1
-        constants = {
-            **self.operands.live,
-            **self.operands.product,
-            **self.operands.epilogue,
+        across = tiles.columns // sums
+        constants = self._constants() | {
             "WEIGHT_ROWS": columns * sums,
             "WEIGHT_PITCH": spec.integers.depth if spec.bits else padded(spec.depth),
             "COLUMNS": columns,
             "WIDTH": width,
             "BAND": tiles.band,
-            "TILE_ROWS": tiles.rows,
-            "TILE_COLUMNS": tiles.columns // sums,
+            "TILE_COLUMNS": across,
             "STEP": tiles.depth,
         }
-        across = -(-width // constants["TILE_COLUMNS"])
-        grid = (Grid(0, ((spec.extent, tiles.rows, across),)), ONE, ONE)
-        return Launch(multiply_tiles, grid, arguments, constants, tiles.warps, tiles.stages)
+        grid = (Grid(0, ((spec.extent, tiles.rows, -(-width // across)),)), ONE, ONE)
+        return self._launch(multiply_tiles, grid, constants, others)
 
-    def _expansion(self, panel: int, panels: int) -> Launch:
+    def _expansion(self, others: Mapping[str, Pointer], panels: int) -> Launch:
         """The values of some panels of integers."""
-        arguments = self.operands.pointers("control") | self.operands.from_panel(panel)
-        constants = {**self.operands.live, **self.operands.integers}
-        grid = (Grid(panels), Grid(constants["BLOCKS"]), ONE)
-        arguments["weight"] = self.operands.expanded
-        return Launch(expand_panels, grid, arguments, constants, warps=4)
+        grid = (Grid(panels), Grid(self.spec.integers.codes_shape[1]), ONE)
+        return launch(expand_panels, grid, self.arguments, self._constants(), others, warps=4)
 
-    def _few_rows(
-        self, function: Any, arguments: dict[str, Pointer], constants: dict[str, Any]
-    ) -> Launch:
-        tiles = self.schedule
-        rows = Grid(0, ((self.spec.extent, tiles.rows, 1),))
-        grid = (rows, Grid(tiles.across(self.spec)), ONE)
-        return Launch(function, grid, arguments, constants, tiles.warps, tiles.stages)
-
-    def _row_constants(self, step: int, steps: int) -> dict[str, Any]:
-        """Constants of both kernels of few rows; a part is a whole number of steps."""
+    def _few_rows(self, function: Any, constants: Mapping[str, Constant]) -> Launch:
         spec, tiles = self.spec, self.schedule
-        return {
-            **self.operands.live,
-            **self.operands.product,
-            **self.operands.epilogue,
-            "NORM": spec.norm,
-            "SQUARES": spec.squares,
-            "EPS": spec.eps,
-            "SCALED": spec.scaled,
-            "TILES": tiles.across(spec),
-            "PARTS": tiles.warps,
-            "PART": -(-steps // tiles.warps) * step,
-            "TILE_ROWS": tiles.rows,
-            "TILE_COLUMNS": tiles.columns,
-        }
+        grid = (Grid(0, ((spec.extent, tiles.rows, 1),)), Grid(tiles.across(spec)), ONE)
+        return self._launch(function, grid, {**self._constants(), **constants}, {})
+
+    def _launch(
+        self,
+        function: Any,
+        grid: tuple[Grid, Grid, Grid],
+        constants: Mapping[str, Constant],
+        others: Mapping[str, Pointer],
+    ) -> Launch:
+        options = {"warps": self.schedule.warps, "stages": self.schedule.stages}
+        return launch(function, grid, self.arguments, constants, others, **options)
+
+    def _parts(self, step: int, steps: int) -> dict[str, Constant]:
+        """How the warps share the depth: a part is a whole number of steps."""
+        warps = self.schedule.warps
+        return {"PARTS": warps, "PART": -(-steps // warps) * step}
+
+    def _constants(self) -> dict[str, Constant]:
+        """What several functions are compiled for."""
+        spec, tiles = self.spec, self.schedule
+        integers: dict[str, Constant] = {}
+        if spec.bits:
+            integers = {
+                "BLOCKS": spec.integers.codes_shape[1],
+                "WORDS": spec.integers.words,
+                "RANGE": 1 << spec.bits,
+            }
+        return constants_of(
+            spec,
+            **integers,
+            LIVE=LIVE_WORD[spec.extent],
+            PRECISION="ieee" if spec.weight is Element.F32 else "tf32",
+            COLUMNS=spec.columns,
+            Y_PITCH=spec.y_pitch,
+            TILES=tiles.across(spec),
+            TILE_ROWS=tiles.rows,
+            TILE_COLUMNS=tiles.columns,
+        )
+
+    def _from_column(self, column: int) -> dict[str, Pointer]:
+        """Bias, residual and y from an output on."""
+        values = {"bias": 2 if self.spec.swiglu else 1, "residual": 1, "y": 1}
+        return {name: self._moved(name, column * count) for name, count in values.items()}
+
+    def _from_panel(self, panel: int) -> dict[str, Pointer]:
+        """Codes, scales and zeros from a panel on."""
+        _, blocks, rows, words = self.spec.integers.codes_shape
+        groups = self.spec.integers.groups_shape[1] * PANEL_ROWS
+        values = {"codes": blocks * rows * words, "scales": groups, "zeros": groups}
+        return {name: self._moved(name, panel * count) for name, count in values.items()}
+
+    def _moved(self, name: str, values: int) -> Pointer:
+        argument = self._argument(name)
+        return pointer(argument, values * argument.bytes)
+
+    def _argument(self, name: str) -> Argument:
+        return next(each for each in self.arguments if each.name == name)

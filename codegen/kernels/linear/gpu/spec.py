@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sala_compile.codegen.kernels.operands import symbol_of
+from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.integer_blocks import PANEL_ROWS, IntegerBlocks
 from sala_compile.codegen.layouts.padding import padded
@@ -23,7 +23,7 @@ class Form(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(KernelSpec):
     """Constants of one linear kernel.
 
     `depth` is K, `rows` the N of the weight (with SwiGLU: gate and up, interleaved), `weight` the
@@ -53,21 +53,15 @@ class Spec:
     eps: float = 0.0
     scaled: bool = False
 
-    def __post_init__(self) -> None:
-        """Accept enums by value, as a saved spec has them."""
-        object.__setattr__(self, "weight", Element(self.weight))
-        object.__setattr__(self, "output", Element(self.output))
-        object.__setattr__(self, "form", Form(self.form))
-
     @property
-    def symbol(self) -> str:
-        """A unique name: the sizes, the element, and what is fused."""
+    def label(self) -> str:
+        """The family, the sizes, the element, and what is fused, for names."""
         kind = f"int{self.bits}g{self.group}" if self.bits else str(self.weight)
-        parts = [f"{self.depth}x{self.rows}", kind, str(self.form)]
+        parts = [f"linear_{self.depth}x{self.rows}", kind, str(self.form)]
         parts += ["bias"] * self.bias + ["swiglu"] * self.swiglu
         parts += ["residual"] * bool(self.residual_pitch)
         parts += ["normed"] * bool(self.norm) + ["scaled"] * self.scaled
-        return symbol_of("linear", "_".join(parts), self)
+        return "_".join(parts)
 
     @property
     def columns(self) -> int:
@@ -112,7 +106,7 @@ class Schedule:
         return min(max(self.expanded // panel, 1), spec.integers.panels) * PANEL_ROWS
 
 
-def default_schedule(spec: Spec, target: CudaTarget) -> Schedule:
+def default_tiles(spec: Spec, target: CudaTarget) -> Schedule:
     """The tiles for an architecture: how much fits its shared memory decides."""
     large = target.shared_bytes > 128 << 10
     if spec.form is Form.ROWS:

@@ -14,7 +14,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Registers,
-    Tensor,
+    Tensors,
     held,
     lanes,
     loop,
@@ -38,9 +38,7 @@ class Activations(ABC):
     """Rows of x, and where a worker keeps them as integers with scales."""
 
     spec: Spec
-    x: Tensor
-    values: Tensor
-    scales: Tensor
+    tensors: Tensors
 
     @abstractmethod
     def write(
@@ -76,12 +74,12 @@ class Activations(ABC):
                     place = self.place(part, row * spec.terms + term, index)
                     for column in range(0, spec.block, LANES):
                         here = lanes(place + column)
-                        zero = tirx.const(0, self.values.buffer.dtype)
-                        self.values[part.worker, here] = T.broadcast(zero, LANES)
+                        zero = tirx.const(0, self.tensors.x_values.buffer.dtype)
+                        self.tensors.x_values[part.worker, here] = T.broadcast(zero, LANES)
 
     def clear(self, part: Part, row: Expr, index: Expr) -> None:
         """Emit what belongs to the integers of a block that are all 0."""
-        self.scales[part.worker, held(row * part.pitch + index)] = T.float32(0)
+        self.tensors.x_scales[part.worker, held(row * part.pitch + index)] = T.float32(0)
 
     def place(self, part: Part, row: Expr, block: Expr) -> Expr:
         """Where the integers of a block begin: row counts terms, block from the part's first."""
@@ -98,9 +96,11 @@ class Activations(ABC):
             live = max(0, min(LANES, count - i * LANES))
             if live:
                 place = (part.row + row, column + i * LANES)
-                values[i] = spec.weight.load(self.x, *place, count=live)
+                values[i] = spec.weight.load(self.tensors.x, *place, count=live)
                 if i * spec.weight.bytes % 4 == 0:
-                    prefetch(self.x, part.row + row, column + part.pitch * spec.block + i * LANES)
+                    prefetch(
+                        self.tensors.x, part.row + row, column + part.pitch * spec.block + i * LANES
+                    )
                 magnitude = T.reinterpret(values[i], dtype=BITS) & _integers(MAGNITUDE)
                 largest[0] = T.max(largest[0], magnitude)
             else:

@@ -12,13 +12,14 @@ from sala_compile.codegen.kernels.linear.cpu.block_division import (
 )
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_activations import Activations
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import Weights
-from sala_compile.codegen.kernels.linear_integers.cpu.spec import Schedule, Spec
+from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Registers,
-    Tensor,
+    Tensors,
     held,
     lanes,
     let,
@@ -46,7 +47,7 @@ class IntegerOperands(ABC):
     schedule: Schedule
     activations: Activations
     weights: Weights
-    sums: Tensor
+    tensors: Tensors
 
     @abstractmethod
     def expand(self, part: Part, panel: Expr) -> None:
@@ -86,12 +87,12 @@ class IntegerOperands(ABC):
     def prefetch(self, ahead: Ahead, line: Expr) -> None:
         """Emit the prefetch of a line of the weight that is needed next."""
         first = ahead.first * (self.spec.block // self.spec.line)
-        prefetch_far(self.weights.codes, ahead.panel, first, line * LANES, 0)
+        prefetch_far(self.tensors.codes, ahead.panel, first, line * LANES, 0)
 
     def add(self, tile: Tile, *, expanded: bool) -> None:
         """Emit sums += x W^T for a tile, with the weight as it is stored or as prepared."""
         rows = tile.rows * self.spec.terms
-        width = self.schedule.blocks.vectors(rows)
+        width = self.schedule.vectors(rows)
         multiply = self.multiply_expanded if expanded else self.multiply_stored
         with loop(PANEL_VECTORS // width) as turn, loop(tile.part.blocks) as block:
             columns = tile.columns(turn * width, width)
@@ -126,7 +127,9 @@ class IntegerOperands(ABC):
         cells = tile.cells(columns)
         for i in range(tile.rows):
             row = (tile.row + i) * tile.part.pitch + block
-            scale = let(splat(self.activations.scales[worker, row]))
+            scale = let(splat(self.tensors.x_scales[worker, row]))
             for cell in range(i * len(columns), (i + 1) * len(columns)):
                 here = lanes(cells[cell])
-                self.sums[worker, here] = vector.fma(scaled[cell], scale, self.sums[worker, here])
+                self.tensors.sums[worker, here] = vector.fma(
+                    scaled[cell], scale, self.tensors.sums[worker, here]
+                )

@@ -50,7 +50,9 @@ class PairActivations(Activations):
         exponent = held(largest >> 23)
         shift = held(T.max(exponent, FIRST_EXPONENT))
         scale = T.Select(exponent < 255, (shift - FIRST_EXPONENT) << 23, NOT_A_NUMBER)
-        self.scales[part.worker, row * part.pitch + index] = T.reinterpret(scale, dtype="float32")
+        self.tensors.x_scales[part.worker, row * part.pitch + index] = T.reinterpret(
+            scale, dtype="float32"
+        )
         factor = let(splat(T.reinterpret((LAST_EXPONENT - shift) << 23, dtype="float32")))
         for i in range(vectors):
             values[i] = values[i] * factor
@@ -66,7 +68,7 @@ class PairActivations(Activations):
         rounded = registers(1)
         rounded[0] = values[index] + splat(ROUNDER)
         bits = T.reinterpret(rounded[0], dtype=f"uint32x{LANES}")
-        self.values[worker, lanes(place)] = T.Cast(vector.HALVES, bits)
+        self.tensors.x_values[worker, lanes(place)] = T.Cast(vector.HALVES, bits)
         if self.spec.weight is Element.F32:
             missed = values[index] - (rounded[0] - splat(ROUNDER))
             values[index] = missed * splat(2.0**TERM_BITS)

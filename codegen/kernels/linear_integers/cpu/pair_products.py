@@ -72,7 +72,7 @@ class PairOperands(IntegerOperands):
             line = held(index * lines + step)
             words = [weights.line(panel, line, j) for panel, j in columns]
             for panel, j in columns:
-                prefetch(weights.codes, panel, line + self.schedule.blocks.ahead, j * LANES, 0)
+                prefetch(self.tensors.codes, panel, line + self.schedule.ahead, j * LANES, 0)
             for q in range(spec.lane):
                 pairs = [
                     self._unpack(word, q, zero) for word, zero in zip(words, zeros, strict=True)
@@ -91,16 +91,17 @@ class PairOperands(IntegerOperands):
         for i in range(tile.rows * spec.terms):
             row = tile.row * spec.terms + i
             place = (row * (tile.part.pitch * spec.spans) + index) * spec.span + pair * 2
-            x = vector.spread_pair(self.activations.values, tile.part.worker, place)
+            x = vector.spread_pair(self.tensors.x_values, tile.part.worker, place)
             for j, word in enumerate(words):
                 cell = i * len(words) + j
                 sums[cell] = vector.dot_i16(sums[cell], word, x)
 
     def _zero(self, panel: Expr, group: Expr, j: Expr) -> Expr:
         """The zeros of vector j of a panel, as pairs."""
-        if self.weights.zeros is None:
+        zeros = self.tensors.find("zeros")
+        if zeros is None:
             return T.broadcast(T.int16(1 << (self.spec.bits - 1)), LINE)
-        words = T.Cast(f"uint32x{LANES}", self.weights.zeros[panel, group, lanes(j * LANES)])
+        words = T.Cast(f"uint32x{LANES}", zeros[panel, group, lanes(j * LANES)])
         both = T.bitwise_or(words, T.shift_left(words, T.broadcast(T.uint32(16), LANES)))
         return let(T.reinterpret(both, dtype=PAIRS))
 

@@ -18,7 +18,6 @@ from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
     Registers,
-    Tensor,
     held,
     lanes,
     let,
@@ -36,11 +35,9 @@ LARGEST = 3.4028234663852886e38
 class QuadActivations(Activations):
     """Rows of x as int8, read four at a time in the order in which the weight's bytes stand.
 
-    `sums` has for each block what its products with the weight's zeros come to: the sum of its
-    integers, negated, times the zero where that is the middle of the range.
+    The workspace `x_sums` has for each block what its products with the weight's zeros come to:
+    the sum of its integers, negated, times the zero where that is the middle of the range.
     """
-
-    sums: Tensor
 
     def write(
         self, part: Part, row: Expr, index: Expr, values: Registers, magnitudes: Expr
@@ -53,22 +50,22 @@ class QuadActivations(Activations):
         scale = bounded * T.float32(1 / LEVELS)
         invalid = T.reinterpret(T.int32(NOT_A_NUMBER), dtype="float32")
         is_finite = largest <= T.float32(LARGEST)
-        self.scales[part.worker, here] = T.Select(is_finite, scale, invalid)
+        self.tensors.x_scales[part.worker, here] = T.Select(is_finite, scale, invalid)
         factor = let(splat(T.float32(LEVELS) / bounded))
         total, rounded = registers(1, "int32"), registers(1, "int32")
         total[0] = T.broadcast(T.int32(0), LANES)
         for i in range(spec.block // LANES):
             rounded[0] = vector.nearest_integers(values[i], factor)
             total[0] = total[0] + rounded[0]
-            self.values[part.worker, lanes(held(place + i * LANES))] = vector.narrow_bytes(
-                rounded[0], step=2 * spec.quads
+            self.tensors.x_values[part.worker, lanes(held(place + i * LANES))] = (
+                vector.narrow_bytes(rounded[0], step=2 * spec.quads)
             )
         whole = T.Cast("int32", vector.total(T.Cast(vector.FLOATS, total[0])))
         zero = 1 if spec.stores_zeros else 1 << (spec.bits - 1)
-        self.sums[part.worker, here] = whole * -zero
+        self.tensors.x_sums[part.worker, here] = whole * -zero
 
     def clear(self, part: Part, row: Expr, index: Expr) -> None:
         """Emit what belongs to the integers of a block that are all 0."""
         here = held(row * part.pitch + index)
-        self.scales[part.worker, here] = T.float32(0)
-        self.sums[part.worker, here] = 0
+        self.tensors.x_scales[part.worker, here] = T.float32(0)
+        self.tensors.x_sums[part.worker, here] = 0

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from sala_compile.codegen.kernels.linear.cpu.block_division import PANEL_VECTORS, Column, Part, Tile
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import LINE
-from sala_compile.codegen.kernels.linear_integers.cpu.quad_activations import QuadActivations
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -35,8 +34,6 @@ LOW_HALVES = 0x0F0F
 @dataclass(frozen=True, slots=True)
 class QuadOperands(IntegerOperands):
     """Bytes of integers as they are stored times bytes of x; zeros are taken off per block."""
-
-    activations: QuadActivations
 
     def expand(self, part: Part, panel: Expr) -> None:
         """Emit the bytes of a part of a panel, unless they are stored as such."""
@@ -73,7 +70,7 @@ class QuadOperands(IntegerOperands):
             line = held(index * lines + step)
             words = [weights.line(panel, line, j) for panel, j in columns]
             for panel, j in columns:
-                prefetch(weights.codes, panel, line + self.schedule.blocks.ahead, j * LANES, 0)
+                prefetch(self.tensors.codes, panel, line + self.schedule.ahead, j * LANES, 0)
             for q in range(spec.quads):
                 quads = [self._quad(word, q) for word in words]
                 self._multiply(tile, index, step * spec.quads + q, quads, sums)
@@ -99,7 +96,7 @@ class QuadOperands(IntegerOperands):
         zeros = self._zeros(tile, index, columns)
         for i in range(tile.rows):
             row = (tile.row + i) * tile.part.pitch + index
-            taken = let(T.broadcast(self.activations.sums[tile.part.worker, row], LANES))
+            taken = let(T.broadcast(self.tensors.x_sums[tile.part.worker, row], LANES))
             for n in range(len(columns)):
                 cell = i * len(columns) + n
                 if zeros:
@@ -111,7 +108,7 @@ class QuadOperands(IntegerOperands):
 
     def _zeros(self, tile: Tile, index: Expr, columns: list[Column]) -> list[Expr]:
         """The zeros of columns where there are any, beside words of 0."""
-        zeros = self.weights.zeros
+        zeros = self.tensors.find("zeros")
         if zeros is None:
             return []
         group = self.weights.group(held(tile.part.first + index))
@@ -125,7 +122,7 @@ class QuadOperands(IntegerOperands):
         for i in range(tile.rows):
             row = (tile.row + i) * tile.part.pitch + index
             place = row * self.spec.block + quad * 4
-            x = vector.spread_quad(self.activations.values, tile.part.worker, place)
+            x = vector.spread_quad(self.tensors.x_values, tile.part.worker, place)
             for n, word in enumerate(words):
                 cell = i * len(words) + n
                 sums[cell] = vector.dot_bytes(sums[cell], word, x, bits=self.spec.bits)

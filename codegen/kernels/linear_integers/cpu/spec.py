@@ -1,18 +1,15 @@
-"""What a linear kernel for integer weights is compiled for, and how it is tiled."""
+"""What a linear kernel for integer weights is compiled for, and how its integers are stored."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import gcd
 
-from sala_compile.codegen.kernels.linear.cpu import spec as plain
-from sala_compile.codegen.kernels.linear.cpu.spec import Blocks
-from sala_compile.codegen.kernels.operands import symbol_of
+from sala_compile.codegen.kernels.linear.cpu import spec as linear
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.sala_ir.dialect.linear import LONGEST_BLOCK, activation_group_for
 
 
 @dataclass(frozen=True, slots=True)
-class Spec(plain.Spec):
+class Spec(linear.Spec):
     """Constants of one kernel: those of a linear, and how its weight is stored.
 
     `weight` is the element type of x; `bits` are those of an integer, `group` values of a row of
@@ -31,13 +28,10 @@ class Spec(plain.Spec):
         return f"int{self.bits}_g{self.group}" + "_zeros" * self.stores_zeros
 
     @property
-    def symbol(self) -> str:
-        """A unique name: the sizes, the encoding, the element of x, and what is fused."""
-        parts = [f"{self.depth}x{self.rows}", self.encoding, self.weight]
-        parts += ["int8"] * (self.x_bits == 8)
-        parts += ["bias"] * self.bias + ["swiglu"] * self.swiglu
-        parts += ["residual"] * bool(self.residual_pitch)
-        return symbol_of("linear_integers", "_".join(parts), self)
+    def label(self) -> str:
+        """The family, the sizes, the encoding, the element of x, and what is fused, for names."""
+        parts = [f"linear_integers_{self.depth}x{self.rows}", self.encoding, self.weight]
+        return "_".join([*parts, *["int8"] * (self.x_bits == 8), *self.fused])
 
     @property
     def padded_depth(self) -> int:
@@ -86,40 +80,3 @@ class Spec(plain.Spec):
     def expands(self) -> bool:
         """Whether a panel is unpacked before many rows pass: bytes are read as they are stored."""
         return self.bits < self.x_bits
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Tiles of a kernel."""
-
-    blocks: Blocks = field(default_factory=Blocks)
-
-    def part_blocks(self, spec: Spec) -> int:
-        """Blocks of a part where rows are many."""
-        return max(1, min(self.blocks.depth, spec.padded_depth) // spec.block)
-
-    def prepared_blocks(self, spec: Spec) -> int:
-        """Blocks of x that a worker keeps, of few rows or of many."""
-        few = self.blocks.few[-1] * (spec.padded_depth // spec.block)
-        return max(few, self.blocks.rows * self.part_blocks(spec))
-
-    def prepared_values(self, spec: Spec) -> int:
-        """Integers that stand for them."""
-        return self.prepared_blocks(spec) * spec.block * spec.terms
-
-    def panel_values(self, spec: Spec) -> int:
-        """Values of a part of a panel that is unpacked."""
-        return self.part_blocks(spec) * spec.block * plain.PANEL_ROWS
-
-
-def default_schedule(spec: Spec, target: CpuTarget) -> Schedule:
-    """Return tiles that fit the target's registers.
-
-    Bytes pass so fast that preparing x shows: more panels share it, and parts are longer.
-    """
-    if target.has_avx512:
-        streams = 2 if spec.terms == 1 else 1
-        if spec.x_bits == 8:
-            return Schedule(Blocks(panels=16, depth=256, streams=streams))
-        return Schedule(Blocks(streams=streams))
-    return Schedule(Blocks(few=(1, 2, 4), heights=(4,), accumulators=4))

@@ -1,7 +1,8 @@
 """Which schedules of the block selection kernel are worth a trial."""
 
 from sala_compile.codegen.kernels.choices import Axis, single
-from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.select_blocks.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.select_blocks.spec import Spec
 from sala_compile.codegen.targets.cpu import CpuTarget
 
 WIDE_REGISTERS, NARROW_REGISTERS = 24, 8

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sala_compile.codegen.kernels.page_rows import CompressedLevel, page_of
-from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.page_rows import CompressedLevel
+from sala_compile.codegen.kernels.select_blocks.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.select_blocks.spec import Spec
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
@@ -16,6 +17,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     prefetch_far,
 )
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.page_access import page_of
 from sala_compile.codegen.kernels.tir.tile import zero_tile
 from sala_compile.codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE, call, row_bytes
 from sala_compile.codegen.layouts.padding import padded

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import e, log2
 
 from sala_compile.codegen.kernels.select_blocks.cpu.key_products import KeyProducts, Products
-from sala_compile.codegen.kernels.select_blocks.spec import Schedule, Spec
+from sala_compile.codegen.kernels.select_blocks.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.select_blocks.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -19,6 +20,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 )
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.page_access import complete_windows
 from sala_compile.codegen.kernels.tir.tile import cover_rows, live_lanes
 from sala_compile.codegen.layouts.padding import padded
 
@@ -96,7 +98,7 @@ class Scores:
         """
         spec = self.spec
         _, level = spec.levels
-        visible = let(level.complete(self.position + 1))
+        visible = let(complete_windows(level.size, level.stride, self.position + 1))
         with loop(spec.group) as row:
             self._keep(row * LANES, splat(MASKED))
             self._keep(self.sums_at + row * LANES, splat(0.0))
@@ -142,7 +144,7 @@ class Scores:
         """Emit P of the fine keys in the first `slots` slots."""
         spec = self.spec
         level, _ = spec.levels
-        visible = let(level.complete(self.position + 1))
+        visible = let(complete_windows(level.size, level.stride, self.position + 1))
 
         vectors = self.schedule.vectors(spec, level)
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import triton
 
+from sala_compile.codegen.kernels.arguments import Arguments, workspace
 from sala_compile.codegen.kernels.page_rows import COMPRESSED_BLOCKS
-from sala_compile.codegen.kernels.select_blocks import spec as cpu
+from sala_compile.codegen.kernels.select_blocks import spec as select
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.passes.support.kernel_choice import Workspace
+from sala_compile.codegen.targets.cuda import CudaTarget
 
 LARGEST_RATIO = 64
 """Strides of a block: as many columns has the widest tile of fine keys."""
@@ -16,7 +17,7 @@ SLAB_LINES = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Spec(cpu.Spec):
+class Spec(select.Spec):
     """What the kernels are compiled for; `decode`: every sequence has one new token."""
 
     decode: bool = False
@@ -42,7 +43,7 @@ class Schedule:
     middle: int = 4096
 
     @classmethod
-    def default(cls, spec: Spec) -> "Schedule":
+    def default(cls, spec: Spec, target: CudaTarget) -> "Schedule":
         """Tiles within 99 KiB of shared memory, the least that an architecture has."""
         bf16 = spec.element is Element.BF16
         if spec.decode:
@@ -85,11 +86,11 @@ class Schedule:
         """Rows of block scores: (token, kv head) of a slab."""
         return self.slab * spec.kv_heads
 
-    def workspaces(self, spec: Spec) -> tuple[Workspace, ...]:
+    def workspaces(self, spec: Spec) -> Arguments:
         """Sums over coarse keys, scores of blocks, and the keys at the edges of tiles of blocks."""
         lines = self.lines(spec)
         return (
-            Workspace("sums", "float32", self.slab * spec.num_heads * self.splits),
-            Workspace("scores", "float32", 16 * lines, lines),
-            Workspace("edges", "float32", 2 * lines, -(-lines // self.blocks(spec))),
+            workspace("sums", "f32", self.slab * spec.num_heads * self.splits),
+            workspace("scores", "f32", 16 * lines, per_page=lines),
+            workspace("edges", "f32", 2 * lines, per_page=-(-lines // self.blocks(spec))),
         )

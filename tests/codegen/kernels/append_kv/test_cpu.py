@@ -48,7 +48,10 @@ def library(target: CpuTarget) -> Library:
     functions = []
     for case in CASES if target == HOST else PORTABLE_CASES:
         append, compress = specs_of(case)
-        functions += [append_kv.build(append, target), compress_keys.build(compress, target)]
+        functions += [
+            append_kv.FAMILY.build(append, target),
+            compress_keys.FAMILY.build(compress, target),
+        ]
     return Library(functions, target)
 
 

@@ -46,12 +46,12 @@ def run_both(case: Case, batch: Step, merged: np.ndarray, pools: GpuPools) -> No
     """Append the rows of `merged` and compress, in grids of a bucket that is larger."""
     append, compress = specs_of(case)
     sizes = {"tokens": batch.tokens + 19, "sequences": len(batch.counts) + 1}
-    fields = {name: batch.field(name) for name in append_kv.FIELDS}
+    fields = batch.fields(append_kv.FAMILY.arguments(append, append_kv.Schedule()))
     keys = {"k": merged, "v": merged, "k_pool": pools.k, "v_pool": pools.v}
-    run(append_kv.build(append, TARGET), fields | keys, sizes)
-    fields = {name: batch.field(name) for name in compress_keys.FIELDS}
+    run(append_kv.FAMILY.build(append, TARGET), fields | keys, sizes)
+    fields = batch.fields(compress_keys.arguments(compress, compress_keys.Schedule()))
     keys = {"k_pool": pools.k, "fine": pools.fine, "coarse": pools.coarse}
-    run(compress_keys.build(compress, TARGET), fields | keys, sizes)
+    run(compress_keys.FAMILY.build(compress, TARGET), fields | keys, sizes)
 
 
 def inputs(case: Case, tokens: int) -> np.ndarray:

@@ -72,7 +72,7 @@ def attend(layer: GpuLayer, lists: Lists | None, *, decode: bool = False) -> Lis
     rows, width = batch.tokens + EXTRA, padded(case.used)
     out = poisoned(rows, width, dtype=np.dtype(case.out_element.dtype))
     read = np.full((rows, case.kv_heads), -77, np.int32)
-    buffers: dict[str, Any] = {name: batch.field(name) for name in attend_blocks.FIELDS}
+    buffers: dict[str, Any] = batch.fields(attend_blocks.arguments(spec, schedule))
     buffers |= {"q": layer.merged, "k_pool": layer.pools.k, "v_pool": layer.pools.v}
     buffers |= {"out": out, "blocks_read": read}
     if lists is not None:
@@ -82,8 +82,8 @@ def attend(layer: GpuLayer, lists: Lists | None, *, decode: bool = False) -> Lis
         buffers["counts"] = np.pad(counts, behind, constant_values=9999)
     if case.gate:
         buffers["gate"] = layer.merged
-    buffers |= scratch(schedule.workspaces(spec), layer)
-    kernel = attend_blocks.build(spec, TARGET, schedule)
+    buffers |= scratch(attend_blocks.FAMILY.workspaces(spec, schedule), layer)
+    kernel = attend_blocks.FAMILY.build(spec, TARGET, schedule)
     run(kernel, buffers, layer.bucket, backwards=decode)
     values = loaded(out, case.out_element)
     assert np.isnan(values[batch.tokens :]).all()

@@ -7,12 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.lightning_attention.cpu.kernel import (
-    CHUNK,
-    Spec,
-    build,
-    default_schedule,
-)
+from sala_compile.codegen.kernels.lightning_attention.cpu.kernel import FAMILY
+from sala_compile.codegen.kernels.lightning_attention.spec import CHUNK, Spec
 from sala_compile.codegen.targets.cpu import CpuTarget
 from tests.support.lightning import LightningInputs, spec_of
 from tests.support.steps import EXTRA, Library, Step, padded, poisoned, step
@@ -36,7 +32,7 @@ PORTABLE_SPECS = (SPECS[0], SPECS[4])
 def library(target: CpuTarget) -> Library:
     """The kernels of all specs for a target."""
     specs = SPECS if target == HOST else PORTABLE_SPECS
-    return Library([build(spec, target) for spec in specs], target)
+    return Library([FAMILY.build(spec, target) for spec in specs], target)
 
 
 class Inputs(LightningInputs):
@@ -47,7 +43,9 @@ class Inputs(LightningInputs):
         spec = self.spec
         used = spec.num_heads * spec.head_dim
         out = poisoned(batch.tokens + EXTRA, padded(used))
-        chunk = poisoned(batch.workers, default_schedule(spec, target).workspace(spec.head_dim))
+        chunk = poisoned(
+            batch.workers, FAMILY.default_schedule(spec, target).workspace(spec.head_dim)
+        )
         fields = [batch.field(name) for name in FIELDS]
         norms = self.norms if spec.norm else []
         rope = [self.rope] if spec.rope else []

@@ -6,13 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.lightning_attention.gpu.kernel import (
-    Form,
-    Products,
-    Schedule,
-    Spec,
-    build,
-)
+from sala_compile.codegen.kernels.lightning_attention.gpu.kernel import FAMILY
+from sala_compile.codegen.kernels.lightning_attention.gpu.spec import Form, Products, Schedule, Spec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cuda import CudaTarget
 from tests.support.interpreted import run
@@ -40,7 +35,7 @@ class Inputs(LightningInputs):
         """The kernel's output; the state changes in place."""
         form = Form.STEP if schedule is STEP else Form.CHUNKS
         spec = replace(self.spec, form=form)
-        kernel = build(spec, TARGET, schedule)
+        kernel = FAMILY.build(spec, TARGET, schedule)
         bucket = {"tokens": batch.tokens + EXTRA, "sequences": len(batch.counts) + 2}
         used = spec.num_heads * spec.head_dim
         out = poisoned(batch.tokens + EXTRA, padded(used), dtype=spec.out_element.dtype)

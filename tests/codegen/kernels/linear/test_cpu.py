@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.cpu.kernel import Schedule, Spec, build, default_schedule
+from sala_compile.codegen.kernels.linear.cpu.kernel import FAMILY
+from sala_compile.codegen.kernels.linear.cpu.schedule import Blocks, Schedule, Vectors
+from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.panels import pack_panels, panel_shape
 from sala_compile.codegen.targets.cpu import CpuTarget
@@ -60,7 +62,7 @@ ON_ALL_TARGETS = ("bf16-odd", "f32-odd", "bf16-swiglu")
 def library(target: CpuTarget) -> Library:
     """The kernels for a target."""
     names = SPECS if target == HOST else ON_ALL_TARGETS
-    return Library([build(SPECS[name], target) for name in names], target)
+    return Library([FAMILY.build(SPECS[name], target) for name in names], target)
 
 
 def stored(values: np.ndarray, kind: Element) -> np.ndarray:
@@ -127,7 +129,7 @@ class Problem:
         control[0 if self.spec.extent == "tokens" else 2] = self.rows
         control[3] = workers
         optional = [each for each in (self.bias, self.residual) if each is not None]
-        sums = scratch(self.spec, default_schedule(self.spec, target), workers)
+        sums = scratch(self.spec, FAMILY.default_schedule(self.spec, target), workers)
         arrays = (aligned(control), self.x, self.weight, *optional, out, sums)
         library(target).call(self.spec.symbol, *arrays)
         return out
@@ -176,35 +178,38 @@ def test_a_row_has_the_same_bits_in_any_batch(name: str, target: CpuTarget) -> N
 
 def test_the_output_may_take_the_place_of_the_residual() -> None:
     spec = replace(SPECS["bf16-residual"], residual_start=0)
-    fused = Library([build(spec, HOST)], HOST)
+    fused = Library([FAMILY.build(spec, HOST)], HOST)
     problem = Problem(spec, 7)
     expected = problem.expected
     control = aligned(np.array([7, 0, 0, 2, *[0] * 12], np.int32))
     stream = problem.residual
-    sums = scratch(spec, default_schedule(spec, HOST), 2)
+    sums = scratch(spec, FAMILY.default_schedule(spec, HOST), 2)
     fused.call(spec.symbol, control, problem.x, problem.weight, stream, stream, sums)
     np.testing.assert_allclose(stream[:7, : spec.rows], expected, 1e-4, 1e-4)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "schedule",
     [
-        {"accumulators": 4, "tile_rows": 3, "unroll": 1},
-        {"block_tiles": 1, "prefetch_rows": 0, "depth_steps": 5, "unroll": 3},
+        Vectors(accumulators=4, tile_rows=3, unroll=1),
+        Vectors(block_tiles=1, prefetch_rows=0, depth_steps=5, unroll=3),
+        Blocks(few=(2,), rows=4, panels=1, depth=16, heights=(1, 4), accumulators=4, ahead=1),
+        Blocks(few=(1, 3), rows=12, panels=2, depth=48, heights=(2, 6), streams=1),
     ],
-    ids=["small-tiles", "small-blocks"],
+    ids=["vectors-small-tiles", "vectors-small-blocks", "blocks-small", "blocks-few"],
 )
-def test_bits_do_not_depend_on_the_schedule(changes: dict[str, int]) -> None:
+def test_bits_do_not_depend_on_the_schedule(schedule: Vectors | Blocks) -> None:
     spec = SPECS["bf16-odd"]
-    schedule = replace(default_schedule(spec, VECTORS), **changes)
     problem = Problem(spec, 20)
-    expected = problem.run(VECTORS)
-    out = poisoned(20 + EXTRA, spec.columns, dtype=np.uint16)
     control = aligned(np.array([20, 0, 0, 2, *[0] * 12], np.int32))
-    other = Library([build(spec, VECTORS, schedule)], VECTORS)
-    arrays = (problem.x, problem.weight, problem.bias, out, scratch(spec, schedule, 2))
-    other.call(spec.symbol, control, *arrays)
-    assert np.array_equal(out, expected)
+    found = []
+    for each in (type(schedule)(), schedule):
+        out = poisoned(20 + EXTRA, spec.columns, dtype=np.uint16)
+        arrays = (problem.x, problem.weight, problem.bias, out, scratch(spec, each, 2))
+        Library([FAMILY.build(spec, VECTORS, each)], VECTORS).call(spec.symbol, control, *arrays)
+        found.append(out)
+    assert np.array_equal(*found)
+    check(problem, found[0])
 
 
 @pytest.mark.parametrize("kind", list(Element))

@@ -1,13 +1,13 @@
 """The linear by AMX tiles: odd sizes, epilogues, one order for any number of rows and workers."""
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.cpu.kernel import Spec, build, default_schedule
-from sala_compile.codegen.kernels.linear.cpu.spec import Schedule, TileBlocks
+from sala_compile.codegen.kernels.linear.cpu.kernel import FAMILY
+from sala_compile.codegen.kernels.linear.cpu.schedule import Schedule, Tiles
+from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets import x86
 from sala_compile.codegen.targets.cpu import CpuTarget, required_instructions
@@ -40,21 +40,20 @@ def epilogue(name: str) -> Spec:
 
 def small_blocks(spec: Spec) -> Schedule:
     """Blocks and parts so small that every loop of the kernel turns several times."""
-    tiles = TileBlocks(rows=64, panels=2, steps=1, long_steps=3, few=1)
-    return replace(default_schedule(spec, TARGETS[0]), tiles=tiles)
+    return Tiles(rows=64, panels=2, steps=1, long_steps=3, few=1)
 
 
 @cache
 def sizes(target: CpuTarget) -> Library:
     """Kernels of all sizes."""
-    return tile_library([build(spec_of(*size, BF16), target) for size in SIZES], target)
+    return tile_library([FAMILY.build(spec_of(*size, BF16), target) for size in SIZES], target)
 
 
 @cache
 def epilogues(target: CpuTarget, small: bool) -> Library:
     """Kernels of all epilogues."""
     specs = [epilogue(name) for name in EPILOGUES]
-    kernels = [build(spec, target, small_blocks(spec) if small else None) for spec in specs]
+    kernels = [FAMILY.build(spec, target, small_blocks(spec) if small else None) for spec in specs]
     return tile_library(kernels, target)
 
 
@@ -82,7 +81,7 @@ def run(
     control[0 if spec.extent == "tokens" else 2] = problem.rows
     control[3] = workers
     optional = [each for each in (problem.bias, problem.residual) if each is not None]
-    sums = scratch(spec, schedule or default_schedule(spec, TARGETS[0]), workers)
+    sums = scratch(spec, schedule or FAMILY.default_schedule(spec, TARGETS[0]), workers)
     library.call(spec.symbol, aligned(control), problem.x, problem.weight, *optional, out, sums)
     return out
 
@@ -157,7 +156,7 @@ def test_the_output_may_take_the_place_of_the_residual(target: CpuTarget, rows: 
     problem = problem_of(spec, rows)
     expected = problem.expected
     stream = problem.residual
-    run(tile_library([build(spec, target)], target), problem, out=stream)
+    run(tile_library([FAMILY.build(spec, target)], target), problem, out=stream)
     assert stream is not None
     np.testing.assert_allclose(stream[:rows], expected, 1e-4, 1e-4)
     assert np.isnan(stream[rows:]).all()
@@ -172,7 +171,7 @@ def test_only_libraries_with_tiles_need_amx() -> None:
 
     def needed(kind: Element, chosen: CpuTarget) -> set[str]:
         spec = spec_of(32, 64, kind, x_pitch=padded(32))
-        return AMX & set(required_instructions({spec.symbol: build(spec, chosen)}, chosen))
+        return AMX & set(required_instructions({spec.symbol: FAMILY.build(spec, chosen)}, chosen))
 
     assert needed(BF16, target) == AMX
     assert not needed(Element.F32, target)

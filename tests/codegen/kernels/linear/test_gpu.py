@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.gpu.kernel import build
+from sala_compile.codegen.kernels.linear.gpu.kernel import FAMILY
 from sala_compile.codegen.kernels.linear.gpu.spec import Form, Schedule, Spec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.integer_blocks import IntegerBlocks
@@ -98,7 +98,7 @@ class Problem:
 
     def run(self, schedule: Schedule, **options: Any) -> np.ndarray:
         """The output buffer, poisoned beforehand as the workspace is."""
-        spec, kernel = self.spec, build(self.spec, TARGET, schedule)
+        spec, kernel = self.spec, FAMILY.build(self.spec, TARGET, schedule)
         buffers = {"control": control_of(self.rows, logit_rows=self.rows), "x": self.x}
         buffers |= self.operands
         if self.residual is not None:
@@ -200,7 +200,7 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
         assert stream is not None
         buffers = {"control": control_of(5), "x": problem.x, **problem.operands}
         run(
-            build(spec, TARGET, TILES if form is Form.TILES else WHOLE),
+            FAMILY.build(spec, TARGET, TILES if form is Form.TILES else WHOLE),
             {**buffers, "residual": stream, "y": stream},
             {"tokens": 5},
         )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning
-from sala_compile.codegen.kernels.linear.gpu.kernel import build, default_schedule
+from sala_compile.codegen.kernels.linear.gpu.kernel import FAMILY
 from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cuda import CudaTarget
@@ -41,7 +41,7 @@ def _tolerance(element: Element) -> float:
 def _write(problem: Problem, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The stream, the values that wait for their factor, and the sums of squares."""
     spec = problem.spec
-    schedule = default_schedule(spec, TARGET)
+    schedule = FAMILY.default_schedule(spec, TARGET)
     bucket = problem.rows + EXTRA
     sums = padded(schedule.across(spec))
     buffers: dict[str, Any] = {"control": control_of(problem.rows), "x": problem.x}
@@ -54,7 +54,7 @@ def _write(problem: Problem, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     buffers["y"] = poisoned(bucket, spec.y_pitch)
     buffers["scaled"] = poisoned(bucket, spec.y_pitch, dtype=spec.weight.dtype)
     buffers["sums"] = poisoned(bucket, sums)
-    run(build(spec, TARGET), buffers, {"tokens": bucket})
+    run(FAMILY.build(spec, TARGET), buffers, {"tokens": bucket})
     for name in ("y", "scaled", "sums"):
         rest = buffers[name][problem.rows :]
         assert (rest == 0xFFFF).all() if rest.dtype == np.uint16 else np.isnan(rest).all()
@@ -71,7 +71,7 @@ def test_a_linear_writes_what_its_norm_is_made_of(name: str) -> None:
     close = _tolerance(spec.weight)
     np.testing.assert_allclose(exact(scaled[:11, : spec.columns]), live * norm, close, close)
     assert (scaled[:11, spec.columns :] == 0).all()
-    count = default_schedule(spec, TARGET).across(spec)
+    count = FAMILY.default_schedule(spec, TARGET).across(spec)
     np.testing.assert_allclose(sums[:11, :count].sum(1), (live**2).sum(1), 1e-5)
 
 
@@ -84,7 +84,7 @@ def test_the_sums_of_a_row_have_the_same_bits_in_any_batch(name: str) -> None:
     alone.operands, alone.x[0] = problem.operands, problem.x[9]
     if alone.residual is not None and problem.residual is not None:
         alone.residual[0] = problem.residual[9]
-    count = default_schedule(spec, TARGET).across(spec)
+    count = FAMILY.default_schedule(spec, TARGET).across(spec)
     for one, many in zip(_write(alone, norm), together, strict=True):
         assert np.array_equal(one[0, :count], many[9, :count])
 
@@ -97,7 +97,7 @@ def _read(spec: Spec, problem: Problem, squares: np.ndarray) -> np.ndarray:
     held[: problem.rows, : spec.squares] = squares
     buffers["squares"] = held
     buffers["y"] = poisoned(bucket, spec.y_pitch, dtype=spec.output.dtype)
-    run(build(spec, TARGET), buffers, {"tokens": bucket})
+    run(FAMILY.build(spec, TARGET), buffers, {"tokens": bucket})
     return buffers["y"][: problem.rows]
 
 
@@ -138,7 +138,7 @@ def test_a_step_writes_what_its_norm_is_made_of(gated: bool) -> None:
     logits = poisoned(batch.tokens, pitch)
     logits[:, 3 : 3 + width] = _random(batch.tokens, width, seed=9)
     schedule = lightning.Schedule(1, 1, 16, 0, warps=4)
-    kernel = lightning.build(spec, TARGET, schedule)
+    kernel = lightning.FAMILY.build(spec, TARGET, schedule)
     count = spec.num_heads * -(-spec.head_dim // 16)
     buffers: dict[str, Any] = {
         name: batch.field(name) for name in ("control", "offsets", "history", "slots")

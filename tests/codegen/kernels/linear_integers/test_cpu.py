@@ -7,14 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.cpu.spec import Blocks
-from sala_compile.codegen.kernels.linear_integers.cpu.kernel import (
-    Schedule,
-    Spec,
-    build,
-    default_schedule,
-    workspaces,
-)
+from sala_compile.codegen.kernels.linear_integers.cpu.kernel import FAMILY
+from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule
+from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.integer_panels import panel_codes, panel_groups
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
@@ -58,7 +53,7 @@ ON_ALL_TARGETS = ("odd", "residual")
 def library(target: CpuTarget) -> Library:
     """The kernels for a target."""
     names = SPECS if target == HOST else ON_ALL_TARGETS
-    return Library([build(SPECS[name], target) for name in names], target)
+    return Library([FAMILY.build(SPECS[name], target) for name in names], target)
 
 
 class IntegerProblem(Problem):
@@ -109,16 +104,18 @@ class IntegerProblem(Problem):
         control[0], control[3] = self.rows, workers
         optional = [each for each in (self.bias, self.residual) if each is not None]
         out = poisoned(self.rows + EXTRA, self.spec.columns, dtype=self.spec.output.dtype)
-        spaces = workspaces(self.spec, schedule)
+        spaces = FAMILY.workspaces(self.spec, schedule)
         scratch = [poisoned(workers, space.elements, dtype=space.dtype) for space in spaces]
         return aligned(control), self.x, *self.parts, *optional, out, *scratch
 
     def run(self, target: CpuTarget, *, workers: int = 2, out: Any = None) -> np.ndarray:
         """The output buffer, poisoned beforehand."""
         assert out is None
-        arrays = self.arrays(default_schedule(self.spec, target), workers)
+        arrays = self.arrays(FAMILY.default_schedule(self.spec, target), workers)
         library(target).call(self.spec.symbol, *arrays)
-        return arrays[-len(workspaces(self.spec, default_schedule(self.spec, target))) - 1]
+        return arrays[
+            -len(FAMILY.workspaces(self.spec, FAMILY.default_schedule(self.spec, target))) - 1
+        ]
 
 
 def check(problem: IntegerProblem, out: np.ndarray) -> None:
@@ -167,10 +164,11 @@ def test_a_row_has_the_same_bits_in_any_batch(name: str) -> None:
 def test_bits_do_not_depend_on_the_schedule() -> None:
     spec = SPECS["zeros"]
     problem = IntegerProblem(spec, 20)
-    blocks = Blocks(few=(2,), rows=4, panels=1, depth=1, heights=(1, 4), accumulators=4, ahead=1)
-    schedule = Schedule(blocks)
+    schedule = Schedule(
+        few=(2,), rows=4, panels=1, depth=1, heights=(1, 4), accumulators=4, ahead=1
+    )
     arrays = problem.arrays(schedule, 2)
-    Library([build(spec, HOST, schedule)], HOST).call(spec.symbol, *arrays)
+    Library([FAMILY.build(spec, HOST, schedule)], HOST).call(spec.symbol, *arrays)
     assert np.array_equal(arrays[-5][:20], problem.run(HOST)[:20])
 
 
@@ -190,9 +188,9 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
     spec = replace(SPECS["residual"], residual_start=0, residual_pitch=padded(150))
     problem = IntegerProblem(spec, 5)
     expected, stream = problem.expected, problem.residual
-    arrays = list(problem.arrays(default_schedule(spec, HOST), 2))
+    arrays = list(problem.arrays(FAMILY.default_schedule(spec, HOST), 2))
     arrays[-5] = stream
-    Library([build(spec, HOST)], HOST).call(spec.symbol, *arrays)
+    Library([FAMILY.build(spec, HOST)], HOST).call(spec.symbol, *arrays)
     np.testing.assert_allclose(stream[:5, :150], expected, 1e-5, 1e-4)
 
 
@@ -200,5 +198,5 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
 def test_compiles_for_other_processors(processor: str) -> None:
     target = CpuTarget(processor)
     spec = SPECS["one"]
-    module: Any = compile_functions({spec.symbol: build(spec, target)}, target)
+    module: Any = compile_functions({spec.symbol: FAMILY.build(spec, target)}, target)
     assert "vpdpwssd" in module.mod.inspect_source("asm")

@@ -8,13 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.linear.cpu.spec import Blocks
-from sala_compile.codegen.kernels.linear_integers.cpu.kernel import (
-    Schedule,
-    build,
-    default_schedule,
-    workspaces,
-)
+from sala_compile.codegen.kernels.linear_integers.cpu.kernel import FAMILY
+from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
 from sala_compile.sala_ir.reference import round_activations
 from tests.codegen.kernels.linear.test_cpu import HOST, exact, stored
@@ -24,9 +19,7 @@ from tests.support.steps import Library, padded
 V3, V1 = CpuTarget("x86-64-v3"), CpuTarget("x86-64")
 OTHERS = [target for target in (CpuTarget("skylake-avx512"), V3, V1) if target.runs_here]
 """Other ways to add products of bytes: in words of 512 and of 256 bits, and in pairs."""
-SMALL = Schedule(
-    Blocks(few=(2,), rows=4, panels=1, depth=64, heights=(1, 4), accumulators=4, ahead=1)
-)
+SMALL = Schedule(few=(2,), rows=4, panels=1, depth=64, heights=(1, 4), accumulators=4, ahead=1)
 """Every path with little code."""
 ROWS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 101)
 
@@ -56,19 +49,19 @@ class ByteProblem(IntegerProblem):
         """The output buffer of a kernel with a schedule."""
         arrays = self.arrays(schedule, workers)
         library(target, schedule).call(self.spec.symbol, *arrays)
-        return arrays[-len(workspaces(self.spec, schedule)) - 1]
+        return arrays[-len(FAMILY.workspaces(self.spec, schedule)) - 1]
 
     def run(self, target: CpuTarget, *, workers: int = 2, out: Any = None) -> np.ndarray:
         """The output buffer of the kernel with its default schedule."""
         assert out is None
-        return self.run_scheduled(target, default_schedule(self.spec, target), workers)
+        return self.run_scheduled(target, FAMILY.default_schedule(self.spec, target), workers)
 
 
 @cache
 def library(target: CpuTarget, schedule: Schedule) -> Library:
     """The kernels for a target."""
     names = SPECS if schedule != SMALL else ON_ALL_TARGETS
-    return Library([build(SPECS[name], target, schedule) for name in names], target)
+    return Library([FAMILY.build(SPECS[name], target, schedule) for name in names], target)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -134,15 +127,15 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
     problem = ByteProblem(spec, 5)
     expected, stream = problem.expected, problem.residual
     arrays = list(problem.arrays(SMALL, 2))
-    arrays[-len(workspaces(spec, SMALL)) - 1] = stream
-    Library([build(spec, HOST, SMALL)], HOST).call(spec.symbol, *arrays)
+    arrays[-len(FAMILY.workspaces(spec, SMALL)) - 1] = stream
+    Library([FAMILY.build(spec, HOST, SMALL)], HOST).call(spec.symbol, *arrays)
     assert stream is not None
     assert (np.abs(stream[:5, :130] - expected) <= problem.bound + 1e-5).all()
 
 
 def test_bytes_of_avx_vnni_are_256_bits_wide() -> None:
     target, spec = CpuTarget("alderlake"), SPECS["zeros"]
-    module: Any = compile_functions({spec.symbol: build(spec, target, SMALL)}, target)
+    module: Any = compile_functions({spec.symbol: FAMILY.build(spec, target, SMALL)}, target)
     text = module.mod.inspect_source("asm")
     assert re.search(r"vpdpbusd\s[^\n]*%ymm", text)
     assert "zmm" not in text
@@ -151,7 +144,8 @@ def test_bytes_of_avx_vnni_are_256_bits_wide() -> None:
 
 def test_bytes_need_no_room_to_be_unpacked() -> None:
     names = {
-        name: [space.name for space in workspaces(spec, SMALL)] for name, spec in SPECS.items()
+        name: [space.name for space in FAMILY.workspaces(spec, SMALL)]
+        for name, spec in SPECS.items()
     }
     assert names["view"] == ["sums", "x_values", "x_scales", "x_sums"]
     assert names["zeros"] == [*names["view"], "unpacked"]

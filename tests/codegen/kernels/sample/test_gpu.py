@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sala_compile.codegen.kernels.sample.gpu.kernel import WORDS, Schedule, Spec, build
+from sala_compile.codegen.kernels.sample.gpu.kernel import FAMILY, WORDS, Schedule, Spec
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.runtime.generation.sampling import Draw, Sampler, SamplingOptions
 from tests.support.gpu_rows import control_of
@@ -13,7 +13,7 @@ from tests.support.interpreted import run
 from tests.support.steps import EXTRA, aligned, padded, poisoned
 
 VOCABULARY = 100
-KERNEL = build(Spec(VOCABULARY), CudaTarget(90), Schedule(block=64, warps=4))
+KERNEL = FAMILY.build(Spec(VOCABULARY), CudaTarget(90), Schedule(block=64, warps=4))
 
 
 def chosen(logits: np.ndarray, draws: list[Draw], **options: bool) -> np.ndarray:

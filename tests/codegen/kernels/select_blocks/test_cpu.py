@@ -94,12 +94,14 @@ TARGETS = [(case, HOST) for case in CASES] + [(case, PORTABLE) for case in PORTA
 def library(target: CpuTarget) -> Library:
     """The kernels of all cases for a target."""
     if target == tiles.EMULATED:
-        kernels = [select_blocks.build(case.select, target) for case in TILED_CASES]
+        kernels = [select_blocks.FAMILY.build(case.select, target) for case in TILED_CASES]
         return tiles.tile_library(kernels, target)
     functions = []
     for case in CASES if target == HOST else PORTABLE_CASES:
-        functions.append(select_blocks.build(case.select, target))
-        functions += [attend_blocks.build(spec, target) for spec in (case.attend, case.dense)]
+        functions.append(select_blocks.FAMILY.build(case.select, target))
+        functions += [
+            attend_blocks.FAMILY.build(spec, target) for spec in (case.attend, case.dense)
+        ]
     return Library(functions, target)
 
 
@@ -117,7 +119,7 @@ class Layer(SparseLayer):
 def run_select(layer: Layer, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]:
     """Blocks and counts of all tokens."""
     case, batch = layer.case, layer.batch
-    spec, schedule = case.select, select_blocks.default_schedule(case.select, target)
+    spec, schedule = case.select, select_blocks.FAMILY.default_schedule(case.select, target)
     names = ("control", "token_sequence", "token_position", "call_lengths", "slots")
     fields = [batch.field(name) for name in (*names, "compressed_table")]
     rows = batch.tokens + EXTRA
@@ -128,7 +130,7 @@ def run_select(layer: Layer, target: CpuTarget) -> tuple[np.ndarray, np.ndarray]
     pages = batch.pages.shape[1]
     scratch = [
         poisoned(batch.workers, w.elements + w.elements_per_page * pages, dtype=w.dtype)
-        for w in select_blocks.workspaces(spec, schedule)
+        for w in select_blocks.FAMILY.workspaces(spec, schedule)
     ]
     pools = (layer.pools.fine, layer.pools.coarse)
     library(target).call(spec.symbol, *fields, layer.merged, *pools, blocks, counts, *scratch)
@@ -149,8 +151,8 @@ def run_attend(
     spec = case.dense if lists is None else case.attend
     kernels = library(target)
     if schedule is not None:
-        kernels = Library([attend_blocks.build(spec, target, schedule)], target)
-    schedule = schedule or attend_blocks.default_schedule(case.attend, target)
+        kernels = Library([attend_blocks.FAMILY.build(spec, target, schedule)], target)
+    schedule = schedule or attend_blocks.FAMILY.default_schedule(case.attend, target)
     names = ("control", "token_sequence", "token_position", "offsets", "slots", "page_table")
     fields = [batch.field(name) for name in names]
     dtype = np.dtype(case.out_element.dtype)

@@ -61,11 +61,11 @@ def select(
     }
     scratch = {
         space.name: poisoned(1, space.elements + space.elements_per_page * pages)
-        for space in schedule.workspaces(spec)
+        for space in select_blocks.FAMILY.workspaces(spec, schedule)
     }
-    fields = {name: batch.field(name) for name in select_blocks.FIELDS}
+    fields = batch.fields(select_blocks.arguments(spec, schedule))
     inputs = {"q": layer.merged, "fine": layer.pools.fine, "coarse": layer.pools.coarse}
-    kernel = select_blocks.build(spec, TARGET, schedule)
+    kernel = select_blocks.FAMILY.build(spec, TARGET, schedule)
     run(kernel, fields | inputs | outputs | scratch, layer.bucket, backwards=decode)
     blocks, counts = outputs["blocks"], outputs["counts"]
     assert (blocks[batch.tokens :] == -77).all()
@@ -75,7 +75,7 @@ def select(
 
 def small(spec: select_blocks.Spec) -> select_blocks.Schedule:
     """Tiles so small that every loop has several turns and every slab an end."""
-    schedule = select_blocks.Schedule.default(spec)
+    schedule = select_blocks.FAMILY.default_schedule(spec, TARGET)
     return replace(schedule, keys=64, rows=64, splits=2, slab=11, width=64)
 
 

@@ -1,0 +1,74 @@
+"""What an element-wise kernel is compiled for, and what it is called with."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sala_compile.codegen.kernels.arguments import Arguments, activation, batch, result
+from sala_compile.codegen.kernels.operands import column_views, element
+from sala_compile.codegen.kernels.spec import KernelSpec
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.padding import padded
+from sala_compile.sala_ir.dialect.base import columns_of
+from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
+
+
+class Function(StrEnum):
+    """What is computed from the operands a and b."""
+
+    OUTPUT_GATE = "output_gate"
+    SWIGLU = "swiglu"
+    RESIDUAL_ADD = "residual_add"
+
+
+OPERANDS = {
+    Function.OUTPUT_GATE: ("x", "gate"),
+    Function.SWIGLU: ("gate", "up"),
+    Function.RESIDUAL_ADD: ("h", "x"),
+}
+"""What a and b are in each operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(KernelSpec):
+    """Constants of one element-wise kernel of two operands; `scale` belongs to residual_add."""
+
+    function: Function
+    columns: int
+    scale: float
+    a_start: int
+    a_pitch: int
+    b_start: int
+    b_pitch: int
+    a: Element
+    b: Element
+    output: Element
+
+    @property
+    def label(self) -> str:
+        """The function and the main sizes, for names."""
+        return f"{self.function}_{self.columns}_{self.output}"
+
+
+def describe(op: OutputGateOp | SwigluOp | ResidualAddOp, target: object) -> Spec | str:
+    """Take every element-wise operation of two operands."""
+    a, b = op.operands
+    return Spec(
+        function=Function(op.name.removeprefix("sala.")),
+        columns=columns_of(a),
+        scale=op.parameters.get("scale", 1.0),
+        a=element(a),
+        b=element(b),
+        output=element(op.result),
+        **column_views(a=a, b=b),
+    )
+
+
+def arguments(spec: Spec, schedule: object = None) -> Arguments:
+    """The arguments of a call."""
+    a, b = OPERANDS[spec.function]
+    return (
+        *batch("control"),
+        activation("a", spec.a, spec.a_pitch, operand=a),
+        activation("b", spec.b, spec.b_pitch, operand=b),
+        result("y", spec.output, padded(spec.columns), over=("a", "b")),
+    )

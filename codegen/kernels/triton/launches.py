@@ -1,0 +1,69 @@
+"""Launches of Triton functions whose parameters have the names of arguments and constants."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sala_compile.codegen.kernels.arguments import Argument, Arguments
+from sala_compile.codegen.kernels.spec import KernelSpec
+from sala_compile.codegen.kernels.triton.kernel import Argument as LaunchArgument
+from sala_compile.codegen.kernels.triton.kernel import (
+    Constant,
+    Extent,
+    Grid,
+    Launch,
+    Pointer,
+)
+
+POINTEES = {"bf16": "bf16", "f16": "fp16", "f32": "fp32", "i32": "i32", "u8": "u8"}
+"""Element -> how Triton spells it."""
+LIVE_WORD = {"tokens": 0, "sequences": 1, "logit_rows": 2}
+"""Where in `control` a live size stands."""
+TABLE_COLUMNS = {"page_table": "table_columns", "compressed_table": "compressed_columns"}
+"""What functions call the columns of a page table."""
+
+
+def launch(
+    function: Any,
+    grid: tuple[Grid, Grid, Grid],
+    arguments: Arguments,
+    constants: Mapping[str, Constant],
+    others: Mapping[str, LaunchArgument] | None = None,
+    *,
+    warps: int = 4,
+    stages: int = 2,
+    fusion: bool = True,
+) -> Launch:
+    """A launch of a function, which takes those of the arguments and constants that it names.
+
+    `others` are arguments that are no whole buffer, or that have another name.
+    """
+    known = {name: value for each in arguments for name, value in _of(each)} | dict(others or {})
+    names = function.arg_names
+    return Launch(
+        function,
+        grid,
+        {name: known[name] for name in names if name in known},
+        {name: constants[name] for name in names if name in constants},
+        warps,
+        stages,
+        fusion,
+    )
+
+
+def constants_of(spec: KernelSpec, **more: Constant) -> dict[str, Constant]:
+    """The fields of a spec as constants, names in capitals, and what `more` adds or replaces."""
+    return {name.upper(): value for name, value in spec.values.items()} | more
+
+
+def _of(argument: Argument) -> Iterator[tuple[str, LaunchArgument]]:
+    yield argument.name, pointer(argument)
+    if argument.name in TABLE_COLUMNS:
+        yield TABLE_COLUMNS[argument.name], Extent(argument.name, 1)
+
+
+def pointer(argument: Argument, byte_offset: int = 0, element: str = "") -> Pointer:
+    """A buffer from a byte on; one that is absent is never followed: `control` instead."""
+    pointee = POINTEES[element or argument.element]
+    if not argument.present:
+        return Pointer("control", pointee)
+    return Pointer(argument.name, pointee, byte_offset)
