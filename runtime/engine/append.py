@@ -31,6 +31,7 @@ class Append:
         multiple: int,
         logits: np.ndarray | None,
         draws: Sequence[Draw],
+        generated: bool,
         end: Callable[["Append", bool], None],
     ) -> None:
         """For engines: `chunk` tokens of a step at most, cut at absolute multiples of `multiple`.
@@ -53,6 +54,7 @@ class Append:
         self._multiple = multiple if chunk >= multiple else 1
         self._every_row = logits is not None
         self._draws = draws
+        self._generated = generated
         self._end: Callable[[Append, bool], None] | None = end
 
     @property
@@ -89,8 +91,8 @@ class Append:
         return SequenceChunk(
             self.state,
             ids,
-            self.call_length,
-            generated=len(self._token_ids) == 1,
+            last if self._generated else self.call_length,
+            generated=self._generated,
             rows=rows if is_end or self._every_row else (),
             draws=self._draws if is_end else (),
             out=None if out is None else out[first - self.begin : last - self.begin],

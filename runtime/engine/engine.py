@@ -76,14 +76,17 @@ class Engine:
         chunk: int | None = None,
         every_row: bool = False,
         draws: Sequence[Draw] = (),
+        generated: bool = False,
         reuse: bool = True,
     ) -> Append:
         """Begin a call that appends tokens, with the pages for all of them.
 
         `chunk` are the most tokens of a step. Logits are computed after the last token, or after
-        `every_row`; with a draw the device chooses the next token from the last. What the prefix
-        cache has of an empty sequence is there at once, unless `reuse` is False. RequestError for
-        tokens that cannot be appended, MemoryBudgetError where pages lack; nothing changes then.
+        `every_row`; with a draw the device chooses the next token from the last. Tokens are read,
+        however few, unless they were `generated`, which get the bits of single steps. What the
+        prefix cache has of an empty sequence is there at once, unless `reuse` is False.
+        RequestError for tokens that cannot be appended, MemoryBudgetError where pages lack; nothing
+        changes then.
         """
         state.require_usable()
         ids = self.limits.checked_tokens(token_ids, state.length)
@@ -94,6 +97,7 @@ class Engine:
             multiple=self.stepper.target.read_multiple,
             logits=np.empty((len(ids), self.limits.vocabulary), np.float32) if every_row else None,
             draws=draws,
+            generated=generated,
             end=self._end,
         )
         with self._exclusive.changing():
