@@ -5,7 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sala_compile.runtime.common.checks import checked_call, checked_path, checked_whole
+from sala_compile.runtime.common.checks import (
+    checked_call,
+    checked_flag,
+    checked_path,
+    checked_whole,
+)
 from sala_compile.runtime.devices.draw import Draw
 from sala_compile.runtime.engine.append import Progress
 from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk, StepResult
@@ -52,17 +57,24 @@ class TokenSequence:
         """
         return self.engine.states.last_logits(self.state)
 
-    def append(self, token_ids: TokenIds, progress: Progress | None = None) -> np.ndarray:
+    def append(
+        self,
+        token_ids: TokenIds,
+        progress: Progress | None = None,
+        *,
+        generated: bool | None = None,
+    ) -> np.ndarray:
         """Append tokens in one call; the logits [vocabulary] float32 after the last.
 
         The length after the call decides the attention path of the sparse layers. `progress` gets
-        the number of tokens that are done after each chunk; it may raise to cancel. A single token
-        counts as generated, several are read.
+        the number of tokens that are done after each chunk; it may raise to cancel. Tokens that a
+        model `generated` get the bits of single steps, others are read; None takes a single token
+        as generated.
 
         NotANumberError where a logit is NaN; the tokens are appended all the same.
         """
         checked_call("progress", progress)
-        logits = self._append(token_ids, progress).logits
+        logits = self._append(token_ids, progress, generated).logits
         assert logits is not None, "a call without draws has logits"
         return logits[0]
 
@@ -76,12 +88,19 @@ class TokenSequence:
         """Whether `choose` takes draws with `min_p`."""
         return self.engine.stepper.samples_min_p
 
-    def choose(self, token_ids: TokenIds, draw: Draw, progress: Progress | None = None) -> int:
+    def choose(
+        self,
+        token_ids: TokenIds,
+        draw: Draw,
+        progress: Progress | None = None,
+        *,
+        generated: bool | None = None,
+    ) -> int:
         """Append tokens in one call, as `append`; the next token, chosen on the device.
 
         ArtifactError where a logit is not a number, or all are minus infinity.
         """
-        return self._append(token_ids, progress, [draw]).tokens[0].take()
+        return self._append(token_ids, progress, generated, [draw]).tokens[0].take()
 
     def run_ahead(self, token: int, draws: Iterator[Draw], count: int) -> Answer:
         """Up to `count` tokens after `token`, chosen on the device, each fed to its next step.
@@ -151,15 +170,18 @@ class TokenSequence:
         self,
         token_ids: TokenIds,
         progress: Progress | None,
+        generated: bool | None,
         draws: Sequence[Draw] = (),
     ) -> StepResult:
-        """One call: a step alone for one more token, else as many as it takes."""
-        if self.state.length and progress is None and _is_single(token_ids):
+        """One call: a step alone for one more generated token, else as many as it takes."""
+        single = _is_single(token_ids)
+        known = single if generated is None else checked_flag("generated", generated)
+        if self.state.length and progress is None and single and known:
             ids = self.engine.limits.checked_tokens(token_ids, self.state.length)
             end = self.state.length + 1
             chunk = SequenceChunk(self.state, ids, end, True, (0,), draws)
             return self.engine.step([chunk])[0].checked()
-        call = self.engine.append(self.state, token_ids, draws=draws)
+        call = self.engine.append(self.state, token_ids, draws=draws, generated=known)
         self.prefix_report = call.report
         return self.engine.finish(call, progress)
 

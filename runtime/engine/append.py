@@ -31,6 +31,7 @@ class Append:
         multiple: int,
         logits: np.ndarray | None,
         draws: Sequence[Draw],
+        generated: bool,
         end: Callable[["Append", bool], None],
     ) -> None:
         """For engines: `chunk` tokens of a step at most, cut at absolute multiples of `multiple`.
@@ -53,7 +54,9 @@ class Append:
         self._multiple = multiple if chunk >= multiple else 1
         self._every_row = logits is not None
         self._draws = draws
+        self._generated = generated
         self._end: Callable[[Append, bool], None] | None = end
+        self._offered: tuple[SequenceChunk, int] | None = None
 
     @property
     def left(self) -> int:
@@ -86,17 +89,24 @@ class Append:
         is_end = last == self.call_length
         rows = range(0 if self._every_row else len(ids) - 1, len(ids))
         out = self.result.logits if self._every_row else None
-        return SequenceChunk(
+        chunk = SequenceChunk(
             self.state,
             ids,
-            self.call_length,
-            generated=len(self._token_ids) == 1,
+            last if self._generated else self.call_length,
+            generated=self._generated,
             rows=rows if is_end or self._every_row else (),
             draws=self._draws if is_end else (),
             out=None if out is None else out[first - self.begin : last - self.begin],
             call=self,
             keep=last in self.snapshot_lengths,
         )
+        self._offered = chunk, first
+        return chunk
+
+    def expects(self, chunk: SequenceChunk) -> bool:
+        """Whether a chunk is the one that comes next: the newest, and not run yet."""
+        offered, first = self._offered or (None, 0)
+        return offered is chunk and self.state.length == first
 
     def done(self, result: StepResult) -> None:
         """Note what a step did for the chunk; raises its error, unless the tokens are appended."""

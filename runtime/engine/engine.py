@@ -14,7 +14,7 @@ from sala_compile.runtime.devices.interrupts import Allowed, Held
 from sala_compile.runtime.devices.observe import Observer
 from sala_compile.runtime.engine.admission import Admission, too_large
 from sala_compile.runtime.engine.append import Append, Progress
-from sala_compile.runtime.engine.check_chunk import check_chunk
+from sala_compile.runtime.engine.check_chunk import check_chunk, check_draws
 from sala_compile.runtime.engine.chunk import SequenceChunk, StepResult
 from sala_compile.runtime.engine.exclusive import Exclusive
 from sala_compile.runtime.engine.limits import Limits, TokenIds
@@ -76,17 +76,21 @@ class Engine:
         chunk: int | None = None,
         every_row: bool = False,
         draws: Sequence[Draw] = (),
+        generated: bool = False,
         reuse: bool = True,
     ) -> Append:
         """Begin a call that appends tokens, with the pages for all of them.
 
         `chunk` are the most tokens of a step. Logits are computed after the last token, or after
-        `every_row`; with a draw the device chooses the next token from the last. What the prefix
-        cache has of an empty sequence is there at once, unless `reuse` is False. RequestError for
-        tokens that cannot be appended, MemoryBudgetError where pages lack; nothing changes then.
+        `every_row`; with a draw the device chooses the next token from the last. Tokens are read,
+        however few, unless they were `generated`, which get the bits of single steps. What the
+        prefix cache has of an empty sequence is there at once, unless `reuse` is False.
+        RequestError for tokens that cannot be appended, MemoryBudgetError where pages lack; nothing
+        changes then.
         """
         state.require_usable()
         ids = self.limits.checked_tokens(token_ids, state.length)
+        check_draws(draws, 1, self.stepper)
         call = Append(
             state,
             ids,
@@ -94,6 +98,7 @@ class Engine:
             multiple=self.stepper.target.read_multiple,
             logits=np.empty((len(ids), self.limits.vocabulary), np.float32) if every_row else None,
             draws=draws,
+            generated=generated,
             end=self._end,
         )
         with self._exclusive.changing():
@@ -239,8 +244,10 @@ class Engine:
         seen.add(state.slot)
         if chunk.fed is not None and not self.stepper.holds(chunk.fed):
             chunk.fed.take()
-        if chunk.call is None:
+        if not isinstance(chunk.call, Append):
             check_chunk(chunk, self.limits, self.stepper)
+        elif not chunk.call.expects(chunk):
+            raise RequestError("the chunk is not the next one of its call", fix="use next_chunk")
         if state.unknown is not None:
             state.unknown()
 

@@ -113,7 +113,7 @@ class Generation:
             return
         while self.finish is None:
             began = time.perf_counter()
-            token = self._note(self._behind(sampler, (token,)))
+            token = self._note(self._behind(sampler, (token,), generated=True))
             self.decode_seconds += time.perf_counter() - began
             yield token
 
@@ -170,12 +170,17 @@ class Generation:
         return self._behind(sampler, self.prompt, self.progress)
 
     def _behind(
-        self, sampler: Sampler, token_ids: Sequence[int], progress: Progress | None = None
+        self,
+        sampler: Sampler,
+        token_ids: Sequence[int],
+        progress: Progress | None = None,
+        *,
+        generated: bool = False,
     ) -> int:
-        """The token behind some more, chosen where the logits are if that can be."""
+        """The token after some more, chosen where the logits are if that can be."""
         if self._chooses_there(sampler):
-            return self.source.choose(token_ids, sampler.draw(), progress)
-        return sampler.choose(self.source.append(token_ids, progress))
+            return self.source.choose(token_ids, sampler.draw(), progress, generated=generated)
+        return sampler.choose(self.source.append(token_ids, progress, generated=generated))
 
     def _chooses_there(self, sampler: Sampler) -> bool:
         """Whether the device that has the logits can choose as the options say."""

@@ -43,7 +43,14 @@ class Script:
     def samples_min_p(self) -> bool:
         return False
 
-    def append(self, token_ids: Sequence[int], progress: Progress | None = None) -> np.ndarray:
+    def append(
+        self,
+        token_ids: Sequence[int],
+        progress: Progress | None = None,
+        *,
+        generated: bool | None = None,
+    ) -> np.ndarray:
+        assert generated is bool(self.appended)
         self.appended += token_ids
         if progress is not None:
             progress(len(token_ids))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from sala_compile.runtime.state.state_file import MAGIC, VERSION
 from tests.fuzz import fixtures
 from tests.fuzz.case import Case, Edit
 from tests.fuzz.edits import apply
@@ -18,7 +19,7 @@ from tests.fuzz.values import Draw
 
 HEADER, RAW = "header.json", "file"
 PREFIX = struct.Struct("<8sII32s")
-WORDS = ("dense", "sparse", "float32", "int32", "token_ids", "last_logits", "pieces", "sections")
+WORDS = ("dense", "sparse", "float32", "int32", "token_ids", "last_logits", "spans", "sections")
 FILLS = (0xFF, 0x7F, 0x80, 0x00, 0xFE)
 """NaN with all bits set, large numbers, negative zeros, zeros, huge negative numbers."""
 
@@ -156,4 +157,4 @@ def _assembled(parts: dict[str, bytes | None], pad: bool) -> bytes:
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         body = b"".join(data for name, data in parts.items() if name != HEADER and data)
     text = text.ljust(room) if pad else text
-    return PREFIX.pack(b"SALASTAT", 1, len(text), hashlib.sha256(text).digest()) + text + body
+    return PREFIX.pack(MAGIC, VERSION, len(text), hashlib.sha256(text).digest()) + text + body
