@@ -1,5 +1,6 @@
 """In which arrays the interpreter computes, and where it rounds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
@@ -26,6 +27,9 @@ from sala_compile.sala_ir.reference import (
     to_float32,
 )
 from sala_compile.sala_ir.reference.arrays import Array
+
+_is_array = cast(Callable[[Any], bool], is_array_api_obj)
+"""As it is at run time: its type guard makes unknown what it is asked about."""
 
 _SINGLE = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 
@@ -56,7 +60,7 @@ class Numerics:
         if is_numpy_array(values) and values.dtype.kind not in "fiub":
             values = values.astype(np.float32)
         array: Any = values
-        is_own = is_array_api_obj(array) and array_namespace(array) is self.namespace
+        is_own = _is_array(array) and array_namespace(array) is self.namespace
         if not is_own or self.device is not None:
             array = self.namespace.asarray(array, device=self.device)
         return self.namespace.astype(array, self.element, copy=False)
