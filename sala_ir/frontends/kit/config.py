@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+<<<<<<< HEAD
 from typing import Any, ClassVar, Literal, Self
+=======
+from typing import Any, ClassVar, Literal, Self, cast
+>>>>>>> main
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,7 +27,8 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     config_error,
     from_validation,
 )
-from sala_compile.sala_ir.frontends.kit.rotary import Rope, check_rope, read_rope
+from sala_compile.sala_ir.frontends.kit.rope_config import Rope, read_rope
+from sala_compile.sala_ir.frontends.kit.rotary import check_rope
 
 
 class DecoderConfig(BaseModel):
@@ -79,8 +84,13 @@ class DecoderConfig(BaseModel):
                 )
         check_fields(raw, cls.FIELDS, file, ConfigError)
         fields = {name: value for name, value in raw.items() if value is not None}
+<<<<<<< HEAD
         end = fields.get("eos_token_id", [])
         fields["eos_token_id"] = tuple(end) if is_list(end) else (end,)
+=======
+        end: Any = fields.get("eos_token_id", [])
+        fields["eos_token_id"] = tuple(cast(list[Any], end)) if isinstance(end, list) else (end,)
+>>>>>>> main
         fields |= _dtype(fields, file) | read_rope(fields, cls.ROPE_KINDS, file)
         cls.fill(fields, file)
         try:
@@ -168,7 +178,12 @@ def _dtype(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
+<<<<<<< HEAD
         if is_object(value):
             yield from _flat(value, f"{prefix}{name}.")
+=======
+        if isinstance(value, Mapping):
+            yield from _flat(cast(Mapping[str, Any], value), f"{prefix}{name}.")
+>>>>>>> main
         else:
             yield prefix + name, value

@@ -1,16 +1,14 @@
-"""Rotary embeddings: what a config says of them, and the frequencies that follow from it."""
+"""The frequencies of rotary embeddings, and what multiplies their cosines and sines."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+<<<<<<< HEAD
 from sala_compile.runtime.common.json_text import is_object, quoted
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.fields import (
@@ -68,6 +66,10 @@ class Rope(BaseModel):
     attention_factor: Positive | None = None
     mscale: Real | None = None
     mscale_all_dim: Real | None = None
+=======
+from sala_compile.sala_ir.frontends.kit.fields import LARGEST, SMALLEST, Refuse
+from sala_compile.sala_ir.frontends.kit.rope_config import Rope
+>>>>>>> main
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Rotary:
     factor: float = 1.0
 
 
+<<<<<<< HEAD
 def read_rope(fields: Mapping[str, Any], kinds: tuple[str, ...], file: str) -> dict[str, Any]:
     """`rope_theta` (absent if no place has it) and `rope`, from wherever a config may say them.
 
@@ -110,6 +113,8 @@ def read_rope(fields: Mapping[str, Any], kinds: tuple[str, ...], file: str) -> d
     return {name: value for name, value in found.items() if value is not None}
 
 
+=======
+>>>>>>> main
 def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:
     """The frequencies of R = `dimensions` rotated dimensions of a head, as transformers has them.
 
@@ -194,47 +199,3 @@ def _yarn_factor(rope: Rope) -> float:
     if rope.mscale and rope.mscale_all_dim:
         return magnitude(rope.mscale) / magnitude(rope.mscale_all_dim)
     return magnitude(1.0)
-
-
-def _has_no_effect(given: Mapping[str, Any]) -> bool:
-    """Whether the object asks for no scaling: every field is without effect at its value."""
-    rules = _WITHOUT_EFFECT
-    is_known = all(name in rules and rules[name].takes(item) for name, item in given.items())
-    kinds = [given.get(name, "default") for name in ("rope_type", "type")]
-    return is_known and (kinds == ["default", "default"] or "factor" in given)
-
-
-def _scaling(
-    fields: Mapping[str, Any],
-    place: str,
-    given: Mapping[str, Any],
-    kinds: tuple[str, ...],
-    file: str,
-) -> Rope:
-    """The scaling that changes frequencies, one of `kinds`."""
-    kind = given.get("rope_type", given.get("type"))
-    if not isinstance(kind, str) or kind not in kinds or given.get("type", kind) != kind:
-        others = "".join(f', {{"rope_type": "{name}", ...}}' for name in kinds)
-        raise config_error(
-            file,
-            place,
-            fields[place],
-            f'null, {{"rope_type": "default"}}{others}, or a factor of 1.0: any other rotary '
-            "scaling is not supported",
-            "use a checkpoint without rotary scaling",
-        )
-    read = {name: item for name, item in given.items() if name != "type"} | {"rope_type": kind}
-    if kind == "yarn":
-        read.setdefault("original_max_position_embeddings", fields.get("max_position_embeddings"))
-    for name in _NEEDED[kind]:
-        if read.get(name) is None:
-            fix = "add the value that the model was trained with: it is not guessed"
-            raise config_error(file, f"{place}.{name}", None, "a value", fix)
-    try:
-        rope = Rope.model_validate(read)
-    except ValidationError as error:
-        raise from_validation(error, file, f"{place}.") from error
-    if kind == "llama3" and rope.high_freq_factor <= rope.low_freq_factor:
-        expected, fix = f"above low_freq_factor, {rope.low_freq_factor}", "correct the field"
-        raise config_error(file, f"{place}.high_freq_factor", rope.high_freq_factor, expected, fix)
-    return rope

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -163,8 +163,15 @@ class MiniCPMSalaConfig(DecoderConfig):
         """Mixers and scale as enums; the Lightning heads default to those of attention."""
         super().fill(fields, file)
         mixers = fields.get("mixer_types")
+<<<<<<< HEAD
         if is_list(mixers):
             fields["mixer_types"] = tuple(_mixer(item, n, file) for n, item in enumerate(mixers))
+=======
+        if isinstance(mixers, list):
+            fields["mixer_types"] = tuple(
+                _mixer(item, n, file) for n, item in enumerate(cast(list[Any], mixers))
+            )
+>>>>>>> main
         if "lightning_scale" in fields:
             fields["lightning_scale"] = _lightning_scale(fields["lightning_scale"], file)
         fill_from(
