@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-<<<<<<< HEAD
-from typing import Any, ClassVar, Literal, Self
-=======
 from typing import Any, ClassVar, Literal, Self, cast
->>>>>>> main
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sala_compile.runtime.common.json_text import is_list, is_object, quoted
+from sala_compile.runtime.common.json_text import quoted
 from sala_compile.runtime.errors import ConfigError
 from sala_compile.sala_ir.field_rules import FieldRules, check_fields, unknown_fields, unknown_note
 from sala_compile.sala_ir.frontends.kit.facts import ModelFacts
@@ -84,13 +80,8 @@ class DecoderConfig(BaseModel):
                 )
         check_fields(raw, cls.FIELDS, file, ConfigError)
         fields = {name: value for name, value in raw.items() if value is not None}
-<<<<<<< HEAD
-        end = fields.get("eos_token_id", [])
-        fields["eos_token_id"] = tuple(end) if is_list(end) else (end,)
-=======
         end: Any = fields.get("eos_token_id", [])
         fields["eos_token_id"] = tuple(cast(list[Any], end)) if isinstance(end, list) else (end,)
->>>>>>> main
         fields |= _dtype(fields, file) | read_rope(fields, cls.ROPE_KINDS, file)
         cls.fill(fields, file)
         try:
@@ -178,12 +169,7 @@ def _dtype(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
-<<<<<<< HEAD
-        if is_object(value):
-            yield from _flat(value, f"{prefix}{name}.")
-=======
         if isinstance(value, Mapping):
             yield from _flat(cast(Mapping[str, Any], value), f"{prefix}{name}.")
->>>>>>> main
         else:
             yield prefix + name, value

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from sala_compile.runtime.common.json_text import is_list
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import (
     DecoderConfig,
@@ -163,15 +162,10 @@ class MiniCPMSalaConfig(DecoderConfig):
         """Mixers and scale as enums; the Lightning heads default to those of attention."""
         super().fill(fields, file)
         mixers = fields.get("mixer_types")
-<<<<<<< HEAD
-        if is_list(mixers):
-            fields["mixer_types"] = tuple(_mixer(item, n, file) for n, item in enumerate(mixers))
-=======
         if isinstance(mixers, list):
             fields["mixer_types"] = tuple(
                 _mixer(item, n, file) for n, item in enumerate(cast(list[Any], mixers))
             )
->>>>>>> main
         if "lightning_scale" in fields:
             fields["lightning_scale"] = _lightning_scale(fields["lightning_scale"], file)
         fill_from(
