@@ -103,7 +103,7 @@ class Recorder(Interpreter.Listener):
 
 @dataclass(frozen=True, slots=True)
 class RecordedRows:
-    """Where the sequences of a step stand in a run of the reference.
+    """Where the sequences of a step are in a run of the reference.
 
     `tokens` and `logits` are rows of activations; `slots` those of the sequences' states.
     """
@@ -138,7 +138,7 @@ class VectorMaker:
             )
             for index, (op, own, step) in enumerate(places):
                 choice = lowered.choices[own]
-                assert choice.symbol == step.kernel, "steps stand in the order of the operations"
+                assert choice.symbol == step.kernel, "steps are in the order of the operations"
                 if choice.symbol not in seen:
                     seen.add(choice.symbol)
                     yield self._vector(op, choice, step, lowered.name, phase, index)
