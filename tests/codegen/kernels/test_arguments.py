@@ -47,7 +47,7 @@ def test_elements_have_a_type_in_the_calling_convention():
     assert "gate" not in types
 
 
-@pytest.mark.parametrize(("name", "readme"), readmes(), ids=lambda each: str(each)[-30:])
+@pytest.mark.parametrize(("name", "readme"), list(readmes()), ids=lambda each: str(each)[-30:])
 def test_a_readme_has_the_arguments_of_its_kernel(name: str, readme):
     """`python -m tests.support.argument_tables` writes them."""
     _, heading, found = readme.read_text(encoding="utf-8").partition(BEGIN)
