@@ -41,8 +41,8 @@ def sala_pipeline(
 ) -> tuple[ModulePass, ...]:
     """All passes, in order."""
     return (
-        SetPageSize(page_tokens),  # tokens of a page of state, apart from the blocks of selection
         AssignPrecision(dtype),  # where values are rounded to bf16
+        SetPageSize(page_tokens),  # tokens of a page of state, apart from the blocks of selection
         QuantizeWeights(quantization, dtype),  # integers, of as many bits as the linear bears
         QuantizeActivations(activations),  # bytes for linears whose weights are integers
         MergeProjections(),  # q | k | v | gate of one input and encoding: one linear
