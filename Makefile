@@ -17,6 +17,9 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install -qq
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # NumPy and TVM each start a thread per core; the test processes share the cores instead.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 TVM_NUM_THREADS=1
+# The tests of a file compile the same kernels: one process runs them all. In the order of names,
+# which ends with short files.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .PHONY: install demo test faults fuzz ptx lint format benchmark clean
 
@@ -29,7 +32,7 @@ demo: install
 test: $(VENV)/.test-installed
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
-	$(ONE_THREAD) $(VENV)/bin/python -m pytest -n $(WORKERS) || status=1; \
+	$(ONE_THREAD) $(VENV)/bin/python -m pytest -n $(WORKERS) $(BY_FILE) || status=1; \
 	exit $$status
 
 fuzz: $(VENV)/.test-installed

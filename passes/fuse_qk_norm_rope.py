@@ -1,4 +1,4 @@
-"""Take the norm and the rotation of queries and keys into Lightning attention."""
+"""Take the norm and the rotation of queries and keys into Lightning attention, or into one op."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -49,6 +49,29 @@ class _FuseNorm(RewritePattern):
         _replace(op, rewriter, q=q.x, k=k.x, rope=op.rope, norms=norms, eps=q.eps)
 
 
+class _NormIntoRope(RewritePattern):
+    """rope(rms_norm(x), table) -> rope(x, table, norm); the norm per head."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: RopeOp, rewriter: PatternRewriter) -> None:
+        norm = sole_unrounded(op.x, RmsNormOp)
+        if norm is None or op.norm is not None or norm.rows is not None or norm.gate is not None:
+            return
+        if norm.group != op.head_dim.value.data:
+            return
+        fused = RopeOp(
+            norm.x,
+            op.table,
+            norm.weight,
+            head_dim=op.head_dim,
+            eps=norm.eps,
+            result_types=[op.result.type],
+            layer=op.layer,
+        )
+        fused.result.name_hint = op.result.name_hint
+        rewriter.replace(op, fused)
+
+
 def _replace(
     op: LightningAttentionOp,
     rewriter: PatternRewriter,
@@ -80,10 +103,14 @@ def _replace(
 
 @dataclass(frozen=True)
 class FuseQkNormRope(ModulePass):
-    """Lightning attention normalises each head of q and k and rotates it while it reads them."""
+    """Lightning attention normalises each head of q and k and rotates it while it reads them.
+
+    Before other attention, which reads rotated queries and keys, the two are one operation.
+    """
 
     name: ClassVar[str] = "fuse-qk-norm-rope"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        """Rewrite the module in place: the rotation first, which stands behind the norm."""
+        """Rewrite the module in place: Lightning first, of it the rotation, then what is left."""
         apply_patterns(op, _FuseRope(), _FuseNorm())
+        apply_patterns(op, _NormIntoRope())

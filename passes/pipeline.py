@@ -45,7 +45,7 @@ def sala_pipeline(
         MergeProjections(),  # q | k | v | gate of one input and encoding: one linear
         FoldScales(),  # the scale of a residual branch into the linear at its end
         OpenAttention(),  # attention mixers into append, compress, select, attend
-        FuseQkNormRope(),  # norm and rotation of q and k into Lightning attention
+        FuseQkNormRope(),  # norm and rotation of q and k into Lightning attention, or into one op
         FuseAttentionGate(),  # output gate into attention
         FuseNormGate(),  # output gate into the norm before it
         FuseSwiglu(),  # gate and up: one linear over interleaved rows, SwiGLU as its epilogue

@@ -178,7 +178,7 @@ class GoldenStep:
                 history = self._sequences[index][0].history
                 checks.compare_states(index, self._layout, chunk.state, history)
             engine.store.close(chunk.state)
-        compared = []
+        compared: list[Comparison] = []
         for result, (vector, _, logits) in zip(results, self._sequences, strict=True):
             assert result.logits is not None, "a row of each comes to the host"
             compared.append(compare(result.logits, logits[-1:], absolute=vector.absolute))

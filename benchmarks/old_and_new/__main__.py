@@ -72,8 +72,8 @@ def bits(commit: str, work: Path, only: tuple[str, ...], every: bool) -> None:
 
 
 def _print(model: str, found: list[Found], every: bool) -> None:
-    exact = [each for each in found if not each.case.startswith("~")]
-    loose = max((each.difference for each in found if each.case.startswith("~")), default=0.0)
+    exact = [each for each in found if each.exact]
+    loose = max((each.difference for each in found if not each.exact), default=0.0)
     equal = sum(each.difference == 0 for each in exact)
     click.echo(f"{model:32} {equal}/{len(exact)} cases equal; other cuts differ by {loose:.1e}")
     for each in found:

@@ -25,6 +25,8 @@ class Found:
     case: str
     difference: float
     holds: bool
+    exact: bool = True
+    """Whether only equal bits are right."""
     note: str = ""
 
     @property
@@ -101,11 +103,20 @@ def _found(model: Compiled, case: str, old: np.ndarray, new: np.ndarray) -> Foun
     if old.shape != new.shape:
         note = f"shapes {old.shape} and {new.shape}"
         return Found(model.name, case, float("inf"), holds=False, note=note)
-    difference = _difference(old, new)
+    difference, exact = _difference(old, new), not is_loose(model, case)
     holds = difference == 0
-    if case.startswith("~"):
+    if not exact:
         holds = difference <= ROUNDING if model.is_float32 else np.isfinite(difference)
-    return Found(model.name, case, difference, bool(holds))
+    return Found(model.name, case, difference, bool(holds), exact)
+
+
+def is_loose(model: Compiled, case: str) -> bool:
+    """Whether the rule of bits asks for other cuts than older commits made.
+
+    They also kept a prefix at the last page of a prompt, which now ends at a multiple of 64.
+    """
+    pages_are_cuts = config_of(model.checkpoint)["sparse_config"]["block_size"] % 64 == 0
+    return case.startswith("~") or ("kept" in case and not pages_are_cuts)
 
 
 def _difference(old: np.ndarray, new: np.ndarray) -> float:

@@ -7,7 +7,13 @@ from typing import Any, get_args
 
 from xdsl.ir import Attribute, Operation
 
-from sala_compile.codegen.kernels.arguments import Arguments, call_of, operands_of, workspaces_of
+from sala_compile.codegen.kernels.arguments import (
+    Arguments,
+    call_of,
+    operands_of,
+    present,
+    workspaces_of,
+)
 from sala_compile.codegen.kernels.choices import Axis
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.passes.support.kernel_choice import KernelChoice, Workspace
@@ -77,11 +83,19 @@ class KernelFamily(ABC):
     def build(self, spec: Any, target: Any, schedule: Any = None) -> Any:
         """The kernel of a spec, or of the values that a module keeps of one.
 
-        `schedule` is one of this family, its default where there is none.
+        `schedule` is one of this family, its default if None.
         """
+        return self._build(*self._chosen(spec, target, schedule))
+
+    def parameters(self, spec: Any, target: Any, schedule: Any = None) -> Arguments:
+        """What a call of `build(spec, target, schedule)` hands over."""
+        spec, _, schedule = self._chosen(spec, target, schedule)
+        return present(self.arguments(spec, schedule))
+
+    def _chosen(self, spec: Any, target: Any, schedule: Any) -> tuple[Any, Any, Any]:
         if isinstance(spec, Mapping):
             spec = self.spec.parse(spec)
-        return self._build(spec, target, schedule or self.default_schedule(spec, target))
+        return spec, target, schedule or self.default_schedule(spec, target)
 
     @abstractmethod
     def _build(self, spec: Any, target: Any, schedule: Any) -> Any:

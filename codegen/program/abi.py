@@ -3,22 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sala_compile.codegen.kernels.triton.kernel import GpuKernel
+from sala_compile.codegen.kernels.arguments import Arguments
 from sala_compile.runtime.artifact import ElementType, Polynomial, Program, Value
 from sala_compile.runtime.errors import CompileError
 
-Buffer = tuple[str, Sequence[Any]]
-"""Element type and shape of a parameter; a dimension that is no number is a capacity."""
 
-
-def check_calls(program: Program, target: str, kernels: Mapping[str, Any]) -> None:
+def check_calls(program: Program, target: str, kernels: Mapping[str, Arguments]) -> None:
     """Raise CompileError where a step hands a kernel something else than it was built for.
 
-    `kernels` are PrimFuncs or GpuKernels by symbol.
+    `kernels` are the arguments of kernels by symbol, those that are handed over.
     """
     for phase, steps in program.targets[target].phases.items():
         for index, step in enumerate(steps.steps):
-            reason = _mismatch(step.arguments, program.values, _parameters(kernels[step.kernel]))
+            reason = _mismatch(step.arguments, program.values, kernels[step.kernel])
             if reason:
                 raise CompileError(
                     f"the kernel {step.kernel} does not fit its call: {reason}",
@@ -27,26 +24,17 @@ def check_calls(program: Program, target: str, kernels: Mapping[str, Any]) -> No
                 )
 
 
-def _parameters(kernel: Any) -> list[Buffer]:
-    if isinstance(kernel, GpuKernel):
-        return [(parameter.dtype, parameter.shape) for parameter in kernel.parameters]
-    types = [parameter.ty for parameter in kernel.params]
-    return [
-        (str(kind.dtype), [getattr(dim, "value", str(dim)) for dim in kind.shape]) for kind in types
-    ]
-
-
 def _mismatch(
-    arguments: tuple[str, ...], values: Mapping[str, Value], parameters: Sequence[Buffer]
+    arguments: tuple[str, ...], values: Mapping[str, Value], parameters: Arguments
 ) -> str | None:
     if len(parameters) != len(arguments):
         return f"it takes {len(parameters)} arguments, not {len(arguments)}"
-    for name, (dtype, shape) in zip(arguments, parameters, strict=True):
+    for name, declared in zip(arguments, parameters, strict=True):
         value = values[name]
-        if value.dtype is not ElementType(dtype):
-            return f"{name} is {value.dtype}, the kernel reads {dtype}"
-        if not _fits(value, shape):
-            return f"{name} is {list(_shape(value))}, the kernel reads {list(shape)}"
+        if value.dtype is not ElementType(declared.dtype):
+            return f"{name} is {value.dtype}, the kernel reads {declared.dtype}"
+        if not _fits(value, declared.shape):
+            return f"{name} is {list(_shape(value))}, the kernel reads {list(declared.shape)}"
     return None
 
 

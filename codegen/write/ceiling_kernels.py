@@ -83,7 +83,7 @@ def read_kernel(target: CpuTarget) -> Any:
                         sums[cell] = sums[cell] + memory[lanes(place * LANES)]
 
             with loop(control.tokens):
-                team.split(T.Cast("int32", part // CHUNK), chunk)
+                team.static(T.Cast("int32", part // CHUNK), chunk)
             _keep(result, team.worker, sums, 2 * STREAMS)
 
         workers(builder, control, work)

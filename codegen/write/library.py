@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sala_compile.codegen.kernels.arguments import Arguments
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.lowering import Lowered
 from sala_compile.codegen.plan import Plan
@@ -32,14 +33,15 @@ def write_library(
     target, count = lowered.target, len(lowered.kernels)
     steps = 2 * count if isinstance(target, CudaTarget) else count + 1
     with progress.stage(f"kernels for {lowered.name}", steps) as advance:
-        kernels = {}
+        kernels: dict[str, Any] = {}
+        declared: dict[str, Arguments] = {}
         for kernel in lowered.kernels:
             chosen = family(kernel.family, target.kind)
-            schedule = lowered.schedules.of(kernel.symbol)
-            built = chosen.build(dict(kernel.spec), target, schedule)
-            kernels[kernel.symbol] = built
+            described = (kernel.spec, target, lowered.schedules.of(kernel.symbol))
+            declared[kernel.symbol] = chosen.parameters(*described)
+            kernels[kernel.symbol] = chosen.build(*described)
             advance(1)
-        check_calls(plan.program, lowered.name, kernels)
+        check_calls(plan.program, lowered.name, declared)
         contract = Contract(
             program=hashlib.sha256(canonical_json(plan.program)).hexdigest(),
             vocabulary=plan.source.facts.vocabulary,

@@ -1,6 +1,7 @@
 """Kernel calls taken out of a running model, to be made again by other builds of the kernel."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,15 @@ from sala_compile.runtime.artifact import (
     Program,
     Step,
     Symbols,
-    TargetProgram,
     Value,
     ValueKind,
     align,
     evaluate,
     widen_bfloat16,
 )
-from sala_compile.runtime.devices.cpu.program import CpuProgram
-from sala_compile.runtime.devices.device import POISON, Hooks, StepSizes
+from sala_compile.runtime.bench.recording import WatchedProgram
+from sala_compile.runtime.devices.cpu.program import Call
+from sala_compile.runtime.devices.device import POISON, BoundProgram
 
 WEIGHT_SETS = 8
 """Layers whose weights take turns."""
@@ -71,14 +72,14 @@ class KernelCase:
     ) -> list[Callable[[], Any]]:
         """Calls of `kernel` with these workspaces, one for each layer's weights."""
         scratch = [_poisoned(workspace, symbols) for workspace in workspaces]
-        made = []
+        made: list[Callable[[], Any]] = []
         for weights in self._weights[: 1 if single else None]:
             own = {ValueKind.WEIGHT: iter(weights), ValueKind.WORKSPACE: iter(scratch)}
             arguments = [
                 next(own[kind]) if kind in own else argument
                 for kind, argument in zip(self._kinds, self._arguments, strict=True)
             ]
-            made.append(lambda kernel=kernel, arguments=tuple(arguments): kernel(*arguments))
+            made.append(partial(kernel, *arguments))
         return made
 
     def results(self, call: Callable[[], Any]) -> list[np.ndarray]:
@@ -100,54 +101,28 @@ class KernelCase:
         )
 
 
-class CaptureCases:
-    """A program that takes a case of every kernel of a phase, of the first step that calls it."""
+def capturing(
+    program: Program, target: str, cases: dict[tuple[PhaseName, str], KernelCase]
+) -> Callable[[BoundProgram], BoundProgram]:
+    """Wraps a program so that a case of every kernel of a phase comes into `cases`."""
+    phases = program.targets[target].phases
 
-    def __init__(
-        self,
-        program: CpuProgram,
-        target: TargetProgram,
-        values: Program,
-        cases: dict[tuple[PhaseName, str], KernelCase],
-    ) -> None:
-        """`cases` receives what is taken."""
-        self._program, self._target = program, target
-        self._values, self._cases = values, cases
+    def watch(phase: PhaseName, index: int, calls: Sequence[Call]) -> None:
+        steps = phases[phase].steps
+        same = [n for n, step in enumerate(steps) if step.kernel == steps[index].kernel]
+        if index == same[0]:
+            weights = [_weights(program, steps[n], calls[n]) for n in same[:WEIGHT_SETS]]
+            case = KernelCase(phase, steps[index], program, calls[index][1], weights)
+            cases[phase, case.symbol] = case
+        kernel, arguments = calls[index]
+        kernel(*arguments)
 
-    @property
-    def phases(self) -> frozenset[PhaseName]:
-        """The phases that there are."""
-        return self._program.phases
+    return lambda bound: WatchedProgram(bound, watch)
 
-    def run(self, phase: PhaseName, sizes: StepSizes, hooks: Hooks | None = None) -> None:
-        """Run every step, and before the first of each kernel copy its operands."""
-        self._program.enter()
-        seen: set[str] = set()
-        steps = self._target.phases[phase].steps
-        for (kernel, arguments), step in zip(self._program.calls[phase], steps, strict=True):
-            if step.kernel not in seen:
-                seen.add(step.kernel)
-                weights = self._weights(phase, step.kernel)
-                case = KernelCase(phase, step, self._values, arguments, weights)
-                self._cases[phase, step.kernel] = case
-            kernel(*arguments)
 
-    def close(self) -> None:
-        """Let go of the program."""
-        self._program.close()
-
-    def _weights(self, phase: PhaseName, symbol: str) -> list[list[Any]]:
-        steps = self._target.phases[phase].steps
-        found = [
-            [
-                argument
-                for argument, name in zip(arguments, step.arguments, strict=True)
-                if self._values.values[name].kind is ValueKind.WEIGHT
-            ]
-            for (_, arguments), step in zip(self._program.calls[phase], steps, strict=True)
-            if step.kernel == symbol
-        ]
-        return found[:WEIGHT_SETS]
+def _weights(program: Program, step: Step, call: Call) -> list[Any]:
+    named = zip(call[1], step.arguments, strict=True)
+    return [value for value, name in named if program.values[name].kind is ValueKind.WEIGHT]
 
 
 def _compare(found: np.ndarray, expected: np.ndarray, dtype: ElementType) -> Difference:

@@ -67,8 +67,8 @@ class Bench:
     target: str
     probe: CeilingProbe
     costs: CostModel
-    rows: list[Row] = field(default_factory=list)
-    recordings: list[Recording] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list[Row])
+    recordings: list[Recording] = field(default_factory=list[Recording])
 
     @property
     def ceilings(self) -> Ceilings:

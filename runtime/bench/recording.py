@@ -1,12 +1,13 @@
 """Every kernel call of some steps of a model, with its time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
 from sala_compile.runtime.artifact import PhaseName
 from sala_compile.runtime.bench.costs import Live
 from sala_compile.runtime.common.timing import Sample
+from sala_compile.runtime.devices.cpu.program import Call as KernelCall
 from sala_compile.runtime.devices.cpu.program import CpuProgram
 from sala_compile.runtime.devices.device import BoundProgram, Hooks, StepSizes
 from sala_compile.runtime.errors import RequestError
@@ -46,43 +47,49 @@ class Turn:
 class Recording:
     """Steps of a model, one behind the other."""
 
-    turns: list[Turn] = field(default_factory=list)
-    _calls: list[Call] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list[Turn])
+    _calls: list[Call] = field(default_factory=list[Call])
 
     def wrap(self, program: BoundProgram) -> BoundProgram:
         """The program, every call of which is taken down."""
-        return _Recorded(calls_of(program), self._note)
+        return WatchedProgram(program, self._timed)
 
     def finish(self, live: Live, begin: float, sample: Sample) -> None:
         """All calls since the last time were one step of the model."""
         self.turns.append(Turn(tuple(self._calls), live, begin, sample))
         self._calls.clear()
 
-    def _note(self, phase: PhaseName, step: int, begin: float, end: float) -> None:
-        self._calls.append(Call(phase, step, begin, end))
+    def _timed(self, phase: PhaseName, step: int, calls: Sequence[KernelCall]) -> None:
+        kernel, arguments = calls[step]
+        begin = perf_counter()
+        kernel(*arguments)
+        self._calls.append(Call(phase, step, begin, perf_counter()))
 
 
-class _Recorded:
-    """A program that tells of every call: phase, step, when it began and when it ended."""
+class WatchedProgram:
+    """A program every call of which is made by `watch`: told phase, step and the phase's calls."""
 
     def __init__(
-        self, program: CpuProgram, note: Callable[[PhaseName, int, float, float], None]
+        self, program: BoundProgram, watch: Callable[[PhaseName, int, Sequence[KernelCall]], None]
     ) -> None:
-        self._program, self._note = program, note
+        """RequestError for a GPU, whose calls cannot be watched so."""
+        self._program, self._watch = calls_of(program), watch
 
     @property
     def phases(self) -> frozenset[PhaseName]:
+        """The phases that there are."""
         return self._program.phases
 
     def run(self, phase: PhaseName, sizes: StepSizes, hooks: Hooks | None = None) -> None:
+        """Make every call of a phase."""
         assert hooks is None, "what is measured is not observed"
         self._program.enter()
-        for index, (kernel, arguments) in enumerate(self._program.calls[phase]):
-            begin = perf_counter()
-            kernel(*arguments)
-            self._note(phase, index, begin, perf_counter())
+        calls = self._program.calls[phase]
+        for index in range(len(calls)):
+            self._watch(phase, index, calls)
 
     def close(self) -> None:
+        """Let go of the program."""
         self._program.close()
 
 

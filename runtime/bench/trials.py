@@ -18,10 +18,10 @@ import sala_compile
 from sala_compile.runtime.artifact import PhaseName
 from sala_compile.runtime.artifact.opened import OpenFile
 from sala_compile.runtime.artifact.tuning import KernelBuild, KernelTrial, TunedCase
-from sala_compile.runtime.bench.cases import CaptureCases, KernelCase
+from sala_compile.runtime.bench.cases import KernelCase, capturing
 from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
 from sala_compile.runtime.bench.costs import Live
-from sala_compile.runtime.bench.recording import Recording, calls_of
+from sala_compile.runtime.bench.recording import Recording
 from sala_compile.runtime.common.timing import Sample, Stopwatch, sample, summarise
 from sala_compile.runtime.devices.cpu.device import CpuDevice
 from sala_compile.runtime.errors import SalaError
@@ -117,8 +117,6 @@ class Trials:
 
     def _read(self, length: int) -> None:
         """Prefill and one step of decode, recorded; then the last chunk and a step again, taken."""
-        program = self._artifact.program
-        own = program.targets[self._target]
         vocabulary = self._model.vocabulary
         tokens = np.random.default_rng(0).integers(0, vocabulary, length).astype(np.int32)
         with self._model.sequence() as sequence:
@@ -137,12 +135,8 @@ class Trials:
                 sequence.append(tokens[:1], lambda count: None)
                 self._recording.finish(Live(1, 1, length, length + 1), watch.began, watch.lap())
             sequence.close()
-        with (
-            self._model.sequence() as sequence,
-            self._model.wrapped(
-                lambda bound: CaptureCases(calls_of(bound), own, program, self._cases)
-            ),
-        ):
+        capture = capturing(self._artifact.program, self._target, self._cases)
+        with self._model.sequence() as sequence, self._model.wrapped(capture):
             sequence.append(tokens)
             sequence.append(tokens[:1])
 

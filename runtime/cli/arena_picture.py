@@ -40,9 +40,9 @@ class ArenaPicture:
         self._runs = list(_runs(program.targets[target]))
         self._buffers = [buffer for buffer in plan.packing.buffers if buffer.size]
         self._kinds = {buffer.name: _kind(program, buffer.name) for buffer in self._buffers}
-        colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
         kinds = sorted(set(self._kinds.values()))
-        self._colours = {kind: colours[at % len(colours)] for at, kind in enumerate(kinds)}
+        colours = colormaps["tab20"]
+        self._colours = {kind: colours(at % colours.N) for at, kind in enumerate(kinds)}
         self._hints: dict[str, str] = {}
 
     def figure(self) -> "tuple[Figure, dict[str, str]]":

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -21,7 +22,7 @@ _OUTPUT = OutputRule(what="the file")
 def check_picture(path: Path) -> None:
     """Raise RequestError unless a picture can be drawn and written at `path`; before the work."""
     try:
-        import matplotlib  # noqa: F401
+        import_module("matplotlib")
     except ModuleNotFoundError as error:
         raise RequestError(
             f"the package {error.name} is not installed, which draws pictures",

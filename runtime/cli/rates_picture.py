@@ -15,7 +15,8 @@ def rates_figure(document: dict[str, Any]) -> "tuple[Figure, dict[str, str]]":
     """Two bars for each rate, bytes and operations compared with their ceilings; hints at them."""
     from matplotlib.figure import Figure
 
-    rows, ceilings, hints = document["rows"], document["ceilings"], {}
+    rows, ceilings = document["rows"], document["ceilings"]
+    hints: dict[str, str] = {}
     figure = Figure(figsize=(11, 1.6 + 0.5 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     figure.suptitle(f"{document['artifact']}: rates compared with this machine's ceilings")
@@ -35,7 +36,7 @@ def rates_figure(document: dict[str, Any]) -> "tuple[Figure, dict[str, str]]":
         places = [index + (side - 0.5) * BAR for index in range(len(rows))]
         bars = axes.barh(places, [row[key] for row in rows], BAR, label=label)
         axes.bar_label(bars, fmt="%.2f", padding=3, fontsize="small")
-        for index, (bar, row) in enumerate(zip(bars, rows, strict=True)):
+        for index, (bar, row) in enumerate(zip(bars.patches, rows, strict=True)):
             bar.set_gid(f"rate-{index}-{side}")
             hints[f"rate-{index}-{side}"] = f"{_name(row)}: {row[key]:.3f}"
     axes.set_yticks(range(len(rows)), [_name(row) for row in rows])

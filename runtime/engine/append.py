@@ -56,6 +56,7 @@ class Append:
         self._draws = draws
         self._generated = generated
         self._end: Callable[[Append, bool], None] | None = end
+        self._offered: tuple[SequenceChunk, int] | None = None
 
     @property
     def left(self) -> int:
@@ -88,7 +89,7 @@ class Append:
         is_end = last == self.call_length
         rows = range(0 if self._every_row else len(ids) - 1, len(ids))
         out = self.result.logits if self._every_row else None
-        return SequenceChunk(
+        chunk = SequenceChunk(
             self.state,
             ids,
             last if self._generated else self.call_length,
@@ -99,6 +100,13 @@ class Append:
             call=self,
             keep=last in self.snapshot_lengths,
         )
+        self._offered = chunk, first
+        return chunk
+
+    def expects(self, chunk: SequenceChunk) -> bool:
+        """Whether a chunk is the one that comes next: the newest, and not run yet."""
+        offered, first = self._offered or (None, 0)
+        return offered is chunk and self.state.length == first
 
     def done(self, result: StepResult) -> None:
         """Note what a step did for the chunk; raises its error, unless the tokens are appended."""

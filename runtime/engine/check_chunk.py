@@ -1,5 +1,8 @@
 """What is wrong with a chunk that a caller made."""
 
+from collections.abc import Sequence
+
+from sala_compile.runtime.devices.draw import Draw
 from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.engine.limits import Limits
 from sala_compile.runtime.engine.stepper import Stepper
@@ -26,8 +29,7 @@ def check_chunk(chunk: SequenceChunk, limits: Limits, stepper: Stepper) -> None:
             f"logits are requested after the tokens {[*chunk.rows]} of a chunk",
             expected=f"ascending numbers from 0 to {len(chunk) - 1}",
         )
-    if chunk.draws:
-        _check_draws(chunk, stepper)
+    check_draws(chunk.draws, len(chunk.rows), stepper)
     fed = chunk.fed
     if fed is not None and (fed.state is not chunk.state or not chunk.generated or len(chunk) > 1):
         raise RequestError(
@@ -36,13 +38,16 @@ def check_chunk(chunk: SequenceChunk, limits: Limits, stepper: Stepper) -> None:
         )
 
 
-def _check_draws(chunk: SequenceChunk, stepper: Stepper) -> None:
-    if len(chunk.draws) != len(chunk.rows):
+def check_draws(draws: Sequence[Draw], rows: int, stepper: Stepper) -> None:
+    """RequestError for draws that are not one for each row, or that the device cannot follow."""
+    if not draws:
+        return
+    if len(draws) != rows:
         raise RequestError(
-            f"a chunk has {len(chunk.draws)} draws and {len(chunk.rows)} rows",
+            f"there are {len(draws)} draws for {rows} rows of logits",
             expected="a draw for each row, or none",
         )
     if not stepper.samples:
         raise RequestError("this device chooses no tokens", fix="choose from the logits")
-    if any(draw.min_p for draw in chunk.draws) and not stepper.samples_min_p:
+    if any(draw.min_p for draw in draws) and not stepper.samples_min_p:
         raise RequestError("this artifact's device choice has no min_p", fix="compile again")

@@ -14,7 +14,7 @@ from sala_compile.runtime.devices.interrupts import Allowed, Held
 from sala_compile.runtime.devices.observe import Observer
 from sala_compile.runtime.engine.admission import Admission, too_large
 from sala_compile.runtime.engine.append import Append, Progress
-from sala_compile.runtime.engine.check_chunk import check_chunk
+from sala_compile.runtime.engine.check_chunk import check_chunk, check_draws
 from sala_compile.runtime.engine.chunk import SequenceChunk, StepResult
 from sala_compile.runtime.engine.exclusive import Exclusive
 from sala_compile.runtime.engine.limits import Limits, TokenIds
@@ -90,6 +90,7 @@ class Engine:
         """
         state.require_usable()
         ids = self.limits.checked_tokens(token_ids, state.length)
+        check_draws(draws, 1, self.stepper)
         call = Append(
             state,
             ids,
@@ -243,8 +244,10 @@ class Engine:
         seen.add(state.slot)
         if chunk.fed is not None and not self.stepper.holds(chunk.fed):
             chunk.fed.take()
-        if chunk.call is None:
+        if not isinstance(chunk.call, Append):
             check_chunk(chunk, self.limits, self.stepper)
+        elif not chunk.call.expects(chunk):
+            raise RequestError("the chunk is not the next one of its call", fix="use next_chunk")
         if state.unknown is not None:
             state.unknown()
 

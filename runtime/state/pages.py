@@ -10,7 +10,8 @@ from sala_compile.runtime.errors import MemoryBudgetError
 class PagePool:
     """Hands out the numbers 0..count-1. Each is free, or held once or several times.
 
-    Invariant: the first `free` places of the free list are the pages with 0 holders.
+    Invariant: the first `free` places of the free list are the pages with 0 holders. Pages that a
+    cache holds are marked; `available` counts those that nobody else holds.
     """
 
     def __init__(self, name: str, count: int, on_free: Callable[[int], None] | None = None) -> None:
@@ -23,6 +24,8 @@ class PagePool:
         self._free = np.arange(count - 1, -1, -1, dtype=np.int32)
         self._free_count = count
         self._holders = np.zeros(count, np.int32)
+        self._cached = np.zeros(count, bool)
+        self._reclaimable = 0
 
     @property
     def free(self) -> int:
@@ -37,7 +40,7 @@ class PagePool:
     @property
     def available(self) -> int:
         """How many can be taken, what `reclaim` makes free included."""
-        return self._free_count
+        return self._free_count + self._reclaimable
 
     def take(self, number: int) -> list[int]:
         """Hold `number` free pages; all of them or, with MemoryBudgetError, none."""
@@ -63,13 +66,33 @@ class PagePool:
         """Hold pages once more that somebody holds already."""
         for page in pages:
             assert self._holders[page] > 0, f"{self.name} {page} is free"
+            if self._cached[page] and self._holders[page] == 1:
+                self._reclaimable -= 1
             self._holders[page] += 1
+
+    def cache(self, pages: Iterable[int]) -> None:
+        """Mark pages of which one holder is a cache that gives them back through `reclaim`."""
+        for page in pages:
+            if not self._cached[page]:
+                self._cached[page] = True
+                self._reclaimable += int(self._holders[page] == 1)
+
+    def uncache(self, pages: Iterable[int]) -> None:
+        """Take the mark away, before the cache lets go of the pages."""
+        for page in pages:
+            if self._cached[page]:
+                self._cached[page] = False
+                self._reclaimable -= int(self._holders[page] == 1)
 
     def release(self, pages: Iterable[int]) -> None:
         """Let go of each page once; those without a holder become free."""
         for page in pages:
             assert self._holders[page] > 0, f"{self.name} {page} is free"
+            if self._holders[page] == 1:
+                self.uncache([page])
             self._holders[page] -= 1
+            if self._cached[page] and self._holders[page] == 1:
+                self._reclaimable += 1
             if self._holders[page] == 0:
                 self._free[self._free_count] = page
                 self._free_count += 1

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
+from sala_compile.runtime.state.eviction import EvictionQueue, Key
 from sala_compile.runtime.state.page_groups import Pages, no_pages
 from sala_compile.runtime.state.pages import PagePool
 from sala_compile.runtime.state.store import Snapshot, StateStore
@@ -24,7 +25,7 @@ class Entry:
     pages: Pages
     parent: "Entry | None"
     used: int
-    children: int = 0
+    children: "list[Entry]" = field(default_factory=list["Entry"])
     exact_length: int = 0
 
     @property
@@ -55,12 +56,15 @@ class PrefixTree:
         self._store = store
         self._entries: dict[bytes, Entry] = {}
         self._covered: Counter[bytes] = Counter()
+        self._roots: list[Entry] = []
         self._pinned: Entry | None = None
+        self._ends = EvictionQueue(self._end_key, lambda: self)
+        self._inner = EvictionQueue(self._inner_key, lambda: self)
         self.evicted: dict[bytes, None] = {}
         self.evictions = 0
-        for name, pool in store.groups.pools():
-            pool.reclaim = partial(self._free_pages, name, pool)
-        store.snapshots.reclaim = lambda number: self._make_room(store.snapshots, number, 1)
+        for _, pool in store.groups.pools():
+            pool.reclaim = partial(self._free_pages, pool)
+        store.snapshots.reclaim = partial(self._make_room, store.snapshots, self._inner)
 
     def __len__(self) -> int:
         """The number of entries."""
@@ -107,14 +111,39 @@ class PrefixTree:
         digests = chain[begin // self._store.page_tokens :]
         entry = Entry(snapshot, digests, own, parent, used)
         last = len(digests) - 1
-        for each in self:
-            if each.parent is parent and each.digests[last : last + 1] == digests[-1:]:
+        for name, pool in self._store.groups.pools():
+            pool.cache(entry.held(name))
+        for each in list(self._siblings(parent)):
+            if each.digests[last : last + 1] == digests[-1:]:
                 self._cut(each, entry)
-        if parent is not None:
-            parent.children += 1 - entry.children
+        self._siblings(parent).append(entry)
         self._entries[chain[-1]] = entry
         self._covered.update(digests)
+        self._queue(entry, *entry.children, *([] if parent is None else [parent]))
         return entry
+
+    def _siblings(self, parent: Entry | None) -> list[Entry]:
+        """The children of an entry, or the entries without a parent."""
+        return self._roots if parent is None else parent.children
+
+    def _queue(self, *entries: Entry) -> None:
+        """Put entries where they are now among those that may be evicted."""
+        for entry in entries:
+            self._ends.push(entry)
+            self._inner.push(entry)
+
+    def _is_kept(self, entry: Entry) -> bool:
+        return self._entries.get(entry.digests[-1]) is entry
+
+    def _end_key(self, entry: Entry) -> Key | None:
+        """Ends of texts: the one whose last use is the longest ago first."""
+        return (entry.used,) if self._is_kept(entry) and not entry.children else None
+
+    def _inner_key(self, entry: Entry) -> Key | None:
+        """Entries with at most one child: of equal use, the one with the least to compute again."""
+        if not self._is_kept(entry) or len(entry.children) > 1:
+            return None
+        return entry.used, _gap(entry)
 
     def _cut(self, longer: Entry, entry: Entry) -> None:
         """Make `entry` the parent of `longer`, which lets go of the part that they share."""
@@ -124,8 +153,9 @@ class PrefixTree:
             del longer.pages[name][:shared]
         self._uncover(longer.digests[: len(entry.digests)])
         del longer.digests[: len(entry.digests)]
+        self._siblings(longer.parent).remove(longer)
         longer.parent = entry
-        entry.children += 1
+        entry.children.append(longer)
 
     def _uncover(self, digests: list[bytes]) -> None:
         self._covered.subtract(digests)
@@ -133,39 +163,42 @@ class PrefixTree:
             if not self._covered[digest]:
                 del self._covered[digest]
 
-    def _free_pages(self, group: str, pool: PagePool, number: int) -> None:
+    def _free_pages(self, pool: PagePool, number: int) -> None:
         """Evict for pages, unless all that nobody else holds would not be enough."""
-        own = sum(pool.holders(page) == 1 for entry in self for page in entry.held(group))
-        if pool.free + own >= number:
-            self._make_room(pool, number, 0)
+        if pool.available >= number:
+            self._make_room(pool, self._ends, number)
 
-    def _make_room(self, pool: PagePool, number: int, children: int) -> None:
-        """Evict entries of at most so many children until `number` are free in the pool."""
+    def _make_room(self, pool: PagePool, queue: EvictionQueue[Entry], number: int) -> None:
+        """Evict entries until `number` are free in the pool."""
         while pool.free < number:
-            candidates = [e for e in self if e is not self._pinned and e.children <= children]
-            if not candidates:
+            entry = queue.pop(self._pinned)
+            if entry is None:
                 return
-            ends = {e.parent: e.length for e in self if e.parent is not None}
-            self._evict(min(candidates, key=lambda e: (e.used, _gap(e, ends.get(e)))))
+            self._evict(entry)
 
     def _evict(self, entry: Entry) -> None:
         """Drop an entry; the only child of one that has a child gets its pages."""
-        last = entry.digests[-1]
-        del self._entries[last]
+        del self._entries[entry.digests[-1]]
         self._store.drop_snapshot(entry.snapshot)
         self.evictions += 1
+        self._siblings(entry.parent).remove(entry)
         if entry.children:
-            child = next(each for each in self if each.parent is entry)
+            [child] = entry.children
             child.digests[:0] = entry.digests
             _append(entry.pages, child.pages)
             child.pages = entry.pages
             child.parent = entry.parent
-            return
-        self._remember(entry.digests)
-        self._uncover(entry.digests)
-        self._store.groups.release(entry.pages)
+            self._siblings(entry.parent).append(child)
+        else:
+            self._remember(entry.digests)
+            self._uncover(entry.digests)
+            for name, pool in self._store.groups.pools():
+                pool.uncache(entry.pages[name])
+            self._store.groups.release(entry.pages)
         if entry.parent is not None:
-            entry.parent.children -= 1
+            self._queue(entry.parent)
+        for queue in (self._ends, self._inner):
+            queue.remove(entry)
 
     def _remember(self, digests: list[bytes]) -> None:
         """Note what was evicted, of late, to be able to say so."""
@@ -184,8 +217,9 @@ def _append(pages: Pages, following: Pages) -> None:
         pages[name] += more
 
 
-def _gap(entry: Entry, child_length: int | None) -> float:
+def _gap(entry: Entry) -> float:
     """Tokens to compute again without the entry, infinite for the end of a text."""
-    if child_length is None:
+    if not entry.children:
         return float("inf")
-    return child_length - (entry.parent.length if entry.parent is not None else 0)
+    begin = 0 if entry.parent is None else entry.parent.length
+    return entry.children[0].length - begin

@@ -7,7 +7,15 @@ from itertools import pairwise
 
 from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, TensorType, f32
 from xdsl.ir import Attribute, SSAValue
-from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, prop_def, result_def
+from xdsl.irdl import (
+    ParsePropInAttrDict,
+    irdl_op_definition,
+    operand_def,
+    opt_operand_def,
+    opt_prop_def,
+    prop_def,
+    result_def,
+)
 
 from sala_compile.sala_ir.dialect.attributes import FloatProperty, IntegerProperty
 from sala_compile.sala_ir.dialect.base import (
@@ -18,9 +26,10 @@ from sala_compile.sala_ir.dialect.base import (
     columns_of,
     like,
     require,
+    require_shape,
 )
 from sala_compile.sala_ir.dialect.plain import dense_i64, floating, plain
-from sala_compile.sala_ir.dialect.types import BatchType, activation_type
+from sala_compile.sala_ir.dialect.types import BatchType, WeightType, activation_type
 
 
 @irdl_op_definition
@@ -92,18 +101,24 @@ class RopeTableOp(SalaOp):
 class RopeOp(SalaOp):
     """Rotate the first R dimensions of every head of x, i together with i + R/2.
 
-    R is the width of the table; the dimensions after R stay as they are.
+    R is the width of the table; the dimensions after R stay as they are. With `norm` [head_dim],
+    every head is RMS-normalised first, with `eps`.
     """
 
     name = "sala.rope"
 
     x = operand_def(SameActivation)
     table = operand_def(RowsActivation)
+    norm = opt_operand_def(WeightType)
     head_dim = prop_def(IntegerProperty)
+    eps = opt_prop_def(FloatProperty)
     result = result_def(SameActivation)
 
     irdl_options = (ParsePropInAttrDict(),)
-    assembly_format = "$x `,` $table attr-dict `:` type($x) `,` type($table) `->` type($result)"
+    assembly_format = (
+        "$x `,` $table (`norm` `(` $norm^ `:` type($norm) `)`)? attr-dict"
+        " `:` type($x) `,` type($table) `->` type($result)"
+    )
 
     def infer(self, element: Attribute) -> Sequence[Attribute]:
         """A result like x."""
@@ -117,3 +132,6 @@ class RopeOp(SalaOp):
         require(columns % head_dim == 0, f"head_dim {head_dim} does not divide {columns} columns")
         require(rotated % 2 == 0, f"table must have an even number of columns, not {rotated}")
         require(0 < rotated <= head_dim, f"table must have 2 to {head_dim} columns, not {rotated}")
+        require((self.norm is None) == (self.eps is None), "norm and eps come together")
+        if self.norm is not None:
+            require_shape(self.norm, (head_dim,), "norm")

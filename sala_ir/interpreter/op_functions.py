@@ -138,7 +138,9 @@ class SalaFunctions(InterpreterFunctions):
 
     @impl(dialect.RopeOp)
     def _rope(self, _: Interpreter, op: dialect.RopeOp, args: PythonValues) -> PythonValues:
-        return self._results(op, reference.rope(*args, **op.parameters))
+        value = _Operands(op, args, self._numerics)
+        operands = (value(operand) for operand in (op.x, op.table, op.norm))
+        return self._results(op, reference.rope(*operands, **op.parameters))
 
     @impl(dialect.LightningAttentionOp)
     def _lightning_attention(

@@ -7,6 +7,7 @@ from array_api_compat import array_namespace
 
 from sala_compile.sala_ir.reference.arrays import Array, split_heads
 from sala_compile.sala_ir.reference.batch import Batch
+from sala_compile.sala_ir.reference.norms import rms_norm
 
 
 def rope_table(
@@ -32,12 +33,16 @@ def rope_table(
     return table * np.float32(factor)
 
 
-def rope(x: Array, table: Array, *, head_dim: int) -> Array:
+def rope(
+    x: Array, table: Array, norm: Array | None = None, *, head_dim: int, eps: float = 0.0
+) -> Array:
     """Rotate dimension i of every head with dimension i + R/2: x [tokens, heads * D].
 
     `table` [tokens, R] holds cosines in its first and sines in its second half; the dimensions of
-    a head after R stay as they are.
+    a head after R stay as they are. With a norm [D], every head is RMS-normalised first.
     """
+    if norm is not None:
+        x = rms_norm(x, norm, eps=eps)
     xp = array_namespace(x, table)
     half = table.shape[1] // 2
     heads = split_heads(x, x.shape[1] // head_dim)

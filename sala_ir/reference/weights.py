@@ -64,11 +64,6 @@ def round_to_integers(
     return xp.clip(xp.round(grouped / safe) + zero, 0, 2**bits - 1), scale, zero
 
 
-def pack_weight(weight: Array) -> Array:
-    """Return the weight as it is: a layout changes no value."""
-    return weight
-
-
 def scale_and_zero(grouped: Array, bits: int, stores_zeros: bool) -> tuple[Array, Array]:
     """Scale, rounded to float16, and zero of each group [rows, groups, values]."""
     xp = array_namespace(grouped)

@@ -39,6 +39,13 @@ def test_other_cuts_agree_to_rounding_in_float32():
     assert _one(BFLOAT16, "~ append", old, old + np.float32(0.1)).holds
 
 
+def test_where_pages_are_smaller_a_kept_prefix_ends_elsewhere():
+    old = np.ones(5, np.float32)
+    tiny = next(model for model in models() if model.name == "tiny-a float32 native")
+    for model, holds in ((FLOAT32, False), (tiny, True)):
+        assert _one(model, "again 448, kept", old, old + np.float32(1e-5)).holds == holds
+
+
 @pytest.mark.parametrize("model", [FLOAT32, BFLOAT16])
 @pytest.mark.parametrize("case", ["decode", "~ append"])
 def test_a_nan_or_another_shape_never_holds(model, case):

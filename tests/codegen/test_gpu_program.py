@@ -6,7 +6,7 @@ import pytest
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
-from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Parameter
+from sala_compile.codegen.kernels.arguments import Argument, batch, given
 from sala_compile.codegen.program.abi import check_calls
 from sala_compile.codegen.program.assemble import Assembly
 from sala_compile.codegen.program.call_paths import SINGLE
@@ -124,19 +124,19 @@ def test_a_gpu_kernel_is_held_against_its_call(assembly):
     calls = program.targets["cuda:sm_90"].model_copy(update={"phases": phases})
     one = program.model_copy(update={"targets": {"cuda:sm_90": calls}})
 
-    def check(*parameters: Parameter) -> None:
-        check_calls(one, "cuda:sm_90", {"k": GpuKernel("k", parameters, ())})
+    def check(*arguments: Argument) -> None:
+        check_calls(one, "cuda:sm_90", {"k": arguments})
 
-    control = Parameter("control", "int32", (16,))
-    check(control, Parameter("pool", "uint16", ("pages", 2, 16, 16)))
+    (control,) = batch("control")
+    check(control, given("pool", "bf16", *("pages", 2, 16, 16)))
     with pytest.raises(CompileError, match="takes 1 arguments, not 2"):
         check(control)
     with pytest.raises(CompileError, match="is uint16, the kernel reads float32"):
-        check(control, Parameter("pool", "float32", ("pages", 2, 16, 16)))
+        check(control, given("pool", "f32", *("pages", 2, 16, 16)))
     with pytest.raises(CompileError, match="the kernel reads"):
-        check(control, Parameter("pool", "uint16", ("pages", 2, 8, 16)))
+        check(control, given("pool", "bf16", *("pages", 2, 8, 16)))
     with pytest.raises(CompileError, match="the kernel reads"):
-        check(control, Parameter("pool", "uint16", ("pages", 2, 256)))
+        check(control, given("pool", "bf16", *("pages", 2, 256)))
 
 
 def test_the_program_is_valid(assembly):

@@ -244,8 +244,8 @@ def test_the_compiler_says_why_it_takes_none(tuned: Path, tmp_path: Path):
     "change",
     [
         lambda d: first_schedule(d).update(surprise=1),
-        lambda d: first_schedule(d).update(unroll="many"),
-        lambda d: first_schedule(d).pop("unroll"),
+        lambda d: first_schedule(d).update(dict.fromkeys(first_schedule(d), "many")),
+        lambda d: first_schedule(d).popitem(),
         lambda d: next(iter(d["kernels"].values())).update(spec={"depth": 1}),
         lambda d: next(iter(d["kernels"].values())).update(family="tir"),
         lambda d: next(iter(d["kernels"].values())).update(family="rope"),

@@ -206,7 +206,7 @@ SPECS = {
 def test_candidates_are_legal_by_construction(name: str, processor: str):
     """Every candidate builds, for registers of both sizes and for tiles."""
     chosen, target = family(name), CpuTarget(processor)
-    spec = chosen.spec(dict(SPECS[name]))
+    spec = chosen.spec.parse(SPECS[name])
     default = chosen.default_schedule(spec, target)
     axes = chosen.axes(spec, target)
     candidates = [schedule for axis in axes for schedule in axis.neighbours(default)]

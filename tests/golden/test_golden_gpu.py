@@ -20,6 +20,7 @@ from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.runtime.generation.generation import GenerationOptions
 from sala_compile.runtime.model import Model
+from sala_compile.runtime.verify import verify_artifact
 from tests.golden.test_golden_bfloat16 import NEAR
 from tests.golden.test_golden_float32 import LIMIT
 from tests.support.compiled import GOLDEN, compile_checkpoint
@@ -53,6 +54,17 @@ def load_gpu(
         return sala_compile.load(path, context=80, batch=3, chunk=4, device="cuda")
 
     return load
+
+
+def test_the_golden_step_holds(load_gpu, drivers: list[EmulatedDriver]):
+    """New, dense and sparse sequences at once, those with a history over states that are drawn."""
+    with load_gpu(Precision.FLOAT32) as model:
+        directory = model.artifact.directory
+    report = verify_artifact(directory, device="cuda")
+    assert report.passed
+    assert len(report.results) == 4
+    assert all(result.difference < 1e-4 for result in report.results)
+    assert drivers[-1].leftovers == []
 
 
 def _few_splits(family: KernelFamily) -> KernelFamily:

@@ -45,7 +45,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
             with loop(T.min(control.tokens - turn * group, T.int32(group))) as index:
                 body.token(let(turn * group + index))
 
-        team.split((control.tokens + group - 1) // group, take)
+        team.static((control.tokens + group - 1) // group, take)
 
     workers(builder, control, work, alone=control.tokens <= group)
 

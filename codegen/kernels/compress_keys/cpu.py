@@ -76,7 +76,7 @@ class _Compress:
                 index = let(first + item // self.spec.kv_heads)
                 self._window(level, pool, row, index, let(item % self.spec.kv_heads))
 
-            team.split(items, window)
+            team.static(items, window)
 
     def _window(
         self, level: CompressedLevel, pool: Tensor, row: Expr, index: Expr, head: Expr

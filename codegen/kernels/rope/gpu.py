@@ -11,6 +11,7 @@ from sala_compile.codegen.kernels.triton.family import GpuFamily
 from sala_compile.codegen.kernels.triton.kernel import Launch
 from sala_compile.codegen.kernels.triton.launches import constants_of, launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
+from sala_compile.codegen.kernels.triton.values import inverse_root, squared
 from sala_compile.codegen.layouts.padding import padded
 
 
@@ -26,9 +27,12 @@ def rotate_heads(
     control,
     x,
     table,
+    norm,
     y,
     COLUMNS: tl.constexpr,
     HEAD: tl.constexpr,
+    NORM: tl.constexpr,
+    EPS: tl.constexpr,
     HALF: tl.constexpr,
     X_START: tl.constexpr,
     X_PITCH: tl.constexpr,
@@ -39,6 +43,7 @@ def rotate_heads(
 ):
     """Rotate the first 2 * HALF dimensions of HEADS heads of a row, copy the others.
 
+    With NORM, every head is normalised first, by the HEAD weights of `norm`.
     Programs (tokens, parts of a row); BLOCK holds HALF values and what is copied of a head.
     """
     row = tl.program_id(0)
@@ -53,13 +58,20 @@ def rotate_heads(
     source = x + at * X_PITCH + X_START + first + lane
     low = tl.load(source, mask=live, other=0.0).to(tl.float32)
     high = tl.load(source + HALF, mask=live, other=0.0).to(tl.float32)
+    copied = (2 * HALF + lane < HEAD) & (first < COLUMNS)
+    rest = tl.load(source + 2 * HALF, mask=copied, other=0.0).to(tl.float32)
+    if NORM:
+        squares = tl.sum(squared(low), 1) + tl.sum(squared(high), 1) + tl.sum(squared(rest), 1)
+        factor = inverse_root(squares, HEAD, EPS)[:, None]
+        low = low * factor * tl.load(norm + lane, mask=lane < HALF, other=0.0)
+        high = high * factor * tl.load(norm + HALF + lane, mask=lane < HALF, other=0.0)
+        last = tl.load(norm + 2 * HALF + lane, mask=2 * HALF + lane < HEAD, other=0.0)
+        rest = rest * factor * last
     to = y + at * Y_PITCH
     kind = y.dtype.element_ty
     tl.store(to + first + lane, (low * cos - high * sin).to(kind), mask=live)
     tl.store(to + first + HALF + lane, (high * cos + low * sin).to(kind), mask=live)
     if 2 * HALF < HEAD:
-        copied = (2 * HALF + lane < HEAD) & (first < COLUMNS)
-        rest = tl.load(source + 2 * HALF, mask=copied, other=0.0).to(tl.float32)
         tl.store(to + first + 2 * HALF + lane, rest.to(kind), mask=copied)
     if COLUMNS < Y_PITCH:
         padding = COLUMNS + tl.arange(0, 16)

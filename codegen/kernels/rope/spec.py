@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.arguments import Arguments, activation, batch, result
+from sala_compile.codegen.kernels.arguments import Arguments, activation, batch, given, result
 from sala_compile.codegen.kernels.operands import column_views, element, refuse_unless_float32
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
@@ -13,7 +13,10 @@ from sala_compile.sala_ir.dialect.rope import RopeOp
 
 @dataclass(frozen=True, slots=True)
 class Spec(KernelSpec):
-    """Constants of one rotation; `rotated` dimensions of a head are, the others are copied."""
+    """Constants of one rotation; `rotated` dimensions of a head are, the others are copied.
+
+    With `norm`, every head is normalised first; `eps` is 0 without.
+    """
 
     columns: int
     head_dim: int
@@ -22,16 +25,18 @@ class Spec(KernelSpec):
     x_pitch: int
     x: Element
     output: Element
+    norm: bool = False
+    eps: float = 0.0
 
     @property
     def label(self) -> str:
         """The family and the main sizes, for names."""
-        return f"rope_{self.columns // self.head_dim}x{self.head_dim}"
+        return f"rope_{self.columns // self.head_dim}x{self.head_dim}" + "_norm" * self.norm
 
 
 def describe(op: RopeOp, target: object) -> Spec | str:
     """Take every rotation by a float32 table that is a buffer of its own."""
-    refusal = refuse_unless_float32(table=op.table)
+    refusal = refuse_unless_float32(table=op.table, norm=op.norm)
     if refusal:
         return refusal
     rotated = columns_of(op.table)
@@ -43,6 +48,8 @@ def describe(op: RopeOp, target: object) -> Spec | str:
         rotated=rotated,
         x=element(op.x),
         output=element(op.result),
+        norm=op.norm is not None,
+        eps=0.0 if op.eps is None else op.eps.value.data,
         **column_views(x=op.x),
     )
 
@@ -53,5 +60,6 @@ def arguments(spec: Spec, schedule: object = None) -> Arguments:
         *batch("control"),
         activation("x", spec.x, spec.x_pitch),
         activation("table", "f32", padded(spec.rotated)),
+        given("norm", "f32", padded(spec.head_dim), when=spec.norm),
         result("y", spec.output, padded(spec.columns)),
     )

@@ -49,7 +49,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
                         Element.F32.store(table, row, column + first, value=value, count=live)
                 clear_padding(Element.F32, table, row, columns)
 
-            team.split(tensors.control.tokens, token)
+            team.static(tensors.control.tokens, token)
 
     workers(builder, tensors.control, work, alone=tensors.control.tokens <= ALONE_TOKENS)
 

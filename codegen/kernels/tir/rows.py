@@ -31,7 +31,7 @@ def for_rows(
 ) -> None:
     """Emit `body(row)` for the live rows, shared between the workers unless they are few."""
     alone = rows <= max(1, ALONE_ELEMENTS // columns)
-    workers(builder, control, lambda team: team.split(rows, body), alone=alone)
+    workers(builder, control, lambda team: team.static(rows, body), alone=alone)
 
 
 def for_vectors(columns: int, body: Callable[[Expr, int], None], *, together: int = 4) -> None:

@@ -23,14 +23,14 @@ from sala_compile.codegen.kernels.tir.shims import shims
 class Team:
     """The workers of a kernel as one of them sees them: its own number, and how many they are.
 
-    `tickets` counts the parts that were taken; None where one worker does everything.
+    `counter` is the number of the next part of a dynamic division; None if one worker does all.
     """
 
     worker: Expr
     count: Expr
-    tickets: Tensor | None
+    counter: Tensor | None
 
-    def split(self, extent: Expr, body: Callable[[Expr], None]) -> None:
+    def static(self, extent: Expr, body: Callable[[Expr], None]) -> None:
         """Emit `body(item)` for this worker's equal, contiguous part of 0 .. extent - 1.
 
         For items of little and equal cost.
@@ -40,27 +40,27 @@ class Team:
         with loop(last - first) as turn:
             body(let(first + turn))
 
-    def take(self, extent: Expr, body: Callable[[Expr], None]) -> None:
-        """Emit `body(item)` for the parts of 0 .. extent - 1 that this worker comes to take.
+    def dynamic(self, extent: Expr, body: Callable[[Expr], None]) -> None:
+        """Emit `body(item)` for those parts of 0 .. extent - 1 that this worker takes when free.
 
         Cores differ, and others use them: who is slower takes less (guided self-scheduling,
         Polychronopoulos and Kuck 1987). A round has a part for every worker and hands out half of
-        what is left, at last single items. A kernel takes once.
+        what is left, at last single items. Once in a kernel.
         """
-        if self.tickets is None:
+        if self.counter is None:
             with loop(extent) as item:
                 body(let(item))
             return
         first, size, passed, start = (scalar(T.int32(0), "int32") for _ in range(4))
 
         def next_part() -> None:
-            """The ticket says the round and the place in it."""
-            ticket = scalar(T.call_extern("int32", "sala_take", self._cell()), "int32")
-            with T.While(T.And(ticket[0] >= passed[0], first[0] < extent)):
+            """The number of a part says its round and the place in it."""
+            part = scalar(T.call_extern("int32", "sala_take", self._cell()), "int32")
+            with T.While(T.And(part[0] >= passed[0], first[0] < extent)):
                 first[0] = first[0] + size[0] * self.count
                 size[0] = T.max((extent - first[0]) // (2 * self.count), 1)
                 passed[0] = passed[0] + self.count
-            start[0] = first[0] + (ticket[0] - passed[0] + self.count) * size[0]
+            start[0] = first[0] + (part[0] - passed[0] + self.count) * size[0]
 
         next_part()
         with T.While(start[0] < extent):
@@ -69,8 +69,8 @@ class Team:
             next_part()
 
     def _cell(self) -> Expr:
-        assert self.tickets is not None
-        return self.tickets.address(0)
+        assert self.counter is not None
+        return self.counter.address(0)
 
 
 def workers(
@@ -87,10 +87,10 @@ def workers(
     """
 
     def parallel() -> None:
-        tickets = scratch((1,), "int32")
-        tickets[0] = T.int32(0)
+        counter = scratch((1,), "int32")
+        counter[0] = T.int32(0)
         with T.parallel(control.workers) as worker, _imports(builder):
-            body(Team(worker, control.workers, tickets))
+            body(Team(worker, control.workers, counter))
 
     def serial() -> None:
         with _imports(builder):

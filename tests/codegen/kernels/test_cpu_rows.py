@@ -47,8 +47,8 @@ def norm_specs() -> list[rms_norm.Spec]:
 def rope_specs() -> list[rope.Spec]:
     """Every kind of head size: below, at and above a vector; heads of which a part is rotated."""
     return [
-        rope.Spec(heads * size, size, rotated, 5, padded(heads * size + 5), x, out)
-        for heads, size, rotated, x, out in (
+        rope.Spec(heads * size, size, rotated, 5, padded(heads * size + 5), x, out, *norm)
+        for heads, size, rotated, x, out, *norm in (
             (3, 8, 8, F32, F32),
             (2, 10, 10, F32, BF16),
             (1, 32, 32, BF16, F32),
@@ -58,6 +58,9 @@ def rope_specs() -> list[rope.Spec]:
             (3, 24, 6, F32, BF16),
             (2, 11, 10, BF16, F32),
             (2, 90, 34, F32, F32),
+            (3, 24, 24, F32, F32, True, 1e-6),
+            (2, 128, 128, F32, BF16, True, 1e-5),
+            (2, 90, 34, BF16, F32, True, 1e-6),
         )
     ]
 
@@ -151,8 +154,33 @@ def test_rope(spec: rope.Spec, rows: int, target: CpuTarget) -> None:
     table = activation(rows, padded(spec.rotated), F32, seed=5)
     live = exact(x[:rows, spec.x_start : spec.x_start + columns])
     angles = exact(table[:rows, : spec.rotated])
-    expected = reference.rope(live, angles, head_dim=spec.head_dim)
-    close(run(target, spec, rows, columns, spec.output, x, table), expected, spec.output)
+    weight = vector_weight(spec.head_dim)
+    norm = {"norm": weight[: spec.head_dim], "eps": spec.eps} if spec.norm else {}
+    expected = reference.rope(live, angles, head_dim=spec.head_dim, **norm)
+    operands = (x, table, weight) if spec.norm else (x, table)
+    close(run(target, spec, rows, columns, spec.output, *operands), expected, spec.output)
+
+
+@both_targets
+def test_a_norm_inside_of_a_rotation_has_the_bits_of_one_before(target: CpuTarget) -> None:
+    size, rows = 128, 5
+    fused = next(spec for spec in rope_specs() if spec.norm and spec.head_dim == size)
+    norm = rms_norm.Spec(256, size, fused.eps, False, 5, fused.x_pitch, F32, F32)
+    alone = rope.Spec(256, size, size, 0, 256, F32, BF16)
+    kernels = Library(
+        [
+            *functions(target, rms_norm, [norm]),
+            *functions(target, rope, [alone, fused]),
+        ],
+        target,
+    )
+    x, table = activation(rows, fused.x_pitch, F32), activation(rows, size, F32, seed=5)
+    weight, control = vector_weight(size), aligned(np.array([rows, 0, 0, 1, *[0] * 12], np.int32))
+    normal, one, two = (poisoned(rows, 256, dtype=kind) for kind in (F32.dtype, *[BF16.dtype] * 2))
+    kernels.call(norm.symbol, control, x, weight, normal)
+    kernels.call(alone.symbol, control, normal, table, one)
+    kernels.call(fused.symbol, control, x, table, weight, two)
+    np.testing.assert_array_equal(one, two)
 
 
 @both_targets

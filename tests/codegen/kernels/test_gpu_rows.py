@@ -32,13 +32,15 @@ NORMS = (
 )
 """The fifth one has a gate over whole rows, the sixth over heads."""
 ROPES = tuple(
-    rope.Spec(heads * size, size, rotated, 5, padded(heads * size + 5), x, out)
-    for heads, size, rotated, x, out in (
+    rope.Spec(heads * size, size, rotated, 5, padded(heads * size + 5), x, out, *norm)
+    for heads, size, rotated, x, out, *norm in (
         (3, 8, 8, F32, F32),
         (2, 10, 10, F32, BF16),
         (3, 90, 90, BF16, F32),
         (3, 24, 6, F32, BF16),
         (2, 11, 10, BF16, F32),
+        (3, 24, 24, F32, F32, True, 1e-6),
+        (2, 44, 10, F32, BF16, True, 1e-5),
     )
 )
 EMBEDDINGS = tuple(
@@ -85,10 +87,13 @@ def test_rms_norm(spec: rms_norm.Spec, rows: int) -> None:
 def test_rope(spec: rope.Spec, rows: int) -> None:
     kernel = rope.FAMILY.build(spec, TARGET, rope.Schedule(pairs=16))
     x, table = activation(rows, spec.x_pitch, spec.x), activation(rows, padded(spec.rotated), F32)
-    found = run_rows(kernel, rows, spec.columns, spec.output, x, table)
+    weight = vector_weight(spec.head_dim)
+    operands = (x, table, weight) if spec.norm else (x, table)
+    found = run_rows(kernel, rows, spec.columns, spec.output, *operands)
     angles = live(table, rows, 0, spec.rotated)
+    norm = {"norm": weight[: spec.head_dim], "eps": spec.eps} if spec.norm else {}
     expected = reference.rope(
-        live(x, rows, spec.x_start, spec.columns), angles, head_dim=spec.head_dim
+        live(x, rows, spec.x_start, spec.columns), angles, head_dim=spec.head_dim, **norm
     )
     close(found, expected, spec.output)
 

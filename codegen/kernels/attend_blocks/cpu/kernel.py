@@ -43,7 +43,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
     groups = (tensors.control.tokens + (queries - 1)) // queries
 
     def work(team: Team) -> None:
-        team.take(groups * spec.kv_heads, lambda item: body.item(team.worker, item))
+        team.dynamic(groups * spec.kv_heads, lambda item: body.item(team.worker, item))
 
     workers(builder, tensors.control, work)
 

@@ -47,7 +47,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
             def take(item: Expr) -> None:
                 emit_item(spec, schedule, tensors, decay, team.worker, item)
 
-            team.take(tensors.control.sequences * spec.num_heads, take)
+            team.dynamic(tensors.control.sequences * spec.num_heads, take)
 
     workers(builder, tensors.control, work)
 

@@ -137,7 +137,7 @@ class AmxTiles:
 
         rows = T.max(live, 1)
         configure(rows, rows)
-        team.take(panels, panel)
+        team.dynamic(panels, panel)
 
     def _many(self, team: Team, live: Expr) -> None:
         """Emit any number of rows: items of some rows of the strips of some panels."""
@@ -159,7 +159,7 @@ class AmxTiles:
             self._item(_Item(team.worker, row, count, blocks, strip, here))
 
         configure(TILE, TILE)
-        team.take(groups * row_blocks, item)
+        team.dynamic(groups * row_blocks, item)
 
     def _item(self, item: _Item) -> None:
         whole = self.spec.depth // DEPTH

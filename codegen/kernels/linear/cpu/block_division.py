@@ -169,7 +169,7 @@ class Division:
             for n in range(together):
                 self._finish(team.worker, first + n, 0, part.count, n * rows)
 
-        team.take(self._panels // together, panels)
+        team.dynamic(self._panels // together, panels)
 
     def _many(self, team: Team, live: Expr) -> None:
         blocks = self.blocks
@@ -184,7 +184,7 @@ class Division:
             panel = held(index // row_blocks * width)
             self._item(team.worker, row, count, panel, held(T.min(self._panels - panel, width)))
 
-        team.take(groups * row_blocks, item)
+        team.dynamic(groups * row_blocks, item)
 
     def _item(self, worker: Expr, row: Expr, count: Expr, panel: Expr, panels: Expr) -> None:
         size, rows = self.operands.part_blocks, self.blocks.rows

@@ -47,7 +47,7 @@ class PanelVectors:
                 count = let(T.min(live - first, block_rows))
                 self.block(team.worker, let(item // blocks), first, count)
 
-            team.take(blocks * panels, block)
+            team.dynamic(blocks * panels, block)
 
         return work
 

@@ -51,7 +51,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
 
     def work(team: Team) -> None:
         items = control.tokens * spec.kv_heads
-        team.take(items, lambda item: body.item(team.worker, item))
+        team.dynamic(items, lambda item: body.item(team.worker, item))
 
     def tiled_work(team: Team) -> None:
         with tiles():

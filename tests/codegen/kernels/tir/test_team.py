@@ -25,7 +25,7 @@ def counting_kernel(how: str, *, alone: bool = False) -> Any:
                 y[index, lanes(0)] = y[index, lanes(0)] + splat(1.0)
                 who[index] = team.worker
 
-            {"split": team.split, "take": team.take}[how](sizes.tokens, item)
+            {"static": team.static, "dynamic": team.dynamic}[how](sizes.tokens, item)
 
         workers(builder, sizes, body, alone=sizes.tokens >= 0 if alone else None)
     return builder.function
@@ -34,12 +34,16 @@ def counting_kernel(how: str, *, alone: bool = False) -> Any:
 @pytest.fixture(scope="module")
 def library() -> Library:
     """The kernels of this file."""
-    made = [counting_kernel("split"), counting_kernel("take"), counting_kernel("take", alone=True)]
+    made = [
+        counting_kernel("static"),
+        counting_kernel("dynamic"),
+        counting_kernel("dynamic", alone=True),
+    ]
     return Library(made, TARGET)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
-@pytest.mark.parametrize("name", ["split_together", "take_together", "take_alone"])
+@pytest.mark.parametrize("name", ["static_together", "dynamic_together", "dynamic_alone"])
 @pytest.mark.parametrize("items", [0, 1, 2, 3, 7, 64, 1000])
 def test_every_item_is_done_once(library: Library, name: str, count: int, items: int):
     control = np.zeros(16, np.int32)
@@ -50,4 +54,4 @@ def test_every_item_is_done_once(library: Library, name: str, count: int, items:
     np.testing.assert_array_equal(done[:items], 1)
     np.testing.assert_array_equal(done[items:], 0)
     assert (who[items:] == -1).all()
-    assert ((who[:items] >= 0) & (who[:items] < (1 if name == "take_alone" else count))).all()
+    assert ((who[:items] >= 0) & (who[:items] < (1 if name == "dynamic_alone" else count))).all()

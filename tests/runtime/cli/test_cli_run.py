@@ -17,9 +17,8 @@ from tokenizers import decoders, models, processors
 from sala_compile import load
 from sala_compile.runtime.artifact import ArtifactWriter, Manifest, write_artifact
 from sala_compile.runtime.cli import run
-from sala_compile.runtime.engine.append import Append
+from sala_compile.runtime.engine.chunk import StepResult
 from sala_compile.runtime.engine.engine import Engine
-from sala_compile.runtime.state.store import State
 from tests.support.handmade import VOCABULARY, fill
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .!"
@@ -180,13 +179,13 @@ def test_a_chat_of_several_turns_remembers(talking: Path):
 
 def test_a_chat_reads_only_what_is_new(talking: Path, monkeypatch: pytest.MonkeyPatch):
     read: list[int] = []
-    append = Engine.append
+    step = Engine.step
 
-    def counting(self: Engine, state: State, token_ids: Any, **options: Any) -> Append:
-        read.append(len(token_ids))
-        return append(self, state, token_ids, **options)
+    def counting(self: Engine, chunks: Any, **options: Any) -> list[StepResult]:
+        read.extend(len(chunk) for chunk in chunks)
+        return step(self, chunks, **options)
 
-    monkeypatch.setattr(Engine, "append", counting)
+    monkeypatch.setattr(Engine, "step", counting)
     options = ("--chat", "--max-tokens", 3, "--ignore-eos")
     result = _run(talking, *options, standard_input="abcd\nef\nghi\n")
     assert result.exit_code == 0

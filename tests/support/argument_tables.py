@@ -1,0 +1,115 @@
+"""The tables of arguments in the READMEs of kernels; run as a module it writes them.
+
+A table has every argument that a family declares, with the sizes that the released model gives it;
+one without sizes is what other specs of the family have.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sala_compile.codegen.kernels.arguments import Argument, Arguments
+from sala_compile.codegen.kernels.elementwise.spec import Function, Spec
+from sala_compile.codegen.kernels.registry import NAMES, family
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.lowering import lower
+from sala_compile.codegen.opening import open_source
+from sala_compile.codegen.options import CompileOptions
+from sala_compile.codegen.program.sampling_steps import chosen_kernel, sampling_choice
+from sala_compile.codegen.progress import Silent
+from sala_compile.codegen.targets import parse_target
+from sala_compile.passes.support.kernel_log import ChosenKernel
+from sala_compile.passes.support.quantization import Quantization
+
+ROOT = Path(__file__).parents[2]
+KERNELS = ROOT / "codegen" / "kernels"
+F32 = Element.F32
+TARGETS = {"cpu": "cpu:x86-64-v4", "gpu": "cuda:sm_90"}
+BEGIN = "## Arguments\n"
+SWIGLU = Spec(Function.SWIGLU, 16384, 1.0, 0, 32768, 16384, 32768, F32, F32, Element.BF16)
+UNCALLED: Mapping[str, Mapping[str, Any]] = {"elementwise": SWIGLU.values}
+"""Constants for families that a fusion leaves nothing to do in the released model."""
+
+
+@cache
+def _chosen(target_name: str, quantization: Quantization) -> tuple[ChosenKernel, ...]:
+    """The kernels of the released model."""
+    options = CompileOptions(
+        checkpoint=None,
+        output=None,
+        config_file=ROOT / "examples" / "released-config.json",
+        dry_run=True,
+        quantization=quantization,
+    )
+    target = parse_target(target_name)
+    with ExitStack() as stack:
+        source = open_source(options, stack)
+        lowered = lower(source.captured, target.name, target, options, Silent())
+    sampling = sampling_choice(target, source.facts.vocabulary)
+    extra = () if sampling is None else (chosen_kernel(sampling),)
+    return (*lowered.kernels, *extra)
+
+
+@cache
+def _arguments(name: str, kind: str) -> Arguments | None:
+    """What the first kernel of a family that the released model calls declares, if it has one."""
+    for quantization in (Quantization.NONE, Quantization.INT4_G128):
+        for kernel in _chosen(TARGETS[kind], quantization):
+            if kernel.family == name:
+                return _declared(name, kind, kernel.spec)
+    return _declared(name, kind, UNCALLED[name]) if name in UNCALLED else None
+
+
+def _declared(name: str, kind: str, values: Mapping[str, Any]) -> Arguments:
+    chosen, target = family(name, kind), parse_target(TARGETS[kind])
+    spec = chosen.spec.parse(values)
+    return chosen.arguments(spec, chosen.default_schedule(spec, target))
+
+
+def table(name: str) -> str:
+    """The section of a README."""
+    declared = {kind: _arguments(name, kind) for kind in TARGETS}
+    columns = {kind: each for kind, each in declared.items() if each is not None}
+    lines = [
+        BEGIN,
+        f"| argument | what | {' | '.join(f'on a {kind.upper()}' for kind in columns)} |",
+    ]
+    lines.append("|---" * (2 + len(columns)) + "|")
+    by_name = [{each.name: each for each in found} for found in columns.values()]
+    for argument in dict.fromkeys(each for found in by_name for each in found):
+        places = [found.get(argument) for found in by_name]
+        what = next(each for each in places if each is not None)
+        cells = " | ".join("" if each is None else _cell(each) for each in places)
+        lines.append(f"| `{argument}` | {_what(what)} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _what(argument: Argument) -> str:
+    operand = f"{argument.role} `{argument.operand}`" if argument.operand else str(argument.role)
+    return operand + (f", over {' or '.join(argument.over)}" if argument.over else "")
+
+
+def _cell(argument: Argument) -> str:
+    if not argument.present:
+        return argument.element
+    sizes = (str(size) if isinstance(size, int) else "n" for size in argument.shape)
+    return f"{argument.element} {' x '.join(sizes)}"
+
+
+def readmes() -> Iterator[tuple[str, Path]]:
+    """Every family with its README."""
+    for name in sorted(NAMES):
+        yield name, KERNELS / name / "README.md"
+
+
+def main() -> None:
+    """Write the tables at the end of all READMEs."""
+    for name, path in readmes():
+        text = path.read_text(encoding="utf-8").partition(BEGIN)[0].rstrip() + "\n\n"
+        path.write_text(text + table(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
