@@ -48,8 +48,8 @@ MAY_IMPORT = {
 TRIALS = ("sala_compile.codegen.tuning.measurer", "sala_compile.runtime.bench.trials")
 """A process of its own, which loads models and no compiler, begins with this import."""
 REPEATED_CLASSES = {
-    *("Activations", "Buffer", "Epilogue", "Form", "Found"),
-    *("MemoryPlan", "Operands", "Parameters", "Part", "Products", "Rounding", "Rows"),
+    *("Activations", "Buffer", "Epilogue", "Found"),
+    *("MemoryPlan", "Part", "Rounding", "Rows"),
     *("Section", "Source", "StoredTensor", "Tile", "Weights"),
 }
 """Class names that still stand for several things."""
