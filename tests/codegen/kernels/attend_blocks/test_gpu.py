@@ -56,9 +56,7 @@ def lists_of(layer: GpuLayer) -> Lists:
         layer.queries(),
         layer.compressed,
         layer.batch.reference,
-        num_heads=case.heads,
-        kv_heads=case.kv_heads,
-        scale=case.size**-0.5,
+        heads=Heads(case.heads, case.kv_heads, case.size, case.size**-0.5),
         selection=case.selection,
     )
 
