@@ -26,6 +26,7 @@ def merge_lists(
     table_columns,
     KV_HEADS: tl.constexpr,
     BLOCK: tl.constexpr,
+    PAGE_BLOCKS: tl.constexpr,
     BUDGET: tl.constexpr,
     QUERIES: tl.constexpr,
     LIST: tl.constexpr,
@@ -69,7 +70,7 @@ def merge_lists(
         members += tl.where(same, 1 << (other % QUERIES), 0)
     place = tl.cumsum(begins.to(tl.int32), 0)
     slot = tl.load(slots + sequence).to(tl.int64)
-    page = tl.load(page_table + slot * table_columns + block, mask=begins, other=0)
+    page = tl.load(page_table + slot * table_columns + block // PAGE_BLOCKS, mask=begins, other=0)
     at = to * (QUERIES * BUDGET) + place - 1
     tl.store(entries + at, (block << QUERIES) | members, mask=begins)
     tl.store(pages + at, page, mask=begins)
@@ -92,6 +93,7 @@ def attend_union(
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
+    PAGE_BLOCKS: tl.constexpr,
     D: tl.constexpr,
     SCALE: tl.constexpr,
     Q_START: tl.constexpr,
@@ -132,7 +134,8 @@ def attend_union(
     for index in range(0, length):
         entry = tl.load(entries + index)
         page = tl.load(pages + index)
-        start = (entry >> QUERIES) * BLOCK
+        block = entry >> QUERIES
+        start = block * BLOCK
         last = tl.where(((entry >> query) & 1) != 0, begin + query - start, -1)
         shown = inside[None, :] <= tl.minimum(last, BLOCK - 1)[:, None]
         maxima, totals, outputs = add_block(
@@ -140,6 +143,7 @@ def attend_union(
             k_pool,
             v_pool,
             page,
+            block,
             head,
             shown,
             end - start,
@@ -148,6 +152,7 @@ def attend_union(
             outputs,
             KV_HEADS,
             BLOCK,
+            PAGE_BLOCKS,
             D,
             SCALE,
             TOKENS,
@@ -193,6 +198,7 @@ def attend_past(
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
+    PAGE_BLOCKS: tl.constexpr,
     D: tl.constexpr,
     SCALE: tl.constexpr,
     Q_START: tl.constexpr,
@@ -234,7 +240,7 @@ def attend_past(
     outputs = tl.zeros((QUERIES * HEADS, COLUMNS), tl.float32)
     pages = page_table + tl.load(slots + sequence).to(tl.int64) * table_columns
     for block in range(0, (end - 1) // BLOCK + 1):
-        page = tl.load(pages + block)
+        page = tl.load(pages + block // PAGE_BLOCKS)
         last = begin + query - block * BLOCK
         shown = inside[None, :] <= tl.minimum(last, BLOCK - 1)[:, None]
         maxima, totals, outputs = add_block(
@@ -242,6 +248,7 @@ def attend_past(
             k_pool,
             v_pool,
             page,
+            block,
             head,
             shown,
             end - block * BLOCK,
@@ -250,6 +257,7 @@ def attend_past(
             outputs,
             KV_HEADS,
             BLOCK,
+            PAGE_BLOCKS,
             D,
             SCALE,
             TOKENS,
