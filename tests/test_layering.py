@@ -48,9 +48,8 @@ MAY_IMPORT = {
 TRIALS = ("sala_compile.codegen.tuning.measurer", "sala_compile.runtime.bench.trials")
 """A process of its own, which loads models and no compiler, begins with this import."""
 REPEATED_CLASSES = {
-    *("Activations", "Buffer", "Epilogue", "Form", "Found"),
-    *("MemoryPlan", "Operands", "Parameters", "Part", "Products", "Rounding", "Rows"),
-    *("Section", "Source", "StoredTensor", "Tile", "Weights"),
+    *("Activations", "Epilogue", "Form", "Found", "MemoryPlan", "Part", "Products"),
+    *("Rounding", "Rows", "Section", "Source", "Tile", "Weights"),
 }
 """Class names that still stand for several things."""
 PARALLEL = re.compile(r"(codegen/kernels|sala_ir/frontends|runtime/devices)/\w+|codegen/targets")
