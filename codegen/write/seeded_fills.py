@@ -46,7 +46,8 @@ def _fill(weight: PackedWeight, part: WeightPart, found: Mapping[str, Spread]) -
             return Fill(kind="constant", element="float16", shape=part.shape, value=step)
         case "":
             return Fill(kind="normal", element=plain, shape=part.shape, value=spread.deviation)
-    raise AssertionError(f"{part.suffix} of {weight.name} has no random filling")
+        case _:
+            raise AssertionError(f"{part.suffix} of {weight.name} has no random filling")
 
 
 def _first_tensor(value: SSAValue) -> WeightOp:

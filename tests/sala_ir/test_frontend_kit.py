@@ -20,7 +20,8 @@ from sala_compile.sala_ir.dialect import RopeTableOp, WeightOp, WeightRole
 from sala_compile.sala_ir.frontends import AttentionMode, frontend_for
 from sala_compile.sala_ir.frontends.kit.dense import DenseConfig, DenseFrontend
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
-from sala_compile.sala_ir.frontends.kit.rotary import Rope, inverse_frequencies, rotary
+from sala_compile.sala_ir.frontends.kit.rope_config import Rope
+from sala_compile.sala_ir.frontends.kit.rotary import inverse_frequencies, rotary
 from tests.support.checkpoints import reference_model, write_checkpoint
 from tests.support.compiled import compile_checkpoint
 

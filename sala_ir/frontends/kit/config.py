@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from functools import partial
+from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,7 +23,8 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     config_error,
     from_validation,
 )
-from sala_compile.sala_ir.frontends.kit.rotary import Rope, check_rope, read_rope
+from sala_compile.sala_ir.frontends.kit.rope_config import Rope, read_rope
+from sala_compile.sala_ir.frontends.kit.rotary import check_rope
 
 
 class DecoderConfig(BaseModel):
@@ -78,15 +80,15 @@ class DecoderConfig(BaseModel):
                 )
         check_fields(raw, cls.FIELDS, file, ConfigError)
         fields = {name: value for name, value in raw.items() if value is not None}
-        end = fields.get("eos_token_id", [])
-        fields["eos_token_id"] = tuple(end) if isinstance(end, list) else (end,)
+        end: Any = fields.get("eos_token_id", [])
+        fields["eos_token_id"] = tuple(cast(list[Any], end)) if isinstance(end, list) else (end,)
         fields |= _dtype(fields, file) | read_rope(fields, cls.ROPE_KINDS, file)
         cls.fill(fields, file)
         try:
             config = cls.model_validate(fields)
         except ValidationError as error:
             raise from_validation(error, file) from error
-        config.check(lambda *problem: config_error(file, *problem))
+        config.check(partial(config_error, file))
         return config
 
     @classmethod
@@ -168,6 +170,6 @@ def _dtype(fields: Mapping[str, Any], file: str) -> dict[str, Any]:
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flat(cast(Mapping[str, Any], value), f"{prefix}{name}.")
         else:
             yield prefix + name, value

@@ -22,4 +22,4 @@ class ModelFacts:
     trained_length: int | None = None
     begin_token: int | None = None
     end_tokens: tuple[int, ...] = ()
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict[str, int])

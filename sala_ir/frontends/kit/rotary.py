@@ -1,73 +1,15 @@
-"""Rotary embeddings: what a config says of them, and the frequencies that follow from it."""
+"""The frequencies of rotary embeddings, and what multiplies their cosines and sines."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sala_compile.runtime.common.json_text import quoted
-from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
-from sala_compile.sala_ir.frontends.kit.fields import (
-    LARGEST,
-    SMALLEST,
-    Count,
-    Positive,
-    Real,
-    Refuse,
-    config_error,
-    from_validation,
-)
-
-_PLACES = ("rope_scaling", "rope_parameters")
-_NEEDED: Mapping[str, tuple[str, ...]] = {
-    "linear": ("factor",),
-    "yarn": ("factor", "original_max_position_embeddings"),
-    "llama3": (
-        *("factor", "low_freq_factor", "high_freq_factor"),
-        "original_max_position_embeddings",
-    ),
-}
-"""Kinds that divide some positions or frequencies by the factor alone, and scale by its logarithm.
-
-The others (dynamic, longrope, proportional) depend on more than a factor.
-"""
-
-_WITHOUT_EFFECT: FieldRules = {
-    "rope_type": only("default", *_NEEDED),
-    "type": only("default", *_NEEDED),
-    "rope_theta": USED,
-    "factor": only(1.0),
-    # which frequencies are scaled, and by how much more: nothing where the factor is 1.0
-    **dict.fromkeys(("beta_fast", "beta_slow", "truncate", "mscale", "mscale_all_dim"), NO_EFFECT),
-    **dict.fromkeys(("low_freq_factor", "high_freq_factor"), NO_EFFECT),
-    "attention_factor": only(1.0),
-    "partial_rotary_factor": only(1.0),
-    "original_max_position_embeddings": NO_EFFECT,  # of scalings that begin there
-}
-
-
-class Rope(BaseModel):
-    """A scaling of rotary frequencies, by the names of `rope_scaling`; `default` is none."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    rope_type: str = "default"
-    factor: Positive = 1.0
-    low_freq_factor: Positive = 1.0
-    high_freq_factor: Positive = 1.0
-    original_max_position_embeddings: Count = 1
-    beta_fast: Positive = 32.0
-    beta_slow: Positive = 1.0
-    truncate: bool = True
-    attention_factor: Positive | None = None
-    mscale: Real | None = None
-    mscale_all_dim: Real | None = None
+from sala_compile.sala_ir.frontends.kit.fields import LARGEST, SMALLEST, Refuse
+from sala_compile.sala_ir.frontends.kit.rope_config import Rope
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,38 +18,6 @@ class Rotary:
 
     frequencies: tuple[float, ...]
     factor: float = 1.0
-
-
-def read_rope(fields: Mapping[str, Any], kinds: tuple[str, ...], file: str) -> dict[str, Any]:
-    """`rope_theta` (absent if no place has it) and `rope`, from wherever a config may say them.
-
-    Raises `ConfigError` for a scaling that is none of `kinds`, and where two places disagree.
-    """
-    found = {"rope_theta": fields.get("rope_theta"), "rope": Rope()}
-    for place in _PLACES:
-        value = fields.get(place)
-        if value is None:
-            continue
-        if not isinstance(value, dict):
-            raise config_error(file, place, value, "null or an object", "correct the field")
-        given = {name: item for name, item in value.items() if item is not None}
-        theta = given.pop("rope_theta", None)
-        if None not in (theta, found["rope_theta"]) and theta != found["rope_theta"]:
-            raise config_error(
-                file,
-                f"{place}.rope_theta",
-                theta,
-                f"the same as rope_theta, {quoted(found['rope_theta'])}",
-                "keep one of the two fields",
-            )
-        found["rope_theta"] = found["rope_theta"] if theta is None else theta
-        if not _has_no_effect(given):
-            rope = _scaling(fields, place, given, kinds, file)
-            if found["rope"] not in (Rope(), rope):
-                expected, fix = f"the same as {_PLACES[0]}", "keep one of the two fields"
-                raise config_error(file, place, value, expected, fix)
-            found["rope"] = rope
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:
@@ -125,6 +35,8 @@ def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:
         case "yarn":
             inverse = _yarn(rope, theta, inverse)
             return Rotary(tuple(inverse.tolist()), _yarn_factor(rope))
+        case _:
+            pass
     return Rotary(tuple(inverse.tolist()))
 
 
@@ -192,47 +104,3 @@ def _yarn_factor(rope: Rope) -> float:
     if rope.mscale and rope.mscale_all_dim:
         return magnitude(rope.mscale) / magnitude(rope.mscale_all_dim)
     return magnitude(1.0)
-
-
-def _has_no_effect(given: Mapping[str, Any]) -> bool:
-    """Whether the object asks for no scaling: every field is without effect at its value."""
-    rules = _WITHOUT_EFFECT
-    is_known = all(name in rules and rules[name].takes(item) for name, item in given.items())
-    kinds = [given.get(name, "default") for name in ("rope_type", "type")]
-    return is_known and (kinds == ["default", "default"] or "factor" in given)
-
-
-def _scaling(
-    fields: Mapping[str, Any],
-    place: str,
-    given: Mapping[str, Any],
-    kinds: tuple[str, ...],
-    file: str,
-) -> Rope:
-    """The scaling that changes frequencies, one of `kinds`."""
-    kind = given.get("rope_type", given.get("type"))
-    if not isinstance(kind, str) or kind not in kinds or given.get("type", kind) != kind:
-        others = "".join(f', {{"rope_type": "{name}", ...}}' for name in kinds)
-        raise config_error(
-            file,
-            place,
-            fields[place],
-            f'null, {{"rope_type": "default"}}{others}, or a factor of 1.0: any other rotary '
-            "scaling is not supported",
-            "use a checkpoint without rotary scaling",
-        )
-    read = {name: item for name, item in given.items() if name != "type"} | {"rope_type": kind}
-    if kind == "yarn":
-        read.setdefault("original_max_position_embeddings", fields.get("max_position_embeddings"))
-    for name in _NEEDED[kind]:
-        if read.get(name) is None:
-            fix = "add the value that the model was trained with: it is not guessed"
-            raise config_error(file, f"{place}.{name}", None, "a value", fix)
-    try:
-        rope = Rope.model_validate(read)
-    except ValidationError as error:
-        raise from_validation(error, file, f"{place}.") from error
-    if kind == "llama3" and rope.high_freq_factor <= rope.low_freq_factor:
-        expected, fix = f"above low_freq_factor, {rope.low_freq_factor}", "correct the field"
-        raise config_error(file, f"{place}.high_freq_factor", rope.high_freq_factor, expected, fix)
-    return rope

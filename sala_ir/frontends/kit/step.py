@@ -37,9 +37,9 @@ class StepWriter:
     root: str = "model."
     body: Block = field(default_factory=Block)
     layer: int | None = None
-    arguments: dict[str, SSAValue] = field(default_factory=dict)
-    updated: dict[str, SSAValue] = field(default_factory=dict)
-    _weights: dict[str, SSAValue] = field(default_factory=dict)
+    arguments: dict[str, SSAValue] = field(default_factory=dict[str, SSAValue])
+    updated: dict[str, SSAValue] = field(default_factory=dict[str, SSAValue])
+    _weights: dict[str, SSAValue] = field(default_factory=dict[str, SSAValue])
 
     @property
     def prefix(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -51,7 +51,8 @@ class LightningScale(StrEnum):
                 return head_dim**-0.5
             case LightningScale.INVERSE:
                 return 1.0 / head_dim
-        return 1.0
+            case LightningScale.ONE:
+                return 1.0
 
 
 _MIXERS: Mapping[str, MixerType] = {
@@ -162,7 +163,9 @@ class MiniCPMSalaConfig(DecoderConfig):
         super().fill(fields, file)
         mixers = fields.get("mixer_types")
         if isinstance(mixers, list):
-            fields["mixer_types"] = tuple(_mixer(item, n, file) for n, item in enumerate(mixers))
+            fields["mixer_types"] = tuple(
+                _mixer(item, n, file) for n, item in enumerate(cast(list[Any], mixers))
+            )
         if "lightning_scale" in fields:
             fields["lightning_scale"] = _lightning_scale(fields["lightning_scale"], file)
         fill_from(

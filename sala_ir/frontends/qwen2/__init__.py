@@ -1,6 +1,6 @@
 """Qwen2 and Qwen2.5: Llama with a bias on queries, keys and values alone."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from sala_compile.sala_ir.field_rules import NO_EFFECT, FieldRule, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.dense import DenseConfig, DenseFrontend
@@ -8,7 +8,7 @@ from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 
 
 def _is_full(value: Any) -> bool:
-    return isinstance(value, list) and set(map(str, value)) <= {"full_attention"}
+    return isinstance(value, list) and set(map(str, cast(list[Any], value))) <= {"full_attention"}
 
 
 FULL_ATTENTION: FieldRules = {
