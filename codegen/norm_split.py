@@ -7,9 +7,9 @@ from typing import Any
 from sala_compile.codegen.kernels.arguments import operands_of
 from sala_compile.codegen.kernels.family import KernelFamily
 from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning
-from sala_compile.codegen.kernels.lightning_attention.gpu.spec import Form as LightningForm
+from sala_compile.codegen.kernels.lightning_attention.gpu.spec import TokenForm
 from sala_compile.codegen.kernels.linear.gpu import kernel as linear
-from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec
+from sala_compile.codegen.kernels.linear.gpu.spec import LinearForm, Spec
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
@@ -53,7 +53,7 @@ def _writer(
         return None
     if call.family.data == "linear" and not norm.gate_pitch:
         spec = _spec(call)
-        if norm.columns != spec.columns or spec.form is not Form.ROWS or spec.scaled:
+        if norm.columns != spec.columns or spec.form is not LinearForm.ROWS or spec.scaled:
             return None
         if spec.swiglu or spec.weight is not norm.output or spec.output is not Element.F32:
             return None
@@ -63,7 +63,7 @@ def _writer(
     if call.family.data == "lightning_attention" and norm.gate_pitch:
         spec = _spec(call)
         fits = norm.columns == spec.num_heads * spec.head_dim and norm.gate is Element.F32
-        if not fits or spec.form is not LightningForm.STEP:
+        if not fits or spec.form is not TokenForm.STEP:
             return None
         view = {"gate_start": norm.gate_start, "gate_pitch": norm.gate_pitch}
         scaled = replace(spec, scaled=True, out_element=norm.output, **view)
@@ -78,7 +78,7 @@ def _reader(call: KernelCallOp, norm: KernelCallOp, between: Any) -> Spec | None
     if call.family.data != "linear" or list(call.inputs).count(norm.results[0]) != 1:
         return None
     spec = _spec(call)
-    fits = spec.form is Form.ROWS and not spec.x_start and not spec.norm
+    fits = spec.form is LinearForm.ROWS and not spec.x_start and not spec.norm
     fits = fits and spec.depth == between.columns and spec.x_pitch == padded(between.columns)
     fits = fits and spec.weight is between.output
     return spec if fits and call.inputs[0] is norm.results[0] else None

@@ -48,7 +48,6 @@ MAY_IMPORT = {
 TRIALS = ("sala_compile.codegen.tuning.measurer", "sala_compile.runtime.bench.trials")
 """A process of its own, which loads models and no compiler, begins with this import."""
 REPEATED_CLASSES = {
-    *("Activations", "Epilogue", "Form", "Part", "Products", "Rows", "Tile", "Weights"),
 }
 """Class names that still stand for several things."""
 PARALLEL = re.compile(r"(codegen/kernels|sala_ir/frontends|runtime/devices)/\w+|codegen/targets")

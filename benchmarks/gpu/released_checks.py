@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sala_compile.codegen.kernels.family import KernelFamily
-from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec, default_tiles
+from sala_compile.codegen.kernels.linear.gpu.spec import LinearForm, Spec, default_tiles
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.tir.element import Element
 from tests.codegen.kernels import test_gpu_rows as rows
@@ -27,7 +27,7 @@ from tests.support.rows import exact
 PREPARED = "SALA_PREPARED"
 """Names the folder of the artifacts in the environment."""
 WEIGHT_ROWS, VOCABULARY = 256, 70
-TOKENS = {Form.ROWS: 5, Form.TILES: 130}
+TOKENS = {LinearForm.ROWS: 5, LinearForm.TILES: 130}
 ROW_KERNELS = {
     "rms_norm": rows.test_rms_norm,
     "embedding": rows.test_embedding,

@@ -39,7 +39,7 @@ class KernelBuilder:
     function: Any = None
     declared: dict[str, "Tensor"] = field(default_factory=dict)
     _capacities: dict[str, Any] = field(default_factory=dict)
-    _required: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> "Tensors":
@@ -60,7 +60,7 @@ class KernelBuilder:
 
     def require(self, *flags: str) -> None:
         """Note instructions (flags of /proc/cpuinfo) that not every kernel of the target uses."""
-        self._required += flags
+        self.required += flags
 
     def control(self) -> "Control":
         """Declare the control tensor as the next parameter."""
@@ -184,8 +184,8 @@ def kernel(symbol: str, target: CpuTarget, arguments: Arguments = ()) -> Iterato
             builder.declared[each.name] = builder.tensor(each.name, each.shape, each.dtype)
         yield builder
     function: Any = ir.get()
-    if builder._required:
-        function = function.with_attr(REQUIRED_INSTRUCTIONS, " ".join(builder._required))
+    if builder.required:
+        function = function.with_attr(REQUIRED_INSTRUCTIONS, " ".join(builder.required))
     builder.function = function
 
 

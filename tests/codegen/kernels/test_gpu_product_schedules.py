@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning_attention
-from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec, default_tiles
+from sala_compile.codegen.kernels.linear.gpu.spec import LinearForm, Spec, default_tiles
 from sala_compile.codegen.kernels.select_blocks.gpu import kernel as select_blocks
 from sala_compile.codegen.kernels.tir.element import Element
 from tests.codegen.kernels.attend_blocks import test_gpu as attend
@@ -23,7 +23,7 @@ from tests.support.sparse_layer import SparseCase
 from tests.support.steps import step
 
 BF16 = Element.BF16
-ROWS = {"form": Form.ROWS}
+ROWS = {"form": LinearForm.ROWS}
 INT4 = {"bits": 4, "group": 128}
 LINEARS: dict[str, tuple[Spec, int]] = {
     "int4 swiglu rows": (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.attend_blocks.cpu.block_products import add_values, score_keys
-from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import Rows
+from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import QueryRows
 from sala_compile.codegen.kernels.attend_blocks.cpu.running_softmax import finish, softmax, start
 from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import Schedule
 from sala_compile.codegen.kernels.attend_blocks.spec import Spec
@@ -64,7 +64,7 @@ class Attend:
             dense = let(listed < 0)
             entries = T.if_then_else(dense, entries, T.min(listed, T.int32(self.spec.budget)))
         _attend(
-            Rows(
+            QueryRows(
                 self.spec,
                 self.schedule,
                 tensors,
@@ -80,7 +80,7 @@ class Attend:
         )
 
 
-def _attend(work: Rows) -> None:
+def _attend(work: QueryRows) -> None:
     """Emit the work on some rows: their blocks, a tile of scores after the other."""
     blocks = work.schedule.blocks(work.spec)
     pages, firsts = scratch((blocks,), "int64"), scratch((blocks,), "int32")
@@ -103,7 +103,7 @@ def _attend(work: Rows) -> None:
 
 
 def _look_up(
-    work: Rows, entry: Expr, index: Expr, pages: Tensor, firsts: Tensor, read: Tensor
+    work: QueryRows, entry: Expr, index: Expr, pages: Tensor, firsts: Tensor, read: Tensor
 ) -> None:
     """Emit page and first position of a block of the tile, and count it as read."""
     block = let(work.block(entry))

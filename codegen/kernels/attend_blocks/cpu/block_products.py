@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sala_compile.codegen.kernels.attend_blocks.cpu.page_fetch import PageFetch
-from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import MASKED, Rows
+from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import MASKED, QueryRows
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, Tensor, let, loop, splat
 from sala_compile.codegen.kernels.tir.ir import T
@@ -12,7 +12,7 @@ from sala_compile.codegen.kernels.tir.tile import cover_columns, tile, zero_tile
 from sala_compile.codegen.layouts.padding import padded
 
 
-def score_keys(work: Rows, index: Expr, page: Expr, first: Expr) -> None:
+def score_keys(work: QueryRows, index: Expr, page: Expr, first: Expr) -> None:
     """Emit scale * q . k for all rows and one block; keys that a row may not read: MASKED.
 
     Meanwhile the block's values are fetched.
@@ -52,7 +52,7 @@ def score_keys(work: Rows, index: Expr, page: Expr, first: Expr) -> None:
         )
 
 
-def add_values(work: Rows, blocks: Expr, entry: Expr, pages: Tensor, firsts: Tensor) -> None:
+def add_values(work: QueryRows, blocks: Expr, entry: Expr, pages: Tensor, firsts: Tensor) -> None:
     """Emit output = factor * output + probabilities * values; only written values are read.
 
     Meanwhile the keys of the next tile, which begins at `entry`, are fetched.
@@ -100,18 +100,18 @@ def add_values(work: Rows, blocks: Expr, entry: Expr, pages: Tensor, firsts: Ten
         )
 
 
-def _row_tiles(work: Rows) -> Expr:
+def _row_tiles(work: QueryRows) -> Expr:
     height = work.schedule.row_tile
     return (work.rows + (height - 1)) // height
 
 
-def _tile_index(work: Rows, top: Expr, left: Expr, columns: int) -> Expr:
+def _tile_index(work: QueryRows, top: Expr, left: Expr, columns: int) -> Expr:
     """The number of a register tile among those of a product with `columns` columns."""
     width = work.schedule.column_vectors * LANES
     return top // work.schedule.row_tile * -(-columns // width) + left // width
 
 
-def _fetch(work: Rows, pool: Tensor, page: Expr, columns: int, packs: int) -> PageFetch:
+def _fetch(work: QueryRows, pool: Tensor, page: Expr, columns: int, packs: int) -> PageFetch:
     """The fetch of a page during a product with `columns` columns and `packs` packs."""
     schedule = work.schedule
     height = schedule.rows(work.spec) // schedule.row_tile

@@ -14,7 +14,7 @@ MASKED = -1e30
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class QueryRows:
     """The rows (token, head of the group) of `count` tokens from `token` on, for one kv head.
 
     In the workspaces of a worker, with R rows, S scores to a row of a tile, `columns` = head_dim

@@ -1,6 +1,6 @@
 """The running softmax of the rows: how it starts, what a tile of scores adds, how it ends."""
 
-from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import MASKED, Rows
+from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import MASKED, QueryRows
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -20,7 +20,7 @@ from sala_compile.codegen.layouts.padding import padded
 F32 = Element.F32
 
 
-def start(work: Rows) -> None:
+def start(work: QueryRows) -> None:
     """Emit the rounding of the queries, and empty sums."""
     spec, size = work.spec, work.spec.head_dim
     with loop(work.rows) as row:
@@ -34,7 +34,7 @@ def start(work: Rows) -> None:
         work.keep(work.sums_at + row * LANES, splat(0.0))
 
 
-def softmax(work: Rows, row: Expr, blocks: Expr) -> None:
+def softmax(work: QueryRows, row: Expr, blocks: Expr) -> None:
     """Emit the running maximum and sum of a row, and the probabilities of the tile."""
     count = blocks * (padded(work.spec.block_size) // LANES)
     scores = row * work.width
@@ -55,7 +55,7 @@ def softmax(work: Rows, row: Expr, blocks: Expr) -> None:
     work.keep(work.factors_at + row * LANES, factor)
 
 
-def finish(work: Rows, read: Tensor) -> None:
+def finish(work: QueryRows, read: Tensor) -> None:
     """Emit the normalised, gated output, zeros behind the last head, and the counters."""
     spec, tensors, size = work.spec, work.tensors, work.spec.head_dim
     with loop(work.rows) as row:

@@ -1,5 +1,7 @@
 """attend_blocks on a GPU: tiles of queries over union lists or all of the past; split decode."""
 
+from typing import Any
+
 import triton
 
 from sala_compile.codegen.kernels.arguments import Arguments
@@ -40,14 +42,14 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
 def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Launch, ...]:
     """Decode: splits, then their sum. Prefill: tiles over union lists, and over all of the past."""
     known = _constants(spec, schedule)
-    options = {"warps": schedule.warps, "stages": schedule.stages}
+    options: dict[str, Any] = {"warps": schedule.warps, "stages": schedule.stages}
     heads = Grid(spec.kv_heads)
     if spec.decode:
         tokens = Grid(0, (("tokens", 1, 1),))
         split, heads = (tokens, heads, Grid(schedule.splits)), Grid(spec.num_heads)
         # Threads that share a sum store it to one place: it has the same bits in each of them only
         # if no product enters it unrounded.
-        exact = {"warps": 4, "fusion": False}
+        exact: dict[str, Any] = {"warps": 4, "fusion": False}
         return (
             launch(attend_split, split, arguments, known, **options),
             launch(combine_splits, (tokens, heads, ONE), arguments, known, **exact),

@@ -1,5 +1,7 @@
 """Lightning attention on a GPU: segments of sequences in three launches, or a single step."""
 
+from typing import Any
+
 from xdsl.dialects.builtin import BFloat16Type, TensorType
 from xdsl.ir import Operation, SSAValue
 
@@ -20,10 +22,10 @@ from sala_compile.codegen.kernels.lightning_attention.gpu.segment_scan import (
 )
 from sala_compile.codegen.kernels.lightning_attention.gpu.spec import (
     LEAST,
-    Form,
     Products,
     Schedule,
     Spec,
+    TokenForm,
     default_tiles,
 )
 from sala_compile.codegen.kernels.triton.family import GpuFamily
@@ -43,7 +45,7 @@ def describe(op: LightningAttentionOp, target: CudaTarget) -> Spec | str:
         return fields
     return Spec(
         **fields,
-        form=Form.STEP if is_decode(op) else Form.CHUNKS,
+        form=TokenForm.STEP if is_decode(op) else TokenForm.CHUNKS,
         products=Products.TF32 if _comes_from_bf16(op.q) else Products.IEEE,
     )
 
@@ -80,7 +82,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
             0,
             per_token=per_token,
             per_sequence=2 * spec.state_size,
-            when=spec.form is Form.CHUNKS,
+            when=spec.form is TokenForm.CHUNKS,
         ),
     )
 
@@ -95,8 +97,8 @@ def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Laun
     heads, half = Grid(spec.num_heads), spec.head_dim // 2
     sequences = Grid(0, (("sequences", 1, 1),))
     narrow = Grid(-(-spec.head_dim // schedule.columns))
-    options = {"warps": schedule.warps, "stages": 1}
-    if spec.form is Form.STEP:
+    options: dict[str, Any] = {"warps": schedule.warps, "stages": 1}
+    if spec.form is TokenForm.STEP:
         known = _constants(spec, schedule, power_of_two(half))
         # Threads that share a sum store it to one place: it has the same bits in each of them only
         # if no product enters it unrounded.

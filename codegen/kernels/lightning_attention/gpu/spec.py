@@ -14,7 +14,7 @@ LEAST = 16
 """Rows or columns of the smallest matrix product."""
 
 
-class Form(StrEnum):
+class TokenForm(StrEnum):
     """How the tokens of a sequence are taken."""
 
     CHUNKS = "chunks"
@@ -43,7 +43,7 @@ class Spec(lightning.Spec):
     its sums of squares are written beside it, as `linear/gpu/split_norm.py` has it.
     """
 
-    form: Form = Form.CHUNKS
+    form: TokenForm = TokenForm.CHUNKS
     products: Products = Products.IEEE
     scaled: bool = False
     gate_start: int = 0
@@ -85,7 +85,7 @@ class Schedule:
 def default_tiles(spec: Spec, target: CudaTarget) -> Schedule:
     """The largest tiles that leave every value in registers, for heads of up to 128."""
     width = power_of_two(spec.head_dim, LEAST)
-    if spec.form is Form.STEP:
+    if spec.form is TokenForm.STEP:
         return Schedule(1, 1, min(width, 32), 0, warps=4)
     columns = min(width, 32)
     if spec.products is Products.IEEE:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue
+from sala_compile.codegen.kernels.linear.cpu.epilogue import LinearEpilogue
 from sala_compile.codegen.kernels.linear.cpu.panel_vectors import PANEL_VECTORS, Steps
 from sala_compile.codegen.kernels.linear.cpu.schedule import Tiles
 from sala_compile.codegen.kernels.linear.cpu.spec import Spec
@@ -98,7 +98,7 @@ class AmxTiles:
     spec: Spec
     blocks: Tiles
     tensors: Tensors
-    epilogue: Epilogue
+    epilogue: LinearEpilogue
 
     def work(self, team: Team, live: Expr) -> None:
         """Emit a worker's share of the outputs of all live rows."""

@@ -10,7 +10,7 @@ in the workspace, in float32. Either way every sum takes its steps in ascending 
 from dataclasses import dataclass
 from typing import Protocol
 
-from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue
+from sala_compile.codegen.kernels.linear.cpu.epilogue import LinearEpilogue
 from sala_compile.codegen.kernels.linear.cpu.schedule import Blocks
 from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir.builder import (
@@ -34,7 +34,7 @@ SHARES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DepthPart:
     """Rows `row` .. `row + count - 1` and blocks of the depth `first` .. `first + blocks - 1`.
 
     `pitch` is the number of blocks from one prepared row to the next.
@@ -53,13 +53,13 @@ Column = tuple[Expr, Expr]
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class DivisionTile:
     """Prepared rows `row` .. `row + rows - 1` of a part, by the `panels` panels from `panel` on.
 
     Their sums begin at `sums`, those of the first panel before those of the next.
     """
 
-    part: Part
+    part: DepthPart
     panel: Expr
     row: Expr
     rows: int
@@ -90,7 +90,7 @@ class Ahead:
     first: Expr
 
 
-class Operands(Protocol):
+class PreparedOperands(Protocol):
     """How rows and weights are prepared and multiplied; the depth is counted in blocks."""
 
     @property
@@ -103,7 +103,7 @@ class Operands(Protocol):
         """Blocks of a part where rows are many."""
         ...
 
-    def prepare(self, part: Part) -> None:
+    def prepare(self, part: DepthPart) -> None:
         """Emit the preparation of the rows of a part."""
         ...
 
@@ -112,7 +112,7 @@ class Operands(Protocol):
         """Lines of 64 bytes of weight in a part of a panel."""
         ...
 
-    def expand(self, part: Part, panel: Expr) -> None:
+    def expand(self, part: DepthPart, panel: Expr) -> None:
         """Emit the preparation of a part of a panel."""
         ...
 
@@ -120,7 +120,7 @@ class Operands(Protocol):
         """Emit the prefetch of a line of the weight that is needed next."""
         ...
 
-    def add(self, tile: Tile, *, expanded: bool) -> None:
+    def add(self, tile: DivisionTile, *, expanded: bool) -> None:
         """Emit sums += x W^T for a tile, with the weight as it is stored or as prepared."""
         ...
 
@@ -131,9 +131,9 @@ class Division:
 
     spec: Spec
     blocks: Blocks
-    epilogue: Epilogue
+    epilogue: LinearEpilogue
     sums: Tensor
-    operands: Operands
+    operands: PreparedOperands
 
     @property
     def _panels(self) -> int:
@@ -149,7 +149,7 @@ class Division:
 
     def _few(self, team: Team, live: Expr) -> None:
         depth = self.operands.depth_blocks
-        part = Part(team.worker, 0, live, 0, depth, depth)
+        part = DepthPart(team.worker, 0, live, 0, depth, depth)
         self.operands.prepare(part)
         below = 0
         for rows in self.blocks.few:
@@ -157,7 +157,7 @@ class Division:
                 self._stream(team, part, rows)
             below = rows
 
-    def _stream(self, team: Team, part: Part, rows: int) -> None:
+    def _stream(self, team: Team, part: DepthPart, rows: int) -> None:
         """Emit at most `rows` rows by all panels; a single row takes several at once if it can."""
         streams = self.blocks.streams
         together = streams if rows == 1 and self._panels % streams == 0 else 1
@@ -165,7 +165,7 @@ class Division:
         def panels(index: Expr) -> None:
             first = held(index * together)
             self._clear(team.worker, 0, rows * together)
-            self.operands.add(Tile(part, first, 0, rows, 0, together), expanded=False)
+            self.operands.add(DivisionTile(part, first, 0, rows, 0, together), expanded=False)
             for n in range(together):
                 self._finish(team.worker, first + n, 0, part.count, n * rows)
 
@@ -193,7 +193,7 @@ class Division:
             self._clear(worker, turn * rows, count)
         with loop(-(-depth // size)) as index:
             first = held(index * size)
-            part = Part(worker, row, count, first, held(T.min(depth - first, size)), size)
+            part = DepthPart(worker, row, count, first, held(T.min(depth - first, size)), size)
             self.operands.prepare(part)
             with loop(panels) as turn:
                 here = held(panel + turn)
@@ -207,7 +207,7 @@ class Division:
         with loop(panels) as turn:
             self._finish(worker, panel + turn, row, count, turn * rows)
 
-    def _tiles(self, part: Part, panel: Expr, sums: Expr, ahead: Ahead) -> None:
+    def _tiles(self, part: DepthPart, panel: Expr, sums: Expr, ahead: Ahead) -> None:
         """Emit whole tiles, then one that covers the rows that are left, and rows beyond."""
         *smaller, height = self.blocks.heights
         share = held((self.operands.part_lines * height + part.count - 1) // part.count)
@@ -215,7 +215,7 @@ class Division:
         def add(row: Expr, rows: int) -> None:
             with loop(share) as line:
                 self.operands.prefetch(ahead, row // height * share + line)
-            self.operands.add(Tile(part, panel, row, rows, held(sums + row)), expanded=True)
+            self.operands.add(DivisionTile(part, panel, row, rows, held(sums + row)), expanded=True)
 
         with loop(part.count // height) as index:
             add(held(index * height), height)

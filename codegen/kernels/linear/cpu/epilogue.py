@@ -19,7 +19,7 @@ from sala_compile.sala_ir.dialect.attributes import Rows
 
 
 @dataclass(frozen=True, slots=True)
-class Epilogue:
+class LinearEpilogue:
     """What is done with the sums of a row, and the arguments that it takes."""
 
     spec: Spec

@@ -7,7 +7,7 @@ from sala_compile.codegen.kernels.linear.cpu import spec as linear
 from sala_compile.codegen.kernels.linear.cpu.amx_tiles import AmxTiles
 from sala_compile.codegen.kernels.linear.cpu.axes import axes
 from sala_compile.codegen.kernels.linear.cpu.block_division import Division
-from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue, live_rows
+from sala_compile.codegen.kernels.linear.cpu.epilogue import LinearEpilogue, live_rows
 from sala_compile.codegen.kernels.linear.cpu.panel_vectors import PanelVectors
 from sala_compile.codegen.kernels.linear.cpu.schedule import (
     Blocks,
@@ -66,7 +66,7 @@ def _work(
     builder: KernelBuilder, spec: Spec, schedule: Schedule, live: Expr
 ) -> Callable[[Team], None]:
     tensors = builder.tensors
-    epilogue = Epilogue(spec, tensors)
+    epilogue = LinearEpilogue(spec, tensors)
     match schedule:
         case Vectors():
             return PanelVectors(spec, schedule, tensors, epilogue).shared(live)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue
+from sala_compile.codegen.kernels.linear.cpu.epilogue import LinearEpilogue
 from sala_compile.codegen.kernels.linear.cpu.schedule import Vectors
 from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir.builder import (
@@ -33,7 +33,7 @@ class PanelVectors:
     spec: Spec
     schedule: Vectors
     tensors: Tensors
-    epilogue: Epilogue
+    epilogue: LinearEpilogue
 
     def shared(self, live: Expr) -> Callable[[Team], None]:
         """Emit how many blocks there are; return what emits a worker's share of them."""

@@ -10,8 +10,8 @@ from sala_compile.codegen.kernels.linear.cpu.block_division import (
     PANEL_VECTORS,
     Ahead,
     Column,
-    Part,
-    Tile,
+    DepthPart,
+    DivisionTile,
 )
 from sala_compile.codegen.kernels.linear.cpu.schedule import Blocks
 from sala_compile.codegen.kernels.linear.cpu.spec import Spec
@@ -59,7 +59,7 @@ class WidenedOperands:
         """Blocks of a part where rows are many."""
         return self.blocks.depth // LANES
 
-    def prepare(self, part: Part) -> None:
+    def prepare(self, part: DepthPart) -> None:
         """Emit the widening of the rows of a part."""
         spec = self.spec
         whole, left = divmod(spec.depth, LANES)
@@ -78,7 +78,7 @@ class WidenedOperands:
                     last = held(place + (whole - part.first) * LANES)
                     self.tensors.sums[part.worker, lanes(last)] = value
 
-    def _x(self, part: Part, row: Expr) -> Expr:
+    def _x(self, part: DepthPart, row: Expr) -> Expr:
         """Where a prepared row begins."""
         return self.blocks.sums + row * (part.pitch * LANES)
 
@@ -97,7 +97,7 @@ class WidenedOperands:
         step = ahead.first * (LANES // self.spec.weight.pack)
         prefetch_far(self.tensors.weight, ahead.panel, step, line * LANES, 0)
 
-    def expand(self, part: Part, panel: Expr) -> None:
+    def expand(self, part: DepthPart, panel: Expr) -> None:
         """Emit the widening of a part of a panel."""
         pack = self.spec.weight.pack
         first = self._panel
@@ -113,7 +113,7 @@ class WidenedOperands:
         packs = self.spec.weight.operand(self.tensors.weight, panel, step, j * LANES, 0)
         return (packs,) if self.spec.weight is Element.F32 else split_pairs(packs)
 
-    def add(self, tile: Tile, *, expanded: bool) -> None:
+    def add(self, tile: DivisionTile, *, expanded: bool) -> None:
         """Emit sums += x W^T for a tile, with the weight as it is stored or as prepared."""
         width = self.blocks.vectors(tile.rows)
         worker = tile.part.worker
@@ -128,7 +128,7 @@ class WidenedOperands:
             for index, cell in enumerate(cells):
                 self.tensors.sums[worker, lanes(cell)] = sums[index]
 
-    def _from_scratch(self, tile: Tile, columns: list[Column], sums: Registers) -> None:
+    def _from_scratch(self, tile: DivisionTile, columns: list[Column], sums: Registers) -> None:
         first = self._panel
         with loop(tile.part.blocks * LANES) as k:
             values = [
@@ -137,7 +137,7 @@ class WidenedOperands:
             ]
             self._multiply(tile, k, values, sums)
 
-    def _from_weight(self, tile: Tile, columns: list[Column], sums: Registers) -> None:
+    def _from_weight(self, tile: DivisionTile, columns: list[Column], sums: Registers) -> None:
         pack = self.spec.weight.pack
         with loop(self.depth_blocks * (LANES // pack)) as step:
             for panel, j in columns:
@@ -146,7 +146,7 @@ class WidenedOperands:
             for half, values in enumerate(zip(*steps, strict=True)):
                 self._multiply(tile, step * pack + half, list(values), sums)
 
-    def _multiply(self, tile: Tile, k: Expr, values: list[Expr], sums: Registers) -> None:
+    def _multiply(self, tile: DivisionTile, k: Expr, values: list[Expr], sums: Registers) -> None:
         """Emit the products of column k of a part."""
         for i in range(tile.rows):
             place = self._x(tile.part, tile.row + i) + k

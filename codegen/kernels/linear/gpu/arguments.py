@@ -8,7 +8,7 @@ from sala_compile.codegen.kernels.arguments import (
     result,
     workspace,
 )
-from sala_compile.codegen.kernels.linear.gpu.spec import Form, Schedule, Spec
+from sala_compile.codegen.kernels.linear.gpu.spec import LinearForm, Schedule, Spec
 from sala_compile.codegen.layouts.padding import padded
 
 
@@ -19,7 +19,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
     `expanded` holds the values of a slab of integers.
     """
     pitch, norm = spec.residual_pitch, bool(spec.norm)
-    expands = bool(spec.bits) and spec.form is Form.TILES
+    expands = bool(spec.bits) and spec.form is LinearForm.TILES
     slab = schedule.slab_rows(spec) * spec.integers.depth if expands else 0
     return (
         *batch("control"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sala_compile.codegen.kernels.arguments import Arguments
 from sala_compile.codegen.kernels.linear.gpu.arguments import arguments
 from sala_compile.codegen.kernels.linear.gpu.launches import Launches
-from sala_compile.codegen.kernels.linear.gpu.spec import Form, Schedule, Spec, default_tiles
+from sala_compile.codegen.kernels.linear.gpu.spec import LinearForm, Schedule, Spec, default_tiles
 from sala_compile.codegen.kernels.operands import column_views, element, refuse_unless_float32
 from sala_compile.codegen.kernels.triton.family import GpuFamily
 from sala_compile.codegen.kernels.triton.kernel import Launch
@@ -47,7 +47,7 @@ def _spec(op: LinearOp) -> Spec:
         bias=op.bias is not None,
         swiglu=op.is_swiglu,
         extent=rows.value,
-        form=Form.ROWS if few else Form.TILES,
+        form=LinearForm.ROWS if few else LinearForm.TILES,
         bits=encoding.bits,
         group=encoding.group.data,
         zeros=encoding.stores_zeros,
@@ -63,7 +63,7 @@ def layouts(spec: Spec) -> Mapping[str, LayoutAttr]:
 def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Launch, ...]:
     """One launch, but for many rows of integers one pair for each slab of the weight."""
     each = Launches(spec, schedule, arguments)
-    if spec.form is Form.ROWS:
+    if spec.form is LinearForm.ROWS:
         return (each.integer_rows() if spec.bits else each.rows(),)
     return tuple(each.slabs()) if spec.bits else (each.tiles(),)
 

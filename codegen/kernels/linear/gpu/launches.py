@@ -95,7 +95,7 @@ class Launches:
         constants: Mapping[str, Constant],
         others: Mapping[str, Pointer],
     ) -> Launch:
-        options = {"warps": self.schedule.warps, "stages": self.schedule.stages}
+        options: dict[str, Any] = {"warps": self.schedule.warps, "stages": self.schedule.stages}
         return launch(function, grid, self.arguments, constants, others, **options)
 
     def _parts(self, step: int, steps: int) -> dict[str, Constant]:

@@ -72,7 +72,7 @@ def multiply_tiles(
             if DEPTH % STEP == 0:
                 b = tl.load(right + 16 * WEIGHT_PITCH + start)
             else:
-                b = tl.load(right + 16 * WEIGHT_PITCH + start, mask=inside, other=0.0)
+                b = tl.load(right + 16 * WEIGHT_PITCH + start, mask=inside, other=0.0)  # pyright: ignore
             up = tl.dot(a, tl.trans(b), up, input_precision=PRECISION)
     line = (first + row)[:, None]
     if TILE_COLUMNS > 128:

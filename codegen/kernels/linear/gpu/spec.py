@@ -13,7 +13,7 @@ NARROW = 8192
 """Rows of a weight that give few programs: each needs more warps."""
 
 
-class Form(StrEnum):
+class LinearForm(StrEnum):
     """How the rows of the input are cut."""
 
     TILES = "tiles"
@@ -40,7 +40,7 @@ class Spec(KernelSpec):
     bias: bool
     swiglu: bool
     extent: str
-    form: Form
+    form: LinearForm
     x_start: int
     x_pitch: int
     residual_start: int = 0
@@ -109,7 +109,7 @@ class Schedule:
 def default_tiles(spec: Spec, target: CudaTarget) -> Schedule:
     """The tiles for an architecture: how much fits its shared memory decides."""
     large = target.shared_bytes > 128 << 10
-    if spec.form is Form.ROWS:
+    if spec.form is LinearForm.ROWS:
         return _for_rows(spec, large)
     if spec.weight is Element.F32:
         return Schedule(64, 64, 32, warps=4, stages=2)

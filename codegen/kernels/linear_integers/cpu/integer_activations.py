@@ -7,7 +7,7 @@ gets the scale NaN, and all outputs of its row become NaN.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.block_division import Part
+from sala_compile.codegen.kernels.linear.cpu.block_division import DepthPart
 from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
@@ -34,7 +34,7 @@ BITS = f"int32x{LANES}"
 
 
 @dataclass(frozen=True, slots=True)
-class Activations(ABC):
+class IntegerRows(ABC):
     """Rows of x, and where a worker keeps them as integers with scales."""
 
     spec: Spec
@@ -42,14 +42,14 @@ class Activations(ABC):
 
     @abstractmethod
     def write(
-        self, part: Part, row: Expr, index: Expr, values: Registers, magnitudes: Expr
+        self, part: DepthPart, row: Expr, index: Expr, values: Registers, magnitudes: Expr
     ) -> None:
         """Emit the integers of a block and what belongs to them.
 
         `magnitudes` are the bits of the largest values without their signs, lane by lane.
         """
 
-    def prepare(self, part: Part) -> None:
+    def prepare(self, part: DepthPart) -> None:
         """Emit the integers of the rows of a part."""
         spec = self.spec
         whole = spec.depth // spec.block
@@ -63,7 +63,7 @@ class Activations(ABC):
             else:
                 self._clear(part, row, whole)
 
-    def _clear(self, part: Part, row: Expr, first: int) -> None:
+    def _clear(self, part: DepthPart, row: Expr, first: int) -> None:
         """Emit zeros for the blocks that pad the depth to a whole group."""
         spec = self.spec
         for block in range(first, spec.padded_depth // spec.block):
@@ -77,15 +77,15 @@ class Activations(ABC):
                         zero = tirx.const(0, self.tensors.x_values.buffer.dtype)
                         self.tensors.x_values[part.worker, here] = T.broadcast(zero, LANES)
 
-    def clear(self, part: Part, row: Expr, index: Expr) -> None:
+    def clear(self, part: DepthPart, row: Expr, index: Expr) -> None:
         """Emit what belongs to the integers of a block that are all 0."""
         self.tensors.x_scales[part.worker, held(row * part.pitch + index)] = T.float32(0)
 
-    def place(self, part: Part, row: Expr, block: Expr) -> Expr:
+    def place(self, part: DepthPart, row: Expr, block: Expr) -> Expr:
         """Where the integers of a block begin: row counts terms, block from the part's first."""
         return held((row * part.pitch + block) * self.spec.block)
 
-    def _block(self, part: Part, row: Expr, index: Expr, count: int) -> None:
+    def _block(self, part: DepthPart, row: Expr, index: Expr, count: int) -> None:
         """Emit a block, of which `count` values are there and the rest 0."""
         spec = self.spec
         vectors = spec.block // LANES

@@ -7,11 +7,11 @@ from sala_compile.codegen.kernels.linear.cpu.block_division import (
     PANEL_VECTORS,
     Ahead,
     Column,
-    Part,
-    Tile,
+    DepthPart,
+    DivisionTile,
 )
-from sala_compile.codegen.kernels.linear_integers.cpu.integer_activations import Activations
-from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import Weights
+from sala_compile.codegen.kernels.linear_integers.cpu.integer_activations import IntegerRows
+from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import PanelWeights
 from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule
 from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
@@ -45,23 +45,23 @@ class IntegerOperands(ABC):
 
     spec: Spec
     schedule: Schedule
-    activations: Activations
-    weights: Weights
+    activations: IntegerRows
+    weights: PanelWeights
     tensors: Tensors
 
     @abstractmethod
-    def expand(self, part: Part, panel: Expr) -> None:
+    def expand(self, part: DepthPart, panel: Expr) -> None:
         """Emit the preparation of a part of a panel."""
 
     @abstractmethod
     def multiply_stored(
-        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
+        self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of span `index` of a part, with the weight as it is stored."""
 
     @abstractmethod
     def multiply_expanded(
-        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
+        self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of span `index` of a part, with the weight as it was prepared."""
 
@@ -75,7 +75,7 @@ class IntegerOperands(ABC):
         """Blocks of a part where rows are many."""
         return self.schedule.part_blocks(self.spec)
 
-    def prepare(self, part: Part) -> None:
+    def prepare(self, part: DepthPart) -> None:
         """Emit the preparation of the rows of a part."""
         self.activations.prepare(part)
 
@@ -89,7 +89,7 @@ class IntegerOperands(ABC):
         first = ahead.first * (self.spec.block // self.spec.line)
         prefetch_far(self.tensors.codes, ahead.panel, first, line * LANES, 0)
 
-    def add(self, tile: Tile, *, expanded: bool) -> None:
+    def add(self, tile: DivisionTile, *, expanded: bool) -> None:
         """Emit sums += x W^T for a tile, with the weight as it is stored or as prepared."""
         rows = tile.rows * self.spec.terms
         width = self.schedule.vectors(rows)
@@ -105,7 +105,12 @@ class IntegerOperands(ABC):
             self._add(tile, block, columns, scaled)
 
     def _scale(
-        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers, scaled: Registers
+        self,
+        tile: DivisionTile,
+        index: Expr,
+        columns: list[Column],
+        sums: Registers,
+        scaled: Registers,
     ) -> None:
         """Emit the addition of a span's sums, scaled by the weight, to those of the block."""
         terms, width = self.spec.terms, len(columns)
@@ -121,7 +126,9 @@ class IntegerOperands(ABC):
                 here = i * width + n
                 scaled[here] = vector.fma(value, scales[n], scaled[here])
 
-    def _add(self, tile: Tile, block: Expr, columns: list[Column], scaled: Registers) -> None:
+    def _add(
+        self, tile: DivisionTile, block: Expr, columns: list[Column], scaled: Registers
+    ) -> None:
         """Emit the addition of a block's sums, scaled by x, to those before."""
         worker = tile.part.worker
         cells = tile.cells(columns)

@@ -33,7 +33,7 @@ def weight_arguments(spec: Spec) -> Arguments:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class PanelWeights:
     """Reads the stored parts of a weight."""
 
     spec: Spec

@@ -3,12 +3,12 @@
 from sala_compile.codegen.kernels.arguments import Arguments, workspace
 from sala_compile.codegen.kernels.linear.cpu import spec as linear
 from sala_compile.codegen.kernels.linear.cpu.block_division import Division
-from sala_compile.codegen.kernels.linear.cpu.epilogue import Epilogue, live_rows
+from sala_compile.codegen.kernels.linear.cpu.epilogue import LinearEpilogue, live_rows
 from sala_compile.codegen.kernels.linear.cpu.kernel import SMALL
 from sala_compile.codegen.kernels.linear_integers.cpu.axes import axes
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import (
-    Weights,
+    PanelWeights,
     weight_arguments,
 )
 from sala_compile.codegen.kernels.linear_integers.cpu.pair_activations import PairActivations
@@ -70,7 +70,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
 def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
     """Emit the outputs of all live rows."""
     tensors = builder.tensors
-    epilogue = Epilogue(spec, tensors)
+    epilogue = LinearEpilogue(spec, tensors)
     operands = _operands(builder, spec, schedule)
     division = Division(spec, schedule, epilogue, tensors.sums, operands)
     live = let(live_rows(tensors.control, spec))
@@ -85,7 +85,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
 def _operands(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> IntegerOperands:
     """Operands of 16-bit pairs, or of bytes."""
     tensors = builder.tensors
-    weights = Weights(spec, tensors)
+    weights = PanelWeights(spec, tensors)
     if spec.x_bits == 16:
         return PairOperands(spec, schedule, PairActivations(spec, tensors), weights, tensors)
     return QuadOperands(spec, schedule, QuadActivations(spec, tensors), weights, tensors)

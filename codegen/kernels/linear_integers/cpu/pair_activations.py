@@ -6,11 +6,11 @@ no value is off by more than 2^-16 of the largest. float32 takes two integers, q
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.block_division import Part
+from sala_compile.codegen.kernels.linear.cpu.block_division import DepthPart
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_activations import (
     NOT_A_NUMBER,
     ROUNDER,
-    Activations,
+    IntegerRows,
     largest_magnitude,
 )
 from sala_compile.codegen.kernels.tir import vector
@@ -37,11 +37,11 @@ TERM_BITS = 15
 
 
 @dataclass(frozen=True, slots=True)
-class PairActivations(Activations):
+class PairActivations(IntegerRows):
     """Rows of x as uint16, read in pairs."""
 
     def write(
-        self, part: Part, row: Expr, index: Expr, values: Registers, magnitudes: Expr
+        self, part: DepthPart, row: Expr, index: Expr, values: Registers, magnitudes: Expr
     ) -> None:
         """Emit the integers of a block and its scale."""
         spec = self.spec

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.block_division import PANEL_VECTORS, Column, Part, Tile
+from sala_compile.codegen.kernels.linear.cpu.block_division import (
+    PANEL_VECTORS,
+    Column,
+    DepthPart,
+    DivisionTile,
+)
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import LINE
 from sala_compile.codegen.kernels.tir import vector
@@ -28,7 +33,7 @@ WORDS = f"uint16x{LINE}"
 class PairOperands(IntegerOperands):
     """Pairs of integers less their zeros, exact in 16 bits, times pairs of x."""
 
-    def expand(self, part: Part, panel: Expr) -> None:
+    def expand(self, part: DepthPart, panel: Expr) -> None:
         """Emit the pairs of a part of a panel."""
         spec, weights = self.spec, self.weights
         lines = spec.span // spec.line
@@ -47,7 +52,7 @@ class PairOperands(IntegerOperands):
                         weights.unpacked[part.worker, lanes(place, LINE)] = pairs
 
     def multiply_expanded(
-        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
+        self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a span from pairs that were unpacked."""
         self._clear(tile, columns, sums)
@@ -60,7 +65,7 @@ class PairOperands(IntegerOperands):
             self._multiply(tile, index, pair, words, sums)
 
     def multiply_stored(
-        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
+        self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a span, unpacking the weight on the way."""
         self._clear(tile, columns, sums)
@@ -79,12 +84,12 @@ class PairOperands(IntegerOperands):
                 ]
                 self._multiply(tile, index, step * spec.lane + q, pairs, sums)
 
-    def _clear(self, tile: Tile, columns: list[Column], sums: Registers) -> None:
+    def _clear(self, tile: DivisionTile, columns: list[Column], sums: Registers) -> None:
         for cell in range(tile.rows * self.spec.terms * len(columns)):
             sums[cell] = T.broadcast(T.int32(0), LANES)
 
     def _multiply(
-        self, tile: Tile, index: Expr, pair: Expr, words: list[Expr], sums: Registers
+        self, tile: DivisionTile, index: Expr, pair: Expr, words: list[Expr], sums: Registers
     ) -> None:
         """Emit the products of a pair of columns of a span."""
         spec = self.spec

@@ -7,10 +7,10 @@ integers are the same on every machine and in the reference.
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.block_division import Part
+from sala_compile.codegen.kernels.linear.cpu.block_division import DepthPart
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_activations import (
     NOT_A_NUMBER,
-    Activations,
+    IntegerRows,
     largest_magnitude,
 )
 from sala_compile.codegen.kernels.tir import vector
@@ -32,7 +32,7 @@ LARGEST = 3.4028234663852886e38
 
 
 @dataclass(frozen=True, slots=True)
-class QuadActivations(Activations):
+class QuadActivations(IntegerRows):
     """Rows of x as int8, read four at a time in the order in which the weight's bytes stand.
 
     The workspace `x_sums` has for each block what its products with the weight's zeros come to:
@@ -40,7 +40,7 @@ class QuadActivations(Activations):
     """
 
     def write(
-        self, part: Part, row: Expr, index: Expr, values: Registers, magnitudes: Expr
+        self, part: DepthPart, row: Expr, index: Expr, values: Registers, magnitudes: Expr
     ) -> None:
         """Emit the integers of a block, its scale and its sum."""
         spec = self.spec
@@ -64,7 +64,7 @@ class QuadActivations(Activations):
         zero = 1 if spec.stores_zeros else 1 << (spec.bits - 1)
         self.tensors.x_sums[part.worker, here] = whole * -zero
 
-    def clear(self, part: Part, row: Expr, index: Expr) -> None:
+    def clear(self, part: DepthPart, row: Expr, index: Expr) -> None:
         """Emit what belongs to the integers of a block that are all 0."""
         here = held(row * part.pitch + index)
         self.tensors.x_scales[part.worker, here] = T.float32(0)

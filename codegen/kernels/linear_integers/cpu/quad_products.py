@@ -7,7 +7,12 @@ two masks unpack a line. x is prepared in the same order.
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.linear.cpu.block_division import PANEL_VECTORS, Column, Part, Tile
+from sala_compile.codegen.kernels.linear.cpu.block_division import (
+    PANEL_VECTORS,
+    Column,
+    DepthPart,
+    DivisionTile,
+)
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import LINE
 from sala_compile.codegen.kernels.tir import vector
@@ -35,7 +40,7 @@ LOW_HALVES = 0x0F0F
 class QuadOperands(IntegerOperands):
     """Bytes of integers as they are stored times bytes of x; zeros are taken off per block."""
 
-    def expand(self, part: Part, panel: Expr) -> None:
+    def expand(self, part: DepthPart, panel: Expr) -> None:
         """Emit the bytes of a part of a panel, unless they are stored as such."""
         spec = self.spec
         if not spec.expands:
@@ -50,7 +55,7 @@ class QuadOperands(IntegerOperands):
                     self.weights.unpacked[part.worker, lanes(place, BYTES)] = self._quad(word, q)
 
     def multiply_expanded(
-        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
+        self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a block from bytes that were unpacked, or stored as such."""
         self._start(tile, index, columns, sums)
@@ -60,7 +65,7 @@ class QuadOperands(IntegerOperands):
             self._multiply(tile, index, quad, words, sums)
 
     def multiply_stored(
-        self, tile: Tile, index: Expr, columns: list[Column], sums: Registers
+        self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a block, unpacking the weight on the way."""
         self._start(tile, index, columns, sums)
@@ -75,7 +80,7 @@ class QuadOperands(IntegerOperands):
                 quads = [self._quad(word, q) for word in words]
                 self._multiply(tile, index, step * spec.quads + q, quads, sums)
 
-    def _expanded(self, tile: Tile, index: Expr, quad: Expr, column: Column) -> Expr:
+    def _expanded(self, tile: DivisionTile, index: Expr, quad: Expr, column: Column) -> Expr:
         """A quad of a column of a block of a part, as it was prepared."""
         (panel, j), quads = column, self.spec.block // 4
         if self.spec.expands:
@@ -91,7 +96,9 @@ class QuadOperands(IntegerOperands):
             line = line & T.broadcast(T.uint16(LOW_HALVES), LINE)
         return let(T.reinterpret(line, dtype=f"uint8x{BYTES}"))
 
-    def _start(self, tile: Tile, index: Expr, columns: list[Column], sums: Registers) -> None:
+    def _start(
+        self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
+    ) -> None:
         """Emit what the zeros take off the sums of a block."""
         zeros = self._zeros(tile, index, columns)
         for i in range(tile.rows):
@@ -106,7 +113,7 @@ class QuadOperands(IntegerOperands):
                 else:
                     sums[cell] = taken
 
-    def _zeros(self, tile: Tile, index: Expr, columns: list[Column]) -> list[Expr]:
+    def _zeros(self, tile: DivisionTile, index: Expr, columns: list[Column]) -> list[Expr]:
         """The zeros of columns where there are any, beside words of 0."""
         zeros = self.tensors.find("zeros")
         if zeros is None:
@@ -116,7 +123,7 @@ class QuadOperands(IntegerOperands):
         return [let(T.reinterpret(T.Cast(f"uint32x{LANES}", zero), dtype=WORDS)) for zero in stored]
 
     def _multiply(
-        self, tile: Tile, index: Expr, quad: Expr, words: list[Expr], sums: Registers
+        self, tile: DivisionTile, index: Expr, quad: Expr, words: list[Expr], sums: Registers
     ) -> None:
         """Emit the products of four columns of a block."""
         for i in range(tile.rows):

@@ -64,8 +64,8 @@ def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Laun
         PITCH=padded(spec.vocabulary),
         BLOCK=min(power_of_two(spec.vocabulary), schedule.block),
     )
-    grid, options = row_grid("logit_rows"), {"warps": schedule.warps, "stages": 1}
-    return (launch(choose, grid, arguments, constants, **options),)
+    grid = row_grid("logit_rows")
+    return (launch(choose, grid, arguments, constants, warps=schedule.warps, stages=1),)
 
 
 FAMILY = GpuFamily(

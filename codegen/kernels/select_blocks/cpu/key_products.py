@@ -26,7 +26,7 @@ Place = tuple[Expr, Expr]
 """A page of compressed keys and a slot in it."""
 
 
-class Products(Protocol):
+class HeadProducts(Protocol):
     """Products of some heads with some vectors of keys."""
 
     def __getitem__(self, place: tuple[int, int]) -> Expr:
@@ -78,14 +78,14 @@ class KeyProducts:
 
     def _products(
         self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Expr
-    ) -> Callable[[Expr, int], Products]:
+    ) -> Callable[[Expr, int], HeadProducts]:
         """Products of some heads with the keys at `here`; those `ahead` are prefetched."""
         spec, element = self.spec, self.spec.element
         if self.schedule.uses_tiles(spec):
             return self._tile_products(level, pool, here, ahead)
         vectors, (page, left) = self.schedule.vectors(spec, level), here
 
-        def products(top: Expr, height: int) -> Products:
+        def products(top: Expr, height: int) -> HeadProducts:
             found = zero_tile(height, vectors)
             self.schedule.product(spec).accumulate(
                 found,
@@ -101,7 +101,7 @@ class KeyProducts:
 
     def _tile_products(
         self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Expr
-    ) -> Callable[[Expr, int], Products]:
+    ) -> Callable[[Expr, int], HeadProducts]:
         """Emit the products of all heads by AMX into the workspace: [4][heads][16]."""
         page, left = here
         lines = left // LANES * (self.spec.head_dim // 2)
@@ -115,7 +115,7 @@ class KeyProducts:
                 self._fetch_line(level, pool, ahead, lines + step * (TILE * WIDE) + line)
         call("store", self.work.address(self.worker, self.stored_at))
 
-        def products(top: Expr, height: int) -> Products:
+        def products(top: Expr, height: int) -> HeadProducts:
             return _Stored(
                 lambda i, j: self.work[self.worker, lanes(self._product_place(top + i, j))]
             )

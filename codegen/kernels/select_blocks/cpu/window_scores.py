@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import e, log2
 
-from sala_compile.codegen.kernels.select_blocks.cpu.key_products import KeyProducts, Products
+from sala_compile.codegen.kernels.select_blocks.cpu.key_products import HeadProducts, KeyProducts
 from sala_compile.codegen.kernels.select_blocks.cpu.schedule import Schedule
 from sala_compile.codegen.kernels.select_blocks.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
@@ -105,7 +105,7 @@ class Scores:
 
         vectors = self.schedule.vectors(spec, level)
 
-        def tile(first: Expr, products: Callable[[Expr, int], Products]) -> None:
+        def tile(first: Expr, products: Callable[[Expr, int], HeadProducts]) -> None:
             def rows(top: Expr, height: int) -> None:
                 found = products(top, height)
                 for i in range(height):
@@ -148,7 +148,7 @@ class Scores:
 
         vectors = self.schedule.vectors(spec, level)
 
-        def tile(first: Expr, products: Callable[[Expr, int], Products]) -> None:
+        def tile(first: Expr, products: Callable[[Expr, int], HeadProducts]) -> None:
             sums = registers(vectors).fill(vectors)
 
             def rows(top: Expr, height: int) -> None:

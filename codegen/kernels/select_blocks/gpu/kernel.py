@@ -1,5 +1,7 @@
 """select_blocks on a GPU: sums over coarse keys, scores of blocks, choice; slab by slab."""
 
+from typing import Any
+
 import triton
 
 from sala_compile.codegen.kernels.arguments import Arguments, batch
@@ -56,7 +58,7 @@ def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Slab
     fine, coarse = spec.levels
     terms = (("tokens", schedule.queries(spec), 1), ("sequences", 1, 1))
     tiles = (Grid(0, terms), Grid(spec.kv_heads), Grid(schedule.splits))
-    options = {"warps": schedule.warps, "stages": schedule.stages}
+    options: dict[str, Any] = {"warps": schedule.warps, "stages": schedule.stages}
     scored = tuple(
         launch(
             function,

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from sala_compile.codegen.kernels.lightning_attention.gpu.kernel import FAMILY
-from sala_compile.codegen.kernels.lightning_attention.gpu.spec import Form, Products, Schedule, Spec
+from sala_compile.codegen.kernels.lightning_attention.gpu.spec import (
+    Products,
+    Schedule,
+    Spec,
+    TokenForm,
+)
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cuda import CudaTarget
 from tests.support.interpreted import run
@@ -33,7 +38,7 @@ class Inputs(LightningInputs):
 
     def run(self, batch: Step, schedule: Schedule = CHUNKS, **options: bool) -> np.ndarray:
         """The kernel's output; the state changes in place."""
-        form = Form.STEP if schedule is STEP else Form.CHUNKS
+        form = TokenForm.STEP if schedule is STEP else TokenForm.CHUNKS
         spec = replace(self.spec, form=form)
         kernel = FAMILY.build(spec, TARGET, schedule)
         bucket = {"tokens": batch.tokens + EXTRA, "sequences": len(batch.counts) + 2}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sala_compile.codegen.kernels.linear.gpu.kernel import FAMILY
-from sala_compile.codegen.kernels.linear.gpu.spec import Form, Schedule, Spec
+from sala_compile.codegen.kernels.linear.gpu.spec import LinearForm, Schedule, Spec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.integer_blocks import IntegerBlocks
 from sala_compile.codegen.targets.cuda import CudaTarget
@@ -32,7 +32,7 @@ def spec_of(depth: int, rows: int, weight: Element, **options: Any) -> Spec:
         "bias": False,
         "swiglu": False,
         "extent": "tokens",
-        "form": Form.TILES,
+        "form": LinearForm.TILES,
         "x_start": 0,
         "x_pitch": padded(depth + options.get("x_start", 0)),
     }
@@ -139,7 +139,7 @@ def _weight(spec: Spec, random: np.random.Generator) -> tuple[dict[str, np.ndarr
     )
     scale, zero = spread
     value = scale * (codes - zero)
-    return buffers, value if spec.form is Form.ROWS else exact(stored(value, spec.weight))
+    return buffers, value if spec.form is LinearForm.ROWS else exact(stored(value, spec.weight))
 
 
 def check(problem: Problem, out: np.ndarray) -> None:
@@ -162,7 +162,7 @@ FORMS = {"tiles": TILES, "rows": WHOLE, "parts": PARTS}
 
 def in_form(spec: Spec, form: str) -> Spec:
     """The spec for tiles or for few rows."""
-    return replace(spec, form=Form.TILES if form == "tiles" else Form.ROWS)
+    return replace(spec, form=LinearForm.TILES if form == "tiles" else LinearForm.ROWS)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -193,14 +193,14 @@ def test_a_row_has_the_same_bits_in_any_batch(spec: Spec, form: str) -> None:
 
 
 def test_the_output_may_take_the_place_of_the_residual() -> None:
-    for form in (Form.TILES, Form.ROWS):
+    for form in (LinearForm.TILES, LinearForm.ROWS):
         spec = replace(PLAIN["residual"], residual_start=0, residual_pitch=80, form=form)
         problem = Problem(spec, 5)
         expected, stream = problem.expected, problem.residual
         assert stream is not None
         buffers = {"control": control_of(5), "x": problem.x, **problem.operands}
         run(
-            FAMILY.build(spec, TARGET, TILES if form is Form.TILES else WHOLE),
+            FAMILY.build(spec, TARGET, TILES if form is LinearForm.TILES else WHOLE),
             {**buffers, "residual": stream, "y": stream},
             {"tokens": 5},
         )

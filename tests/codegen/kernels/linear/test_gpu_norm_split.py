@@ -8,7 +8,7 @@ import pytest
 
 from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning
 from sala_compile.codegen.kernels.linear.gpu.kernel import FAMILY
-from sala_compile.codegen.kernels.linear.gpu.spec import Form, Spec
+from sala_compile.codegen.kernels.linear.gpu.spec import LinearForm, Spec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.sala_ir import reference
@@ -24,9 +24,11 @@ TARGET = CudaTarget(90)
 BF16, F32 = Element.BF16, Element.F32
 EPS = 1e-5
 WRITERS = {
-    "bf16": spec_of(48, 70, BF16, form=Form.ROWS, residual_pitch=padded(70)),
-    "f32": spec_of(20, 33, F32, form=Form.ROWS, bias=True),
-    "int4": spec_of(300, 70, BF16, form=Form.ROWS, residual_pitch=padded(70), **CODED["int4"]),
+    "bf16": spec_of(48, 70, BF16, form=LinearForm.ROWS, residual_pitch=padded(70)),
+    "f32": spec_of(20, 33, F32, form=LinearForm.ROWS, bias=True),
+    "int4": spec_of(
+        300, 70, BF16, form=LinearForm.ROWS, residual_pitch=padded(70), **CODED["int4"]
+    ),
 }
 
 
@@ -106,7 +108,7 @@ def _read(spec: Spec, problem: Problem, squares: np.ndarray) -> np.ndarray:
 def test_a_linear_multiplies_by_the_factor_of_its_row(bits: int, swiglu: bool) -> None:
     options = {"bias": True, "swiglu": swiglu, "norm": 77, "squares": 5, "eps": EPS}
     coded = CODED["int4"] if bits else {}
-    spec = spec_of(256, 96, BF16, form=Form.ROWS, **options, **coded)
+    spec = spec_of(256, 96, BF16, form=LinearForm.ROWS, **options, **coded)
     problem = Problem(spec, 9)
     squares = _random(9, 5) ** 2
     factor = 1 / np.sqrt(squares.sum(1) / 77 + EPS)
@@ -124,7 +126,7 @@ def test_a_linear_multiplies_by_the_factor_of_its_row(bits: int, swiglu: bool) -
 def test_a_step_writes_what_its_norm_is_made_of(gated: bool) -> None:
     plain = replace(
         lightning_spec(lightning.Spec, 2, 1, 34, norm=True, rope=True),
-        form=lightning.Form.STEP,
+        form=lightning.TokenForm.STEP,
     )
     width = plain.num_heads * plain.head_dim
     pitch = padded(width + 3)
