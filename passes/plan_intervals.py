@@ -71,7 +71,7 @@ def dim_text(dim: Dim) -> str:
     """A dim as people read it: `4096`, `tokens`, `2*sequences + 1`."""
     if isinstance(dim, int):
         return str(dim)
-    terms = []
+    terms: list[str] = []
     for factor, symbols in dim.terms:
         factors = [str(factor)] if factor != 1 or not symbols else []
         terms.append("*".join([*factors, *symbols]))

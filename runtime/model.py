@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -235,7 +235,7 @@ class Model:
             raise refusal("options", options, "GenerationOptions")
         checked_call("progress", progress)
         if sequence is not None:
-            self._require_own(sequence)
+            self._own(sequence)
         history = [] if sequence is None else sequence.token_ids
         ids = np.zeros(0, np.int32)
         if not (history and _is_empty(token_ids)):
@@ -323,7 +323,7 @@ class Model:
         """The token ids of a prompt; RequestError for an empty text, which would be one <s>."""
         if isinstance(prompt, str) and not prompt:
             raise RequestError("the prompt is empty", expected="at least one character")
-        if prompt is None or isinstance(prompt, bytes):
+        if cast("object", prompt) is None or isinstance(prompt, bytes):
             raise refusal("prompt", prompt, "a text, or token ids")
         if not isinstance(prompt, str):
             return prompt
@@ -360,12 +360,10 @@ class Model:
         """The sequences of this model with a token for each, or RequestError."""
         if not isinstance(sequences, Iterable) or isinstance(sequences, TokenSequence):
             raise refusal("sequences", sequences, "a list of sequences")
-        batch = list(sequences)
-        for sequence in batch:
-            self._require_own(sequence)
+        batch = [self._own(sequence) for sequence in cast("Iterable[object]", sequences)]
         if not isinstance(tokens, Iterable):
             raise refusal("tokens", tokens, "a list of token ids, one for each sequence")
-        ids = list(tokens)
+        ids = [*cast("Iterable[int]", tokens)]
         if len(batch) != len(ids):
             raise RequestError(
                 f"there are {len(batch)} sequences and {len(ids)} tokens",
@@ -373,8 +371,8 @@ class Model:
             )
         return batch, ids
 
-    def _require_own(self, sequence: object) -> None:
-        """Refuse what is no sequence of this model."""
+    def _own(self, sequence: object) -> TokenSequence:
+        """The sequence; RequestError for what is none of this model."""
         if not isinstance(sequence, TokenSequence):
             raise refusal("sequence", sequence, "a sequence that Model.sequence made")
         if sequence.engine is not self._engine:
@@ -384,9 +382,10 @@ class Model:
                 expected="a sequence that this model's sequence() or restore() made",
                 fix="save it there and restore it here, if both have the same checkpoint",
             )
+        return sequence
 
 
-def _is_empty(token_ids: object) -> bool:
+def _is_empty(token_ids: TokenIds) -> bool:
     """Whether there are no new tokens, in a list or an array of none."""
     return isinstance(token_ids, list | tuple | np.ndarray) and len(token_ids) == 0
 

@@ -207,7 +207,7 @@ class TokenSequence:
         return self.state.length
 
 
-def _is_single(token_ids: object) -> bool:
+def _is_single(token_ids: TokenIds) -> bool:
     """Whether the ids are those of one token."""
     if isinstance(token_ids, np.ndarray):
         return token_ids.shape == (1,)

@@ -21,7 +21,7 @@ _PATH = click.Path(path_type=Path)
     "--output",
     type=_PATH,
     metavar="FILE.json",
-    help="The tuning file; its library lies beside it.  [default: NAME.tuning.json]",
+    help="The tuning file; its library is next to it.  [default: NAME.tuning.json]",
 )
 @click.option(
     "--seconds",
@@ -37,7 +37,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--length",
     type=TOKENS,
-    help="Tokens of the text behind which kernels are tried.  [default: two chunks]",
+    help="Tokens of the text after which kernels are tried.  [default: two chunks]",
 )
 @click.option("--target", help="One of the artifact's.  [default: the best for this processor]")
 @click.option(
@@ -54,7 +54,7 @@ def command(as_json: bool, **options: Any) -> None:
     in turn on operands of the running model, in a process of its own; a sample counts only if our
     threads did not wait for a CPU. The best schedule of each kernel is written to the tuning file
     as soon as it is found, so that Ctrl-C loses one kernel at most. At the end a library with all
-    of them is written beside it.
+    of them is written next to it.
 
     Use it with sala_compile.load(..., tuning=FILE) for this artifact, or with sala-compile --tuning
     FILE for any whose kernels have the same constants. Exit code 2 means that the request or the

@@ -99,7 +99,7 @@ def print_report(report: dict[str, Any]) -> None:
     console = console if console.is_terminal else Console(highlight=False, width=160)
     title = f"kernels of {report['artifact']}, target {report['target']}, {report['threads']}"
     made = Table(
-        title=f"{title} threads, beside the default",
+        title=f"{title} threads, compared with the default",
         title_justify="left",
         box=None,
         pad_edge=False,

@@ -23,8 +23,7 @@ class TrialEnded(Exception):
 
 
 class TrialProcess:
-    """Measures builds of kernels: a process that is started when it is first asked, and again
-    when it died."""
+    """Measures builds of kernels; starts with the first request, and again after it died."""
 
     def __init__(self, artifact: Path, target: str, threads: int, length: int) -> None:
         """Nothing is started yet."""
@@ -40,7 +39,7 @@ class TrialProcess:
             raise CompileError(
                 f"the process that measures ended with {error}",
                 where=str(self._arguments[0]),
-                fix="its error stands above",
+                fix="its error is above",
             ) from None
 
     def trial(

@@ -1,4 +1,4 @@
-"""The tuning file of a search and the library beside it: checked before the work, written whole."""
+"""The tuning file of a search and its library: checked before the work, written whole."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -17,7 +17,7 @@ from sala_compile.runtime.errors import ArtifactError, RequestError, SalaError
 _FIX = "name a file in a directory that can be written, with -o"
 _RECORD = OutputRule(what="the tuning file", error=ArtifactError, fix=_FIX)
 _LIBRARY = OutputRule(what="the library of the tuning", error=ArtifactError, fix=_FIX)
-_OLD_LIBRARY = FileRule(what="the library beside the tuning file", limit=1 << 30)
+_OLD_LIBRARY = FileRule(what="the library next to the tuning file", limit=1 << 30)
 _SAME = ("artifact", "target", "processor", "threads", "length", "versions")
 
 
@@ -53,7 +53,7 @@ class TuningFile:
         for name in _SAME:
             if getattr(found, name) != getattr(fresh, name):
                 raise RequestError(
-                    f"the tuning that stands there has another {name}: {getattr(found, name)}",
+                    f"the earlier tuning has another {name}: {getattr(found, name)}",
                     where=shown(self.path),
                     expected=str(getattr(fresh, name)),
                     fix="name another file with -o, or add --again to replace it",
@@ -82,7 +82,7 @@ class TuningFile:
             data = b""
         if not all(symbol.encode() in data for symbol in self._symbols):
             raise RequestError(
-                "beside the tuning file stands another file with the name of its library",
+                "next to the tuning file is another file with the name of its library",
                 where=shown(self.library),
                 expected="no file, or the library of an earlier tuning of the same kernels",
                 fix="move it, or name another tuning file with -o",

@@ -22,7 +22,7 @@ LEAST_GAIN = 1.02
 LARGEST_LOSS = 0.97
 """No case of a winner may reach less than this part of the default's speed."""
 ALLOWED = ROUNDED_PART + BFLOAT16_STEP
-"""Largest difference, beside the largest value, of a candidate that may change the order."""
+"""Largest difference, in parts of the largest value, of a candidate that may change the order."""
 
 Clock = Callable[[], float]
 Tell = Callable[[Any, float | None], None]

@@ -29,7 +29,7 @@ SMALLEST_SHARE = 0.005
 class Job:
     """What is tuned: a target of an artifact, into the file `output`, in about `seconds`.
 
-    With `again` what stands at `output` is forgotten.
+    With `again` an earlier tuning at `output` is forgotten.
     """
 
     artifact: Artifact
@@ -60,7 +60,7 @@ class Tuner:
         clock: Clock = time.monotonic,
         compiler: Compiler = compile_library,
     ) -> None:
-        """Check the artifact, and what stands at the output; `compiler` makes the candidates."""
+        """Check the artifact and an earlier tuning; `compiler` makes the candidates."""
         self._job, self._measurer, self._clock = job, measurer, clock
         self._compile = compiler
         self._target = target_of(job.artifact, job.target)
@@ -130,7 +130,7 @@ class Tuner:
         return record
 
     def finish(self) -> None:
-        """Compile all kernels with the schedules that were found, beside the record file."""
+        """Compile all kernels with the schedules that were found, next to the tuning file."""
         schedules = Schedules(self.tuning.kernels)
         functions = {
             kernel.symbol: family(kernel.family).build(

@@ -51,7 +51,7 @@ def first_operations(group: Sequence[Lowered]) -> frozenset[Operation]:
 
 @dataclass
 class Recorder(Interpreter.Listener):
-    """Keeps the activations of a run, and the states that the operations in `kept` leave.
+    """Keeps what the operations in `kept` read and write in a run: activations, written states.
 
     `draw` gives the states of all slots that a function begins with; they are there from their
     first use to their last one, so that few are in memory at a time. `advance` is told after
@@ -62,14 +62,20 @@ class Recorder(Interpreter.Listener):
     advance: Callable[[int], None]
     kernels: frozenset[Operation]
     kept: frozenset[Operation]
-    values: dict[SSAValue, Any] = field(default_factory=dict)
-    _states: dict[SSAValue, dict[int, Any]] = field(default_factory=dict)
-    _done: set[Operation] = field(default_factory=set)
+    values: dict[SSAValue, Any] = field(default_factory=dict[SSAValue, Any])
+    _states: dict[SSAValue, dict[int, Any]] = field(default_factory=dict[SSAValue, dict[int, Any]])
+    _done: set[Operation] = field(default_factory=set[Operation])
+    _wanted: set[SSAValue] = field(default_factory=set[SSAValue])
+
+    def __post_init__(self) -> None:
+        for op in self.kept:
+            values = [*op.results, *(base_and_start(operand)[0] for operand in op.operands)]
+            self._wanted |= {value for value in values if isinstance(value.type, TensorType)}
 
     def will_interpret_op(self, op: Operation, args: tuple[Any, ...]) -> None:
         """Keep activations that no operation made, and draw states."""
         for operand, value in zip(op.operands, args, strict=True):
-            if isinstance(operand.type, TensorType):
+            if operand in self._wanted:
                 self.values.setdefault(operand, value)
             elif isinstance(operand.type, StateType) and operand not in self._states:
                 value.update(self.draw(operand))
@@ -79,7 +85,7 @@ class Recorder(Interpreter.Listener):
         """Keep what the operation made; empty the states that nothing reads any more."""
         self._done.add(op)
         for result, value in zip(op.results, results, strict=True):
-            if isinstance(result.type, TensorType):
+            if result in self._wanted:
                 self.values[result] = value
             elif isinstance(result.type, StateType):
                 self._states[result] = value
@@ -97,7 +103,7 @@ class Recorder(Interpreter.Listener):
 
 @dataclass(frozen=True, slots=True)
 class RecordedRows:
-    """Where the sequences of a step stand in a run of the reference.
+    """Where the sequences of a step are in a run of the reference.
 
     `tokens` and `logits` are rows of activations; `slots` those of the sequences' states.
     """
@@ -132,7 +138,7 @@ class VectorMaker:
             )
             for index, (op, own, step) in enumerate(places):
                 choice = lowered.choices[own]
-                assert choice.symbol == step.kernel, "steps stand in the order of the operations"
+                assert choice.symbol == step.kernel, "steps are in the order of the operations"
                 if choice.symbol not in seen:
                     seen.add(choice.symbol)
                     yield self._vector(op, choice, step, lowered.name, phase, index)

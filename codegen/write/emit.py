@@ -112,7 +112,7 @@ def tensor_infos(weights: Sequence[PackedWeight]) -> dict[str, TensorInfo]:
 
 
 def runtime_library() -> Path:
-    """TVM's small runtime library, which goes beside the kernels."""
+    """TVM's small runtime library, which goes next to the kernels."""
     import tvm
 
     return Path(tvm.__file__).parent / "lib" / "libtvm_runtime.so"

@@ -88,7 +88,7 @@ def write_golden(
 class GoldenRun:
     """One step of the reference over the golden sequences, in float64 with the graph's roundings.
 
-    Where a target rounds activations to integers, every sequence stands in it twice: as it is,
+    Where a target rounds activations to integers, every sequence is in it twice: as it is,
     then rounded. Reading the weights takes most of the time.
     """
 

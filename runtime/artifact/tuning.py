@@ -1,7 +1,7 @@
 """A tuning file: schedules that were searched for one artifact's kernels on one machine.
 
 It is a JSON document. A compiler takes its schedules for kernels with the same constants, for the
-same processor, made by the same versions. A runtime takes its library, which lies beside it, for
+same processor, made by the same versions. A runtime takes its library, which is next to it, for
 the very artifact that was tuned.
 """
 
@@ -31,7 +31,7 @@ _LIBRARY = FileRule(
     what="the library of the tuning",
     limit=1 << 30,
     error=ArtifactError,
-    expected="the library that sala-tune wrote beside its file",
+    expected="the library that sala-tune wrote next to its file",
     fix="copy both files, or tune again",
 )
 LIBRARY_SUFFIX = ".so"
@@ -109,7 +109,7 @@ class Tuning(Frozen):
     """All of it. `artifact` is the digest of the artifact's manifest, `target` its target's name.
 
     `processor` is the target that kernels were compiled for (`cpu:znver5`), `versions` those of
-    the packages that did it. `library` is the size and hash of the library beside the file.
+    the packages that did it. `library` is the size and hash of the library next to the file.
     """
 
     version: int = VERSION
@@ -149,7 +149,7 @@ def library_beside(path: Path) -> Path:
 
 
 def checked_library(path: Path, tuning: Tuning) -> OpenFile:
-    """The library beside a tuning file, open since its hash was checked; ArtifactError."""
+    """The library next to a tuning file, open since its hash was checked; ArtifactError."""
     place = library_beside(path)
     if tuning.library is None:
         raise ArtifactError(

@@ -1,1 +1,1 @@
-"""Measuring a compiled model: rates, the machine's ceilings beside them, and where time goes."""
+"""Measuring a compiled model: rates, the machine's ceilings, and where time goes."""

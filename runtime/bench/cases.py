@@ -30,7 +30,7 @@ WEIGHT_SETS = 8
 Difference = tuple[bool, float, float]
 """Whether two results are equal to the bit; else the largest difference and the largest value.
 
-The difference is infinite where integers differ, or a number stands beside none."""
+The difference is infinite where integers differ, or one of two values is no number."""
 
 
 class KernelCase:

@@ -103,7 +103,7 @@ class CeilingProbe:
         self._device.kernel(Ceiling.READ)(*self._sweeping)
 
     def freedom(self) -> float:
-        """How fast the first-level caches are read just now, beside the fastest so far.
+        """How fast the first-level caches are read just now, compared with the fastest so far.
 
         Less than 1 where another machine's thread shares a core with one of ours: that slows all
         that reads caches, and no counter of this machine shows it.

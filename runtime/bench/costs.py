@@ -25,7 +25,7 @@ from sala_compile.runtime.state.attention_paths import PathRule
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Live sizes of a step: each of `sequences` gets `tokens` new ones behind `history` tokens.
+    """Live sizes of a step: each of `sequences` gets `tokens` new ones after `history` tokens.
 
     `call_length` is the length of a sequence when its whole call is done.
     """

@@ -190,7 +190,7 @@ class _Length:
         return recording
 
     def _decode(self, sequences: list[TokenSequence]) -> None:
-        """Time single tokens behind all sequences."""
+        """Time single tokens after all sequences."""
         batch = len(sequences)
         end = time.monotonic() + self._share
         samples: list[Sample] = []

@@ -45,7 +45,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Recording:
-    """Steps of a model, one behind the other."""
+    """Steps of a model, one after the other."""
 
     turns: list[Turn] = field(default_factory=list[Turn])
     _calls: list[Call] = field(default_factory=list[Call])

@@ -1,4 +1,4 @@
-"""sala-bench: how fast a compiled model runs here, beside what this machine can do at most."""
+"""sala-bench: how fast a compiled model runs here, compared with what this machine can do."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ _PROFILE = OutputRule(what="the file")
     "--lengths",
     type=Several(TOKENS),
     default="512,4K",
-    help="Prompts of so many tokens, and decode behind them.",
+    help="Prompts of so many tokens, and decode after them.",
 )
 @click.option(
     "--batch",
@@ -69,7 +69,7 @@ _PROFILE = OutputRule(what="the file")
 def command(**options: Any) -> None:
     """Measure prefill and decode of the compiled model NAME.sala.
 
-    Beside each rate stands the part that it reaches of the machine's ceilings, measured in the
+    Each rate comes with the part that it reaches of the machine's ceilings, measured in the
     same run by kernels in the artifact: of reading memory with all threads, and of the arithmetic
     of the artifact's element type. Bytes and operations are those that the plan says a step must
     move and compute. A sample counts only if our threads did not wait for a CPU. Exit code 2

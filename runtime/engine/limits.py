@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 
-from sala_compile.runtime.common.json_text import quoted
+from sala_compile.runtime.common.json_text import is_list, quoted
 from sala_compile.runtime.common.units import is_whole
 from sala_compile.runtime.errors import RequestError
 
@@ -69,7 +70,7 @@ class Limits:
 
     def _is_token(self, token_ids: object) -> bool:
         """Whether the ids are a list of one token: what most calls are."""
-        if type(token_ids) is not list or len(token_ids) != 1:
+        if not is_list(token_ids) or len(token_ids) != 1:
             return False
         token = token_ids[0]
         return type(token) is int and 0 <= token < self.vocabulary
@@ -77,8 +78,8 @@ class Limits:
     def _whole_numbers(self, token_ids: object) -> np.ndarray:
         """The ids as an array of integers with one dimension, or RequestError."""
         if isinstance(token_ids, Iterator):
-            token_ids = list(islice(token_ids, self.context + 1))
-        if isinstance(token_ids, list | tuple):
+            token_ids = [*islice(cast("Iterator[object]", token_ids), self.context + 1)]
+        if is_list(token_ids) or _is_tuple(token_ids):
             kinds = set(map(type, token_ids))
             wrong = [kind for kind in kinds if not _is_whole_kind(kind)]
             if wrong:
@@ -107,6 +108,10 @@ class Limits:
                 expected="1 or more",
             )
         return self.chunk if chunk is None else min(self.chunk, chunk)
+
+
+def _is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
 
 
 def _is_whole_kind(kind: type) -> bool:

@@ -30,10 +30,10 @@ class _Rows:
     device chooses from them; `ends` tells whether the token is the last of its chunk.
     """
 
-    owners: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    draws: list[Draw | None] = field(default_factory=list)
-    ends: list[bool] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list[int])
+    places: list[int] = field(default_factory=list[int])
+    draws: list[Draw | None] = field(default_factory=list[Draw | None])
+    ends: list[bool] = field(default_factory=list[bool])
     host: int = 0
 
     @classmethod

@@ -25,7 +25,7 @@ class Entry:
     pages: Pages
     parent: "Entry | None"
     used: int
-    children: "list[Entry]" = field(default_factory=list["Entry"])
+    children: "set[Entry]" = field(default_factory=set["Entry"])
     exact_length: int = 0
 
     @property
@@ -56,7 +56,7 @@ class PrefixTree:
         self._store = store
         self._entries: dict[bytes, Entry] = {}
         self._covered: Counter[bytes] = Counter()
-        self._roots: list[Entry] = []
+        self._beginning: dict[bytes, list[Entry]] = {}
         self._pinned: Entry | None = None
         self._ends = EvictionQueue(self._end_key, lambda: self)
         self._inner = EvictionQueue(self._inner_key, lambda: self)
@@ -113,18 +113,27 @@ class PrefixTree:
         last = len(digests) - 1
         for name, pool in self._store.groups.pools():
             pool.cache(entry.held(name))
-        for each in list(self._siblings(parent)):
+        for each in self._beginning.pop(digests[0], []):
             if each.digests[last : last + 1] == digests[-1:]:
                 self._cut(each, entry)
-        self._siblings(parent).append(entry)
+            self._enter(each)
+        self._enter(entry)
+        if parent is not None:
+            parent.children.add(entry)
         self._entries[chain[-1]] = entry
         self._covered.update(digests)
         self._queue(entry, *entry.children, *([] if parent is None else [parent]))
         return entry
 
-    def _siblings(self, parent: Entry | None) -> list[Entry]:
-        """The children of an entry, or the entries without a parent."""
-        return self._roots if parent is None else parent.children
+    def _enter(self, entry: Entry) -> None:
+        """Note with which page an entry begins, beyond its parent's text."""
+        self._beginning.setdefault(entry.digests[0], []).append(entry)
+
+    def _leave(self, entry: Entry) -> None:
+        others = self._beginning[entry.digests[0]]
+        others.remove(entry)
+        if not others:
+            del self._beginning[entry.digests[0]]
 
     def _queue(self, *entries: Entry) -> None:
         """Put entries where they are now among those that may be evicted."""
@@ -153,9 +162,10 @@ class PrefixTree:
             del longer.pages[name][:shared]
         self._uncover(longer.digests[: len(entry.digests)])
         del longer.digests[: len(entry.digests)]
-        self._siblings(longer.parent).remove(longer)
+        if longer.parent is not None:
+            longer.parent.children.remove(longer)
         longer.parent = entry
-        entry.children.append(longer)
+        entry.children.add(longer)
 
     def _uncover(self, digests: list[bytes]) -> None:
         self._covered.subtract(digests)
@@ -181,22 +191,28 @@ class PrefixTree:
         del self._entries[entry.digests[-1]]
         self._store.drop_snapshot(entry.snapshot)
         self.evictions += 1
-        self._siblings(entry.parent).remove(entry)
+        self._leave(entry)
+        parent = entry.parent
+        if parent is not None:
+            parent.children.remove(entry)
         if entry.children:
             [child] = entry.children
+            self._leave(child)
             child.digests[:0] = entry.digests
             _append(entry.pages, child.pages)
             child.pages = entry.pages
-            child.parent = entry.parent
-            self._siblings(entry.parent).append(child)
+            child.parent = parent
+            self._enter(child)
+            if parent is not None:
+                parent.children.add(child)
         else:
             self._remember(entry.digests)
             self._uncover(entry.digests)
             for name, pool in self._store.groups.pools():
                 pool.uncache(entry.pages[name])
             self._store.groups.release(entry.pages)
-        if entry.parent is not None:
-            self._queue(entry.parent)
+        if parent is not None:
+            self._queue(parent)
         for queue in (self._ends, self._inner):
             queue.remove(entry)
 
@@ -222,4 +238,4 @@ def _gap(entry: Entry) -> float:
     if not entry.children:
         return float("inf")
     begin = 0 if entry.parent is None else entry.parent.length
-    return entry.children[0].length - begin
+    return next(iter(entry.children)).length - begin

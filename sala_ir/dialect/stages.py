@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from xdsl.dialects.builtin import TensorType, i32
-from xdsl.ir import Attribute
+from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     ParsePropInAttrDict,
@@ -47,12 +47,12 @@ Counts = VarConstraint("counts", IdTensor)
 """Constraint of counts for each token and kv head."""
 
 
-def counts_type(kv_heads: int) -> TensorType:
+def counts_type(kv_heads: int) -> TensorType[Attribute]:
     """`tensor<?xKVxi32>`: one count for each token and kv head."""
     return TensorType(i32, [DYNAMIC, kv_heads])
 
 
-def blocks_type(kv_heads: int, budget: int) -> TensorType:
+def blocks_type(kv_heads: int, budget: int) -> TensorType[Attribute]:
     """`tensor<?xKVxBxi32>`: up to `budget` block indices for each token and kv head."""
     return TensorType(i32, [DYNAMIC, kv_heads, budget])
 
@@ -190,11 +190,16 @@ class AttendBlocksOp(SalaOp):
         counts = counts_type(heads.kv_heads)
         require(self.blocks_read.type == counts, "blocks_read must be {}", counts)
         if self.blocks is not None:
-            self._verify_blocks(self.blocks.type, heads.kv_heads)
+            self._verify_blocks(self.blocks, heads.kv_heads)
 
     @staticmethod
-    def _verify_blocks(found: Attribute, kv_heads: int) -> None:
-        assert isinstance(found, TensorType)
-        shape = found.get_shape()
+    def _verify_blocks(blocks: SSAValue, kv_heads: int) -> None:
+        assert isinstance(blocks.type, TensorType), "the constraint of the operand"
+        shape = blocks.type.get_shape()
         fits = len(shape) == 3 and shape[1] == kv_heads and shape[2] > 0
-        require(fits, "blocks must be tensor<?x{}xBxi32>, not {}", kv_heads, found)
+        require(
+            fits,
+            "blocks must be tensor<?x{}xBxi32>, not {}",
+            kv_heads,
+            cast(Attribute, blocks.type),
+        )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
+    AnyTensorType,
     ArrayAttr,
     BFloat16Type,
     Float32Type,
@@ -30,13 +31,13 @@ DYNAMIC = DYNAMIC_INDEX
 """The extent of a tensor dimension that is known only at run time."""
 
 
-def activation_type(columns: int, element: Attribute, rows: Rows = Rows.TOKENS) -> TensorType:
+def activation_type(columns: int, element: Attribute, rows: Rows = Rows.TOKENS) -> AnyTensorType:
     """`tensor<?xCxE>`: one row for each token; `tensor<?xCxE, #sala<rows ...>>` of other rows."""
     encoding = NoneAttr() if rows is Rows.TOKENS else RowsAttr(rows)
     return TensorType(element, [DYNAMIC, columns], encoding)
 
 
-def ids_type(rank: int = 1) -> TensorType:
+def ids_type(rank: int = 1) -> AnyTensorType:
     """`tensor<?xi32>` or `tensor<?x?xi32>`."""
     return TensorType(i32, [DYNAMIC] * rank)
 
@@ -99,7 +100,7 @@ class StateType(ParametrizedAttribute, TypeAttribute):
     @property
     def sizes(self) -> tuple[int, ...]:
         """The sizes in the order of the text form."""
-        return tuple(p.data for p in self.parameters if isinstance(p, IntAttr))
+        return tuple(cast(int, each.data) for each in self.parameters if isinstance(each, IntAttr))
 
     def with_element(self, element: Attribute) -> Self:
         """The same pool with another element type."""
