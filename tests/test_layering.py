@@ -49,8 +49,8 @@ TRIALS = ("sala_compile.codegen.tuning.measurer", "sala_compile.runtime.bench.tr
 """A process of its own, which loads models and no compiler, begins with this import."""
 REPEATED_CLASSES = {
     *("Activations", "Buffer", "Epilogue", "Found"),
-    *("MemoryPlan", "Part", "Rounding", "Rows"),
-    *("Section", "Source", "StoredTensor", "Tile", "Weights"),
+    *("MemoryPlan", "Rounding", "Rows"),
+    *("Source", "StoredTensor", "Tile", "Weights"),
 }
 """Class names that still stand for several things."""
 PARALLEL = re.compile(r"(codegen/kernels|sala_ir/frontends|runtime/devices)/\w+|codegen/targets")
