@@ -15,7 +15,7 @@ DEFAULT_CALIBRATION_TOKENS = 4096
 """Tokens of a calibration text that are used."""
 
 
-class Rounding(StrEnum):
+class WeightRounding(StrEnum):
     """How values become integers."""
 
     GPTQ = "gptq"
@@ -35,6 +35,7 @@ class WeightOrigin(StrEnum):
 class CompileOptions:
     """One compilation. `checkpoint` is None where `config_file` is planned, or its weights random.
 
+    `page_size`: tokens of a page of state, None for a block of selection.
     `context` (tokens of the longest sequence) and `chunk` (new tokens of one prefill step) are the
     artifact's defaults, a loader may ask for others.
     """
@@ -46,13 +47,14 @@ class CompileOptions:
     attention: AttentionMode = AttentionMode.CONFIG
     quantization: Quantization = Quantization.NONE
     activations: Activations = Activations.WIDE
-    rounding: Rounding = Rounding.GPTQ
+    rounding: WeightRounding = WeightRounding.GPTQ
     calibration: Path | None = None
     calibration_tokens: int = DEFAULT_CALIBRATION_TOKENS
     activation_order: bool = False
     weights: WeightOrigin = WeightOrigin.CHECKPOINT
     context: int = 32768
     chunk: int = 512
+    page_size: int | None = None
     dump_ir: Path | None = None
     stop_after: str | None = None
     dry_run: bool = False
@@ -68,7 +70,7 @@ class CompileOptions:
     def calibrates(self) -> bool:
         """True where a calibration text decides how weights are rounded."""
         rounds = self.quantization is not Quantization.NONE and not self.is_random
-        return rounds and self.rounding is Rounding.GPTQ
+        return rounds and self.rounding is WeightRounding.GPTQ
 
     @property
     def is_random(self) -> bool:
@@ -79,6 +81,7 @@ class CompileOptions:
         """Raise RequestError where the options contradict each other."""
         check_tokens("--context", self.context)
         check_tokens("--chunk", self.chunk)
+        check_tokens("--page-size", self.page_size or 0)
         if not self.calibrates and (self.calibration is not None or self.activation_order):
             raise RequestError(
                 "--calibration and --activation-order are for error-aware rounding",

@@ -130,7 +130,8 @@ def _taken_over(
     call = value.owner
     if not isinstance(call, KernelCallOp) or IN_PLACE not in call.attributes:
         return None
-    for result, index in plain(call.attributes[IN_PLACE]):
+    pairs: tuple[tuple[int, int], ...] = plain(call.attributes[IN_PLACE])
+    for result, index in pairs:
         source = call.inputs[index]
         if call.results[result] is not value or source not in live or source in kept:
             continue

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.passes import ModulePass
+from xdsl.passes import ModulePass, PassPipeline
 
 from sala_compile.passes.assign_precision import AssignPrecision, Precision
 from sala_compile.passes.encode_weights import EncodeWeights
@@ -20,6 +20,7 @@ from sala_compile.passes.plan_intervals import PlanIntervals
 from sala_compile.passes.quantize_activations import Activations, QuantizeActivations
 from sala_compile.passes.quantize_weights import QuantizeWeights
 from sala_compile.passes.select_kernels import SelectKernels, Selector
+from sala_compile.passes.set_page_size import SetPageSize
 from sala_compile.passes.sink_row_selection import SinkRowSelection
 from sala_compile.passes.specialise_phases import SpecialisePhases
 from sala_compile.passes.support.quantization import Quantization
@@ -36,23 +37,30 @@ def sala_pipeline(
     quantization: Quantization = Quantization.NONE,
     activations: Activations = Activations.WIDE,
     splitter: Splitter = never,
+    page_tokens: int | None = None,
 ) -> tuple[ModulePass, ...]:
-    """All passes, in order."""
+    """All passes, in order, in five phases."""
     return (
+        # 1. Precision: the element type of every value, how every weight is stored.
         AssignPrecision(dtype),  # where values are rounded to bf16
+        SetPageSize(page_tokens),  # tokens of a page of state, apart from the blocks of selection
         QuantizeWeights(quantization, dtype),  # integers, of as many bits as the linear bears
         QuantizeActivations(activations),  # bytes for linears whose weights are integers
+        # 2. Graph: fewer and larger products, mixers in the stages that kernels compute.
         MergeProjections(),  # q | k | v | gate of one input and encoding: one linear
         FoldScales(),  # the scale of a residual branch into the linear at its end
         OpenAttention(),  # attention mixers into append, compress, select, attend
+        # 3. Fusion: what one kernel computes becomes one op.
         FuseQkNormRope(),  # norm and rotation of q and k into Lightning attention, or into one op
         FuseAttentionGate(),  # output gate into attention
         FuseNormGate(),  # output gate into the norm before it
         FuseSwiglu(),  # gate and up: one linear over interleaved rows, SwiGLU as its epilogue
         FuseResidual(),  # residual sum into the linear at the end of the branch
+        # 4. Phases: a step of each kind of work.
         SinkRowSelection(),  # only the wanted rows reach the last norm and the head
         SpecialisePhases(),  # @step into @prefill, @decode and @logits
         EncodeWeights(dtype),  # weights of linears and embedding in the stored element type
+        # 5. Kernels: calls, and the memory that they need.
         SelectKernels(selector),  # a kernel call for every op, weights in the kernels' layouts
         FuseNormCalls(splitter),  # norms of a decoded token into the calls around them, on a GPU
         PlanIntervals(),  # live interval of every value; residual streams in place
@@ -70,15 +78,12 @@ def run_pipeline(
 
     `stop_after` names the last pass to run. Raises `CompileError` for a name that no pass has.
     """
-    chosen = up_to(passes, stop_after)
-    context = make_context()
-    previous: ModulePass | None = None
-    for following in (*chosen, None):
+
+    def called(previous: ModulePass | None, at: ModuleOp, following: ModulePass | None) -> None:
         for callback in callbacks:
-            callback(previous, module, following)
-        if following is not None:
-            following.apply(context, module)
-        previous = following
+            callback(previous, at, following)
+
+    PassPipeline(tuple(up_to(passes, stop_after)), called).apply(make_context(), module)
     return module
 
 

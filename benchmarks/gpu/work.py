@@ -127,7 +127,14 @@ def _outputs(c: Constants, case: Case, programs: int, weights: float) -> Work:
 
 
 def _scan(c: Constants, case: Case, programs: int, weights: float) -> Work:
-    return Work([case.tokens / c["SEGMENT"]], products=False)
+    segments = case.tokens / c["SEGMENT"]
+    moved = (segments + 1) * c["HEADS"] * c["SIZE"] * 8.0
+    return Work([segments], products=False, dram=moved, l2=moved)
+
+
+def _prepare(c: Constants, case: Case, programs: int, weights: float) -> Work:
+    moved = case.tokens * (c["HEADS"] + c["KV_HEADS"]) * c["HEAD"] * 8.0
+    return Work(dram=moved, l2=moved)
 
 
 def _windows(c: Constants, case: Case, programs: int, weights: float) -> Work:
@@ -150,6 +157,7 @@ WORK: dict[str, Callable[[Constants, Case, int, float], Work]] = {
     "sum_coarse": _coarse,
     "score_blocks": _scores,
     "list_blocks": _choice,
+    "prepare_heads": _prepare,
     "end_states": _ends,
     "start_states": _scan,
     "outputs": _outputs,

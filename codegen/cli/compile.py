@@ -9,8 +9,8 @@ import click
 from sala_compile.codegen.options import (
     DEFAULT_CALIBRATION_TOKENS,
     CompileOptions,
-    Rounding,
     WeightOrigin,
+    WeightRounding,
 )
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.quantize_activations import Activations
@@ -62,8 +62,8 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option(
     "--rounding",
-    type=click.Choice([kind.value for kind in Rounding]),
-    default=Rounding.GPTQ.value,
+    type=click.Choice([kind.value for kind in WeightRounding]),
+    default=WeightRounding.GPTQ.value,
     help="How --quantize rounds: so that errors cancel on a calibration text, or each value for "
     "itself.",
 )
@@ -88,6 +88,12 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--context", type=TOKENS, default="32K", help="Default context at load.")
 @click.option("--chunk", type=TOKENS, default="512", help="New tokens of one prefill step.")
+@click.option(
+    "--page-size",
+    type=TOKENS,
+    help="Tokens of a page of state: a multiple of 16, and of the blocks that sparse attention "
+    "selects; default: such a block, or 64.",
+)
 @click.option(
     "--tuning",
     type=_PATH,
@@ -141,7 +147,7 @@ def _options(given: dict[str, Any]) -> CompileOptions:
         "attention": AttentionMode(given["attention"]),
         "quantization": Quantization(given.pop("quantize")),
         "activations": Activations(given["activations"]),
-        "rounding": Rounding(given["rounding"]),
+        "rounding": WeightRounding(given["rounding"]),
         "weights": WeightOrigin(given["weights"]),
         "targets": split_targets(given["targets"]),
     }

@@ -81,7 +81,8 @@ class _PackingArithmetic:
                 return self._rounded(op, rows)
             case ScaleWeightOp() if isinstance(rows, np.ndarray):
                 return rows.astype(FLOAT32) * np.float32(op.factor.value.data)
-        raise CompileError(f"{op.name} of integer weights cannot be packed")
+            case ScaleWeightOp():
+                raise CompileError(f"{op.name} of integer weights cannot be packed")
 
     def concat(self, blocks: Sequence[Any], axis: int) -> Any:
         """Arrays along the axis; integers by rows, as the operation is verified."""

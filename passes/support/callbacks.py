@@ -45,7 +45,7 @@ class DumpEach:
     """Write `000_captured.mlir`, `001_assign-precision.mlir`, ... into a directory."""
 
     directory: Path
-    written: list[Path] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list[Path])
 
     def __call__(
         self, previous: ModulePass | None, module: ModuleOp, following: ModulePass | None
@@ -76,7 +76,7 @@ class RecordEach:
     """
 
     report: Callable[[PassRecord], None] | None = None
-    records: list[PassRecord] = field(default_factory=list)
+    records: list[PassRecord] = field(default_factory=list[PassRecord])
     _before: int = 0
     _start: float = 0.0
 

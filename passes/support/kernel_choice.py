@@ -48,8 +48,8 @@ class KernelChoice:
     operands: tuple[int, ...]
     arguments: tuple[str, ...]
     workspaces: tuple[Workspace, ...] = ()
-    weight_layouts: Mapping[int, Attribute] = field(default_factory=dict)
-    in_place: Mapping[int, int] = field(default_factory=dict)
+    weight_layouts: Mapping[int, Attribute] = field(default_factory=dict[int, Attribute])
+    in_place: Mapping[int, int] = field(default_factory=dict[int, int])
     read_multiple: int = 1
     rule: str = ""
     rejected: tuple[tuple[str, str], ...] = ()

@@ -14,6 +14,9 @@ from sala_compile.sala_ir.dialect import (
     WeightType,
 )
 
+_SEPARATORS = {ConcatWeightsOp.name: "+", InterleaveWeightsOp.name: "|"}
+"""What joins the names of the parts."""
+
 
 def weight_key(value: SSAValue) -> str:
     """A text that is equal for values that hold the same numbers in the same layout.
@@ -45,7 +48,7 @@ def weight_name(value: SSAValue) -> str:
 def _joined_name(names: Sequence[str], op: Operation) -> str:
     if len(names) == 1:
         return names[0]
-    separator = {ConcatWeightsOp: "+", InterleaveWeightsOp: "|"}.get(type(op), "_")
+    separator = _SEPARATORS.get(op.name, "_")
     split = [name.split(".") for name in names]
     shortest = min(len(parts) for parts in split)
     head = _common([parts[:shortest] for parts in split])

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from sala_compile.runtime.common.files import shown
-from sala_compile.runtime.common.json_text import JsonLimits, parse_object, quoted
+from sala_compile.runtime.common.json_text import (
+    JsonLimits,
+    is_list,
+    is_object,
+    parse_object,
+    quoted,
+)
 from sala_compile.runtime.errors import SalaError
 
 STORED_TYPES: dict[str, np.dtype[Any]] = {
@@ -134,16 +140,16 @@ def _place(name: str, entry: Any, where: str, rule: HeaderRule) -> tuple[TensorS
 
 
 def _is_entry(entry: Any) -> bool:
-    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+    if not is_object(entry) or not isinstance(entry.get("dtype"), str):
         return False
     offsets = entry.get("data_offsets")
-    has_range = isinstance(offsets, list) and len(offsets) == 2 and _is_sizes(offsets, most=2)
+    has_range = is_list(offsets) and len(offsets) == 2 and _is_sizes(offsets, most=2)
     return has_range and _is_sizes(entry.get("shape"), most=RANK)
 
 
 def _is_sizes(values: Any, most: int) -> bool:
     return (
-        isinstance(values, list)
+        is_list(values)
         and len(values) <= most
         and all(type(value) is int and value >= 0 for value in values)
     )

@@ -63,7 +63,7 @@ class Checkpoint:
     directory: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, CheckpointTensor]
-    _files: dict[Path, BinaryIO] = field(default_factory=dict, repr=False)
+    _files: dict[Path, BinaryIO] = field(default_factory=dict[Path, BinaryIO], repr=False)
 
     @staticmethod
     def open(directory: str | os.PathLike[str]) -> "Checkpoint":

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from xdsl.dialects.builtin import FloatAttr, IntegerAttr, f64, i64
 from xdsl.dialects.utils import EnumAttribute
@@ -13,6 +12,7 @@ from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
+from xdsl.utils.str_enum import StrEnum
 
 from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 
@@ -76,7 +76,7 @@ class RecordAttr(Data[Record]):
     def print_parameter(self, printer: Printer) -> None:
         """Print `<field = number, ...>`."""
         with printer.in_angle_brackets():
-            for index, (name, value) in enumerate(asdict(self.data).items()):
+            for index, (name, value) in enumerate(asdict(cast(Any, self.data)).items()):
                 printer.print_string(", " * bool(index) + f"{name} = ")
                 if isinstance(value, int):
                     printer.print_int(value)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, cast
 
 from xdsl.dialects.builtin import (
+    AnyTensorType,
     ArrayAttr,
     BFloat16Type,
     DenseIntOrFPElementsAttr,
@@ -37,7 +38,13 @@ from xdsl.irdl import (
 from xdsl.traits import OpTrait, Pure
 from xdsl.utils.exceptions import VerifyException
 
-from sala_compile.sala_ir.dialect.attributes import FloatProperty, RecordAttr, Rows, RowsAttr
+from sala_compile.sala_ir.dialect.attributes import (
+    FloatProperty,
+    HeadsAttr,
+    Rows,
+    RowsAttr,
+    SelectionAttr,
+)
 from sala_compile.sala_ir.dialect.plain import attribute_of, dense_f32, floating, integer, plain
 from sala_compile.sala_ir.dialect.types import StateType, WeightType, activation_type, ids_type
 from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
@@ -95,7 +102,7 @@ class SalaOp(IRDLOperation):
         ]
         if named or missing:
             raise TypeError(f"{self.name} has no {sorted(named)} and needs {missing}")
-        placeholders = [
+        placeholders: list[Attribute | list[Attribute]] = [
             [] if isinstance(kind, VariadicDef) else NoneAttr() for _, kind in definition.results
         ]
         super().__init__(
@@ -154,7 +161,8 @@ class SalaOp(IRDLOperation):
             value = self.properties.get(name, declared.default_value)
             if name in SEGMENTS or value is None:
                 continue
-            found |= plain(value) if isinstance(value, RecordAttr) else {name: plain(value)}
+            is_record = isinstance(value, HeadsAttr | SelectionAttr)
+            found |= plain(value) if is_record else {name: plain(value)}
         return found
 
 
@@ -162,13 +170,15 @@ def _property(declared: PropertyDef, value: Any) -> Attribute | None:
     """The attribute of a plain value for a property; None where it is the default."""
     if value is None:
         return None
+    is_dense = declared.constr == BaseAttr(DenseIntOrFPElementsAttr)
     if declared.constr == FloatProperty:
-        value = floating(value)
-    elif declared.constr == BaseAttr(DenseIntOrFPElementsAttr) and isinstance(value, Sequence):
-        value = dense_f32(value)
-    value = attribute_of(value)
-    is_default = isinstance(declared, OptionalDef) and value == declared.default_value
-    return None if is_default else value
+        attribute: Attribute = floating(value)
+    elif is_dense and isinstance(value, Sequence):
+        attribute = dense_f32(cast(Sequence[float], value))
+    else:
+        attribute = attribute_of(value)
+    is_default = isinstance(declared, OptionalDef) and attribute == declared.default_value
+    return None if is_default else attribute
 
 
 def state_updates(op: Operation) -> dict[SSAValue, SSAValue]:
@@ -219,13 +229,15 @@ class ColumnsConstraint(AttrConstraint[ArrayAttr[IntAttr]]):
             constraint_context.set_attr_variable(self.variable, attr)
 
     def mapping_type_vars(
-        self, type_var_mapping: Mapping[TypeVar, AttrConstraint | IntConstraint]
+        self, type_var_mapping: Mapping[Any, AttrConstraint | IntConstraint]
     ) -> ColumnsConstraint:
         """The constraint itself: it has no type variables."""
         return self
 
 
-def activation(columns: str | None = None, rows: str | None = None) -> AttrConstraint[TensorType]:
+def activation(
+    columns: str | None = None, rows: str | None = None
+) -> AttrConstraint[AnyTensorType]:
     """Constraint of an activation `tensor<?xCxE>`, E f32 or bf16.
 
     Those of an op with one name of `columns` have equal columns, with one of `rows` equal rows.
@@ -279,12 +291,14 @@ def rows_of(value: SSAValue) -> Rows:
 def element_of(value: SSAValue) -> Attribute:
     """The element type of an activation, state or weight."""
     kind = value.type
-    if isinstance(kind, TensorType | WeightType | StateType):
+    if isinstance(kind, TensorType):
+        return cast(Attribute, kind.element_type)
+    if isinstance(kind, WeightType | StateType):
         return kind.element_type
     raise VerifyException(f"{kind} has no element type")
 
 
-def like(value: SSAValue, element: Attribute, columns: int | None = None) -> TensorType:
+def like(value: SSAValue, element: Attribute, columns: int | None = None) -> AnyTensorType:
     """The type of an activation with the rows of another, and its columns if none are given."""
     columns = columns_of(value) if columns is None else columns
     return activation_type(columns, element, rows_of(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
@@ -31,7 +31,6 @@ from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
-    RecordAttr,
     SelectionAttr,
 )
 from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
@@ -77,7 +76,7 @@ def attribute_of(value: Any) -> Attribute:
 
     Of an enum or a record of the dialect it is the attribute of that kind.
     """
-    own = _OWN.get(type(value))
+    own = _OWN.get(type(value))  # pyright: ignore[reportUnknownArgumentType]
     if own is not None:
         return own(value)
     match value:
@@ -94,10 +93,12 @@ def attribute_of(value: Any) -> Attribute:
         case str():
             return StringAttr(str(value))
         case Mapping():
-            return DictionaryAttr({str(key): attribute_of(item) for key, item in value.items()})
+            pairs = cast(Mapping[Any, Any], value).items()
+            return DictionaryAttr({str(key): attribute_of(item) for key, item in pairs})
         case Sequence():
-            return ArrayAttr([attribute_of(item) for item in value])
-    raise TypeError(f"no attribute represents a value of type {type(value).__name__}")
+            return ArrayAttr([attribute_of(item) for item in cast(Sequence[Any], value)])
+        case _:
+            raise TypeError(f"no attribute represents a value of type {type(value).__name__}")
 
 
 def plain(attribute: Attribute) -> Any:
@@ -109,7 +110,7 @@ def plain(attribute: Attribute) -> Any:
             return attribute.value.data
         case StringAttr() | IntAttr() | EnumAttribute():
             return attribute.data
-        case RecordAttr():
+        case HeadsAttr() | SelectionAttr():
             return asdict(attribute.data)
         case DenseIntOrFPElementsAttr():
             return tuple(attribute.get_values())
@@ -119,4 +120,5 @@ def plain(attribute: Attribute) -> Any:
             return {key: plain(item) for key, item in attribute.data.items()}
         case UnitAttr():
             return None
-    raise TypeError(f"no plain value for {attribute}")
+        case _:
+            raise TypeError(f"no plain value for {attribute}")

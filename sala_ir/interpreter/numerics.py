@@ -1,14 +1,19 @@
 """In which arrays the interpreter computes, and where it rounds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import array_api_compat.numpy
 import ml_dtypes
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
-from xdsl.dialects.builtin import BFloat16Type, TensorType
+from array_api_compat import (
+    array_namespace,
+    is_array_api_obj,  # pyright: ignore[reportUnknownVariableType]
+    is_numpy_array,
+)
+from xdsl.dialects.builtin import BFloat16Type, Float32Type, TensorType
 from xdsl.ir import Attribute
 
 from sala_compile.sala_ir.interpreter.weight_rows import WeightValue
@@ -22,6 +27,9 @@ from sala_compile.sala_ir.reference import (
     to_float32,
 )
 from sala_compile.sala_ir.reference.arrays import Array
+
+_is_array = cast(Callable[[Any], bool], is_array_api_obj)
+"""As it is at run time: its type guard makes unknown what it is asked about."""
 
 _SINGLE = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 
@@ -51,10 +59,11 @@ class Numerics:
         """Bring real values, a bfloat16 NumPy array included, to the computation's arrays."""
         if is_numpy_array(values) and values.dtype.kind not in "fiub":
             values = values.astype(np.float32)
-        is_own = is_array_api_obj(values) and array_namespace(values) is self.namespace
+        array: Any = values
+        is_own = _is_array(array) and array_namespace(array) is self.namespace
         if not is_own or self.device is not None:
-            values = self.namespace.asarray(values, device=self.device)
-        return self.namespace.astype(values, self.element, copy=False)
+            array = self.namespace.asarray(array, device=self.device)
+        return self.namespace.astype(array, self.element, copy=False)
 
     def stored(self, values: Any) -> Array:
         """Rows of a weight as they are where float32 holds them, which is cheap to move and round;
@@ -87,10 +96,6 @@ class Numerics:
 
     def rounded(self, kind: Attribute, value: Any) -> Any:
         """Round a result to its type, if that is a tensor of real numbers."""
-        if isinstance(kind, TensorType) and _is_real(kind.element_type):
-            return self.rounder(kind.element_type)(value)
-        return value
-
-
-def _is_real(element: Attribute) -> bool:
-    return getattr(element, "name", "") in ("f32", "bf16")
+        element = cast(Attribute, kind.element_type) if isinstance(kind, TensorType) else None
+        is_real = isinstance(element, Float32Type | BFloat16Type)
+        return self.rounder(element)(value) if is_real else value

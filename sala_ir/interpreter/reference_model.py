@@ -71,8 +71,10 @@ class ReferenceModel:
     lightning: LightningForm = LightningForm.CHUNKED
     wide_rows: int = 0
     listeners: tuple[Interpreter.Listener, ...] = ()
-    lengths: dict[int, int] = field(default_factory=dict, init=False)
-    _states: dict[str, dict[int, Any]] = field(default_factory=dict, init=False)
+    lengths: dict[int, int] = field(default_factory=dict[int, int], init=False)
+    _states: dict[str, dict[int, Any]] = field(
+        default_factory=dict[str, dict[int, Any]], init=False
+    )
 
     def __post_init__(self) -> None:
         numerics = Numerics(
@@ -142,7 +144,7 @@ class ReferenceModel:
             raise RequestError("there are no tokens to run", expected="at least one token id")
         observed = _Observations(tuple(observe))
         call_length = self.lengths.get(slot, 0) + len(token_ids)
-        pieces = []
+        pieces: list[Array] = []
         for start in range(0, len(token_ids), chunk or len(token_ids)):
             piece = token_ids[start : start + (chunk or len(token_ids))]
             is_end = start + len(piece) == len(token_ids)

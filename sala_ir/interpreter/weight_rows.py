@@ -6,7 +6,7 @@ A checkpoint of any size can so be interpreted, or packed, with one block of one
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -57,7 +57,7 @@ class WholeTensors:
 def row_source(weights: Weights) -> RowSource:
     """See weights of any accepted kind by rows."""
     if isinstance(weights, Mapping):
-        return WholeTensors(weights.__getitem__)
+        return WholeTensors(cast(Mapping[str, Array], weights).__getitem__)
     return weights if isinstance(weights, RowSource) else WholeTensors(weights)
 
 
@@ -140,7 +140,8 @@ def weight_value(
             return parts[0].map(partial(arithmetic.compute, op))
         case PackWeightOp():
             return parts[0]
-    raise TypeError(f"{op.name} is no operation on weights")
+        case _:
+            raise TypeError(f"{op.name} is no operation on weights")
 
 
 def evaluated(value: SSAValue, arithmetic: WeightArithmetic) -> WeightValue:

@@ -148,7 +148,7 @@ def _select_group(
         xp.concat([compressed[slot][level] for slot in group.slots], axis=1) for level in (0, 1)
     )
     folded = fold_sequences(queries, count)
-    tiles = []
+    tiles: list[tuple[Array, Array]] = []
     for start in range(0, part.count, ROWS_PER_TILE):
         rows = slice(start, start + ROWS_PER_TILE)
         positions = part.positions[rows]

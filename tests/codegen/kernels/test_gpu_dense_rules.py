@@ -105,8 +105,9 @@ def test_lightning_attention_follows_phase_and_precision() -> None:
     norms = {"q_norm": weight(8), "k_norm": weight(8), "rope": activation(8)}
     prefill, kernel = chosen(lightning(bf16, **norms))
     assert (prefill.spec["form"], prefill.spec["products"]) == ("chunks", "tf32")
-    assert len(kernel.launches) == 3
-    (segments,) = prefill.workspaces
+    assert len(kernel.launches) == 4
+    prepared, segments = prefill.workspaces
+    assert (prepared.elements_per_token, prepared.elements_per_sequence) == (6 * 8, 0)
     assert (segments.elements_per_token, segments.elements_per_sequence) == (1, 2 * 4 * 64)
     assert prefill.read_multiple == 512
     op = lightning(f32)

@@ -1,4 +1,4 @@
-"""Lightning attention on a GPU: segments of sequences in three launches, or a single step."""
+"""Lightning attention on a GPU: segments of sequences in four launches, or single steps in one."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ from sala_compile.codegen.kernels.arguments import (
     workspace,
 )
 from sala_compile.codegen.kernels.lightning_attention import spec as lightning
+from sala_compile.codegen.kernels.lightning_attention.gpu.prepare_heads import prepare_heads
 from sala_compile.codegen.kernels.lightning_attention.gpu.recurrent_step import step
 from sala_compile.codegen.kernels.lightning_attention.gpu.segment_scan import (
     end_states,
@@ -29,13 +30,16 @@ from sala_compile.codegen.kernels.lightning_attention.gpu.spec import (
     default_tiles,
 )
 from sala_compile.codegen.kernels.triton.family import GpuFamily
-from sala_compile.codegen.kernels.triton.kernel import Constant, Grid, Launch
+from sala_compile.codegen.kernels.triton.kernel import ONE, Constant, Grid, Launch
 from sala_compile.codegen.kernels.triton.launches import constants_of, launch
 from sala_compile.codegen.kernels.triton.phase import is_decode
 from sala_compile.codegen.kernels.triton.rows import power_of_two
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.sala_ir.dialect.mixers import LightningAttentionOp
+
+PREPARED_ROWS = 16
+"""Tokens of which a program prepares one head."""
 
 
 def describe(op: LightningAttentionOp, target: CudaTarget) -> Spec | str:
@@ -77,6 +81,13 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
         result("out", spec.out_element, pitch),
         result("sums", "f32", padded(sums_of_row(spec, schedule)), number=2, when=spec.scaled),
         workspace(
+            "prepared",
+            "f32",
+            0,
+            per_token=(spec.num_heads + spec.kv_heads) * spec.head_dim,
+            when=spec.form is TokenForm.CHUNKS,
+        ),
+        workspace(
             "segments",
             "f32",
             0,
@@ -93,31 +104,40 @@ def sums_of_row(spec: Spec, schedule: Schedule) -> int:
 
 
 def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Launch, ...]:
-    """A step, or end states of all segments, the states before them, then the outputs."""
-    heads, half = Grid(spec.num_heads), spec.head_dim // 2
+    """A step; or q and k, end states of all segments, the states before them, the outputs."""
+    heads, half = Grid(spec.num_heads), power_of_two(spec.head_dim // 2)
     sequences = Grid(0, (("sequences", 1, 1),))
     narrow = Grid(-(-spec.head_dim // schedule.columns))
     options: dict[str, Any] = {"warps": schedule.warps, "stages": 1}
     if spec.form is TokenForm.STEP:
-        known = _constants(spec, schedule, power_of_two(half))
+        known = _constants(spec, schedule, half)
         # Threads that share a sum store it to one place: it has the same bits in each of them only
         # if no product enters it unrounded.
         grid = (sequences, heads, narrow)
         return (launch(step, grid, arguments, known, **options, fusion=False),)
-    known = _constants(spec, schedule, power_of_two(half, LEAST))
+    known = _constants(spec, schedule, power_of_two(spec.head_dim, LEAST))
+    rows = Grid(0, (("tokens", PREPARED_ROWS, 1),))
+    every = (Grid(spec.num_heads + spec.kv_heads), rows, ONE)
     cut = Grid(0, (("tokens", schedule.segment, 1), ("sequences", 1, 2)))
     wide = Grid(-(-spec.head_dim // schedule.state_columns))
     scanned = Grid(-(-(spec.head_dim**2) // schedule.scan))
     ends = {**known, "COLUMNS": schedule.state_columns}
     return (
+        launch(prepare_heads, every, arguments, {**known, "BLOCK": half}),
         launch(end_states, (wide, heads, cut), arguments, ends, **options),
         launch(start_states, (sequences, heads, scanned), arguments, known, **options),
-        launch(outputs, (narrow, heads, cut), arguments, known, **options),
+        launch(
+            outputs,
+            (narrow, heads, cut),
+            arguments,
+            {**known, "BLOCK": max(half, LEAST)},
+            **options,
+        ),
     )
 
 
 def _constants(spec: Spec, schedule: Schedule, block: int) -> dict[str, Constant]:
-    """What the functions are compiled for; `block` lanes hold half a head."""
+    """What the functions are compiled for; `block` lanes hold a head, or half of one."""
     return constants_of(
         spec,
         RATES=spec.rates,
@@ -130,6 +150,7 @@ def _constants(spec: Spec, schedule: Schedule, block: int) -> dict[str, Constant
         SEGMENT=schedule.segment,
         CHUNK=schedule.chunk,
         PART=schedule.scan,
+        ROWS=PREPARED_ROWS,
         BLOCK=block,
         COLUMNS=schedule.columns,
     )

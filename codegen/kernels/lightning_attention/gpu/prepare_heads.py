@@ -70,3 +70,84 @@ def prepare(
         sin = tl.load(at + HALF, mask=inside, other=0.0)
         low, high = low * cos - high * sin, high * cos + low * sin
     return low, high
+
+
+@triton.jit
+def prepare_heads(
+    control,
+    q,
+    k,
+    q_norm,
+    k_norm,
+    rope,
+    prepared,
+    HEADS: tl.constexpr,
+    KV_HEADS: tl.constexpr,
+    HEAD: tl.constexpr,
+    SCALE: tl.constexpr,
+    EPS: tl.constexpr,
+    NORM: tl.constexpr,
+    ROPE: tl.constexpr,
+    TABLE_PITCH: tl.constexpr,
+    Q_START: tl.constexpr,
+    Q_PITCH: tl.constexpr,
+    K_START: tl.constexpr,
+    K_PITCH: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """prepared [tokens, HEADS + KV_HEADS, HEAD] = queries, then keys, for all that read them.
+
+    Programs (heads, parts of ROWS tokens); BLOCK holds half a head.
+    """
+    first = tl.program_id(1) * ROWS
+    tokens = tl.load(control)
+    if first >= tokens:
+        return
+    head = tl.program_id(0)
+    i = tl.arange(0, ROWS)
+    live = i < tokens - first
+    line = first.to(tl.int64)
+    if head < HEADS:
+        low, high = prepare(
+            q,
+            q_norm,
+            rope,
+            line,
+            i,
+            live,
+            Q_START + head * HEAD,
+            Q_PITCH,
+            HEAD,
+            BLOCK,
+            SCALE,
+            NORM,
+            ROPE,
+            EPS,
+            TABLE_PITCH,
+        )
+    else:
+        low, high = prepare(
+            k,
+            k_norm,
+            rope,
+            line,
+            i,
+            live,
+            K_START + (head - HEADS) * HEAD,
+            K_PITCH,
+            HEAD,
+            BLOCK,
+            1.0,
+            NORM,
+            ROPE,
+            EPS,
+            TABLE_PITCH,
+        )
+    HALF: tl.constexpr = HEAD // 2
+    PITCH: tl.constexpr = (HEADS + KV_HEADS) * HEAD
+    lane = tl.arange(0, BLOCK)
+    at = prepared + line * PITCH + head * HEAD + (i[:, None] * PITCH + lane[None, :])
+    inside = live[:, None] & (lane < HALF)[None, :]
+    tl.store(at, low, mask=inside)
+    tl.store(at + HALF, high, mask=inside)

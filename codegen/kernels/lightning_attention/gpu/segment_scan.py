@@ -1,9 +1,9 @@
-"""The Triton functions of lightning attention over segments of sequences, in three launches."""
+"""The Triton functions of lightning attention over segments of sequences, after `prepare_heads`."""
 
 import triton
 import triton.language as tl
 
-from sala_compile.codegen.kernels.lightning_attention.gpu.prepare_heads import prepare, segment_rows
+from sala_compile.codegen.kernels.lightning_attention.gpu.prepare_heads import segment_rows
 from sala_compile.codegen.kernels.triton.values import entry
 
 
@@ -12,21 +12,13 @@ def end_states(
     control,
     offsets,
     history,
-    k,
+    prepared,
     v,
-    k_norm,
-    rope,
     segments,
     RATES: tl.constexpr,
     HEADS: tl.constexpr,
     KV_HEADS: tl.constexpr,
     HEAD: tl.constexpr,
-    EPS: tl.constexpr,
-    NORM: tl.constexpr,
-    ROPE: tl.constexpr,
-    TABLE_PITCH: tl.constexpr,
-    K_START: tl.constexpr,
-    K_PITCH: tl.constexpr,
     V_START: tl.constexpr,
     V_PITCH: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -35,10 +27,10 @@ def end_states(
     BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """segments[s, h] = the state behind segment s that begins with a state of 0.
+    """segments[s, h] = the state after segment s that begins with a state of 0.
 
     Programs (parts of COLUMNS columns, heads, segments), so that the parts of a head read its keys
-    side by side; BLOCK holds half a head.
+    side by side; BLOCK holds a head.
     """
     sequences = tl.load(control + 1)
     if sequences == 0:
@@ -47,40 +39,32 @@ def end_states(
     if begin == end:
         return
     head = tl.program_id(1)
-    shared = head // (HEADS // KV_HEADS) * HEAD
+    shared = head // (HEADS // KV_HEADS)
     rate = entry(head, RATES, HEADS)
     i = tl.arange(0, CHUNK)
+    lane = tl.arange(0, BLOCK)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    low = tl.zeros((BLOCK, COLUMNS), tl.float32)
-    high = low
+    state = tl.zeros((BLOCK, COLUMNS), tl.float32)
     for first in range(begin, end, CHUNK):
         count = tl.minimum(end - first, CHUNK)
         line, live = (begin * 0 + first).to(tl.int64), i < count
-        keys, more = prepare(
-            k,
-            k_norm,
-            rope,
+        keys = load_prepared(
+            prepared,
             line,
             i,
             live,
-            K_START + shared,
-            K_PITCH,
+            lane,
+            HEADS + shared,
+            0,  # type: ignore
+            HEADS + KV_HEADS,
             HEAD,
-            BLOCK,
-            1.0,
-            NORM,
-            ROPE,
-            EPS,
-            TABLE_PITCH,
+            HEAD,
         )
-        value = load_values(v, line, i, live, column, V_START + shared, V_PITCH, HEAD)
-        low, high = advance(low, high, keys, more, value, i, count, rate, PRECISION)
-    lane = tl.arange(0, BLOCK)
+        value = load_values(v, line, i, live, column, V_START + shared * HEAD, V_PITCH, HEAD)
+        state = advance(state, keys, value, i, count, rate, PRECISION)
     place = (tl.program_id(2).to(tl.int64) * HEADS + head) * (HEAD * HEAD)
     at = segments + place + lane[:, None] * HEAD + column[None, :]
-    inside = (lane < HEAD // 2)[:, None] & (column < HEAD)[None, :]
-    tl.store(at, low, mask=inside)
-    tl.store(at + HEAD // 2 * HEAD, high, mask=inside)
+    tl.store(at, state, mask=(lane < HEAD)[:, None] & (column < HEAD)[None, :])
 
 
 @triton.jit
@@ -97,7 +81,7 @@ def start_states(
     SEGMENT: tl.constexpr,
     PART: tl.constexpr,
 ):
-    """segments[s, h] = the state before segment s, in place; the state behind the last to `state`.
+    """segments[s, h] = the state before segment s, in place; the state after the last to `state`.
 
     Programs (sequences, heads, parts of PART of the SIZE values of a state). A sequence without
     history begins with 0.
@@ -131,27 +115,14 @@ def outputs(
     control,
     offsets,
     history,
-    q,
-    k,
+    prepared,
     v,
-    q_norm,
-    k_norm,
-    rope,
     segments,
     out,
     RATES: tl.constexpr,
     HEADS: tl.constexpr,
     KV_HEADS: tl.constexpr,
     HEAD: tl.constexpr,
-    SCALE: tl.constexpr,
-    EPS: tl.constexpr,
-    NORM: tl.constexpr,
-    ROPE: tl.constexpr,
-    TABLE_PITCH: tl.constexpr,
-    Q_START: tl.constexpr,
-    Q_PITCH: tl.constexpr,
-    K_START: tl.constexpr,
-    K_PITCH: tl.constexpr,
     V_START: tl.constexpr,
     V_PITCH: tl.constexpr,
     OUT_PITCH: tl.constexpr,
@@ -161,76 +132,75 @@ def outputs(
     BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """The outputs of a segment from the state before it; programs as in `end_states`."""
+    """The outputs of a segment from the state before it; programs as in `end_states`.
+
+    A head goes in two halves, each held by BLOCK, so that a query and a key leave their registers
+    before the next ones come.
+    """
     sequences = tl.load(control + 1)
     if sequences == 0:
         return
     begin, end = segment_rows(offsets, history, sequences, tl.program_id(2), SEGMENT)
     if begin == end:
         return
+    ALL: tl.constexpr = HEADS + KV_HEADS
+    HALF: tl.constexpr = HEAD // 2
     head = tl.program_id(1)
-    shared = head // (HEADS // KV_HEADS) * HEAD
+    shared = head // (HEADS // KV_HEADS)
     rate = entry(head, RATES, HEADS)
     i = tl.arange(0, CHUNK)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     lane = tl.arange(0, BLOCK)
     place = (tl.program_id(2).to(tl.int64) * HEADS + head) * (HEAD * HEAD)
     at = segments + place + lane[:, None] * HEAD + column[None, :]
-    inside = (lane < HEAD // 2)[:, None] & (column < HEAD)[None, :]
+    inside = (lane < HALF)[:, None] & (column < HEAD)[None, :]
     low = tl.load(at, mask=inside, other=0.0)
-    high = tl.load(at + HEAD // 2 * HEAD, mask=inside, other=0.0)
+    high = tl.load(at + HALF * HEAD, mask=inside, other=0.0)
     distance = i[:, None] - i[None, :]
     between = tl.where(distance >= 0, tl.exp2(distance.to(tl.float32) * rate), 0.0)
     since_start = tl.exp2((i + 1).to(tl.float32) * rate)[:, None]
     for first in range(begin, end, CHUNK):
         count = tl.minimum(end - first, CHUNK)
         line, live = (begin * 0 + first).to(tl.int64), i < count
-        query, rest = prepare(
-            q,
-            q_norm,
-            rope,
-            line,
-            i,
-            live,
-            Q_START + head * HEAD,
-            Q_PITCH,
-            HEAD,
-            BLOCK,
-            SCALE,
-            NORM,
-            ROPE,
-            EPS,
-            TABLE_PITCH,
-        )
+        value = load_values(v, line, i, live, column, V_START + shared * HEAD, V_PITCH, HEAD)
+        query = load_prepared(prepared, line, i, live, lane, head, 0, ALL, HEAD, HALF)  # type: ignore
+        keys = load_prepared(prepared, line, i, live, lane, HEADS + shared, 0, ALL, HEAD, HALF)  # type: ignore
         total = tl.dot(query, low, input_precision=PRECISION)
-        total = tl.dot(rest, high, total, input_precision=PRECISION) * since_start
-        keys, more = prepare(
-            k,
-            k_norm,
-            rope,
-            line,
-            i,
-            live,
-            K_START + shared,
-            K_PITCH,
-            HEAD,
-            BLOCK,
-            1.0,
-            NORM,
-            ROPE,
-            EPS,
-            TABLE_PITCH,
-        )
-        value = load_values(v, line, i, live, column, V_START + shared, V_PITCH, HEAD)
         inner = tl.dot(query, tl.trans(keys), input_precision=PRECISION)
-        inner = tl.dot(rest, tl.trans(more), inner, input_precision=PRECISION) * between
+        low = advance(low, keys, value, i, count, rate, PRECISION)
+        query = load_prepared(prepared, line, i, live, lane, head, HALF, ALL, HEAD, HALF)
+        keys = load_prepared(prepared, line, i, live, lane, HEADS + shared, HALF, ALL, HEAD, HALF)
+        total = tl.dot(query, high, total, input_precision=PRECISION) * since_start
+        inner = tl.dot(query, tl.trans(keys), inner, input_precision=PRECISION) * between
+        high = advance(high, keys, value, i, count, rate, PRECISION)
         total = tl.dot(inner, value, total, input_precision=PRECISION)
         to = out + line * OUT_PITCH + head * HEAD + (i[:, None] * OUT_PITCH + column[None, :])
         cells = live[:, None] & (column < HEAD)[None, :]
         tl.store(to, total.to(out.dtype.element_ty), mask=cells)
-        low, high = advance(low, high, keys, more, value, i, count, rate, PRECISION)
         if HEADS * HEAD < OUT_PITCH:
             clear_padding(out, line, i, live, head, HEADS, HEAD, OUT_PITCH)
+
+
+@triton.jit
+def load_prepared(
+    prepared,
+    line,
+    i,
+    live,
+    lane,
+    head,
+    START: tl.constexpr,
+    ALL: tl.constexpr,
+    HEAD: tl.constexpr,
+    COUNT: tl.constexpr,
+):
+    """COUNT values from START on of head number `head` of ALL, queries before keys; 0 beyond.
+
+    Of rows line + i; lanes hold COUNT values.
+    """
+    at = prepared + (line * ALL + head) * HEAD + START
+    at += i[:, None] * (ALL * HEAD) + lane[None, :]
+    return tl.load(at, mask=live[:, None] & (lane < COUNT)[None, :], other=0.0)
 
 
 @triton.jit
@@ -241,13 +211,11 @@ def load_values(v, line, i, live, column, START, PITCH: tl.constexpr, HEAD: tl.c
 
 
 @triton.jit
-def advance(low, high, keys, more, value, i, count, rate, PRECISION: tl.constexpr):
-    """Both halves of the state behind a chunk of `count` tokens."""
+def advance(state, keys, value, i, count, rate, PRECISION: tl.constexpr):
+    """The state after a chunk of `count` tokens."""
     to_end = tl.where(i < count, tl.exp2((count - 1 - i).to(tl.float32) * rate), 0.0)[:, None]
     whole = tl.exp2(count.to(tl.float32) * rate)
-    low = tl.dot(tl.trans(keys * to_end), value, low * whole, input_precision=PRECISION)
-    high = tl.dot(tl.trans(more * to_end), value, high * whole, input_precision=PRECISION)
-    return low, high
+    return tl.dot(tl.trans(keys * to_end), value, state * whole, input_precision=PRECISION)
 
 
 @triton.jit

@@ -87,9 +87,9 @@ def default_tiles(spec: Spec, target: CudaTarget) -> Schedule:
     width = power_of_two(spec.head_dim, LEAST)
     if spec.form is TokenForm.STEP:
         return Schedule(1, 1, min(width, 32), 0, warps=4)
-    columns = min(width, 32)
     if spec.products is Products.IEEE:
-        return Schedule(16, 512, min(width, 16), columns, warps=8)
+        return Schedule(16, 512, min(width, 16), min(width, 32), warps=8)
+    columns = min(width, 64)
     if target.architecture in (90, 100):
         return Schedule(64, 512, columns, min(width, 128), warps=8)
     return Schedule(32, 512, columns, columns, warps=8)

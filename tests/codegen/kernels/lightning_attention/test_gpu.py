@@ -47,6 +47,8 @@ class Inputs(LightningInputs):
         before = out.copy()
         slots = bucket["tokens"] // schedule.segment + 2 * bucket["sequences"]
         optional = {"q_norm": self.norms[0], "k_norm": self.norms[1], "rope": self.rope}
+        heads = spec.num_heads + spec.kv_heads
+        optional["prepared"] = poisoned(1, bucket["tokens"] * heads * spec.head_dim)
         optional["segments"] = poisoned(1, slots * spec.state_size)
         buffers = {name: batch.field(name) for name in ("control", "offsets", "history", "slots")}
         buffers |= {name: self.merged for name in "qkv"} | {"state": self.state, "out": out}
