@@ -102,7 +102,12 @@ def lower(
     witness = _Witness(selector_for(target, schedules))
     activations = activations_for(target, options)
     passes = sala_pipeline(
-        options.dtype, witness.select, options.quantization, activations, splitter_for(target)
+        options.dtype,
+        witness.select,
+        options.quantization,
+        activations,
+        splitter_for(target),
+        options.page_size,
     )
     module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:

@@ -35,6 +35,7 @@ class WeightOrigin(StrEnum):
 class CompileOptions:
     """One compilation. `checkpoint` is None where `config_file` is planned, or its weights random.
 
+    `page_size`: tokens of a page of state, None for a block of selection.
     `context` (tokens of the longest sequence) and `chunk` (new tokens of one prefill step) are the
     artifact's defaults, a loader may ask for others.
     """
@@ -53,6 +54,7 @@ class CompileOptions:
     weights: WeightOrigin = WeightOrigin.CHECKPOINT
     context: int = 32768
     chunk: int = 512
+    page_size: int | None = None
     dump_ir: Path | None = None
     stop_after: str | None = None
     dry_run: bool = False
@@ -79,6 +81,7 @@ class CompileOptions:
         """Raise RequestError where the options contradict each other."""
         check_tokens("--context", self.context)
         check_tokens("--chunk", self.chunk)
+        check_tokens("--page-size", self.page_size or 0)
         if not self.calibrates and (self.calibration is not None or self.activation_order):
             raise RequestError(
                 "--calibration and --activation-order are for error-aware rounding",

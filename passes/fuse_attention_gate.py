@@ -28,6 +28,7 @@ class _FuseGate(RewritePattern):
             heads=attend.heads,
             blocks=attend.blocks,
             counts=attend.counts,
+            block_size=attend.block_size,
             gate=op.gate,
             result_types=[op.result.type, attend.blocks_read.type],
             layer=attend.layer,

@@ -42,6 +42,7 @@ class _OpenBlockSparse(RewritePattern):
             heads=op.heads,
             blocks=select.blocks,
             counts=select.counts,
+            block_size=op.selection.data.block_size,
             element=element_of(op.out),
             layer=op.layer,
         )

@@ -20,6 +20,7 @@ from sala_compile.passes.plan_intervals import PlanIntervals
 from sala_compile.passes.quantize_activations import Activations, QuantizeActivations
 from sala_compile.passes.quantize_weights import QuantizeWeights
 from sala_compile.passes.select_kernels import SelectKernels, Selector
+from sala_compile.passes.set_page_size import SetPageSize
 from sala_compile.passes.sink_row_selection import SinkRowSelection
 from sala_compile.passes.specialise_phases import SpecialisePhases
 from sala_compile.passes.support.quantization import Quantization
@@ -36,11 +37,13 @@ def sala_pipeline(
     quantization: Quantization = Quantization.NONE,
     activations: Activations = Activations.WIDE,
     splitter: Splitter = never,
+    page_tokens: int | None = None,
 ) -> tuple[ModulePass, ...]:
     """All passes, in order, in five phases."""
     return (
         # 1. Precision: the element type of every value, how every weight is stored.
         AssignPrecision(dtype),  # where values are rounded to bf16
+        SetPageSize(page_tokens),  # tokens of a page of state, apart from the blocks of selection
         QuantizeWeights(quantization, dtype),  # integers, of as many bits as the linear bears
         QuantizeActivations(activations),  # bytes for linears whose weights are integers
         # 2. Graph: fewer and larger products, mixers in the stages that kernels compute.

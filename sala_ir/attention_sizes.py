@@ -1,6 +1,7 @@
 """Sizes that a mixer's configuration gives as a whole: its heads, its selection of blocks."""
 
 from dataclasses import dataclass
+from math import gcd
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,15 @@ class Heads:
     def kv_columns(self) -> int:
         """Columns of the keys, and of the values."""
         return self.kv_heads * self.head_dim
+
+
+DENSE_BLOCK = 64
+"""Tokens that dense attention takes at a time, at most, of a page."""
+
+
+def dense_block(page_tokens: int) -> int:
+    """Tokens of a page that dense attention takes at a time: the page, or a part of it."""
+    return page_tokens if page_tokens <= DENSE_BLOCK else gcd(page_tokens, DENSE_BLOCK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,12 @@ _PATH = click.Path(path_type=Path)
 @click.option("--context", type=TOKENS, default="32K", help="Default context at load.")
 @click.option("--chunk", type=TOKENS, default="512", help="New tokens of one prefill step.")
 @click.option(
+    "--page-size",
+    type=TOKENS,
+    help="Tokens of a page of state: a multiple of 16, and of the blocks that sparse attention "
+    "selects; default: such a block, or 64.",
+)
+@click.option(
     "--tuning",
     type=_PATH,
     metavar="FILE",

@@ -52,7 +52,7 @@ def golden_parts(operations: ModuleOp) -> tuple[GoldenPart, ...]:
     Where a layer selects blocks, two of them are beyond its budget and in calls that are sparse.
     """
     kinds = {operand.type for op in operations.walk() for operand in op.operands}
-    blocks = {kind.block_size.data for kind in kinds if isinstance(kind, KvCacheType)}
+    blocks = {kind.page_tokens.data for kind in kinds if isinstance(kind, KvCacheType)}
     strides = {k.kernel_stride.data for k in kinds if isinstance(k, CompressedKeysType)}
     block = max(blocks, default=DEFAULT_BLOCK)
     window = COARSE_WINDOW * max(strides) if strides else block
@@ -61,6 +61,7 @@ def golden_parts(operations: ModuleOp) -> tuple[GoldenPart, ...]:
     selections = [op.selection.data for op in walked if isinstance(op, SelectBlocksOp)]
     if selections:
         kept = max(each.budget + each.init_blocks for each in selections)
+        block = max(each.block_size for each in selections)
         dense_len = max(each.dense_len for each in selections)
         far = (kept + BLOCKS_BEYOND) * block + block // 2
         for history, count in ((far, 2), (far // 2, 1)):

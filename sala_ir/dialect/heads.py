@@ -45,9 +45,11 @@ def require_compressed(
     if kv is not None:
         cache = kv_type(kv)
         same = (cache.kv_heads, cache.head_dim) == (keys.kv_heads, keys.head_dim)
-        same = same and cache.block_size == keys.block_size
+        same = same and cache.page_tokens == keys.page_tokens
         require(same, "{} do not belong to {}", keys, cache)
     if selection is not None:
-        sizes = (keys.kernel_size.data, keys.kernel_stride.data, keys.block_size.data)
-        declared = (selection.kernel_size, selection.kernel_stride, selection.block_size)
-        require(sizes == declared, "{} has other sizes than {}", keys, declared)
+        sizes = (keys.kernel_size.data, keys.kernel_stride.data)
+        declared = (selection.kernel_size, selection.kernel_stride)
+        require(sizes == declared, "{} has other windows than {}", keys, declared)
+        page, block = keys.page_tokens.data, selection.block_size
+        require(page % block == 0, "pages of {} tokens are no whole blocks of {}", page, block)

@@ -14,11 +14,13 @@ from xdsl.irdl import (
     irdl_op_definition,
     operand_def,
     opt_operand_def,
+    opt_prop_def,
     prop_def,
     result_def,
 )
 
-from sala_compile.sala_ir.dialect.attributes import HeadsAttr, SelectionAttr
+from sala_compile.sala_ir.attention_sizes import dense_block
+from sala_compile.sala_ir.dialect.attributes import HeadsAttr, IntegerProperty, SelectionAttr
 from sala_compile.sala_ir.dialect.base import (
     Activation,
     SalaOp,
@@ -152,8 +154,9 @@ class SelectBlocksOp(SalaOp):
 class AttendBlocksOp(SalaOp):
     """Causal softmax attention over the chosen blocks; over all of the past without blocks.
 
-    With `gate`, the result is multiplied by sigmoid(gate). `blocks_read` [T, KV] counts the pages
-    that were visited.
+    The blocks of the lists have `block_size` tokens. With `gate`, the result is multiplied by
+    sigmoid(gate). `blocks_read` [T, KV] counts the blocks that were visited, without lists parts of
+    pages.
     """
 
     name = "sala.attend_blocks"
@@ -165,6 +168,7 @@ class AttendBlocksOp(SalaOp):
     counts = opt_operand_def(Counts)
     gate = opt_operand_def(SameActivation)
     heads = prop_def(HeadsAttr)
+    block_size = opt_prop_def(IntegerProperty)
     out = result_def(SameActivation)
     blocks_read = result_def(Counts)
 
@@ -181,12 +185,21 @@ class AttendBlocksOp(SalaOp):
         """An output like q, and the counts."""
         return like(self.q, element), counts_type(self.heads.data.kv_heads)
 
+    @property
+    def block(self) -> int:
+        """Tokens that are taken at a time: a block of the lists, or a part of a page."""
+        if self.block_size is not None:
+            return self.block_size.value.data
+        return dense_block(kv_type(self.kv).page_tokens.data)
+
     def verify_(self) -> None:
         """Heads, cache and selection agree."""
-        heads = self.heads.data
+        heads, page = self.heads.data, kv_type(self.kv).page_tokens.data
+        require(page % self.block == 0, "pages of {} tokens have no blocks of {}", page, self.block)
         require_columns(self.q, heads.columns, "q")
         require_cache(self.kv, heads)
-        require((self.blocks is None) == (self.counts is None), "blocks and counts come together")
+        lists = (self.blocks, self.counts, self.block_size)
+        require(lists.count(None) in (0, 3), "blocks, counts and block_size come together")
         counts = counts_type(heads.kv_heads)
         require(self.blocks_read.type == counts, "blocks_read must be {}", counts)
         if self.blocks is not None:

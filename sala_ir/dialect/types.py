@@ -80,6 +80,10 @@ class StateType(ParametrizedAttribute, TypeAttribute):
         """What numbers the rows of its pool: pages; None for slots, one for each sequence."""
         return None
 
+    def with_page(self, tokens: int) -> StateType:
+        """The same state in pages for `tokens` tokens; itself where it has none."""
+        return self
+
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
         """Parse `<size, ..., element>`."""
@@ -115,13 +119,13 @@ class StateType(ParametrizedAttribute, TypeAttribute):
 
 @irdl_attr_definition
 class KvCacheType(StateType):
-    """`!sala.kv_cache<kv_heads, block_size, head_dim, element>`: the pages of keys and values."""
+    """`!sala.kv_cache<kv_heads, page_tokens, head_dim, element>`: the pages of keys and values."""
 
     name = "sala.kv_cache"
     MEMORY: ClassVar[str] = "kv_pages"
 
     kv_heads: IntAttr
-    block_size: IntAttr
+    page_tokens: IntAttr
     head_dim: IntAttr
 
     @property
@@ -134,15 +138,19 @@ class KvCacheType(StateType):
     @property
     def numbering(self) -> PageNumbering:
         """Pages of keys and values."""
-        return PageNumbering("kv", "page_table", self.block_size.data, "KV pages")
+        return PageNumbering("kv", "page_table", self.page_tokens.data, "KV pages")
 
-    def __init__(self, kv_heads: int, block_size: int, head_dim: int, element_type: Attribute):
-        super().__init__(element_type, IntAttr(kv_heads), IntAttr(block_size), IntAttr(head_dim))
+    def with_page(self, tokens: int) -> KvCacheType:
+        """The same cache in pages of `tokens` tokens."""
+        return KvCacheType(self.kv_heads.data, tokens, self.head_dim.data, self.element_type)
+
+    def __init__(self, kv_heads: int, page_tokens: int, head_dim: int, element_type: Attribute):
+        super().__init__(element_type, IntAttr(kv_heads), IntAttr(page_tokens), IntAttr(head_dim))
 
 
 @irdl_attr_definition
 class CompressedKeysType(StateType):
-    """`!sala.compressed_keys<kv_heads, kernel_size, kernel_stride, block_size, head_dim, element>`.
+    """`!sala.compressed_keys<kv_heads, kernel_size, kernel_stride, page_tokens, head_dim, type>`.
 
     Both levels: means of `kernel_size` keys every `kernel_stride` (fine), and of 4 times as many
     every 4 times the stride (coarse).
@@ -158,7 +166,7 @@ class CompressedKeysType(StateType):
     kv_heads: IntAttr
     kernel_size: IntAttr
     kernel_stride: IntAttr
-    block_size: IntAttr
+    page_tokens: IntAttr
     head_dim: IntAttr
 
     @property
@@ -171,19 +179,24 @@ class CompressedKeysType(StateType):
     @property
     def numbering(self) -> PageNumbering:
         """Pages of compressed keys."""
-        tokens = self.PAGE_BLOCKS * self.block_size.data
+        tokens = self.PAGE_BLOCKS * self.page_tokens.data
         return PageNumbering("compressed", "compressed_table", tokens, "compressed pages")
+
+    def with_page(self, tokens: int) -> CompressedKeysType:
+        """The same keys beside pages of keys and values of `tokens` tokens."""
+        heads, size, stride, _, columns = self.sizes
+        return CompressedKeysType(heads, size, stride, tokens, columns, self.element_type)
 
     def __init__(
         self,
         kv_heads: int,
         kernel_size: int,
         kernel_stride: int,
-        block_size: int,
+        page_tokens: int,
         head_dim: int,
         element_type: Attribute,
     ):
-        sizes = (kv_heads, kernel_size, kernel_stride, block_size, head_dim)
+        sizes = (kv_heads, kernel_size, kernel_stride, page_tokens, head_dim)
         super().__init__(element_type, *map(IntAttr, sizes))
 
     def verify(self) -> None:
@@ -191,8 +204,8 @@ class CompressedKeysType(StateType):
         super().verify()
         if self.kernel_size.data != 2 * self.kernel_stride.data:
             raise VerifyException("kernel_size must be 2 * kernel_stride")
-        if self.block_size.data % self.kernel_stride.data:
-            raise VerifyException("block_size must be a multiple of kernel_stride")
+        if self.page_tokens.data % self.kernel_stride.data:
+            raise VerifyException("page_tokens must be a multiple of kernel_stride")
 
 
 @irdl_attr_definition

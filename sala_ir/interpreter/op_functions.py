@@ -9,6 +9,7 @@ from xdsl.interpreter import Interpreter, InterpreterFunctions, PythonValues, im
 from xdsl.ir import Operation, SSAValue
 
 from sala_compile.sala_ir import dialect, reference
+from sala_compile.sala_ir.attention_sizes import dense_block
 from sala_compile.sala_ir.interpreter.numerics import Numerics
 from sala_compile.sala_ir.interpreter.weight_reference import ReferenceArithmetic
 from sala_compile.sala_ir.interpreter.weight_rows import RowSource, WeightValue, weight_value
@@ -165,7 +166,7 @@ class SalaFunctions(InterpreterFunctions):
         out, kv = reference.softmax_attention(
             *args,
             heads=op.heads.data,
-            block_size=_cache(op.kv).block_size.data,
+            block_size=dense_block(_cache(op.kv).page_tokens.data),
             cache_rounding=self._state_rounder(op.kv),
             operand_rounding=self._operand_rounder(op.kv),
         )
@@ -229,7 +230,7 @@ class SalaFunctions(InterpreterFunctions):
         out, blocks_read = reference.attend_blocks(
             *(value(x) for x in (op.q, op.kv, op.batch, op.blocks, op.counts, op.gate)),
             heads=op.heads.data,
-            block_size=_cache(op.kv).block_size.data,
+            block_size=op.block,
             operand_rounding=self._operand_rounder(op.kv),
         )
         self.notice("blocks_read", op.layer, blocks_read)

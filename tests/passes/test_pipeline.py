@@ -158,7 +158,8 @@ def test_stop_after_runs_no_further():
     )
     assert seen == [
         (None, "assign-precision"),
-        ("assign-precision", "quantize-weights"),
+        ("assign-precision", "set-page-size"),
+        ("set-page-size", "quantize-weights"),
         ("quantize-weights", "quantize-activations"),
         ("quantize-activations", "merge-projections"),
         ("merge-projections", None),

@@ -129,7 +129,7 @@ def test_selection_and_attention_infer_their_index_types() -> None:
     select = SelectBlocksOp(q, keys, batch, heads=heads, selection=selection)
     select.verify()
     assert select.parameters == asdict(heads) | asdict(selection)
-    lists = {"blocks": select.blocks, "counts": select.counts}
+    lists = {"blocks": select.blocks, "counts": select.counts, "block_size": 16}
     attend = AttendBlocksOp(q, value(CACHE), batch, heads=heads, **lists, element=bf16)
     attend.verify()
     assert attend.gate is None

@@ -31,6 +31,12 @@ class SparseCase:
     window: int = 2
     topk: int = 4
     dense_len: int = 64
+    page_blocks: int = 1
+
+    @property
+    def page(self) -> int:
+        """Tokens of a page."""
+        return self.page_blocks * self.block
 
     @property
     def used(self) -> int:
@@ -84,7 +90,7 @@ class SparseLayer:
         pools = cls.pool_type.poisoned(
             batch,
             kv_heads=case.kv_heads,
-            block_size=case.block,
+            block_size=case.page,
             stride=case.stride,
             head_dim=case.size,
             element=case.element,

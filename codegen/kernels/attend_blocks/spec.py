@@ -21,7 +21,8 @@ class Spec(KernelSpec):
 
     `element` is the type of the cache and of the operands of both products. q and the gate are
     columns from `*_start` on of rows `*_pitch` floats apart. `budget` is the width of the block
-    lists, 0 where there are none (dense attention).
+    lists, 0 where there are none (dense attention). A page holds `page_blocks` blocks; several are
+    multiples of 16 tokens each.
     """
 
     num_heads: int
@@ -37,6 +38,7 @@ class Spec(KernelSpec):
     gate: bool
     gate_start: int = 0
     gate_pitch: int = 0
+    page_blocks: int = 1
 
     @property
     def label(self) -> str:
@@ -53,7 +55,12 @@ class Spec(KernelSpec):
     @property
     def cache(self) -> CacheShape:
         """The shape of the pages."""
-        return CacheShape(self.kv_heads, self.block_size, self.head_dim, self.element)
+        return CacheShape(self.kv_heads, self.page_tokens, self.head_dim, self.element)
+
+    @property
+    def page_tokens(self) -> int:
+        """Tokens of a page."""
+        return self.page_blocks * self.block_size
 
 
 def fields_of(op: AttendBlocksOp) -> dict[str, Any] | str:
@@ -65,7 +72,8 @@ def fields_of(op: AttendBlocksOp) -> dict[str, Any] | str:
     lists = None if op.blocks is None else cast(TensorType, op.blocks.type).get_shape()
     return {
         **op.parameters,
-        "block_size": kv_type(op.kv).block_size.data,
+        "block_size": op.block,
+        "page_blocks": kv_type(op.kv).page_tokens.data // op.block,
         "element": element(op.kv),
         "out_element": element(op.out),
         "budget": 0 if lists is None else lists[2],

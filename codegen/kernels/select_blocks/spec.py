@@ -12,6 +12,7 @@ from sala_compile.codegen.kernels.page_rows import (
 )
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.sala_ir.dialect.heads import compressed_type
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
 
 
@@ -33,6 +34,8 @@ class Spec(KernelSpec):
     element: Element
     q_start: int
     q_pitch: int
+    page_blocks: int = 1
+    """Blocks in a page of keys and values, of which a page of compressed keys covers 64."""
 
     @property
     def label(self) -> str:
@@ -64,7 +67,7 @@ class Spec(KernelSpec):
     @property
     def levels(self) -> tuple[CompressedLevel, CompressedLevel]:
         """The fine and the coarse level of compressed keys."""
-        return compressed_levels(self.block_size, self.kernel_stride)
+        return compressed_levels(self.page_blocks * self.block_size, self.kernel_stride)
 
 
 def fields_of(op: SelectBlocksOp) -> dict[str, Any] | str:
@@ -75,6 +78,7 @@ def fields_of(op: SelectBlocksOp) -> dict[str, Any] | str:
     return {
         **op.parameters,
         "element": element(op.ck),
+        "page_blocks": compressed_type(op.ck).page_tokens.data // op.selection.data.block_size,
         **column_views(q=op.q),
     }
 

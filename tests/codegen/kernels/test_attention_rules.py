@@ -93,6 +93,7 @@ def operations(element: Any = bf16, activation: Any = f32) -> dict[str, Operatio
             heads=SIZES,
             blocks=selected.blocks,
             counts=selected.counts,
+            block_size=selected.selection.data.block_size,
             gate=gate,
             element=element,
         ),

@@ -66,7 +66,7 @@ def operation(
     selected = SelectBlocksOp(q, ck, batch, heads=sizes, selection=selection)
     if name == "select_blocks":
         return selected
-    lists = {"blocks": selected.blocks, "counts": selected.counts}
+    lists = {"blocks": selected.blocks, "counts": selected.counts, "block_size": block}
     return AttendBlocksOp(q, kv, batch, heads=sizes, **lists, gate=gate, element=element)
 
 

@@ -52,7 +52,7 @@ func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 
   return
 }
 // -----
-// REFUSE: blocks and counts come together
+// REFUSE: blocks, counts and block_size come together
 func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: !sala.batch, %blocks: tensor<?x2x6xi32>, %counts: tensor<?x2xi32>) {
   %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x2x6xi32>) heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return
@@ -66,13 +66,13 @@ func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ba
 // -----
 // REFUSE: blocks must be tensor<?x2xBxi32>
 func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: !sala.batch, %blocks: tensor<?x1x6xi32>, %counts: tensor<?x2xi32>) {
-  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x1x6xi32>) counts(%counts : tensor<?x2xi32>) heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
+  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x1x6xi32>) counts(%counts : tensor<?x2xi32>) heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> {block_size = 16 : i64} : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return
 }
 // -----
 // REFUSE: expected from variable 'counts'
 func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %batch: !sala.batch, %blocks: tensor<?x2x6xi32>, %counts: tensor<?x1xi32>) {
-  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x2x6xi32>) counts(%counts : tensor<?x1xi32>) heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
+  %out, %blocks_read = sala.attend_blocks %q, %kv, %batch blocks(%blocks : tensor<?x2x6xi32>) counts(%counts : tensor<?x1xi32>) heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> {block_size = 16 : i64} : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return
 }
 // -----

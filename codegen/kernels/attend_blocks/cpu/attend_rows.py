@@ -107,7 +107,7 @@ def _look_up(
 ) -> None:
     """Emit page and first position of a block of the tile, and count it as read."""
     block = let(work.block(entry))
-    pages[index] = page_of(work.tensors.page_table, work.table_row, block)
+    pages[index] = page_of(work.tensors.page_table, work.table_row, block // work.spec.page_blocks)
     first = let(block * work.spec.block_size)
     firsts[index] = first
     with loop(work.count) as query, when(first <= work.position + query):

@@ -20,8 +20,8 @@ def score_keys(work: QueryRows, index: Expr, page: Expr, first: Expr) -> None:
     spec, element = work.spec, work.spec.element
     height, size = work.schedule.row_tile, padded(spec.block_size)
 
-    packs = spec.head_dim // element.pack
-    fetch = _fetch(work, work.tensors.v_pool, page, size, packs)
+    packs, inside = spec.head_dim // element.pack, _inside(work, first)
+    fetch = _fetch(work, work.tensors.v_pool, page, size, packs, inside // element.pack)
 
     def columns(vector_index: Expr, live: Sequence[int], top: Expr) -> None:
         left = let(vector_index * LANES)
@@ -32,7 +32,7 @@ def score_keys(work: QueryRows, index: Expr, page: Expr, first: Expr) -> None:
             work.tensors.operands,
             lambda i: (work.worker, (top + i) * work.columns),
             lambda j, d: element.operand(
-                work.tensors.k_pool, page, work.head, d, left + j * LANES, 0
+                work.tensors.k_pool, page, work.head, d, inside + left + j * LANES, 0
             ),
             fetch.during(_tile_index(work, top, left, size)),
         )
@@ -70,10 +70,13 @@ def add_values(work: QueryRows, blocks: Expr, entry: Expr, pages: Tensor, firsts
             for j in range(len(live)):
                 outputs[i, j] = work.floats(place + j * LANES) * factor
         with loop(blocks) as b:
-            page = let(pages[b])
-            ahead = page_of(work.tensors.page_table, work.table_row, work.block(entry + b))
+            page, inside = let(pages[b]), let(_inside(work, firsts[b]) // element.pack)
+            following = let(work.block(entry + b))
+            place = following // spec.page_blocks
+            ahead = page_of(work.tensors.page_table, work.table_row, place)
             packs = -(-spec.block_size // element.pack)
-            fetch = _fetch(work, work.tensors.k_pool, ahead, work.columns, packs)
+            start = _inside(work, following * spec.block_size)
+            fetch = _fetch(work, work.tensors.k_pool, ahead, work.columns, packs, start)
             tokens = T.min(last - firsts[b] + 1, T.int32(spec.block_size))
             base = let(work.probabilities_at + b * size)
             work.product.accumulate(
@@ -82,7 +85,7 @@ def add_values(work: QueryRows, blocks: Expr, entry: Expr, pages: Tensor, firsts
                 work.tensors.operands,
                 lambda i, base=base: (work.worker, base + (top + i) * work.width),
                 lambda j, t: element.operand(
-                    work.tensors.v_pool, page, work.head, t, left + j * LANES, 0
+                    work.tensors.v_pool, page, work.head, inside + t, left + j * LANES, 0
                 ),
                 fetch.during(_tile_index(work, top, left, work.columns)),
             )
@@ -111,9 +114,22 @@ def _tile_index(work: QueryRows, top: Expr, left: Expr, columns: int) -> Expr:
     return top // work.schedule.row_tile * -(-columns // width) + left // width
 
 
-def _fetch(work: QueryRows, pool: Tensor, page: Expr, columns: int, packs: int) -> PageFetch:
-    """The fetch of a page during a product with `columns` columns and `packs` packs."""
+def _inside(work: QueryRows, first: Expr) -> Expr:
+    """The token of its page at which a block begins whose first position is `first`."""
+    return T.int32(0) if work.spec.page_blocks == 1 else first % work.spec.page_tokens
+
+
+def _fetch(
+    work: QueryRows, pool: Tensor, page: Expr, columns: int, packs: int, start: Expr
+) -> PageFetch:
+    """The fetch of a block during a product with `columns` columns and `packs` packs.
+
+    The block begins at `start` in the extent of the pool that has the tokens.
+    """
     schedule = work.schedule
     height = schedule.rows(work.spec) // schedule.row_tile
     tiles = height * -(-columns // (schedule.column_vectors * LANES))
-    return PageFetch(pool, work.spec.element, page, work.head, tiles, packs)
+    parts, by_columns = work.spec.page_blocks, pool is work.tensors.k_pool
+    return PageFetch(
+        pool, work.spec.element, page, work.head, tiles, packs, start, parts, by_columns
+    )

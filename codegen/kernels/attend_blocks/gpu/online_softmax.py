@@ -17,6 +17,7 @@ def add_block(
     k_pool,
     v_pool,
     page,
+    block,
     head,
     shown,
     written,
@@ -25,6 +26,7 @@ def add_block(
     outputs,
     KV_HEADS: tl.constexpr,
     BLOCK: tl.constexpr,
+    PAGE_BLOCKS: tl.constexpr,
     D: tl.constexpr,
     SCALE: tl.constexpr,
     TOKENS: tl.constexpr,
@@ -36,7 +38,8 @@ def add_block(
     """
     token = tl.arange(0, TOKENS)
     column = tl.arange(0, COLUMNS)
-    at = (page.to(tl.int64) * KV_HEADS + head) * (BLOCK * D)
+    first = (page.to(tl.int64) * KV_HEADS + head) * PAGE_BLOCKS + block % PAGE_BLOCKS
+    at = first * (BLOCK * D)
     live = token < tl.minimum(written, BLOCK)
     keys = tl.load(
         k_pool + at + token[None, :] * D + column[:, None],

@@ -26,6 +26,7 @@ def merge_lists(
     table_columns,
     KV_HEADS: tl.constexpr,
     BLOCK: tl.constexpr,
+    PAGE_BLOCKS: tl.constexpr,
     BUDGET: tl.constexpr,
     QUERIES: tl.constexpr,
     LIST: tl.constexpr,
@@ -67,7 +68,7 @@ def merge_lists(
         members += tl.where(same, 1 << (other % QUERIES), 0)
     place = tl.cumsum(begins.to(tl.int32), 0)
     slot = tl.load(slots + sequence).to(tl.int64)
-    page = tl.load(page_table + slot * table_columns + block, mask=begins, other=0)
+    page = tl.load(page_table + slot * table_columns + block // PAGE_BLOCKS, mask=begins, other=0)
     at = to * (QUERIES * BUDGET) + place - 1
     tl.store(entries + at, (block << QUERIES) | members, mask=begins)
     tl.store(pages + at, page, mask=begins)
@@ -90,6 +91,7 @@ def attend_union(
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
+    PAGE_BLOCKS: tl.constexpr,
     D: tl.constexpr,
     SCALE: tl.constexpr,
     Q_START: tl.constexpr,
@@ -130,7 +132,8 @@ def attend_union(
     for index in range(0, length):
         entry = tl.load(entries + index)
         page = tl.load(pages + index)
-        start = (entry >> QUERIES) * BLOCK
+        block = entry >> QUERIES
+        start = block * BLOCK
         last = tl.where(((entry >> query) & 1) != 0, begin + query - start, -1)
         shown = inside[None, :] <= tl.minimum(last, BLOCK - 1)[:, None]
         maxima, totals, outputs = add_block(
@@ -138,6 +141,7 @@ def attend_union(
             k_pool,
             v_pool,
             page,
+            block,
             head,
             shown,
             end - start,
@@ -146,6 +150,7 @@ def attend_union(
             outputs,
             KV_HEADS,
             BLOCK,
+            PAGE_BLOCKS,
             D,
             SCALE,
             TOKENS,
@@ -191,6 +196,7 @@ def attend_past(
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
+    PAGE_BLOCKS: tl.constexpr,
     D: tl.constexpr,
     SCALE: tl.constexpr,
     Q_START: tl.constexpr,
@@ -232,7 +238,7 @@ def attend_past(
     outputs = tl.zeros((QUERIES * HEADS, COLUMNS), tl.float32)
     pages = page_table + tl.load(slots + sequence).to(tl.int64) * table_columns
     for block in range(0, (end - 1) // BLOCK + 1):
-        page = tl.load(pages + block)
+        page = tl.load(pages + block // PAGE_BLOCKS)
         last = begin + query - block * BLOCK
         shown = inside[None, :] <= tl.minimum(last, BLOCK - 1)[:, None]
         maxima, totals, outputs = add_block(
@@ -240,6 +246,7 @@ def attend_past(
             k_pool,
             v_pool,
             page,
+            block,
             head,
             shown,
             end - block * BLOCK,
@@ -248,6 +255,7 @@ def attend_past(
             outputs,
             KV_HEADS,
             BLOCK,
+            PAGE_BLOCKS,
             D,
             SCALE,
             TOKENS,

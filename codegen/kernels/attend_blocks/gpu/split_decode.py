@@ -35,6 +35,7 @@ def attend_split(
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
+    PAGE_BLOCKS: tl.constexpr,
     D: tl.constexpr,
     SCALE: tl.constexpr,
     Q_START: tl.constexpr,
@@ -90,7 +91,7 @@ def attend_split(
             entry = tl.load(blocks + line * BUDGET + index, mask=listed, other=0)
             inside_past = tl.minimum(tl.maximum(entry, 0), position // BLOCK)
             block = tl.where(listed, inside_past, index)
-        page = tl.load(page_table + slot * table_columns + block)
+        page = tl.load(page_table + slot * table_columns + block // PAGE_BLOCKS)
         written = position + 1 - block * BLOCK
         shown = (inside < tl.minimum(written, BLOCK))[None, :]
         maxima, totals, outputs = add_block(
@@ -98,6 +99,7 @@ def attend_split(
             k_pool,
             v_pool,
             page,
+            block,
             head,
             shown,
             written,
@@ -106,6 +108,7 @@ def attend_split(
             outputs,
             KV_HEADS,
             BLOCK,
+            PAGE_BLOCKS,
             D,
             SCALE,
             TOKENS,

@@ -35,8 +35,8 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
     floats = schedule.heads_floats(spec) + schedule.slack()
     fields = ("token_sequence", "token_position", "call_lengths", "slots", "compressed_table")
     workspaces = (
-        workspace("scores", "f32", floats, per_page=spec.ratio),
-        workspace("ranks", "i32", 2 * LANES, per_page=1),
+        workspace("scores", "f32", floats, per_page=spec.page_blocks * spec.ratio),
+        workspace("ranks", "i32", 2 * LANES, per_page=spec.page_blocks),
         workspace("queries", schedule.product(spec).stored, schedule.queries(spec)),
     )
     return select.arguments(spec, batch("control", *fields), workspaces, packed=True)

@@ -89,8 +89,9 @@ class Schedule:
     def workspaces(self, spec: Spec) -> Arguments:
         """Sums over coarse keys, scores of blocks, and the keys at the edges of tiles of blocks."""
         lines = self.lines(spec)
+        paged = lines * spec.page_blocks
         return (
             workspace("sums", "f32", self.slab * spec.num_heads * self.splits),
-            workspace("scores", "f32", 16 * lines, per_page=lines),
-            workspace("edges", "f32", 2 * lines, per_page=-(-lines // self.blocks(spec))),
+            workspace("scores", "f32", 16 * lines, per_page=paged),
+            workspace("edges", "f32", 2 * lines, per_page=-(-paged // self.blocks(spec))),
         )

@@ -25,6 +25,7 @@ CASES = (
     SparseCase(16, 1, 32, 16, 4, BF16, BF16, topk=3, window=1),
     SparseCase(9, 1, 10, 24, 8, F32, gate=False, topk=3, window=1),
     SparseCase(2, 2, 24, 16, 16, BF16, topk=2, window=1, dense_len=40),
+    SparseCase(4, 2, 16, 16, 4, F32, topk=3, window=1, page_blocks=3),
 )
 Lists = tuple[np.ndarray, np.ndarray]
 
@@ -46,6 +47,7 @@ def spec_of(case: SparseCase, *, lists: bool, decode: bool) -> attend_blocks.Spe
         gate_start=case.gate_start if case.gate else 0,
         gate_pitch=case.pitch if case.gate else 0,
         decode=decode,
+        page_blocks=case.page_blocks,
     )
 
 
@@ -131,7 +133,7 @@ def chunks(case: SparseCase) -> Step:
         (11, 1, 2, block // 2),
         (length - 5, length + 1, 0, block - 3),
         call_lengths=(2 * length, length + 2, 2, case.dense_len - 1),
-        block_size=block,
+        block_size=case.page,
         context=2 * length,
     )
 
@@ -154,7 +156,7 @@ def test_decode_attends_like_the_reference_and_like_prefill(case: SparseCase) ->
         (length, case.block - 1, 0, 9 * case.block + 1),
         call_lengths=(length + 1, case.dense_len - 1, 1, 9 * case.block + 2),
         seed=2,
-        block_size=case.block,
+        block_size=case.page,
         context=2 * length,
     )
     layer = GpuLayer.random(case, batch, seed=2)
@@ -242,7 +244,7 @@ def test_no_number_outside_of_the_past_is_followed(wrong: int, decode: bool) -> 
     case = CASES[1]
     length = (case.topk + case.window + 3) * case.block
     counts = (1, 1) if decode else (3, 2)
-    batch = step(counts, (length, length + 1), seed=6, block_size=case.block, context=2 * length)
+    batch = step(counts, (length, length + 1), seed=6, block_size=case.page, context=2 * length)
     layer = GpuLayer.random(case, batch, seed=6)
     blocks, counted = (np.asarray(each, np.int32) for each in lists_of(layer))
     first = np.concatenate([np.full(p.count, p.positions[-1]) for p in batch.reference])

@@ -22,6 +22,7 @@ CASES = (
     SparseCase(16, 1, 32, 32, 8, BF16, window=1, topk=3, dense_len=256),
     SparseCase(3, 1, 16, 32, 32, F32, init=2, window=0, topk=5),
     SparseCase(10, 2, 10, 24, 8, BF16, init=0, window=3),
+    SparseCase(4, 2, 16, 16, 4, F32, page_blocks=3),
 )
 PLAIN = SparseCase(1, 1, 16, 16, 4, F32)
 
@@ -44,6 +45,7 @@ def spec_of(case: SparseCase, *, decode: bool = False) -> select_blocks.Spec:
         q_start=START,
         q_pitch=case.pitch,
         decode=decode,
+        page_blocks=case.page_blocks,
     )
 
 
@@ -130,8 +132,8 @@ def test_prefill_selects_what_the_reference_scores_highest(case: SparseCase) -> 
         (3, 8, 1, 5, 3),
         (66 * block - 2, length - 3, 3, 8 * case.stride - 2, case.dense_len),
         call_lengths=(67 * block, length + 200, 4, 8 * case.stride + 7, case.dense_len - 1),
-        block_size=block,
-        context=70 * block,
+        block_size=case.page,
+        context=72 * block,
     )
     layer = GpuLayer.random(case, batch, seed=1)
     check(layer, *select(layer))
@@ -141,7 +143,7 @@ def test_prefill_selects_what_the_reference_scores_highest(case: SparseCase) -> 
 def test_decode_selects_what_the_reference_scores_highest(case: SparseCase) -> None:
     block, length = case.block, (case.topk + case.window + 3) * case.block
     history = (length, block - 1, 0, 64 * block + block // 2)
-    batch = step((1,) * 4, history, seed=2, block_size=block, context=70 * block)
+    batch = step((1,) * 4, history, seed=2, block_size=case.page, context=72 * block)
     layer = GpuLayer.random(case, batch, seed=2)
     blocks, counts = select(layer, decode=True)
     check(layer, blocks, counts)
@@ -154,7 +156,7 @@ def test_rows_do_not_depend_on_the_batch(decode: bool) -> None:
     case = CASES[2]
     length = (case.topk + case.window + 3) * case.block
     history = (length - 2, length + 1)
-    batch = step((5, 4), history, seed=3, block_size=case.block, context=2 * length)
+    batch = step((5, 4), history, seed=3, block_size=case.page, context=2 * length)
     layer = GpuLayer.random(case, batch, seed=3)
     whole, _ = select(layer, decode=decode)
     for part in batch.reference:
@@ -177,7 +179,7 @@ def test_rows_do_not_depend_on_the_batch(decode: bool) -> None:
 def test_equal_scores_go_to_the_lower_blocks(decode: bool) -> None:
     case = PLAIN
     length = (case.topk + case.window + 9) * case.block
-    batch = step((1,), (length,), block_size=case.block, context=2 * length)
+    batch = step((1,), (length,), block_size=case.page, context=2 * length)
     layer = GpuLayer.random(case, batch, seed=4)
     own, spec = length // case.block, spec_of(case)
     local = list(range(own - case.window, own + 1))
@@ -197,7 +199,7 @@ def test_every_list_is_complete(case: SparseCase, name: str, decode: bool) -> No
     """Whatever numbers stand in compressed keys and queries, and whatever stood in workspaces."""
     length = (case.topk + case.window + 9) * case.block
     counts = (1, 1) if decode else (3, 2)
-    batch = step(counts, (length, length + 1), block_size=case.block, context=2 * length)
+    batch = step(counts, (length, length + 1), block_size=case.page, context=2 * length)
     for place, share in (("fine", 1.0), ("fine", 0.1), ("coarse", 0.1), ("queries", 0.01)):
         layer = GpuLayer.random(case, batch, seed=5)
         values = layer.merged[:, START : START + case.used]
