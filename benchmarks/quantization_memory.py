@@ -25,7 +25,7 @@ import click
 from benchmarks.machine import machine_document, machine_line
 from sala_compile.codegen.lowering import lower, parse_targets
 from sala_compile.codegen.opening import open_source
-from sala_compile.codegen.options import CompileOptions, Rounding
+from sala_compile.codegen.options import CompileOptions, WeightRounding
 from sala_compile.codegen.plan import assemble
 from sala_compile.codegen.progress import Silent
 from sala_compile.codegen.quantization.quantization_report import quantization_info
@@ -38,7 +38,7 @@ from tests.support.process_memory import anonymous_bytes
 
 RELEASED = Path(__file__).parent.parent / "examples" / "released-config.json"
 RESULTS = Path(__file__).parent / "results"
-LIMITS = {Rounding.NEAREST: 4 << 30, Rounding.GPTQ: 6 << 30}
+LIMITS = {WeightRounding.NEAREST: 4 << 30, WeightRounding.GPTQ: 6 << 30}
 """Bytes that a checkpoint of 19 GB may take."""
 PACKAGES = ("sala-compile", "numpy", "ml_dtypes")
 INTERVAL = 0.02
@@ -50,16 +50,18 @@ GIB = 1 << 30
 @click.option("--layers", default=2, show_default=True, help="One sparse, the others Lightning.")
 @click.option("--tokens", type=TOKENS, default="4K", show_default=True, help="Calibration text.")
 @click.option("--quantize", default="int4-g128", show_default=True)
-@click.option("--only", type=click.Choice([kind.value for kind in Rounding]), hidden=True)
+@click.option("--only", type=click.Choice([kind.value for kind in WeightRounding]), hidden=True)
 @click.option("--save", is_flag=True, help="Write the table under benchmarks/results.")
 def main(work: Path, layers: int, tokens: int, quantize: str, only: str | None, save: bool) -> None:
     """Measure both roundings and print a table."""
     checkpoint = _checkpoint(work, layers)
     if only is not None:
-        json.dump(_measured(checkpoint, Quantization(quantize), Rounding(only), tokens), sys.stdout)
+        json.dump(
+            _measured(checkpoint, Quantization(quantize), WeightRounding(only), tokens), sys.stdout
+        )
         return
     found = []
-    for rounding in (Rounding.NEAREST, Rounding.GPTQ):
+    for rounding in (WeightRounding.NEAREST, WeightRounding.GPTQ):
         arguments = [sys.executable, "-m", "benchmarks.quantization_memory", "--only", rounding]
         arguments += ["--work", work, "--layers", layers, "--tokens", tokens]
         arguments += ["--quantize", quantize]
@@ -93,7 +95,7 @@ def _checkpoint(work: Path, layers: int) -> Path:
 
 
 def _measured(
-    checkpoint: Path, quantization: Quantization, rounding: Rounding, tokens: int
+    checkpoint: Path, quantization: Quantization, rounding: WeightRounding, tokens: int
 ) -> dict[str, Any]:
     """Quantise and pack, and how much memory that took."""
     options = CompileOptions(
@@ -166,7 +168,7 @@ def _table(found: list[dict[str, Any]], layers: int, quantize: str) -> str:
             _median(entry[kind] for entry in run["tensors"].values() if entry[kind] is not None)
             for kind in ("weight_error", "output_error")
         ]
-        limit = LIMITS[Rounding(run["rounding"])]
+        limit = LIMITS[WeightRounding(run["rounding"])]
         cells = [
             run["rounding"],
             f"{run['anonymous_peak'] / GIB:.2f} GiB",

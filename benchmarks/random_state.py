@@ -8,7 +8,7 @@ import numpy as np
 from sala_compile.runtime.artifact import ElementType
 from sala_compile.runtime.artifact.reader import open_artifact
 from sala_compile.runtime.state.saving import TOKENS_SECTION, model_digest
-from sala_compile.runtime.state.state_file import Section, StateHeader, replacing
+from sala_compile.runtime.state.state_file import StateHeader, StateSection, replacing
 from sala_compile.runtime.state.state_layout import CanonicalPart, StateLayout
 
 PERIOD = 1 << 20
@@ -30,7 +30,7 @@ def write_random_state(artifact: Path, path: Path, tokens: int) -> None:
         spans=((tokens, opened.program.paths[-1].name),),
         has_logits=False,
         sections=(
-            Section(
+            StateSection(
                 name=TOKENS_SECTION, dtype="int32", shape=(tokens,), offset=0, nbytes=4 * tokens
             ),
             *map(_section, parts),
@@ -45,9 +45,9 @@ def write_random_state(artifact: Path, path: Path, tokens: int) -> None:
             writer.write(_pieces(part.nbytes, _stored(numbers, part)))
 
 
-def _section(part: CanonicalPart) -> Section:
+def _section(part: CanonicalPart) -> StateSection:
     dtype = "bfloat16" if part.element is ElementType.UINT16 else part.element.value
-    return Section(name=part.name, dtype=dtype, shape=part.shape, offset=0, nbytes=part.nbytes)
+    return StateSection(name=part.name, dtype=dtype, shape=part.shape, offset=0, nbytes=part.nbytes)
 
 
 def _stored(numbers: np.ndarray, part: CanonicalPart) -> memoryview:

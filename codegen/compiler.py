@@ -12,7 +12,7 @@ from sala_compile.codegen.integer_activations import check_targets, wide_note
 from sala_compile.codegen.lowering import Lowered, lower, parse_targets
 from sala_compile.codegen.opening import open_source
 from sala_compile.codegen.options import CompileOptions
-from sala_compile.codegen.plan import Plan, Source, assemble
+from sala_compile.codegen.plan import ModelSource, Plan, assemble
 from sala_compile.codegen.program.sampling_steps import sampling_choice
 from sala_compile.codegen.progress import Progress
 from sala_compile.codegen.quantization.quantization_report import quantization_note
@@ -77,7 +77,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
 
 
 def _lowered(
-    source: Source, name: str, target: Target, options: CompileOptions, progress: Progress
+    source: ModelSource, name: str, target: Target, options: CompileOptions, progress: Progress
 ) -> Lowered:
     """The model for a target, with the kernel that chooses tokens where there is one."""
     lowered = lower(source.captured, name, target, options, progress)
@@ -139,7 +139,7 @@ def _written_notes(manifest: Manifest) -> list[str]:
 
 
 def _summary(
-    options: CompileOptions, source: Source, lowered: tuple[Lowered, ...]
+    options: CompileOptions, source: ModelSource, lowered: tuple[Lowered, ...]
 ) -> dict[str, Any]:
     return {
         "model": {

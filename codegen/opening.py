@@ -7,7 +7,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from sala_compile.codegen.integer_activations import check_integers
 from sala_compile.codegen.options import CompileOptions
-from sala_compile.codegen.plan import Source
+from sala_compile.codegen.plan import ModelSource
 from sala_compile.codegen.texts import check_tokenizer, end_tokens, generation_notes
 from sala_compile.passes.support.quantization import (
     Quantization,
@@ -23,7 +23,7 @@ from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 from sala_compile.sala_ir.frontends import frontend_for, read_config
 
 
-def open_source(options: CompileOptions, stack: ExitStack) -> Source:
+def open_source(options: CompileOptions, stack: ExitStack) -> ModelSource:
     """Read the configuration, the headers of the weights and the tokenizer; capture the graph."""
     checkpoint = None
     notes: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ def open_source(options: CompileOptions, stack: ExitStack) -> Source:
     integers = _integers(captured, options, published)
     _check_embeddings(captured, integers)
     store_as_integers(captured, integers)
-    return Source(
+    return ModelSource(
         raw,
         facts,
         tensors,

@@ -15,7 +15,7 @@ DEFAULT_CALIBRATION_TOKENS = 4096
 """Tokens of a calibration text that are used."""
 
 
-class Rounding(StrEnum):
+class WeightRounding(StrEnum):
     """How values become integers."""
 
     GPTQ = "gptq"
@@ -47,7 +47,7 @@ class CompileOptions:
     attention: AttentionMode = AttentionMode.CONFIG
     quantization: Quantization = Quantization.NONE
     activations: Activations = Activations.WIDE
-    rounding: Rounding = Rounding.GPTQ
+    rounding: WeightRounding = WeightRounding.GPTQ
     calibration: Path | None = None
     calibration_tokens: int = DEFAULT_CALIBRATION_TOKENS
     activation_order: bool = False
@@ -70,7 +70,7 @@ class CompileOptions:
     def calibrates(self) -> bool:
         """True where a calibration text decides how weights are rounded."""
         rounds = self.quantization is not Quantization.NONE and not self.is_random
-        return rounds and self.rounding is Rounding.GPTQ
+        return rounds and self.rounding is WeightRounding.GPTQ
 
     @property
     def is_random(self) -> bool:

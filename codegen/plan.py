@@ -22,7 +22,7 @@ from sala_compile.sala_ir.frontends import ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """What is compiled: the configuration as it stands, what it says, and its tensors.
 
     `integers` are the tensors that come as integers: the captured module has their encodings.
@@ -50,7 +50,7 @@ class Source:
 class Plan:
     """Everything about an artifact but its bytes."""
 
-    source: Source
+    source: ModelSource
     lowered: tuple[Lowered, ...]
     program: Program
     weights: WeightTable
@@ -95,7 +95,7 @@ class Plan:
         )
 
 
-def assemble(source: Source, lowered: tuple[Lowered, ...]) -> Plan:
+def assemble(source: ModelSource, lowered: tuple[Lowered, ...]) -> Plan:
     """The program and the weights of all targets."""
     assembly = Assembly()
     for entry in lowered:

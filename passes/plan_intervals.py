@@ -16,13 +16,13 @@ from sala_compile.sala_ir.dialect import KernelCallOp, StateType, attribute_of
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryPlan:
+class ModuleIntervals:
     """The live intervals of all phases: what the packing of memory at load starts from."""
 
     phases: dict[PhaseName, PhaseIntervals]
 
 
-def plan_memory(module: ModuleOp) -> MemoryPlan:
+def plan_memory(module: ModuleOp) -> ModuleIntervals:
     """The intervals of a module of kernel calls; raises `CompileError` if other ops are left."""
     phases: dict[PhaseName, PhaseIntervals] = {}
     for phase in MODEL_PHASES:
@@ -42,7 +42,7 @@ def plan_memory(module: ModuleOp) -> MemoryPlan:
                 fix="run select-kernels before plan-intervals",
             )
         phases[phase] = phase_intervals(func)
-    return MemoryPlan(phases)
+    return ModuleIntervals(phases)
 
 
 def _describe(call: KernelCallOp, intervals: PhaseIntervals, names: dict[Any, str]) -> list[Any]:

@@ -33,7 +33,7 @@ SNAPSHOT_PAGES = 64
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """What a caller of `load` asked for; None leaves the choice to the artifact or the machine."""
+    """What a caller of `load` requested; None leaves the choice to the artifact or the machine."""
 
     context: int | None
     batch: int
@@ -78,10 +78,10 @@ def load(
     `device` is `"cpu"`, `"cuda"` or the number of a GPU, `"cuda:1"` (default: the CPU, if the
     artifact has a target for one); `target` is one of the artifact's (default: the best for the
     device). `tuning` is a file that sala-tune wrote for the artifact, whose library is used instead
-    of the artifact's. `progress` is told the bytes of weights that came to a GPU, and all of them.
+    of the artifact's. `progress` receives the bytes of weights that are on a GPU, and all of them.
     `poison` fills unwritten memory with NaN (default: SALA_POISON=1); `hash_weights` compares the
     weights with their hashes, which reads them whole (default: if they have 1 GiB or less).
-    `verify_key` is a public key: the artifact must have a signature of its owner beside it, and
+    `verify_key` is a public key: the artifact must come with a signature of its owner, and
     every file is hashed (needs the extra [sign]).
 
     Raises ArtifactError for an artifact that cannot be used here, MemoryBudgetError for what
@@ -169,7 +169,7 @@ def plan_for(artifact: Artifact, device: Device, request: LoadRequest) -> Memory
 
 
 def _shrunk(artifact: Artifact, device: Device, sizes: Sizes, budget: int) -> Sizes:
-    """The sizes with the largest context up to the asked one that fits, if any does."""
+    """The sizes with the largest context up to the requested one that fits, if any does."""
     program, target = artifact.program, device.target
     weights = artifact.weight_bytes_of(target)
     if plan_memory(program, target, sizes, weights).total_bytes <= budget:

@@ -55,7 +55,7 @@ class Model:
     ) -> None:
         """Open the kernels, take the memory of the plan and bind the one to the other.
 
-        `advance` is told how weights come to the device, where they have to.
+        `advance` receives the progress of weights that are copied to the device.
         """
         self.artifact = artifact
         self._device = device
@@ -105,7 +105,7 @@ class Model:
         """Logits of one forward call, float32 [tokens, vocabulary].
 
         `chunk` is the most new tokens of one step, if that is less than the loaded one. The length
-        of the whole call decides the regime of the sparse layers, whatever the chunk.
+        of the whole call decides the attention path, whatever the chunk.
         With `observe` the result is (logits, {kind: {layer: values}}).
 
         NotANumberError, an ArtifactError that names the token, where a logit is NaN; so do
@@ -196,12 +196,12 @@ class Model:
         Options are those of `generation_options` but `stop`.
         """
         ids = self._prompt_ids(token_ids)
-        asked = self._asked(max_new_tokens, options)
+        wanted = self._requested(max_new_tokens, options)
         if stop_strings(options.get("stop")):
             raise RequestError(
                 "stop strings need text", where="stop", fix="use stream, which watches the text"
             )
-        with self.generation(ids, asked) as generation:
+        with self.generation(ids, wanted) as generation:
             return list(generation.tokens())
 
     def stream(
@@ -212,7 +212,7 @@ class Model:
         Options: those of `generation_options`.
         """
         tokenizer, ids = self.tokenizer, self._prompt_ids(prompt)
-        with self.generation(ids, self._asked(max_new_tokens, options)) as generation:
+        with self.generation(ids, self._requested(max_new_tokens, options)) as generation:
             yield from generation.text(tokenizer)
 
     @contextmanager
@@ -223,12 +223,13 @@ class Model:
         *,
         progress: Progress | None = None,
         sequence: TokenSequence | None = None,
-        spends: bool = False,
+        ahead: bool = False,
     ) -> Iterator[Generation]:
-        """An answer in the making: behind `sequence`, or behind one that is closed at the end.
+        """An answer in the making: after `sequence`, or after one that is closed at the end.
 
-        A sequence that has logits behind its last token can go on without new tokens. With
-        `spends` it is not used afterwards, which lets a GPU work ahead of the host.
+        A sequence that has logits after its last token can go on without new tokens. With
+        `ahead` a GPU computes the next token while the caller has one: `sequence` may then hold the
+        last token of the answer, which it does not otherwise.
         """
         engine = self.engine
         if not isinstance(options, GenerationOptions):
@@ -249,7 +250,7 @@ class Model:
                 chosen,
                 progress,
                 history,
-                spends or sequence is None,
+                ahead or sequence is None,
             )
 
     @contextmanager
@@ -302,7 +303,7 @@ class Model:
     def close(self) -> None:
         """Give all memory back; closing twice does nothing.
 
-        What sequences held is gone with it: whatever they are asked but their length is a
+        What sequences held is gone with it: any use of them but their length is a
         RequestError. So it is while another thread is in a call.
         """
         engine = self._engine
@@ -331,7 +332,7 @@ class Model:
         return self.tokenizer.encode(prompt)
 
     def require_room(self, text: str, length: int = 0) -> None:
-        """RequestError where `text` certainly does not fit behind a text of `length` tokens.
+        """RequestError where `text` certainly does not fit after a text of `length` tokens.
 
         A long one is looked at piece by piece, so that the rest of it is never turned into tokens.
         """
@@ -339,7 +340,7 @@ class Model:
         tokenizer = self.tokenizer
         require_room(text, room, lambda piece: len(tokenizer.encode(piece, special=False)))
 
-    def _asked(self, max_new_tokens: int | None, options: dict[str, Any]) -> GenerationOptions:
+    def _requested(self, max_new_tokens: int | None, options: dict[str, Any]) -> GenerationOptions:
         """The completed options; notes on the checkpoint's are warnings, the first time."""
         if self._answers is None and options.get("defaults") != Defaults.NONE:
             for note in self.generation_defaults.notes:

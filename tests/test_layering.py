@@ -47,12 +47,6 @@ MAY_IMPORT = {
 }
 TRIALS = ("sala_compile.codegen.tuning.measurer", "sala_compile.runtime.bench.trials")
 """A process of its own, which loads models and no compiler, begins with this import."""
-REPEATED_CLASSES = {
-    *("Activations", "Buffer", "Epilogue", "Found"),
-    *("MemoryPlan", "Part", "Rounding", "Rows"),
-    *("Section", "Source", "StoredTensor", "Tile", "Weights"),
-}
-"""Class names that still stand for several things."""
 PARALLEL = re.compile(r"(codegen/kernels|sala_ir/frontends|runtime/devices)/\w+|codegen/targets")
 """Folders of one kernel, family, device or target each. They answer the same questions, in files
 of the same names, which need their folder there."""
@@ -207,7 +201,7 @@ def test_a_class_name_stands_for_one_thing():
             for name in _class_names(file) - of_kernel:
                 homes[name].append(str(file))
     repeated = {name: found for name, found in homes.items() if len(found) > 1}
-    assert {name: repeated[name] for name in repeated.keys() - REPEATED_CLASSES} == {}
+    assert repeated == {}
 
 
 def _class_names(file: Path) -> set[str]:

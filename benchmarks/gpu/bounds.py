@@ -24,7 +24,7 @@ from benchmarks.gpu.sass import Counts, disassemble, parse
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.work import Case, Work, work_of
 from sala_compile.codegen.gpu_code.assembler import assembler_version
-from sala_compile.codegen.gpu_code.cubin import Cubin, Source, compile_source, source_of
+from sala_compile.codegen.gpu_code.cubin import Cubin, KernelSource, compile_source, source_of
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Launch, Slabs
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.assign_precision import Precision
@@ -168,7 +168,7 @@ def _launches(kernel: GpuKernel, tokens: int) -> Iterable[tuple[Launch, int, int
             yield step, 0, 1
 
 
-def compiled(source: Source, target: CudaTarget, folder: Path) -> tuple[Cubin, str]:
+def compiled(source: KernelSource, target: CudaTarget, folder: Path) -> tuple[Cubin, str]:
     """The code of a source and its instructions, kept in a folder by what they depend on."""
     versions = (triton.__version__, assembler_version(target))
     key = (source.function.cache_key, *map(str, source.key[1:]), target.name, *versions)

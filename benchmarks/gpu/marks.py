@@ -123,7 +123,7 @@ def _ahead_seconds(model: Any, text: Any, steps: int, budget: Budget) -> list[fl
     times = []
     with (
         text.fork() as copy,
-        model.generation([5], options, sequence=copy, spends=True) as answer,
+        model.generation([5], options, sequence=copy, ahead=True) as answer,
     ):
         begin = budget.clock()
         for _ in answer.tokens():

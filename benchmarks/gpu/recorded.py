@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from sala_compile.codegen.gpu_code.cubin import Cubin, Source
+from sala_compile.codegen.gpu_code.cubin import Cubin, KernelSource
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.write import gpu_library
 
@@ -30,7 +30,7 @@ class Stale(Exception):
     """What was prepared is not for this checkout, or lacks a function."""
 
 
-def name_of(source: Source, target: CudaTarget) -> str:
+def name_of(source: KernelSource, target: CudaTarget) -> str:
     """A name of a source and a target that is the same in every process."""
     function = source.function.fn
     parts = (f"{function.__module__}.{function.__qualname__}", *source.key[1:], target.name)
@@ -64,7 +64,7 @@ def recording(folder: Path, sources: str) -> Iterator[None]:
     releases: dict[str, str] = {}
     compile_source, assembler_version = gpu_library.compile_source, gpu_library.assembler_version
 
-    def record(source: Source, target: CudaTarget, where: str) -> Cubin:
+    def record(source: KernelSource, target: CudaTarget, where: str) -> Cubin:
         cubin = made[name_of(source, target)] = compile_source(source, target, where)
         return cubin
 
@@ -84,7 +84,7 @@ def replaying(folder: Path) -> Iterator[None]:
     table = json.loads((folder / TABLE).read_text())
     code = (folder / CODE).read_bytes()
 
-    def look_up(source: Source, target: CudaTarget, where: str) -> Cubin:
+    def look_up(source: KernelSource, target: CudaTarget, where: str) -> Cubin:
         found = table["cubins"].get(name_of(source, target))
         if found is None:
             raise Stale(f"{source.function.__name__} of {where} was not prepared for {target.name}")

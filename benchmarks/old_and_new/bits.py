@@ -1,6 +1,7 @@
 """Compares what the models of two trees compute, to the bit where the rule of bits asks for it."""
 
 import hashlib
+import re
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -67,7 +68,8 @@ class Trees:
 
     def _old_results(self, model: Compiled, checkpoint: Path) -> Path:
         """What the old side computed, once for this machine, this model and these cases."""
-        key = _digest(str((model, str(checkpoint), processor_name(), SIDE.read_text())))
+        _, cases, _ = re.split(r"^class (?:Cases|Timed):", SIDE.read_text(), flags=re.MULTILINE)
+        key = _digest(str((model, checkpoint.name, processor_name(), cases)))
         file = self.kept / "results" / f"{model.name.replace(' ', '-')}-{key}.npz"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)

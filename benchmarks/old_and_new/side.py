@@ -18,24 +18,24 @@ from typing import Any
 
 import numpy as np
 
-TREE = Path(os.environ["PYTHONPATH"])
-PREFIX = "sala_compile." if (TREE / "sala_compile").is_dir() else ""
 WRITERS = ("sala_ir.checkpoint.random_checkpoint", "sala_ir.random_checkpoint")
 """Where the writer of random checkpoints is, in newer trees and in older ones."""
 
 
 def package(*names: str) -> ModuleType:
     """The first of some modules that the tree has; SystemExit if it is not the tree's."""
+    tree = Path(os.environ["PYTHONPATH"])
+    prefix = "sala_compile." if (tree / "sala_compile").is_dir() else ""
     for name in names:
         try:
-            module = import_module(PREFIX + name)
+            module = import_module(prefix + name)
         except ModuleNotFoundError:
             continue
         home = Path(module.__file__ or "")
-        if not home.is_relative_to(TREE):
-            raise SystemExit(f"{name} came from {home}, expected one of {TREE}")
+        if not home.is_relative_to(tree):
+            raise SystemExit(f"{name} came from {home}, expected one of {tree}")
         return module
-    raise SystemExit(f"{TREE} has none of {', '.join(names)}")
+    raise SystemExit(f"{tree} has none of {', '.join(names)}")
 
 
 def write_checkpoint(folder: str, config: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ import click
 from sala_compile.codegen.options import (
     DEFAULT_CALIBRATION_TOKENS,
     CompileOptions,
-    Rounding,
     WeightOrigin,
+    WeightRounding,
 )
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.quantize_activations import Activations
@@ -62,8 +62,8 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option(
     "--rounding",
-    type=click.Choice([kind.value for kind in Rounding]),
-    default=Rounding.GPTQ.value,
+    type=click.Choice([kind.value for kind in WeightRounding]),
+    default=WeightRounding.GPTQ.value,
     help="How --quantize rounds: so that errors cancel on a calibration text, or each value for "
     "itself.",
 )
@@ -147,7 +147,7 @@ def _options(given: dict[str, Any]) -> CompileOptions:
         "attention": AttentionMode(given["attention"]),
         "quantization": Quantization(given.pop("quantize")),
         "activations": Activations(given["activations"]),
-        "rounding": Rounding(given["rounding"]),
+        "rounding": WeightRounding(given["rounding"]),
         "weights": WeightOrigin(given["weights"]),
         "targets": split_targets(given["targets"]),
     }

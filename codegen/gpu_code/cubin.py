@@ -37,7 +37,7 @@ class Cubin:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class KernelSource:
     """What the code of a launch depends on, but for the architecture.
 
     `signature` has the type of every parameter of the function, "constexpr" for constants;
@@ -68,7 +68,7 @@ class Source:
         )
 
 
-def source_of(launch: Launch, kernel: GpuKernel, slab: int = 0) -> Source:
+def source_of(launch: Launch, kernel: GpuKernel, slab: int = 0) -> KernelSource:
     """What to compile for a launch of a kernel, within slabs of `slab` indices."""
     names: list[str] = launch.function.arg_names
     signature = {name: _type_of(launch.arguments.get(name)) for name in names}
@@ -77,7 +77,7 @@ def source_of(launch: Launch, kernel: GpuKernel, slab: int = 0) -> Source:
         for name in names
         if name in launch.arguments and multiple_of(launch.arguments[name], kernel, slab) > 1
     )
-    return Source(
+    return KernelSource(
         launch.function,
         signature,
         dict(launch.constants),
@@ -101,7 +101,7 @@ def multiple_of(argument: Argument, kernel: GpuKernel, slab: int = 0) -> int:
     return ALIGNED if known % ALIGNED == 0 else 1
 
 
-def compile_source(source: Source, target: CudaTarget, where: str) -> Cubin:
+def compile_source(source: KernelSource, target: CudaTarget, where: str) -> Cubin:
     """The code of a source; CompileError naming `where` if it does not fit the architecture."""
     text, facts = _ptx(source, target)
     name, shared, columns = facts["name"], facts["shared"], facts["tmem_size"]
@@ -143,7 +143,7 @@ def _type_of(argument: Argument | None) -> str:
     return "i32"
 
 
-def _ptx(source: Source, target: CudaTarget) -> tuple[str, dict[str, Any]]:
+def _ptx(source: KernelSource, target: CudaTarget) -> tuple[str, dict[str, Any]]:
     """Triton's stages up to PTX, and what they note about the code."""
     from triton.backends.compiler import GPUTarget
     from triton.backends.nvidia.compiler import ptx_get_version

@@ -6,7 +6,7 @@ from statistics import median
 from xdsl.dialects.builtin import ModuleOp
 
 from sala_compile.codegen.options import CompileOptions
-from sala_compile.codegen.plan import Source
+from sala_compile.codegen.plan import ModelSource
 from sala_compile.codegen.quantization.source import Weights
 from sala_compile.passes.support.quantization import Quantization, quantized_tensors, tensor_roles
 from sala_compile.runtime.artifact import CalibrationInfo, QuantizationInfo, QuantizedTensor
@@ -18,7 +18,7 @@ VECTOR, EMBEDDING, HEAD = "norm or bias", "embedding", WeightRole.HEAD.label
 
 
 def quantization_info(
-    source: Source, options: CompileOptions, weights: Weights
+    source: ModelSource, options: CompileOptions, weights: Weights
 ) -> QuantizationInfo | None:
     """What the manifest says of a quantised model; None for a plain one."""
     if options.quantization is Quantization.NONE and source.published is None:

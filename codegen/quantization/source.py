@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from sala_compile.codegen.options import CompileOptions
-from sala_compile.codegen.plan import Source
+from sala_compile.codegen.plan import ModelSource
 from sala_compile.codegen.progress import Progress
 from sala_compile.codegen.quantization.calibration import Calibration, calibration_for
 from sala_compile.codegen.quantization.integer_files import IntegerStore
@@ -64,7 +64,9 @@ class Weights:
 
 
 @contextmanager
-def open_weights(source: Source, options: CompileOptions, progress: Progress) -> Iterator[Weights]:
+def open_weights(
+    source: ModelSource, options: CompileOptions, progress: Progress
+) -> Iterator[Weights]:
     """The weights to pack; a calibrated model is rounded here, into files beside the output."""
     checkpoint = source.checkpoint
     assert checkpoint is not None, "weights are those of a checkpoint"

@@ -30,7 +30,7 @@ Tell = Callable[[Any, float | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """The outcome for a kernel: `trials` are those of the winner, none where it is the default.
 
     `complete` says that no candidate was left out for time.
@@ -69,7 +69,7 @@ class Search:
         self._clock, self._tell = clock, tell
         self._tried = self._refused = 0
 
-    def run(self, default: Any, axes: tuple[Axis, ...]) -> Found:
+    def run(self, default: Any, axes: tuple[Axis, ...]) -> SearchResult:
         """The best schedule: the default unless another is faster for certain."""
         self._default = self._build(default)
         best = _Candidate(default, True, 1.0)
@@ -87,14 +87,14 @@ class Search:
                     best = _Candidate(schedule, base.exact and axis.exact, gain)
         return self._confirmed(default, best, complete=True)
 
-    def _confirmed(self, default: Any, best: _Candidate, *, complete: bool) -> Found:
+    def _confirmed(self, default: Any, best: _Candidate, *, complete: bool) -> SearchResult:
         """The best one measured once more and for longer, or the default."""
         counts = self._tried, self._refused, complete
         if best.schedule != default:
             trials = self._trial(best.schedule, FINAL_PAIRS, FINAL_SECONDS)
             if trials is not None and acceptable(trials, best.exact) and wins(trials):
-                return Found(best.schedule, tuple(trials), *counts)
-        return Found(default, (), *counts)
+                return SearchResult(best.schedule, tuple(trials), *counts)
+        return SearchResult(default, (), *counts)
 
     def _gain(self, schedule: Any, exact: bool, pairs: int) -> float | None:
         self._tried += 1

@@ -14,7 +14,7 @@ from sala_compile.codegen.targets import x86
 from sala_compile.codegen.targets.cpu import CpuTarget, compile_library
 from sala_compile.codegen.tuning.measurer import TrialProcess
 from sala_compile.codegen.tuning.record import TuningFile
-from sala_compile.codegen.tuning.search import Clock, Found, Search, Tell
+from sala_compile.codegen.tuning.search import Clock, Search, SearchResult, Tell
 from sala_compile.runtime.artifact import Artifact, KernelInfo, Value
 from sala_compile.runtime.artifact.contract import workspaces_digest
 from sala_compile.runtime.artifact.tuning import KernelBuild, TunedKernel, Tuning, tuned_workspaces
@@ -160,7 +160,7 @@ class Tuner:
 
         return build
 
-    def _record(self, kernel: KernelInfo, found: Found, is_default: bool) -> TunedKernel:
+    def _record(self, kernel: KernelInfo, found: SearchResult, is_default: bool) -> TunedKernel:
         chosen, spec = self._family(kernel)
         return TunedKernel(
             family=kernel.family,

@@ -16,7 +16,7 @@ from sala_compile.runtime.errors import reported_as
 
 if TYPE_CHECKING:
     from sala_compile.runtime.artifact.reader import Artifact
-    from sala_compile.runtime.cli.sections import Section
+    from sala_compile.runtime.cli.sections import ReportSection
 
 FAILED = 1
 """Exit code when a golden vector does not hold; 2 is for mistakes of the user."""
@@ -118,7 +118,7 @@ def _inspect(options: dict[str, Any]) -> int:
     return code
 
 
-def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Section], int]":
+def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[ReportSection], int]":
     """What was asked for, and the exit code; the manifest where nothing was."""
     from sala_compile.runtime.cli import sections as make
     from sala_compile.runtime.cli.memory_section import (
@@ -136,7 +136,7 @@ def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Sect
     }
     chosen = {name: options[name] for name in ("memory", "kernels", "weights", "ir", "verify")}
     chosen["memory"] = chosen["memory"] or bool(options["context"] or options["plot"])
-    made: list[Section] = []
+    made: list[ReportSection] = []
     if not any(chosen.values()):
         made.append(make.manifest_section(artifact))
     if chosen["memory"]:

@@ -12,7 +12,7 @@ from sala_compile.runtime.artifact.reader import Artifact
 from sala_compile.runtime.cli.arena_picture import ArenaPicture
 from sala_compile.runtime.cli.common import table
 from sala_compile.runtime.cli.pictures import write_picture
-from sala_compile.runtime.cli.sections import Section
+from sala_compile.runtime.cli.sections import ReportSection
 from sala_compile.runtime.common.units import format_bytes, format_tokens
 from sala_compile.runtime.devices.choose_target import CPU
 from sala_compile.runtime.errors import RequestError, SalaError
@@ -45,7 +45,7 @@ class MemoryRequest:
     plot: Path | None = None
 
 
-def memory_section(artifact: Artifact, request: MemoryRequest) -> Section:
+def memory_section(artifact: Artifact, request: MemoryRequest) -> ReportSection:
     """The plan of the artifact for each context; no weight is read and nothing is loaded."""
     default = artifact.manifest.context
     chosen = request.contexts or sorted({default, *(c for c in _USUAL_CONTEXTS if c > default)})
@@ -61,11 +61,11 @@ def memory_section(artifact: Artifact, request: MemoryRequest) -> Section:
     document = documents[0] | growth_document(tokens, budgets) | {"machine_bytes": machine}
     views = (_parts_table(plans, tokens, request), _budget_table(budgets, machine, request))
     if request.plot is None:
-        return Section("memory", document | {"by_context": documents}, views)
+        return ReportSection("memory", document | {"by_context": documents}, views)
     picture = ArenaPicture(program, request.target, plans[0], artifact.directory.name)
     write_picture(request.plot, *picture.figure())
     note = Text(f"\nthe arena at context {format_tokens(chosen[0])}: {request.plot}")
-    return Section(
+    return ReportSection(
         "memory",
         document | {"by_context": documents, "plot": str(request.plot)},
         (*views, note),

@@ -21,7 +21,7 @@ GRAPH_FILE = "model.mlir"
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ReportSection:
     """One part: `document` is JSON under the key `name`, `views` are printed one by one."""
 
     name: str
@@ -29,7 +29,7 @@ class Section:
     views: tuple[RenderableType, ...]
 
 
-def manifest_section(artifact: Artifact) -> Section:
+def manifest_section(artifact: Artifact) -> ReportSection:
     """What the artifact is, what it needs and what it was made with."""
     manifest = artifact.manifest
     facts = table(str(artifact.directory), "", "")
@@ -42,10 +42,10 @@ def manifest_section(artifact: Artifact) -> Section:
     for entry in manifest.passes:
         passes.add_row(entry.name, str(entry.before), str(entry.after))
     views = (facts, passes) if manifest.passes else (facts,)
-    return Section("manifest", manifest.model_dump(mode="json"), views)
+    return ReportSection("manifest", manifest.model_dump(mode="json"), views)
 
 
-def kernels_section(artifact: Artifact) -> Section:
+def kernels_section(artifact: Artifact) -> ReportSection:
     """The kernels, how often each phase calls them, which rules were refused, and GPU code."""
     manifest, document = artifact.manifest, []
     calls, launches = _calls(artifact), launches_of(artifact)
@@ -61,13 +61,13 @@ def kernels_section(artifact: Artifact) -> Section:
         code = launches.get((kernel.target, kernel.symbol))
         known = {} if code is None else {"launches": code}
         document.append(kernel.model_dump(mode="json") | {"calls": counts} | known)
-    return Section("kernels", document, (made, *code_views(artifact)))
+    return ReportSection("kernels", document, (made, *code_views(artifact)))
 
 
-def graph_section(artifact: Artifact) -> Section:
+def graph_section(artifact: Artifact) -> ReportSection:
     """The captured graph in its text form."""
     text = artifact.read_text(GRAPH_FILE)
-    return Section("ir", text, (Text(text.rstrip("\n"), no_wrap=True, overflow="ignore"),))
+    return ReportSection("ir", text, (Text(text.rstrip("\n"), no_wrap=True, overflow="ignore"),))
 
 
 def _facts(artifact: Artifact) -> dict[str, str]:
@@ -125,7 +125,7 @@ def _calls(artifact: Artifact) -> Counter[tuple[str, str, str]]:
 
 def verify_section(
     artifact: Artifact, *, threads: int, device: str | None = None
-) -> tuple[Section, bool]:
+) -> tuple[ReportSection, bool]:
     """Every golden vector run here, and whether all hold."""
     from sala_compile.runtime.verify import VectorKind, verify_artifact  # loads the kernels
 
@@ -145,7 +145,7 @@ def verify_section(
     sentence = _verdict(artifact, report.passed, len(report.results), worst)
     differs = None if worst is None else _finite(worst)
     whole = {"passed": report.passed, "logits_difference": differs, "vectors": document}
-    return Section("verify", whole, (made, Text(sentence))), report.passed
+    return ReportSection("verify", whole, (made, Text(sentence))), report.passed
 
 
 def _finite(value: float) -> float | None:

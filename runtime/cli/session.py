@@ -215,7 +215,7 @@ class Session:
         with (
             prompt_bar(self._console, len(token_ids)) as advance,
             self._model.generation(
-                token_ids, self._options, progress=advance, sequence=sequence, spends=True
+                token_ids, self._options, progress=advance, sequence=sequence, ahead=True
             ) as generation,
         ):
             yield generation

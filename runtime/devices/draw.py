@@ -18,7 +18,7 @@ class Draw:
     def words(self, count: int) -> np.ndarray:
         """The draw as a kernel reads it, int32 [count]: floats by their bits, top_k third.
 
-        Kernels of `MIN_P_WORDS` read `min_p` behind the others; with fewer it is 0.
+        Kernels of `MIN_P_WORDS` read `min_p` after the others; with fewer it is 0.
         """
         assert count >= MIN_P_WORDS or self.min_p == 0, "no kernel that knows min_p"
         floats = [self.temperature, self.top_p, 0, self.uniform, self.min_p]

@@ -43,7 +43,7 @@ class Append:
         self.begin = state.length
         self.call_length = state.length + len(token_ids)
         self.result = StepResult(logits)
-        """The logits that were asked for so far, or the token that the device chose."""
+        """The logits that were wanted so far, or the token that the device chose."""
         self.snapshot_lengths: list[int] = []
         """Where the prefix cache keeps the state: no chunk goes across one of them."""
         self.report: PrefixReport | None = None

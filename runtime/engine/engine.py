@@ -28,7 +28,7 @@ from sala_compile.runtime.state.saving import StateFiles, model_digest
 from sala_compile.runtime.state.store import State, StateStore
 
 Wrap = Callable[[BoundProgram], BoundProgram]
-"""Makes the program that stands in for another, for measurements."""
+"""Makes a program that takes the place of another, for measurements."""
 
 
 class Engine:
@@ -175,7 +175,7 @@ class Engine:
         return self._exclusive.visited()
 
     def close(self) -> bool:
-        """Refuse whatever is asked from now on; False where that was so already."""
+        """Refuse all calls from now on; False if that was so already."""
         with self._exclusive.closing() as first:
             if first:
                 self.stepper.close()
@@ -281,7 +281,7 @@ class Engine:
         state = chunk.state
         if chunk.keep or (chunk.call is None and state.length % prefix.every == 0):
             if state.unknown is not None:
-                with suppress(SalaError):  # it is told when the token is taken
+                with suppress(SalaError):  # taking the token reports it
                     state.unknown()
             if state.unknown is None:
                 prefix.keep(state)

@@ -1,4 +1,4 @@
-"""Logits that are not numbers: told, never returned. Infinities are values."""
+"""Logits that are not numbers are reported, never returned. Infinities are values."""
 
 import numpy as np
 

@@ -78,8 +78,9 @@ class Generation:
     """An answer to `prompt`: iterate `tokens` or `text` once; the other fields tell how it goes.
 
     `history` are the tokens that the source holds already; the prompt may be empty if there are
-    some. `token_ids` holds every chosen token, one that ends the sequence included. With `spends`,
-    nobody uses the source afterwards, so that its device may compute a token that nobody takes.
+    some. `token_ids` holds every chosen token, one that ends the sequence included. With `ahead`,
+    a device that chooses tokens computes the next one while the consumer has the one before; the
+    source may then hold the last token of the answer, which it does not otherwise.
     """
 
     source: TokenSequence
@@ -88,7 +89,7 @@ class Generation:
     options: GenerationOptions
     progress: Progress | None = None
     history: Sequence[int] = ()
-    spends: bool = False
+    ahead: bool = False
     token_ids: list[int] = field(default_factory=list[int], init=False)
     finish: Finish | None = field(default=None, init=False)
     prefill_seconds: float = field(default=0.0, init=False)
@@ -103,22 +104,22 @@ class Generation:
         sampler = Sampler(self.options.sampling, self.vocabulary)
         sampler.observe(np.asarray([*self.history, *self.prompt]))
         began = time.perf_counter()
-        token = self._behind_prompt(sampler)
+        token = self._after_prompt(sampler)
         self._room = self.source.remaining
         self._note(token)
         self.prefill_seconds = time.perf_counter() - began
         yield token
-        if self.spends and self._chooses_there(sampler):
+        if self.ahead and self._chooses_there(sampler):
             yield from self._run_ahead(sampler, token)
             return
         while self.finish is None:
             began = time.perf_counter()
-            token = self._note(self._behind(sampler, (token,), generated=True))
+            token = self._note(self._next(sampler, (token,), generated=True))
             self.decode_seconds += time.perf_counter() - began
             yield token
 
     def _run_ahead(self, sampler: Sampler, token: int) -> Iterator[int]:
-        """The tokens behind the first, computed while the consumer has the one before."""
+        """The tokens after the first, computed while the consumer has the one before."""
         if self.finish is not None:
             return
         began = time.perf_counter()
@@ -164,12 +165,12 @@ class Generation:
         steps = len(self.token_ids) - 1
         return steps / self.decode_seconds if steps > 0 else 0.0
 
-    def _behind_prompt(self, sampler: Sampler) -> int:
+    def _after_prompt(self, sampler: Sampler) -> int:
         if len(self.prompt) == 0 and len(self.history) > 0:
             return sampler.choose(self.source.last_logits)
-        return self._behind(sampler, self.prompt, self.progress)
+        return self._next(sampler, self.prompt, self.progress)
 
-    def _behind(
+    def _next(
         self,
         sampler: Sampler,
         token_ids: Sequence[int],

@@ -39,7 +39,7 @@ class Miss(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PrefixReport:
-    """What the cache did for one call: tokens asked, tokens reused.
+    """What the cache did for one call: tokens of the prompt, tokens reused.
 
     `known_tokens` is how much of the prompt some cached text has in common with it, in whole
     pages; `miss` says why nothing was reused, None if something was.
@@ -136,7 +136,7 @@ class PrefixCache:
         self._tree.pin(entry)
 
     def info(self) -> dict[str, Any]:
-        """Counters: what is kept, what was asked and reused in tokens, and why not more."""
+        """Counters: what is kept, what was looked up and reused in tokens, and why not more."""
         snapshots = self._store.snapshots
         return {
             "enabled": True,

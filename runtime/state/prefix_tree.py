@@ -13,7 +13,7 @@ from sala_compile.runtime.state.store import Snapshot, StateStore
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """A text of `snapshot.length` tokens, whole pages, with the state behind it.
+    """A text of `snapshot.length` tokens, whole pages, with the state after it.
 
     `digests` and the full `pages` of every group are those beyond the parent's text.
     `used` counts lookups: the larger, the later it was of use. The first `exact_length` tokens were
@@ -52,7 +52,7 @@ class PrefixTree:
     """All entries, by the digest of their texts; holds their pages and snapshots in a store."""
 
     def __init__(self, store: StateStore) -> None:
-        """An empty tree, asked to make room when pages or snapshots run out."""
+        """An empty tree, which makes room when pages or snapshots run out."""
         self._store = store
         self._entries: dict[bytes, Entry] = {}
         self._covered: Counter[bytes] = Counter()

@@ -12,9 +12,9 @@ from sala_compile.runtime.devices.device import Memory
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.state.attention_paths import PathRule, PathSpans
 from sala_compile.runtime.state.state_file import (
-    Section,
     StateHeader,
     StateReader,
+    StateSection,
     check_state_output,
     opened,
     refused,
@@ -185,9 +185,9 @@ class StateFiles:
         return self._store.last_logits(state)[: self._manifest.model.vocabulary]
 
 
-def _section(name: str, dtype: str, shape: tuple[int, ...], itemsize: int) -> Section:
+def _section(name: str, dtype: str, shape: tuple[int, ...], itemsize: int) -> StateSection:
     nbytes = int(np.prod(shape, dtype=np.int64)) * itemsize
-    return Section(name=name, dtype=dtype, shape=shape, offset=0, nbytes=nbytes)
+    return StateSection(name=name, dtype=dtype, shape=shape, offset=0, nbytes=nbytes)
 
 
 def _bytes(piece: np.ndarray) -> memoryview:

@@ -44,7 +44,7 @@ _OLDER = ("older", "read the text again and save its state with this runtime")
 _UNKNOWN = "0" * 64
 
 
-class Section(Frozen):
+class StateSection(Frozen):
     """An array in the file: `offset` from its start, row-major bytes of `shape`."""
 
     name: str
@@ -67,7 +67,7 @@ class StateHeader(Frozen):
     tokens: PositiveInt
     spans: tuple[tuple[PositiveInt, str], ...]
     has_logits: bool
-    sections: tuple[Section, ...] = Field(min_length=1)
+    sections: tuple[StateSection, ...] = Field(min_length=1)
 
     @property
     def size(self) -> int:
@@ -78,7 +78,7 @@ class StateHeader(Frozen):
     def placed(self) -> "StateHeader":
         """The same with the offsets of the sections."""
         offset = _start(self)
-        sections: list[Section] = []
+        sections: list[StateSection] = []
         for section in self.sections:
             sections.append(section.model_copy(update={"offset": offset}))
             offset += align(section.nbytes)
@@ -97,7 +97,7 @@ class StateWriter:
         """Leave room for the header, whose checksums come last."""
         self._file = file
         self._header = header.placed()
-        self._done: list[Section] = []
+        self._done: list[StateSection] = []
 
     def write(self, pieces: Iterable[bytes | memoryview]) -> None:
         """Write the next section."""
@@ -185,7 +185,7 @@ class StateReader:
 class SectionReader:
     """Reads one section piece by piece; `close` compares its checksum."""
 
-    def __init__(self, path: Path, file: BinaryIO, section: Section) -> None:
+    def __init__(self, path: Path, file: BinaryIO, section: StateSection) -> None:
         self._path = path
         self._file = file
         self._section = section

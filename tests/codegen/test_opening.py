@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from sala_compile.codegen.opening import open_source
 from sala_compile.codegen.options import CompileOptions
-from sala_compile.codegen.plan import Source
+from sala_compile.codegen.plan import ModelSource
 from sala_compile.runtime.errors import CheckpointError, SalaError
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
 
@@ -25,7 +25,7 @@ GPTQ = {
 }
 
 
-def opened(checkpoint: Path, **options: Any) -> Source:
+def opened(checkpoint: Path, **options: Any) -> ModelSource:
     """The checkpoint as the compiler opens it."""
     chosen = {"context": 1024, "output": None, "dry_run": True} | options
     with ExitStack() as stack:

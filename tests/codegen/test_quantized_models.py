@@ -9,7 +9,7 @@ import pytest
 
 from examples.needle import haystack
 from sala_compile.codegen.options import CompileOptions
-from sala_compile.codegen.plan import Source
+from sala_compile.codegen.plan import ModelSource
 from sala_compile.codegen.progress import Silent
 from sala_compile.codegen.quantization.quantization_report import quantization_info
 from sala_compile.codegen.quantization.source import open_weights
@@ -42,7 +42,7 @@ class Nearest:
         return Integers.rounded(rows, self.encodings[name]).values(rows.shape[1])
 
 
-def opened(place: Path, quantization: Quantization) -> Source:
+def opened(place: Path, quantization: Quantization) -> ModelSource:
     checkpoint = Checkpoint.open(place)
     frontend = frontend_for(checkpoint.config)
     config = frontend.parse_config(checkpoint.config)
@@ -50,10 +50,10 @@ def opened(place: Path, quantization: Quantization) -> Source:
     integers = calibrated_tensors(captured, quantization)
     store_as_integers(captured, integers)
     tensors = frontend.expected_tensors(config)
-    return Source(checkpoint.config, config.facts, tensors, captured, checkpoint, integers)
+    return ModelSource(checkpoint.config, config.facts, tensors, captured, checkpoint, integers)
 
 
-def logits(source: Source, weights: RowSource, ids: list[int]) -> np.ndarray:
+def logits(source: ModelSource, weights: RowSource, ids: list[int]) -> np.ndarray:
     model = ReferenceModel(source.captured, weights, dtype=np.float32)
     return np.asarray(model.prefill(ids), np.float64)
 

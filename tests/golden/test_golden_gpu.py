@@ -101,7 +101,7 @@ def test_both_regimes_forks_and_states(
             assert np.abs(rows[2] - rows[0]).max() > 0.1, "the fork went another way"
             sparse.save(tmp_path / "gpu.sala-state")
             options = GenerationOptions(max_new_tokens=3, ignore_eos=True)
-            with gpu.generation(short[10:12], options, sequence=dense, spends=True) as answer:
+            with gpu.generation(short[10:12], options, sequence=dense, ahead=True) as answer:
                 assert list(answer.tokens()) == cpu.generate(short[:12], 3, ignore_eos=True)
             assert dense.samples_min_p
         assert_unused(gpu)

@@ -29,6 +29,15 @@ FAMILIES = Path(frontends.__file__).parent
 DENSE = ("llama", "qwen2", "qwen3")
 
 
+LONG = {
+    "rope_type": "longrope",
+    "short_factor": [1.0 + 0.1 * index for index in range(8)],
+    "long_factor": [1.0 + 2.0 * index for index in range(8)],
+    "original_max_position_embeddings": 40,
+}
+"""A LongRoPE scaling of heads of 16."""
+
+
 def small(family: str, **fields: Any) -> dict[str, Any]:
     """A config.json with nothing but what has no default; None leaves a field out."""
     config = {
@@ -111,6 +120,49 @@ def test_factor_of_yarn(fields: dict[str, float], factor: float) -> None:
     assert rotary(rope, 1e4, 64).factor == pytest.approx(factor)
 
 
+@pytest.mark.parametrize(
+    ("fields", "factor"),
+    [
+        ({"max_position_embeddings": 160}, math.sqrt(1 + math.log(4) / math.log(40))),
+        ({"max_position_embeddings": 40}, 1.0),
+        ({"factor": 2.0}, math.sqrt(1 + math.log(2) / math.log(40))),
+        ({"attention_factor": 1.5, "max_position_embeddings": 160}, 1.5),
+    ],
+)
+def test_long_rope_divides_by_factors_that_follow_the_call_length(
+    fields: dict[str, Any], factor: float
+) -> None:
+    trained = fields.pop("max_position_embeddings", None)
+    raw = small("llama", rope_scaling=LONG | fields, max_position_embeddings=trained)
+    found = rotary(frontend_for(raw).parse_config(raw).rope, 1e4, 16)
+    plain = 1e4 ** (-np.arange(8) / 8)
+    expected = [plain / LONG["short_factor"], plain / LONG["long_factor"]]
+    np.testing.assert_allclose(found.frequencies, np.ravel(expected), rtol=1e-6)
+    assert found.starts == (0, 41)
+    assert found.factor == pytest.approx(factor)
+
+
+def test_long_rope_runs_on_the_frequencies_of_the_whole_call(tmp_path: Path) -> None:
+    """Below and beyond the original length, read in chunks, decoded across it."""
+    raw = small("qwen3", rope_scaling=LONG, max_position_embeddings=160)
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", raw)
+    compile_checkpoint(checkpoint, tmp_path / "model.sala")
+    ids = np.random.default_rng(0).integers(0, 131, 90).tolist()
+    with sala_compile.load(tmp_path / "model.sala", context=128) as model:
+        names = [path.name for path in model.artifact.program.paths]
+        assert len(names) == 2
+        for length in (40, 41, 90):
+            reference = reference_model(checkpoint)
+            wanted = reference.prefill(ids[:length])
+            found = model.logits(ids[:length], chunk=16)
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
+            with model.sequence() as sequence:
+                sequence.append(ids[:length])
+                for token in ids[:3]:
+                    last = reference.decode(token)
+                    np.testing.assert_allclose(sequence.append([token]), last, rtol=0, atol=1e-3)
+
+
 def test_frequencies_without_scaling_are_those_of_theta() -> None:
     assert rotary(Rope(), 1e6, 24).frequencies == tuple(inverse_frequencies(1e6, 24).tolist())
 
@@ -145,7 +197,18 @@ def test_places_of_a_scaling(family: str, fields: dict[str, Any]) -> None:
             "rope_scaling",
             "not supported",
         ),
-        ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "rope_scaling", "not supported"),
+        ({"rope_scaling": {"type": "longrope"}}, "rope_scaling.short_factor", "a value"),
+        (
+            {"rope_scaling": LONG | {"long_factor": [2.0] * 7}},
+            "rope_scaling.long_factor",
+            "one factor for each of the 8",
+        ),
+        ({"rope_scaling": LONG | {"short_factor": [0.0] * 8}}, "rope_scaling.short_factor[0]", "0"),
+        (
+            {"rope_scaling": LONG | {"original_max_position_embeddings": 1}},
+            "rope_scaling.original_max_position_embeddings",
+            "2 or more",
+        ),
         ({"rope_scaling": {"rope_type": "linear"}}, "rope_scaling.factor", "a value"),
         (
             {"rope_scaling": {"rope_type": "linear", "type": "yarn", "factor": 2.0}},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sala_compile.codegen.gpu_code.cubin import Cubin, Source
+from sala_compile.codegen.gpu_code.cubin import Cubin, KernelSource
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.write import gpu_library
 from sala_compile.runtime.devices.cuda import device as cuda_device
@@ -30,10 +30,10 @@ WARNING = "C7515: what an assembler might say"
 
 HOPPER = GpuProperties("Emulated GPU", (9, 0), 227 << 10, TOTAL_BYTES)
 
-_codes: dict[bytes, Source] = {}
+_codes: dict[bytes, KernelSource] = {}
 
 
-def name_source(source: Source, target: CudaTarget, where: str) -> Cubin:
+def name_source(source: KernelSource, target: CudaTarget, where: str) -> Cubin:
     """Stands for `compile_source`: code that only an emulated GPU runs."""
     code = b"\x7fELF emulated %d" % len(_codes)
     _codes[code] = source
@@ -69,7 +69,7 @@ class Work:
     """A launch: its function, the source of its code, its grid and its arguments."""
 
     function: int
-    source: Source
+    source: KernelSource
     grid: tuple[int, int, int]
     arguments: tuple[tuple[int, bool], ...]
 
@@ -94,7 +94,7 @@ class EmulatedDriver:
     handles: int = 1
     live: set[int] = field(default_factory=set)
     modules: dict[int, bytes] = field(default_factory=dict)
-    functions: dict[int, Source] = field(default_factory=dict)
+    functions: dict[int, KernelSource] = field(default_factory=dict)
     loaded: set[int] = field(default_factory=set)
     closed: bool = False
 

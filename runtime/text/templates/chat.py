@@ -13,8 +13,8 @@ from sala_compile.runtime.text.templates.template_files import (
     DEFAULT,
     TEMPLATE_FILE,
     TEMPLATE_FOLDER,
-    Source,
     TemplateFiles,
+    TemplateSource,
 )
 from sala_compile.runtime.text.templates.template_inputs import (
     Message,
@@ -41,7 +41,7 @@ class ChatTemplate:
 
     def __init__(
         self,
-        source: str | Mapping[str, Source],
+        source: str | Mapping[str, TemplateSource],
         *,
         where: str = "the chat template",
         special_tokens: Mapping[str, str],
@@ -54,7 +54,9 @@ class ChatTemplate:
         that is missing or not a template.
         """
         checked_text("name", name, "the name of a chat template")
-        sources = {DEFAULT: Source(source, where)} if isinstance(source, str) else dict(source)
+        sources = (
+            {DEFAULT: TemplateSource(source, where)} if isinstance(source, str) else dict(source)
+        )
         self._sources = sources
         self._where = where
         self._special_tokens = dict(special_tokens)

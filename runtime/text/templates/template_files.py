@@ -19,7 +19,7 @@ TEMPLATE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TemplateSource:
     """The text of a template and where it stands."""
 
     text: str
@@ -40,7 +40,7 @@ class TemplateFiles:
             return _of_artifact(place)
         return _of_directory(Path(place))
 
-    def sources(self) -> dict[str, Source]:
+    def sources(self) -> dict[str, TemplateSource]:
         """The templates by name, in order; ArtifactError for what is none.
 
         Those that are files overrule those of tokenizer_config.json, all of them at once.
@@ -56,7 +56,7 @@ class TemplateFiles:
         }
         return found or self._configured()
 
-    def _configured(self) -> dict[str, Source]:
+    def _configured(self) -> dict[str, TemplateSource]:
         """The templates of tokenizer_config.json: one text, or several by name."""
         template = self.files.config.get("chat_template")
         where = f"{self.files.where(CONFIG_FILE)}: chat_template"
@@ -73,11 +73,11 @@ class TemplateFiles:
                 raise _refused(f"the chat template {quoted(name)} is {json_kind(text)}", where)
         return {name: self._source(text.encode(), where) for name, text in template.items()}
 
-    def _source(self, data: bytes, where: str) -> Source:
+    def _source(self, data: bytes, where: str) -> TemplateSource:
         if len(data) > TEMPLATE_BYTES:
             raise _refused(f"the chat template has {len(data)} bytes", where)
         try:
-            return Source(data.decode("utf-8-sig"), where)
+            return TemplateSource(data.decode("utf-8-sig"), where)
         except UnicodeDecodeError as error:
             found = f"the chat template is not UTF-8: {error.reason} at byte {error.start}"
             raise _refused(found, where) from None

@@ -7,11 +7,14 @@ from sala_compile.runtime.common.json_text import is_object, json_kind, quoted
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import awq, compressed, gptq
-from sala_compile.sala_ir.checkpoint.quantized.integer_groups import Found, PublishedIntegers
+from sala_compile.sala_ir.checkpoint.quantized.integer_groups import (
+    PublishedIntegers,
+    QuantizedTensors,
+)
 from sala_compile.sala_ir.checkpoint.quantized.settings import FIELDS, Settings, find_settings
 from sala_compile.sala_ir.field_rules import unknown_note
 
-Reader = Callable[[Checkpoint, Settings, Mapping[str, tuple[int, ...]]], Found]
+Reader = Callable[[Checkpoint, Settings, Mapping[str, tuple[int, ...]]], QuantizedTensors]
 READERS: Mapping[str, Reader] = {
     "gptq": gptq.find,
     "awq": awq.find,

@@ -14,8 +14,8 @@ from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized.integer_groups import (
     FLOATS,
-    Found,
     PublishedTensor,
+    QuantizedTensors,
     modules_with,
     nibbles,
     read_member,
@@ -31,7 +31,7 @@ ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 def find(
     checkpoint: Checkpoint, settings: Settings, expected: Mapping[str, tuple[int, ...]]
-) -> Found:
+) -> QuantizedTensors:
     """The weights that have a qweight."""
     fields: Mapping[str, Any] = settings.fields
     unknown = check_fields(fields, AWQ, settings.place, CheckpointError)
@@ -42,7 +42,7 @@ def find(
         name: _tensor(checkpoint, module, shape, size)
         for name, module, shape in modules_with(checkpoint, expected, "qweight")
     }
-    return Found("AWQ gemm", tensors, unknown)
+    return QuantizedTensors("AWQ gemm", tensors, unknown)
 
 
 def _tensor(

@@ -13,8 +13,8 @@ from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized.integer_groups import (
     FLOATS,
     INTEGERS,
-    Found,
     PublishedTensor,
+    QuantizedTensors,
     modules_with,
     neighbours,
     nibbles,
@@ -26,14 +26,14 @@ from sala_compile.sala_ir.checkpoint.quantized.settings import Settings
 
 def find(
     checkpoint: Checkpoint, settings: Settings, expected: Mapping[str, tuple[int, ...]]
-) -> Found:
+) -> QuantizedTensors:
     """The weights that have a weight_packed."""
     scheme, unknown = read_scheme(settings)
     tensors = {
         name: _tensor(checkpoint, module, shape, scheme)
         for name, module, shape in modules_with(checkpoint, expected, "weight_packed")
     }
-    return Found(f"compressed-tensors {FORMAT}", tensors, unknown)
+    return QuantizedTensors(f"compressed-tensors {FORMAT}", tensors, unknown)
 
 
 def _tensor(

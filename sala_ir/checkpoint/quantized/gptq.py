@@ -18,9 +18,9 @@ from sala_compile.sala_ir.checkpoint.quantized.dynamic import Overrides
 from sala_compile.sala_ir.checkpoint.quantized.integer_groups import (
     FLOATS,
     MIDDLE,
-    Found,
     Part,
     PublishedTensor,
+    QuantizedTensors,
     modules_with,
     neighbours,
     nibbles,
@@ -37,7 +37,7 @@ VERSIONS = {"gptq": 1, "gptq_v2": 2}
 
 def find(
     checkpoint: Checkpoint, settings: Settings, expected: Mapping[str, tuple[int, ...]]
-) -> Found:
+) -> QuantizedTensors:
     """The weights that have a qweight."""
     unknown = check_fields(settings.fields, GPTQ, settings.place, CheckpointError)
     overrides = Overrides.of(settings.fields.get("dynamic") or {}, settings.place)
@@ -45,7 +45,7 @@ def find(
     modules = list(modules_with(checkpoint, expected, "qweight"))
     version = reader.version([module for _, module, _ in modules])
     tensors = {name: reader.tensor(module, shape, version) for name, module, shape in modules}
-    return Found(f"GPTQ version {version}", tensors, unknown + overrides.unknown)
+    return QuantizedTensors(f"GPTQ version {version}", tensors, unknown + overrides.unknown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class PublishedTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class QuantizedTensors:
     """What a format finds: its name, the weights, and fields that it does not know."""
 
     scheme: str

@@ -23,7 +23,7 @@ from sala_compile.sala_ir.frontends.kit.step import StepWriter
 class DenseConfig(DecoderConfig):
     """A decoder of grouped-query softmax attention with rotary embeddings over whole heads."""
 
-    ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn")
+    ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn", "longrope")
 
     rms_norm_eps: Positive = 1e-6
     rope_theta: Positive = 10000.0

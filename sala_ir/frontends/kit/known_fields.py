@@ -13,6 +13,7 @@ _USED = (
     *("intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
     *("head_dim", "hidden_act", "attention_bias", "rms_norm_eps", "tie_word_embeddings"),
     *("rope_theta", "rope_scaling", "rope_parameters", "max_position_embeddings"),
+    *("original_max_position_embeddings",),
     *("bos_token_id", "eos_token_id", "pad_token_id", "dtype", "torch_dtype"),
 )
 

@@ -18,22 +18,23 @@ from sala_compile.sala_ir.frontends.kit.fields import (
 )
 
 _PLACES = ("rope_scaling", "rope_parameters")
+_ORIGINAL = "original_max_position_embeddings"
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "linear": ("factor",),
-    "yarn": ("factor", "original_max_position_embeddings"),
-    "llama3": (
-        *("factor", "low_freq_factor", "high_freq_factor"),
-        "original_max_position_embeddings",
-    ),
+    "yarn": ("factor", _ORIGINAL),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", _ORIGINAL),
+    "longrope": ("short_factor", "long_factor", _ORIGINAL),
 }
+"""Fields that a kind cannot do without."""
+_BY_FACTOR = ("linear", "yarn", "llama3")
 """Kinds that divide some positions or frequencies by the factor alone, and scale by its logarithm.
 
 The others (dynamic, longrope, proportional) depend on more than a factor.
 """
 
 _WITHOUT_EFFECT: FieldRules = {
-    "rope_type": only("default", *_NEEDED),
-    "type": only("default", *_NEEDED),
+    "rope_type": only("default", *_BY_FACTOR),
+    "type": only("default", *_BY_FACTOR),
     "rope_theta": USED,
     "factor": only(1.0),
     # which frequencies are scaled, and by how much more: nothing where the factor is 1.0
@@ -41,7 +42,7 @@ _WITHOUT_EFFECT: FieldRules = {
     **dict.fromkeys(("low_freq_factor", "high_freq_factor"), NO_EFFECT),
     "attention_factor": only(1.0),
     "partial_rotary_factor": only(1.0),
-    "original_max_position_embeddings": NO_EFFECT,  # of scalings that begin there
+    _ORIGINAL: NO_EFFECT,  # of scalings that begin there
 }
 
 
@@ -61,6 +62,8 @@ class Rope(BaseModel):
     attention_factor: Positive | None = None
     mscale: Real | None = None
     mscale_all_dim: Real | None = None
+    short_factor: tuple[Positive, ...] = ()
+    long_factor: tuple[Positive, ...] = ()
 
 
 def read_rope(fields: Mapping[str, Any], kinds: tuple[str, ...], file: str) -> dict[str, Any]:
@@ -124,8 +127,11 @@ def _scaling(
             "use a checkpoint without rotary scaling",
         )
     read = {name: item for name, item in given.items() if name != "type"} | {"rope_type": kind}
+    trained = fields.get("max_position_embeddings")
     if kind == "yarn":
-        read.setdefault("original_max_position_embeddings", fields.get("max_position_embeddings"))
+        read.setdefault(_ORIGINAL, trained)
+    if kind == "longrope":
+        read |= _long_rope(fields, read, trained)
     for name in _NEEDED[kind]:
         if read.get(name) is None:
             fix = "add the value that the model was trained with: it is not guessed"
@@ -138,3 +144,15 @@ def _scaling(
         expected, fix = f"above low_freq_factor, {rope.low_freq_factor}", "correct the field"
         raise config_error(file, f"{place}.high_freq_factor", rope.high_freq_factor, expected, fix)
     return rope
+
+
+def _long_rope(fields: Mapping[str, Any], read: Mapping[str, Any], trained: Any) -> dict[str, Any]:
+    """What a LongRoPE scaling leaves to other fields, and its lists as tuples."""
+    original = read.get(_ORIGINAL, fields.get(_ORIGINAL))
+    filled: dict[str, Any] = {_ORIGINAL: original}
+    if "factor" not in read and type(original) is int and type(trained) is int and original > 0:
+        filled["factor"] = trained / original
+    for name in ("short_factor", "long_factor"):
+        value = read.get(name)
+        filled[name] = tuple(cast(list[Any], value)) if isinstance(value, list) else value
+    return filled

@@ -14,10 +14,14 @@ from sala_compile.sala_ir.frontends.kit.rope_config import Rope
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Parameters of `sala.rope_table`: R/2 inverse frequencies, and what multiplies the table."""
+    """Parameters of `sala.rope_table`: inverse frequencies, and what multiplies the table.
+
+    There are R/2 frequencies for each range of call lengths that begins at one of `starts`.
+    """
 
     frequencies: tuple[float, ...]
     factor: float = 1.0
+    starts: tuple[int, ...] = (0,)
 
 
 def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:
@@ -35,6 +39,8 @@ def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:
         case "yarn":
             inverse = _yarn(rope, theta, inverse)
             return Rotary(tuple(inverse.tolist()), _yarn_factor(rope))
+        case "longrope":
+            return _long_rope(rope, theta, dimensions)
         case _:
             pass
     return Rotary(tuple(inverse.tolist()))
@@ -45,6 +51,8 @@ def check_rope(rope: Rope, theta: float, dimensions: int, refuse: Refuse) -> Non
     field = "rope_theta" if rope == Rope() else "rope_scaling"
     if rope.rope_type == "yarn" and theta <= 1:
         raise refuse("rope_theta", theta, "above 1, with a yarn scaling", "correct the field")
+    if rope.rope_type == "longrope":
+        _check_long_rope(rope, dimensions // 2, refuse)
     with np.errstate(all="ignore"):
         frequencies = np.asarray(rotary(rope, theta, dimensions).frequencies)
     if not ((frequencies >= SMALLEST) & (frequencies < LARGEST / 2**31)).all():
@@ -52,14 +60,25 @@ def check_rope(rope: Rope, theta: float, dimensions: int, refuse: Refuse) -> Non
         raise refuse(field, found, "frequencies that float32 holds", "correct the field")
 
 
+def _check_long_rope(rope: Rope, half: int, refuse: Refuse) -> None:
+    """A factor for each frequency; an original length whose logarithm divides."""
+    for name, factors in (("short_factor", rope.short_factor), ("long_factor", rope.long_factor)):
+        if len(factors) != half:
+            expected = f"one factor for each of the {half} frequencies"
+            found = f"a list of {len(factors)}"
+            raise refuse(f"rope_scaling.{name}", found, expected, "correct the list")
+    if rope.original_max_position_embeddings < 2:
+        field = "rope_scaling.original_max_position_embeddings"
+        found, fix = rope.original_max_position_embeddings, "correct the field"
+        raise refuse(field, found, "2 or more", fix)
+
+
 def inverse_frequencies(theta: float, dimensions: int) -> NDArray[np.float32]:
     """Return theta^(-2i/R) for i < R/2, R the rotated dimensions of a head.
 
     Each of the three steps is rounded to float32, as torch computes them.
     """
-    exponents = np.arange(0, dimensions, 2, dtype=np.float32) / np.float32(dimensions)
-    powers = np.power(np.float64(np.float32(theta)), exponents.astype(np.float64))
-    return (np.float32(1.0) / powers.astype(np.float32)).astype(np.float32)
+    return (np.float32(1.0) / _powers(theta, dimensions)).astype(np.float32)
 
 
 def _llama3(rope: Rope, inverse: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,6 +110,25 @@ def _yarn(rope: Rope, theta: float, inverse: NDArray[np.float32]) -> NDArray[np.
     kept = np.float32(1.0) - ramp
     scaled = (inverse / np.float32(rope.factor)) * (np.float32(1.0) - kept) + inverse * kept
     return scaled.astype(np.float32)
+
+
+def _long_rope(rope: Rope, theta: float, dimensions: int) -> Rotary:
+    """Short factors for calls of up to the original length, long ones for the longer."""
+    original = rope.original_max_position_embeddings
+    powers = _powers(theta, dimensions)
+    both = np.asarray([rope.short_factor, rope.long_factor], np.float32) * powers
+    scale = 1.0 if rope.factor <= 1 else math.sqrt(1 + math.log(rope.factor) / math.log(original))
+    return Rotary(
+        tuple((np.float32(1.0) / both).ravel().tolist()),
+        scale if rope.attention_factor is None else rope.attention_factor,
+        (0, original + 1),
+    )
+
+
+def _powers(theta: float, dimensions: int) -> NDArray[np.float32]:
+    """theta^(2i/R) for i < R/2; exponent and power are rounded to float32."""
+    exponents = np.arange(0, dimensions, 2, dtype=np.float32) / np.float32(dimensions)
+    return np.power(np.float64(np.float32(theta)), exponents.astype(np.float64)).astype(np.float32)
 
 
 def _yarn_factor(rope: Rope) -> float:

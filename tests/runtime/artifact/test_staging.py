@@ -14,7 +14,7 @@ import pytest
 from sala_compile.runtime.artifact import write_artifact
 from sala_compile.runtime.artifact.replace import write_whole
 from sala_compile.runtime.artifact.staging import PREVIOUS, staged_directory, staged_file
-from sala_compile.runtime.state.state_file import Section, StateHeader, replacing
+from sala_compile.runtime.state.state_file import StateHeader, StateSection, replacing
 from tests.support.handmade import write_handmade
 
 HOLDING = """
@@ -36,7 +36,7 @@ HEADER = StateHeader(
     tokens=1,
     spans=((1, "dense"),),
     has_logits=False,
-    sections=(Section(name="ids", dtype="int32", shape=(1,), offset=0, nbytes=4),),
+    sections=(StateSection(name="ids", dtype="int32", shape=(1,), offset=0, nbytes=4),),
 )
 
 

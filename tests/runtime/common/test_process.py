@@ -132,7 +132,7 @@ def test_signals_clean_up(tmp_path: Path, number: int, code: int):
 def test_an_interrupted_compilation_ends_with_130_and_leaves_nothing(tmp_path: Path, moment: str):
     """While the compiler is loaded, and while the artifact is written."""
     checkpoint = Path(__file__).parents[3] / "examples" / "needle" / "checkpoint"
-    code = "import codegen.cli; sala_compile.codegen.cli.sala_compile()"
+    code = "import sala_compile.codegen.cli; sala_compile.codegen.cli.sala_compile()"
     process = _python(code, checkpoint, "-o", tmp_path / "a.sala")
     maps = Path(f"/proc/{process.pid}/maps")
     while process.poll() is None:

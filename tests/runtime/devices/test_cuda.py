@@ -371,7 +371,7 @@ def test_an_answer_that_ends_early_leaves_a_sequence_of_all_its_tokens(model: Mo
     stop = every[3]
     with model.sequence() as sequence:
         options = GenerationOptions(eos=(stop,), max_new_tokens=8)
-        with model.generation(IDS, options, sequence=sequence, spends=True) as answer:
+        with model.generation(IDS, options, sequence=sequence, ahead=True) as answer:
             assert list(answer.tokens()) == every[: every.index(stop) + 1]
             assert answer.finish is Finish.END_OF_SEQUENCE
         text = [*IDS, *answer.token_ids]

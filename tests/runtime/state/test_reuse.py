@@ -126,7 +126,7 @@ def test_a_device_that_ran_ahead_holds_what_was_taken(handmade_gpu: Path):
     ):
         held = ReusedSequence(sequence)
         rest = held.begin(TEXT[:9], boundary=7)
-        with model.generation(rest, options, sequence=sequence, spends=True) as answer:
+        with model.generation(rest, options, sequence=sequence, ahead=True) as answer:
             tokens = answer.tokens()
             first = [next(tokens) for _ in range(3)]
             tokens.close()

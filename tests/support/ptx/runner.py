@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sala_compile.codegen.gpu_code import cubin
-from sala_compile.codegen.gpu_code.cubin import Source, source_of
+from sala_compile.codegen.gpu_code.cubin import KernelSource, source_of
 from sala_compile.codegen.kernels.triton.kernel import (
     Argument,
     Extent,
@@ -87,7 +87,7 @@ class Executor:
         memory.copy_out()
         assert not report.faults, f"{kernel.symbol}: {dict(report.faults)}"
 
-    def _code(self, source: Source) -> Code:
+    def _code(self, source: KernelSource) -> Code:
         if source.key not in self._codes:
             with gpu_library._without_line_numbers():
                 text, facts = cubin._ptx(source, self.target)
