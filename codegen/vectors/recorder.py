@@ -19,7 +19,7 @@ from sala_compile.passes.support.kernel_choice import KernelChoice, base_and_sta
 from sala_compile.runtime.artifact import PhaseName, Program, Step, Symbol, dim_of
 from sala_compile.runtime.artifact.golden import Expected, GoldenType, KernelVector
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect.base import state_updates
+from sala_compile.sala_ir.dialect.sala_op import state_updates
 from sala_compile.sala_ir.dialect.types import StateType
 
 PHASES = (PhaseName.PREFILL, PhaseName.LOGITS)
