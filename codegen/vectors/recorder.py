@@ -200,7 +200,7 @@ class VectorMaker:
         if result is None or not isinstance(kind, StateType):
             return {}
         index = [part.suffix for part in kind.parts].index(suffix)
-        found = []
+        found: list[Expected] = []
         for number, (part, slot) in enumerate(zip(self.rows.parts, self.rows.slots, strict=True)):
             state = self.recorder.values[result][slot]
             array = np.asarray(state[index] if len(kind.parts) > 1 else state)
