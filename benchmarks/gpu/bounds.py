@@ -35,7 +35,7 @@ CHUNK = 8192
 PARTS = 5
 """Contexts at which a prefill is looked at; the table is that of the middle."""
 LARGE_SHARE = 0.02
-"""Kernels that take less of a step share a line."""
+"""Kernels that take less of a step share a line, unless another share is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +182,8 @@ def compiled(source: KernelSource, target: CudaTarget, folder: Path) -> tuple[Cu
     return pair
 
 
-def table(rows: list[Predicted], card: Card) -> list[str]:
-    """A line for each kernel that takes more than a few per cent, longest first."""
+def table(rows: list[Predicted], card: Card, least: float = LARGE_SHARE) -> list[str]:
+    """A line for each kernel that takes at least a share of the step, longest first."""
     total = sum(row.times * row.seconds for row in rows)
     bounds = ", ".join(rows[0].bounds)
     lines = [
@@ -191,7 +191,7 @@ def table(rows: list[Predicted], card: Card) -> list[str]:
         f"us by {bounds} | us | share | notes |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    large, rest = _by_size(_merged(rows), total)
+    large, rest = _by_size(_merged(rows), least * total)
     for row in large:
         us = ", ".join(f"{1e6 * seconds:.1f}" for seconds in row.bounds.values())
         spilled = [f"spills {row.cubin.spill_bytes}"] * bool(row.cubin.spill_bytes)
@@ -203,6 +203,8 @@ def table(rows: list[Predicted], card: Card) -> list[str]:
             f"{1e6 * row.seconds:.1f} | {100 * row.times * row.seconds / total:.1f} % | "
             f"{' '.join(notes)} |"
         )
+    if not rest:
+        return lines
     seconds, times = (sum(values) for values in zip(*rest, strict=True))
     lines.append(
         f"| {len(rest)} others | {times} | | | | | {1e6 * seconds:.0f} all | "
@@ -222,13 +224,13 @@ def _merged(rows: list[Predicted]) -> list[Predicted]:
 
 
 def _by_size(
-    rows: list[Predicted], total: float
+    rows: list[Predicted], least: float
 ) -> tuple[list[Predicted], list[tuple[float, int]]]:
-    """The launches of a share of the total, longest first; seconds and launches of the rest."""
+    """The launches of `least` seconds or more, longest first; seconds and launches of the rest."""
     ordered = sorted(rows, key=lambda row: -row.times * row.seconds)
-    large = [row for row in ordered if row.times * row.seconds >= LARGE_SHARE * total]
+    large = [row for row in ordered if row.times * row.seconds >= least]
     rest = [(row.times * row.seconds, row.times) for row in ordered[len(large) :]]
-    return large, rest or [(0.0, 0)]
+    return large, rest
 
 
 def _contexts(context: int) -> list[int]:
@@ -248,6 +250,7 @@ def main() -> None:
     parser.add_argument("--dtype", type=Precision, default=Precision.BFLOAT16)
     parser.add_argument("--cache", type=Path, default=Path("build/bounds"))
     parser.add_argument("--brief", action="store_true", help="only the totals")
+    parser.add_argument("--least", type=float, default=LARGE_SHARE, help="share of a step")
     given = parser.parse_args()
     sizes = Sizes.released()
     cards = CARDS.values() if given.card == "all" else [CARDS[given.card]]
@@ -270,7 +273,7 @@ def main() -> None:
                 launches = sum(row.times for row in rows)
                 print(f"\n## {card.name}, {phase}, {context >> 10}K, {given.quantize.value}\n")
                 if not given.brief:
-                    print("\n".join(table(rows, card)) + "\n")
+                    print("\n".join(table(rows, card, given.least)) + "\n")
                 print(
                     f"floor {1e3 * floor:.3f} ms, model {1e3 * seconds:.3f} ms, "
                     f"ratio {seconds / floor:.2f}, launches {launches}"

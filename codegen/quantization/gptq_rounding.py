@@ -45,9 +45,11 @@ class Rounder:
         codes = np.ascontiguousarray(integers.codes.T)
         for start in reversed(range(0, depth, group)):
             stop = min(start + group, depth)
+            # [group, n]: errors of the columns that are rounded already, from the last one back.
             carried = self.factor[stop:, start:stop].T @ left[stop:]
             if self.order is None:
                 corner = self.factor[start:stop, start:stop]
+                # The group's grid is fitted to the weights as these errors move them.
                 updated = left[start:stop] + np.linalg.inv(np.tril(corner)).T @ carried
                 grid.set(start // group, updated)
             for first in reversed(range(start, stop, STEP)):
@@ -60,6 +62,7 @@ class Rounder:
                     behind /= self.factor[place, place]
                     column = int(columns[place])
                     codes[column], value = grid.nearest(column // group, left[place] + behind)
+                    # From here on the row holds the error: weight less rounded value.
                     left[place] -= value
         lost = left
         if self.order is not None:

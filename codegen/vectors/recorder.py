@@ -19,7 +19,7 @@ from sala_compile.passes.support.kernel_choice import KernelChoice, base_and_sta
 from sala_compile.runtime.artifact import PhaseName, Program, Step, Symbol, dim_of
 from sala_compile.runtime.artifact.golden import Expected, GoldenType, KernelVector
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect.base import state_updates
+from sala_compile.sala_ir.dialect.sala_op import state_updates
 from sala_compile.sala_ir.dialect.types import StateType
 
 PHASES = (PhaseName.PREFILL, PhaseName.LOGITS)
@@ -200,7 +200,7 @@ class VectorMaker:
         if result is None or not isinstance(kind, StateType):
             return {}
         index = [part.suffix for part in kind.parts].index(suffix)
-        found = []
+        found: list[Expected] = []
         for number, (part, slot) in enumerate(zip(self.rows.parts, self.rows.slots, strict=True)):
             state = self.recorder.values[result][slot]
             array = np.asarray(state[index] if len(kind.parts) > 1 else state)

@@ -81,8 +81,8 @@ def seeded_state(label: str, kind: StateType, history: int, sequence: int, seed:
         seeded_rows(seed, part_name(label, part.suffix), sequence, shape, narrow=narrow)
         for part, shape in zip(kind.parts, state_shapes(kind, history), strict=True)
     ]
-    values = tuple(array.astype(np.float64) for array in arrays)
-    return values if len(values) > 1 else values[0]
+    values = [array.astype(np.float64) for array in arrays]
+    return tuple(values) if len(values) > 1 else values[0]
 
 
 def state_shapes(kind: StateType, length: int) -> list[tuple[int, ...]]:

@@ -149,7 +149,7 @@ class GoldenRun:
         self, options: CompileOptions, store: TensorStore, effect: ActivationEffect | None
     ) -> tuple[GoldenSequence, ...]:
         """The sequences with their logits; integer activations are allowed their effect on top."""
-        found = []
+        found: list[GoldenSequence] = []
         for part, tokens, logits in zip(self.parts, self._tokens, self._logits, strict=False):
             if not np.isfinite(logits).all():
                 raise CompileError(

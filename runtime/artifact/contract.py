@@ -7,6 +7,7 @@ not changed the library, and is refused before a kernel runs.
 
 import hashlib
 from collections.abc import Mapping
+from typing import cast
 
 from pydantic import Field, PositiveInt
 
@@ -67,5 +68,5 @@ def workspaces_digest(workspaces: Mapping[str, tuple[Value, ...]]) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
+        return ", ".join(map(str, cast(tuple[object, ...], value))) or "none"
     return str(value)[:16] or "none"

@@ -104,7 +104,8 @@ class OpenDirectory:
     def file(self, path: str) -> OpenFile:
         """Open the regular file `path`, reached without any symbolic link."""
         parts = checked_relative(path).parts
-        current, opened = self._descriptor, []
+        current = self._descriptor
+        opened: list[int] = []
         place = self._path
         try:
             for part in parts[:-1]:

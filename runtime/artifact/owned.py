@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sala_compile.runtime.common.files import FileRule, shown
+from sala_compile.runtime.common.json_text import is_object
 from sala_compile.runtime.errors import ArtifactError, SalaError
 
 MANIFEST_NAME = "manifest.json"
@@ -79,16 +80,16 @@ def _listed(directory: Path) -> set[str] | None:
 
 def _is_ours(document: Any) -> bool:
     """Whether a JSON document has what the manifests of every version have."""
-    if not isinstance(document, Mapping):
+    if not is_object(document):
         return False
     version, files = document.get("format"), document.get("files")
     return (
-        isinstance(version, Mapping)
+        is_object(version)
         and {"major", "minor"} <= version.keys()
         and isinstance(document.get("digest"), str)
         and {"model", "targets", "weight_files"} <= document.keys()
-        and isinstance(files, Mapping)
-        and all(isinstance(info, Mapping) and "sha256" in info for info in files.values())
+        and is_object(files)
+        and all(is_object(info) and "sha256" in info for info in files.values())
     )
 
 

@@ -1,6 +1,6 @@
 """`program.json`: what runs, over which values, and how large they are."""
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from enum import StrEnum
 
 from pydantic import Field, model_validator
@@ -179,7 +179,7 @@ class Program(Frozen):
         shared = {name for name, value in self.values.items() if value.kind is ValueKind.INPUT}
         return {n: v for n, v in self.values.items() if n not in others or n in shared}
 
-    def _check_known(self, where: str, names) -> None:
+    def _check_known(self, where: str, names: Iterable[str]) -> None:
         unknown = [name for name in names if name not in self.values]
         if unknown:
             raise ValueError(f"{where} names unknown values: {', '.join(unknown)}")

@@ -50,8 +50,8 @@ class Artifact:
     program: Program
     weights: Mapping[str, tuple[str, StoredTensor]]
     files: Mapping[str, OpenFile]
-    libraries: Mapping[str, OpenFile] = field(default_factory=dict)
-    workspaces: Mapping[str, str] = field(default_factory=dict)
+    libraries: Mapping[str, OpenFile] = field(default_factory=dict[str, OpenFile])
+    workspaces: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def weight_bytes(self) -> int:
@@ -223,7 +223,7 @@ def open_artifact(
         hash_weights = True
     if hash_weights is None:
         hash_weights = artifact.weight_bytes <= HASHED_WEIGHTS
-    skipped = frozenset() if hash_weights else frozenset(manifest.weight_files)
+    skipped: frozenset[str] = frozenset(() if hash_weights else manifest.weight_files)
     artifact.check_hashes(name for name in manifest.files if name not in skipped)
     problem = disagreement(manifest, program, weights)
     if problem is not None:

@@ -89,7 +89,7 @@ def _staged(target: Path, create: Callable[[Path], None]) -> Iterator[Path]:
     with suppress(FileNotFoundError):
         target.lstat()  # a name that is too long is found out here, not at the end
     remove_leftovers(target)
-    descriptor = None
+    descriptor, path = None, target
     while descriptor is None:
         path = target.with_name(f".{_stem(target)}.{secrets.token_hex(4)}{SUFFIX}")
         with suppress(FileExistsError):

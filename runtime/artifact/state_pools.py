@@ -5,10 +5,9 @@ from math import prod
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
+from sala_compile.runtime.artifact.dims import Dim, Symbol, dim_of
 from sala_compile.runtime.artifact.format_model import Frozen
 
-Name = str
 _NAME = r"^[a-z][a-z0-9_]*$"
 
 
@@ -138,8 +137,10 @@ def check_pool(
 
 def _holds(dims: list[Dim], axes: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether every extent has its dimensions, and room in them."""
-    if len(dims) != len(axes) or any(isinstance(dim, Polynomial) for dim in dims):
+    fixed = [dim for dim in dims if isinstance(dim, int)]
+    if len(dims) != len(axes) or len(fixed) < len(dims):
         return False
-    sizes = [prod(d for d, a in zip(dims, axes, strict=True) if a == x) for x in range(len(wanted))]
+    pairs = list(zip(fixed, axes, strict=True))
+    sizes = [prod(d for d, axis in pairs if axis == extent) for extent in range(len(wanted))]
     known = set(axes) <= set(range(len(wanted)))
     return known and all(size >= least for size, least in zip(sizes, wanted, strict=True))

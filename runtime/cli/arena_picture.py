@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sala_compile.runtime.artifact.program import PhaseName, Program, TargetProgram, ValueKind
 from sala_compile.runtime.common.units import format_bytes
-from sala_compile.runtime.plan import Buffer, MemoryPlan, memory_sentence
+from sala_compile.runtime.plan import ArenaBuffer, MemoryPlan, memory_sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +111,7 @@ class ArenaPicture:
             ha="left",
         )
 
-    def _draw_buffer(self, axes: "Axes", gid: str, buffer: Buffer, unit: int) -> None:
+    def _draw_buffer(self, axes: "Axes", gid: str, buffer: ArenaBuffer, unit: int) -> None:
         from matplotlib.patches import Rectangle
 
         kind, offset = self._kinds[buffer.name], self._plan.packing.offsets[buffer.name]

@@ -1,13 +1,13 @@
 """Memory planning: sizes, packing, and what fits a budget. A leaf that everybody may import."""
 
-from sala_compile.runtime.plan.arena_packing import Buffer, Packing, pack
+from sala_compile.runtime.plan.arena_packing import ArenaBuffer, Packing, pack
 from sala_compile.runtime.plan.fit import largest_batch, largest_context, require_fit
 from sala_compile.runtime.plan.growth import USUAL_BUDGETS, largest_contexts, token_parts
 from sala_compile.runtime.plan.memory import (
     LAST_LOGITS,
     TOKEN_IDS,
+    MemoryPart,
     MemoryPlan,
-    Part,
     Placed,
     arena_buffers,
     measure,
@@ -28,10 +28,10 @@ __all__ = [
     "MAX_CONTEXT",
     "TOKEN_IDS",
     "USUAL_BUDGETS",
-    "Buffer",
+    "ArenaBuffer",
+    "MemoryPart",
     "MemoryPlan",
     "Packing",
-    "Part",
     "Placed",
     "Sizes",
     "arena_buffers",

@@ -13,7 +13,7 @@ ROUNDS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Buffer:
+class ArenaBuffer:
     """`size` bytes, needed from step `first` to step `last`, both included."""
 
     name: str
@@ -30,13 +30,13 @@ class Packing:
     which no packing can beat.
     """
 
-    buffers: tuple[Buffer, ...]
+    buffers: tuple[ArenaBuffer, ...]
     offsets: Mapping[str, int]
     total: int
     lower_bound: int
 
 
-def pack(buffers: Iterable[Buffer]) -> Packing:
+def pack(buffers: Iterable[ArenaBuffer]) -> Packing:
     """Place the buffers at multiples of 64 bytes so that those alive together do not overlap.
 
     The same buffers always get the same places. Several orders are tried, each placing a buffer
@@ -46,7 +46,7 @@ def pack(buffers: Iterable[Buffer]) -> Packing:
 
 
 @lru_cache(maxsize=64)
-def _pack(buffers: tuple[Buffer, ...]) -> Packing:
+def _pack(buffers: tuple[ArenaBuffer, ...]) -> Packing:
     packer = _Packer(buffers)
     bound = packer.lower_bound()
     best = min(_attempts(packer, bound), key=lambda attempt: attempt.total)
@@ -81,7 +81,7 @@ def _attempts(packer: "_Packer", bound: int) -> Iterator[_Attempt]:
             return
 
 
-def lower_bound(buffers: Iterable[Buffer]) -> int:
+def lower_bound(buffers: Iterable[ArenaBuffer]) -> int:
     """The largest sum of buffers alive at one step, in bytes."""
     return _Packer(tuple(buffers)).lower_bound()
 
@@ -97,7 +97,7 @@ def peak(size: np.ndarray, first: np.ndarray, last: np.ndarray) -> int:
 class _Packer:
     """The buffers as arrays; an order is an array of their indices."""
 
-    def __init__(self, buffers: Sequence[Buffer]) -> None:
+    def __init__(self, buffers: Sequence[ArenaBuffer]) -> None:
         self.size = np.array([align(buffer.size) for buffer in buffers], np.int64)
         self.first = np.array([buffer.first for buffer in buffers], np.int64)
         self.last = np.array([buffer.last for buffer in buffers], np.int64)

@@ -84,7 +84,7 @@ def require_fit(
         return plan
     context = largest_context(program, target, sizes, weight_bytes, budget)
     batch = largest_batch(program, target, sizes, weight_bytes, budget)
-    options = []
+    options: list[str] = []
     if context:
         options.append(f"context={context} ({format_tokens(context)}) with batch={sizes.batch}")
     if batch:

@@ -7,7 +7,7 @@ from sala_compile.runtime.artifact.program import Program, Value
 from sala_compile.runtime.plan.arena_packing import peak
 from sala_compile.runtime.plan.memory import (
     MAX_BYTES,
-    Part,
+    MemoryPart,
     arena_groups,
     measure,
     memory_of_pools,
@@ -26,7 +26,7 @@ class LeastMemory:
 
     def __init__(self, program: Program, target: str) -> None:
         self._paging = program.paging
-        self._shapes: dict[tuple, int] = {}
+        self._shapes: dict[tuple[object, ...], int] = {}
         self._examples: list[tuple[str, Value]] = []
         groups = arena_groups(program.targets[target])
         members = [
@@ -40,7 +40,7 @@ class LeastMemory:
         self._last = np.array([group.last for group in groups], np.int64)
         self._parts, memory = no_parts(program, target), memory_of_pools(program)
         self._outside = [
-            (memory.get(name, Part.INPUTS), self._shape(name, value))
+            (memory.get(name, MemoryPart.INPUTS), self._shape(name, value))
             for name, value in outside_arena(program, target).items()
         ]
 
@@ -49,7 +49,7 @@ class LeastMemory:
         symbols = sizes.symbols(self._paging)
         measured = [align(measure(name, value, symbols)[1]) for name, value in self._examples]
         parts = dict(self._parts)
-        parts[Part.ARENA] = self._arena(measured)
+        parts[MemoryPart.ARENA] = self._arena(measured)
         for part, shape in self._outside:
             parts[part] += measured[shape]
         return parts

@@ -16,7 +16,7 @@ from sala_compile.runtime.artifact.program import (
 from sala_compile.runtime.artifact.state_pools import Pool, pages_of
 from sala_compile.runtime.common.units import format_bytes
 from sala_compile.runtime.errors import ArtifactError, MemoryBudgetError
-from sala_compile.runtime.plan.arena_packing import Buffer, Packing, pack
+from sala_compile.runtime.plan.arena_packing import ArenaBuffer, Packing, pack
 from sala_compile.runtime.plan.sizes import Sizes
 
 MAX_BYTES = 1 << 47
@@ -30,7 +30,7 @@ No kernel reads it, so that it lies beside the plan where the plan is not of the
 """
 
 
-class Part(StrEnum):
+class MemoryPart(StrEnum):
     """What memory is for, besides the pools, which are called what the program calls them."""
 
     WEIGHTS = "weights"
@@ -67,7 +67,7 @@ class MemoryPlan:
     @property
     def mapping_bytes(self) -> int:
         """Anonymous memory: everything but the weights."""
-        return self.total_bytes - self.parts[Part.WEIGHTS]
+        return self.total_bytes - self.parts[MemoryPart.WEIGHTS]
 
     @property
     def total_bytes(self) -> int:
@@ -86,15 +86,15 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
     _require_addressable(program, target, sizes)
     packing = pack(arena_buffers(program, program.targets[target], symbols))
     parts = no_parts(program, target)
-    parts[Part.WEIGHTS] = weight_bytes
-    parts[Part.ARENA] = packing.total
+    parts[MemoryPart.WEIGHTS] = weight_bytes
+    parts[MemoryPart.ARENA] = packing.total
     memory = memory_of_pools(program)
     places: dict[str, Placed] = {}
     offset = packing.total
     for name, value in outside_arena(program, target).items():
         shape, size = measure(name, value, symbols)
         places[name] = Placed(value, shape, offset, size)
-        parts[memory.get(name, Part.INPUTS)] += align(size)
+        parts[memory.get(name, MemoryPart.INPUTS)] += align(size)
         offset += align(size)
     aliases = _aliases(program.targets[target])
     for name in _arena_names(program.targets[target]):
@@ -105,13 +105,13 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
     return MemoryPlan(sizes, symbols, packing, places, parts, token_bytes)
 
 
-def arena_buffers(program: Program, target: TargetProgram, symbols: Symbols) -> list[Buffer]:
+def arena_buffers(program: Program, target: TargetProgram, symbols: Symbols) -> list[ArenaBuffer]:
     """The buffers of the arena on the timeline prefill ++ decode ++ logits ++ sample.
 
     Values that share storage are one buffer, as large as the largest and alive as long as any.
     """
     return [
-        Buffer(
+        ArenaBuffer(
             group.root,
             max(min(measure(n, program.values[n], symbols)[1], MAX_BYTES) for n in group.names),
             group.first,
@@ -234,7 +234,7 @@ def no_parts(program: Program, target: str) -> dict[str, int]:
         return tokens, pool.memory
 
     pools = [pool.memory for name, pool in sorted(program.pools.items(), key=order) if own[name]]
-    return dict.fromkeys((Part.WEIGHTS, *pools, Part.ARENA, Part.INPUTS), 0)
+    return dict.fromkeys((MemoryPart.WEIGHTS, *pools, MemoryPart.ARENA, MemoryPart.INPUTS), 0)
 
 
 def _token_bytes(program: Program, target: str, symbols: Symbols) -> float:

@@ -128,10 +128,10 @@ class StateFiles:
         if logits is not None:
             self._store.set_logits(state, logits)
 
-    def _read_array(self, reader: StateReader, name: str, dtype: type) -> np.ndarray:
+    def _read_array(self, reader: StateReader, name: str, dtype: type[np.generic]) -> np.ndarray:
         section = reader.section(name)
         size = next(s.nbytes for s in reader.header.sections if s.name == name)
-        array = np.frombuffer(section.read(size), dtype)
+        array: np.ndarray = np.frombuffer(section.read(size), dtype)
         section.close()
         return array
 

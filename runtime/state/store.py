@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial as bind
 
 import numpy as np
 
@@ -47,8 +46,8 @@ class State:
     spans: PathSpans = field(default_factory=PathSpans)
     logits_at: int = 0
     broken: bool = False
-    page_hashes: list[bytes] = field(default_factory=list)
-    snapshots: list[Snapshot] = field(default_factory=list)
+    page_hashes: list[bytes] = field(default_factory=list[bytes])
+    snapshots: list[Snapshot] = field(default_factory=list[Snapshot])
     exact_length: int = 0
     call: object = None
     unknown: Callable[[], None] | None = None
@@ -88,8 +87,8 @@ class StateStore:
         self._logits = program.logits
         self.sequences = sizes.sequences
         self.tokens = memory.host(TOKEN_IDS)
-        self.slots = PagePool("sequences", sizes.sequences, self._poison(Symbol.SLOTS))
-        self.snapshots = PagePool("snapshots", sizes.snapshots, self._poison_snapshot())
+        self.slots = PagePool("sequences", sizes.sequences, self._poison(0))
+        self.snapshots = PagePool("snapshots", sizes.snapshots, self._poison(sizes.sequences))
         self.page_tokens = program.paging.page_tokens
         self.groups = PageGroups(memory, program.paging)
 
@@ -221,10 +220,8 @@ class StateStore:
         self._memory.copy_row(Symbol.SLOTS, source, target)
         self.tokens[target, :length] = self.tokens[source, :length]
 
-    def _poison(self, symbol: Symbol):
-        return bind(self._memory.poison_row, symbol) if self._memory.poison else None
-
-    def _poison_snapshot(self):
+    def _poison(self, first: int) -> Callable[[int], None] | None:
+        """What poisons a slot that is given back, counted from `first` on; None without poison."""
         if not self._memory.poison:
             return None
-        return lambda number: self._memory.poison_row(Symbol.SLOTS, self.sequences + number)
+        return lambda number: self._memory.poison_row(Symbol.SLOTS, first + number)

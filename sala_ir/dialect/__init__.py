@@ -11,11 +11,9 @@ from sala_compile.sala_ir.dialect.attributes import (
     SelectionAttr,
 )
 from sala_compile.sala_ir.dialect.base import (
-    SalaOp,
     columns_of,
     element_of,
     rows_of,
-    state_updates,
     weight_shape,
     weight_type,
 )
@@ -37,6 +35,7 @@ from sala_compile.sala_ir.dialect.mixers import (
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.plain import attribute_of, plain
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
+from sala_compile.sala_ir.dialect.sala_op import SalaOp, state_updates
 from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
     AttendBlocksOp,

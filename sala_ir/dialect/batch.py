@@ -8,7 +8,12 @@ from xdsl.ir import SSAValue
 from xdsl.irdl import AttrSizedOperandSegments, irdl_op_definition, result_def, var_operand_def
 
 from sala_compile.runtime.artifact.batch_fields import FIELDS, InputName, Per
-from sala_compile.sala_ir.dialect.base import Ids, SalaOp, Tables, require
+from sala_compile.sala_ir.dialect.base import (
+    Ids,
+    Tables,
+    require,
+)
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import BatchType
 
 BATCH_OPERANDS = tuple(

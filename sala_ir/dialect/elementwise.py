@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from xdsl.ir import Attribute
 from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, opt_prop_def, result_def
 
 from sala_compile.sala_ir.dialect.attributes import FloatProperty
-from sala_compile.sala_ir.dialect.base import SalaOp, SameActivation, like
+from sala_compile.sala_ir.dialect.base import (
+    SameActivation,
+)
 from sala_compile.sala_ir.dialect.plain import floating
-
-
-class PairOp(SalaOp):
-    """Base of the ops whose result is like their first operand."""
-
-    def infer(self, element: Attribute) -> Sequence[Attribute]:
-        """The columns of the operands."""
-        return (like(self.operands[0], element),)
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 
 
 @irdl_op_definition
-class OutputGateOp(PairOp):
+class OutputGateOp(SalaOp):
     """y = x * sigmoid(gate)."""
 
     name = "sala.output_gate"
@@ -34,7 +26,7 @@ class OutputGateOp(PairOp):
 
 
 @irdl_op_definition
-class SwigluOp(PairOp):
+class SwigluOp(SalaOp):
     """y = gate * sigmoid(gate) * up."""
 
     name = "sala.swiglu"
@@ -47,7 +39,7 @@ class SwigluOp(PairOp):
 
 
 @irdl_op_definition
-class ResidualAddOp(PairOp):
+class ResidualAddOp(SalaOp):
     """y = h + scale * x: a branch joins the residual stream."""
 
     name = "sala.residual_add"

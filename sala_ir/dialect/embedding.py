@@ -11,7 +11,6 @@ from sala_compile.sala_ir.dialect.attributes import FloatProperty, Rows
 from sala_compile.sala_ir.dialect.base import (
     Activation,
     Ids,
-    SalaOp,
     columns_of,
     require,
     require_columns,
@@ -20,6 +19,7 @@ from sala_compile.sala_ir.dialect.base import (
     weight_shape,
 )
 from sala_compile.sala_ir.dialect.plain import floating
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import WeightType, activation_type
 
 

@@ -22,8 +22,11 @@ from xdsl.irdl import (
 )
 
 from sala_compile.runtime.artifact.batch_fields import KERNEL_FIELDS
-from sala_compile.sala_ir.dialect.base import SalaOp, require
+from sala_compile.sala_ir.dialect.base import (
+    require,
+)
 from sala_compile.sala_ir.dialect.plain import plain
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.state_parts import TABLE
 from sala_compile.sala_ir.dialect.types import StateType, WeightType
 

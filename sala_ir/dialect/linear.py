@@ -25,7 +25,6 @@ from sala_compile.sala_ir.dialect.attributes import (
 )
 from sala_compile.sala_ir.dialect.base import (
     RowsActivation,
-    SalaOp,
     SameActivation,
     columns_of,
     element_of,
@@ -37,6 +36,7 @@ from sala_compile.sala_ir.dialect.base import (
     weight_shape,
 )
 from sala_compile.sala_ir.dialect.plain import floating, integer
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import WeightType
 from sala_compile.sala_ir.dialect.weights import round_up
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, f32
-from xdsl.ir import Attribute
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     ParsePropInAttrDict,
@@ -21,14 +19,13 @@ from sala_compile.sala_ir.dialect.attributes import FloatProperty, HeadsAttr, Se
 from sala_compile.sala_ir.dialect.base import (
     Activation,
     RowsActivation,
-    SalaOp,
     SameActivation,
-    like,
     require,
     require_columns,
     require_shape,
 )
 from sala_compile.sala_ir.dialect.heads import require_cache, require_compressed, require_qkv
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
@@ -67,10 +64,6 @@ class BlockSparseAttentionOp(SalaOp):
         " attr-dict `:` functional-type(operands, results)"
     )
 
-    def infer(self, element: Attribute) -> Sequence[Attribute]:
-        """An output like q, and the states."""
-        return (like(self.q, element), self.kv.type, self.ck.type)
-
     @property
     def paths(self) -> tuple[tuple[int, str], ...]:
         """Dense below `dense_len`, sparse from there on."""
@@ -104,10 +97,6 @@ class SoftmaxAttentionOp(SalaOp):
         "$q `,` $k `,` $v `,` $kv `,` $batch `heads` $heads"
         " attr-dict `:` functional-type(operands, results)"
     )
-
-    def infer(self, element: Attribute) -> Sequence[Attribute]:
-        """An output like q, and the cache."""
-        return (like(self.q, element), self.kv.type)
 
     @property
     def paths(self) -> tuple[tuple[int, str], ...]:
@@ -154,10 +143,6 @@ class LightningAttentionOp(SalaOp):
         " `:` type($q) `,` type($k) `,` type($v) `,` type($state)"
         " `->` type($out) `,` type($state_out)"
     )
-
-    def infer(self, element: Attribute) -> Sequence[Attribute]:
-        """An output like q, and the state."""
-        return (like(self.q, element), self.state.type)
 
     def verify_(self) -> None:
         """Heads, state, slopes and the fused operands agree."""

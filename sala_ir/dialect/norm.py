@@ -18,7 +18,6 @@ from xdsl.irdl import (
 from sala_compile.sala_ir.dialect.attributes import FloatProperty, Rows
 from sala_compile.sala_ir.dialect.base import (
     Ids,
-    SalaOp,
     SameActivation,
     activation,
     columns_of,
@@ -27,6 +26,7 @@ from sala_compile.sala_ir.dialect.base import (
     rows_of,
     weight_shape,
 )
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import WeightType, activation_type
 
 

@@ -21,14 +21,13 @@ from sala_compile.sala_ir.dialect.attributes import FloatProperty, IntegerProper
 from sala_compile.sala_ir.dialect.base import (
     Activation,
     RowsActivation,
-    SalaOp,
     SameActivation,
     columns_of,
-    like,
     require,
     require_shape,
 )
 from sala_compile.sala_ir.dialect.plain import dense_i64, floating, plain
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import BatchType, WeightType, activation_type
 
 
@@ -119,10 +118,6 @@ class RopeOp(SalaOp):
         "$x `,` $table (`norm` `(` $norm^ `:` type($norm) `)`)? attr-dict"
         " `:` type($x) `,` type($table) `->` type($result)"
     )
-
-    def infer(self, element: Attribute) -> Sequence[Attribute]:
-        """A result like x."""
-        return (like(self.x, element),)
 
     def verify_(self) -> None:
         """Heads divide the columns and the table is not wider than a head."""

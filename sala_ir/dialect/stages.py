@@ -23,7 +23,6 @@ from sala_compile.sala_ir.attention_sizes import dense_block
 from sala_compile.sala_ir.dialect.attributes import HeadsAttr, IntegerProperty, SelectionAttr
 from sala_compile.sala_ir.dialect.base import (
     Activation,
-    SalaOp,
     SameActivation,
     like,
     require,
@@ -35,6 +34,7 @@ from sala_compile.sala_ir.dialect.heads import (
     require_cache,
     require_compressed,
 )
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import (
     DYNAMIC,
     BatchType,
@@ -76,10 +76,6 @@ class AppendKvOp(SalaOp):
         "$k `,` $v `,` $kv `,` $batch attr-dict `:` functional-type(operands, results)"
     )
 
-    def infer(self, element: Attribute) -> Sequence[Attribute]:
-        """The cache."""
-        return (self.kv.type,)
-
     def verify_(self) -> None:
         """Keys and values have the columns of the cache."""
         cache = kv_type(self.kv)
@@ -99,10 +95,6 @@ class CompressKeysOp(SalaOp):
     ck_out = result_def(CompressedKeysType)
 
     assembly_format = "$kv `,` $ck `,` $batch attr-dict `:` functional-type(operands, results)"
-
-    def infer(self, element: Attribute) -> Sequence[Attribute]:
-        """The compressed keys."""
-        return (self.ck.type,)
 
     def verify_(self) -> None:
         """The compressed keys are those of the cache."""

@@ -19,8 +19,13 @@ from xdsl.irdl import (
 )
 
 from sala_compile.sala_ir.dialect.attributes import FloatProperty, IntegerProperty
-from sala_compile.sala_ir.dialect.base import SalaOp, require, weight_shape, weight_type
+from sala_compile.sala_ir.dialect.base import (
+    require,
+    weight_shape,
+    weight_type,
+)
 from sala_compile.sala_ir.dialect.plain import integer
+from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import WeightType
 from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, LayoutAttr, LayoutKind

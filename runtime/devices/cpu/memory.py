@@ -12,7 +12,7 @@ from sala_compile.runtime.artifact.stored_weights import open_tensors
 from sala_compile.runtime.common.units import format_bytes
 from sala_compile.runtime.devices.device import POISON, rows_by_symbol
 from sala_compile.runtime.errors import MemoryBudgetError
-from sala_compile.runtime.plan import MemoryPlan, Part
+from sala_compile.runtime.plan import MemoryPart, MemoryPlan
 
 POPULATE_WRITE = 23
 """Linux: take every page of a mapping now; Python has no name for it."""
@@ -48,7 +48,7 @@ class CpuMemory:
         """Bytes really held for each part."""
         unplanned = len(self._map) - max(1, self.plan.mapping_bytes)
         counted = dict(self.plan.parts)
-        counted[Part.WEIGHTS] = sum(file.nbytes for file in self._files.values())
+        counted[MemoryPart.WEIGHTS] = sum(file.nbytes for file in self._files.values())
         assert unplanned == 0, "the mapping is not what the plan says"
         return counted
 
@@ -97,7 +97,7 @@ class CpuMemory:
 
     def poison_arena(self) -> None:
         """Make every activation and workspace NaN, so that a stale read shows."""
-        self._bytes[: self.plan.parts[Part.ARENA]] = POISON
+        self._bytes[: self.plan.parts[MemoryPart.ARENA]] = POISON
 
     def close(self) -> None:
         """Give the memory back now, even while somebody keeps a view (which then reads zeros)."""

@@ -13,7 +13,7 @@ from sala_compile.runtime.devices.cuda.transfer import DeviceBuffer, Transfer
 from sala_compile.runtime.devices.cuda.upload import upload
 from sala_compile.runtime.devices.device import POISON, Advance, rows_by_symbol
 from sala_compile.runtime.errors import DeviceError
-from sala_compile.runtime.plan import TOKEN_IDS, MemoryPlan, Part, text_shape
+from sala_compile.runtime.plan import TOKEN_IDS, MemoryPart, MemoryPlan, text_shape
 
 _CONTROL, _SLOTS = InputName.CONTROL.value, InputName.SLOTS.value
 MAIL_BYTES, ROWS = 8, Symbol.LOGIT_ROWS
@@ -41,7 +41,7 @@ class CudaMemory:
         self._driver = driver
         self._stream = stream
         self._pools = rows_by_symbol(plan)
-        self._held = {"plan": plan.mapping_bytes, "weights": plan.parts[Part.WEIGHTS]}
+        self._held = {"plan": plan.mapping_bytes, "weights": plan.parts[MemoryPart.WEIGHTS]}
         with ExitStack() as undo:
             self._base = self._allocate(undo, "plan")
             weights = self._allocate(undo, "weights")
@@ -59,7 +59,7 @@ class CudaMemory:
     def counters(self) -> dict[str, int]:
         """Bytes really held for each part."""
         counted = dict(self.plan.parts)
-        counted[Part.WEIGHTS] = self._held["weights"]
+        counted[MemoryPart.WEIGHTS] = self._held["weights"]
         assert sum(counted.values()) == sum(self._held.values()), "the plan is not what is held"
         return counted
 
@@ -114,7 +114,7 @@ class CudaMemory:
 
     def poison_arena(self) -> None:
         """Make every activation and workspace NaN, so that a stale read shows."""
-        self._fill(self._base, POISON, self.plan.parts[Part.ARENA])
+        self._fill(self._base, POISON, self.plan.parts[MemoryPart.ARENA])
 
     def close(self) -> None:
         """Give the memory back when what was queued is done; a broken GPU keeps it."""

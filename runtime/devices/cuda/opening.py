@@ -60,7 +60,7 @@ def initialise(library: ctypes.CDLL) -> None:
 
 def failure(library: Any, name: str, code: int) -> DriverError:
     """The error with the driver's own words for it."""
-    texts = []
+    texts: list[str] = []
     for function in ("cuGetErrorName", "cuGetErrorString"):
         text = ctypes.c_char_p()
         getattr(library, function)(code, ctypes.byref(text))

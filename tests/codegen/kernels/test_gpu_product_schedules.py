@@ -78,7 +78,7 @@ def _layer(decode: bool) -> GpuLayer:
 @pytest.mark.parametrize("decode", [True, False])
 def test_selection(decode: bool) -> None:
     layer = _layer(decode)
-    default = select_blocks.Schedule.default(select.spec_of(RELEASED, decode=decode))
+    default = select_blocks.FAMILY.default_schedule(select.spec_of(RELEASED, decode=decode), TARGET)
     # Scores of 1280 tokens in two parts, as those of long texts are.
     parts = replace(default, splits=2, width=256)
     select.check(layer, *select.select(layer, parts, decode=decode))

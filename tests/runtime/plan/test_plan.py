@@ -21,8 +21,8 @@ from sala_compile.runtime.artifact import (
 )
 from sala_compile.runtime.errors import MemoryBudgetError, RequestError
 from sala_compile.runtime.plan import (
-    Buffer,
-    Part,
+    ArenaBuffer,
+    MemoryPart,
     Sizes,
     largest_batch,
     largest_context,
@@ -39,17 +39,18 @@ WEIGHTS = 1000
 
 
 @st.composite
-def buffers(draw: st.DrawFn) -> list[Buffer]:
+def buffers(draw: st.DrawFn) -> list[ArenaBuffer]:
     """Buffers of any size over any intervals, in any order."""
     items = draw(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 30), st.integers(0, 12))))
     return [
-        Buffer(f"v{i}", size, first, first + more) for i, (size, first, more) in enumerate(items)
+        ArenaBuffer(f"v{i}", size, first, first + more)
+        for i, (size, first, more) in enumerate(items)
     ]
 
 
 @settings(max_examples=200, deadline=None)
 @given(buffers())
-def test_values_that_live_together_never_overlap(items: list[Buffer]):
+def test_values_that_live_together_never_overlap(items: list[ArenaBuffer]):
     packing = pack(items)
     for one, two in itertools.combinations(items, 2):
         if one.first <= two.last and two.first <= one.last:
@@ -63,13 +64,13 @@ def test_values_that_live_together_never_overlap(items: list[Buffer]):
 
 @settings(max_examples=50, deadline=None)
 @given(buffers(), st.randoms())
-def test_the_order_of_the_buffers_does_not_matter(items: list[Buffer], random):
+def test_the_order_of_the_buffers_does_not_matter(items: list[ArenaBuffer], random):
     shuffled = list(items)
     random.shuffle(shuffled)
     assert pack(items).offsets == pack(shuffled).offsets
 
 
-def _released_layers(tokens: int, layers: int = 32) -> list[Buffer]:
+def _released_layers(tokens: int, layers: int = 32) -> list[ArenaBuffer]:
     """Lives and sizes like those of the released model: prefill, decode, logits."""
     kinds = (
         ("norm", 4096 * 2, 0, 1),
@@ -81,16 +82,20 @@ def _released_layers(tokens: int, layers: int = 32) -> list[Buffer]:
         ("norm2", 4096 * 2, 5, 6),
         ("gated", 16384 * 2, 6, 7),
     )
-    made = [Buffer("hidden", tokens * 4096 * 4, 0, 2 * 8 * layers + 1)]
+    made = [ArenaBuffer("hidden", tokens * 4096 * 4, 0, 2 * 8 * layers + 1)]
     for start, (phase, rows) in enumerate((("prefill", tokens), ("decode", 4))):
         for layer in range(layers):
             at = (start * layers + layer) * 8
             made += [
-                Buffer(f"{phase}/{layer}.{name}", rows * size, at + first, at + last)
+                ArenaBuffer(f"{phase}/{layer}.{name}", rows * size, at + first, at + last)
                 for name, size, first, last in kinds
             ]
     end = 2 * 8 * layers
-    return [*made, Buffer("rows", 64 * 8192, end, end), Buffer("logits", 64 * 73448 * 4, end, end)]
+    return [
+        *made,
+        ArenaBuffer("rows", 64 * 8192, end, end),
+        ArenaBuffer("logits", 64 * 73448 * 4, end, end),
+    ]
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 512, 2048])
@@ -151,7 +156,7 @@ def test_a_plan_places_everything_apart():
         for name, place in plan.places.items()
         if name not in ("hidden", "logits")
     )
-    assert outside[0][0] == plan.parts[Part.ARENA]
+    assert outside[0][0] == plan.parts[MemoryPart.ARENA]
     for (begin, size), (following, _) in itertools.pairwise(outside):
         assert begin + align(size) == following
     assert outside[-1][0] + align(outside[-1][1]) == plan.mapping_bytes

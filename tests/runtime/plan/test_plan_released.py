@@ -6,8 +6,8 @@ import pytest
 
 from sala_compile.runtime.artifact import Program, Symbol
 from sala_compile.runtime.plan import (
+    MemoryPart,
     MemoryPlan,
-    Part,
     Sizes,
     arena_buffers,
     largest_context,
@@ -78,11 +78,14 @@ def test_a_token_costs_what_the_plan_grows_by(program: Program, plan: MemoryPlan
     grown = 16 * 4096
     tokens = token_parts(program, "cpu", sizes(batch=4, workers=8))
     larger = plan_memory(program, "cpu", sizes(context=CONTEXT + grown), WEIGHTS)
-    for part in ("kv_pages", "compressed_keys", "recurrent_state", Part.WEIGHTS):
+    for part in ("kv_pages", "compressed_keys", "recurrent_state", MemoryPart.WEIGHTS):
         assert larger.parts[part] - plan.parts[part] == tokens[part] * grown
     pools = tokens["kv_pages"] + tokens["compressed_keys"]
     assert pools == plan.token_bytes == 8 * (2 + 5 / 64) * 512
-    assert larger.parts[Part.INPUTS] - plan.parts[Part.INPUTS] == tokens[Part.INPUTS] * grown
+    assert (
+        larger.parts[MemoryPart.INPUTS] - plan.parts[MemoryPart.INPUTS]
+        == tokens[MemoryPart.INPUTS] * grown
+    )
 
 
 def test_the_largest_contexts_fit_to_the_page(program: Program):
@@ -141,5 +144,5 @@ def test_what_no_plan_undercuts_is_the_plan_at_the_arenas_lower_bound(
 ):
     chosen = sizes(context=context, batch=batch)
     plan = plan_memory(program, "cpu", chosen, 0)
-    wanted = plan.parts | {Part.ARENA: plan.packing.lower_bound}
+    wanted = plan.parts | {MemoryPart.ARENA: plan.packing.lower_bound}
     assert LeastMemory(program, "cpu").parts(chosen) == wanted

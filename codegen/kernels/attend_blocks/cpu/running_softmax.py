@@ -39,6 +39,7 @@ def softmax(work: QueryRows, row: Expr, blocks: Expr) -> None:
     count = blocks * (padded(work.spec.block_size) // LANES)
     scores = row * work.width
     cells = registers(2)
+    # All 16 lanes hold the row's maximum; sums stay lane by lane until the end.
     cells[0] = work.floats(work.maxima_at + row * LANES)
     with loop(count) as v:
         cells[0] = vector.maximum(cells[0], work.floats(scores + v * LANES))

@@ -51,6 +51,7 @@ def add_block(
         mask=live[:, None] & (column < D)[None, :],
         other=0.0,
     )
+    # Times log2(e): exponentials are base 2, which is one instruction.
     scores = tl.dot(queries, keys, input_precision="ieee") * (SCALE * 1.4426950408889634)
     scores = tl.where(shown, scores, MASKED)
     top = tl.maximum(maxima, tl.max(scores, 1))

@@ -56,11 +56,13 @@ def merge_lists(
     own = (tl.load(token_position + first) + stop - first - 1) // BLOCK
     block = tl.load(blocks + line * BUDGET + entry, mask=entry < count, other=0)
     block = tl.minimum(tl.maximum(block, 0), own)
+    # Block in the high bits, query in the low ones: sorting brings equal blocks together.
     chosen = tl.where(entry < count, block * QUERIES + index // LIST, UNLISTED)
     chosen = tl.sort(chosen)
     block = chosen // QUERIES
     before = tl.gather(block, tl.maximum(index - 1, 0), 0)
     begins = (chosen != UNLISTED) & ((index == 0) | (before != block))
+    # A bit for each query of the run of equal blocks that begins here.
     members = 1 << (chosen % QUERIES)  # type: ignore
     for step in tl.static_range(1, QUERIES):  # type: ignore
         other = tl.gather(chosen, tl.minimum(index + step, SIZE - 1), 0)

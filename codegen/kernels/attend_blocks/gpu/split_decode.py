@@ -119,6 +119,7 @@ def attend_split(
     at = ((line * GROUP + row) * SPLITS) + split
     mask = (row < GROUP)[:, None] & (column < D)[None, :]
     tl.store(parts + at[:, None] * D + column[None, :], outputs / totals[:, None], mask=mask)
+    # Base-2 log-sum-exp of the part: parts combine by 2^(log - largest log).
     tl.store(sums + at, maxima + tl.log2(totals), mask=row < GROUP)
 
 

@@ -157,6 +157,7 @@ def outputs(
     low = tl.load(at, mask=inside, other=0.0)
     high = tl.load(at + HALF * HEAD, mask=inside, other=0.0)
     distance = i[:, None] - i[None, :]
+    # [query i, key j]: decay^(i - j), causal.
     between = tl.where(distance >= 0, tl.exp2(distance.to(tl.float32) * rate), 0.0)
     since_start = tl.exp2((i + 1).to(tl.float32) * rate)[:, None]
     for first in range(begin, end, CHUNK):
@@ -213,6 +214,7 @@ def load_values(v, line, i, live, column, START, PITCH: tl.constexpr, HEAD: tl.c
 @triton.jit
 def advance(state, keys, value, i, count, rate, PRECISION: tl.constexpr):
     """The state after a chunk of `count` tokens."""
+    # Token i decays count - 1 - i times until the end of the chunk.
     to_end = tl.where(i < count, tl.exp2((count - 1 - i).to(tl.float32) * rate), 0.0)[:, None]
     whole = tl.exp2(count.to(tl.float32) * rate)
     return tl.dot(tl.trans(keys * to_end), value, state * whole, input_precision=PRECISION)

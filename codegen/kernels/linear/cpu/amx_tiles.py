@@ -145,9 +145,11 @@ class AmxTiles:
         row_blocks = held((live + (height - 1)) // height)
         strips = -(-padded(self.spec.rows) // STRIP)
         panels = -(-strips // 2)
+        # Fewer panels an item where there would be too few items for all workers.
         fair = row_blocks * panels // (team.count * SHARES)
         most = held(T.min(fair, self.blocks.panels - 1) + 1)
         groups = held((panels + most - 1) // most)
+        # In strips, evened out over the groups; a panel is two strips.
         width = held((panels + groups - 1) // groups * 2)
 
         def item(index: Expr) -> None:
@@ -164,6 +166,7 @@ class AmxTiles:
     def _item(self, item: _Item) -> None:
         whole = self.spec.depth // DEPTH
         few = item.blocks <= self.blocks.few
+        # Few rows wait for memory: longer parts pass over the sums less often.
         part = held(T.Select(few, self.blocks.long_steps, self.blocks.steps))
         parts = held(T.max((whole + part - 1) // part, 1))
         block_floats = (part + 1) * (2 * TILE_FLOATS)
@@ -210,6 +213,7 @@ class AmxTiles:
         panel, half = cell.strip // 2, cell.strip % 2
 
         def step(turn: Expr, weight: Expr) -> None:
+            # Packed input: for each step the tile of rows 0 to 15, then that of rows 16 to 31.
             upper = held(cell.packed + turn * (2 * TILE_FLOATS))
             rows = [
                 self.tensors.sums.address(cell.item.worker, each)
@@ -241,6 +245,7 @@ class AmxTiles:
         next_panel = held(T.Select(more, panel + 1, item.strip // 2))
         next_step = held(T.Select(more, steps.first, steps.first + steps.count))
         lines = held(BLOCK // item.blocks)
+        # Number of this step among those of all cells of a panel, whose lines they share.
         share = (cell.strip % 2 * item.blocks + cell.block) * steps.count + turn
         with loop(lines) as line:
             place = (share * lines + line) * LANES

@@ -160,6 +160,7 @@ class Division:
     def _stream(self, team: Team, part: DepthPart, rows: int) -> None:
         """Emit at most `rows` rows by all panels; a single row takes several at once if it can."""
         streams = self.blocks.streams
+        # One row is bound by memory: several panels are several streams that the core prefetches.
         together = streams if rows == 1 and self._panels % streams == 0 else 1
 
         def panels(index: Expr) -> None:
@@ -210,6 +211,7 @@ class Division:
     def _tiles(self, part: DepthPart, panel: Expr, sums: Expr, ahead: Ahead) -> None:
         """Emit whole tiles, then one that covers the rows that are left, and rows beyond."""
         *smaller, height = self.blocks.heights
+        # Each tile prefetches its share of the next part of the weight.
         share = held((self.operands.part_lines * height + part.count - 1) // part.count)
 
         def add(row: Expr, rows: int) -> None:

@@ -129,6 +129,7 @@ def finish_rows(
     WIDE: tl.constexpr = TILE_COLUMNS // 2 if SWIGLU else TILE_COLUMNS
     up = total
     if SWIGLU:
+        # [32 rows of the weight are 16 of gate, then 16 of up]
         pairs = tl.reshape(total, (TILE_COLUMNS // 32, 2, 16, TILE_ROWS))
         total, up = tl.split(tl.permute(pairs, (0, 2, 3, 1)))
         total = tl.reshape(total, (WIDE, TILE_ROWS))

@@ -68,6 +68,7 @@ def multiply_rows(
     held = (row < live - first)[None, None, :]
     line = clamped_row(column, False, WEIGHT_ROWS)  # type: ignore
     left = weight + line[None, :, None] * WEIGHT_PITCH + k[:, None, :]
+    # [part of the depth, row of the weight, row of x]
     total = tl.zeros((PARTS, TILE_COLUMNS, TILE_ROWS), tl.float32)
     for start in range(0, PART, STEP):
         if EVEN:
@@ -78,6 +79,7 @@ def multiply_rows(
             a = tl.load(left + start, mask=inside[:, None, :], other=0.0)
             b = tl.load(right + start, mask=inside[:, :, None] & held, other=0.0)
         total = tl.dot(a, b, total, input_precision=PRECISION)
+    # The parts are added in a fixed tree: no bit depends on rows or programs.
     result = tl.sum(total, 0)
     if NORM:
         result *= inverse_norms(squares, first, live, TILE_ROWS, SQUARES, NORM, EPS)[None, :]

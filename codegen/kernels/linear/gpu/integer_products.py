@@ -14,6 +14,7 @@ def expand(code, scale, offset, BITS: tl.constexpr, RANGE: tl.constexpr):
     The code goes into the mantissa of RANGE, 2^BITS: a float without a conversion, which is slow.
     Product and difference have at most 24 bits, so nothing is rounded.
     """
+    # 2^BITS * (1 + code / 2^BITS) = RANGE + code.
     number = (code << (23 - BITS)) | ((127 + BITS) << 23)
     return number.to(tl.float32, bitcast=True) * scale - offset
 
@@ -35,6 +36,7 @@ def nibbles(words, shift: tl.constexpr, magic: tl.constexpr):
 
     They are the last bits of the mantissa: with 0x4300 of 128 + i, with 0x4500 of 2048 + 16 i.
     """
+    # One shift and one three-input operation (lop3) for two values.
     pair = ((words >> shift) & 0x000F000F) | (magic << 16 | magic)
     low = pair.to(tl.int16).to(tl.bfloat16, bitcast=True)
     high = (pair >> 16).to(tl.int16).to(tl.bfloat16, bitcast=True)
@@ -156,9 +158,11 @@ def multiply_rows_by_integers(
         words = load_where(
             left + block[:, None, None, None] * (64 * WORDS), there[:, None, None, None], EVEN
         )
+        # [parts, rows, thread of 4, word] -> [parts, rows, word * 4 + thread]: the order of k.
         words = tl.permute(words, (0, 1, 3, 2))
         words = tl.reshape(words, (PARTS, TILE_COLUMNS, WORDS))
         for unit in tl.static_range(UNITS):  # type: ignore
+            # A unit has one scale: sums over it, then one multiplication. Units ascend.
             product = tl.zeros((PARTS, TILE_COLUMNS, TILE_ROWS), tl.float32)
             added = tl.zeros((PARTS, 16, TILE_ROWS), tl.float32)
             for place in tl.static_range(unit * IN_UNIT, unit * IN_UNIT + IN_UNIT):  # type: ignore

@@ -45,6 +45,7 @@ def multiply_tiles(
     down = tl.cdiv(live, TILE_ROWS)
     if index >= down * ACROSS:
         return
+    # Programs of a band go down its rows first, then to the next columns.
     band = index // (BAND * ACROSS) * BAND
     height = tl.minimum(down - band, BAND)
     first = (band + index % (BAND * ACROSS) % height) * TILE_ROWS

@@ -101,6 +101,7 @@ class IntegerRows(ABC):
                     prefetch(
                         self.tensors.x, part.row + row, column + part.pitch * spec.block + i * LANES
                     )
+                # Without their signs floats order as their bits do, NaN above infinity.
                 magnitude = T.reinterpret(values[i], dtype=BITS) & _integers(MAGNITUDE)
                 largest[0] = T.max(largest[0], magnitude)
             else:

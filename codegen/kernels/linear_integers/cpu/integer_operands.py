@@ -118,6 +118,7 @@ class IntegerOperands(ABC):
         scales = [self.weights.scale(panel, group, j) for panel, j in columns]
         for i in range(tile.rows):
             for n in range(width):
+                # [rows, terms, columns]: the second term of a value is 2^-15 of the first.
                 cell = i * terms * width + n
                 value = T.Cast(vector.FLOATS, sums[cell])
                 if terms == 2:

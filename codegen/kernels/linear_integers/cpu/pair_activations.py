@@ -48,6 +48,7 @@ class PairActivations(IntegerRows):
         vectors = spec.block // LANES
         largest = T.reinterpret(largest_magnitude(magnitudes), dtype="int32")
         exponent = held(largest >> 23)
+        # The scale is a power of two, made of exponent bits: 2^(e - 14), which no product rounds.
         shift = held(T.max(exponent, FIRST_EXPONENT))
         scale = T.Select(exponent < 255, (shift - FIRST_EXPONENT) << 23, NOT_A_NUMBER)
         self.tensors.x_scales[part.worker, row * part.pitch + index] = T.reinterpret(
@@ -66,6 +67,7 @@ class PairActivations(IntegerRows):
         if self.spec.weight is Element.F32:
             values[index] = T.min(T.max(values[index], splat(-LARGEST)), splat(LARGEST))
         rounded = registers(1)
+        # 1.5 * 2^23 + v has the nearest integer of v, ties to even, in its last 16 bits.
         rounded[0] = values[index] + splat(ROUNDER)
         bits = T.reinterpret(rounded[0], dtype=f"uint32x{LANES}")
         self.tensors.x_values[worker, lanes(place)] = T.Cast(vector.HALVES, bits)

@@ -49,6 +49,7 @@ class QuadOperands(IntegerOperands):
         with loop(part.blocks * lines) as step:
             line = held(part.first * lines + step)
             for j in range(PANEL_VECTORS):
+                # [16 rows x 4 bytes]; with 4 bits a byte has two codes: a line gives two quads.
                 word = self.weights.line(panel, line, j)
                 for q in range(spec.quads):
                     place = (step * spec.quads + q) * (4 * PANEL_ROWS) + j * BYTES
@@ -91,6 +92,7 @@ class QuadOperands(IntegerOperands):
     def _quad(self, line: Expr, index: int) -> Expr:
         """Quad `index` of a line as bytes."""
         if self.spec.bits == 4:
+            # The shift moves whole 16-bit words: what crosses a byte is masked off.
             if index:
                 line = T.shift_right(line, T.broadcast(T.uint16(4), LINE))
             line = line & T.broadcast(T.uint16(LOW_HALVES), LINE)
@@ -106,6 +108,8 @@ class QuadOperands(IntegerOperands):
             taken = let(T.broadcast(self.tensors.x_sums[tile.part.worker, row], LANES))
             for n in range(len(columns)):
                 cell = i * len(columns) + n
+                # The zero of a row in the low word, 0 in the high one: one product of words
+                # subtracts sum(x) * zero, which `taken` has negated.
                 if zeros:
                     nothing = T.broadcast(T.int32(0), LANES)
                     words = T.reinterpret(taken, dtype=WORDS)

@@ -77,6 +77,7 @@ def largest(line, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
 @triton.jit
 def float_of(key):
     """The float32 with an order-preserving key from 0 to 2^32 - 1."""
+    # Keys from 2^31 on are numbers >= +0 (sign cleared); below, all bits of negatives flipped.
     bits = tl.where(key >= 2147483648, key - 2147483648, 4294967295 - key)
     return bits.to(tl.uint32).to(tl.float32, bitcast=True)
 
@@ -92,6 +93,7 @@ def keep_best(line, count, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
     """The `count`-th largest logit, and how many logits equal to it are among the `count` best."""
     key = tl.full((), 0, tl.int64)
     for step in range(32):
+        # Binary search over the 32 bits of an order-preserving key.
         trial = key + (tl.full((), 1, tl.int64) << (31 - step))
         found, _ = count_from(line, float_of(trial), COLUMNS, BLOCK)
         key = tl.where((found >= count) | (trial < LOWEST), trial, key)

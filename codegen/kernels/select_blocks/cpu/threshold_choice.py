@@ -84,6 +84,7 @@ class Choice:
         """
         found = scalar(T.int32(0), "int32")
         with loop(SCORE_BITS) as step:
+            # Binary search over bits: keep a bit if enough blocks still reach the candidate.
             candidate = let(found[0] + T.shift_left(T.int32(1), SCORE_BITS - 1 - step))
             count = self._count(competing, lambda ranks: ranks >= splat(candidate))
             with when(count >= T.float32(self.spec.chosen)):

@@ -59,6 +59,7 @@ def list_blocks(
     tl.store(counts + line, BUDGET)
     local = own - WINDOW
     tl.store(listed + entry, entry, mask=entry < INITIAL)
+    # [initial blocks, chosen ones ascending, local window]
     place = entry - INITIAL - CHOSEN
     tl.store(listed + entry, local + place, mask=(place >= 0) & (entry < BUDGET))
     if CHOSEN > 0:
@@ -73,6 +74,7 @@ def list_blocks(
             _choose_held(ranks, lacking, listed + INITIAL, local, INITIAL, CHOSEN, TILE, WIDTH)
         else:
             _complete(ranks, lacking, local, INITIAL, TILE, WIDTH)
+            # Other threads read the ranks that these wrote.
             tl.debug_barrier()
             threshold = _threshold(ranks, local, CHOSEN, WIDTH)
             _list_all(ranks, listed + INITIAL, threshold, local, CHOSEN, WIDTH)

@@ -77,6 +77,7 @@ def sum_coarse(
         place = start + key
         shown = (place > 0)[None, :] & (place[None, :] <= visible[:, None])
         logits = tl.where(shown, logits, MASKED)
+        # Maxima begin at -5e29 and masked logits are -1e30: a masked key adds exactly 0.
         top = tl.maximum(maxima, tl.max(logits, 1))
         weights = tl.sum(tl.exp2(logits - top[:, None]), 1)
         totals = totals * tl.exp2(maxima - top) + weights
@@ -172,6 +173,7 @@ def score_blocks(
         )
         logits = tl.dot(keys, columns, input_precision="ieee")
         weights = tl.exp2(logits * (SCALE * 1.4426950408889634) - normaliser)  # type: ignore
+        # [keys, queries]: softmax of each head, added over the heads of the group.
         heads = tl.sum(tl.reshape(weights, (BLOCKS * STEP, QUERIES, HEADS)), 2)
         place = start * RATIO + inside
         shown = ((place > 0) & (of_step < RATIO))[:, None] & (place[:, None] <= visible)
@@ -179,6 +181,7 @@ def score_blocks(
         firsts = tl.where((of_step == 0)[:, None], heads, 0.0)
         best = _over_steps(heads, BLOCKS, STEP)
         firsts = _over_steps(firsts, BLOCKS, STEP)
+        # A window overlaps two blocks: the first key of a block counts for the one before, too.
         after = tl.gather(firsts, following, 0)
         best = tl.where((block < BLOCKS - 1)[:, None], tl.maximum(best, after), best)
         mask = live[None, :] & (start + block < wanted)[:, None]
@@ -197,6 +200,7 @@ def _places(BLOCKS: tl.constexpr, STEP: tl.constexpr):
     row = tl.arange(0, BLOCKS * STEP)
     block, step = row // STEP, row % STEP
     if (STEP >= 2) & (STEP <= 16) & (BLOCKS * STEP >= 16):
+        # Row g and row g + 8 of 16 become keys 2 i and 2 i + 1 of one block.
         WITHIN: tl.constexpr = STEP // 2
         block = row // 16 * (8 // WITHIN) + row % 8 // WITHIN
         step = row % WITHIN * 2 + row // 8 % 2

@@ -82,7 +82,9 @@ def attend(layer: GpuLayer, lists: Lists | None, *, decode: bool = False) -> Lis
         buffers["counts"] = np.pad(counts, behind, constant_values=9999)
     if case.gate:
         buffers["gate"] = layer.merged
-    buffers |= scratch(attend_blocks.FAMILY.workspaces(spec, schedule), layer)
+    # A decode step has rows for as many tokens as a plan has sequences.
+    sequences = batch.tokens if decode else len(batch.counts)
+    buffers |= scratch(attend_blocks.FAMILY.workspaces(spec, schedule), batch.tokens, sequences)
     kernel = attend_blocks.FAMILY.build(spec, TARGET, schedule)
     run(kernel, buffers, layer.bucket, backwards=decode)
     values = loaded(out, case.out_element)
@@ -92,9 +94,8 @@ def attend(layer: GpuLayer, lists: Lists | None, *, decode: bool = False) -> Lis
     return values[: batch.tokens, : case.used], read[: batch.tokens]
 
 
-def scratch(spaces: Any, layer: GpuLayer) -> dict[str, np.ndarray]:
+def scratch(spaces: Any, tokens: int, sequences: int) -> dict[str, np.ndarray]:
     """Poisoned workspaces, as large as those of the step and no larger."""
-    tokens, sequences = layer.batch.tokens, len(layer.batch.counts)
     return {
         space.name: poisoned(
             1,
@@ -210,6 +211,30 @@ def test_rows_do_not_depend_on_the_batch() -> None:
         if lists[1][part.start, 0] < 0:
             difference = np.abs(whole[part.rows] - dense[part.rows]).max()
             assert difference <= 2**-6 * np.abs(dense[part.rows]).max()
+
+
+def test_several_generated_tokens_have_the_bits_of_single_steps() -> None:
+    case = CASES[0]
+    length = (case.topk + case.window + 3) * case.block
+    batch = step((3, 1, 4), (length, 0, length - 2), block_size=case.block, context=2 * length)
+    layer = GpuLayer.random(case, batch, seed=5)
+    lists = lists_of(layer)
+    for given in (lists, None):
+        together, read = attend(layer, given, decode=True)
+        for part in batch.reference:
+            for row in range(part.start, part.stop):
+                now = replace(
+                    batch,
+                    counts=(1,),
+                    history=(part.history + row - part.start,),
+                    slots=(part.slot,),
+                    call_lengths=(part.call_length,),
+                )
+                one = replace(layer, batch=now, merged=aligned(layer.merged[row:]))
+                mine = None if given is None else (given[0][row : row + 1], given[1][row : row + 1])
+                found = attend(one, mine, decode=True)
+                assert np.array_equal(found[0][0], together[row])
+                assert np.array_equal(found[1][0], read[row])
 
 
 @pytest.mark.parametrize("decode", [False, True])

@@ -150,17 +150,18 @@ def test_decode_selects_what_the_reference_scores_highest(case: SparseCase) -> N
     check(layer, *select(layer))
 
 
-def test_rows_do_not_depend_on_the_batch() -> None:
+@pytest.mark.parametrize("decode", [False, True], ids=["read", "generated"])
+def test_rows_do_not_depend_on_the_batch(decode: bool) -> None:
     """Alone or in a batch, in one chunk or in pieces: equal lists."""
     case = CASES[2]
     length = (case.topk + case.window + 3) * case.block
     history = (length - 2, length + 1)
     batch = step((5, 4), history, seed=3, block_size=case.page, context=2 * length)
     layer = GpuLayer.random(case, batch, seed=3)
-    whole, _ = select(layer)
+    whole, _ = select(layer, decode=decode)
     for part in batch.reference:
         done = 0
-        for count in (2, part.count - 2):
+        for count in [1] * part.count if decode else (2, part.count - 2):
             rows = slice(part.start + done, part.start + done + count)
             now = replace(
                 batch,
@@ -170,7 +171,7 @@ def test_rows_do_not_depend_on_the_batch() -> None:
                 call_lengths=(part.call_length,),
             )
             piece = replace(layer, batch=now, merged=aligned(layer.merged[rows.start :]))
-            assert np.array_equal(select(piece)[0], whole[rows])
+            assert np.array_equal(select(piece, decode=decode)[0], whole[rows])
             done += count
 
 
