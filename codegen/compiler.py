@@ -50,7 +50,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     start = perf_counter()
     targets = parse_targets(options.targets)
     check_targets(options, targets)
-    if options.writes and any(target.kind == "cpu" for target in targets.values()):
+    if options.writes and any(target.needs_linker for target in targets.values()):
         find_linker()
     with file_errors(), ExitStack() as stack:
         source = open_source(options, stack)
@@ -112,15 +112,16 @@ def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
 
 def _memory(plan: Plan, options: CompileOptions, lowered: Lowered) -> dict[str, Any]:
     target, kind = lowered.name, lowered.target.kind
+    mapped = lowered.target.maps_weights
     sizes = Sizes(
         context=options.context,
         batch=1,
         chunk=options.chunk,
         sequences=1,
-        workers=available_cpus() if kind == "cpu" else 1,
+        workers=available_cpus() if mapped else 1,
     )
     stored = plan.stored_for(kind)
-    is_mapped = kind == "cpu" and not options.is_random
+    is_mapped = mapped and not options.is_random
     weights = weight_file_bytes(stored) if is_mapped else device_weight_bytes(stored)
     planned = plan_memory(plan.program, target, sizes, weights)
     return memory_document(planned) | growth_document(

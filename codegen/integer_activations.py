@@ -13,7 +13,7 @@ from sala_compile.sala_ir.dialect import WeightRole
 
 def activations_for(target: Target, options: CompileOptions) -> Activations:
     """What linears of a target multiply integer weights by: GPUs by values as they are."""
-    return options.activations if target.kind == "cpu" else Activations.WIDE
+    return options.activations if target.multiplies_integers else Activations.WIDE
 
 
 def check_targets(options: CompileOptions, targets: Mapping[str, Target]) -> None:

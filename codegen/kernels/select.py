@@ -13,6 +13,13 @@ from sala_compile.passes.support.kernel_choice import (
     Selector,
     first_fitting,
 )
+from sala_compile.sala_ir.dialect import LinearOp, RmsNormOp, Rows, rows_of
+
+
+def _has_other_rows(op: Operation) -> bool:
+    """Whether an operation works on rows of the logits and has no kernel that counts them."""
+    counts = isinstance(op, LinearOp) or (isinstance(op, RmsNormOp) and op.rows is not None)
+    return not counts and any(rows_of(each) is Rows.LOGIT_ROWS for each in op.results)
 
 
 def selector_for(target: Any, schedules: Schedules | None = None) -> Selector:
@@ -23,6 +30,8 @@ def selector_for(target: Any, schedules: Schedules | None = None) -> Selector:
     tuned = schedules or Schedules()
 
     def choose(op: Operation) -> KernelChoice | NoKernel:
+        if _has_other_rows(op):
+            return NoKernel((("rows", "its kernels read the count of tokens"),))
         rules = [(f.name, partial(f.rule, target=target)) for f in families(op.name, target.kind)]
         answer = first_fitting(op, rules)
         return tuned.apply(answer) if isinstance(answer, KernelChoice) else answer

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from sala_compile.codegen.program import buffers
 from sala_compile.codegen.program.phases import LOGITS, ValueTable
 from sala_compile.codegen.targets import Target
 from sala_compile.passes.support.kernel_choice import KernelChoice
@@ -25,7 +24,7 @@ with, and a mark: 1 where a logit is not a number, 2 where all are minus infinit
 
 def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:
     """The kernel that chooses tokens; None where the host does."""
-    if target.kind != buffers.GPU:
+    if not target.samples_tokens:
         return None
     from sala_compile.codegen.kernels.sample.gpu.kernel import FAMILY, Spec  # needs Triton
 

@@ -39,6 +39,13 @@ class CpuTarget:
     """
 
     kind: ClassVar[str] = "cpu"
+    needs_linker: ClassVar[bool] = True
+    maps_weights: ClassVar[bool] = True
+    """Whether kernels read the weights' files where they are mapped, shared by all threads."""
+    multiplies_integers: ClassVar[bool] = True
+    """Whether linears can round their input to integers of 8 bits."""
+    samples_tokens: ClassVar[bool] = False
+    """Whether a kernel chooses tokens where the logits are."""
 
     processor: str
     amx: bool = True

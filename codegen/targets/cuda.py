@@ -17,6 +17,10 @@ class CudaTarget:
     """GPUs of one architecture: 90 for sm_90 (H100, H200)."""
 
     kind: ClassVar[str] = "gpu"
+    needs_linker: ClassVar[bool] = False
+    maps_weights: ClassVar[bool] = False
+    multiplies_integers: ClassVar[bool] = False
+    samples_tokens: ClassVar[bool] = True
 
     architecture: int
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import zip_longest
 
 from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.engine.stepper import Stepper
@@ -15,17 +14,14 @@ def runs_of(chunks: Mapping[int, SequenceChunk], stepper: Stepper) -> list[Run]:
     """The chunks in as few runs as keep every bit.
 
     Several generated tokens of a sequence are parts of their own where the attention path changes
-    between them, and each alone where the program cannot run them together. Where it splits,
-    generated tokens run first, in the decode phase, so that a device feeds itself its choices.
+    between them, and where a run has no more rows for them. Where the program splits, generated
+    tokens run first, in the decode phase, so that a device feeds itself its choices.
     """
-    if all(len(chunk) == 1 and chunk.generated for chunk in chunks.values()):
+    if all(len(chunk.token_ids) == 1 and chunk.generated for chunk in chunks.values()):
         return [[*chunks.items()]] if chunks else []
-    generated = {index: _parts(c, stepper) for index, c in chunks.items() if c.generated}
-    rounds = [
-        [(index, part) for index, part in zip(generated, parts, strict=True) if part is not None]
-        for parts in zip_longest(*generated.values())
-    ]
+    generated = {index: chunk for index, chunk in chunks.items() if chunk.generated}
     reading = [(index, chunk) for index, chunk in chunks.items() if not chunk.generated]
+    rounds = list(_rounds(generated, stepper))
     if not reading:
         return rounds
     if stepper.target.splits or not rounds:
@@ -33,25 +29,44 @@ def runs_of(chunks: Mapping[int, SequenceChunk], stepper: Stepper) -> list[Run]:
     return [[*rounds[0], *reading], *rounds[1:]]
 
 
-def _parts(chunk: SequenceChunk, stepper: Stepper) -> list[SequenceChunk]:
-    """A chunk of generated tokens as parts that each run at once."""
-    return list(_spans(chunk, stepper)) if len(chunk) > 1 else [chunk]
+def _rounds(chunks: Mapping[int, SequenceChunk], stepper: Stepper) -> Iterator[Run]:
+    """Runs of generated tokens: a part of every chunk that is not done, one token at least."""
+    done = dict.fromkeys(chunks, 0)
+    while done:
+        run: Run = []
+        spare = stepper.generated_rows - len(done)
+        for index, first in list(done.items()):
+            chunk = chunks[index]
+            last = _end(chunk, first, spare, stepper)
+            spare -= last - first - 1
+            run.append((index, _part(chunk, first, last)))
+            done[index] = last
+            if last == len(chunk):
+                del done[index]
+        yield run
 
 
-def _spans(chunk: SequenceChunk, stepper: Stepper) -> Iterator[SequenceChunk]:
-    first, history = 0, chunk.state.length
-    path = stepper.rule.path
-    for end in range(1, len(chunk) + 1):
-        together = stepper.verifies and end < len(chunk)
-        if together and path(history + end) == path(history + end + 1):
-            continue
-        rows = [row - first for row in chunk.rows if first <= row < end]
-        draws = [d for row, d in zip(chunk.rows, chunk.draws, strict=False) if first <= row < end]
-        yield replace(
-            chunk,
-            token_ids=chunk.token_ids[first:end],
-            call_length=history + end,
-            rows=rows,
-            draws=draws,
-        )
-        first = end
+def _end(chunk: SequenceChunk, first: int, spare: int, stepper: Stepper) -> int:
+    """The end of a part from token `first` on, of one token and up to `spare` more."""
+    path, history = stepper.rule.path, chunk.state.length
+    end = first + 1
+    while end < min(len(chunk), first + 1 + spare):
+        if path(history + end) != path(history + end + 1):
+            break
+        end += 1
+    return end
+
+
+def _part(chunk: SequenceChunk, first: int, end: int) -> SequenceChunk:
+    """The tokens from `first` to `end` of a chunk that was generated."""
+    if end - first == len(chunk):
+        return chunk
+    inside = [number for number, row in enumerate(chunk.rows) if first <= row < end]
+    return replace(
+        chunk,
+        token_ids=chunk.token_ids[first:end],
+        call_length=chunk.state.length + end,
+        rows=[chunk.rows[number] - first for number in inside],
+        draws=[chunk.draws[number] for number in inside] if chunk.draws else (),
+        out=None,
+    )

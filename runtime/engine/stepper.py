@@ -6,7 +6,7 @@ from functools import partial as bind
 
 import numpy as np
 
-from sala_compile.runtime.artifact import Artifact, InputName, PhaseName
+from sala_compile.runtime.artifact import Artifact, InputName, PhaseName, Symbol
 from sala_compile.runtime.devices.device import Device, Memory
 from sala_compile.runtime.devices.draw import MIN_P_WORDS, Draw
 from sala_compile.runtime.devices.interrupts import Allowed
@@ -79,8 +79,9 @@ class Stepper:
         self.program = device.bind(memory)
         self.target = artifact.program.targets[device.target]
         self.rule = PathRule(artifact.program.paths)
-        self.verifies = not self.target.splits
-        """Whether a sequence can have several generated tokens in one run."""
+        rows = Symbol.SEQUENCES if self.target.splits else Symbol.TOKENS
+        self.generated_rows = memory.plan.symbols[rows]
+        """The most generated tokens of one run."""
         self.samples = PhaseName.SAMPLE in self.program.phases
         """Whether the device can choose tokens."""
         self.samples_min_p = self.samples and self._inputs.draw_words >= MIN_P_WORDS
@@ -126,8 +127,9 @@ class Stepper:
     def _advance(self, chunks: Sequence[SequenceChunk], observer: Observer | None) -> None:
         """Run the batch up to the final hidden states."""
         sizes = self._inputs.sizes
-        single = sizes.tokens == len(chunks) and all(chunk.generated for chunk in chunks)
-        phase = PhaseName.DECODE if single else PhaseName.PREFILL
+        decodes = self.target.splits or sizes.tokens == len(chunks)
+        decodes = decodes and all(chunk.generated for chunk in chunks)
+        phase = PhaseName.DECODE if decodes else PhaseName.PREFILL
         if self._memory.poison:
             self._memory.poison_arena()
         for chunk in chunks:

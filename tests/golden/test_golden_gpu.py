@@ -18,6 +18,7 @@ from sala_compile.codegen.kernels.family import KernelFamily
 from sala_compile.codegen.kernels.select_blocks.gpu import kernel as select
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.assign_precision import Precision
+from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.generation.generation import GenerationOptions
 from sala_compile.runtime.model import Model
 from sala_compile.runtime.verify import verify_artifact
@@ -122,6 +123,31 @@ def test_bfloat16(load_gpu, load_golden, expected, tmp_path: Path):
             rows = gpu.decode([sparse, dense], [int(text[SPARSE]), int(short[3])])
         rows -= golden["p0.prefill_logits"][SPARSE], golden["p1.prefill_logits"][3]
         assert np.abs(rows).max() < NEAR * golden["p0.prefill_logits"].std()
+
+
+def test_tokens_to_verify_are_single_steps_in_one_run(
+    load_gpu, load_golden, expected, drivers: list[EmulatedDriver], tmp_path: Path
+):
+    """Sparse and dense, to the bit, in the decode phase, while another sequence is read."""
+    golden, cpu = expected(NAME), load_golden(NAME, Precision.BFLOAT16)
+    text, short = golden["p0.input_ids"], golden["p1.input_ids"]
+    with cpu.sequence() as prepared:
+        prepared.append(text[:SPARSE])
+        prepared.save(tmp_path / "cpu.sala-state")
+    with load_gpu(Precision.BFLOAT16) as gpu:
+        for ids in (text[SPARSE : SPARSE + 2], short[:3]):
+            sparse = len(ids) == 2
+            begin = gpu.restore(tmp_path / "cpu.sala-state") if sparse else gpu.sequence()
+            with begin as one, one.fork() as two, gpu.sequence() as other:
+                wanted = [gpu.decode([one], [int(token)])[0] for token in ids]
+                end = len(two) + len(ids)
+                verified = SequenceChunk(two.state, ids, end, True, range(len(ids)))
+                drivers[-1].log.clear()
+                results = gpu.engine.step([verified, SequenceChunk(other.state, short[:1], 1)])
+                log = [name for name in drivers[-1].log if name in ("graph", "launch")]
+                assert log[:2] == ["graph", "graph"]
+                assert set(log[2:]) == {"launch"}, "read by itself"
+                np.testing.assert_array_equal(results[0].checked().logits, wanted)
 
 
 def _assert_close(found: np.ndarray, wanted: np.ndarray) -> None:

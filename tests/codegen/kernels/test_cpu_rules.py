@@ -14,6 +14,7 @@ from sala_compile.codegen.kernels.registry import families, family
 from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
 from sala_compile.codegen.kernels.rope import cpu as rope
 from sala_compile.codegen.kernels.rope_table import cpu as rope_table
+from sala_compile.codegen.kernels.select import selector_for
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.sala_ir.dialect import types
@@ -159,3 +160,11 @@ def test_embedding_reads_the_panels_of_a_tied_head(tied: bool) -> None:
     assert choice.spec["panel"] == tied
     assert choice.weight_layouts == ({1: LayoutAttr.panel(64)} if tied else {})
     assert embedding.Spec.parse(choice.spec).symbol == choice.symbol
+
+
+def test_kernels_that_count_tokens_do_not_take_rows_of_the_logits() -> None:
+    choose = selector_for(TARGET)
+    for op in (SwigluOp(late(8), late(8)), RmsNormOp(late(8), weight(8), eps=0.0)):
+        op.verify()
+        assert "tokens" in str(choose(op))
+    assert isinstance(choose(LinearOp(late(16), weight(8, 16))), KernelChoice)
