@@ -94,9 +94,8 @@ def speed(commit: str, work: Path, threads: int, rounds: int, model: tuple[str, 
         with _folder() as fresh, _trees(commit, work, fresh, threads) as (old, new, _):
             race = Race(old, new, threads, rounds)
             for found in getattr(race, name)((fresh / "old", fresh / "new")):
-                line = f"{found.work:44} {found.old_seconds * 1e3:7.1f} ms"
-                line += f"   {found.wall:.3f} (CPU time {found.cpu:.3f})"
-                click.echo(f"{line}, {found.clean}/{found.total} clean")
+                line = f"{found.work:44} {found.old_seconds * 1e3:7.2f} ms   {found.fast:.3f}"
+                click.echo(f"{line} (median of {found.count} turns: {found.turns:.3f})")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -222,33 +222,23 @@ class Timed:
         if length:
             self._sequence.append(self._text[:length])
 
-    def prefill(self, length: int) -> dict[str, float]:
+    def prefill(self, length: int) -> float:
         """Time reading some tokens of a new text."""
         self.reset(0)
         text = self._text[:length]
         return self._timed(lambda: self._sequence.append(text))
 
-    def decode(self, count: int) -> dict[str, float]:
+    def decode(self, count: int) -> float:
         """Time single tokens."""
         return self._timed(
             lambda: [self._model.decode([self._sequence], [7 + i]) for i in range(count)]
         )
 
-    def _timed(self, work: Any) -> dict[str, float]:
-        waited, cpu, wall = _waited(), time.process_time(), time.perf_counter()
+    def _timed(self, work: Callable[[], object]) -> float:
+        """Seconds of some work."""
+        began = time.perf_counter()
         work()
-        seconds = time.perf_counter() - wall
-        return {
-            "seconds": seconds,
-            "cpu_seconds": time.process_time() - cpu,
-            "waited": (_waited() - waited) / seconds,
-        }
-
-
-def _waited() -> float:
-    """Seconds that all threads of this process were runnable and did not run."""
-    waits = [path.read_text().split()[1] for path in Path("/proc/self/task").glob("*/schedstat")]
-    return sum(map(int, waits)) / 1e9
+        return time.perf_counter() - began
 
 
 def main() -> None:

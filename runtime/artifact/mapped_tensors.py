@@ -8,7 +8,7 @@ import numpy as np
 
 from sala_compile.runtime.artifact.format_model import ALIGNMENT
 from sala_compile.runtime.artifact.opened import OpenFile
-from sala_compile.runtime.common.json_text import JsonLimits
+from sala_compile.runtime.common.json_text import JsonLimits, shortened
 from sala_compile.runtime.common.safetensors_format import (
     STORED_TYPES,
     HeaderRule,
@@ -55,7 +55,7 @@ class MappedTensors:
         """The tensor `name`, bfloat16 as uint16; no copy. ArtifactError if there is none."""
         tensor = self.stored.get(name)
         if tensor is None:
-            raise RULE.refuse(f"there is no tensor {name}", str(self._path))
+            raise RULE.refuse(f"there is no tensor {shortened(name)}", str(self._path))
         dtype = STORED_TYPES[tensor.spec.dtype]
         flat = np.frombuffer(self._map, dtype, prod(tensor.spec.shape), tensor.offset)
         return flat.reshape(tensor.spec.shape)
