@@ -128,7 +128,8 @@ def installed(built: SimpleNamespace) -> Path:
     assert scripts.keys() == COMMANDS.keys()
     for name, entry in scripts.items():
         module, function = entry.split(":")
-        text = f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+        text = f"import sys\nfrom {module} import {function}\n"
+        text += f"if __name__ == '__main__':\n    sys.exit({function}())\n"
         (folder / "bin" / name).write_text(text)
     return folder
 
