@@ -54,7 +54,8 @@ def _is_module(place: Path) -> bool:
 
 def test_documents_list_the_families_that_there_are():
     supported = (ROOT / "docs" / "supported.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `(\w+)` \|", supported, re.MULTILINE) == list(FRONTENDS)
+    _, *families = re.findall(r"^\| `(\w+)` \|", supported, re.MULTILINE)
+    assert families == list(FRONTENDS)
     (models,) = re.findall(
         r"^\| models \|(.*)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+from sala_compile.runtime.common.json_text import is_object
 from sala_compile.sala_ir.dialect import WeightRole
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules
 from sala_compile.sala_ir.frontends.kit.block_sparse import SparseConfig, query_key_role
@@ -112,7 +113,7 @@ def _check_head_dim(fields: Mapping[str, Any], file: str) -> None:
 
 def _check_attention_factor(scaling: Any, place: str, file: str) -> None:
     """The publisher's class does not read it, other programs do."""
-    found = scaling.get("attention_factor") if isinstance(scaling, Mapping) else None
+    found: Any = scaling.get("attention_factor") if is_object(scaling) else None
     if found is not None:
         expected = "null: the factor of this family follows from the two lengths"
         raise config_error(file, f"{place}.attention_factor", found, expected, "remove the field")
