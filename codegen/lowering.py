@@ -79,7 +79,7 @@ class _Witness:
         self._copies: dict[Operation, Operation] = {}
 
     def select(self, op: Operation) -> KernelChoice | NoKernel:
-        """The selector's answer, noted."""
+        """Return the selector's answer, and note it."""
         answer = self._selector(op)
         if isinstance(answer, KernelChoice):
             self.choices[self._copies[op]] = answer

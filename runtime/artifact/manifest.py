@@ -21,7 +21,7 @@ class FormatVersion(Frozen):
     minor: int = MINOR
 
     def __str__(self) -> str:
-        """As `major.minor`."""
+        """The version as `major.minor`."""
         return f"{self.major}.{self.minor}"
 
 
@@ -139,7 +139,7 @@ class ActivationsInfo(Frozen):
     effect: ActivationEffect | None = None
 
     def __str__(self) -> str:
-        """What they change, in a line."""
+        """The changes in a line."""
         place = f"{self.scheme} activations on {', '.join(self.targets)}"
         found = self.effect
         if found is None:

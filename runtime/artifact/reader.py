@@ -241,7 +241,7 @@ def _read_manifest(data: bytes, where: Path) -> Manifest:
 
 
 def _digest(document: Mapping[str, Any]) -> str:
-    """The digest of a manifest as it is, which may lack fields, or have some, of another minor.
+    """The digest of a manifest as it is: one of another minor version may have other fields.
 
     A newer minor version may add fields; none may change how the digest is made.
     """

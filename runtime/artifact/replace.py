@@ -59,7 +59,7 @@ def put(staged: Path, target: Path) -> None:
 def write_whole(target: Path, data: bytes, mode: int = 0o666) -> None:
     """Make `target` a durable file of these bytes, or leave it as it was; raises OSError.
 
-    It keeps the mode of the file that stood there.
+    It keeps the mode of the file that was there.
     """
     with staged_file(target, mode) as fresh:
         with fresh.open("wb") as file:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 SUFFIX = ".partial"
 PREVIOUS = "previous"
-"""In a staged directory: what stood at the target, while two moves replace it."""
+"""In a staged directory: what was at the target, while two moves replace it."""
 _STEM_BYTES = 200
 _WITHOUT_LOCKS = frozenset(
     {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, errno.ENOLCK}
@@ -52,7 +52,7 @@ def staged_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
 def remove_leftovers(target: Path) -> None:
     """Remove what writers to `target` left that are dead; never what one is still writing.
 
-    A directory that stood at the target goes back there, if it was moved aside and nothing came.
+    A directory that was at the target goes back there, if it was moved aside and not replaced.
     """
     name = re.compile(rf"\.{re.escape(_stem(target))}\.[0-9a-f]{{8}}{re.escape(SUFFIX)}")
     with suppress(OSError):

@@ -6,8 +6,8 @@ from sala_compile.runtime.engine.append import Progress
 from sala_compile.runtime.sequence import TokenSequence
 
 SNAPSHOTS = 3
-"""To load a model with: one at the beginning that all texts share, one at the newest text that
-others may share, and one for a call that is cancelled."""
+"""Snapshots to load a model with: one at the beginning that all texts share, one at the newest text
+that others may share, and one for a call that is cancelled."""
 _WORTH_KEEPING = 256
 """Tokens of a shared beginning that are worth a snapshot."""
 

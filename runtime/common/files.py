@@ -31,7 +31,7 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRule:
-    """What may stand where a file is named, and the error for everything else.
+    """What may be at the path of a file, and the error for everything else.
 
     `what` is the file's part in messages ("the tokenizer"), `limit` the most bytes that it may
     have, None if its reader bounds what it reads. `error` is raised for a name that is missing,

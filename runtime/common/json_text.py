@@ -85,7 +85,7 @@ def parse_object(
     fix: str = "correct the file, or download it again",
     limits: JsonLimits = LIMITS,
 ) -> dict[str, Any]:
-    """As `parse_json`, for a document that must be one object."""
+    """The same as `parse_json` for a document that must be one object."""
     found = parse_json(data, where, error, fix=fix, limits=limits)
     if not is_object(found):
         raise error(

@@ -65,7 +65,7 @@ class CudaDevice:
         return CudaProgram(program, self._library, memory, self._driver, self._stream)
 
     def close(self) -> None:
-        """Unload the code and let go of the GPU; closing twice does nothing."""
+        """Unload the code and release the GPU; closing twice does nothing."""
         try:
             if self._stream:
                 stream, self._stream = self._stream, 0

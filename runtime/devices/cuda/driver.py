@@ -220,7 +220,7 @@ class Driver:
         self._call("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL_CAPTURE)
 
     def end_capture(self, stream: int) -> int:
-        """What was noted as a graph, ready to be launched."""
+        """The captured graph, ready to be launched."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         try:
             self._call("cuStreamEndCapture", stream, ctypes.byref(graph))

@@ -139,7 +139,7 @@ class ChatTemplate:
 
 
 def _guarded(work: Any, where: str, verb: str, *inputs: Any) -> Any:
-    """What `work` gives within the limits for `inputs`; RequestError for all that it raises."""
+    """The result of `work` within the limits for `inputs`; RequestError for all that it raises."""
     try:
         with within(Budget(*inputs)):
             return work()

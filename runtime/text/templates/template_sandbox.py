@@ -193,7 +193,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
 
 @pass_context
 def _finalized(context: Context, value: Any) -> Any:
-    """What is written of a value, after its text was paid for."""
+    """The text of a value, after its cost was counted."""
     return context.environment.written(value)  # type: ignore[attr-defined]
 
 
