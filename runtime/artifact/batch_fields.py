@@ -118,8 +118,9 @@ _CAPACITIES: Mapping[Per, Dim] = {
 }
 
 
-def _positions(chunk: BatchChunk, index: int, begin: int) -> range:
-    return range(chunk.history, chunk.history + len(chunk.token_ids))
+def _positions(chunk: BatchChunk, index: int, begin: int) -> int | np.ndarray:
+    first, count = chunk.history, len(chunk.token_ids)
+    return first if count == 1 else np.arange(first, first + count, dtype=np.int32)
 
 
 def _last_row(chunk: BatchChunk, index: int, begin: int) -> int:
