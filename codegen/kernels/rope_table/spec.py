@@ -35,7 +35,7 @@ def describe(op: RopeTableOp, target: object) -> Spec:
 
 
 def arguments(spec: Spec, schedule: object = None) -> Arguments:
-    """The arguments of a call; call lengths are read where frequencies follow them."""
+    """The arguments of a call; call lengths are read if frequencies depend on them."""
     return (
         *batch("control", "token_position"),
         *batch("token_sequence", "call_lengths", when=len(spec.starts) > 1),
