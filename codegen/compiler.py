@@ -39,14 +39,14 @@ from sala_compile.sala_ir.context import print_module
 
 @dataclass(frozen=True, slots=True)
 class CompileResult:
-    """`text` is the module of the first target, where the compilation stopped after a pass."""
+    """`text` is the module of the first target, if the compilation stopped after a pass."""
 
     summary: dict[str, Any]
     text: str
 
 
 def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
-    """Compile as the options say. Raises SalaError for whatever the user can mend."""
+    """Compile as the options say. Raises SalaError for what the user can mend."""
     start = perf_counter()
     targets = parse_targets(options.targets)
     check_targets(options, targets)
@@ -85,7 +85,7 @@ def _lowered(
 
 
 def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
-    """Write the artifact; its manifest, but for the hashes."""
+    """Write the artifact; returns its manifest without the hashes."""
     require_temporary_room()
     check_output(output, 0 if options.is_random else sum(each.nbytes for each in plan.stored))
     written: list[Manifest] = []
@@ -99,7 +99,7 @@ def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress
 
 
 def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
-    """The planned memory for one sequence of the default context, and how far memory goes.
+    """The planned memory for one sequence of the default context, and the longest contexts.
 
     `memory` is that of the first target, `memory_by_target` that of the first of every kind.
     """

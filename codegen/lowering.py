@@ -70,7 +70,7 @@ def parse_targets(names: Sequence[str]) -> dict[str, Target]:
 
 
 class _Witness:
-    """Keeps the module as it was before kernels are chosen, and who chose what for it."""
+    """Keeps the module as it was before kernels are chosen, and the choices."""
 
     def __init__(self, selector: Selector) -> None:
         self.operations: ModuleOp | None = None
@@ -79,7 +79,7 @@ class _Witness:
         self._copies: dict[Operation, Operation] = {}
 
     def select(self, op: Operation) -> KernelChoice | NoKernel:
-        """The selector's answer, noted."""
+        """Return the selector's answer, and note it."""
         answer = self._selector(op)
         if isinstance(answer, KernelChoice):
             self.choices[self._copies[op]] = answer
@@ -150,7 +150,7 @@ def _schedules(target: Target, options: CompileOptions) -> tuple[Schedules, list
 
 
 def _used(lowered: Lowered) -> list[str]:
-    """How many kernels got the schedules that were asked for."""
+    """How many kernels got the requested schedules."""
     if not lowered.schedules.kernels:
         return []
     symbols = [kernel.symbol for kernel in lowered.kernels]

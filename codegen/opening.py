@@ -1,4 +1,4 @@
-"""What is compiled, opened: configuration, headers of the weights, the captured graph."""
+"""Opens what is compiled: configuration, headers of the weights, the captured graph."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -46,15 +46,15 @@ def open_source(options: CompileOptions, stack: ExitStack) -> ModelSource:
         tensors = frontend.expected_tensors(config)
         published = published_integers(checkpoint, tensors)
         _check_tensors(checkpoint, tensors, published, frontend.tied_tensors(config))
-        told = () if published is None else published.notes
-        notes = (*texts, *told, *generation_notes(options.checkpoint))
+        noted = () if published is None else published.notes
+        notes = (*texts, *noted, *generation_notes(options.checkpoint))
     else:
         config = frontend.parse_config(raw, file=str(place))
         facts = frontend.facts(config)
         tensors = frontend.expected_tensors(config)
     too_long = length_note(options.context, facts.trained_length)
-    told = frontend.config_notes(raw, config, place.name)
-    notes = (*told, *notes, *([too_long] if too_long else ()))
+    unused = frontend.config_notes(raw, config, place.name)
+    notes = (*unused, *notes, *([too_long] if too_long else ()))
     check_integers(options, published is not None)
     captured = frontend.build_module(config, options.attention)
     integers = _integers(captured, options, published)

@@ -1,4 +1,4 @@
-"""What a user asks of the compiler, checked."""
+"""What a user requests of the compiler, checked."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +19,7 @@ class WeightRounding(StrEnum):
     """How values become integers."""
 
     GPTQ = "gptq"
-    """So that errors cancel for the inputs of a calibration text."""
+    """Error-aware: rounding errors cancel for the inputs of a calibration text."""
     NEAREST = "nearest"
 
 
@@ -33,11 +33,11 @@ class WeightOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
-    """One compilation. `checkpoint` is None where `config_file` is planned, or its weights random.
+    """One compilation. `checkpoint` is None if `config_file` is planned, or its weights are random.
 
     `page_size`: tokens of a page of state, None for a block of selection.
     `context` (tokens of the longest sequence) and `chunk` (new tokens of one prefill step) are the
-    artifact's defaults, a loader may ask for others.
+    artifact's defaults, a loader may request others.
     """
 
     checkpoint: Path | None
@@ -63,22 +63,22 @@ class CompileOptions:
 
     @property
     def writes(self) -> bool:
-        """True where an artifact is written at the end."""
+        """True if an artifact is written at the end."""
         return not (self.dry_run or self.stop_after)
 
     @property
     def calibrates(self) -> bool:
-        """True where a calibration text decides how weights are rounded."""
+        """True if a calibration text decides how weights are rounded."""
         rounds = self.quantization is not Quantization.NONE and not self.is_random
         return rounds and self.rounding is WeightRounding.GPTQ
 
     @property
     def is_random(self) -> bool:
-        """True where weights are made from a seed."""
+        """True if weights are made from a seed."""
         return self.weights is WeightOrigin.RANDOM
 
     def check(self) -> None:
-        """Raise RequestError where the options contradict each other."""
+        """Raise RequestError if the options contradict each other."""
         check_tokens("--context", self.context)
         check_tokens("--chunk", self.chunk)
         check_tokens("--page-size", self.page_size or 0)

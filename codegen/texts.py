@@ -13,7 +13,7 @@ from sala_compile.runtime.generation.generation_config import (
     parse_generation_config,
 )
 from sala_compile.runtime.text.tokenizer import Tokenizer
-from sala_compile.runtime.text.tokenizers.classes import reads_as_it_stands
+from sala_compile.runtime.text.tokenizers.classes import reads_as_it_is
 from sala_compile.runtime.text.tokenizers.tokenizer_files import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -31,8 +31,8 @@ def check_tokenizer(
 ) -> list[str]:
     """Load the tokenizer of a checkpoint, if it has one; notes on what its users will wonder about.
 
-    `rows` are the tokens that the model has, None where that is not known; `class_name` is the
-    tokenizer class that config.json names. CheckpointError where the tokenizer is damaged.
+    `rows` are the tokens that the model has, None if that is not known; `class_name` is the
+    tokenizer class that config.json names. CheckpointError if the tokenizer is damaged.
     """
     if not Tokenizer.exists(directory):
         return [_ONLY_A_MODEL] if stands(directory / MODEL_FILE) else []
@@ -60,7 +60,7 @@ def _check_class(directory: Path, tokenizer: Tokenizer, class_name: object) -> N
     """Refuse a class that only config.json names, and that reads tokenizer.json otherwise."""
     if class_name is None or tokenizer.config.get("tokenizer_class") is not None:
         return
-    if reads_as_it_stands(class_name):
+    if reads_as_it_is(class_name):
         return
     raise CheckpointError(
         f"only config.json names the tokenizer class {quoted(class_name)}, and an artifact has no "
@@ -72,7 +72,7 @@ def _check_class(directory: Path, tokenizer: Tokenizer, class_name: object) -> N
 
 
 def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:
-    """The tokens that end an answer: those of generation_config.json, where it names some.
+    """The tokens that end an answer: those of generation_config.json, if it names some.
 
     It overrules `default`, those of config.json, as in Hugging Face's `generate`. ConfigError
     where a field of it has no meaning.
@@ -82,7 +82,7 @@ def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:
 
 
 def generation_notes(directory: Path) -> tuple[str, ...]:
-    """What generation_config.json asks of an answer and no answer gets."""
+    """What generation_config.json requests of an answer and no answer gets."""
     return _asked(directory).notes
 
 

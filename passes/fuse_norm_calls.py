@@ -22,9 +22,9 @@ from sala_compile.sala_ir.dialect import KernelCallOp
 class NormSplit:
     """The kernels that share the work of a norm.
 
-    `writer` also takes the norm's other inputs, behind its own, and gives instead of what it gave
-    first (`keeps`: beside it) the values that wait for the factor of their row, and `sums` sums of
-    squares for each row. `readers` take these sums as input number `places`.
+    `writer` also takes the norm's other inputs, after its own. Its first result is replaced by the
+    values that wait for the factor of their row (`keeps`: these come in addition), and `sums` sums
+    of squares for each row. `readers` take these sums as input number `places`.
     """
 
     writer: KernelChoice
@@ -35,7 +35,7 @@ class NormSplit:
 
 
 Splitter = Callable[[KernelCallOp, KernelCallOp, Sequence[KernelCallOp]], NormSplit | None]
-"""From the calls that write, normalise and read: how to do without the second; None: not at all."""
+"""From the calls that write, normalise and read: how to do without the second, or None."""
 
 
 def never(
@@ -47,7 +47,7 @@ def never(
 
 @dataclass(frozen=True)
 class FuseNormCalls(ModulePass):
-    """A norm has no launch of its own where the kernels before and behind it share its work.
+    """A norm has no launch of its own where the kernels before and after it share its work.
 
     In `@decode`, where a launch costs as much as a norm. Nothing changes without a splitter.
     """
@@ -84,7 +84,7 @@ class FuseNormCalls(ModulePass):
 
 
 def _write(writer: KernelCallOp, norm: KernelCallOp, split: NormSplit) -> tuple[SSAValue, SSAValue]:
-    """A call of the new writer in the place of the old one; values and sums that it gives."""
+    """A call of the new writer instead of the old one; the values and sums that it returns."""
     rows = norm.results[0].type
     assert isinstance(rows, TensorType), "activations are tensors"
     shape = (*rows.get_shape()[:1], split.sums)
@@ -150,7 +150,7 @@ def _called(
 
 
 def _hoist(value: SSAValue, op: Operation) -> bool:
-    """Move what computes a value before an operation; whether it stands there then."""
+    """Move what computes a value before an operation; whether it is there then."""
     if stands_before(value, op):
         return True
     owner = value.owner

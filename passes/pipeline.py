@@ -44,7 +44,7 @@ def sala_pipeline(
         # 1. Precision: the element type of every value, how every weight is stored.
         AssignPrecision(dtype),  # where values are rounded to bf16
         SetPageSize(page_tokens),  # tokens of a page of state, apart from the blocks of selection
-        QuantizeWeights(quantization, dtype),  # integers, of as many bits as the linear bears
+        QuantizeWeights(quantization, dtype),  # integers; sensitive weights get 8 bits
         QuantizeActivations(activations),  # bytes for linears whose weights are integers
         # 2. Graph: fewer and larger products, mixers in the stages that kernels compute.
         MergeProjections(),  # q | k | v | gate of one input and encoding: one linear
@@ -88,7 +88,7 @@ def run_pipeline(
 
 
 def up_to(passes: Sequence[ModulePass], stop_after: str | None) -> Sequence[ModulePass]:
-    """The passes up to and with the one of that name; all of them for None."""
+    """The passes up to and including the one of that name; all of them for None."""
     if stop_after is None:
         return passes
     names = [item.name for item in passes]

@@ -37,7 +37,7 @@ class ValueTable:
     values: dict[str, Value] = field(default_factory=dict)
     weights: WeightTable = field(default_factory=WeightTable)
     states: dict[str, dict[str, StateType]] = field(default_factory=dict)
-    """By the kind of target that has them."""
+    """The states by the kind of target that has them."""
     tables: dict[str, str] = field(default_factory=dict)
     """The page group of each table of pages."""
 
@@ -74,7 +74,7 @@ class ValueTable:
 class PhaseBuilder:
     """Turns one function of kernel calls into a phase, entering its values in the table.
 
-    `prefix` stands before the names of values that belong to this phase alone.
+    `prefix` begins the names of values that belong to this phase alone.
     """
 
     def __init__(

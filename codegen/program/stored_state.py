@@ -28,7 +28,7 @@ from sala_compile.sala_ir.dialect.state_parts import Shared, StatePart
 from sala_compile.sala_ir.dialect.types import StateType
 
 GPU_POOLS = "cuda"
-"""What stands before the names of values that only GPUs use."""
+"""The prefix of the names of values that only GPUs use."""
 DEFAULT_PAGE = 64
 """Tokens in which texts are cut for reuse where no state has pages."""
 
@@ -87,7 +87,7 @@ def _page(part: StatePart, entries: int, pair: int) -> tuple[tuple[int, ...], tu
 def paging_of(kinds: Iterable[StateType]) -> Paging:
     """The page groups of states.
 
-    CompileError where two states of one group want other pages, or pages are no multiples.
+    CompileError if two states of one group want other pages, or pages are no multiples.
     """
     found: dict[str, PageGroup] = {}
     for numbering in (kind.numbering for kind in kinds):

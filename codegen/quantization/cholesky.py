@@ -4,16 +4,16 @@ import numpy as np
 
 BLOCK = 512
 FIRST_DAMPING = 0.01
-"""Of the mean of the diagonal, added to it: columns that calibration hardly used stay near."""
+"""Part of the mean diagonal that is added to it: columns without much calibration change little."""
 ATTEMPTS = 5
 
 
 def damped_cholesky(matrix: np.ndarray, damping: float = FIRST_DAMPING) -> float:
     """Replace a symmetric, positive semidefinite float32 matrix by L: L L^T = matrix + d I.
 
-    Only the lower triangle becomes L. Beside the matrix, memory is taken for one block of columns.
+    Only the lower triangle becomes L. The memory of one block of columns is taken in addition.
     The damping, as a part of the mean diagonal, grows tenfold until the matrix is positive
-    definite; the one used is returned. Raises LinAlgError where that does not help: values that
+    definite; the one used is returned. Raises LinAlgError if that does not help: values that
     are not finite, or whose sums are not.
     """
     diagonal = np.diagonal(matrix).copy()
@@ -32,7 +32,7 @@ def damped_cholesky(matrix: np.ndarray, damping: float = FIRST_DAMPING) -> float
 
 
 def _factorise(matrix: np.ndarray) -> None:
-    """Column block by column block; the upper triangle stays as it is."""
+    """Factorise one block of columns after the other; the upper triangle stays as it is."""
     size = len(matrix)
     for start in range(0, size, BLOCK):
         stop = min(start + BLOCK, size)

@@ -34,7 +34,7 @@ def kernel_operations(lowered: Lowered, phase: PhaseName) -> list[Operation]:
 
 
 def first_operations(group: Sequence[Lowered]) -> frozenset[Operation]:
-    """Of the first target's operations those that are the first of a kernel on any target."""
+    """The first target's operations that are the first of a kernel on any target."""
     found: set[Operation] = set()
     for lowered in group:
         seen: set[str] = set()
@@ -54,7 +54,7 @@ class Recorder(Interpreter.Listener):
     """Keeps what the operations in `kept` read and write in a run: activations, written states.
 
     `draw` gives the states of all slots that a function begins with; they are there from their
-    first use to their last one, so that few are in memory at a time. `advance` is told after
+    first use to their last one, so that few are in memory at a time. `advance` is called after
     every operation that a kernel computes.
     """
 

@@ -30,7 +30,7 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT32 = np.dtype(np.float32)
 
 Measure = Callable[[str, np.ndarray, Integers], None]
-"""Told the tensor, some of its rows before rounding, and their integers."""
+"""Receives the tensor, some of its rows before rounding, and their integers."""
 
 
 class IntegerSource(RowSource, Protocol):
@@ -49,7 +49,7 @@ def numpy_element(element: Attribute) -> np.dtype:
 def packed_rows(value: SSAValue, source: RowSource, measure: Measure | None = None) -> WeightValue:
     """The rows of an expression in what it declares: its element type, or `Integers`.
 
-    `measure` is told what is rounded to integers on the way. `CompileError` for an expression
+    `measure` receives what is rounded to integers on the way. `CompileError` for an expression
     that cannot be packed.
     """
     kind = weight_type(value)
@@ -72,7 +72,7 @@ class _PackingArithmetic:
         return lambda start, stop: read(name, start, stop)
 
     def compute(self, op: ScaleWeightOp | CastWeightOp | QuantizeWeightOp, rows: Any) -> Any:
-        """Scaled in float32, cast, or rounded to integers; integers bear a cast only."""
+        """Scaled in float32, cast, or rounded to integers; integers can only be cast."""
         match op:
             case CastWeightOp():
                 is_integers = isinstance(rows, Integers)
@@ -91,7 +91,7 @@ class _PackingArithmetic:
         return np.concatenate(blocks, axis=axis)
 
     def interleave(self, op: InterleaveWeightsOp, gate: Any, up: Any, rows: slice) -> Any:
-        """As the reference; rows that are missing of the last group have the value 0."""
+        """As the reference does; missing rows of the last group have the value 0."""
         group = op.group.value.data
         if not isinstance(gate, Integers):
             return interleave_weights(gate, up, group=group)[rows]

@@ -1,6 +1,6 @@
 """The ragged batch: every int32 input that is written before a step, in the one list of them.
 
-A kernel asks for a field as `batch:<name>`, a captured step has those that are `captured` as
+A kernel names a field `batch:<name>`, a captured step has those that are `captured` as
 arguments, the runtime writes those that a program has. A further field is one line of `FIELDS`.
 """
 
@@ -37,8 +37,8 @@ class InputName(StrEnum):
     CALL_LENGTHS = "call_lengths"
     """[sequences]: length when the whole call is done; decides the attention path."""
     GENERATED = "generated"
-    """[sequences]: 1 where the new tokens were generated, which take the arithmetic of single
-    steps, one after the other; 0 where they are read, in chunks."""
+    """[sequences]: 1 if the new tokens were generated, which take the arithmetic of single
+    steps, one after the other; 0 if they are read, in chunks."""
     SLOTS = "slots"
     """[sequences]: the sequence's row in page tables and recurrent pools."""
     LOGIT_ROWS = "logit_rows"
@@ -118,8 +118,9 @@ _CAPACITIES: Mapping[Per, Dim] = {
 }
 
 
-def _positions(chunk: BatchChunk, index: int, begin: int) -> range:
-    return range(chunk.history, chunk.history + len(chunk.token_ids))
+def _positions(chunk: BatchChunk, index: int, begin: int) -> int | np.ndarray:
+    first, count = chunk.history, len(chunk.token_ids)
+    return first if count == 1 else np.arange(first, first + count, dtype=np.int32)
 
 
 def _last_row(chunk: BatchChunk, index: int, begin: int) -> int:
@@ -158,7 +159,7 @@ INPUT_SHAPES: dict[InputName, tuple[Dim, ...]] = {
 """Every input but the tables of page groups; all are int32."""
 
 KERNEL_FIELDS = tuple(name.value for name in INPUT_SHAPES if name is not InputName.CONTROL)
-"""What a kernel may ask for as `batch:<field>`, besides `control` and the tables of pages."""
+"""What a kernel may name as `batch:<field>`, besides `control` and the tables of pages."""
 
 
 class BatchWriter:

@@ -23,7 +23,7 @@ History = Annotated[int, Field(ge=0, le=2**17)]
 """Tokens of a drawn state: selections of 2048 blocks of 64 are within that."""
 _STEP = 2.0**-24
 _WIDTH = 12**0.5
-"""Of the interval around 0 over which uniform numbers have a variance of 1."""
+"""Width of the interval around 0 over which uniform numbers have a variance of 1."""
 
 
 class GoldenSequence(Frozen):

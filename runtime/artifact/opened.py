@@ -38,7 +38,7 @@ class OpenFile:
 
     @classmethod
     def at(cls, path: Path) -> "OpenFile":
-        """Open the file at a path; ArtifactError where that cannot be done."""
+        """Open the file at a path; ArtifactError if that cannot be done."""
         try:
             return cls(path, os.open(path, _FLAGS))
         except OSError as error:
@@ -50,7 +50,7 @@ class OpenFile:
 
     @property
     def link(self) -> str:
-        """A path that leads to this very file, whatever its own name leads to by now."""
+        """A path that leads to this very file, even if its own name leads to another by now."""
         return f"/proc/self/fd/{self._descriptor}"
 
     def read(self) -> bytes:
@@ -89,7 +89,7 @@ class OpenDirectory:
     """The directory of an artifact while its files are opened."""
 
     def __init__(self, path: Path) -> None:
-        """Open it; ArtifactError where there is none."""
+        """Open it; ArtifactError if there is none."""
         self._path = path
         try:
             self._descriptor = os.open(path, _FLAGS | os.O_DIRECTORY)

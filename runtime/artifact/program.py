@@ -47,7 +47,7 @@ READ_MULTIPLE = 64
 """Tokens: the least multiple at which reading may be cut without a change of bits."""
 INPUT_NAMES = frozenset(name.value for name in InputName)
 REQUIRED_INPUTS = frozenset({InputName.CONTROL, InputName.TOKENS, InputName.LOGIT_ROWS})
-"""What every runtime writes; the others are there where a step reads them."""
+"""The inputs that every runtime writes; others are there if a step reads them."""
 
 
 class Value(Frozen):

@@ -1,4 +1,4 @@
-"""Durable replacement of a file or a directory: the old or the new one stands there, whole."""
+"""Durable replacement of a file or a directory: the old or the new one is there, whole."""
 
 import ctypes
 import errno
@@ -18,7 +18,7 @@ _NEVER_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS
 
 
 class NotDurableError(OSError):
-    """The new file or directory stands there, but could be lost if the machine fails now."""
+    """The new file or directory is there, but could be lost if the machine fails now."""
 
 
 def sync_directory(directory: Path) -> None:
@@ -40,10 +40,10 @@ def sync_directory(directory: Path) -> None:
 def put(staged: Path, target: Path) -> None:
     """Put `staged`, a file or a directory, at `target`, and make that durable.
 
-    What stood there afterwards stands at `staged`, or beside it. Atomic where the file system
+    What was there is afterwards at `staged`, or next to it. Atomic where the file system
     exchanges names. Elsewhere an old directory is moved aside, and moved back if the second move
-    fails, or by the next writer if this one dies in between. After an OSError everything stands
-    as before; only after a NotDurableError the new one does.
+    fails, or by the next writer if this one dies in between. After an OSError everything is
+    as before; only after a NotDurableError the new one is there.
     """
     undo = _move(staged, target)
     try:
@@ -59,7 +59,7 @@ def put(staged: Path, target: Path) -> None:
 def write_whole(target: Path, data: bytes, mode: int = 0o666) -> None:
     """Make `target` a durable file of these bytes, or leave it as it was; raises OSError.
 
-    It keeps the mode of the file that stood there.
+    It keeps the mode of the file that was there.
     """
     with staged_file(target, mode) as fresh:
         with fresh.open("wb") as file:
@@ -89,7 +89,7 @@ def _fail() -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two names in one step; False where that is not supported."""
+    """Exchange two names in one step; False if that is not supported."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return False

@@ -13,7 +13,7 @@ from sala_compile.runtime.artifact.program import (
 
 MAX_TERMS = 16
 LARGEST = 2**40
-"""Of a factor and an extent: no honest program has larger ones."""
+"""The largest factor and extent: no honest program has larger ones."""
 _TOKENS, _SEQUENCES = dim_of(Symbol.TOKENS), dim_of(Symbol.SEQUENCES)
 _ROWS, _WORKERS = dim_of(Symbol.LOGIT_ROWS), dim_of(Symbol.WORKERS)
 
@@ -25,7 +25,7 @@ PHASE_ROWS: dict[PhaseName, tuple[Dim, ...]] = {
     PhaseName.LOGITS: (_ROWS, _TOKENS),
     PhaseName.SAMPLE: (_ROWS,),
 }
-"""What the rows of the activations of a phase may be."""
+"""The names that the rows of the activations of a phase may have."""
 
 
 def check_shapes(program: Program) -> None:

@@ -1,4 +1,4 @@
-"""What this machine does at most, measured by the kernels that an artifact brings for that."""
+"""The ceilings of this machine, measured by kernels that an artifact has for that purpose."""
 
 from dataclasses import dataclass, replace
 from math import ceil
@@ -44,13 +44,13 @@ class Ceilings:
 
 
 class CeilingProbe:
-    """Measures whenever it is asked, so that a change of the machine's speed shows.
+    """Measures at each request, so that a change of the machine's speed shows.
 
     `kinds` are those of arithmetic that the artifact has kernels for.
     """
 
     def __init__(self, artifact: Artifact, target: str, threads: int) -> None:
-        """Open the artifact's ceilings and take the memory; ArtifactError where there are none."""
+        """Open the artifact's ceilings and take the memory; ArtifactError if there are none."""
         path = ceilings_path(artifact.manifest.targets[target].library)
         if not artifact.has(path):
             raise ArtifactError(
@@ -105,7 +105,7 @@ class CeilingProbe:
     def freedom(self) -> float:
         """How fast the first-level caches are read just now, compared with the fastest so far.
 
-        Less than 1 where another machine's thread shares a core with one of ours: that slows all
+        Less than 1 if another machine's thread shares a core with one of ours: that slows all
         that reads caches, and no counter of this machine shows it.
         """
         self._control[0] = NEAR_READS
@@ -142,7 +142,7 @@ class CeilingProbe:
 
 
 def largest_cache() -> int:
-    """Bytes of the largest cache of the first CPU; 0 where Linux does not tell."""
+    """Bytes of the largest cache of the first CPU; 0 if Linux does not report it."""
     sizes = [0]
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = path.read_text().strip()

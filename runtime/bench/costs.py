@@ -44,7 +44,7 @@ class Cost:
     operations: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both."""
+        """The sum of both."""
         return Cost(self.bytes + other.bytes, self.operations + other.operations)
 
 
@@ -139,7 +139,7 @@ class CostModel:
         return length, each * live.tokens
 
     def _scored(self, step: Step, live: Live) -> tuple[int, int]:
-        """As `_attended`, for compressed keys: none while the call is dense."""
+        """The same as `_attended` for compressed keys: 0 while the call is dense."""
         if not self._selects(live):
             return 0, 0
         length = live.history + live.tokens
@@ -150,7 +150,7 @@ class CostModel:
         return "sparse" in self._rule.path(live.call_length).split()
 
     def _budget(self, step: Step, live: Live) -> int | None:
-        """Tokens that the block lists of a sparse call name at most; None where all are read."""
+        """Tokens that the block lists of a sparse call name at most; None if all are read."""
         if not self._selects(live):
             return None
         values = (self._artifact.program.values[name] for name in step.arguments)

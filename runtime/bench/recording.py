@@ -51,7 +51,7 @@ class Recording:
     _calls: list[Call] = field(default_factory=list[Call])
 
     def wrap(self, program: BoundProgram) -> BoundProgram:
-        """The program, every call of which is taken down."""
+        """The program, with every call recorded."""
         return WatchedProgram(program, self._timed)
 
     def finish(self, live: Live, begin: float, sample: Sample) -> None:
@@ -67,7 +67,7 @@ class Recording:
 
 
 class WatchedProgram:
-    """A program every call of which is made by `watch`: told phase, step and the phase's calls."""
+    """A program whose calls are made by `watch`: it receives phase, step and the phase's calls."""
 
     def __init__(
         self, program: BoundProgram, watch: Callable[[PhaseName, int, Sequence[KernelCall]], None]

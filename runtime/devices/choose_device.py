@@ -12,7 +12,7 @@ from sala_compile.runtime.errors import RequestError
 def choose_device(artifact: Artifact, name: str | None, target: str | None, threads: int) -> Device:
     """The device `name` (`cpu`, `cuda`, `cuda:1`) for the artifact's `target`.
 
-    Unless told, the CPU where the artifact has a target for one. ArtifactError or RequestError
+    By default, the CPU if the artifact has a target for one. ArtifactError or RequestError
     where the artifact, the device and the target do not go together.
     """
     ordinal = _ordinal(artifact, name, target)
@@ -28,14 +28,14 @@ def choose_device(artifact: Artifact, name: str | None, target: str | None, thre
 def tuned_target(artifact: Artifact, name: str | None, target: str | None) -> str:
     """The target that `choose_device` takes for the CPU, which the library of a tuning is for.
 
-    RequestError where it takes a GPU.
+    RequestError if it takes a GPU.
     """
     if _ordinal(artifact, name, target) is not None:
         raise RequestError(
             "a tuning has kernels of a processor, and a GPU is to run the model",
             where="tuning",
             expected="no tuning, or the device cpu",
-            fix="leave the tuning out, or ask for the device cpu",
+            fix="leave the tuning out, or choose the device cpu",
         )
     return choose_target(artifact, target)
 

@@ -17,7 +17,8 @@ class BatchInputs:
         names = [name for name in InputName if name in memory.plan.places]
         self._memory = memory
         self._fields = {name: memory.host(name) for name in names}
-        self._writer = BatchWriter(self._fields)
+        rows = {InputName.LOGIT_ROWS}  # `select` writes them
+        self._writer = BatchWriter({n: a for n, a in self._fields.items() if n not in rows})
         self._control = self._fields[InputName.CONTROL]
         self._control[3] = workers
         self.logit_rows = memory.plan.symbols[Symbol.LOGIT_ROWS]
@@ -28,7 +29,7 @@ class BatchInputs:
 
     @property
     def draw_words(self) -> int:
-        """Words that say how a token is chosen; 0 where no device chooses."""
+        """Words that say how a token is chosen; 0 if no device chooses."""
         field = self._fields.get(InputName.SAMPLING)
         return 0 if field is None else field.shape[1]
 

@@ -14,7 +14,10 @@ class NotANumberError(ArtifactError):
 
 def first_with_nan(rows: np.ndarray) -> int | None:
     """The first row of float32 `rows` [rows, vocabulary] that has a NaN."""
-    if rows.size == 0 or rows.max() == rows.max():  # a maximum over a NaN is one, unlike itself
+    if rows.size == 0:
+        return None
+    largest = rows.max()
+    if largest == largest:  # a maximum over a NaN is one, unlike itself
         return None
     step = max(1, BLOCK // max(1, rows.shape[1]))
     for begin in range(0, len(rows), step):
@@ -44,8 +47,8 @@ def nan_in_row(logits: np.ndarray, where: str) -> NotANumberError:
         "the model computed a logit that is not a number",
         where=f"{where}: {len(wrong)} of {len(logits)}, the first for the token id {wrong[0]}",
         expected="numbers",
-        fix="sala-inspect --verify tells whether the artifact runs right on this machine: where it "
-        "fails, compile again; where it holds, this text (or the state file that it goes on from) "
+        fix="sala-inspect --verify checks whether the artifact runs right on this machine: if it "
+        "fails, compile again; if it passes, this text (or the state file that it continues) "
         "takes the model beyond its range: compile with --dtype float32, or read the text again",
     )
 
@@ -54,7 +57,7 @@ def not_a_number() -> ArtifactError:
     """What is wrong where a logit is NaN."""
     return ArtifactError(
         "the model computed a logit that is not a number",
-        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+        fix="sala-inspect --verify checks whether the artifact runs right on this machine",
     )
 
 
@@ -62,5 +65,5 @@ def no_choice() -> ArtifactError:
     """What is wrong where every logit is minus infinity."""
     return ArtifactError(
         "the model computed minus infinity for every token, so that none can be chosen",
-        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+        fix="sala-inspect --verify checks whether the artifact runs right on this machine",
     )

@@ -17,16 +17,16 @@ from sala_compile.runtime.state.page_layout import RowLayout
 from sala_compile.runtime.state.store import State
 
 PIECE_BYTES = 4 << 20
-"""About as much as is converted at a time."""
+"""Bytes that are converted at a time, about."""
 
 
 @dataclass(frozen=True, slots=True)
 class CanonicalPart:
     """One value of a program's pools and its share of a state of `length` tokens.
 
-    `group` numbers its pages, None where the state is fixed: then it is one row. `rows` counts
+    `group` numbers its pages, None if the state is fixed: then it is one row. `rows` counts
     entries (those of the first extent of a fixed state), of which `page_rows` are in a page; entry
-    0 stands in place `first`.
+    0 is in place `first`.
     """
 
     pool: str
@@ -115,7 +115,7 @@ def read_pieces(part: CanonicalPart, memory: Memory, state: State) -> Iterator[n
 def write_pieces(
     part: CanonicalPart, memory: Memory, state: State
 ) -> Iterator[tuple[int, "PieceWriter"]]:
-    """For each piece of a part how many bytes it has, and what writes it into the pool."""
+    """For each piece of a part its size in bytes, and the writer that puts it into the pool."""
     if part.group is None:
         yield part.nbytes, PieceWriter(part, memory, [state.slot], 0, part.rows)
         return

@@ -20,7 +20,7 @@ class CudaDevice:
     workers = 1
 
     def __init__(self, artifact: Artifact, target: str | None, ordinal: int) -> None:
-        """Open the driver and find the target that fits; ArtifactError where none does."""
+        """Open the driver and find the target that fits; ArtifactError if none does."""
         self._artifact = artifact
         self._driver = Driver(ordinal)
         try:
@@ -65,7 +65,7 @@ class CudaDevice:
         return CudaProgram(program, self._library, memory, self._driver, self._stream)
 
     def close(self) -> None:
-        """Unload the code and let go of the GPU; closing twice does nothing."""
+        """Unload the code and release the GPU; closing twice does nothing."""
         try:
             if self._stream:
                 stream, self._stream = self._stream, 0

@@ -52,7 +52,7 @@ class Driver:
     """
 
     def __init__(self, ordinal: int = 0) -> None:
-        """Open the driver and the GPU; RequestError where there is none."""
+        """Open the driver and the GPU; RequestError if there is none."""
         self._library = open_library()
         self._context = ctypes.c_void_p()
         self._device = ctypes.c_int()
@@ -83,7 +83,7 @@ class Driver:
         return free.value, total.value
 
     def allocate(self, size: int) -> int:
-        """`size` bytes of the GPU's memory; MemoryBudgetError where they are refused."""
+        """`size` bytes of the GPU's memory; MemoryBudgetError if they are refused."""
         pointer = ctypes.c_uint64()
         try:
             self._call("cuMemAlloc_v2", ctypes.byref(pointer), max(1, size))
@@ -134,7 +134,7 @@ class Driver:
         self._call("cuEventDestroy_v2", event)
 
     def record(self, event: int, stream: int) -> None:
-        """Set the mark behind what is in the stream by now."""
+        """Set the mark after what is in the stream by now."""
         self._call("cuEventRecord", event, stream)
 
     def wait(self, event: int) -> None:
@@ -179,7 +179,7 @@ class Driver:
         if hasattr(self._library, "cuFuncLoad"):
             self._call("cuFuncLoad", function)
             return
-        value = ctypes.c_int()  # what is asked can only be told of loaded code
+        value = ctypes.c_int()  # the value is known of loaded code only
         self._call("cuFuncGetAttribute", ctypes.byref(value), _REGISTERS, function)
 
     def allow_shared(self, function: int, size: int) -> None:
@@ -220,7 +220,7 @@ class Driver:
         self._call("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL_CAPTURE)
 
     def end_capture(self, stream: int) -> int:
-        """What was noted as a graph, ready to be launched."""
+        """The captured graph, ready to be launched."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         try:
             self._call("cuStreamEndCapture", stream, ctypes.byref(graph))

@@ -24,7 +24,7 @@ class Letter:
         self._lock = Lock()
 
     def take(self) -> np.ndarray:
-        """Wait for the value, the first time; its bytes. RequestError where it was lost."""
+        """Wait for the value, the first time; its bytes. RequestError if it was lost."""
         with self._lock:
             if self._value is None:
                 if self._lost:
@@ -72,7 +72,7 @@ class Mailbox:
         return letter
 
     def close(self) -> None:
-        """Give the places back; what is on its way is taken first, for who asks later."""
+        """Give the places back; what is on its way is taken first, for later readers."""
         for letter in self._letters:
             if letter is not None:
                 letter.settle()

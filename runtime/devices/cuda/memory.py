@@ -17,7 +17,7 @@ from sala_compile.runtime.plan import TOKEN_IDS, MemoryPart, MemoryPlan, text_sh
 
 _CONTROL, _SLOTS = InputName.CONTROL.value, InputName.SLOTS.value
 MAIL_BYTES, ROWS = 8, Symbol.LOGIT_ROWS
-"""What is small enough for `read_later`: so many bytes for each row of logits."""
+"""Bytes for each row of logits that `read_later` takes at most."""
 
 
 class CudaMemory:
@@ -136,7 +136,7 @@ class CudaMemory:
         }
 
     def _clear(self) -> None:
-        """Unwritten memory is NaN if that is asked, inputs and everything else are 0."""
+        """Unwritten memory is NaN if that is requested, inputs and everything else are 0."""
         byte = POISON if self.poison else 0
         self._fill(self._base, byte, self.plan.mapping_bytes)
         for place in self.plan.places.values():

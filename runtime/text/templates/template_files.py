@@ -15,12 +15,12 @@ TEMPLATE_FOLDER = "additional_chat_templates"
 DEFAULT = "default"
 _SUFFIX = ".jinja"
 TEMPLATE_BYTES = 1 << 16
-"""Of a template: more than any published one has, and little enough to be compiled in a second."""
+"""Bytes of a template: more than any published one has, few enough to compile in a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """The text of a template and where it stands."""
+    """The text of a template and where it is."""
 
     text: str
     where: str

@@ -19,15 +19,15 @@ SECONDS = 1.0
 SECONDS_OF_A_VALUE = 1e-4
 BYTES = 32 << 20
 BYTES_OF_A_BYTE = 24
-"""Beside the first amounts, so much more for each value and byte that the caller gives."""
+"""In addition to the first amounts, so much more for each value and byte that the caller gives."""
 DEPTH = 100
 """Macros in macros, and lists in lists."""
 BITS = 4096
-"""Of the largest integer."""
+"""Bits of the largest integer."""
 VALUE_BYTES = 64
-"""What a value takes at least, counted wherever it is repeated."""
+"""Bytes of a value at least, counted wherever it is repeated."""
 _NOTE_BYTES = 256
-"""What it takes to note a list's size."""
+"""Bytes to note a list's size."""
 _EMPTY: dict[str, int] = {}
 _VIEWS = (type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items()))
 
@@ -37,10 +37,10 @@ class TemplateLimitError(Exception):
 
 
 class Budget:
-    """What is left to one rendering. Every method raises TemplateLimitError beyond it."""
+    """The rest of the budget of one rendering. Every method raises TemplateLimitError beyond it."""
 
     def __init__(self, *inputs: Any) -> None:
-        """For a rendering over `inputs`, plain values whose size it may well be proportional to."""
+        """For a rendering of `inputs`, plain values; its cost may be proportional to their size."""
         self._known: dict[int, tuple[Any, int, int]] = {}
         self._largest = sys.maxsize
         size = sum(self._measure(value)[0] for value in inputs)
@@ -65,7 +65,7 @@ class Budget:
             raise TemplateLimitError("it makes too much text")
 
     def take(self, nbytes: int) -> None:
-        """So much was made."""
+        """Count `nbytes` that were made."""
         self._bytes -= nbytes
         self.fits(0)
 

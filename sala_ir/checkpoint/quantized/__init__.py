@@ -26,7 +26,7 @@ READERS: Mapping[str, Reader] = {
 def published_integers(
     checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]
 ) -> PublishedIntegers | None:
-    """The tensors that a checkpoint stores as integers; None where it is a plain one.
+    """The tensors that a checkpoint stores as integers; None if it is a plain one.
 
     Raises CheckpointError for a format, or a use of one, that is not known to the bit.
     """
@@ -62,7 +62,7 @@ def _reader(settings: Settings) -> Reader:
             f"quant_method {quoted(method)} is not supported",
             where=settings.place,
             expected=", ".join(READERS),
-            fix="use the unquantised checkpoint, with --quantize where it shall be small",
+            fix="use the unquantised checkpoint, with --quantize if it should be small",
         )
     return reader
 

@@ -93,7 +93,7 @@ class PublishedTensor:
 
 @dataclass(frozen=True, slots=True)
 class QuantizedTensors:
-    """What a format finds: its name, the weights, and fields that it does not know."""
+    """The result of a format: its name, the weights, and fields that it does not know."""
 
     scheme: str
     tensors: Mapping[str, PublishedTensor]
@@ -185,7 +185,7 @@ def neighbours(
 ) -> bool:
     """Whether there is a tensor `name` with the group of every column; it must count up.
 
-    Where there is none, `reordered` columns cannot be told.
+    Without it, `reordered` columns are not known.
     """
     exists = name in checkpoint.tensors
     if exists:

@@ -31,7 +31,7 @@ def average_windows(
 ):
     """Write the windows that end among TOKENS tokens: programs (tiles, kv heads, levels).
 
-    A window has so many PARTS, strides of the fine level, and begins half of them behind the one
+    A window has so many PARTS, strides of the fine level, and begins half of them after the one
     before it. ROWS and COLUMNS are powers of two that hold STRIDE and D.
     """
     first = tl.program_id(0) * TOKENS
@@ -105,7 +105,7 @@ def _level(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Write the windows of a level that end with a token; `length` is 0 where there is none."""
+    """Write the windows of a level that end with a token; `length` is 0 if there is none."""
     SPAN: tl.constexpr = PARTS // 2 * STRIDE
     ends = (length % SPAN == 0) & (length >= 2 * SPAN)
     order = tl.cumsum(ends.to(tl.int32), 0)
