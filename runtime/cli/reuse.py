@@ -13,7 +13,7 @@ _WORTH_KEEPING = 256
 
 
 class ReusedSequence:
-    """Tokens are compared one by one: what is held and the same stays, all else is read again."""
+    """Compares tokens one by one: equal ones at the beginning stay, all others are read again."""
 
     def __init__(self, sequence: TokenSequence) -> None:
         """For an empty sequence, which stays the caller's to close."""

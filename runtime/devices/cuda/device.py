@@ -11,7 +11,7 @@ from sala_compile.runtime.errors import DeviceError
 from sala_compile.runtime.plan import MemoryPlan
 
 RESERVE_BYTES = 256 << 20
-"""Left to code, captured graphs and the driver itself when memory is planned."""
+"""Bytes left for code, captured graphs and the driver itself when memory is planned."""
 
 
 class CudaDevice:

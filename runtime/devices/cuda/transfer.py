@@ -63,7 +63,7 @@ class Transfer:
             self._driver.synchronize(self._stream)
 
     def close(self) -> None:
-        """Give the room back."""
+        """Release the memory."""
         self._driver.free_host(self._room)
 
     def _groups(

@@ -33,7 +33,7 @@ _VIEWS = (type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items()))
 
 
 class TemplateLimitError(Exception):
-    """A template that would take more than it may."""
+    """A template that would exceed its limits."""
 
 
 class Budget:
@@ -74,11 +74,11 @@ class Budget:
         return self._measure(value)[0]
 
     def depth(self, value: Any) -> int:
-        """How deep lists and dictionaries stand in each other in `value`."""
+        """How deeply lists and dictionaries are nested in `value`."""
         return self._measure(value)[1]
 
     def made(self, value: Any) -> Any:
-        """The result of an operation: measured and paid for; an iterator counts its items."""
+        """The result of an operation: measured and counted; an iterator counts its items."""
         if isinstance(value, Iterator):
             return self._counted(cast("Iterator[Any]", value))
         self._measure(value)
