@@ -21,14 +21,16 @@ from sala_compile.sala_ir.frontends.kit.lightning import LightningScale, lightni
 from sala_compile.sala_ir.frontends.qwen2 import FULL_ATTENTION
 
 
-class MixerType(StrEnum):
+class HypeNetMixer(StrEnum):
     """The kind of a layer, in the spelling of the published configs."""
 
     ATTENTION = "attn"
     LIGHTNING = "lightning-attn"
 
 
-_MIXERS = {mixer.value: mixer for mixer in MixerType} | {"lightning_attn": MixerType.LIGHTNING}
+_MIXERS = {mixer.value: mixer for mixer in HypeNetMixer} | {
+    "lightning_attn": HypeNetMixer.LIGHTNING
+}
 
 _USED = (
     *("mixer_types", "attn_use_rope", "attn_use_output_gate", "attn_logits_scaling"),
@@ -60,7 +62,7 @@ class HypeNetConfig(DecoderConfig):
     }
     ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn", "longrope")
 
-    mixer_types: tuple[MixerType, ...]
+    mixer_types: tuple[HypeNetMixer, ...]
     rms_norm_eps: Positive = 1e-6
     rope_theta: Positive = 10000.0
     tie_word_embeddings: bool = False
@@ -107,7 +109,7 @@ class HypeNetConfig(DecoderConfig):
             raise refuse("mixer_types", f"a list of {found}", expected, fix)
         super().check(refuse)
         check_heads(self, refuse, ("lightning_nh", "lightning_nkv", "lightning_head_dim"))
-        if self.lightning_head_dim != self.head_dim and MixerType.LIGHTNING in self.mixer_types:
+        if self.lightning_head_dim != self.head_dim and HypeNetMixer.LIGHTNING in self.mixer_types:
             expected, fix = (
                 f"head_dim, {self.head_dim}",
                 "the model's own code has one rotary table",
@@ -117,7 +119,7 @@ class HypeNetConfig(DecoderConfig):
     def notes(self, raw: Mapping[str, Any], file: str) -> tuple[str, ...]:
         """Unknown fields, and whether queries of attention are scaled by their position."""
         notes, scaling = super().notes(raw, file), self.attn_logits_scaling
-        if MixerType.ATTENTION not in self.mixer_types:
+        if HypeNetMixer.ATTENTION not in self.mixer_types:
             return notes
         if scaling == QueryScaling():
             return (
@@ -139,7 +141,7 @@ def _count(layers: Any) -> int:
     return min(max(layers, 0), 1024) if type(layers) is int else 0
 
 
-def _mixer(spelling: Any, layer: int, file: str) -> MixerType:
+def _mixer(spelling: Any, layer: int, file: str) -> HypeNetMixer:
     found = _MIXERS.get(spelling) if isinstance(spelling, str) else None
     if found is None:
         expected = "one of " + ", ".join(f'"{name}"' for name in _MIXERS)

@@ -12,7 +12,7 @@ from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.dialect import KvCacheType, WeightRole
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
-from sala_compile.sala_ir.frontends.hypenet.config import HypeNetConfig, MixerType
+from sala_compile.sala_ir.frontends.hypenet.config import HypeNetConfig, HypeNetMixer
 from sala_compile.sala_ir.frontends.kit.decoder import PAGE_TOKENS, Decoder, softmax_attention
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.lightning import Lightning
@@ -26,9 +26,9 @@ class HypeNetFrontend(Frontend[HypeNetConfig]):
     def states(self, config: HypeNetConfig, attention: AttentionMode) -> Mapping[str, StateType]:
         """A recurrent state, or keys and values."""
         cache = KvCacheType(config.num_key_value_heads, PAGE_TOKENS, config.head_dim, f32)
-        kinds: dict[MixerType, Mapping[str, StateType]] = {
-            MixerType.LIGHTNING: _lightning(config).states,
-            MixerType.ATTENTION: {"kv_cache": cache},
+        kinds: dict[HypeNetMixer, Mapping[str, StateType]] = {
+            HypeNetMixer.LIGHTNING: _lightning(config).states,
+            HypeNetMixer.ATTENTION: {"kv_cache": cache},
         }
         return {
             f"layers.{layer}.{kind}": state
@@ -60,9 +60,9 @@ class _Tables:
     def of(cls, step: StepWriter, batch: SSAValue, config: HypeNetConfig) -> _Tables:
         """One table rotates all layers; queries that are scaled by position have their own."""
         size, mixers = config.head_dim, config.mixer_types
-        attends = MixerType.ATTENTION in mixers
+        attends = HypeNetMixer.ATTENTION in mixers
         rotates = attends and config.attn_use_rope
-        recurs = MixerType.LIGHTNING in mixers and config.lightning_use_rope
+        recurs = HypeNetMixer.LIGHTNING in mixers and config.lightning_use_rope
         plain = rotary(config.rope, config.rope_theta, size)
         table = step.rope_table(batch, plain) if rotates or recurs else None
         keys = table if rotates else None
@@ -89,7 +89,7 @@ class _Mixers:
         config, step, layer = self.config, self.step, self.step.layer
         assert layer is not None, "mixers stand in layers"
         bias = config.attention_bias
-        if config.mixer_types[layer] is MixerType.LIGHTNING:
+        if config.mixer_types[layer] is HypeNetMixer.LIGHTNING:
             mixed = _lightning(config).emit(step, self.batch, x, self.tables.lightning)
             if config.lightning_use_output_gate:
                 mixed = step.gate(x, mixed, "self_attn.z_proj", bias=bias)
