@@ -46,7 +46,7 @@ class CompileResult:
 
 
 def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
-    """Compile as the options say. Raises SalaError for whatever the user can mend."""
+    """Compile as the options say. Raises SalaError for what the user can mend."""
     start = perf_counter()
     targets = parse_targets(options.targets)
     check_targets(options, targets)

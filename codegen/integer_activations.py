@@ -17,7 +17,7 @@ def activations_for(target: Target, options: CompileOptions) -> Activations:
 
 
 def check_targets(options: CompileOptions, targets: Mapping[str, Target]) -> None:
-    """Raise RequestError where integer activations are asked for, and no target has them."""
+    """Raise RequestError if integer activations are requested and no target has them."""
     if options.activations is Activations.WIDE or _rounding(options, targets):
         return
     raise RequestError(
@@ -29,7 +29,7 @@ def check_targets(options: CompileOptions, targets: Mapping[str, Target]) -> Non
 
 
 def check_integers(options: CompileOptions, is_published: bool) -> None:
-    """Raise RequestError where integer activations are asked for, and no weight is integers."""
+    """Raise RequestError if integer activations are requested and no weight is integers."""
     if options.activations is Activations.WIDE or is_published:
         return
     if options.quantization is Quantization.NONE:
@@ -54,7 +54,7 @@ def wide_note(options: CompileOptions, targets: Mapping[str, Target]) -> list[st
 def activations_info(
     options: CompileOptions, targets: Mapping[str, Target], effect: ActivationEffect | None
 ) -> ActivationsInfo | None:
-    """What the manifest says of integer activations; None where there are none."""
+    """What the manifest says of integer activations; None if there are none."""
     if options.activations is Activations.WIDE:
         return None
     return ActivationsInfo(

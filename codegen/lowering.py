@@ -150,7 +150,7 @@ def _schedules(target: Target, options: CompileOptions) -> tuple[Schedules, list
 
 
 def _used(lowered: Lowered) -> list[str]:
-    """How many kernels got the schedules that were asked for."""
+    """How many kernels got the requested schedules."""
     if not lowered.schedules.kernels:
         return []
     symbols = [kernel.symbol for kernel in lowered.kernels]

@@ -1,4 +1,4 @@
-"""What a user asks of the compiler, checked."""
+"""What a user requests of the compiler, checked."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,7 +37,7 @@ class CompileOptions:
 
     `page_size`: tokens of a page of state, None for a block of selection.
     `context` (tokens of the longest sequence) and `chunk` (new tokens of one prefill step) are the
-    artifact's defaults, a loader may ask for others.
+    artifact's defaults, a loader may request others.
     """
 
     checkpoint: Path | None

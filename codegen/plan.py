@@ -23,7 +23,7 @@ from sala_compile.sala_ir.frontends import ModelFacts
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """What is compiled: the configuration as it stands, what it says, and its tensors.
+    """What is compiled: the configuration as it is, what it says, and its tensors.
 
     `integers` are the tensors that come as integers: the captured module has their encodings.
     `published` reads them where the checkpoint stores them so. `end_tokens` end an answer.

@@ -1,11 +1,11 @@
-"""Where the compiler tells how far it is; the command line shows it."""
+"""Where the compiler reports its progress; the command line shows it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 Advance = Callable[[int], None]
-"""Told how many units more are done."""
+"""Receives how many more units are done."""
 
 
 class Progress(Protocol):

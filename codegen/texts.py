@@ -31,7 +31,7 @@ def check_tokenizer(
 ) -> list[str]:
     """Load the tokenizer of a checkpoint, if it has one; notes on what its users will wonder about.
 
-    `rows` are the tokens that the model has, None where that is not known; `class_name` is the
+    `rows` are the tokens that the model has, None if that is not known; `class_name` is the
     tokenizer class that config.json names. CheckpointError where the tokenizer is damaged.
     """
     if not Tokenizer.exists(directory):
@@ -82,7 +82,7 @@ def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:
 
 
 def generation_notes(directory: Path) -> tuple[str, ...]:
-    """What generation_config.json asks of an answer and no answer gets."""
+    """What generation_config.json requests of an answer and no answer gets."""
     return _asked(directory).notes
 
 

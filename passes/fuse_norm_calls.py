@@ -22,9 +22,9 @@ from sala_compile.sala_ir.dialect import KernelCallOp
 class NormSplit:
     """The kernels that share the work of a norm.
 
-    `writer` also takes the norm's other inputs, behind its own, and gives instead of what it gave
-    first (`keeps`: beside it) the values that wait for the factor of their row, and `sums` sums of
-    squares for each row. `readers` take these sums as input number `places`.
+    `writer` also takes the norm's other inputs, after its own. Its first result is replaced by the
+    values that wait for the factor of their row (`keeps`: these come in addition), and `sums` sums
+    of squares for each row. `readers` take these sums as input number `places`.
     """
 
     writer: KernelChoice
@@ -47,7 +47,7 @@ def never(
 
 @dataclass(frozen=True)
 class FuseNormCalls(ModulePass):
-    """A norm has no launch of its own where the kernels before and behind it share its work.
+    """A norm has no launch of its own where the kernels before and after it share its work.
 
     In `@decode`, where a launch costs as much as a norm. Nothing changes without a splitter.
     """
@@ -150,7 +150,7 @@ def _called(
 
 
 def _hoist(value: SSAValue, op: Operation) -> bool:
-    """Move what computes a value before an operation; whether it stands there then."""
+    """Move what computes a value before an operation; whether it is there then."""
     if stands_before(value, op):
         return True
     owner = value.owner

@@ -54,7 +54,7 @@ class PhaseIntervals:
     returned: tuple[SSAValue, ...]
 
     def storage(self) -> dict[SSAValue, SSAValue]:
-        """For each value that shares storage: the value that stands for its whole chain.
+        """For each value that shares storage: the value that represents its whole chain.
 
         That is the returned value of the chain, so that a stream that outlives the phase names
         the storage, else the first one; it is not a key itself.

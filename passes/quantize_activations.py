@@ -41,7 +41,7 @@ class _RoundActivations(RewritePattern):
 class QuantizeActivations(ModulePass):
     """`int8`: linears with integer weights round their input, those of sensitive weights do not.
 
-    Comes behind the encoding of weights and before projections are merged, which ends roles.
+    Runs after the encoding of weights and before projections are merged, which ends roles.
     """
 
     name: ClassVar[str] = "quantize-activations"

@@ -185,7 +185,7 @@ def test_an_error_class_is_there_without_the_libraries_of_a_model():
 def test_public_names_are_those_of_their_homes():
     from sala_compile.runtime import errors, loading, model, sequence
 
-    homes = {"load": loading, "Model": model, "Sequence": sequence}
+    homes = {"load": loading, "Model": model, "TokenSequence": sequence}
     for name in sala_compile.__all__:
         home = homes.get(name, errors)
         assert getattr(sala_compile, name) is getattr(home, name)

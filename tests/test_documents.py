@@ -9,6 +9,7 @@ import pytest
 
 from sala_compile.codegen.cli import compile, tune
 from sala_compile.runtime.cli import bench, inspect, run
+from sala_compile.sala_ir.frontends import FRONTENDS
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS: dict[str, click.Command] = {
@@ -49,6 +50,16 @@ def test_modules_that_a_document_runs_exist(document: Path):
 
 def _is_module(place: Path) -> bool:
     return place.with_suffix(".py").exists() or (place / "__main__.py").exists()
+
+
+def test_documents_list_the_families_that_there_are():
+    supported = (ROOT / "docs" / "supported.md").read_text(encoding="utf-8")
+    _, *families = re.findall(r"^\| `(\w+)` \|", supported, re.MULTILINE)
+    assert families == list(FRONTENDS)
+    (models,) = re.findall(
+        r"^\| models \|(.*)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert re.findall(r"`(\w+)`", models) == list(FRONTENDS)
 
 
 def test_options_that_a_document_gives_a_command_exist():

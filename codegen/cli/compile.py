@@ -142,7 +142,7 @@ def main() -> None:
 def _options(given: dict[str, Any]) -> CompileOptions:
     from sala_compile.codegen.targets import split_targets  # these take a while, --help should not
 
-    kinds = {
+    kinds: dict[str, Any] = {
         "dtype": Precision(given["dtype"]),
         "attention": AttentionMode(given["attention"]),
         "quantization": Quantization(given.pop("quantize")),

@@ -140,7 +140,8 @@ def _type_of(argument: Argument | None) -> str:
             return "constexpr"
         case Pointer():
             return f"*{argument.element}"
-    return "i32"
+        case _:
+            return "i32"
 
 
 def _ptx(source: KernelSource, target: CudaTarget) -> tuple[str, dict[str, Any]]:

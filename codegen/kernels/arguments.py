@@ -92,7 +92,7 @@ def given(
     part: str = "",
     when: bool = True,
 ) -> Argument:
-    """An input, of the operand with its name if none is told."""
+    """An input, of the operand with its name if none is given."""
     return Argument(name, Role.INPUT, element, shape, when, operand or name, part)
 
 

@@ -67,11 +67,11 @@ class KernelFamily(ABC):
 
     @property
     def schedules(self) -> tuple[type[Any], ...]:
-        """The classes of tiles; none where there is nothing to choose."""
+        """The classes of tiles; none if there is nothing to choose."""
         return get_args(self.schedule) or ((self.schedule,) if self.schedule else ())
 
     def default_schedule(self, spec: Any, target: Any) -> Any:
-        """The tiles that are taken if none were tuned; None where there is nothing to choose."""
+        """The tiles that are taken if none were tuned; None if there is nothing to choose."""
         if self.tiles is not None:
             return self.tiles(spec, target)
         return None if self.schedule is None else self.schedule()

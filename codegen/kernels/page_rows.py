@@ -54,7 +54,7 @@ class CacheShape:
 class CompressedLevel:
     """One level of compressed keys: window j is the mean of `size` tokens from j * `stride` on.
 
-    It stands in slot j + 1, `slots` to a page: in the page of the block where it ends.
+    It is in slot j + 1, `slots` to a page: in the page of the block where it ends.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which kernel rules serve which operation, in the order in which they are asked."""
+"""Which kernel rules serve which operation, in the order in which they are tried."""
 
 from functools import cache
 from importlib import import_module
@@ -29,7 +29,7 @@ NAMES = frozenset(name for names in FAMILIES.values() for name in names) | {"sam
 
 
 def family(name: str, kind: str = "cpu") -> KernelFamily:
-    """The kernels of the folder `name` for targets of `kind`; imported when first asked for.
+    """The kernels of the folder `name` for targets of `kind`; imported at the first request.
 
     CompileError for any other name: records name families, and nothing else is to be imported.
     """

@@ -1,4 +1,4 @@
-"""The selector that `select-kernels` asks: the registry's rules, bound to a target."""
+"""The selector that `select-kernels` calls: the registry's rules, bound to a target."""
 
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ def _has_other_rows(op: Operation) -> bool:
 
 
 def selector_for(target: Any, schedules: Schedules | None = None) -> Selector:
-    """The selector that asks the rules of the registry in order for kernels of `target`.
+    """The selector that tries the rules of the registry in order for kernels of `target`.
 
     `schedules` are those of kernels that were tuned.
     """

@@ -74,7 +74,7 @@ class ValueTable:
 class PhaseBuilder:
     """Turns one function of kernel calls into a phase, entering its values in the table.
 
-    `prefix` stands before the names of values that belong to this phase alone.
+    `prefix` begins the names of values that belong to this phase alone.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ with, and a mark: 1 where a logit is not a number, 2 where all are minus infinit
 
 
 def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:
-    """The kernel that chooses tokens; None where the host does."""
+    """The kernel that chooses tokens; None if the host does."""
     if not target.samples_tokens:
         return None
     from sala_compile.codegen.kernels.sample.gpu.kernel import FAMILY, Spec  # needs Triton

@@ -28,7 +28,7 @@ from sala_compile.sala_ir.dialect.state_parts import Shared, StatePart
 from sala_compile.sala_ir.dialect.types import StateType
 
 GPU_POOLS = "cuda"
-"""What stands before the names of values that only GPUs use."""
+"""The prefix of the names of values that only GPUs use."""
 DEFAULT_PAGE = 64
 """Tokens in which texts are cut for reuse where no state has pages."""
 

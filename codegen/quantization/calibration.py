@@ -1,4 +1,4 @@
-"""The text whose activations tell the rounding what matters."""
+"""The text whose activations show the rounding what matters."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SEEDED_TOKENS = 2048
 """Token ids that are drawn where nothing else is known."""
 TEXT = "calibration.txt"
 _DIGITS = 20
-"""Digits of a token id that are read: a longer one is out of range whatever follows."""
+"""Digits of a token id that are read: a longer one is out of range."""
 _TEXT = FileRule(
     what="the calibration text",
     limit=256 << 20,

@@ -11,7 +11,7 @@ ATTEMPTS = 5
 def damped_cholesky(matrix: np.ndarray, damping: float = FIRST_DAMPING) -> float:
     """Replace a symmetric, positive semidefinite float32 matrix by L: L L^T = matrix + d I.
 
-    Only the lower triangle becomes L. Beside the matrix, memory is taken for one block of columns.
+    Only the lower triangle becomes L. The memory of one block of columns is taken in addition.
     The damping, as a part of the mean diagonal, grows tenfold until the matrix is positive
     definite; the one used is returned. Raises LinAlgError where that does not help: values that
     are not finite, or whose sums are not.

@@ -3,7 +3,7 @@
 A linear multiplies W [N, K] by inputs whose second moments are H = X^T X = L L^T, L lower
 triangular. The squared error of its output over the calibration inputs is |(W - Q) L|^2. Its
 column k, sum over j >= k of (W - Q)[:, j] L[j, k], depends on the integers of columns k and
-behind only: so columns are rounded from the last to the first, each to the grid point that makes
+after it only: so columns are rounded from the last to the first, each to the grid point that makes
 its own column smallest, w_k + (sum over j > k of (w_j - q_j) L[j, k]) / L[k, k]. That is the
 update of the GPTQ paper, without the inverse of H.
 """
@@ -24,7 +24,7 @@ STEP = 16
 class Rounder:
     """Rounds rows of one matrix [.., K] for `factor`, the L of its inputs [K, K].
 
-    `order` tells the column of W that stands at each column of L; None is the natural order, in
+    `order` gives the column of W at each column of L; None is the natural order, in
     which a group's scale is found when the group is reached, from its updated weights. In another
     order the scales come from the weights as they were.
     """
@@ -57,11 +57,11 @@ class Rounder:
                 nearer = carried[first - start : last - start]
                 nearer += self.factor[last:stop, first:last].T @ left[last:stop]
                 for place in reversed(range(first, last)):
-                    behind = self.factor[place + 1 : last, place] @ left[place + 1 : last]
-                    behind += nearer[place - first]
-                    behind /= self.factor[place, place]
+                    later = self.factor[place + 1 : last, place] @ left[place + 1 : last]
+                    later += nearer[place - first]
+                    later /= self.factor[place, place]
                     column = int(columns[place])
-                    codes[column], value = grid.nearest(column // group, left[place] + behind)
+                    codes[column], value = grid.nearest(column // group, left[place] + later)
                     # From here on the row holds the error: weight less rounded value.
                     left[place] -= value
         lost = left

@@ -44,7 +44,7 @@ class ErrorSums:
         return None if sums is None else _root(sums.weight_lost, sums.weight)
 
     def output_error(self, name: str) -> float | None:
-        """The same of the linear's outputs; None where no inputs were known."""
+        """The same of the linear's outputs; None if no inputs were known."""
         sums = self._sums.get(name, _Sums())
         return _root(sums.output_lost, sums.output) if sums.output else None
 

@@ -67,7 +67,7 @@ class Weights:
 def open_weights(
     source: ModelSource, options: CompileOptions, progress: Progress
 ) -> Iterator[Weights]:
-    """The weights to pack; a calibrated model is rounded here, into files beside the output."""
+    """The weights to pack; a calibrated model is rounded here, into files next to the output."""
     checkpoint = source.checkpoint
     assert checkpoint is not None, "weights are those of a checkpoint"
     columns = {name: source.tensors[name][1] for name in source.integers}

@@ -2,7 +2,7 @@
 
 The captured step runs once on the calibration text, operation by operation on the reference in
 float32. Where a linear is reached whose weight becomes integers, all such linears of the same
-input are rounded for that input; the text goes on through what was stored, so that later layers
+input are rounded for that input; the text continues through what was stored, so that later layers
 make up for earlier ones.
 """
 
@@ -60,12 +60,12 @@ class Quantizer:
     _rounded: int = field(default=0, init=False)
 
     def run(self, token_ids: Sequence[int], advance: Advance) -> None:
-        """Round everything for one text; `advance` is told the values that were rounded.
+        """Round everything for one text; `advance` receives the number of values that were rounded.
 
         Raises CheckpointError for weights that are not finite, CompileError where the text's
         activations, or what they do to a weight, are not.
         """
-        with np.errstate(all="ignore"):  # what is not finite is told by name
+        with np.errstate(all="ignore"):  # what is not finite is reported by name
             self._run(token_ids, advance)
 
     def _run(self, token_ids: Sequence[int], advance: Advance) -> None:

@@ -174,13 +174,15 @@ def required_instructions(functions: Mapping[str, Any], target: CpuTarget) -> tu
 
 def find_linker() -> str:
     """Return the C++ compiler that links libraries: `$CXX`, g++, clang++ or c++."""
-    asked = os.environ.get("CXX")
-    for name in [asked] if asked else ["g++", "clang++", "c++"]:
+    requested = os.environ.get("CXX")
+    for name in [requested] if requested else ["g++", "clang++", "c++"]:
         path = shutil.which(name)
         if path:
             return path
     raise CompileError(
-        f"the C++ compiler {asked!r} named by CXX is not there" if asked else "no C++ linker found",
+        f"the C++ compiler {requested!r} named by CXX is not there"
+        if requested
+        else "no C++ linker found",
         expected="g++ or clang++ on the PATH, or the variable CXX (needed for compiling only)",
         fix="install one, for instance: apt-get install g++",
     )

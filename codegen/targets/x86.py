@@ -56,7 +56,7 @@ BF16_PROCESSORS = ("sapphirerapids", "znver4", "cooperlake")
 
 @cache
 def host_flags() -> frozenset[str]:
-    """Return the flags of this machine in /proc/cpuinfo, none where it is absent."""
+    """Return the flags of this machine in /proc/cpuinfo, none if it is absent."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -98,14 +98,14 @@ def required_flags(processor: str) -> frozenset[str]:
 
 @cache
 def amx_flags(processor: str) -> frozenset[str]:
-    """Return the /proc/cpuinfo flags of products of bf16 tiles, none where there are none."""
+    """Return the /proc/cpuinfo flags of products of bf16 tiles, none if there are none."""
     has = AMX.keys() <= processor_features(processor)
     return frozenset(AMX.values()) if has else frozenset()
 
 
 @cache
 def tuning(processor: str) -> list[str]:
-    """Return what LLVM is told about the speed of a processor's instructions.
+    """Return what LLVM is given about the speed of a processor's instructions.
 
     It takes the sums of products of pairs apart again, into two instructions of less latency, which
     is slower wherever many sums are under way, as they are in all kernels.

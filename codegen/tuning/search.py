@@ -16,7 +16,7 @@ PAIRS, FINAL_PAIRS = 8, 24
 FINAL_SECONDS = 10.0
 """Time for the winner's samples, also when that of the search is over."""
 LEAST_CLEAN = 3
-"""Clean samples of a winner, in each case: fewer tell nothing."""
+"""Clean samples of a winner, in each case: fewer show nothing."""
 LEAST_GAIN = 1.02
 """A winner is so many times faster than the default over all cases; less is noise."""
 LARGEST_LOSS = 0.97
@@ -26,12 +26,12 @@ ALLOWED = ROUNDED_PART + BFLOAT16_STEP
 
 Clock = Callable[[], float]
 Tell = Callable[[Any, float | None], None]
-"""Told every candidate: the schedule, and its gain, None where it was refused."""
+"""Receives every candidate: the schedule, and its gain, None if it was refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The outcome for a kernel: `trials` are those of the winner, none where it is the default.
+    """The outcome for a kernel: `trials` are those of the winner, none if it is the default.
 
     `complete` says that no candidate was left out for time.
     """

@@ -100,7 +100,7 @@ class Tuner:
     def tune(self, work: Work, rest: float, tell: Tell) -> TunedKernel | None:
         """Search one kernel within its part of the time that is left, and write the record.
 
-        `rest` is the sum of the shares of all kernels that are left. None where time was over
+        `rest` is the sum of the shares of all kernels that are left. None if time was over
         before a candidate was tried.
         """
         now = self._clock()
@@ -217,7 +217,7 @@ def check_versions(artifact: Artifact) -> None:
             )
     if not any(kernel.spec for kernel in artifact.manifest.kernels):
         raise CompileError(
-            "the artifact does not tell the constants of its kernels",
+            "the artifact does not name the constants of its kernels",
             where=where,
             fix="compile again with this version, then tune",
         )

@@ -54,7 +54,7 @@ class Recorder(Interpreter.Listener):
     """Keeps what the operations in `kept` read and write in a run: activations, written states.
 
     `draw` gives the states of all slots that a function begins with; they are there from their
-    first use to their last one, so that few are in memory at a time. `advance` is told after
+    first use to their last one, so that few are in memory at a time. `advance` is called after
     every operation that a kernel computes.
     """
 

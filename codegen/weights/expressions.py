@@ -30,7 +30,7 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT32 = np.dtype(np.float32)
 
 Measure = Callable[[str, np.ndarray, Integers], None]
-"""Told the tensor, some of its rows before rounding, and their integers."""
+"""Receives the tensor, some of its rows before rounding, and their integers."""
 
 
 class IntegerSource(RowSource, Protocol):
@@ -49,7 +49,7 @@ def numpy_element(element: Attribute) -> np.dtype:
 def packed_rows(value: SSAValue, source: RowSource, measure: Measure | None = None) -> WeightValue:
     """The rows of an expression in what it declares: its element type, or `Integers`.
 
-    `measure` is told what is rounded to integers on the way. `CompileError` for an expression
+    `measure` receives what is rounded to integers on the way. `CompileError` for an expression
     that cannot be packed.
     """
     kind = weight_type(value)

@@ -2,7 +2,7 @@
 
 What is stored is looked at, once, when it is packed: an infinity or NaN there comes from one in
 the checkpoint, or from a value that the stored type does not hold. Only then the tensors that it
-was made of are read again, to tell which one it is and where.
+was made of are read again, to find which one it is and where.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _WORDS = {2: (np.int16, np.uint16, 0x7F80), 4: (np.int32, np.uint32, 0x7F800000)
 def all_finite(values: np.ndarray) -> bool:
     """Whether bfloat16 or float32 values, contiguous, are finite numbers, all of them.
 
-    The largest bits tell, of the positive as integers with a sign, of the negative without.
+    The largest bits decide, of the positive as integers with a sign, of the negative without.
     """
     signed, unsigned, infinity = _WORDS[values.dtype.itemsize]
     negative = infinity + (1 << (8 * values.dtype.itemsize - 1))

@@ -115,7 +115,7 @@ def pieces(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The stored bytes of a weight in order, each piece with the suffix of its tensor.
 
-    A piece has about `PIECE_BYTES`. `measure` is told what is rounded to integers on the way.
+    A piece has about `PIECE_BYTES`. `measure` receives what is rounded to integers on the way.
     """
     if weight.type.encoding.is_plain:
         return (("", piece) for piece in _plain_pieces(weight, source))
@@ -126,7 +126,7 @@ def _plain_pieces(weight: PackedWeight, source: RowSource) -> Iterator[np.ndarra
     rows, step = packed_rows(weight.rows, source), _rows_per_piece(weight)
     last = rows.shape[0]
     for start in range(0, last, step):
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is told by name
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is reported by name
             piece = np.ascontiguousarray(rows.read(start, min(start + step, last)))
         require_finite(piece, weight.rows, source)
         bits = piece.view(weight.element.numpy)
@@ -136,12 +136,12 @@ def _plain_pieces(weight: PackedWeight, source: RowSource) -> Iterator[np.ndarra
 def _integer_pieces(
     weight: PackedWeight, source: RowSource, measure: Measure | None
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The codes as they are read; scales and zeros, which are small, behind them."""
+    """The codes as they are read; scales and zeros, which are small, after them."""
     rows, encoding = packed_rows(weight.rows, source, measure), weight.type.encoding
     step = _rows_per_piece(weight)
     groups: dict[str, list[np.ndarray]] = {name: [] for name in encoding.parts if name != "codes"}
     for start in range(0, rows.shape[0], step):
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is told by name
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is reported by name
             integers = rows.read(start, min(start + step, rows.shape[0]))
         require_scales(integers, weight.rows, source)
         for name, found in groups.items():

@@ -1,4 +1,4 @@
-"""Files that cannot be read or written, told as errors that a user can mend."""
+"""Files that cannot be read or written, reported as errors that a user can mend."""
 
 import os
 import tempfile

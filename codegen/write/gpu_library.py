@@ -1,4 +1,4 @@
-"""The library of a GPU target: every launch compiled, the codes in one file, the table beside."""
+"""The library of a GPU target: launches compiled, codes in one file, the table next to it."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +78,7 @@ def oldest_driver(release: str) -> int:
 def _compile_missing(
     kernels: Mapping[str, GpuKernel], target: CudaTarget, release: str, advance: Advance
 ) -> None:
-    """Compile what this process has not compiled, on all CPUs; `advance` is told each kernel."""
+    """Compile what this process has not compiled, on all CPUs; `advance` receives each kernel."""
     with _without_line_numbers(), ThreadPoolExecutor(available_cpus()) as pool:
         pending: dict[tuple[Any, ...], Any] = {}
         for symbol, kernel in kernels.items():
@@ -118,7 +118,7 @@ def _without_line_numbers() -> Iterator[None]:
 
 
 class _Store:
-    """Puts cubins one behind another and notes where each is."""
+    """Writes cubins one after another and notes where each is."""
 
     def __init__(self, target: CudaTarget, release: str) -> None:
         self.data = bytearray()

@@ -60,7 +60,7 @@ class SelectionLoss:
 
     def _normed(self, hidden: torch.Tensor) -> torch.Tensor:
         weight = self.weights[f"model.layers.{self.layer}.input_layernorm.weight"]
-        return rms_norm(hidden, weight, eps=config()["rms_norm_eps"], group=hidden.shape[1])
+        return rms_norm(hidden, weight, eps=config()["rms_norm_eps"])
 
     def _weight(self, part: str) -> torch.Tensor:
         return self.weights[f"model.layers.{self.layer}.self_attn.{part}.weight"]

@@ -15,7 +15,7 @@ from sala_compile.sala_ir.context import print_module
 
 _DUMP = OutputRule(what="the module", error=CompileError, fix="name another directory")
 CAPTURED = "captured"
-"""What stands in the place of a pass name for the module as the frontend made it."""
+"""The pass name of the module as the frontend made it."""
 
 
 def verify_each(
@@ -71,8 +71,8 @@ class PassRecord:
 class RecordEach:
     """Counts operations around every pass and times it; place it last among the callbacks.
 
-    As the last callback it starts its clock behind the work of the others, and `report`, if
-    given, is told of every pass when it is done.
+    As the last callback it starts its clock after the work of the others, and `report`, if
+    given, receives every pass when it is done.
     """
 
     report: Callable[[PassRecord], None] | None = None

@@ -44,7 +44,7 @@ def copy_part(
     """A function that computes `results` of `func` from its arguments and from `cuts`.
 
     Every value in `cuts` becomes an argument of that name, before the arguments of `func` that
-    are still needed. Whatever the results do not depend on is left out.
+    are still needed. What the results do not depend on is left out.
     """
     names = argument_names(func)
     block = Block(arg_types=[value.type for value in (*cuts, *names)])

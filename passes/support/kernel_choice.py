@@ -31,7 +31,7 @@ class KernelChoice:
     """One kernel for one operation.
 
     `operands` are indices into `op.operands`: the inputs of the kernel call, in order. A slice
-    is passed as its base value, its start column stands in `spec`. `arguments` is the order of
+    is passed as its base value, its start column is in `spec`. `arguments` is the order of
     the kernel's ABI: `control`, `batch:<field>`, `in:<i>` (the i-th of `operands`; the parts of
     a pool are `in:<i>.k`, `.v`, `.fine`, `.coarse`), `out:<i>` (the i-th result of the
     operation) and `workspace:<i>`. `weight_layouts` maps an index into `op.operands` to the

@@ -24,7 +24,7 @@ class Disagreement:
 
 
 def disagreement(manifest: Manifest, program: Program, weights: Weights) -> Disagreement | None:
-    """The first thing in which they do not agree; None where they do."""
+    """The first thing in which they do not agree; None if they do."""
     return next(_disagreements(manifest, program, weights), None)
 
 

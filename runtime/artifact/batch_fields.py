@@ -1,6 +1,6 @@
 """The ragged batch: every int32 input that is written before a step, in the one list of them.
 
-A kernel asks for a field as `batch:<name>`, a captured step has those that are `captured` as
+A kernel names a field `batch:<name>`, a captured step has those that are `captured` as
 arguments, the runtime writes those that a program has. A further field is one line of `FIELDS`.
 """
 
@@ -158,7 +158,7 @@ INPUT_SHAPES: dict[InputName, tuple[Dim, ...]] = {
 """Every input but the tables of page groups; all are int32."""
 
 KERNEL_FIELDS = tuple(name.value for name in INPUT_SHAPES if name is not InputName.CONTROL)
-"""What a kernel may ask for as `batch:<field>`, besides `control` and the tables of pages."""
+"""What a kernel may name as `batch:<field>`, besides `control` and the tables of pages."""
 
 
 class BatchWriter:

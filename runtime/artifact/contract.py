@@ -58,7 +58,7 @@ def require_contract(found: Contract | None, expected: Contract, where: str) -> 
 
 
 def workspaces_digest(workspaces: Mapping[str, tuple[Value, ...]]) -> str:
-    """What stands for the workspaces of tuned kernels, by symbol."""
+    """The digest of the workspaces of tuned kernels, which are given by symbol."""
     document = {
         symbol: [value.model_dump(mode="json") for value in values]
         for symbol, values in workspaces.items()

@@ -50,10 +50,10 @@ def is_gpu(target: str) -> bool:
 
 
 def canonical_json(record: BaseModel) -> bytes:
-    """The one byte string that stands for `record`: sorted keys, no defaults left out."""
+    """The canonical bytes of `record`: sorted keys, no defaults left out."""
     return canonical_document(record.model_dump(mode="json"))
 
 
 def canonical_document(document: Any) -> bytes:
-    """The one byte string that stands for a JSON document."""
+    """The canonical bytes of a JSON document."""
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -46,7 +46,7 @@ class TargetInfo(Frozen):
     """A library, the processor it is for and the instructions that it needs.
 
     `library` and `runtime` are paths in the artifact; `runtime` is the kernel runtime that the
-    library is linked against (None where it needs none). `instructions` are spelt as in
+    library is linked against (None if it needs none). `instructions` are spelt as in
     /proc/cpuinfo or as LLVM does, both are understood.
     """
 
@@ -71,7 +71,7 @@ class QuantizedTensor(Frozen):
 
     `role` is what it is for, `encoding` how it is stored (`plain`: as it was). Errors are the root
     of the lost part of the squares: of the weight, and of the linear's outputs for the
-    calibration text; None where that is not known.
+    calibration text; None if that is not known.
     """
 
     role: str
@@ -92,7 +92,7 @@ class CalibrationInfo(Frozen):
 class QuantizationInfo(Frozen):
     """How the integers of a model came about: `rounding` is gptq, nearest, or the checkpoint's.
 
-    `scheme` is the encoding that was asked for, or the format of the checkpoint.
+    `scheme` is the requested encoding, or the format of the checkpoint.
     """
 
     scheme: str
@@ -130,7 +130,7 @@ class ActivationsInfo(Frozen):
     """Which linears multiply integer weights by rounded activations: `scheme` is int8.
 
     Those of the `targets` whose weights are integers, but for the roles in `wide`. `effect` is
-    None where no weights were there to tell.
+    None if there were no weights to compare.
     """
 
     scheme: str
@@ -148,7 +148,7 @@ class ActivationsInfo(Frozen):
         return (
             f"{place} move the logits of {found.tokens} tokens by {found.rms / unit:.2%} of their "
             f"standard deviation (RMS), {found.largest / unit:.2%} at most; another token becomes "
-            f"the likeliest behind {found.changed} of them"
+            f"the likeliest after {found.changed} of them"
         )
 
 
@@ -168,7 +168,7 @@ class PassInfo(Frozen):
 
 
 class Rejection(Frozen):
-    """A rule that was asked before the chosen one, and why it refused."""
+    """A rule that was tried before the chosen one, and why it refused."""
 
     rule: str
     reason: str
@@ -203,7 +203,7 @@ class GoldenKind(Frozen):
 class Manifest(Frozen):
     """The first file to be read. `files` and `digest` are filled in by the writer.
 
-    `context` and `chunk` are the defaults at load, in tokens. `seeded` stands in place of weight
+    `context` and `chunk` are the defaults at load, in tokens. `seeded` takes the place of weight
     files where the weights are random. `versions` are those of the
     packages that made the artifact; the runtime checks `apache-tvm-ffi`.
     """

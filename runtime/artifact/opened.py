@@ -50,7 +50,7 @@ class OpenFile:
 
     @property
     def link(self) -> str:
-        """A path that leads to this very file, whatever its own name leads to by now."""
+        """A path that leads to this very file, even if its own name leads to another by now."""
         return f"/proc/self/fd/{self._descriptor}"
 
     def read(self) -> bytes:

@@ -16,9 +16,9 @@ from sala_compile.runtime.errors import RequestError, SalaError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRule:
-    """What a written file is called in messages ("the plot"), and the error where it cannot be.
+    """What a written file is called in messages ("the plot"), and the error if it cannot be.
 
-    Where the name is a symbolic link, the file behind it is written and the link stays.
+    If the name is a symbolic link, the file behind it is written and the link stays.
     """
 
     what: str
@@ -28,8 +28,8 @@ class OutputRule:
     def check(self, path: Name, room: int = 0) -> Path:
         """The absolute path of the file to be written, with free space for `room` bytes.
 
-        Raises `error` where its directory is not there or cannot be written, and where something
-        stands there that is no regular file or may not be replaced. Nothing is changed.
+        Raises `error` if its directory does not exist or cannot be written, or if the path is
+        something else than a regular file or may not be replaced. Nothing is changed.
         """
         place = self._place(path)
         if not place.parent.is_dir():
@@ -62,7 +62,7 @@ class OutputRule:
         """The error for an attempt to write that ended with `problem`."""
         if isinstance(problem, NotDurableError):
             return self.error(
-                f"{self.what} stands there, but its directory cannot be synced: {problem.strerror}",
+                f"{self.what} is there, but its directory cannot be synced: {problem.strerror}",
                 where=shown(path),
                 fix="it may be lost if the machine fails now: check the disk, and write it again",
             )
@@ -90,9 +90,9 @@ class OutputRule:
             raise self._refused(path, "is a symbolic link that leads nowhere, round in a circle")
         kind = special_kind(mode)
         if kind is not None:
-            raise self._refused(path, f"cannot be written: {kind} stands there")
+            raise self._refused(path, f"cannot be written: {kind} is there")
         if not os.access(place, os.W_OK):
-            raise self._refused(path, "cannot be written: a file stands there that is read-only")
+            raise self._refused(path, "cannot be written: a read-only file is there")
 
     def _refused(self, path: Name, found: str) -> SalaError:
         return self.error(

@@ -52,7 +52,7 @@ def require_replaceable(directory: Path) -> None:
 def _files(directory: Path, prefix: str) -> Iterator[str]:
     """Relative names of all files below, and of empty directories with a slash at their end.
 
-    What an artifact never has is said behind the name, so that nothing listed is equal to it.
+    What an artifact never has is added to the name, so that nothing listed is equal to it.
     """
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -67,7 +67,7 @@ def _files(directory: Path, prefix: str) -> Iterator[str]:
 
 
 def _listed(directory: Path) -> set[str] | None:
-    """The files and directories of the artifact here; None where the manifest is not ours."""
+    """The files and directories of the artifact here; None if the manifest is not ours."""
     try:
         document = json.loads(_MANIFEST.read(directory / MANIFEST_NAME))
     except (SalaError, ValueError, RecursionError):

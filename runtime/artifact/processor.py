@@ -67,7 +67,7 @@ def missing_instructions(needed: Iterable[str], flags: Iterable[str]) -> list[st
 
 
 def permit_tiles() -> None:
-    """Ask for the tile registers, for every thread of this process and again at no cost.
+    """Request the tile registers, for every thread of this process; again at no cost.
 
     ArtifactError where the system refuses them: a kernel that uses a tile would then be killed.
     """

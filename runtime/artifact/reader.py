@@ -38,7 +38,7 @@ _FIX = "copy the whole artifact again, or compile again"
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A checked artifact. `weights` tells for every weight of the program its file and place.
+    """A checked artifact. `weights` gives the file and place of every weight.
 
     `files` are all files of the manifest, open since they were checked; `directory` is where they
     were then, for messages. `libraries` stand in for the libraries of some targets, `workspaces`
@@ -136,7 +136,7 @@ class Artifact:
         return _parse(Golden, data, where, lenient=self._newer)
 
     def check_hashes(self, paths: Iterable[str] | None = None) -> None:
-        """Compare the SHA-256 of the files (all unless told) with the manifest's."""
+        """Compare the SHA-256 of the files (all by default) with the manifest's."""
         for path in self.manifest.files if paths is None else paths:
             self._check_hash(path, self.file(path).sha256())
 
@@ -200,7 +200,7 @@ def open_artifact(
     Checked are the format version, every path, the presence and size of every file, the SHA-256
     of every file (of the weights as `hash_weights` says; by default if they have at most
     `HASHED_WEIGHTS` bytes), the headers of the weight files, and that program, weights and files
-    agree. With the public key `verify_key`, also the signature beside the artifact, before
+    agree. With the public key `verify_key`, also the signature next to the artifact, before
     anything else, and then every hash. Raises ArtifactError, RequestError for a key that is none.
     """
     directory = Path(path)
@@ -241,7 +241,7 @@ def _read_manifest(data: bytes, where: Path) -> Manifest:
 
 
 def _digest(document: Mapping[str, Any]) -> str:
-    """The digest of a manifest as it stands, which may lack fields, or have some, of another minor.
+    """The digest of a manifest as it is, which may lack fields, or have some, of another minor.
 
     A newer minor version may add fields; none may change how the digest is made.
     """

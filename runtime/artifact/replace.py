@@ -1,4 +1,4 @@
-"""Durable replacement of a file or a directory: the old or the new one stands there, whole."""
+"""Durable replacement of a file or a directory: the old or the new one is there, whole."""
 
 import ctypes
 import errno
@@ -18,7 +18,7 @@ _NEVER_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS
 
 
 class NotDurableError(OSError):
-    """The new file or directory stands there, but could be lost if the machine fails now."""
+    """The new file or directory is there, but could be lost if the machine fails now."""
 
 
 def sync_directory(directory: Path) -> None:
@@ -40,10 +40,10 @@ def sync_directory(directory: Path) -> None:
 def put(staged: Path, target: Path) -> None:
     """Put `staged`, a file or a directory, at `target`, and make that durable.
 
-    What stood there afterwards stands at `staged`, or beside it. Atomic where the file system
+    What was there is afterwards at `staged`, or next to it. Atomic where the file system
     exchanges names. Elsewhere an old directory is moved aside, and moved back if the second move
-    fails, or by the next writer if this one dies in between. After an OSError everything stands
-    as before; only after a NotDurableError the new one does.
+    fails, or by the next writer if this one dies in between. After an OSError everything is
+    as before; only after a NotDurableError the new one is there.
     """
     undo = _move(staged, target)
     try:

@@ -19,7 +19,7 @@ from sala_compile.runtime.errors import ArtifactError
 
 WARNING = "random weights, for planning and measurements: what the model computes is noise"
 SEEDED = "seeded"
-"""Stands where the name of a weight file stands."""
+"""In the place of a weight file's name."""
 PERIOD = (1 << 20) + 7
 """Values before a tensor repeats itself, from another place on: prime to the sizes of rows."""
 BELL = 4

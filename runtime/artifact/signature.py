@@ -1,7 +1,7 @@
 """Detached signatures of artifacts in the OpenSSF model-signing layout, with a local key pair.
 
-A signature lies beside NAME.sala as NAME.sala.sig: a Sigstore bundle over the hash of every file.
-The library that makes and checks it is in the extra [sign], and is imported only when it is asked.
+A signature is next to NAME.sala as NAME.sala.sig: a Sigstore bundle over the hash of every file.
+The library that makes and checks it is in the extra [sign], and is imported only at a request.
 """
 
 import base64
@@ -32,7 +32,7 @@ _SIGNATURE = FileRule(
     what="the signature",
     limit=16 << 20,
     error=ArtifactError,
-    expected="the signature that sala-compile --sign wrote beside the artifact",
+    expected="the signature that sala-compile --sign wrote next to the artifact",
     fix="copy it too, or get the artifact again from its source",
 )
 _DIGESTS = re.compile(r": Expected 'Digest\(.*?\)', Actual 'Digest\(.*?\)'")
@@ -44,7 +44,7 @@ def signature_of(directory: Path) -> Path:
 
 
 def check_signer(key: Path) -> None:
-    """RequestError unless the private `key` could sign: asked before long work."""
+    """RequestError unless the private `key` could sign: checked before long work."""
     _signer(key)
 
 
@@ -93,7 +93,7 @@ def _signer(key: Path) -> Any:
         from model_signing.signing import Config
     try:
         config = Config().use_elliptic_key_signer(private_key=key)
-    except Exception as error:  # whatever the cryptography library says of a key
+    except Exception as error:  # anything that the cryptography library says of a key
         raise _bad_key(key, "private", error) from None
     return config.set_hashing_config(_hashing())
 
@@ -104,7 +104,7 @@ def _verifier(key: Path) -> Any:
         from model_signing.verifying import Config
     try:
         config = Config().use_elliptic_key_verifier(public_key=key)
-    except Exception as error:  # whatever the cryptography library says of a key
+    except Exception as error:  # anything that the cryptography library says of a key
         raise _bad_key(key, "public", error) from None
     return config.set_hashing_config(_hashing())
 
@@ -162,6 +162,6 @@ def _unsigned(directory: Path, place: Path, error: Exception) -> ArtifactError:
     return ArtifactError(
         f"the signature does not hold for this artifact: {reason}",
         where=shown(place),
-        expected=f"a signature of {directory.name} as it stands, by the owner of the key",
+        expected=f"a signature of {directory.name} as it is, by the owner of the key",
         fix="do not use this artifact; get it and its signature again from their source",
     )

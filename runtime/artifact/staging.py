@@ -1,6 +1,6 @@
-"""Files and directories in the making, beside the target whose place they take when they are whole.
+"""Files and directories in the making, next to the target that they replace when they are whole.
 
-Each is locked while its process lives. What a killed one leaves behind has no lock: the next writer
+Each is locked while its process lives. What a killed one leaves has no lock: the next writer
 to the same target removes it.
 """
 
@@ -26,7 +26,7 @@ _WITHOUT_LOCKS = frozenset(
 
 @contextmanager
 def staged_directory(target: Path) -> Iterator[Path]:
-    """An empty directory beside `target`, which is gone at the end of the block."""
+    """An empty directory next to `target`, which is gone at the end of the block."""
     with _staged(target, lambda path: path.mkdir(0o700)) as path:
         try:
             yield path
@@ -36,7 +36,7 @@ def staged_directory(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
-    """An empty file beside `target`, which is gone at the end of the block unless it was moved."""
+    """An empty file next to `target`, which is gone at the end of the block unless it was moved."""
 
     def create(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
@@ -103,7 +103,7 @@ def _staged(target: Path, create: Callable[[Path], None]) -> Iterator[Path]:
 
 
 def _stem(target: Path) -> str:
-    """The target's name, or what stands for one that leaves no room for more."""
+    """The target's name, or a digest of one that leaves no room for more."""
     name = target.name
     if len(os.fsencode(name)) <= _STEM_BYTES:
         return name
@@ -111,7 +111,7 @@ def _stem(target: Path) -> str:
 
 
 def _held(path: Path) -> int | None:
-    """A descriptor that keeps `path`; None where another writer just took it for a leftover."""
+    """A descriptor that keeps `path`; None if another writer just took it for a leftover."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

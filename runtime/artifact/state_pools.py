@@ -78,7 +78,7 @@ class PoolPart(Frozen):
     """One tensor of a state, of which a sequence has an entry for every `stride` tokens.
 
     `name` is its name in state files, with the shape `row` of an entry, or of the whole where the
-    state is fixed. Entry j stands in place j + `skipped` of the sequence's pages: so many are never
+    state is fixed. Entry j is in place j + `skipped` of the sequence's pages: so many are never
     complete. `stored` has a value for each kind of target, with the logical extent that each
     dimension of its rows belongs to: 0 for entries of a page, 1, 2 ... for those of `row`; one that
     is there twice is cut into outer and inner dimensions.

@@ -155,7 +155,7 @@ def checked_library(path: Path, tuning: Tuning) -> OpenFile:
         raise ArtifactError(
             "the tuning was not finished: it has no library",
             where=str(path),
-            fix="run sala-tune again with the same file, it goes on where it stopped",
+            fix="run sala-tune again with the same file: it continues where it stopped",
         )
     with _LIBRARY.open(place) as file:
         library = OpenFile(place, os.dup(file.fileno()))

@@ -82,9 +82,9 @@ def sign(manifest: Manifest) -> Manifest:
 
 
 def check_output(directory: Path, room: int = 0) -> None:
-    """Raise ArtifactError unless an artifact can be written at `directory`: asked before the work.
+    """Raise ArtifactError unless an artifact can be written there: checked before the work.
 
-    `room` bytes have to be free there. What a killed writer left beside it goes.
+    `room` bytes have to be free there. What a killed writer left next to it is removed.
     """
     directory = _absolute(directory)
     require_replaceable(directory)
@@ -104,7 +104,7 @@ def check_output(directory: Path, room: int = 0) -> None:
         raise ArtifactError(
             f"the artifact takes {format_bytes(room)}, and {format_bytes(free)} are free",
             where=shown(directory),
-            expected=f"{room} bytes of free space, beside an earlier artifact",
+            expected=f"{room} bytes of free space, besides an earlier artifact",
             fix="free space or choose another output path",
         )
 
@@ -113,7 +113,7 @@ def write_artifact(directory: Path, fill: Callable[[ArtifactWriter], Manifest]) 
     """Make `directory` hold exactly what `fill` writes, or leave everything as it was.
 
     `fill` returns the manifest without `files` and `digest`. The files are made in a temporary
-    directory beside the target, made durable, and exchanged with the earlier artifact. Whatever
+    directory next to the target, made durable, and exchanged with the earlier artifact. Whatever
     goes wrong, the temporary directory goes and the earlier artifact stays; that of a writer that
     was killed goes with the next one.
     Raises ArtifactError if the target is something else than an artifact or cannot be written.
@@ -165,7 +165,7 @@ def _inside(temporary: Path, directory: Path, filename: object) -> bool:
 def _unwritable(directory: Path, error: OSError) -> ArtifactError:
     if isinstance(error, NotDurableError):
         return ArtifactError(
-            f"the new artifact stands there, but its directory cannot be synced: {error.strerror}",
+            f"the new artifact is there, but its directory cannot be synced: {error.strerror}",
             where=shown(directory),
             fix="it may be lost if the machine fails now: check the disk, then compile again",
         )

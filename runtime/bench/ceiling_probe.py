@@ -44,7 +44,7 @@ class Ceilings:
 
 
 class CeilingProbe:
-    """Measures whenever it is asked, so that a change of the machine's speed shows.
+    """Measures at each request, so that a change of the machine's speed shows.
 
     `kinds` are those of arithmetic that the artifact has kernels for.
     """
@@ -142,7 +142,7 @@ class CeilingProbe:
 
 
 def largest_cache() -> int:
-    """Bytes of the largest cache of the first CPU; 0 where Linux does not tell."""
+    """Bytes of the largest cache of the first CPU; 0 if Linux does not report it."""
     sizes = [0]
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = path.read_text().strip()

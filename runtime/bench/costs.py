@@ -150,7 +150,7 @@ class CostModel:
         return "sparse" in self._rule.path(live.call_length).split()
 
     def _budget(self, step: Step, live: Live) -> int | None:
-        """Tokens that the block lists of a sparse call name at most; None where all are read."""
+        """Tokens that the block lists of a sparse call name at most; None if all are read."""
         if not self._selects(live):
             return None
         values = (self._artifact.program.values[name] for name in step.arguments)

@@ -67,7 +67,7 @@ class Recording:
 
 
 class WatchedProgram:
-    """A program every call of which is made by `watch`: told phase, step and the phase's calls."""
+    """A program whose calls are made by `watch`: it receives phase, step and the phase's calls."""
 
     def __init__(
         self, program: BoundProgram, watch: Callable[[PhaseName, int, Sequence[KernelCall]], None]

@@ -164,7 +164,7 @@ def _timed(case: KernelCase, own: list[Sample], default: list[Sample]) -> TunedC
 def serve(connection: Connection, path: Path, target: str, threads: int, length: int) -> None:
     """Answer (method, arguments) with results or SalaErrors until the other side ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side gets it, and ends this one
-    os.dup2(2, 1)  # whatever a library prints must not get into a report
+    os.dup2(2, 1)  # what a library prints must not get into a report
     trials: Trials | None = None
     while True:
         try:

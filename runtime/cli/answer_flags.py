@@ -99,7 +99,7 @@ _FLAGS = (
         "--ignore-eos",
         is_flag=True,
         show_default=False,
-        help="Go on after the end of the sequence.",
+        help="Continue after the end of the sequence.",
     ),
     click.option(
         "--defaults",

@@ -1,4 +1,4 @@
-"""What sala-bench tells: one document, and tables of it."""
+"""What sala-bench reports: one document, and tables of it."""
 
 import json
 from dataclasses import asdict

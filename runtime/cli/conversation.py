@@ -19,12 +19,12 @@ _SOME_ANSWER = "yes"
 
 
 class ContextError(RequestError):
-    """A message that does not fit the context whatever is dropped."""
+    """A message that does not fit the context, even if all that can be is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateChoice:
-    """Which template renders, and what it is given beside the messages."""
+    """Which template renders, and what it is given besides the messages."""
 
     name: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -95,19 +95,19 @@ class Conversation:
         self.turns[-1].append({"role": "assistant", "content": text})
 
     def token_ids(self, before: Sequence[int] = ()) -> list[int]:
-        """The ids of all that is said, open for the next answer, behind a text of ids `before`."""
+        """The ids of all messages, open for the next answer, after a text of ids `before`."""
         if not before:
             return self._ids(self._messages())
         text = self._template.render(self._messages(), **self._variables)
         return self._tokenizer.encode_continuation(text, before)
 
     def settled(self, token_ids: Sequence[int]) -> int:
-        """How many of the ids probably stay when the conversation goes on behind an answer."""
+        """How many of the ids probably stay when the conversation continues after an answer."""
         answer: Message = {"role": "assistant", "content": _SOME_ANSWER}
         return common_length(self._closed([*self._messages(), answer]), token_ids)
 
     def shared(self, token_ids: Sequence[int]) -> int:
-        """How many of the ids are of the opening, which stays whatever turns are dropped."""
+        """How many of the ids are of the opening, which stays when turns are dropped."""
         if self._opening_ids is None:
             self._opening_ids = self._closed(self.opening) if self.opening else []
         return common_length(self._opening_ids, token_ids)

@@ -13,7 +13,7 @@ from sala_compile.runtime.cli.common import table
 from sala_compile.runtime.common.units import format_bytes
 
 CODE = ("threads", "registers", "spill_bytes", "shared_bytes", "tensor_columns", "warnings")
-"""What is told of a launch, all but the bytes for a thread or a block of threads."""
+"""What is reported of a launch, all but the bytes for a thread or a block of threads."""
 
 
 def _gpu_targets(artifact: Artifact) -> list[str]:
@@ -32,7 +32,7 @@ def launches_of(artifact: Artifact) -> dict[tuple[str, str], list[dict[str, Any]
 
 
 def _document(launch: LaunchInfo, architecture: str) -> dict[str, Any]:
-    """A launch for programs; `blocks` are those of a multiprocessor, `limited_by` tells why."""
+    """A launch for programs; `blocks` are those of a multiprocessor, `limited_by` says why."""
     document = launch.model_dump(mode="json", include={"entry", "size", *CODE})
     if architecture not in MULTIPROCESSORS:
         return document | {"blocks": None, "limited_by": None}

@@ -119,7 +119,7 @@ def _inspect(options: dict[str, Any]) -> int:
 
 
 def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[ReportSection], int]":
-    """What was asked for, and the exit code; the manifest where nothing was."""
+    """What was requested, and the exit code; the manifest if nothing was."""
     from sala_compile.runtime.cli import sections as make
     from sala_compile.runtime.cli.memory_section import (
         MemoryRequest,

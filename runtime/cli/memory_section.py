@@ -98,7 +98,7 @@ def planned_target(artifact: Artifact, device: str | None, target: str | None) -
 
 
 def _machine_bytes(artifact: Artifact, request: MemoryRequest) -> int | None:
-    """What a loader could take here now; None where the GPU or the processor is not here."""
+    """What a loader could take here now; None if the GPU or the processor is not here."""
     from sala_compile.runtime.devices.choose_device import (
         choose_device,  # loads the kernel interface
     )

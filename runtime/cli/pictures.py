@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SVG = "http://www.w3.org/2000/svg"
 FORMATS = ("png", "pdf")
-"""What a file name may end with; whatever else it is called, the file is an SVG."""
+"""What a file name may end with; with any other end the file is an SVG."""
 _OUTPUT = OutputRule(what="the file")
 
 

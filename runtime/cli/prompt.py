@@ -1,4 +1,4 @@
-"""What a command was asked: a text, token ids or a conversation, turned into token ids."""
+"""The request to a command: a text, token ids or a conversation, turned into token ids."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ class Ask:
     """One of `text` and `ids`; with `chat`, a text is the first message of a conversation.
 
     With `chat` alone the messages are read from standard input. With `continues` the tokens go
-    behind a text that is there already, and there may be none.
+    after a text that is there already, and there may be none.
     """
 
     text: str | None = None
@@ -64,7 +64,7 @@ class Ask:
         """The prompt in token ids, with the tokenizer and the chat template of `artifact`.
 
         `tokenizer` gives the one that was loaded already. `before` are the ids that a prompt which
-        continues goes behind, None where they are not known.
+        continues goes after, None if they are not known.
         """
         if self.ids is not None:
             return parse_ids(self.ids)
@@ -81,7 +81,7 @@ class Ask:
 def conversation_ids(
     artifact: Path, tokenizer: Tokenizer, messages: list[Message], before: Sequence[int] = ()
 ) -> list[int]:
-    """Token ids of `messages` behind those of a text; the template writes the special tokens."""
+    """Token ids of `messages` after those of a text; the template writes the special tokens."""
     text = ChatTemplate.from_files(artifact).render(messages)
     return tokenizer.encode_continuation(text, before)
 

@@ -35,7 +35,7 @@ def read_prompt(path: Path, context: int) -> str:
 
 
 def default_context(artifact: Path) -> int:
-    """The context that an artifact is loaded with, `UNKNOWN` where there is none: loading tells."""
+    """The context that an artifact is loaded with, `UNKNOWN` if there is none: loading shows it."""
     try:
         context = json.loads(_MANIFEST.read(artifact / MANIFEST_NAME))["context"]
     except (SalaError, ValueError, LookupError, TypeError, RecursionError):

@@ -35,12 +35,12 @@ class ReusedSequence:
         """Make the sequence a beginning of a text; the tokens that are left to be read, if any.
 
         `opening` tokens begin every later text too, `boundary` tokens probably the next one:
-        there, and nowhere else, the sequence can return to. `progress` is told the tokens that
+        there, and nowhere else, the sequence can return to. `progress` receives the tokens that
         are done.
         """
         ids = list(token_ids)
         self._return_to(ids)
-        self._ids = ids  # whatever is read of it, or given up, the sequence is a beginning of it
+        self._ids = ids  # however much of it is read, the sequence is a beginning of it
         self.reused = len(self.sequence)
         self._opening = self._read_to(ids, opening, self._opening, _WORTH_KEEPING, progress)
         self._boundary = self._read_to(ids, boundary, self._boundary, 1, progress)
@@ -76,10 +76,10 @@ class ReusedSequence:
             return old
         if old is not None:
             self.sequence.drop_snapshot(old)
-        told: Progress | None = None
+        shifted: Progress | None = None
         if progress is not None:
-            told = _shifted(progress, begin - self.reused)
-        self.sequence.append(ids[begin:length], told)
+            shifted = _shifted(progress, begin - self.reused)
+        self.sequence.append(ids[begin:length], shifted)
         return self.sequence.snapshot()
 
 

@@ -51,13 +51,13 @@ if TYPE_CHECKING:
     "--state",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Continue the text whose state --save-state wrote; a prompt goes behind it.",
+    help="Continue the text whose state --save-state wrote; a prompt goes after it.",
 )
 @click.option(
     "--save-state",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Read the prompt, write the state behind it to FILE, give no answer.",
+    help="Read the prompt, write the state after it to FILE, give no answer.",
 )
 @answer_flags
 @click.option(
@@ -93,8 +93,8 @@ def command(**options: Any) -> None:
     answer. Exit code 2 means that the request or the artifact is at fault.
 
     A chat keeps its state from turn to turn. Where its messages and an answer (--max-tokens, but a
-    quarter of the context at most) no longer fit the context, the oldest turns behind the system
-    message are forgotten until three quarters of the context suffice, and a line tells so.
+    quarter of the context at most) no longer fit the context, the oldest turns after the system
+    message are forgotten until three quarters of the context suffice, and a line says so.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows "?"

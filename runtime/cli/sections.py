@@ -149,7 +149,7 @@ def verify_section(
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no infinity: None where a number was expected and none was found."""
+    """JSON has no infinity: None if a number was expected and none was found."""
     return value if isfinite(value) else None
 
 

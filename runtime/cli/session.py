@@ -59,9 +59,9 @@ class Session:
         manifest = self._model.artifact.manifest
         if manifest.seeded is not None:
             self._console.print(f"warning: {WARNING}", soft_wrap=True)
-        told = list(self._model.generation_defaults.notes) if defaults != Defaults.NONE else []
+        notes = list(self._model.generation_defaults.notes) if defaults != Defaults.NONE else []
         too_long = length_note(self._model.context, manifest.model.trained_length)
-        for note in [*told, *([too_long] if too_long else [])]:
+        for note in [*notes, *([too_long] if too_long else [])]:
             self._console.print(f"note: {note}", markup=False, soft_wrap=True)
 
     def answer(self) -> int:
@@ -78,7 +78,7 @@ class Session:
         return INTERRUPTED if interrupted else 0
 
     def save(self, path: Path) -> int:
-        """Read the prompt and write the state behind it to `path`; the exit code."""
+        """Read the prompt and write the state after it to `path`; the exit code."""
         with self._sequence() as sequence:
             token_ids = self._prompt(sequence)
             began = time.perf_counter()
@@ -151,7 +151,7 @@ class Session:
         return Conversation(model.artifact, model.tokenizer, self._template, opening)
 
     def _prompt(self, sequence: TokenSequence) -> list[int]:
-        """The ids of the one prompt, which goes behind the text of `sequence`."""
+        """The ids of the one prompt, which goes after the text of `sequence`."""
         before = sequence.token_ids
         if self._ask.text is not None:
             self._model.require_room(self._ask.text, len(before))
@@ -222,6 +222,6 @@ class Session:
 
 
 def _forgotten(context: int, turns: int) -> str:
-    """What is told where the oldest turns were dropped."""
+    """The note when the oldest turns were dropped."""
     oldest = "the oldest turn is" if turns == 1 else f"the oldest {turns} turns are"
     return f"(the context of {context} tokens is full: {oldest} forgotten)"

@@ -1,4 +1,4 @@
-"""What sala-run tells at the end: time, rates, memory."""
+"""What sala-run reports at the end: time, rates, memory."""
 
 from pathlib import Path
 from typing import Any

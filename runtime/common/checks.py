@@ -14,7 +14,7 @@ from sala_compile.runtime.errors import RequestError
 
 
 def as_number(value: Any) -> float | None:
-    """The float that a number stands for; None for anything else, True and NaN included."""
+    """The float of a number; None for anything else, True and NaN included."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return None
     try:

@@ -34,7 +34,7 @@ class FileRule:
     """What may stand where a file is named, and the error for everything else.
 
     `what` is the file's part in messages ("the tokenizer"), `limit` the most bytes that it may
-    have, None where its reader bounds what it reads. `error` is raised for a name that is missing,
+    have, None if its reader bounds what it reads. `error` is raised for a name that is missing,
     too long or has a NUL, for a pipe, socket, device or directory, for a file that is larger or
     may not be read, and for one that has a size but no contents. A link is followed.
     """
@@ -76,7 +76,7 @@ class FileRule:
                     size += len(piece)
             except OSError as problem:
                 raise self.refused(path, reason(path, problem)) from None
-        if size > self.limit:  # it grew, or it is one of /proc, which tells no size
+        if size > self.limit:  # it grew, or it is one of /proc, which reports no size
             raise self._too_large(path, f"more than {self.limit} bytes")
         return b"".join(pieces)
 
@@ -117,7 +117,7 @@ class _Input(FileIO):
     """A file that is only read: nothing is lost where closing it fails."""
 
     def close(self) -> None:
-        """Close, whatever the system says."""
+        """Close, and ignore what the system says."""
         with suppress(OSError):
             super().close()
 
@@ -148,7 +148,7 @@ def stands(path: Name) -> bool:
 
 
 def reason(path: Name, problem: OSError | ValueError) -> str:
-    """What is wrong with a name that the system refused, for the file's part to stand before it."""
+    """What is wrong with a name that the system refused, to follow the file's name."""
     if isinstance(problem, ValueError):
         return "has a name with a NUL byte or a character that no file name can have"
     if problem.errno == errno.ENOENT:
@@ -163,7 +163,7 @@ def reason(path: Name, problem: OSError | ValueError) -> str:
 
 
 def _first(descriptor: int, whence: int, size: int) -> int:
-    """Where the first data or hole begins; where a file system cannot tell, all is data."""
+    """Where the first data or hole begins; if a file system cannot say, all is data."""
     try:
         return os.lseek(descriptor, 0, whence)
     except OSError as problem:

@@ -1,7 +1,7 @@
 """The one reader of JSON that others wrote: strict, within limits, one error for what is wrong.
 
 Memory and time follow from the limits, not from the text: a document within them takes at most
-about 150 bytes for each of its values, beside its text.
+about 150 bytes for each of its values, besides its text.
 """
 
 import json
@@ -50,7 +50,7 @@ def parse_json(
 ) -> Any:
     """The document that `data`, UTF-8 with or without a byte order mark, spells.
 
-    Raises `error` at `where` for whatever is no JSON, NaN and infinity among it, for a name that
+    Raises `error` at `where` for what is no JSON, NaN and infinity among it, for a name that
     an object has twice, halves of surrogate pairs, a Git LFS pointer, and what passes the limits.
     """
 

@@ -1,7 +1,7 @@
 """The process of a command: its standard streams, its signals, its exit code.
 
-0 is success, 1 what a command says itself, 2 a mistake that is told in one message, 130 Ctrl-C, and
-141, silently, a reader of standard output that went away, as shells have them.
+0 is success, 1 what a command says itself, 2 a mistake that is reported in one message, 130 Ctrl-C,
+and 141, silently, a reader of standard output that went away, as shells have them.
 """
 
 import errno
@@ -87,7 +87,7 @@ def _occupy() -> bool:
 
 
 class _Raw(io.FileIO):
-    """A standard stream that tells its first failure in its own way, and then swallows the rest."""
+    """A standard stream that reports its first failure in its own way, and drops the rest."""
 
     def __init__(self, descriptor: int, failed: Callable[[OSError], None]) -> None:
         super().__init__(descriptor, "w", closefd=False)
@@ -130,4 +130,4 @@ def _fail(error: OSError) -> None:
 
 
 def _ignore(error: OSError) -> None:
-    """What cannot be told changes nothing."""
+    """What cannot be written changes nothing."""

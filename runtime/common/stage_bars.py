@@ -44,7 +44,7 @@ class StageBars:
     def stage(
         self, name: str, total: int | None = None, *, unit: str = ""
     ) -> Iterator[Callable[[int], None]]:
-        """Work of `total` units (unknown without; "B" means bytes): what is told how many more."""
+        """Work of `total` units (unknown without; "B" means bytes): what receives how many more."""
         task = self._progress.add_task(name, total=total, unit=unit)
         yield lambda count: self._progress.advance(task, count)
         if self._measuring:

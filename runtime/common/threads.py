@@ -7,12 +7,12 @@ from sala_compile.runtime.common.units import is_whole
 from sala_compile.runtime.errors import RequestError
 
 THREADS_OF_A_CPU = 8
-"""Threads that may share a CPU. They only take turns, and wait busily for each other behind every
+"""Threads that may share a CPU. They only take turns, and wait busily for each other after every
 kernel; but results do not depend on their number, so that a few more are of use to compare them."""
 
 
 def available_cpus() -> int:
-    """The CPUs that this process may use, which is the number of threads unless told."""
+    """The CPUs that this process may use, which is the default number of threads."""
     return len(os.sched_getaffinity(0))
 
 
@@ -23,7 +23,7 @@ def checked_threads(threads: int | None) -> int:
     most = THREADS_OF_A_CPU * cpus
     if not (is_whole(chosen) and 1 <= chosen <= most):
         raise RequestError(
-            f"{quoted(chosen)} threads are asked, and this process may use {_counted(cpus)}",
+            f"{quoted(chosen)} threads are requested, and this process may use {_counted(cpus)}",
             where="threads",
             expected=f"a whole number from 1 to {most}, {THREADS_OF_A_CPU} threads for each CPU",
             fix="leave threads out: then there is one for each CPU",

@@ -23,7 +23,7 @@ class Sample:
 
 
 class Stopwatch:
-    """Takes samples one behind the other: each lasts from the one before it."""
+    """Takes samples one after the other: each lasts from the one before it."""
 
     def __init__(self) -> None:
         """Start."""
@@ -65,7 +65,7 @@ class Summary:
     total: int
 
     def __str__(self) -> str:
-        """Render the count of clean samples, the part that tells how far to trust the median."""
+        """Render the count of clean samples, the part that says how far to trust the median."""
         return f"{self.clean}/{self.total} clean"
 
 

@@ -1,1 +1,1 @@
-"""Where kernels run: processors and GPUs behind one protocol."""
+"""Where kernels run: processors and GPUs, through one protocol."""

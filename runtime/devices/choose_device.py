@@ -12,7 +12,7 @@ from sala_compile.runtime.errors import RequestError
 def choose_device(artifact: Artifact, name: str | None, target: str | None, threads: int) -> Device:
     """The device `name` (`cpu`, `cuda`, `cuda:1`) for the artifact's `target`.
 
-    Unless told, the CPU where the artifact has a target for one. ArtifactError or RequestError
+    By default, the CPU if the artifact has a target for one. ArtifactError or RequestError
     where the artifact, the device and the target do not go together.
     """
     ordinal = _ordinal(artifact, name, target)
@@ -35,7 +35,7 @@ def tuned_target(artifact: Artifact, name: str | None, target: str | None) -> st
             "a tuning has kernels of a processor, and a GPU is to run the model",
             where="tuning",
             expected="no tuning, or the device cpu",
-            fix="leave the tuning out, or ask for the device cpu",
+            fix="leave the tuning out, or choose the device cpu",
         )
     return choose_target(artifact, target)
 

@@ -13,7 +13,7 @@ POISON = 0xFF
 """A byte that makes NaN of every float and -1 of every integer."""
 
 Advance = Callable[[int, int], None]
-"""Told while weights come to a device: the bytes that are there, and all of them."""
+"""Receives, while weights come to a device, the bytes that are there and the total."""
 Hook = Callable[[], None]
 Hooks = Mapping[int, Sequence[Hook]]
 """What is called after a step, by the number of the step."""
@@ -32,7 +32,7 @@ class Memory(Protocol):
     """The buffers of a plan on a device, by value name; nothing is allocated after it is made.
 
     The host writes inputs and texts into its own arrays, and moves whole rows of everything else.
-    What it asks for is done in the order of the calls, runs of the program included.
+    Calls take effect in their order, runs of the program included.
     """
 
     plan: MemoryPlan
@@ -45,7 +45,7 @@ class Memory(Protocol):
 
     @property
     def extras(self) -> dict[str, int]:
-        """Bytes held beside the plan, by what for."""
+        """Bytes held besides the plan, by purpose."""
         ...
 
     def host(self, name: str) -> np.ndarray:
@@ -61,7 +61,7 @@ class Memory(Protocol):
         ...
 
     def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
-        """Ask for the leading rows of a small value as they are now; what waits and gives them."""
+        """Request the leading rows of a small value as they are now; the call waits for them."""
         ...
 
     def read_rows(self, name: str, rows: Sequence[int]) -> np.ndarray:
@@ -113,7 +113,7 @@ class BoundProgram(Protocol):
 class Device(Protocol):
     """A device with an artifact's kernels for one target.
 
-    `describe` tells people which device it is; `workers` share the items of a kernel.
+    `describe` names the device for people; `workers` share the items of a kernel.
     """
 
     target: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sala_compile.runtime.common.files import FileRule, shown
-from sala_compile.runtime.common.json_text import LIMITS, parse_object, quoted
+from sala_compile.runtime.common.json_text import LIMITS, is_list, parse_object, quoted
 from sala_compile.runtime.errors import ConfigError
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.facts import ModelFacts
@@ -16,9 +16,12 @@ from sala_compile.sala_ir.frontends.kit.frontend import CONFIG_FILE, Frontend
 
 FRONTENDS: Mapping[str, str] = {
     name: f"sala_compile.sala_ir.frontends.{name}"
-    for name in ("minicpm_sala", "llama", "qwen2", "qwen3")
+    for name in ("minicpm_sala", "minicpm", "llama", "qwen2", "qwen3")
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""
+
+_ARCHITECTURES: Mapping[str, str] = {"MiniCPMForCausalLM": "minicpm"}
+"""Class of the model -> its model_type, for published configs that have none."""
 
 _CONFIG = FileRule(
     what="the configuration",
@@ -41,6 +44,8 @@ def read_config(place: Path) -> dict[str, Any]:
 def frontend_for(raw: Mapping[str, Any], *, file: str = CONFIG_FILE) -> Frontend[Any]:
     """The frontend of a config's model_type; raises `ConfigError` for an unknown one."""
     model_type = raw.get("model_type")
+    if model_type is None:
+        model_type = _model_type(raw.get("architectures"))
     module = FRONTENDS.get(model_type) if isinstance(model_type, str) else None
     if module is None:
         known = ", ".join(f'"{name}"' for name in FRONTENDS)
@@ -52,6 +57,14 @@ def frontend_for(raw: Mapping[str, Any], *, file: str = CONFIG_FILE) -> Frontend
             fix="use a checkpoint of a supported family",
         )
     return importlib.import_module(module).FRONTEND
+
+
+def _model_type(architectures: Any) -> str | None:
+    """The one that the only entry of `architectures` stands for."""
+    if not is_list(architectures) or len(architectures) != 1:
+        return None
+    name = architectures[0]
+    return _ARCHITECTURES.get(name) if isinstance(name, str) else None
 
 
 __all__ = [

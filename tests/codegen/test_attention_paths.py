@@ -44,15 +44,15 @@ def test_rotary_ranges_and_selection_make_any_number_of_paths():
     kv, ck = "!sala.kv_cache<1, 16, 16, f32>", "!sala.compressed_keys<1, 8, 4, 16, 16, f32>"
     x = "tensor<?x16xf32>"
     sizes = (
-        "num_heads = 1 : i64, kv_heads = 1 : i64, head_dim = 16 : i64, scale = 1.0 : f64, "
-        "kernel_size = 8 : i64, kernel_stride = 4 : i64, block_size = 16 : i64, "
-        "init_blocks = 1 : i64, window_blocks = 1 : i64, topk = 2 : i64, dense_len = 64 : i64"
+        "heads <num_heads = 1, kv_heads = 1, head_dim = 16, scale = 1.0> "
+        "selection <kernel_size = 8, kernel_stride = 4, block_size = 16, "
+        "init_blocks = 1, window_blocks = 1, topk = 2, dense_len = 64>"
     )
     module = parse_module(
         f"""func.func @step(%x: {x}, %kv: {kv}, %ck: {ck}, %batch: !sala.batch) {{
   {rope("a", "[[1.0], [2.0], [3.0]]", (0, 32, 128))}
   {rope("b", "[[1.0]]", (0,))}
-  %out, %kv_1, %ck_1 = sala.block_sparse_attention %x, %x, %x, %kv, %ck, %batch {{{sizes}}}
+  %out, %kv_1, %ck_1 = sala.block_sparse_attention %x, %x, %x, %kv, %ck, %batch {sizes}
     : ({x}, {x}, {x}, {kv}, {ck}, !sala.batch) -> ({x}, {kv}, {ck})
   func.return
 }}"""

@@ -137,7 +137,7 @@ MISTAKES = {
     "no weights": (remove("model.safetensors"), "model.safetensors"),
     "no config": (remove("config.json"), "config.json"),
     "an unknown mixer": (set_field(mixer_types=["minicpm4", "mamba"]), "mixer_types[1]"),
-    "another model": (set_field(model_type="llama"), "model_type"),
+    "another model": (set_field(model_type="mamba2"), "model_type"),
     "an unsupported value": (set_field(hidden_act="gelu"), "hidden_act"),
     "a broken tokenizer": (write("tokenizer.json", '{"version": "1.0"'), "tokenizer.json"),
     "another file as tokenizer": (write("tokenizer.json", '{"model": {}}'), "tokenizer.json"),

@@ -97,7 +97,7 @@ def test_the_effect_on_the_logits_is_reported(artifact):
     assert info is not None
     assert info.effect is not None
     assert info.targets == ("cpu",)
-    assert info.wide == ("attention scores", "head", "output gate")
+    assert info.wide == ("block selection", "head", "output gate")
     effect = info.effect
     assert effect.tokens == 12
     assert 0 < effect.rms < effect.largest < 0.5 * effect.deviation

@@ -336,7 +336,7 @@ def test_nothing_but_an_earlier_tuning_is_replaced(
         ("diary.json", "the tuning file cannot be used"),
         ("module.json", "another file with the name of its library"),
         ("module.so", "would have the name of its library"),
-        ("pipe.json", "a character device stands there"),
+        ("pipe.json", "a character device is there"),
     ):
         result = run(sala_tune, compiled.artifact, "-o", tmp_path / name, *again)
         assert result.exit_code == 2

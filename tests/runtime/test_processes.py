@@ -74,7 +74,7 @@ def test_another_runtime_than_the_compilers_refuses_its_import(
 
 
 def test_a_fork_behind_a_call_on_several_threads_says_so(handmade: Path):
-    assert "forked behind a call on several threads" in _run(handmade, FORKED, threads=2)
+    assert "forked after a call on several threads" in _run(handmade, FORKED, threads=2)
 
 
 def test_a_fork_behind_a_call_on_one_thread_works(handmade: Path):

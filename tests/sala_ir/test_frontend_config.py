@@ -309,7 +309,7 @@ def test_refused_with_field_and_expectation(
         ({"topk": 1}, "topk", "at least init_blocks + 1 = 2"),
         ({"init_blocks": 64}, "topk", "at least init_blocks + 1 = 65"),
         ({"topk": 0}, "topk", "greater than 0"),
-        ({"dense_len": -1}, "dense_len", "greater than or equal to 0"),
+        ({"dense_len": -2}, "dense_len", "greater than or equal to 0"),
         ({"dense_len": None}, "dense_len", "an integer"),
         ({"colour": 3}, "colour", "no such field"),
     ],
@@ -320,6 +320,13 @@ def test_sparse_config_refused(fields: dict[str, Any], field: str, expected: str
     assert error.where == f"here/config.json: sparse_config.{field}"
     assert error.expected is not None
     assert expected in error.expected
+
+
+def test_a_dense_length_of_minus_one_is_the_publishers_word_for_always_sparse() -> None:
+    sparse = parse_config(changed_sparse(dense_len=-1)).sparse_config
+    assert sparse is not None
+    assert sparse.dense_len == 0
+    assert sparse.selection(AttentionMode.CONFIG).paths == ((0, "sparse"),)
 
 
 def test_unknown_mixer_names_its_layer() -> None:
@@ -401,5 +408,5 @@ def test_a_pipe_in_place_of_a_config_is_not_waited_for(tmp_path: Path) -> None:
 def test_unknown_model_types(model_type: object) -> None:
     with pytest.raises(ConfigError) as caught:
         frontend_for({} if model_type is None else {"model_type": model_type})
-    assert caught.value.expected == '"minicpm_sala", "llama", "qwen2", "qwen3"'
+    assert caught.value.expected == '"minicpm_sala", "minicpm", "llama", "qwen2", "qwen3"'
     assert caught.value.where == "config.json: model_type"

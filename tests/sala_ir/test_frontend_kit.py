@@ -406,7 +406,7 @@ def test_a_family_is_a_module_and_a_line(
     "family", sorted(path.parent.name for path in FAMILIES.glob("*/__init__.py"))
 )
 def test_a_family_is_small(family: str) -> None:
-    """As CONTRIBUTING says: a dense family within 300 lines, one with mixers of its own in 500."""
+    """As CONTRIBUTING says: a dense family within 300 lines, one with mixers of its own in 400."""
     lines = sum(len(path.read_text().splitlines()) for path in (FAMILIES / family).glob("*.py"))
-    limit = {"kit": 1100, "minicpm_sala": 500}.get(family, 300)
+    limit = {"kit": 1300, "minicpm_sala": 400}.get(family, 300)
     assert lines <= limit

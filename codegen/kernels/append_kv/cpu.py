@@ -88,7 +88,7 @@ class _Append:
             self.tensors.v_pool[page, head, slot, column, lanes(0)] = value
 
     def _value_pair(self, token: Expr, sequence: Expr, head: Expr, page: Expr, slot: Expr) -> None:
-        """Emit the write of a bf16 value beside that of the other token of its pair.
+        """Emit the write of a bf16 value next to that of the other token of its pair.
 
         The token in the even slot writes both halves: the other one's value where that token is
         in the same step, else 0. So no two workers write the same pair, and the token in the odd

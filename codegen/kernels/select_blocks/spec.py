@@ -84,7 +84,7 @@ def fields_of(op: SelectBlocksOp) -> dict[str, Any] | str:
 
 
 def arguments(spec: Spec, batch: Arguments, workspaces: Arguments, *, packed: bool) -> Arguments:
-    """The arguments of a call behind the fields of the batch."""
+    """The arguments of a call after the fields of the batch."""
     sizes = (spec.levels, spec.kv_heads, spec.head_dim, spec.element)
     return (
         *batch,

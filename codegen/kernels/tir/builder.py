@@ -1,8 +1,8 @@
 """Building a PrimFunc in plain Python: tensors, registers, loops and branches that emit TIR.
 
-Everything here works inside `kernel(...)`: Python runs once and leaves TIR behind. A Python `for`
+Everything here works inside `kernel(...)`: Python runs once and emits TIR. A Python `for`
 therefore unrolls, `loop` makes a loop in the kernel; a Python function that emits statements is a
-macro. README.md beside this file shows the pattern.
+macro. README.md next to this file shows the pattern.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ STACK_VECTORS = 8
 """Vectors of one allocation: from 1 KiB on TVM takes memory from its pool, never a register."""
 
 ON_STACK = "global"
-"""The scope of small buffers: TVM takes those of "local" from its pool whatever their size."""
+"""The scope of small buffers: TVM takes those of "local" from its pool at any size."""
 
 CONTROL_WORDS = 16
 ALIGNMENT = 64
@@ -215,7 +215,7 @@ def let(value: Expr) -> Expr:
 
 
 def held(value: Expr, dtype: str = "int32") -> Expr:
-    """Name a value that the compiler is not to insert where the name stands, as it does with `let`.
+    """Name a value that the compiler may not insert at each use, as it does with `let`.
 
     For sizes and places that build on each other: inserted, they grow with every level.
     """

@@ -63,7 +63,7 @@ class Product:
     def keep(self, scratch: Tensor, *place: Expr, value: Expr, factor: float = 1.0) -> None:
         """Emit the rounding of 16 floats to the element type and their write to scratch memory.
 
-        Where that holds floats they may be multiplied by a factor, behind the rounding.
+        Where that holds floats they may be multiplied by a factor, after the rounding.
         """
         assert factor == 1.0 or self.in_floats, "a factor would be rounded to bf16"
         *rows, column = place

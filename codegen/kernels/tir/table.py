@@ -1,4 +1,4 @@
-"""Constant tables of a kernel: float32 values that stand in the library beside its code."""
+"""Constant tables of a kernel: float32 values that are in the library next to its code."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

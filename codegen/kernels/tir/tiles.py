@@ -20,7 +20,7 @@ DEPTH = 2 * TILE
 SUMS = TILE * TILE
 """Floats of a tile of sums."""
 WIDE = 4
-"""Tiles of sums beside each other in a `wide_step`."""
+"""Tiles of sums next to each other in a `wide_step`."""
 
 
 def tiles() -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from sala_compile.codegen.kernels.triton.kernel import (
 POINTEES = {"bf16": "bf16", "f16": "fp16", "f32": "fp32", "i32": "i32", "u8": "u8"}
 """Element -> how Triton spells it."""
 LIVE_WORD = {"tokens": 0, "sequences": 1, "logit_rows": 2}
-"""Where in `control` a live size stands."""
+"""The place of a live size in `control`."""
 TABLE_COLUMNS = {"page_table": "table_columns", "compressed_table": "compressed_columns"}
 """What functions call the columns of a page table."""
 

@@ -19,7 +19,7 @@ from sala_compile.runtime.common.threads import available_cpus
 from sala_compile.runtime.errors import ArtifactError, RequestError
 
 SPINS = "200"
-"""How often a worker without work asks again before it sleeps.
+"""How often a worker without work looks again before it sleeps.
 
 That is longer than the time between two kernels, or two steps. TVM's own 300 000 take minutes to
 end a process where other processes wait for the CPUs as well.
@@ -79,7 +79,7 @@ class KernelRuntime:
         """
         if self._orphaned and workers > 1:
             raise RequestError(
-                "this process was forked behind a call on several threads, which stayed behind",
+                "this process was forked after a call on several threads, which it does not have",
                 expected="a process of its own, or a fork before the first call",
                 fix='start it with multiprocessing.get_context("spawn"), or load with threads=1',
             )

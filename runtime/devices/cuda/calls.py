@@ -63,7 +63,7 @@ OPTIONAL: dict[str, list[type]] = {"cuFuncLoad": [_P]}
 
 
 class Attribute(IntEnum):
-    """What a GPU is asked."""
+    """The attributes of a GPU that are queried."""
 
     CAPABILITY_MAJOR = 75
     CAPABILITY_MINOR = 76
@@ -71,7 +71,7 @@ class Attribute(IntEnum):
 
 
 class Refusal(IntEnum):
-    """Error codes that are told apart."""
+    """Error codes that are distinguished."""
 
     OUT_OF_MEMORY = 2
     NO_BINARY = 209
@@ -86,7 +86,7 @@ class DriverError(DeviceError):
         super().__init__(
             f"the GPU failed: {name}, {text}",
             where=call,
-            fix="load the model again; sala-inspect --verify tells whether its kernels run right",
+            fix="load the model again; sala-inspect --verify checks whether its kernels run right",
         )
         self.call = call
         self.code = code

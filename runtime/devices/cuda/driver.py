@@ -134,7 +134,7 @@ class Driver:
         self._call("cuEventDestroy_v2", event)
 
     def record(self, event: int, stream: int) -> None:
-        """Set the mark behind what is in the stream by now."""
+        """Set the mark after what is in the stream by now."""
         self._call("cuEventRecord", event, stream)
 
     def wait(self, event: int) -> None:
@@ -179,7 +179,7 @@ class Driver:
         if hasattr(self._library, "cuFuncLoad"):
             self._call("cuFuncLoad", function)
             return
-        value = ctypes.c_int()  # what is asked can only be told of loaded code
+        value = ctypes.c_int()  # the value is known of loaded code only
         self._call("cuFuncGetAttribute", ctypes.byref(value), _REGISTERS, function)
 
     def allow_shared(self, function: int, size: int) -> None:

@@ -10,9 +10,9 @@ from sala_compile.runtime.plan import LAST_LOGITS, MemoryPlan
 
 
 class Inputs:
-    """The program's inputs, which lie one behind another in a plan, tables last.
+    """The program's inputs, which are one after another in a plan, tables last.
 
-    The host writes `arrays`, at any time. What was sent stands in memory that the GPU copies from
+    The host writes `arrays`, at any time. What was sent is in memory that the GPU copies from
     by itself, and is changed only when it was copied.
     """
 

@@ -14,7 +14,7 @@ from sala_compile.runtime.devices.cuda.driver import Driver, GpuProperties
 from sala_compile.runtime.errors import ArtifactError
 
 STATIC_SHARED_BYTES = 48 << 10
-"""Dynamic shared memory beyond it has to be asked for."""
+"""Dynamic shared memory beyond it has to be requested."""
 _UNFIT = (Refusal.NO_BINARY, Refusal.INVALID_IMAGE, Refusal.UNSUPPORTED_PTX)
 
 
@@ -25,11 +25,11 @@ def choose_gpu_target(artifact: Artifact, name: str | None, gpu: GpuProperties) 
         for target, info in artifact.manifest.targets.items()
         if is_gpu(target) and target in artifact.program.targets
     }
-    asked = offered if name is None else {name: artifact.target(name).mcpu}
-    fitting = [target for target, code in asked.items() if runs(code, gpu.capability)]
+    candidates = offered if name is None else {name: artifact.target(name).mcpu}
+    fitting = [target for target, code in candidates.items() if runs(code, gpu.capability)]
     if fitting:
-        return max(fitting, key=lambda target: _number(asked[target]))
-    has = ", ".join(sorted(asked.values(), key=_number)) or "no GPU"
+        return max(fitting, key=lambda target: _number(candidates[target]))
+    has = ", ".join(sorted(candidates.values(), key=_number)) or "no GPU"
     raise ArtifactError(
         f"the artifact has code for {has}, the GPU is {gpu.name} ({name_of(gpu.capability)})",
         where=str(artifact.directory),
@@ -57,7 +57,7 @@ def _number(code: str) -> int:
 
 
 class KernelLibrary:
-    """The kernels of a target, loaded into the GPU when they are asked for."""
+    """The kernels of a target, loaded into the GPU at the first request."""
 
     def __init__(self, artifact: Artifact, target: str, driver: Driver) -> None:
         """Read the table; ArtifactError where the driver is older, or the code not trusted."""

@@ -72,7 +72,7 @@ class Mailbox:
         return letter
 
     def close(self) -> None:
-        """Give the places back; what is on its way is taken first, for who asks later."""
+        """Give the places back; what is on its way is taken first, for later readers."""
         for letter in self._letters:
             if letter is not None:
                 letter.settle()

@@ -136,7 +136,7 @@ class CudaMemory:
         }
 
     def _clear(self) -> None:
-        """Unwritten memory is NaN if that is asked, inputs and everything else are 0."""
+        """Unwritten memory is NaN if that is requested, inputs and everything else are 0."""
         byte = POISON if self.poison else 0
         self._fill(self._base, byte, self.plan.mapping_bytes)
         for place in self.plan.places.values():

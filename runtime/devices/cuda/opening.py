@@ -54,7 +54,7 @@ def initialise(library: ctypes.CDLL) -> None:
             f"the CUDA driver finds no GPU that it can use: {found.name}",
             where=LIBRARY,
             expected="a GPU that this process can see, and a driver of the kernel module's version",
-            fix="see what nvidia-smi tells, or run on the CPU: --device cpu",
+            fix="see what nvidia-smi reports, or run on the CPU: --device cpu",
         )
 
 

@@ -14,7 +14,7 @@ from sala_compile.runtime.devices.interrupts import Held
 from sala_compile.runtime.errors import DeviceError
 
 GRAPHS = "graph_bytes"
-"""Under this name the memory that captured graphs took is told."""
+"""The name under which the memory of captured graphs is reported."""
 _CAPACITIES = {
     "tokens": Symbol.TOKENS,
     "sequences": Symbol.SEQUENCES,
@@ -139,7 +139,7 @@ class CudaProgram:
 
     def _abandon(self) -> None:
         """End a capture whose graph nobody wants, if it has begun."""
-        with suppress(DeviceError):  # the first error is the one to tell
+        with suppress(DeviceError):  # the first error is the one to report
             self._driver.destroy_graph(self._driver.end_capture(self._stream))
 
 

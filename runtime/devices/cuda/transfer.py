@@ -41,7 +41,7 @@ class Transfer:
         return self._room.nbytes
 
     def read(self, buffer: DeviceBuffer, rows: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Numbers of rows and the rows, some at a time, valid until the next are asked for."""
+        """Numbers of rows and the rows, some at a time, valid until the next request."""
         for first, group in self._groups(buffer, rows):
             for place, begin, count in _runs(group):
                 source = buffer.address + begin * buffer.row_bytes

@@ -20,7 +20,7 @@ def upload(
     places: Mapping[str, int],
     advance: Advance | None,
 ) -> None:
-    """Copy the stored tensors to their addresses; `advance` is told after every piece."""
+    """Copy the stored tensors to their addresses; `advance` is called after every piece."""
     total = sum(artifact.weights[name][1].spec.nbytes for name in places)
     done = 0
     size = max(1, min(PIECE_BYTES, total))

@@ -1,4 +1,4 @@
-"""Decoders whose every layer attends to all of the past: Llama, and what is close to it."""
+"""Decoders of one kind of layer with softmax attention: Llama, and what is close to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
 from sala_compile.sala_ir.attention_sizes import Heads
-from sala_compile.sala_ir.dialect import KvCacheType
+from sala_compile.sala_ir.dialect import KvCacheType, WeightRole
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig
@@ -44,33 +44,61 @@ class DenseConfig(DecoderConfig):
         """Whether every head of queries and keys is normalised before it is rotated."""
         return False
 
+    @property
+    def query_key_role(self) -> WeightRole:
+        """What the projections of queries and keys are for."""
+        return WeightRole.PROJECTION
+
 
 Config = TypeVar("Config", bound=DenseConfig)
 
 
 class DenseFrontend(Frontend[Config]):
-    """Captures a dense decoder; no weight of its layers is sensitive."""
+    """Captures a decoder that has the same mixer in every layer; by default it is dense."""
+
+    def layer_states(self, config: Config, attention: AttentionMode) -> Mapping[str, StateType]:
+        """The states of a layer by kind: keys and values."""
+        kv_heads = config.num_key_value_heads
+        return {"kv_cache": KvCacheType(kv_heads, PAGE_TOKENS, config.head_dim, f32)}
+
+    def decoder(self, step: StepWriter, config: Config) -> Decoder:
+        """The skeleton around the mixers, without scales."""
+        return Decoder(step, config)
+
+    def attend(
+        self,
+        step: StepWriter,
+        batch: SSAValue,
+        qkv: tuple[SSAValue, SSAValue, SSAValue],
+        heads: Heads,
+        config: Config,
+        attention: AttentionMode,
+    ) -> SSAValue:
+        """Attention to all of the past."""
+        return softmax_attention(step, batch, qkv, heads)
 
     def states(self, config: Config, attention: AttentionMode) -> Mapping[str, StateType]:
-        """Keys and values of every layer."""
-        kind = KvCacheType(config.num_key_value_heads, PAGE_TOKENS, config.head_dim, f32)
-        return {f"layers.{layer}.kv_cache": kind for layer in range(config.num_hidden_layers)}
+        """Those of every layer."""
+        kinds = self.layer_states(config, attention)
+        layers = range(config.num_hidden_layers)
+        return {f"layers.{n}.{kind}": state for n in layers for kind, state in kinds.items()}
 
     def emit(
         self, step: StepWriter, batch: SSAValue, config: Config, attention: AttentionMode
     ) -> SSAValue:
-        """The decoder without scales; the same mixer in every layer."""
+        """Projections, norms if the config has them, rotation, attention and output projection."""
         size = config.head_dim
         heads = Heads(config.num_attention_heads, config.num_key_value_heads, size, size**-0.5)
         table = step.rope_table(batch, rotary(config.rope, config.rope_theta, size))
+        role = config.query_key_role
 
         def mixer(x: SSAValue) -> SSAValue:
             q, k, v = (
-                step.linear(x, f"self_attn.{name}_proj", rows, bias=config.qkv_bias)
-                for name, rows in (
-                    ("q", heads.columns),
-                    ("k", heads.kv_columns),
-                    ("v", heads.kv_columns),
+                step.linear(x, f"self_attn.{name}_proj", rows, bias=config.qkv_bias, role=use)
+                for name, rows, use in (
+                    ("q", heads.columns, role),
+                    ("k", heads.kv_columns, role),
+                    ("v", heads.kv_columns, WeightRole.PROJECTION),
                 )
             )
             if config.qk_norm:
@@ -79,8 +107,8 @@ class DenseFrontend(Frontend[Config]):
                     for name, part in (("q", q), ("k", k))
                 )
             q, k = (step.rotate(part, table, size) for part in (q, k))
-            mixed = softmax_attention(step, batch, (q, k, v), heads)
+            mixed = self.attend(step, batch, (q, k, v), heads, config, attention)
             bias, columns = config.output_bias, config.hidden_size
             return step.linear(mixed, "self_attn.o_proj", columns, bias=bias, hint="mixed")
 
-        return Decoder(step, config).emit(mixer)
+        return self.decoder(step, config).emit(mixer)

@@ -116,12 +116,14 @@ def _long_rope(rope: Rope, theta: float, dimensions: int) -> Rotary:
     """Short factors for calls of up to the original length, long ones for the longer."""
     original = rope.original_max_position_embeddings
     powers = _powers(theta, dimensions)
-    both = np.asarray([rope.short_factor, rope.long_factor], np.float32) * powers
+    is_one = rope.short_factor == rope.long_factor
+    lists = [rope.short_factor] if is_one else [rope.short_factor, rope.long_factor]
+    inverse = np.float32(1.0) / (np.asarray(lists, np.float32) * powers)
     scale = 1.0 if rope.factor <= 1 else math.sqrt(1 + math.log(rope.factor) / math.log(original))
     return Rotary(
-        tuple((np.float32(1.0) / both).ravel().tolist()),
+        tuple(inverse.ravel().tolist()),
         scale if rope.attention_factor is None else rope.attention_factor,
-        (0, original + 1),
+        (0,) if is_one else (0, original + 1),
     )
 
 

@@ -7,18 +7,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, cast
 
-from pydantic import BaseModel, ConfigDict
-
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
-from sala_compile.sala_ir.frontends.kit.config import (
-    DecoderConfig,
-    check_heads,
-    fill_from,
-)
+from sala_compile.sala_ir.frontends.kit.block_sparse import SparseConfig
+from sala_compile.sala_ir.frontends.kit.config import DecoderConfig, check_heads, fill_from
 from sala_compile.sala_ir.frontends.kit.fields import (
-    Block,
-    Cardinal,
-    Count,
     HeadDim,
     Heads,
     Positive,
@@ -86,53 +78,6 @@ FIELDS: FieldRules = {
     "lightning_layerwise_decay": only(False),
 }
 """What a field may hold, as the published configuration and SGLang 0.5.23 read it."""
-
-
-class SparseConfig(BaseModel):
-    """`sparse_config`; its defaults are those of the model's own code.
-
-    A config without one is of a dense model: its attention reads all of the past at any length.
-    """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    kernel_size: Block = 32
-    kernel_stride: Block = 16
-    block_size: Block = 64
-    init_blocks: Cardinal = 1
-    window_size: Cardinal = 2048
-    topk: Count = 64
-    dense_len: Cardinal = 8192
-    use_nope: bool = False
-
-    @property
-    def window_blocks(self) -> int:
-        """Blocks before the own one that are always read."""
-        return self.window_size // self.block_size
-
-    @property
-    def budget(self) -> int:
-        """Blocks that a query reads at most, the forced ones included."""
-        return self.topk + self.window_blocks
-
-    def check(self, refuse: Refuse, *, rotates: bool) -> None:
-        """Raise `ConfigError` for the first constraint between fields that is broken."""
-        stride, block, init = self.kernel_stride, self.block_size, self.init_blocks
-        rules = (
-            (self.kernel_size == 2 * stride, "kernel_size", f"2 * kernel_stride = {2 * stride}"),
-            (block % stride == 0, "block_size", f"a multiple of kernel_stride = {stride}"),
-            (self.window_size % block == 0, "window_size", f"a multiple of block_size = {block}"),
-            (self.topk >= init + 1, "topk", f"at least init_blocks + 1 = {init + 1}"),
-            (
-                not (self.use_nope and rotates),
-                "use_nope",
-                "false where attn_use_rope is true: selection with unrotated keys is not supported",
-            ),
-        )
-        for holds, field, expected in rules:
-            if not holds:
-                fix = "use a checkpoint whose sparse layers satisfy this"
-                raise refuse(f"sparse_config.{field}", getattr(self, field), expected, fix)
 
 
 class MiniCPMSalaConfig(DecoderConfig):

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
-from sala_compile.runtime.errors import ConfigError
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
-from sala_compile.sala_ir.dialect import (
-    BlockSparseAttentionOp,
-    CompressedKeysType,
-    KvCacheType,
-    LightningAttentionOp,
-    RecurrentStateType,
-    WeightRole,
-)
+from sala_compile.sala_ir.attention_sizes import Heads
+from sala_compile.sala_ir.dialect import LightningAttentionOp, RecurrentStateType, WeightRole
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
-from sala_compile.sala_ir.frontends.kit.decoder import PAGE_TOKENS, Decoder, softmax_attention
+from sala_compile.sala_ir.frontends.kit.block_sparse import (
+    attend,
+    attention_mode,
+    attention_states,
+    query_key_role,
+)
+from sala_compile.sala_ir.frontends.kit.decoder import Decoder
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
 from sala_compile.sala_ir.frontends.kit.step import StepWriter
@@ -33,36 +31,21 @@ class MiniCPMSalaFrontend(Frontend[MiniCPMSalaConfig]):
 
     def attention_mode(self, config: MiniCPMSalaConfig, requested: AttentionMode) -> AttentionMode:
         """How the layers of attention read the past; without a sparse_config they are dense."""
-        if config.sparse_config is not None:
-            return requested
-        if requested is AttentionMode.SPARSE:
-            raise ConfigError(
-                "the config has no sparse_config, so its model is dense",
-                where="--attention sparse",
-                expected="a config with a sparse_config",
-                fix="leave --attention out, or add the sparse_config that the model was trained "
-                "with",
-            )
-        return AttentionMode.DENSE
+        return attention_mode(config.sparse_config, requested)
 
     def states(
         self, config: MiniCPMSalaConfig, attention: AttentionMode
     ) -> Mapping[str, StateType]:
         """Keys and values, compressed keys too where blocks are selected; or a recurrent state."""
-        sparse, states = config.sparse_config, dict[str, StateType]()
-        kv_heads, size = config.num_key_value_heads, config.head_dim
-        block = PAGE_TOKENS if sparse is None else sparse.block_size
+        states = dict[str, StateType]()
+        attends = attention_states(
+            config.sparse_config, config.num_key_value_heads, config.head_dim, attention
+        )
+        heads, width = config.lightning_nh, config.lightning_head_dim
+        recurs = {"recurrent_state": RecurrentStateType(heads, width, width, f32)}
         for layer, mixer in enumerate(config.mixer_types):
-            name = f"layers.{layer}"
-            if mixer is MixerType.LIGHTNING:
-                heads, width = config.lightning_nh, config.lightning_head_dim
-                states[f"{name}.recurrent_state"] = RecurrentStateType(heads, width, width, f32)
-                continue
-            states[f"{name}.kv_cache"] = KvCacheType(kv_heads, block, size, f32)
-            if sparse is not None and attention is not AttentionMode.DENSE:
-                states[f"{name}.compressed_keys"] = CompressedKeysType(
-                    kv_heads, sparse.kernel_size, sparse.kernel_stride, block, size, f32
-                )
+            kinds = recurs if mixer is MixerType.LIGHTNING else attends
+            states |= {f"layers.{layer}.{kind}": state for kind, state in kinds.items()}
         return states
 
     def emit(
@@ -121,38 +104,14 @@ class _Mixers:
 
     def _attention(self, x: SSAValue) -> SSAValue:
         """Projections and attention of a `minicpm4` layer."""
-        config, step, sparse = self.config, self.step, self.config.sparse_config
-        size = config.head_dim
+        config, step, size = self.config, self.step, self.config.head_dim
         heads = Heads(config.num_attention_heads, config.num_key_value_heads, size, size**-0.5)
-        # of one checkpoint, whatever the mode that it is compiled for
-        role = WeightRole.PROJECTION if sparse is None else WeightRole.BLOCK_SELECTION
+        role = query_key_role(config.sparse_config)
         q = self._linear(x, "q_proj", heads.columns, role)
         k = self._linear(x, "k_proj", heads.kv_columns, role)
         v = self._linear(x, "v_proj", heads.kv_columns)
         q, k = (step.rotate(part, self.tables.get(MixerType.SPARSE), size) for part in (q, k))
-        if sparse is None or self.attention is AttentionMode.DENSE:
-            return softmax_attention(step, self.batch, (q, k, v), heads)
-        op = BlockSparseAttentionOp(
-            q,
-            k,
-            v,
-            step.state("kv_cache"),
-            step.state("compressed_keys"),
-            self.batch,
-            heads=heads,
-            selection=BlockSelection(
-                kernel_size=sparse.kernel_size,
-                kernel_stride=sparse.kernel_stride,
-                block_size=sparse.block_size,
-                init_blocks=sparse.init_blocks,
-                window_blocks=sparse.window_blocks,
-                topk=sparse.topk,
-                dense_len=0 if self.attention is AttentionMode.SPARSE else sparse.dense_len,
-            ),
-            layer=step.layer,
-        )
-        step.update(kv_cache=op.kv_out, compressed_keys=op.ck_out)
-        return step.emit(op, "mixed", "kv_cache", "compressed_keys")
+        return attend(step, self.batch, (q, k, v), heads, config.sparse_config, self.attention)
 
     def _lightning(self, x: SSAValue) -> SSAValue:
         """Projections, norms, rotation, recurrence and output norm of a Lightning layer."""

@@ -13,7 +13,7 @@ func.func @f(%a: !sala.compressed_keys<2, 32, 8, 64, 128, f32>) {
   return
 }
 // -----
-// REFUSE: block_size must be a multiple of kernel_stride
+// REFUSE: page_tokens must be a multiple of kernel_stride
 func.func @f(%a: !sala.compressed_keys<2, 32, 16, 40, 128, f32>) {
   return
 }

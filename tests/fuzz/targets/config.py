@@ -26,11 +26,11 @@ WORDS = (
         "torch.float32",
     ),
     *("linear", "dynamic", "longrope", "yarn", "rope_parameters", "sparse_config", "auto_map"),
-    *("llama", "qwen2", "qwen3", "llama3", "rope_type", "factor", "high_freq_factor"),
+    *("llama", "qwen2", "qwen3", "minicpm", "llama3", "rope_type", "factor", "high_freq_factor"),
     *("sliding_window", "full_attention", "original_max_position_embeddings"),
     *("attn_use_rope", "use_nope", "quantization_config", "torch_dtype", "dtype", "head_dim"),
 )
-DENSE = ("llama-tied-a", "llama-llama3-a", "qwen3-a")
+OTHERS = ("llama-tied-a", "llama-llama3-a", "qwen3-a", "minicpm-a")
 """Golden checkpoints of other families, whose configs are small."""
 OPTIONS = {
     "dtype": ("bfloat16", "float32"),
@@ -60,7 +60,7 @@ class ConfigTarget(Target):
         golden = ROOT / "tests" / "golden" / "data"
         self._bases = {
             "tiny": {CONFIG: tiny},
-            **{name: {CONFIG: (golden / name / CONFIG).read_bytes()} for name in DENSE},
+            **{name: {CONFIG: (golden / name / CONFIG).read_bytes()} for name in OTHERS},
             "released": {CONFIG: released},
             "checkpoint": {CONFIG: tiny, GENERATION: generation},
         }
@@ -77,7 +77,7 @@ class ConfigTarget(Target):
         @st.composite
         def case(draw: Draw) -> Case:
             base = draw(
-                st.sampled_from(("tiny",) * 9 + DENSE + ("checkpoint",) * 7 + ("released",))
+                st.sampled_from(("tiny",) * 9 + OTHERS + ("checkpoint",) * 7 + ("released",))
             )
             name = CONFIG
             if base == "checkpoint" and draw(st.booleans()):

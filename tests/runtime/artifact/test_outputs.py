@@ -63,8 +63,8 @@ def test_a_file_keeps_its_mode(tmp_path: Path):
 def test_a_device_is_never_replaced(tmp_path: Path):
     (tmp_path / "null").symlink_to("/dev/null")
     for path in ("/dev/null", tmp_path / "null"):
-        assert "a character device stands there" in _refusal(path).found
-        with pytest.raises(RequestError, match="stands there"):
+        assert "a character device is there" in _refusal(path).found
+        with pytest.raises(RequestError, match="is there"):
             RULE.write(path, b"x")
     assert Path("/dev/null").is_char_device()
 
@@ -72,8 +72,8 @@ def test_a_device_is_never_replaced(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("folder", "a directory stands there"),
-        ("pipe", "a pipe stands there"),
+        ("folder", "a directory is there"),
+        ("pipe", "a pipe is there"),
         ("absent/a.svg", "there is no directory"),
         ("file/a.svg", "there is no directory"),
         ("round", "round in a circle"),
@@ -141,7 +141,7 @@ def test_where_nothing_can_be_undone_the_message_says_what_stands_there(
     path.write_bytes(b"old")
     _fsync_failing(monkeypatch, errno.EIO)
     monkeypatch.setattr(replace, "_exchange", lambda *_: False)
-    with pytest.raises(RequestError, match="the plot stands there, but its directory cannot be"):
+    with pytest.raises(RequestError, match="the plot is there, but its directory cannot be"):
         RULE.write(path, b"new")
     assert path.read_bytes() == b"new"
 

@@ -28,7 +28,9 @@ def test_threads_beyond_the_cpus_are_refused(handmade: Path, threads: Any):
         with pytest.raises(RequestError) as caught:
             use(handmade, threads=threads)
         error = caught.value
-        assert f"{threads!r} threads are asked, and this process may use {CPUS} CPU" in error.found
+        assert (
+            f"{threads!r} threads are requested, and this process may use {CPUS} CPU" in error.found
+        )
         assert error.where == "threads"
         assert f"from 1 to {MOST}," in str(error.expected)
         assert error.fix is not None

@@ -1,4 +1,4 @@
-"""The queries that are answered together, and what stands where in the workspaces."""
+"""The queries that are answered together, and the layout of their workspaces."""
 
 from dataclasses import dataclass
 

@@ -57,7 +57,7 @@ def softmax(work: QueryRows, row: Expr, blocks: Expr) -> None:
 
 
 def finish(work: QueryRows, read: Tensor) -> None:
-    """Emit the normalised, gated output, zeros behind the last head, and the counters."""
+    """Emit the normalised, gated output, zeros after the last head, and the counters."""
     spec, tensors, size = work.spec, work.tensors, work.spec.head_dim
     with loop(work.rows) as row:
         token, head = work.place(row)

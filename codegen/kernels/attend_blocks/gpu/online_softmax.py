@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 MASKED = tl.constexpr(-1.0e30)
-"""The score of a key that may not be read: its exponential is 0 beside any maximum."""
+"""The score of a key that may not be read: its exponential is 0 next to any maximum."""
 
 
 @triton.jit
@@ -34,7 +34,7 @@ def add_block(
 ):
     """Maxima, totals and outputs with a block of keys added, where `shown` [rows, TOKENS].
 
-    Memory behind the first `written` tokens of the block may hold anything.
+    Memory after the first `written` tokens of the block may hold anything.
     """
     token = tl.arange(0, TOKENS)
     column = tl.arange(0, COLUMNS)
@@ -84,7 +84,7 @@ def finish(
     HEADS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Store the normalised and gated rows, and zeros behind the last head."""
+    """Store the normalised and gated rows, and zeros after the last head."""
     row = tl.arange(0, QUERIES * HEADS)
     token, inside = first + row // HEADS, row % HEADS
     column = tl.arange(0, COLUMNS)
@@ -111,7 +111,7 @@ def clear_padding(
     OUT_PITCH: tl.constexpr,
     QUERIES: tl.constexpr,
 ):
-    """Zeros behind the last head of the tokens of a tile."""
+    """Zeros after the last head of the tokens of a tile."""
     USED: tl.constexpr = KV_HEADS * GROUP * D
     if USED < OUT_PITCH:
         token = first + tl.arange(0, QUERIES)

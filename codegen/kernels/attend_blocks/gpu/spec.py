@@ -10,7 +10,7 @@ from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cuda import CudaTarget
 
 UNION_QUERIES = 8
-"""Queries whose lists are merged at most: each has a bit beside the number of a block."""
+"""Queries whose lists are merged at most: each has a bit next to the number of a block."""
 PARTS_ROWS = 16
 """Rows of a tile of one query: the least that matrix instructions take."""
 

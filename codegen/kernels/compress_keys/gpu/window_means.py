@@ -31,7 +31,7 @@ def average_windows(
 ):
     """Write the windows that end among TOKENS tokens: programs (tiles, kv heads, levels).
 
-    A window has so many PARTS, strides of the fine level, and begins half of them behind the one
+    A window has so many PARTS, strides of the fine level, and begins half of them after the one
     before it. ROWS and COLUMNS are powers of two that hold STRIDE and D.
     """
     first = tl.program_id(0) * TOKENS

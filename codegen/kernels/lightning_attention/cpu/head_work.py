@@ -1,4 +1,4 @@
-"""One head of one sequence: its state, its rows, and what stands where in the workspace."""
+"""One head of one sequence: its state, its rows, and the layout of its workspace."""
 
 from dataclasses import dataclass
 

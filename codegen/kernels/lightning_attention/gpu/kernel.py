@@ -69,7 +69,7 @@ def _comes_from_bf16(value: SSAValue) -> bool:
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:
     """The arguments of a call; a step takes tokens one by one and needs no segments.
 
-    `norm`, `gate` and `sums` belong to the norm behind a step (linear/gpu/split_norm.py).
+    `norm`, `gate` and `sums` belong to the norm after a step (linear/gpu/split_norm.py).
     """
     pitch = padded(spec.num_heads * spec.head_dim)
     per_token = -(-spec.state_size // schedule.segment)

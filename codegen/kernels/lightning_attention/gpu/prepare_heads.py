@@ -12,7 +12,7 @@ def segment_rows(offsets, history, sequences, index, SEGMENT: tl.constexpr):
 
     A segment ends at a position that is a multiple of SEGMENT, or with the last new token of its
     sequence. Sequence i has the indices from offsets[i] // SEGMENT + 2 i on: at least as many as
-    it has segments, whatever its history.
+    it has segments, with any history.
     """
     begun = index * 0
     for start in range(0, sequences, 64):

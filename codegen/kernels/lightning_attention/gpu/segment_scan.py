@@ -102,10 +102,10 @@ def start_states(
     index = (begin // SEGMENT + 2 * sequence).to(tl.int64)
     at = segments + (index * HEADS + head) * SIZE + cell
     for first in range(-before, length, SEGMENT):
-        behind = tl.load(at, mask=cell < SIZE, other=0.0)
+        added = tl.load(at, mask=cell < SIZE, other=0.0)
         tl.store(at, current, mask=cell < SIZE)
         count = tl.minimum(first + SEGMENT, length) - tl.maximum(first, 0)
-        current = current * tl.exp2(count.to(tl.float32) * rate) + behind
+        current = current * tl.exp2(count.to(tl.float32) * rate) + added
         at += HEADS * SIZE
     tl.store(pool, current, mask=cell < SIZE)
 
@@ -224,7 +224,7 @@ def advance(state, keys, value, i, count, rate, PRECISION: tl.constexpr):
 def clear_padding(
     out, line, i, live, head, HEADS: tl.constexpr, HEAD: tl.constexpr, OUT_PITCH: tl.constexpr
 ):
-    """Zeros behind the columns of all heads, written by the programs of the last head."""
+    """Zeros after the columns of all heads, written by the programs of the last head."""
     padding = HEADS * HEAD + tl.arange(0, 16)
     beyond = padding < tl.where(head == HEADS - 1, OUT_PITCH, 0)
     to = out + line * OUT_PITCH + (i[:, None] * OUT_PITCH + padding[None, :])

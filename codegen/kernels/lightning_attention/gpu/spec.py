@@ -31,16 +31,16 @@ class Products(StrEnum):
     """Factors cut to 11 bits, not rounded: where they come from products of bf16, which has 8.
 
     Cutting makes a product smaller by up to 2^-9; outputs shrink by 1.4e-3 on average, the state by
-    7e-4, and the norm behind the layer takes back what is common to a row.
+    7e-4, and the norm after the layer takes back what is common to a row.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Spec(lightning.Spec):
-    """What the kernel is compiled for: as on the CPU, the form, and the norm behind it.
+    """What the kernel is compiled for: as on the CPU, the form, and the norm after it.
 
     `scaled`: out is multiplied by a weight and by the sigmoid of a gate (with a `gate_pitch`), and
-    its sums of squares are written beside it, as `linear/gpu/split_norm.py` has it.
+    its sums of squares are written next to it, as `linear/gpu/split_norm.py` has it.
     """
 
     form: TokenForm = TokenForm.CHUNKS

@@ -78,7 +78,7 @@ class _Cell:
     """Up to 32 rows of a strip: from `row` on, of `strip`, and `block` is the place in the item.
 
     `sums` is where the sums wait and `packed` where the tiles of input are; the lower tile begins
-    `lower` floats behind the upper one: 0 where there is none.
+    `lower` floats after the upper one: 0 if there is none.
     """
 
     item: _Item

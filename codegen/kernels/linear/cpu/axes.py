@@ -16,7 +16,7 @@ PARTS = (512, 1024, 2048, 4096)
 def axes(spec: Spec, target: CpuTarget) -> tuple[Axis, ...]:
     """What the default's way of computing leaves open: registers first, then caches.
 
-    Every sum takes its steps in order whatever the tiles, so no axis changes a bit.
+    Every sum takes its steps in order with any tiles, so no axis changes a bit.
     """
     default = default_tiles(spec, target)
     if isinstance(default, Tiles):

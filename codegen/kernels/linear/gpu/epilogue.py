@@ -124,7 +124,7 @@ def finish_rows(
 ):
     """The epilogue of a tile [rows of the weight, rows of x], as `finish`.
 
-    With SwiGLU half of the tile are gates. With SCALED also what a norm behind y is made of.
+    With SwiGLU half of the tile are gates. With SCALED also the parts of a norm after y.
     """
     WIDE: tl.constexpr = TILE_COLUMNS // 2 if SWIGLU else TILE_COLUMNS
     up = total

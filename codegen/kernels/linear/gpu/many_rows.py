@@ -77,7 +77,7 @@ def multiply_tiles(
             up = tl.dot(a, tl.trans(b), up, input_precision=PRECISION)
     line = (first + row)[:, None]
     if TILE_COLUMNS > 128:
-        # Half of the tile at a time: all of the residual beside all sums would not fit registers.
+        # Half of the tile at a time: all of the residual and all sums would not fit registers.
         halves = tl.reshape(total, (TILE_ROWS, 2, TILE_COLUMNS // 2))
         total, up = tl.split(tl.permute(halves, (0, 2, 1)))
         column = begin + tl.arange(0, TILE_COLUMNS // 2)

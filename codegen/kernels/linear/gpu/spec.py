@@ -29,7 +29,7 @@ class Spec(KernelSpec):
     `depth` is K, `rows` the N of the weight (with SwiGLU: gate and up, interleaved), `weight` the
     element type of x and of the weight's values. A `residual_pitch` of 0: no residual; `bits` of
     0: plain values. `norm` values of x are to be normalised with `eps`, and x has `squares` sums of
-    squares beside it; 0: not. With `scaled` the kernel also writes what the next one reads so.
+    squares next to it; 0: not. With `scaled` the kernel also writes what the next one reads so.
     """
 
     depth: int

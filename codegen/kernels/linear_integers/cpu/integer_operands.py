@@ -31,7 +31,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.ir import T
 
 TERM_STEP = 2.0**-15
-"""Of the second of two integers that stand for a value, beside the first."""
+"""The scale of the second of two integers of a value, relative to the first's."""
 
 
 @dataclass(frozen=True, slots=True)

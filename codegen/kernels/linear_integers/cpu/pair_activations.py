@@ -33,7 +33,7 @@ LAST_EXPONENT = 268
 """Biased exponents of a maximum and of the factor that brings it below 2^15 have this sum."""
 LARGEST = 32767.0
 TERM_BITS = 15
-"""Bits of a value that one integer holds, beside its sign."""
+"""Bits of a value that one integer holds, without its sign."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class QuadOperands(IntegerOperands):
                     sums[cell] = taken
 
     def _zeros(self, tile: DivisionTile, index: Expr, columns: list[Column]) -> list[Expr]:
-        """The zeros of columns where there are any, beside words of 0."""
+        """The zeros of columns if there are any, with words of 0 otherwise."""
         zeros = self.tensors.find("zeros")
         if zeros is None:
             return []

@@ -165,7 +165,7 @@ def keep_share(
 
     Kept are the heaviest until their weight reaches `goal`, none below `least`, of those equal to
     it the first `level`. The weight above a logit falls with it: the search is for the last key
-    above which `goal` is reached; what is kept begins behind it.
+    above which `goal` is reached; what is kept begins after it.
     """
     key = tl.full((), 0, tl.int64)
     for step in range(32):
@@ -211,8 +211,8 @@ def walk(
         weight = weight_of(value, best, temperature)
         kept = ((value > least) | ((same == 1) & (rank <= level))) & (weight >= floor)
         weight = tl.where(kept, weight, 0.0).to(tl.float64)
-        behind = passed + tl.cumsum(weight, 0)
-        here = tl.min(tl.where(kept & (behind > goal), column, COLUMNS), 0)
+        reached = passed + tl.cumsum(weight, 0)
+        here = tl.min(tl.where(kept & (reached > goal), column, COLUMNS), 0)
         token = tl.where((token < 0) & (here < COLUMNS), here, token)
         last = tl.maximum(last, tl.max(tl.where(weight > 0, column, -1), 0))
         passed += tl.sum(weight, 0)

@@ -37,7 +37,7 @@ class Schedule:
 
 def describe(op: object, target: object) -> str:
     """No operation of a model is computed so: `choice` gives the kernel of a vocabulary."""
-    return "tokens are chosen behind the model"
+    return "tokens are chosen after the model"
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:

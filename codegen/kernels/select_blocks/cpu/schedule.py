@@ -58,7 +58,7 @@ class Schedule:
         return self.stored_at(spec) + (WIDE * SUMS if self.uses_tiles(spec) else 0)
 
     def stored_at(self, spec: Spec) -> int:
-        """The place of the products of tiles, behind the maxima and sums."""
+        """The place of the products of tiles, after the maxima and sums."""
         return 2 * self.rows(spec) * LANES
 
     def queries(self, spec: Spec) -> int:

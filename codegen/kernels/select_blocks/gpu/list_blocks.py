@@ -6,7 +6,7 @@ import triton.language as tl
 from sala_compile.codegen.kernels.select_blocks.gpu.score_blocks import score_pitch
 
 MAGNITUDE = tl.constexpr(0x7FFFFFFF)
-"""Clears the sign, which only a NaN can have: every list is complete, whatever the inputs."""
+"""Clears the sign, which only a NaN can have: every list is complete, for any inputs."""
 
 
 @triton.jit
@@ -97,8 +97,8 @@ def _choose_held(
     threshold, above = _held_threshold(low, high, local, CHOSEN)
     more, equal = _list(low, listed, 0, threshold, CHOSEN - above)
     if local > WIDTH:
-        behind = listed + more + tl.minimum(equal, CHOSEN - above)
-        _list(high, behind, WIDTH, threshold, tl.maximum(CHOSEN - above - equal, 0))
+        after = listed + more + tl.minimum(equal, CHOSEN - above)
+        _list(high, after, WIDTH, threshold, tl.maximum(CHOSEN - above - equal, 0))
 
 
 @triton.jit

@@ -10,7 +10,7 @@ import triton.language as tl
 from sala_compile.codegen.kernels.triton.tiles import load_queries, query_tile
 
 MASKED = tl.constexpr(-1.0e30)
-"""The logit of a key that is not visible: its exponential is 0 beside any maximum."""
+"""The logit of a key that is not visible: its exponential is 0 next to any maximum."""
 
 
 @triton.jit
@@ -238,7 +238,7 @@ def _tile(
     SLAB: tl.constexpr,
     QUERIES: tl.constexpr,
 ):
-    """First row, row behind the last, slot of the sequence, position of the first row.
+    """First row, row after the last, slot of the sequence, position of the first row.
 
     No rows where the sequence is dense or there is no such tile.
     """

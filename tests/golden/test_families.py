@@ -1,4 +1,4 @@
-"""Dense families against the outputs of transformers: logits, greedy tokens, hidden states."""
+"""Families on the kit against expected outputs: logits, tokens, hidden states, blocks, bits."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import pytest
 
 import sala_compile
 from sala_compile.passes.assign_precision import Precision
+from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.interpreter import ReferenceModel
 from sala_compile.sala_ir.reference import Rounding
@@ -15,17 +16,25 @@ from tests.support.checkpoints import reference_model
 from tests.support.compiled import GOLDEN, compile_checkpoint, kernel_level_module
 from tests.support.emulated_gpu import emulated_code, emulated_gpu
 
-NAMES = ("llama-tied-a", "llama-llama3-a", "qwen3-a")
-PROMPTS = ("p0", "p1", "p2")
+PROMPTS = {
+    "llama-tied-a": ("p0", "p1", "p2"),
+    "llama-llama3-a": ("p0", "p1", "p2"),
+    "qwen3-a": ("p0", "p1", "p2"),
+    "minicpm-a": ("p0", "p1", "p2", "p3"),
+}
+"""Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
+EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
+SHORT = [(name, prompt) for name, prompt in EVERY if prompt != "p3"]
 LIMIT = 2e-4
 NEAR = 0.05
 """Largest difference of a bfloat16 logit from the rounded reference, in standard deviations."""
 
-pytestmark = pytest.mark.parametrize("name", NAMES)
+every_prompt = pytest.mark.parametrize(("name", "prompt"), EVERY)
+every_name = pytest.mark.parametrize("name", PROMPTS)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, None])
-@pytest.mark.parametrize("prompt", PROMPTS)
+@every_prompt
 def test_prefill_logits_at_all_positions(
     load_golden: Any, expected: Any, name: str, prompt: str, chunk: int | None
 ) -> None:
@@ -34,7 +43,7 @@ def test_prefill_logits_at_all_positions(
     np.testing.assert_allclose(found, golden[f"{prompt}.prefill_logits"], rtol=0, atol=LIMIT)
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@every_prompt
 def test_decode_logits_and_greedy_tokens(
     load_golden: Any, expected: Any, name: str, prompt: str
 ) -> None:
@@ -48,7 +57,27 @@ def test_decode_logits_and_greedy_tokens(
     assert model.generate(ids, max_new_tokens=32, ignore_eos=True) == greedy.tolist()
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("chunk", [7, None])
+@pytest.mark.parametrize("prompt", PROMPTS["minicpm-a"])
+def test_selected_blocks(load_golden: Any, expected: Any, prompt: str, chunk: int | None) -> None:
+    """Of the prompt, and its continuation where one regime holds for both; none where dense."""
+    golden, model = expected("minicpm-a"), load_golden("minicpm-a")
+    ids, wanted = golden[f"{prompt}.input_ids"], golden[f"{prompt}.selected_blocks"]
+    if prompt == "p3":  # p2 takes other rotary factors once it is longer
+        ids = np.concatenate([ids, golden[f"{prompt}.greedy_ids"]])
+    _, observed = model.logits(ids, chunk=chunk, observe=("selected_blocks",))
+    for layer, found in observed["selected_blocks"].items():
+        if prompt == "p0":
+            assert (found["counts"] == -1).all()
+            continue
+        rows = found["blocks"]
+        mask = np.zeros((*rows.shape[:2], wanted.shape[-1] + 1), np.uint8)
+        np.put_along_axis(mask, np.where(rows < 0, wanted.shape[-1], rows), 1, axis=-1)
+        expected_mask = wanted[layer, :, : len(ids)].transpose(1, 0, 2)
+        np.testing.assert_array_equal(mask[..., :-1], expected_mask)
+
+
+@every_prompt
 def test_hidden_states_after_every_layer(
     load_golden: Any, expected: Any, name: str, prompt: str
 ) -> None:
@@ -61,7 +90,7 @@ def test_hidden_states_after_every_layer(
     np.testing.assert_allclose(found[..., : wanted.shape[-1]] / scale, wanted / scale, atol=1e-4)
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize(("name", "prompt"), SHORT)
 def test_bfloat16_is_the_reference_rounded_at_the_same_points(
     load_golden: Any, expected: Any, name: str, prompt: str
 ) -> None:
@@ -73,12 +102,14 @@ def test_bfloat16_is_the_reference_rounded_at_the_same_points(
     assert np.abs(found - wanted).max() < NEAR * wanted.std()
 
 
+@every_name
 def test_the_reference_gives_these_logits_in_float64(expected: Any, name: str) -> None:
     golden = expected(name)
     found = reference_model(GOLDEN / name).prefill(golden["p2.input_ids"].tolist())
     np.testing.assert_allclose(found, golden["p2.prefill_logits"], rtol=0, atol=1e-4)
 
 
+@every_name
 @pytest.mark.parametrize("dtype", Precision)
 def test_on_an_emulated_gpu(expected: Any, name: str, dtype: Precision, tmp_path: Path) -> None:
     """The short prompt and two decoded tokens."""
@@ -93,3 +124,33 @@ def test_on_an_emulated_gpu(expected: Any, name: str, dtype: Precision, tmp_path
     wanted = golden["p0.decode_logits"][:3]
     limit = LIMIT if dtype is Precision.FLOAT32 else 2 * NEAR * wanted.std()
     assert np.abs(np.stack(rows) - wanted).max() < limit
+
+
+@every_name
+def test_bits_stay(load_golden: Any, expected: Any, name: str, tmp_path: Path) -> None:
+    """Cuts at multiples of 64, a batch, a fork, and what was saved give the bits of one sequence
+    that is alone."""
+    golden, model = expected(name), load_golden(name)
+    ids, tokens = golden["p2.input_ids"], [int(token) for token in golden["p2.greedy_ids"][:4]]
+    with model.sequence() as alone:
+        read = alone.append(ids)
+        wanted = [alone.append([token]) for token in tokens]
+    others = [model.sequence() for _ in range(2)]
+    others[0].append(golden["p1.input_ids"])
+    others[1].append(golden["p0.input_ids"])
+    sequence = model.sequence()
+    for end in (64, 192, len(ids)):
+        new = ids[len(sequence) : end]
+        chunk = SequenceChunk(sequence.state, new, len(ids), rows=[len(new) - 1])
+        (result,) = model.engine.step([chunk], all_or_none=True)
+    np.testing.assert_array_equal(result.logits[0], read)
+    sequence.save(tmp_path / "sequence.state")
+    forked = sequence.fork()
+    sequence.close()
+    batch = [forked, model.restore(tmp_path / "sequence.state"), *others]
+    for token, row in zip(tokens, wanted, strict=True):
+        found, restored, *_ = model.decode(batch, [token] * 4)
+        np.testing.assert_array_equal(found, row)
+        np.testing.assert_array_equal(restored, row)
+    for each in batch:
+        each.close()
