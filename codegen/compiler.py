@@ -85,7 +85,7 @@ def _lowered(
 
 
 def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress) -> Manifest:
-    """Write the artifact; its manifest, but for the hashes."""
+    """Write the artifact; returns its manifest without the hashes."""
     require_temporary_room()
     check_output(output, 0 if options.is_random else sum(each.nbytes for each in plan.stored))
     written: list[Manifest] = []
@@ -99,7 +99,7 @@ def _write(output: Path, plan: Plan, options: CompileOptions, progress: Progress
 
 
 def memory_of(plan: Plan, options: CompileOptions) -> dict[str, Any]:
-    """The planned memory for one sequence of the default context, and how far memory goes.
+    """The planned memory for one sequence of the default context, and the longest contexts.
 
     `memory` is that of the first target, `memory_by_target` that of the first of every kind.
     """

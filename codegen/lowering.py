@@ -70,7 +70,7 @@ def parse_targets(names: Sequence[str]) -> dict[str, Target]:
 
 
 class _Witness:
-    """Keeps the module as it was before kernels are chosen, and who chose what for it."""
+    """Keeps the module as it was before kernels are chosen, and the choices."""
 
     def __init__(self, selector: Selector) -> None:
         self.operations: ModuleOp | None = None

@@ -63,22 +63,22 @@ class CompileOptions:
 
     @property
     def writes(self) -> bool:
-        """True where an artifact is written at the end."""
+        """True if an artifact is written at the end."""
         return not (self.dry_run or self.stop_after)
 
     @property
     def calibrates(self) -> bool:
-        """True where a calibration text decides how weights are rounded."""
+        """True if a calibration text decides how weights are rounded."""
         rounds = self.quantization is not Quantization.NONE and not self.is_random
         return rounds and self.rounding is WeightRounding.GPTQ
 
     @property
     def is_random(self) -> bool:
-        """True where weights are made from a seed."""
+        """True if weights are made from a seed."""
         return self.weights is WeightOrigin.RANDOM
 
     def check(self) -> None:
-        """Raise RequestError where the options contradict each other."""
+        """Raise RequestError if the options contradict each other."""
         check_tokens("--context", self.context)
         check_tokens("--chunk", self.chunk)
         check_tokens("--page-size", self.page_size or 0)

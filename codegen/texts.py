@@ -13,7 +13,7 @@ from sala_compile.runtime.generation.generation_config import (
     parse_generation_config,
 )
 from sala_compile.runtime.text.tokenizer import Tokenizer
-from sala_compile.runtime.text.tokenizers.classes import reads_as_it_stands
+from sala_compile.runtime.text.tokenizers.classes import reads_as_it_is
 from sala_compile.runtime.text.tokenizers.tokenizer_files import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -32,7 +32,7 @@ def check_tokenizer(
     """Load the tokenizer of a checkpoint, if it has one; notes on what its users will wonder about.
 
     `rows` are the tokens that the model has, None if that is not known; `class_name` is the
-    tokenizer class that config.json names. CheckpointError where the tokenizer is damaged.
+    tokenizer class that config.json names. CheckpointError if the tokenizer is damaged.
     """
     if not Tokenizer.exists(directory):
         return [_ONLY_A_MODEL] if stands(directory / MODEL_FILE) else []
@@ -60,7 +60,7 @@ def _check_class(directory: Path, tokenizer: Tokenizer, class_name: object) -> N
     """Refuse a class that only config.json names, and that reads tokenizer.json otherwise."""
     if class_name is None or tokenizer.config.get("tokenizer_class") is not None:
         return
-    if reads_as_it_stands(class_name):
+    if reads_as_it_is(class_name):
         return
     raise CheckpointError(
         f"only config.json names the tokenizer class {quoted(class_name)}, and an artifact has no "

@@ -35,7 +35,7 @@ class NormSplit:
 
 
 Splitter = Callable[[KernelCallOp, KernelCallOp, Sequence[KernelCallOp]], NormSplit | None]
-"""From the calls that write, normalise and read: how to do without the second; None: not at all."""
+"""From the calls that write, normalise and read: how to do without the second, or None."""
 
 
 def never(
@@ -84,7 +84,7 @@ class FuseNormCalls(ModulePass):
 
 
 def _write(writer: KernelCallOp, norm: KernelCallOp, split: NormSplit) -> tuple[SSAValue, SSAValue]:
-    """A call of the new writer in the place of the old one; values and sums that it gives."""
+    """A call of the new writer instead of the old one; the values and sums that it returns."""
     rows = norm.results[0].type
     assert isinstance(rows, TensorType), "activations are tensors"
     shape = (*rows.get_shape()[:1], split.sums)

@@ -58,7 +58,7 @@ def _siblings(op: LinearOp) -> list[LinearOp]:
 
 
 def _merge_key(op: LinearOp) -> tuple[Any, ...] | None:
-    """What merged linears have in common; None for one that is not to be merged.
+    """What merged linears have in common; None for one that is not merged.
 
     Columns of a merged product must be independent, so that there is no epilogue and no residual.
     Gate and up of a swiglu are left to `fuse-swiglu`.

@@ -88,7 +88,7 @@ def run_pipeline(
 
 
 def up_to(passes: Sequence[ModulePass], stop_after: str | None) -> Sequence[ModulePass]:
-    """The passes up to and with the one of that name; all of them for None."""
+    """The passes up to and including the one of that name; all of them for None."""
     if stop_after is None:
         return passes
     names = [item.name for item in passes]

@@ -54,7 +54,7 @@ class StateFileError(SalaError):
 
 
 class CompileError(SalaError):
-    """A module that cannot be compiled for the asked target."""
+    """A module that cannot be compiled for the requested target."""
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def load(
     at a time (default: batch), `chunk` the most new tokens of one step, `memory` the most bytes
     to use of the device's memory, weights included (`"8GiB"`), `threads` default to the CPUs of the
     process, and are twice as many at most.
-    `prefix_cache` bytes beyond the others hold beginnings of texts for reuse, a snapshot of the
+    `prefix_cache` bytes beyond the others hold prefixes for reuse, a snapshot of the
     recurrent state `snapshot_every` tokens (whole pages; default: 64 pages).
     `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
     `device` is `"cpu"`, `"cuda"` or the number of a GPU, `"cuda:1"` (default: the CPU, if the
@@ -142,12 +142,12 @@ def load(
 
 
 def poison_wanted() -> bool:
-    """True if SALA_POISON=1 asks that unwritten memory be NaN."""
+    """True if SALA_POISON=1 is set: unwritten memory is NaN."""
     return os.environ.get("SALA_POISON") == "1"
 
 
 def plan_for(artifact: Artifact, device: Device, request: LoadRequest) -> MemoryPlan:
-    """The memory plan for a request; MemoryBudgetError where nothing fits."""
+    """The memory plan for a request; MemoryBudgetError if nothing fits."""
     manifest, program = artifact.manifest, artifact.program
     weights = artifact.weight_bytes_of(device.target)
     context = manifest.context if request.context is None else request.context
@@ -200,7 +200,7 @@ def with_prefix_cache(
 ) -> MemoryPlan:
     """The plan with snapshots, and pages for the text between them, that fill the cache's bytes.
 
-    MemoryBudgetError where not one fits.
+    MemoryBudgetError if not one fits.
     """
     sizes, symbols = plan.sizes, plan.symbols
     weights = artifact.weight_bytes_of(device.target)

@@ -53,7 +53,7 @@ class Model:
         prefix: PrefixOptions | None = None,
         advance: Advance | None = None,
     ) -> None:
-        """Open the kernels, take the memory of the plan and bind the one to the other.
+        """Open the kernels, take the memory of the plan and bind them to each other.
 
         `advance` receives the progress of weights that are copied to the device.
         """
@@ -71,7 +71,7 @@ class Model:
 
     @property
     def engine(self) -> Engine:
-        """For schedulers: what runs the steps of all sequences; RequestError where it is closed."""
+        """For schedulers: what runs the steps of all sequences; RequestError if it is closed."""
         if self._engine is None:
             raise RequestError("the model is closed", fix="load it again")
         return self._engine
@@ -83,7 +83,7 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the artifact; RequestError where it has none."""
+        """The tokenizer of the artifact; RequestError if it has none."""
         if self._tokenizer is None:
             files = TokenizerFiles.of_artifact(self.artifact)
             self._tokenizer = Tokenizer.of(files, self.artifact.directory.name)
@@ -105,10 +105,10 @@ class Model:
         """Logits of one forward call, float32 [tokens, vocabulary].
 
         `chunk` is the most new tokens of one step, if that is less than the loaded one. The length
-        of the whole call decides the attention path, whatever the chunk.
+        of the whole call decides the attention path, at any chunk.
         With `observe` the result is (logits, {kind: {layer: values}}).
 
-        NotANumberError, an ArtifactError that names the token, where a logit is NaN; so do
+        NotANumberError, an ArtifactError that names the token, if a logit is NaN; so do
         `decode`, `generate`, `stream`, and `append` and `last_logits` of sequences. Infinities are
         values.
         """
@@ -141,7 +141,7 @@ class Model:
     ) -> np.ndarray:
         """Append one token to each sequence, all in one pass over the weights.
 
-        The logits after them, float32 [batch, vocabulary]. Where one of them is NaN,
+        The logits after them, float32 [batch, vocabulary]. If one of them is NaN,
         NotANumberError names its sequence; all have their token, and the others' logits are their
         `last_logits`.
         """
@@ -173,7 +173,7 @@ class Model:
     ) -> GenerationOptions:
         """The options of an answer, those of `SamplingOptions` among them.
 
-        What is not given is what the checkpoint's generation_config.json asks for, by the rules of
+        What is not given is what the checkpoint's generation_config.json requests, by the rules of
         Hugging Face's `generate`; or, with `defaults` "none", what `SamplingOptions` and
         `GenerationOptions` have. `end_tokens` says which tokens end the answer: those of
         "generation-config" (else of config.json, else the tokenizer's), of the "tokenizer" alone,
@@ -185,7 +185,7 @@ class Model:
 
     @property
     def generation_defaults(self) -> GenerationDefaults:
-        """What generation_config.json asks for, with notes on what of it is not applied."""
+        """What generation_config.json requests, with notes on what of it is not applied."""
         return self._completed().defaults
 
     def generate(
@@ -225,9 +225,9 @@ class Model:
         sequence: TokenSequence | None = None,
         ahead: bool = False,
     ) -> Iterator[Generation]:
-        """An answer in the making: after `sequence`, or after one that is closed at the end.
+        """An answer in progress: after `sequence`, or in a new one that is closed at the end.
 
-        A sequence that has logits after its last token can go on without new tokens. With
+        A sequence that has logits after its last token can continue without new tokens. With
         `ahead` a GPU computes the next token while the caller has one: `sequence` may then hold the
         last token of the answer, which it does not otherwise.
         """
@@ -255,7 +255,7 @@ class Model:
 
     @contextmanager
     def wrapped(self, wrap: Wrap) -> Iterator[None]:
-        """Run what `wrap` makes of the program, inside the block: to measure it."""
+        """Run the program as `wrap` returns it inside the block, to measure it."""
         with self.engine.wrapped(wrap):
             yield
 
@@ -332,7 +332,7 @@ class Model:
         return self.tokenizer.encode(prompt)
 
     def require_room(self, text: str, length: int = 0) -> None:
-        """RequestError where `text` certainly does not fit after a text of `length` tokens.
+        """RequestError if `text` certainly does not fit after a text of `length` tokens.
 
         A long one is looked at piece by piece, so that the rest of it is never turned into tokens.
         """
@@ -373,7 +373,7 @@ class Model:
         return batch, ids
 
     def _own(self, sequence: object) -> TokenSequence:
-        """The sequence; RequestError for what is none of this model."""
+        """The sequence; RequestError for one of another model."""
         if not isinstance(sequence, TokenSequence):
             raise refusal("sequence", sequence, "a sequence that Model.sequence made")
         if sequence.engine is not self._engine:

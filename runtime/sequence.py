@@ -1,4 +1,4 @@
-"""A text that grows, as users hold it."""
+"""The token ids of one conversation and their state, as users hold them."""
 
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -25,15 +25,15 @@ Answer = Generator[int, None, None]
 
 
 class TokenSequence:
-    """A text whose state is kept. `Model.sequence` makes it; use it in a `with` block or close it.
+    """Token ids and their state. `Model.sequence` makes it; use it in a `with` block or close it.
 
-    Whatever fails or is cancelled, other sequences go on as before. A sequence whose own call is
-    cut short returns to its newest snapshot, else to nothing if the call began there; if neither
-    is so, it refuses to go on until it is truncated.
+    When a call fails or is cancelled, other sequences continue as before. The sequence of the call
+    returns to its newest snapshot, else to nothing if the call began there; if neither is so, it
+    refuses to continue until it is truncated.
     """
 
     def __init__(self, engine: Engine, state: State) -> None:
-        """For models: the text of `state`."""
+        """For models: the sequence of `state`."""
         self.engine = engine
         self.state = state
         self.prefix_report: PrefixReport | None = None
@@ -46,14 +46,14 @@ class TokenSequence:
 
     @property
     def token_ids(self) -> list[int]:
-        """The tokens so far; RequestError where the model is closed."""
+        """The tokens so far; RequestError if the model is closed."""
         return self.engine.states.token_ids(self.state)
 
     @property
     def last_logits(self) -> np.ndarray:
         """A copy of the logits [vocabulary] float32 after the last token.
 
-        RequestError where they were not computed: in an empty sequence, or after `truncate`.
+        RequestError if they were not computed: in an empty sequence, or after `truncate`.
         """
         return self.engine.states.last_logits(self.state)
 
@@ -71,7 +71,7 @@ class TokenSequence:
         model `generated` get the bits of single steps, others are read; None takes a single token
         as generated.
 
-        NotANumberError where a logit is NaN; the tokens are appended all the same.
+        NotANumberError if a logit is NaN; the tokens are appended all the same.
         """
         checked_call("progress", progress)
         logits = self._append(token_ids, progress, generated).logits
@@ -98,7 +98,7 @@ class TokenSequence:
     ) -> int:
         """Append tokens in one call, as `append`; the next token, chosen on the device.
 
-        ArtifactError where a logit is not a number, or all are minus infinity.
+        ArtifactError if a logit is not a number, or all are minus infinity.
         """
         return self._append(token_ids, progress, generated, [draw]).tokens[0].take()
 
@@ -124,9 +124,9 @@ class TokenSequence:
                 chosen = following
 
     def fork(self) -> "TokenSequence":
-        """Another sequence with the same text, state and snapshots.
+        """Another sequence with the same tokens, state and snapshots.
 
-        Full pages are shared; what still changes is copied. MemoryBudgetError where as many
+        Full pages are shared; what still changes is copied. MemoryBudgetError if as many
         sequences are alive as were planned.
         """
         return TokenSequence(self.engine, self.engine.states.fork(self.state))
@@ -134,7 +134,7 @@ class TokenSequence:
     def snapshot(self) -> int:
         """Make the present length one that `truncate` can return to; the length.
 
-        MemoryBudgetError where no snapshot is free.
+        MemoryBudgetError if no snapshot is free.
         """
         return self.engine.states.snapshot(self.state)
 

@@ -60,7 +60,7 @@ class VectorResult:
 
     @property
     def passed(self) -> bool:
-        """True if every element is as near as the vector demands."""
+        """True if every element is as near as the vector requires."""
         return self.excess <= 0
 
 
@@ -196,7 +196,7 @@ class GoldenStep:
         return state
 
     def _request(self) -> LoadRequest:
-        """Room for all sequences, and a step with all their tokens."""
+        """The sizes for all sequences, and a step with all their tokens."""
         tokens = sum(len(tokens) for _, tokens, _ in self._sequences)
         longest = max(vector.history + len(tokens) for vector, tokens, _ in self._sequences)
         count = len(self._sequences)
@@ -210,7 +210,7 @@ class GoldenStep:
         )
 
     def _arrays(self, vector: GoldenSequence) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids and logits of a sequence, of the shapes that belong together."""
+        """Token ids and logits of a sequence, of matching shapes."""
         vocabulary = self._artifact.manifest.model.vocabulary
         where = f"golden.json: {vector.name}"
         tokens = self._tensors.array(vector.token_ids, np.dtype(np.int32), (2**24,), vector.name)

@@ -1,7 +1,7 @@
 """Fields of a configuration that others wrote: one table for each format says what each may hold.
 
 A field is used, known to be without effect at the values that its rule takes, or refused by name.
-Null is the same as absent. A field that no rule is for is left to the caller, to tell it.
+Null is the same as absent. A field without a rule is left to the caller, to report it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FieldRules = Mapping[str, FieldRule]
 USED = FieldRule(lambda value: True)
 """Read, and checked where it is read."""
 NO_EFFECT = FieldRule(lambda value: True)
-"""Without effect on inference whatever it holds."""
+"""Without effect on inference, with any value."""
 BOOLEAN = FieldRule(lambda value: isinstance(value, bool), "true or false")
 TEXT = FieldRule(lambda value: isinstance(value, str), "a text")
 OBJECT = FieldRule(lambda value: is_object(value), "an object")
@@ -92,7 +92,7 @@ def unknown_fields(found: Mapping[str, Any], rules: FieldRules) -> tuple[str, ..
 
 
 def unknown_note(names: tuple[str, ...], file: str) -> str:
-    """The note that tells unknown fields."""
+    """The note that names unknown fields."""
     listed = ", ".join(
         name if name.replace(".", "_").isidentifier() else quoted(name) for name in names[:NOTED]
     )

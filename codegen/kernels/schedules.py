@@ -45,7 +45,7 @@ class Schedules:
 def read_schedules(path: Path, target: CpuTarget) -> tuple[Schedules, list[str]]:
     """The schedules in a tuning file that fit the target, and notes on why others do not.
 
-    ArtifactError where the file is damaged or a schedule in it makes no sense.
+    ArtifactError if the file is damaged or a schedule in it makes no sense.
     """
     tuning = read_tuning(path)
     reason = _misfit(tuning, target)

@@ -33,7 +33,7 @@ class KernelSpec(ABC):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """The spec with these `values`; ValueError or TypeError where they make none."""
+        """The spec with these `values`; ValueError or TypeError if they make none."""
         kinds = get_type_hints(cls)
         return cls(
             **{

@@ -9,7 +9,7 @@ from sala_compile.runtime.errors import CompileError
 
 
 def check_calls(program: Program, target: str, kernels: Mapping[str, Arguments]) -> None:
-    """Raise CompileError where a step hands a kernel something else than it was built for.
+    """Raise CompileError if a step hands a kernel something else than it was built for.
 
     `kernels` are the arguments of kernels by symbol, those that are handed over.
     """

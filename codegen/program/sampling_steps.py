@@ -19,7 +19,7 @@ from sala_compile.runtime.artifact import (
 
 SAMPLED = "sampled"
 """The value that the phase writes: for each row of logits a token, which the next step may be fed
-with, and a mark: 1 where a logit is not a number, 2 where all are minus infinity."""
+with, and a mark: 1 if a logit is not a number, 2 if all are minus infinity."""
 
 
 def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:

@@ -87,7 +87,7 @@ def _page(part: StatePart, entries: int, pair: int) -> tuple[tuple[int, ...], tu
 def paging_of(kinds: Iterable[StateType]) -> Paging:
     """The page groups of states.
 
-    CompileError where two states of one group want other pages, or pages are no multiples.
+    CompileError if two states of one group want other pages, or pages are no multiples.
     """
     found: dict[str, PageGroup] = {}
     for numbering in (kind.numbering for kind in kinds):

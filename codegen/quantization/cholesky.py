@@ -13,7 +13,7 @@ def damped_cholesky(matrix: np.ndarray, damping: float = FIRST_DAMPING) -> float
 
     Only the lower triangle becomes L. The memory of one block of columns is taken in addition.
     The damping, as a part of the mean diagonal, grows tenfold until the matrix is positive
-    definite; the one used is returned. Raises LinAlgError where that does not help: values that
+    definite; the one used is returned. Raises LinAlgError if that does not help: values that
     are not finite, or whose sums are not.
     """
     diagonal = np.diagonal(matrix).copy()

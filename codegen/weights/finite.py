@@ -87,7 +87,7 @@ class FiniteRows:
     source: RowSource
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows [start, stop) of a tensor; CheckpointError where a value is not finite."""
+        """Rows [start, stop) of a tensor; CheckpointError if a value is not finite."""
         found = np.ascontiguousarray(self.source.rows(name, start, stop))
         if not all_finite(found):
             _refuse_not_finite(name, start, found)

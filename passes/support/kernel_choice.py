@@ -70,7 +70,7 @@ Rule = Callable[[Operation], KernelChoice | str]
 
 
 def first_fitting(op: Operation, rules: Sequence[tuple[str, Rule]]) -> KernelChoice | NoKernel:
-    """The choice of the first of the named rules that fits, with the refusals before it."""
+    """The choice of the first named rule that fits, with the refusals before it."""
     rejected: list[tuple[str, str]] = []
     for name, rule in rules:
         answer = rule(op)

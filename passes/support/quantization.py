@@ -42,7 +42,7 @@ _ENCODINGS = {
 
 
 SENSITIVE_ENCODING = _ENCODINGS[Quantization.INT8]
-"""How a quantised model stores weights of sensitive roles, and does not round what they multiply.
+"""How a quantised model stores weights of sensitive roles; their inputs are not rounded.
 
 Embedding, norms and biases stay as they are.
 """
@@ -57,7 +57,7 @@ def role_of(op: LinearOp | LogitsOp) -> WeightRole:
 
 
 def weight_roles(value: SSAValue) -> frozenset[WeightRole]:
-    """What the checkpoint's tensors are for that a weight is made of."""
+    """The roles of the checkpoint's tensors that a weight is made of."""
     op = value.owner
     assert isinstance(op, Operation), "a weight is made by an operation"
     if isinstance(op, WeightOp):
@@ -66,7 +66,7 @@ def weight_roles(value: SSAValue) -> frozenset[WeightRole]:
 
 
 def tensor_roles(module: ModuleOp) -> dict[str, WeightRole]:
-    """What the checkpoint's tensors are for that are weights of linears in a captured module."""
+    """The roles of the checkpoint's tensors that are weights of linears in a captured module."""
     return {
         op.weight.owner.tensor_name.data: role_of(op)
         for op in module.walk()
@@ -75,7 +75,7 @@ def tensor_roles(module: ModuleOp) -> dict[str, WeightRole]:
 
 
 def encoding_for(op: LinearOp | LogitsOp, quantization: Quantization) -> EncodingAttr:
-    """How the weight of an operation is stored; as it is where it is the embedding's too."""
+    """How the weight of an operation is stored; as it is if it is the embedding's too."""
     is_embedding = any(isinstance(use.operation, EmbeddingOp) for use in op.weight.uses)
     if quantization is Quantization.NONE or is_embedding:
         return EncodingAttr()
@@ -93,7 +93,7 @@ def quantized_tensors(module: ModuleOp, quantization: Quantization) -> dict[str,
 
 
 def calibrated_tensors(module: ModuleOp, quantization: Quantization) -> dict[str, EncodingAttr]:
-    """Those of them whose rounding a calibration decides; 8 bits of sensitive ones need none."""
+    """The tensors whose rounding a calibration decides; sensitive ones of 8 bits need none."""
     roles = tensor_roles(module)
     return {
         name: encoding
@@ -103,7 +103,7 @@ def calibrated_tensors(module: ModuleOp, quantization: Quantization) -> dict[str
 
 
 def store_as_integers(module: ModuleOp, encodings: Mapping[str, EncodingAttr]) -> None:
-    """Give tensors that a source stores as integers the type that says so, in place."""
+    """Type the tensors that a source stores as integers as such, in place."""
     for op in module.walk():
         if isinstance(op, WeightOp) and op.tensor_name.data in encodings:
             kind = op.result.type

@@ -1,4 +1,4 @@
-"""What the passes share: running patterns, and questions about values."""
+"""Helpers of the passes: running patterns, and questions about values."""
 
 from typing import TypeVar
 
@@ -54,7 +54,7 @@ def stands_before(value: SSAValue, op: Operation) -> bool:
 
 
 def hoist_weight(value: SSAValue, op: Operation, rewriter: PatternRewriter) -> None:
-    """Move the weight-side operations that compute `value` before `op`, where they stand after."""
+    """Move the weight-side operations that compute `value` before `op`, if they are after it."""
     owner = value.owner
     if stands_before(value, op) or not isinstance(owner, Operation):
         return
@@ -65,6 +65,6 @@ def hoist_weight(value: SSAValue, op: Operation, rewriter: PatternRewriter) -> N
 
 
 def joined_hint(*values: SSAValue) -> str | None:
-    """A name for what holds all of the values."""
+    """A name for a value that holds all of these."""
     hints = [value.name_hint for value in values if value.name_hint]
     return "_".join(hints) or None

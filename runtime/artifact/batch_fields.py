@@ -37,8 +37,8 @@ class InputName(StrEnum):
     CALL_LENGTHS = "call_lengths"
     """[sequences]: length when the whole call is done; decides the attention path."""
     GENERATED = "generated"
-    """[sequences]: 1 where the new tokens were generated, which take the arithmetic of single
-    steps, one after the other; 0 where they are read, in chunks."""
+    """[sequences]: 1 if the new tokens were generated, which take the arithmetic of single
+    steps, one after the other; 0 if they are read, in chunks."""
     SLOTS = "slots"
     """[sequences]: the sequence's row in page tables and recurrent pools."""
     LOGIT_ROWS = "logit_rows"

@@ -38,7 +38,7 @@ class OpenFile:
 
     @classmethod
     def at(cls, path: Path) -> "OpenFile":
-        """Open the file at a path; ArtifactError where that cannot be done."""
+        """Open the file at a path; ArtifactError if that cannot be done."""
         try:
             return cls(path, os.open(path, _FLAGS))
         except OSError as error:
@@ -89,7 +89,7 @@ class OpenDirectory:
     """The directory of an artifact while its files are opened."""
 
     def __init__(self, path: Path) -> None:
-        """Open it; ArtifactError where there is none."""
+        """Open it; ArtifactError if there is none."""
         self._path = path
         try:
             self._descriptor = os.open(path, _FLAGS | os.O_DIRECTORY)

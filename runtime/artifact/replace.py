@@ -89,7 +89,7 @@ def _fail() -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two names in one step; False where that is not supported."""
+    """Exchange two names in one step; False if that is not supported."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return False

@@ -129,7 +129,7 @@ def _held(path: Path) -> int | None:
 
 
 def _locks(descriptor: int) -> bool:
-    """Lock what is open, until it is closed; False where another has the lock."""
+    """Lock what is open, until it is closed; False if another has the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

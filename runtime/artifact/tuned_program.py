@@ -19,7 +19,7 @@ def with_tuning(artifact: Artifact, target: str, path: Path) -> Artifact:
     """The artifact with the library that sala-tune wrote next to the tuning file `path`.
 
     Kernels with other tiles want other workspaces, so the program changes with the library.
-    ArtifactError where the file is damaged, or was made for another artifact or target.
+    ArtifactError if the file is damaged, or was made for another artifact or target.
     """
     tuning = read_tuning(path)
     _check(artifact, target, path, tuning)

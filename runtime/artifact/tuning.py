@@ -81,7 +81,7 @@ class TunedKernel(Frozen):
     """The best schedule found for a kernel, the default's own where nothing was faster.
 
     `workspaces` are the buffers that it wants, in the order in which the kernel takes them.
-    `differs` is the largest difference from the default's results, 0 where they are equal to the
+    `differs` is the largest difference from the default's results, 0 if they are equal to the
     bit; `tried` and `refused` count candidates. `complete` says that none was left out for time.
     """
 
@@ -125,7 +125,7 @@ class Tuning(Frozen):
 
 
 def read_tuning(path: Path) -> Tuning:
-    """The tuning file at `path`; ArtifactError where it is missing, damaged or too new."""
+    """The tuning file at `path`; ArtifactError if it is missing, damaged or too new."""
     data = _RECORD.read(path)
     try:
         found = Tuning.model_validate_json(data)

@@ -50,7 +50,7 @@ class CeilingProbe:
     """
 
     def __init__(self, artifact: Artifact, target: str, threads: int) -> None:
-        """Open the artifact's ceilings and take the memory; ArtifactError where there are none."""
+        """Open the artifact's ceilings and take the memory; ArtifactError if there are none."""
         path = ceilings_path(artifact.manifest.targets[target].library)
         if not artifact.has(path):
             raise ArtifactError(
@@ -105,7 +105,7 @@ class CeilingProbe:
     def freedom(self) -> float:
         """How fast the first-level caches are read just now, compared with the fastest so far.
 
-        Less than 1 where another machine's thread shares a core with one of ours: that slows all
+        Less than 1 if another machine's thread shares a core with one of ours: that slows all
         that reads caches, and no counter of this machine shows it.
         """
         self._control[0] = NEAR_READS

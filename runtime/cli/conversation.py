@@ -78,7 +78,7 @@ class Conversation:
         choice: TemplateChoice,
         opening: Sequence[Message],
     ) -> None:
-        """Begin with the messages `opening`; RequestError where the template is missing."""
+        """Begin with the messages `opening`; RequestError if the template is missing."""
         self._template = ChatTemplate.from_files(artifact, choice.name)
         self._tokenizer = tokenizer
         self._variables = choice.variables

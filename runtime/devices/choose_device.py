@@ -28,7 +28,7 @@ def choose_device(artifact: Artifact, name: str | None, target: str | None, thre
 def tuned_target(artifact: Artifact, name: str | None, target: str | None) -> str:
     """The target that `choose_device` takes for the CPU, which the library of a tuning is for.
 
-    RequestError where it takes a GPU.
+    RequestError if it takes a GPU.
     """
     if _ordinal(artifact, name, target) is not None:
         raise RequestError(

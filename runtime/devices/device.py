@@ -61,7 +61,10 @@ class Memory(Protocol):
         ...
 
     def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
-        """Request the leading rows of a small value as they are now; the call waits for them."""
+        """Request the leading rows of a small value as they are now.
+
+        The function that is returned waits for them.
+        """
         ...
 
     def read_rows(self, name: str, rows: Sequence[int]) -> np.ndarray:
@@ -129,7 +132,7 @@ class Device(Protocol):
         ...
 
     def open(self) -> None:
-        """Load the kernels; ArtifactError where they do not fit the device."""
+        """Load the kernels; ArtifactError if they do not fit the device."""
         ...
 
     def memory(self, plan: MemoryPlan, *, poison: bool, advance: Advance | None) -> Memory:

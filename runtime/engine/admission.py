@@ -1,4 +1,4 @@
-"""What calls and steps take of a model, and whether it has that."""
+"""The rows that calls and steps need, and whether a model has them free."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from sala_compile.runtime.state.store import State, StateStore
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is taken: `tokens` and `sequences` of a step, and `rows` of pools, by their names.
+    """What is needed: `tokens` and `sequences` of a step, and `rows` of pools, by their names.
 
     Rows are pages, and slots of new sequences; they are held until the sequence is closed.
     """
@@ -31,7 +31,7 @@ class Demand:
 
 
 class Admission:
-    """Answers what fits, before anything changes."""
+    """Says what fits, before anything changes."""
 
     def __init__(self, store: StateStore, limits: Limits) -> None:
         """For the sequences of `store`."""
@@ -39,7 +39,7 @@ class Admission:
         self._limits = limits
 
     def call(self, state: State | None, tokens: int) -> Demand:
-        """What a call takes that appends so many tokens; with None for a sequence, one more."""
+        """What a call needs that appends so many tokens; with None for a sequence, one more."""
         length = tokens if state is None else state.length + tokens
         rows = Counter(self._store.missing(state, length))
         if state is None:
@@ -47,7 +47,7 @@ class Admission:
         return Demand(rows=+rows)
 
     def step(self, chunks: Iterable[SequenceChunk]) -> Demand:
-        """What a step takes of these chunks."""
+        """What a step of these chunks needs."""
         total = Demand()
         for chunk in chunks:
             length = chunk.state.length + len(chunk)
@@ -56,10 +56,10 @@ class Admission:
         return total
 
     def refusal(self, cost: Demand) -> SalaError | None:
-        """Why all of a cost cannot be had now; None if it can.
+        """Why a demand cannot be met now; None if it can.
 
         RequestError for more than a step has at any time, MemoryBudgetError for pages and slots
-        that others hold. What the prefix cache would give back counts as free.
+        that others hold. Rows that the prefix cache would release count as free.
         """
         limits = self._limits
         if cost.tokens > limits.step_tokens or cost.sequences > limits.batch:

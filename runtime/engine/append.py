@@ -74,7 +74,7 @@ class Append:
         return self.left == 0 or self.result.error is not None
 
     def next_chunk(self, limit: int | None = None) -> SequenceChunk | None:
-        """The next tokens for a step, at most `limit`; None where that is not enough.
+        """The next tokens for a step, at most `limit`; None if that is not enough.
 
         A `limit` of the target's `read_multiple` tokens is enough. RequestError where the sequence
         was interrupted.

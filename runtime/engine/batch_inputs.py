@@ -28,7 +28,7 @@ class BatchInputs:
 
     @property
     def draw_words(self) -> int:
-        """Words that say how a token is chosen; 0 where no device chooses."""
+        """Words that say how a token is chosen; 0 if no device chooses."""
         field = self._fields.get(InputName.SAMPLING)
         return 0 if field is None else field.shape[1]
 

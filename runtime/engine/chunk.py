@@ -1,4 +1,4 @@
-"""What one sequence does in a step, and what comes of it."""
+"""The work of one sequence in a step, and its result."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class SampledToken:
     def take(self) -> int:
         """Wait for the token.
 
-        ArtifactError where a logit was not a number, or all were minus infinity. DeviceError where
+        ArtifactError if a logit was not a number, or all were minus infinity. DeviceError if
         the device failed meanwhile; the sequence is broken then.
         """
         try:
@@ -45,13 +45,13 @@ class SampledToken:
 class SequenceChunk:
     """New tokens of one sequence in a step.
 
-    `token_ids` are int32 [tokens]; the one of a chunk with `fed` does not count, but the token that
-    a device chose for the sequence in an earlier step. `call_length` is the length of the sequence
-    when its whole call is done. Tokens that were `generated` take the arithmetic of steps of one
-    token each, in whatever number; others are read. `rows` are the tokens of the chunk after which
-    logits are wanted, ascending: they come to the host, or the device chooses a token from each,
-    if there are `draws` (one for each row). Logits go to `out` [rows, vocabulary] float32, or to a
-    new array. `call` is the call of several chunks that this one belongs to; with `keep`, the
+    `token_ids` are int32 [tokens]; a chunk with `fed` has one, which is ignored: the device uses
+    the token that it chose for the sequence in an earlier step. `call_length` is the length of the
+    sequence when its whole call is done. Tokens that were `generated` take the arithmetic of steps
+    of one token each, in any number; others are read. `rows` are the tokens of the chunk after
+    which logits are requested, ascending: they come to the host, or the device chooses a token from
+    each, if there are `draws` (one for each row). Logits go to `out` [rows, vocabulary] float32, or
+    to a new array. `call` is the call of several chunks that this one belongs to; with `keep`, the
     prefix cache keeps the state after the chunk.
     """
 
@@ -95,7 +95,7 @@ class SequenceChunk:
 class StepResult:
     """What a step did for one chunk.
 
-    `logits` are float32 [rows, vocabulary], None unless some were to come to the host; `tokens`
+    `logits` are float32 [rows, vocabulary], None unless some were requested for the host; `tokens`
     are those that the device chose. With an `error` that is a NotANumberError the sequence has its
     new tokens; with any other it is as it was before the step.
     """

@@ -1,4 +1,4 @@
-"""The loaded model as a machine: one step for any mix of sequences."""
+"""The engine of a loaded model: one step for any mix of sequences."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -28,13 +28,13 @@ from sala_compile.runtime.state.saving import StateFiles, model_digest
 from sala_compile.runtime.state.store import State, StateStore
 
 Wrap = Callable[[BoundProgram], BoundProgram]
-"""Makes a program that takes the place of another, for measurements."""
+"""Returns a program that replaces another, for measurements."""
 
 
 class Engine:
     """Sequences over the memory of one model, and the steps that advance them.
 
-    One thread at a time. `states` begins and ends sequences, `admission` answers what fits.
+    One thread at a time. `states` begins and ends sequences, `admission` says what fits.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Engine:
         device: Device,
         prefix: PrefixOptions | None = None,
     ) -> None:
-        """Bind every kernel to its buffers; `prefix` asks for a prefix cache."""
+        """Bind every kernel to its buffers; `prefix` are the options of a prefix cache."""
         self._memory = memory
         self._artifact = artifact
         self._exclusive = Exclusive()
@@ -83,10 +83,10 @@ class Engine:
 
         `chunk` are the most tokens of a step. Logits are computed after the last token, or after
         `every_row`; with a draw the device chooses the next token from the last. Tokens are read,
-        however few, unless they were `generated`, which get the bits of single steps. What the
-        prefix cache has of an empty sequence is there at once, unless `reuse` is False.
-        RequestError for tokens that cannot be appended, MemoryBudgetError where pages lack; nothing
-        changes then.
+        however few, unless they were `generated`, which get the bits of single steps. An empty
+        sequence begins with what the prefix cache has of it, unless `reuse` is False.
+        RequestError for tokens that cannot be appended, MemoryBudgetError if pages are missing;
+        nothing changes then.
         """
         state.require_usable()
         ids = self.limits.checked_tokens(token_ids, state.length)
@@ -121,7 +121,7 @@ class Engine:
     ) -> StepResult:
         """Carry out the rest of a call alone: its logits, or the token that the device chose.
 
-        NotANumberError where a logit is NaN; the tokens up to there are appended all the same, if
+        NotANumberError if a logit is NaN; the tokens up to there are appended all the same, if
         that is the end of the call.
         """
         with Held(), call:
@@ -171,7 +171,7 @@ class Engine:
         return [results[index] for index in range(len(chunks))]
 
     def visited(self) -> AbstractContextManager[None]:
-        """Look at what is held, while nothing runs; RequestError where the model is closed."""
+        """Look at what is held, while nothing runs; RequestError if the model is closed."""
         return self._exclusive.visited()
 
     def close(self) -> bool:
@@ -183,7 +183,7 @@ class Engine:
 
     @contextmanager
     def wrapped(self, wrap: Wrap) -> Iterator[None]:
-        """Run inside what `wrap` makes of the program."""
+        """Run the program as `wrap` returns it, inside the block."""
         program = self.stepper.program
         self.stepper.program = wrap(program)
         try:

@@ -41,7 +41,7 @@ class Exclusive:
 
     @contextmanager
     def closing(self) -> Iterator[bool]:
-        """Close, and be alone in the block; False where that was done already.
+        """Close, and be alone in the block; False if that was done already.
 
         RequestError while another thread is in a block.
         """

@@ -16,7 +16,7 @@ TokenIds = Sequence[int] | np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a loaded model takes: ids below `vocabulary`, texts of up to `context` tokens.
+    """What a loaded model takes: ids below `vocabulary`, sequences of up to `context` tokens.
 
     A step has up to `batch` sequences, with `chunk` new tokens or one for each; the logits after
     `logit_rows` of them are computed at a time.
@@ -60,7 +60,7 @@ class Limits:
         return ids.astype(np.int32)
 
     def check_room(self, length: int) -> None:
-        """RequestError for a text of more tokens than the context has."""
+        """RequestError for more tokens than the context has."""
         if length > self.context:
             raise RequestError(
                 f"{length} tokens do not fit the context",
@@ -129,7 +129,7 @@ def _no_list(found: str) -> RequestError:
 
 
 def no_snapshot(length: int, present: int, points: Sequence[int]) -> RequestError:
-    """The refusal to truncate a text of `present` tokens to `length`; names the nearest points."""
+    """The refusal to truncate from `present` tokens to `length`; names the nearest points."""
     below = [point for point in points if point < length]
     above = [point for point in points if point > length]
     nearest = " and ".join(str(point) for point in [*below[-1:], *above[:1]])

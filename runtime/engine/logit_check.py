@@ -44,8 +44,8 @@ def nan_in_row(logits: np.ndarray, where: str) -> NotANumberError:
         "the model computed a logit that is not a number",
         where=f"{where}: {len(wrong)} of {len(logits)}, the first for the token id {wrong[0]}",
         expected="numbers",
-        fix="sala-inspect --verify tells whether the artifact runs right on this machine: where it "
-        "fails, compile again; where it holds, this text (or the state file that it goes on from) "
+        fix="sala-inspect --verify checks whether the artifact runs right on this machine: if it "
+        "fails, compile again; if it passes, this text (or the state file that it continues) "
         "takes the model beyond its range: compile with --dtype float32, or read the text again",
     )
 
@@ -54,7 +54,7 @@ def not_a_number() -> ArtifactError:
     """What is wrong where a logit is NaN."""
     return ArtifactError(
         "the model computed a logit that is not a number",
-        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+        fix="sala-inspect --verify checks whether the artifact runs right on this machine",
     )
 
 
@@ -62,5 +62,5 @@ def no_choice() -> ArtifactError:
     """What is wrong where every logit is minus infinity."""
     return ArtifactError(
         "the model computed minus infinity for every token, so that none can be chosen",
-        fix="sala-inspect --verify tells whether the artifact runs right on this machine",
+        fix="sala-inspect --verify checks whether the artifact runs right on this machine",
     )

@@ -1,4 +1,4 @@
-"""Where sequences can return to: snapshots of their own, and kept beginnings of their texts."""
+"""Where sequences can return to: snapshots of their own, and cached prefixes of theirs."""
 
 from contextlib import suppress
 
@@ -15,13 +15,13 @@ class Rollback:
         self._prefix = prefix
 
     def take(self, state: State) -> Snapshot:
-        """Take a snapshot that belongs to the sequence; MemoryBudgetError where none is free."""
+        """Take a snapshot that belongs to the sequence; MemoryBudgetError if none is free."""
         snapshot = self._store.take_snapshot(state)
         state.snapshots.append(snapshot)
         return snapshot
 
     def take_for_call(self, state: State) -> Snapshot | None:
-        """A snapshot to return to where a call fails, if one is needed and free."""
+        """A snapshot to return to if a call fails; None unless one is needed and free."""
         if not self._store.snapshots.free or state.length in self.points(state):
             return None
         with suppress(MemoryBudgetError):
@@ -29,13 +29,13 @@ class Rollback:
         return None
 
     def drop(self, state: State, snapshot: Snapshot) -> None:
-        """Let go of a snapshot of the sequence, if it still has it."""
+        """Release a snapshot of the sequence, if it still has it."""
         if snapshot in state.snapshots:
             state.snapshots.remove(snapshot)
             self._store.drop_snapshot(snapshot)
 
     def drop_beyond(self, state: State, length: int) -> None:
-        """Let go of the sequence's snapshots beyond `length`."""
+        """Release the sequence's snapshots beyond `length`."""
         for snapshot in [each for each in state.snapshots if each.length > length]:
             self.drop(state, snapshot)
 
@@ -46,7 +46,7 @@ class Rollback:
             copy.snapshots.append(snapshot)
 
     def points(self, state: State) -> dict[int, Snapshot | None]:
-        """The lengths that a sequence can return to: its snapshots, and kept beginnings."""
+        """The lengths that a sequence can return to: its snapshots, and cached prefixes."""
         points: dict[int, Snapshot | None] = {0: None}
         if self._prefix is not None:
             entries = self._prefix.entries(state)
@@ -54,7 +54,7 @@ class Rollback:
         return points | {snapshot.length: snapshot for snapshot in state.snapshots}
 
     def return_to(self, state: State, length: int) -> None:
-        """Return to one of the `points`; a kept beginning may be evicted meanwhile."""
+        """Return to one of the `points`; a cached prefix may be evicted meanwhile."""
         snapshot = self.points(state)[length]
         if snapshot is not None:
             self._store.share_snapshot(snapshot)

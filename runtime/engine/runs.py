@@ -11,7 +11,7 @@ Run = list[tuple[int, SequenceChunk]]
 
 
 def runs_of(chunks: Mapping[int, SequenceChunk], stepper: Stepper) -> list[Run]:
-    """The chunks in as few runs as keep every bit.
+    """The chunks, in the fewest runs that keep every bit.
 
     Several generated tokens of a sequence are parts of their own where the attention path changes
     between them, and where a run has no more rows for them. Where the program splits, generated

@@ -1,4 +1,4 @@
-"""How sequences begin, branch, return to earlier lengths, go to files and end."""
+"""How sequences begin, fork, return to earlier lengths, are saved to files and end."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sala_compile.runtime.state.store import State, StateStore
 
 
 class States:
-    """The states of all sequences of a loaded model, for whoever holds one."""
+    """The states of all sequences of a loaded model, for their holders."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class States:
             return state.length
 
     def drop_snapshot(self, state: State, length: int) -> None:
-        """Let go of a snapshot that belongs to the sequence."""
+        """Release a snapshot that belongs to the sequence."""
         with self._exclusive.changing():
             for snapshot in [each for each in state.snapshots if each.length == length]:
                 self._rollback.drop(state, snapshot)
@@ -100,7 +100,7 @@ class States:
             self._rollback.return_to(state, length)
 
     def token_ids(self, state: State) -> list[int]:
-        """The tokens so far; RequestError where the model is closed."""
+        """The tokens so far; RequestError if the model is closed."""
         state.require_usable()
         with self._exclusive.visited():
             settle(state)
@@ -109,7 +109,7 @@ class States:
     def last_logits(self, state: State) -> np.ndarray:
         """A copy of the logits [vocabulary] after the last token; RequestError if unknown.
 
-        NotANumberError where one of them is NaN.
+        NotANumberError if one of them is NaN.
         """
         state.require_usable()
         with self._exclusive.visited():
@@ -122,7 +122,7 @@ class States:
 
 
 def settle(state: State) -> None:
-    """Require a usable sequence, and wait for its last token where only a device knows it."""
+    """Require a usable sequence, and wait for its last token if only a device knows it."""
     state.require_usable()
     if state.unknown is not None:
         state.unknown()

@@ -19,15 +19,15 @@ from sala_compile.runtime.state.store import State, StateStore
 
 SAMPLED = "sampled"
 """The value that the sample phase writes, [logit_rows, 2]: a token for each row of logits, and a
-mark: 1 where one of them is not a number, 2 where all are minus infinity."""
+mark: 1 if one of them is not a number, 2 if all are minus infinity."""
 
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of logits that a batch wants, those that come to the host first.
+    """The rows of logits that a batch requests, those for the host first.
 
     `owners` are the numbers of their chunks, `places` their tokens in the batch, `draws` how the
-    device chooses from them; `ends` tells whether the token is the last of its chunk.
+    device chooses from them; `ends` says whether the token is the last of its chunk.
     """
 
     owners: list[int] = field(default_factory=list[int])
@@ -112,7 +112,7 @@ class Stepper:
         return self._results(chunks, rows)
 
     def close(self) -> None:
-        """Let go of the kernels and buffers; nothing runs afterwards."""
+        """Release the kernels and buffers; nothing runs afterwards."""
         self.program.close()
         del self._memory, self._inputs
 
@@ -151,7 +151,7 @@ class Stepper:
         state.broken = False
 
     def _note(self, state: State, position: int, token: SampledToken) -> None:
-        """Write a token that was fed on the device to the text, when it is known."""
+        """Write a token that was fed on the device to the token ids, when it is known."""
         self._store.tokens[state.slot, position] = token.take()
         state.unknown = None
 
@@ -175,7 +175,7 @@ class Stepper:
         return _shared_out(chunks, logits, chosen)
 
     def _host_rows(self, chunks: Sequence[SequenceChunk], rows: _Rows) -> np.ndarray:
-        """Where the logits go that come to the host: to a chunk's own array, if all are its."""
+        """The array for the host's logits: a chunk's own, if all rows are of that chunk."""
         owner = chunks[rows.owners[0]] if rows.host else None
         if owner is not None and owner.out is not None and len(owner.out) == rows.host:
             return owner.out

@@ -1,4 +1,4 @@
-"""The options of an answer: the caller's, and for the rest what the checkpoint asks for."""
+"""The options of an answer: the caller's, and for the rest what the checkpoint requests."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,11 +26,11 @@ class AnswerOptions:
     """Completes what callers leave out, for the answers of one artifact."""
 
     def __init__(self, artifact: Artifact, tokenizer: Callable[[], Tokenizer | None]) -> None:
-        """Read generation_config.json; ArtifactError where it is damaged."""
+        """Read generation_config.json; ArtifactError if it is damaged."""
         self._artifact = artifact
         self._tokenizer = tokenizer
         self.defaults = _read(artifact)
-        """What generation_config.json asks for, and what of it is not applied."""
+        """What generation_config.json requests, and what of it is not applied."""
 
     def complete(
         self,
@@ -56,12 +56,12 @@ class AnswerOptions:
 
     def _ends(self, which: EndTokens) -> tuple[int, ...]:
         """The ids that end an answer, by the file that the caller wants to decide."""
-        told = self._artifact.manifest.model.eos_token_ids
-        if which is EndTokens.GENERATION_CONFIG and told:
-            return told
+        given = self._artifact.manifest.model.eos_token_ids
+        if which is EndTokens.GENERATION_CONFIG and given:
+            return given
         tokenizer = self._tokenizer()
         own = () if tokenizer is None else tokenizer.end_ids
-        return own if which is EndTokens.TOKENIZER else tuple(dict.fromkeys((*told, *own)))
+        return own if which is EndTokens.TOKENIZER else tuple(dict.fromkeys((*given, *own)))
 
 
 def generation_options(

@@ -75,7 +75,7 @@ def _end_tokens(eos: object) -> tuple[int, ...]:
 
 @dataclass(slots=True)
 class Generation:
-    """An answer to `prompt`: iterate `tokens` or `text` once; the other fields tell how it goes.
+    """An answer to `prompt`: iterate `tokens` or `text` once; the other fields report how it goes.
 
     `history` are the tokens that the source holds already; the prompt may be empty if there are
     some. `token_ids` holds every chosen token, one that ends the sequence included. With `ahead`,

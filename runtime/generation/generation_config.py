@@ -1,8 +1,8 @@
-"""What generation_config.json of a checkpoint asks of an answer, unless the caller asks otherwise.
+"""What generation_config.json of a checkpoint requests of an answer; the caller's options go first.
 
 The rules are those of `generate` in Hugging Face's library: without `do_sample` the likeliest
 token is taken, with it the temperature is 1 and `top_k` 50 where the file does not say. What is not
-applied and would change the answer is told in a note.
+applied and would change the answer is reported in a note.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "cache_implementation": ("dynamic", "static", "offloaded", "hybrid", "sliding_window"),
     "max_length": (20,),
 }
-"""Fields that are not applied, with the values (beside null) at which they change nothing."""
+"""Fields that are not applied, with the values (besides null) at which they change nothing."""
 
 _HARMLESS = """
 _from_model_config assistant_confidence_threshold assistant_early_exit assistant_ensemble_weight
@@ -52,7 +52,7 @@ generation_kwargs
 
 
 class Defaults(StrEnum):
-    """Where an answer's sampling comes from unless told."""
+    """Where an answer's sampling comes from by default."""
 
     GENERATION_CONFIG = "generation-config"
     NONE = "none"
@@ -72,9 +72,9 @@ class EndTokens(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GenerationDefaults:
-    """What generation_config.json asks for; `sampling` by the names of SamplingOptions.
+    """What generation_config.json requests; `sampling` by the names of SamplingOptions.
 
-    `notes` tell what of it is not applied.
+    `notes` say what of it is not applied.
     """
 
     sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -87,7 +87,7 @@ class GenerationDefaults:
 def parse_generation_config(
     data: bytes, where: str, error: type[SalaError] = ConfigError
 ) -> GenerationDefaults:
-    """What the file with the bytes `data` asks for; `error` names a field that has no meaning."""
+    """What the file with the bytes `data` requests; `error` names a field that has no meaning."""
     fields = parse_object(data, where, error, fix=_FIX)
     fields = {name: value for name, value in fields.items() if value is not None}
     check = _Checks(fields, where, error)
@@ -109,7 +109,7 @@ class _Checks:
     error: type[SalaError]
 
     def sampling(self) -> dict[str, Any]:
-        """The options, the temperature 0 where the likeliest token is asked for."""
+        """The options, the temperature 0 if the likeliest token is requested."""
         samples = self.fields.get("do_sample", False)
         if not isinstance(samples, bool):
             raise self._refused("do_sample", "true or false")
@@ -139,7 +139,7 @@ class _Checks:
         return tuple(texts)
 
     def end_tokens(self) -> tuple[int, ...] | None:
-        """The ids that end an answer, None where the file does not say."""
+        """The ids that end an answer, None if the file does not say."""
         found = self.fields.get("eos_token_id")
         if found is None:
             return None

@@ -21,7 +21,7 @@ class Sampler:
         vocabulary: int,
         random: np.random.Generator | None = None,
     ) -> None:
-        """Begin a random stream at the seed, or go on with `random`; no token was seen yet.
+        """Begin a random stream at the seed, or continue with `random`; no token was seen yet.
 
         RequestError where `logit_bias` names a token beyond the `vocabulary`.
         """
@@ -44,7 +44,7 @@ class Sampler:
         return options.repetition_penalty != 1 or bool(counts) or self._bias is not None
 
     def draw(self) -> Draw:
-        """What a device needs for the next token; the random stream goes on as in `choose`."""
+        """What a device needs for the next token; the random stream continues as in `choose`."""
         options = self.options
         uniform = self._random.random() if options.temperature > 0 else 0.0
         min_p = options.min_p if self.needs_min_p else 0.0
@@ -57,8 +57,8 @@ class Sampler:
     def choose(self, logits: np.ndarray) -> int:
         """The next token for float32 `logits` [vocabulary]; it counts as answered afterwards.
 
-        Of equal logits the lowest id wins, and one of plus infinity whatever the options. Raises
-        ArtifactError where a logit is not a number, and where all are minus infinity.
+        Of equal logits the lowest id wins, and one of plus infinity with any options. Raises
+        ArtifactError if a logit is not a number, or all are minus infinity.
         """
         best = logits.max()
         if np.isnan(best):
@@ -102,7 +102,7 @@ class Sampler:
 
 
 def _bias_row(options: SamplingOptions, vocabulary: int) -> np.ndarray | None:
-    """What is added to each logit, float64 [vocabulary]; None where nothing is."""
+    """What is added to each logit, float64 [vocabulary]; None if nothing is."""
     pairs = [(token, value) for token, value in dict(options.logit_bias).items() if value]
     if not pairs:
         return None
@@ -119,7 +119,7 @@ def _bias_row(options: SamplingOptions, vocabulary: int) -> np.ndarray | None:
 
 
 def _weights(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """The weight of each token beside the best, which has 1."""
+    """The weight of each token relative to the best, which has 1."""
     with np.errstate(over="ignore"):  # a tiny temperature: all but the best weigh nothing
         return np.exp((logits - logits.max()) / temperature)
 

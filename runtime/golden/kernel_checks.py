@@ -27,7 +27,7 @@ class KernelChecks:
         tensors: GoldenTensors,
         memory: Memory,
     ) -> None:
-        """ArtifactError where a vector is not of a step of the program."""
+        """ArtifactError if a vector is not of a step of the program."""
         self._program = artifact.program
         self._phases = artifact.program.targets[target].phases
         self._tensors, self._memory = tensors, memory

@@ -22,7 +22,7 @@ def largest_context(
 ) -> int:
     """The longest context in tokens, whole pages, that fits `budget` with the given batch.
 
-    `least` is the program's where it is known already.
+    `least` is the program's, if it is known already.
     """
     page = program.paging.page_tokens
 

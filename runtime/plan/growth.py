@@ -1,4 +1,4 @@
-"""How memory grows with the context, and how far it goes on machines of usual sizes."""
+"""How memory grows with the context, and the longest context on machines of usual sizes."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def token_parts(program: Program, target: str, sizes: Sizes) -> dict[str, float]
 def largest_contexts(
     program: Program, target: str, sizes: Sizes, weight_bytes: int, budgets: tuple[int, ...]
 ) -> dict[int, int]:
-    """For each budget in bytes the longest context in tokens that fits it; 0 where none does."""
+    """For each budget in bytes the longest context in tokens that fits it; 0 if none does."""
     least = LeastMemory(program, target)
     return {
         budget: largest_context(program, target, sizes, weight_bytes, budget, least)

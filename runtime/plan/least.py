@@ -1,4 +1,4 @@
-"""What no plan of a program can be smaller than, for many sizes: nothing is packed."""
+"""A lower bound on the plans of a program, for many sizes: nothing is packed."""
 
 import numpy as np
 

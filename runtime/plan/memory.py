@@ -26,12 +26,12 @@ LAST_LOGITS = "last_logits"
 TOKEN_IDS = "token_ids"
 """The runtime's own buffer: the tokens of each sequence, int32 [slots, tokens of its pages].
 
-No kernel reads it, so that it lies beside the plan where the plan is not of the host's memory.
+No kernel reads it, so that it is not in a plan of other memory than the host's.
 """
 
 
 class MemoryPart(StrEnum):
-    """What memory is for, besides the pools, which are called what the program calls them."""
+    """What memory is for, besides the pools, which have their names in the program."""
 
     WEIGHTS = "weights"
     ARENA = "arena"
@@ -79,7 +79,7 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
     """The exact plan.
 
     Raises RequestError for more tokens or sequences than can be counted, MemoryBudgetError for
-    sizes that no address space holds, ArtifactError where a size of the program makes no sense.
+    sizes that no address space holds, ArtifactError if a size of the program makes no sense.
     """
     sizes.check()
     symbols = sizes.symbols(program.paging)
@@ -132,7 +132,7 @@ class ArenaGroup:
 
 
 def arena_groups(target: TargetProgram) -> list[ArenaGroup]:
-    """What the buffers of the arena are for, whatever their sizes."""
+    """What the buffers of the arena are for, at any sizes."""
     aliases = _aliases(target)
     groups: dict[str, ArenaGroup] = {}
     start = 0
@@ -175,7 +175,7 @@ def _require_addressable(program: Program, target: str, sizes: Sizes) -> None:
             f"context {sizes.context} with batch {sizes.batch} needs {format_bytes(size)} for "
             f"{name} alone",
             expected=f"at most {format_bytes(MAX_BYTES)}, an address space",
-            fix="ask for a smaller context, batch or chunk",
+            fix="choose a smaller context, batch or chunk",
         )
 
 
@@ -189,7 +189,7 @@ def _impossible(name: str, shape: tuple[int, ...]) -> ArtifactError:
 
 
 def outside_arena(program: Program, target: str) -> dict[str, Value]:
-    """What no step begins: the inputs, tables last, the runtime's own buffers, and the pools."""
+    """The buffers that no step begins: inputs, tables last, the runtime's own, and the pools."""
     values = program.values_of(target)
     inputs = {name: value for name, value in values.items() if value.kind is ValueKind.INPUT}
     pools = {name: value for name, value in values.items() if value.kind is ValueKind.POOL}
@@ -224,7 +224,7 @@ def memory_of_pools(program: Program) -> dict[str, str]:
 def no_parts(program: Program, target: str) -> dict[str, int]:
     """0 for every part of a plan, in the order in which they are shown.
 
-    Pools of small pages stand before those of larger ones, and fixed states last.
+    Pools of small pages come before those of larger ones, and fixed states last.
     """
     groups, own = program.paging.groups, program.pools_of(target)
 

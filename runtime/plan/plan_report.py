@@ -1,4 +1,4 @@
-"""How a memory plan is told to people and programs, the same in every command."""
+"""The report of a memory plan for people and programs, the same in every command."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,7 +47,7 @@ def memory_sentence(plan: MemoryPlan) -> str:
 
 
 def length_note(context: int, trained: int | None) -> str | None:
-    """What to tell of a context beyond the length that a model was trained for; None within."""
+    """The note on a context beyond the length that a model was trained for; None within."""
     if trained is None or context <= trained:
         return None
     return (

@@ -1,4 +1,4 @@
-"""What is chosen at load, and the symbols of the program that follow from it."""
+"""The sizes that are chosen at load, and the symbols of the program that follow from them."""
 
 from dataclasses import dataclass, replace
 
@@ -16,12 +16,12 @@ MAX_SEQUENCES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a loader asks for.
+    """The sizes that a loader requests.
 
     `context`: tokens of the longest sequence; `batch`: sequences of one step; `chunk`: new tokens
     of one step; `sequences`: those alive at a time; `workers`: threads. `pages` are for
     batch x context, and one for each snapshot, unless given; `snapshots` are recurrent states
-    kept beside the sequences'.
+    kept next to the sequences'.
     """
 
     context: int
@@ -33,7 +33,7 @@ class Sizes:
     snapshots: int = 0
 
     def check(self) -> None:
-        """Raise RequestError for what no memory makes possible."""
+        """Raise RequestError for sizes that no memory makes possible."""
         check_tokens("context", self.context)
         check_tokens("chunk", self.chunk)
         for name, count in (("batch", self.batch), ("sequences", self.sequences)):

@@ -1,1 +1,1 @@
-"""What a model keeps of its sequences: pages, slots, prefixes, files."""
+"""The state of sequences: pages, slots, prefixes, files."""

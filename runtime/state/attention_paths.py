@@ -30,7 +30,7 @@ class PathRule:
         raise AssertionError("the first path is for all lengths")
 
     def allows(self, spans: "PathSpans", length: int) -> bool:
-        """Whether calls can have made a text of `length` tokens of these spans.
+        """Whether calls can have made a sequence of `length` tokens of these spans.
 
         A call is at least as long as what it leaves, and can have been longer before it was cut.
         """
@@ -51,12 +51,12 @@ class PathRule:
 
 @dataclass(frozen=True, slots=True)
 class PathSpans:
-    """The paths of a text: `ends` holds for each span its end in tokens and its path."""
+    """The paths of a sequence: `ends` holds for each span its end in tokens and its path."""
 
     ends: tuple[tuple[int, str], ...] = ()
 
     def grown(self, end: int, path: str) -> "PathSpans":
-        """The text up to `end`, its new part on `path`."""
+        """The spans up to `end`, the new part on `path`."""
         if self.ends and self.ends[-1][1] == path:
             return PathSpans((*self.ends[:-1], (end, path)))
         return PathSpans((*self.ends, (end, path)))

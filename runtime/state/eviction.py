@@ -1,4 +1,4 @@
-"""Which kept text is of the least use: a heap whose keys may grow."""
+"""Which kept prefix is of the least use: a heap whose keys may grow."""
 
 import heapq
 from collections.abc import Callable, Iterable

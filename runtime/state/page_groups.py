@@ -10,18 +10,18 @@ from sala_compile.runtime.errors import MemoryBudgetError
 from sala_compile.runtime.state.pages import PagePool, PageTable
 
 Pages = dict[str, list[int]]
-"""The pages that somebody holds, by group and in the order of the text."""
+"""The pages that somebody holds, by group and in the order of the tokens."""
 Partial = Mapping[str, int]
-"""Copies of pages that a text fills in part, by group; those that it fills whole have none."""
+"""Copies of pages that are filled in part, by group; a group whose pages are full has none."""
 
 
 def no_pages() -> Pages:
-    """Nothing held of any group."""
+    """No pages of any group."""
     return defaultdict(list)
 
 
 class PageGroups:
-    """A pool and a table for each group. What takes pages takes all that it says, or none."""
+    """A pool and a table for each group. A method takes all the pages that it says, or none."""
 
     def __init__(self, memory: Memory, paging: Paging) -> None:
         """All pages are free."""
@@ -38,12 +38,12 @@ class PageGroups:
         return ((name, table.pool) for name, table in self.tables.items())
 
     def missing(self, owned: Pages, length: int) -> dict[str, int]:
-        """How many pages `owned` lack for `length` tokens, by the names of the pools."""
+        """How many pages are missing from `owned` for `length` tokens, by pool names."""
         tables = self.tables.items()
         return {table.pool.name: table.missing(owned[name], length) for name, table in tables}
 
     def extend(self, slot: int, owned: Pages, length: int) -> None:
-        """Take what `length` tokens lack, into `owned` and the tables' rows `slot`."""
+        """Take the pages missing for `length` tokens, into `owned` and the tables' rows `slot`."""
         if not any(table.missing(owned[name], length) for name, table in self.tables.items()):
             return
         for name, table in self.tables.items():
@@ -52,17 +52,17 @@ class PageGroups:
             table.extend(slot, owned[name], length)
 
     def trim(self, owned: Pages, length: int) -> None:
-        """Let go of pages that `length` tokens do not begin."""
+        """Release the pages that `length` tokens do not begin."""
         for name, table in self.tables.items():
             table.trim(owned[name], length)
 
     def release(self, owned: Pages) -> None:
-        """Let go of all of `owned`, which is empty afterwards."""
+        """Release all of `owned`, which is empty afterwards."""
         for name, table in self.tables.items():
             table.release(owned[name])
 
     def full(self, owned: Pages, begin: int, end: int) -> Pages:
-        """The pages that are full within `begin` to `end` tokens, of a text that owns `owned`."""
+        """The pages that are full within `begin` to `end` tokens, of the pages `owned`."""
         found = no_pages()
         for name, table in self.tables.items():
             found[name] = owned[name][begin // table.page_tokens : end // table.page_tokens]
@@ -92,12 +92,12 @@ class PageGroups:
             self.tables[name].pool.share([page])
 
     def drop(self, partial: Partial) -> None:
-        """Let go of copies once."""
+        """Release copies once."""
         for name, page in partial.items():
             self.tables[name].pool.release([page])
 
     def adopt(self, slot: int, owned: Pages, given: Pages, length: int) -> None:
-        """Hold the pages of a text of `length` tokens: full ones shared, begun ones copied.
+        """Hold the pages of `length` tokens: full ones shared, begun ones copied.
 
         `given` are its pages, `owned` is empty before.
         """

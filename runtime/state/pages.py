@@ -1,4 +1,4 @@
-"""Which pages are taken, and by how many."""
+"""Which pages are held, and by how many holders."""
 
 from collections.abc import Callable, Iterable
 
@@ -15,11 +15,11 @@ class PagePool:
     """
 
     def __init__(self, name: str, count: int, on_free: Callable[[int], None] | None = None) -> None:
-        """`name` is for messages; `on_free` is told every page whose last holder let go."""
+        """`name` is for messages; `on_free` receives every page whose last holder let go."""
         self.name = name
         self.count = count
         self.reclaim: Callable[[int], None] | None = None
-        """Asked to make so many pages free where fewer are; it may fail to."""
+        """Called to make so many pages free if fewer are; it may fail to."""
         self._on_free = on_free
         self._free = np.arange(count - 1, -1, -1, dtype=np.int32)
         self._free_count = count
@@ -78,14 +78,14 @@ class PagePool:
                 self._reclaimable += int(self._holders[page] == 1)
 
     def uncache(self, pages: Iterable[int]) -> None:
-        """Take the mark away, before the cache lets go of the pages."""
+        """Remove the mark, before the cache releases the pages."""
         for page in pages:
             if self._cached[page]:
                 self._cached[page] = False
                 self._reclaimable -= int(self._holders[page] == 1)
 
     def release(self, pages: Iterable[int]) -> None:
-        """Let go of each page once; those without a holder become free."""
+        """Release each page once; those without a holder become free."""
         for page in pages:
             assert self._holders[page] > 0, f"{self.name} {page} is free"
             if self._holders[page] == 1:
@@ -128,11 +128,11 @@ class PageTable:
         self._copy = copy
 
     def covering(self, length: int) -> int:
-        """How many pages `length` tokens begin."""
+        """How many pages `length` tokens fill, in part or whole."""
         return -(-length // self.page_tokens)
 
     def missing(self, owned: list[int], length: int) -> int:
-        """How many pages a sequence that owns `owned` lacks for `length` tokens."""
+        """How many pages are missing from `owned` for `length` tokens."""
         return max(0, self.covering(length) - len(owned))
 
     def require(self, owned: list[int], length: int) -> None:
@@ -140,7 +140,7 @@ class PageTable:
         self.pool.require(self.missing(owned, length))
 
     def extend(self, slot: int, owned: list[int], length: int) -> None:
-        """Take what `length` tokens lack, add it to `owned` and to the row `slot`."""
+        """Take the pages missing for `length` tokens, add them to `owned` and to the row `slot`."""
         missing = self.missing(owned, length)
         if missing == 0:
             return
@@ -177,7 +177,7 @@ class PageTable:
     def shorten(self, slot: int, owned: list[int], length: int, partial: int | None) -> None:
         """Keep the pages of `length` tokens, of which the last gets the contents of `partial`.
 
-        That one is overwritten where nobody else holds it, else replaced.
+        That one is overwritten if nobody else holds it, else replaced.
         """
         full = length // self.page_tokens
         kept: list[int] = []
@@ -192,11 +192,11 @@ class PageTable:
         self._table[slot, full : full + len(kept)] = kept
 
     def trim(self, owned: list[int], length: int) -> None:
-        """Let go of pages that `length` tokens do not begin."""
+        """Release the pages that `length` tokens do not begin."""
         self.pool.release(owned[self.covering(length) :])
         del owned[self.covering(length) :]
 
     def release(self, owned: list[int]) -> None:
-        """Let go of all of `owned`, which is empty afterwards."""
+        """Release all of `owned`, which is empty afterwards."""
         self.pool.release(owned)
         owned.clear()

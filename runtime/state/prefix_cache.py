@@ -1,10 +1,10 @@
-"""Reuse of common beginnings of prompts, for models with a recurrent state.
+"""Reuse of common prefixes of prompts, for models with a recurrent state.
 
-A beginning is reusable where a snapshot of the recurrent state was kept, if its tokens, the model
+A prefix is reusable where a snapshot of the recurrent state was kept, if its tokens, the model
 and the attention path on which it was computed are the same. Snapshots are kept every so many
-tokens, near the end of every prompt, and where a prompt leaves a text that is known: the next one
+tokens, near the end of every prompt, and where a prompt departs from a known one: the next prompt
 that does so finds it. They are at multiples of whole pages at which reading may be cut without a
-change of bits: what goes on from there computes what it would without the cache.
+change of bits: what continues from there computes what it would without the cache.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Miss(StrEnum):
 class PrefixReport:
     """What the cache did for one call: tokens of the prompt, tokens reused.
 
-    `known_tokens` is how much of the prompt some cached text has in common with it, in whole
+    `known_tokens` is how much of the prompt is also the prefix of something cached, in whole
     pages; `miss` says why nothing was reused, None if something was.
     """
 
@@ -62,7 +62,7 @@ class PrefixOptions:
 
 
 class PrefixCache:
-    """Finds and keeps beginnings of texts. Its pages and snapshots make room for sequences."""
+    """Finds and keeps prefixes. Its pages and snapshots make room for sequences."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class PrefixCache:
     ) -> None:
         """An empty cache for the model with the digest `model` and these attention paths.
 
-        States are kept where pages end and a text may be cut: at multiples of `multiple` tokens.
+        States are kept where pages end and reading may be cut: at multiples of `multiple` tokens.
         """
         self.every = options.every
         self._store = store
@@ -88,7 +88,7 @@ class PrefixCache:
         self._misses: Counter[Miss] = Counter()
 
     def begin(self, state: State, ids: np.ndarray, path: str) -> PrefixReport:
-        """Give an empty `state` the longest kept beginning of a prompt; what was found."""
+        """Give an empty `state` the longest kept prefix of a prompt; returns what was found."""
         self._clock += 1
         if state.length:
             return self._report(ids, 0, 0, path, Miss.NOT_FROM_START)
@@ -127,12 +127,12 @@ class PrefixCache:
             entry.exact_length = min(state.exact_length, state.length)
 
     def entries(self, state: State) -> dict[int, Entry]:
-        """The kept states of a sequence's own text, by length."""
+        """The kept states of a sequence's own prefixes, by length."""
         found = (self._tree.find(digest) for digest in self._chain(state))
         return {entry.length: entry for entry in found if entry is not None}
 
     def pin(self, entry: Entry | None) -> None:
-        """Keep an entry, and only this one, whatever room is needed."""
+        """Keep an entry, and this one only, even if room is needed."""
         self._tree.pin(entry)
 
     def info(self) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class PrefixCache:
         return PrefixReport(len(ids), reused, known, path, text)
 
     def _chain(self, state: State) -> list[bytes]:
-        """The digests at the page boundaries of a text, as far as it has one attention path."""
+        """The digests at the page boundaries, as far as all tokens have one attention path."""
         if not state.spans.ends:
             return []
         end, path = state.spans.ends[0]

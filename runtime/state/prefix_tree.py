@@ -1,4 +1,4 @@
-"""Cached beginnings of texts: a tree of pages with a snapshot at the end of every branch."""
+"""Cached prefixes: a tree of pages with a snapshot at the end of every branch."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from sala_compile.runtime.state.store import Snapshot, StateStore
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """A text of `snapshot.length` tokens, whole pages, with the state after it.
+    """A prefix of `snapshot.length` tokens, whole pages, with the state after it.
 
-    `digests` and the full `pages` of every group are those beyond the parent's text.
+    `digests` and the full `pages` of every group are those beyond the parent's prefix.
     `used` counts lookups: the larger, the later it was of use. The first `exact_length` tokens were
     read as a prompt is, cut where that changes no bit.
     """
@@ -30,7 +30,7 @@ class Entry:
 
     @property
     def length(self) -> int:
-        """Tokens of the text."""
+        """Tokens of the prefix."""
         return self.snapshot.length
 
     def held(self, group: str) -> list[int]:
@@ -39,7 +39,7 @@ class Entry:
         return self.pages[group] if partial is None else [*self.pages[group], partial]
 
     def ancestry(self) -> "list[Entry]":
-        """The entries from the shortest text to this one."""
+        """The entries from the shortest prefix to this one."""
         path: list[Entry] = []
         entry: Entry | None = self
         while entry is not None:
@@ -49,7 +49,7 @@ class Entry:
 
 
 class PrefixTree:
-    """All entries, by the digest of their texts; holds their pages and snapshots in a store."""
+    """All entries, by the digest of their token ids; holds their pages and snapshots in a store."""
 
     def __init__(self, store: StateStore) -> None:
         """An empty tree, which makes room when pages or snapshots run out."""
@@ -75,22 +75,22 @@ class PrefixTree:
         return iter(self._entries.values())
 
     def find(self, digest: bytes) -> Entry | None:
-        """The entry of a text."""
+        """The entry of a prefix."""
         return self._entries.get(digest)
 
     def covers(self, digest: bytes) -> bool:
-        """Whether some entry's text begins with this one."""
+        """Whether some entry begins with this prefix."""
         return digest in self._covered
 
     def pages_of(self, entry: Entry) -> Pages:
-        """All full pages of an entry's text, by group."""
+        """All full pages of an entry, by group."""
         found = no_pages()
         for each in entry.ancestry():
             _append(found, each.pages)
         return found
 
     def pin(self, entry: Entry | None) -> None:
-        """Keep an entry, and only this one, whatever room is needed."""
+        """Keep an entry, and this one only, even if room is needed."""
         self._pinned = entry
 
     def touch(self, entry: Entry, used: int) -> None:
@@ -99,10 +99,10 @@ class PrefixTree:
             each.used = used
 
     def add(self, snapshot: Snapshot, chain: list[bytes], owned: Pages, used: int) -> Entry:
-        """Add the text whose pages have the digests `chain`; its snapshot is the tree's now.
+        """Add the prefix whose pages have the digests `chain`; its snapshot is the tree's now.
 
-        `owned` are the pages of the sequence, which are shared. Where a longer text with another
-        snapshot has the same beginning, this entry comes between that one and its parent.
+        `owned` are the pages of the sequence, which are shared. If a longer prefix with another
+        snapshot begins with this one, the entry comes between that one and its parent.
         """
         parent = next(filter(None, (self.find(digest) for digest in reversed(chain[:-1]))), None)
         begin = 0 if parent is None else parent.length
@@ -126,7 +126,7 @@ class PrefixTree:
         return entry
 
     def _enter(self, entry: Entry) -> None:
-        """Note with which page an entry begins, beyond its parent's text."""
+        """Note with which page an entry begins, beyond its parent's prefix."""
         self._beginning.setdefault(entry.digests[0], []).append(entry)
 
     def _leave(self, entry: Entry) -> None:
@@ -145,7 +145,7 @@ class PrefixTree:
         return self._entries.get(entry.digests[-1]) is entry
 
     def _end_key(self, entry: Entry) -> Key | None:
-        """Ends of texts: the one whose last use is the longest ago first."""
+        """Ends of branches: the least recently used first."""
         return (entry.used,) if self._is_kept(entry) and not entry.children else None
 
     def _inner_key(self, entry: Entry) -> Key | None:
@@ -155,7 +155,7 @@ class PrefixTree:
         return entry.used, _gap(entry)
 
     def _cut(self, longer: Entry, entry: Entry) -> None:
-        """Make `entry` the parent of `longer`, which lets go of the part that they share."""
+        """Make `entry` the parent of `longer`, which releases the part that they share."""
         for name, pages in entry.pages.items():
             shared = len(pages)
             self._store.groups.tables[name].pool.release(longer.pages[name][:shared])
@@ -217,7 +217,7 @@ class PrefixTree:
             queue.remove(entry)
 
     def _remember(self, digests: list[bytes]) -> None:
-        """Note what was evicted, of late, to be able to say so."""
+        """Note what was evicted recently, for reports of a miss."""
         self.evicted |= dict.fromkeys(digests)
         while len(self.evicted) > _REMEMBERED:
             del self.evicted[next(iter(self.evicted))]
@@ -228,13 +228,13 @@ _REMEMBERED = 1 << 14
 
 
 def _append(pages: Pages, following: Pages) -> None:
-    """Add the pages that follow in the text."""
+    """Add the pages that follow."""
     for name, more in following.items():
         pages[name] += more
 
 
 def _gap(entry: Entry) -> float:
-    """Tokens to compute again without the entry, infinite for the end of a text."""
+    """Tokens to compute again without the entry, infinite for the end of a branch."""
     if not entry.children:
         return float("inf")
     begin = 0 if entry.parent is None else entry.parent.length

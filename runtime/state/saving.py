@@ -37,7 +37,7 @@ def model_digest(manifest: Manifest) -> str:
     """What two artifacts share if the states of one are states of the other.
 
     That is the checkpoint, the element types and the attention; not the target, nor the way in
-    which weights are packed. Where the checkpoint is not named, the packed weights stand for it.
+    which weights are packed. Where the checkpoint is not named, the packed weights take its place.
     """
     model = manifest.model
     weights = [manifest.files[path].sha256 for path in manifest.weight_files]
@@ -71,9 +71,9 @@ class StateFiles:
         self._store = store
 
     def save(self, state: State, path: Path) -> None:
-        """Write `state` so that `path` is the old file or the new one, whatever happens.
+        """Write `state` so that `path` is the old file or the new one, even if the process dies.
 
-        StateFileError where it cannot be written, RequestError for an empty sequence.
+        StateFileError if it cannot be written, RequestError for an empty sequence.
         """
         if state.length == 0:
             raise RequestError("an empty sequence has no state to save", fix="append tokens first")
@@ -88,7 +88,7 @@ class StateFiles:
                 writer.write(_bytes(piece) for piece in pieces)
 
     def check_output(self, path: Path, tokens: int) -> None:
-        """StateFileError if the state of a text of `tokens` tokens could not be written now."""
+        """StateFileError if the state of a sequence of `tokens` tokens could not be written now."""
         header = (
             self._header(tokens, ((tokens, self._rule.path(tokens)),), True) if tokens else None
         )
@@ -98,7 +98,7 @@ class StateFiles:
         """The state in the file, in a slot of its own.
 
         StateFileError for a file of another model, a newer version, or one that is cut or
-        damaged; RequestError for a text longer than `context`; MemoryBudgetError where no slot
+        damaged; RequestError for a sequence longer than `context`; MemoryBudgetError if no slot
         or too few pages are free. Nothing is held after an error.
         """
         with opened(path) as reader:

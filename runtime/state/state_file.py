@@ -23,11 +23,11 @@ from sala_compile.runtime.errors import StateFileError
 
 MAGIC = b"SALASTAT"
 VERSION = 2
-"""2: spans of text name attention paths of the program."""
+"""2: spans of tokens name attention paths of the program."""
 SUFFIX = ".sala-state"
 MAX_HEADER = 8 << 20
 PRIVATE = 0o600
-"""The mode of state files: they hold texts."""
+"""The mode of state files: they hold what users wrote."""
 _INPUT = FileRule(
     what="the state file",
     error=StateFileError,
@@ -56,10 +56,10 @@ class StateSection(Frozen):
 
 
 class StateHeader(Frozen):
-    """What the file holds: a text of `tokens` tokens and its state.
+    """What the file holds: a sequence of `tokens` tokens and its state.
 
     `model` is the digest of the model, `family` its name for people; `spans` are the ends
-    of the spans of text with the attention path of each.
+    of the spans of tokens with the attention path of each.
     """
 
     model: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -91,7 +91,7 @@ class StateHeader(Frozen):
 
 
 class StateWriter:
-    """Writes the sections of a header in order, from pieces, holding none of them."""
+    """Writes the sections of a header in order, from pieces, and keeps none of them in memory."""
 
     def __init__(self, file: BinaryIO, header: StateHeader) -> None:
         """Leave room for the header, whose checksums come last."""
@@ -145,8 +145,8 @@ def replacing(path: Path, header: StateHeader) -> Iterator[StateWriter]:
 def check_state_output(path: Path, room: int = 0) -> Path:
     """The absolute path of a state file to be written; the file behind a symbolic link.
 
-    StateFileError where `path` cannot be written, has no free space for `room` bytes, or is
-    something else than a state file. Asked before the work whose result the file will hold.
+    StateFileError if `path` cannot be written, has no free space for `room` bytes, or is
+    something else than a state file. Called before the work whose result the file will hold.
     """
     kind = special_kind(path.stat().st_mode) if stands(path) and path.exists() else None
     place = path if kind is not None else _OUTPUT.check(path, room)
@@ -210,7 +210,7 @@ class SectionReader:
 
 @contextmanager
 def opened(path: Path) -> Iterator[StateReader]:
-    """The state file at `path`, open for reading; StateFileError where there is none."""
+    """The state file at `path`, open for reading; StateFileError if there is none."""
     with _INPUT.open(path) as file:
         yield StateReader(path, file)
 
@@ -256,6 +256,6 @@ def _read_header(path: Path, file: BinaryIO) -> StateHeader:
 
 
 def _may_be_replaced(place: Path) -> bool:
-    """Whether a state file stands here, or a file with nothing in it."""
+    """Whether this is a state file, or a file with nothing in it."""
     with _INPUT.open(place) as file:
         return file.read(len(MAGIC)) in (MAGIC, b"")

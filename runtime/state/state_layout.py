@@ -24,9 +24,9 @@ PIECE_BYTES = 4 << 20
 class CanonicalPart:
     """One value of a program's pools and its share of a state of `length` tokens.
 
-    `group` numbers its pages, None where the state is fixed: then it is one row. `rows` counts
+    `group` numbers its pages, None if the state is fixed: then it is one row. `rows` counts
     entries (those of the first extent of a fixed state), of which `page_rows` are in a page; entry
-    0 stands in place `first`.
+    0 is in place `first`.
     """
 
     pool: str

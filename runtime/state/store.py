@@ -1,4 +1,4 @@
-"""The state of all sequences: slots, pages and texts, and every way to share and copy them."""
+"""The state of all sequences: slots, pages and token ids, and every way to share and copy them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,12 +32,12 @@ class Snapshot:
 class State:
     """What one sequence holds.
 
-    `slot` is its row in recurrent pools, page tables, texts and logits; the logits in that row
+    `slot` is its row in recurrent pools, page tables, token ids and logits; the logits in that row
     are those after token `logits_at`. While `broken`, the slot's contents belong to no length.
     `page_hashes` are the prefix cache's digests of the first pages, `snapshots` are the sequence's
-    own. The first `exact_length` tokens were read as one text would be, cut where that changes no
+    own. The first `exact_length` tokens were read as one prompt would be, cut where that changes no
     bit. `call` is the call that the sequence is in the middle of. `unknown` waits for its last
-    token and writes it down, where only a device knows it.
+    token and writes it down, if only a device knows it.
     """
 
     slot: int
@@ -69,9 +69,9 @@ class State:
 
 
 def interruption() -> RequestError:
-    """The refusal to go on with a sequence whose state is of no length."""
+    """The refusal to continue a sequence whose state is of no length."""
     return RequestError(
-        "the sequence was interrupted and cannot go on",
+        "the sequence was interrupted and cannot continue",
         expected="a sequence whose state is whole",
         fix="truncate it to a snapshot or to 0, or begin a new sequence",
     )
@@ -93,7 +93,7 @@ class StateStore:
         self.groups = PageGroups(memory, program.paging)
 
     def open(self) -> State:
-        """The state of an empty text; MemoryBudgetError where no slot is free."""
+        """The state of an empty sequence; MemoryBudgetError if no slot is free."""
         return State(self.slots.take(1)[0])
 
     def close(self, state: State) -> None:
@@ -106,12 +106,12 @@ class StateStore:
         self.groups.extend(state.slot, state.pages, length)
 
     def missing(self, state: State | None, length: int) -> dict[str, int]:
-        """How many pages a sequence, or a new one, lacks for `length` tokens, by pool."""
+        """How many pages a sequence, or a new one, is missing for `length` tokens, by pool."""
         return self.groups.missing(no_pages() if state is None else state.pages, length)
 
     @property
     def pools(self) -> dict[str, PagePool]:
-        """What is handed out: `sequences`, `snapshots`, and the pages of each group."""
+        """The pools by name: `sequences`, `snapshots`, and the pages of each group."""
         return {"sequences": self.slots, "snapshots": self.snapshots, **dict(self.groups.pools())}
 
     def pool(self, name: str) -> PagePool:
@@ -146,7 +146,7 @@ class StateStore:
         return self._memory.read_rows(LAST_LOGITS, [state.slot])[0]
 
     def fork(self, state: State) -> State:
-        """The same text in another slot: full pages shared, the others and the slot copied."""
+        """The same tokens in another slot: full pages shared, the others and the slot copied."""
         copy = self.open()
         try:
             self.groups.adopt(copy.slot, copy.pages, state.pages, state.length)
@@ -160,7 +160,7 @@ class StateStore:
         return copy
 
     def take_snapshot(self, state: State) -> Snapshot:
-        """A copy of what changes with the next token; MemoryBudgetError where none fits."""
+        """A copy of what changes with the next token; MemoryBudgetError if none fits."""
         number = self.snapshots.take(1)[0]
         try:
             partial = self.groups.duplicate(state.pages, state.length)
@@ -177,7 +177,7 @@ class StateStore:
         self.groups.keep(snapshot.partial)
 
     def drop_snapshot(self, snapshot: Snapshot) -> None:
-        """Let go of a snapshot once."""
+        """Release a snapshot once."""
         self.snapshots.release([snapshot.slot - self.sequences])
         self.groups.drop(snapshot.partial)
 
@@ -195,7 +195,7 @@ class StateStore:
         del state.page_hashes[length // self.page_tokens :]
 
     def adopt(self, state: State, full: Pages, snapshot: Snapshot) -> None:
-        """Make an empty `state` the text of `snapshot`, whose full pages are given.
+        """Make an empty `state` that of `snapshot`, whose full pages are given.
 
         The caller writes the tokens.
         """

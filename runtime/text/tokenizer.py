@@ -43,7 +43,7 @@ class Tokenizer:
 
     @staticmethod
     def from_files(directory: Path) -> "Tokenizer":
-        """Load from `directory`; RequestError where it has no tokenizer, ArtifactError if damaged.
+        """Load from `directory`; RequestError if it has no tokenizer, ArtifactError if damaged.
 
         ArtifactError also for a tokenizer whose time or memory no length of the text bounds.
         """
@@ -82,11 +82,11 @@ class Tokenizer:
 
     @property
     def largest_id(self) -> int:
-        """The largest id that a text can become; -1 where there are no tokens."""
+        """The largest id that a text can become; -1 if there are no tokens."""
         return max(self.core.get_vocab(with_added_tokens=True).values(), default=-1)
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids of `text`; `special` adds what stands around a whole text, such as `<s>`.
+        """Token ids of `text`; `special` adds what is around a whole text, such as `<s>`.
 
         RequestError where the text has half a surrogate pair: bytes that were not UTF-8.
         """
@@ -98,9 +98,9 @@ class Tokenizer:
         """Token ids of `text` as the tail of a text whose ids so far are `before`.
 
         These stay as they are: no token spans the seam. Nothing is put between the two, neither a
-        space where the tokenizer begins a text with one, nor special tokens. Behind an added token,
+        space where the tokenizer begins a text with one, nor special tokens. After an added token,
         such as `<|im_end|>`, `text` is read as the tokenizer reads it there. Where `before` is
-        empty, or only what stands before any text, it is the beginning of a text. None stands for
+        empty, or only what begins any text, it is the beginning of a text. None stands for
         a text that is not known and ends with no added token. RequestError as for `encode`.
         """
         _require_characters(text)
@@ -113,7 +113,7 @@ class Tokenizer:
         return clean_spaces(text) if self._cleans else text
 
     def begins_twice(self, token_ids: Sequence[int]) -> str | None:
-        """The token that stands twice before the text, such as `<s>`, if one does.
+        """The token that is twice before the text, such as `<s>`, if one does.
 
         A text that spells it gets a second one from the tokenizer; so it does in transformers.
         """
@@ -157,7 +157,7 @@ class Tokenizer:
 
     @cached_property
     def _cleans(self) -> bool:
-        """Whether spaces before punctuation go, as the configuration asks; never for BPE."""
+        """Whether spaces before punctuation are removed: by the configuration, never for BPE."""
         name = "clean_up_tokenization_spaces"
         harms = isinstance(self.core.model, tokenizers.models.BPE)
         forced = self.config.get(f"{name}_for_bpe_even_though_it_will_corrupt_output")

@@ -47,7 +47,7 @@ TEMPLATE_FOLDER = "additional_chat_templates"
 """The folder of named chat templates, which are kept likewise."""
 
 ROTARY_BUFFERS = ("inv_freq", "cos_cached", "sin_cached")
-"""Last names of tensors that the configuration implies: never read, whatever stands before."""
+"""Last names of tensors that the configuration implies: never read, with any name before them."""
 
 _DIGEST_BYTES = 1 << 24
 _INDEX = FileRule(what="the index", limit=LIMITS.size, error=CheckpointError)
@@ -87,7 +87,7 @@ class Checkpoint:
     ) -> None:
         """Refuse missing and extra tensors, other shapes, and elements that no weight has.
 
-        Tensors of `also` and rotary buffers may be there, whatever they are.
+        Tensors of `also` and rotary buffers may be there, of any kind.
         """
         missing = [name for name in expected if name not in self.tensors]
         extra = [
@@ -114,7 +114,7 @@ class Checkpoint:
     def read(self, name: str, rows: slice | None = None) -> np.ndarray:
         """Return a tensor, or the rows of a slice, in its own element type (bfloat16: ml_dtypes).
 
-        The array is the caller's own memory, of just the size asked for.
+        The array is the caller's own memory, of exactly the requested size.
         """
         tensor = self.tensors.get(name)
         if tensor is None:
@@ -166,7 +166,7 @@ class Checkpoint:
     def digest(self, progress: Callable[[int], None] | None = None) -> str:
         """SHA-256 of the configuration and of every tensor: name, type, shape, data.
 
-        It does not depend on how tensors are split into files. `progress` is told the bytes read.
+        It does not depend on how tensors are split into files. `progress` receives the bytes read.
         """
         total = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
         for name, tensor in sorted(self.tensors.items()):

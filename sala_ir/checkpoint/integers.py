@@ -52,7 +52,7 @@ class Integers:
 
     @staticmethod
     def joined(parts: Sequence[Integers]) -> Integers:
-        """The rows of all parts, one behind the other."""
+        """The rows of all parts, one after the other."""
         if len(parts) == 1:
             return parts[0]
         return Integers(

@@ -1,4 +1,4 @@
-"""Attributes and keywords of the `sala` dialect but those of weights."""
+"""Attributes and keywords of the `sala` dialect, without those of weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Epilogue(StrEnum):
 
 
 class Rows(StrEnum):
-    """Which live count of a step gives the rows of an activation."""
+    """The live count of a step that gives the rows of an activation."""
 
     TOKENS = "tokens"
     LOGIT_ROWS = "logit_rows"

@@ -24,12 +24,12 @@ BATCH_OPERANDS = tuple(
 """The fields that make a batch, in the order of its operands; page tables follow."""
 
 STEP_INPUTS = (InputName.TOKENS.value, *BATCH_OPERANDS, InputName.LOGIT_ROWS.value)
-"""What a captured step is given besides page tables and states, int32 of rank 1."""
+"""The inputs of a captured step besides page tables and states, int32 of rank 1."""
 
 
 @irdl_op_definition
 class MakeBatchOp(SalaOp):
-    """Gather what says where the new tokens of every sequence stand.
+    """Gather the fields that say where the new tokens of every sequence are.
 
     `fields` are those of `BATCH_OPERANDS`, described in `runtime.artifact.batch_fields`; `tables`
     the page tables [slots, pages] of the step's groups of pages, of which there may be none.

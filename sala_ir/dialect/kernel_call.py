@@ -69,7 +69,7 @@ class KernelCallOp(SalaOp):
 
     @property
     def state_updates(self) -> dict[SSAValue, SSAValue]:
-        """For each updated state the input that it is the next value of."""
+        """For each updated state, the input that it continues."""
         outputs, inputs = dict(enumerate(self.outputs)), dict(enumerate(self.inputs))
         pairs = plain(self.updates)
         return {outputs[new]: inputs[old] for new, old in pairs if new in outputs and old in inputs}

@@ -43,7 +43,7 @@ from sala_compile.sala_ir.dialect.weights import round_up
 SWIGLU_GROUP = 16
 """Rows of gate, then of up, in the weight of a swiglu linear."""
 LONGEST_BLOCK = 128
-"""Values of x that share a scale at most: sums of their products with integers fit 32 bits."""
+"""The most values of x that share a scale: sums of their products with integers fit 32 bits."""
 
 
 def activation_group_for(group: int) -> int:

@@ -72,7 +72,7 @@ class RopeTableOp(SalaOp):
 
     @property
     def paths(self) -> tuple[tuple[int, str], ...]:
-        """Which frequencies are taken, where that follows from the call length."""
+        """Which frequencies are taken, if that depends on the call length."""
         starts = plain(self.starts)
         names = ("short-rope", *(f"long-rope-{start}" for start in starts[1:]))
         return tuple(zip(starts, names, strict=True)) if len(starts) > 1 else ()

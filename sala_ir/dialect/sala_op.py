@@ -30,7 +30,7 @@ SEGMENTS = ("operandSegmentSizes", "resultSegmentSizes")
 
 
 class WritesStateInOrder(OpTrait):
-    """Every state that the op updates has no other writer, and its readers stand before the op."""
+    """Every state that the op updates has no other writer, and its readers are before the op."""
 
     def verify(self, op: Operation) -> None:
         """Raise `VerifyException` where the rule is broken."""
@@ -60,7 +60,7 @@ class SalaOp(IRDLOperation):
         """Operands by position or name, properties by name as plain values or attributes.
 
         Without `result_types` they are those that `infer` gives for activations of `element`.
-        `TypeError` for what the definition does not have, and for what it needs.
+        `TypeError` for what the definition does not have, and for what is missing.
         """
         definition = self.get_irdl_definition()
         values = self._bound_operands(definition.operands, operands, named)
@@ -125,12 +125,12 @@ class SalaOp(IRDLOperation):
 
     @property
     def state_updates(self) -> dict[SSAValue, SSAValue]:
-        """For each state result the operand that it is the next value of."""
+        """For each state result, the operand that it continues."""
         return {getattr(self, new): getattr(self, old) for new, old in self.CONTINUES}
 
     @property
     def paths(self) -> tuple[tuple[int, str], ...]:
-        """What the op does by call length: (first length, name); nothing where that is all one."""
+        """What the op does by call length: (first length, name); empty if it is always the same."""
         return ()
 
     @property
@@ -153,7 +153,7 @@ class SalaOp(IRDLOperation):
 
 
 def _property(declared: PropertyDef, value: Any) -> Attribute | None:
-    """The attribute of a plain value for a property; None where it is the default."""
+    """The attribute of a plain value for a property; None if it is the default."""
     if value is None:
         return None
     is_dense = declared.constr == BaseAttr(DenseIntOrFPElementsAttr)
@@ -168,7 +168,7 @@ def _property(declared: PropertyDef, value: Any) -> Attribute | None:
 
 
 def state_updates(op: Operation) -> dict[SSAValue, SSAValue]:
-    """For each state result of an op the operand that it is the next value of, as the op states."""
+    """For each state result of an op, the operand that it continues, as the op declares."""
     return op.state_updates if isinstance(op, SalaOp) else {}
 
 
@@ -187,7 +187,7 @@ def _check_updates(op: Operation, updates: Mapping[SSAValue, SSAValue]) -> None:
 
 
 def check_reader(state: SSAValue, writer: Operation, user: Operation) -> None:
-    """Raise `VerifyException` unless `user` is the writer itself or a reader that stands before."""
+    """Raise `VerifyException` unless `user` is the writer itself or a reader before it."""
     if user is writer:
         return
     name = state.name_hint or "state"

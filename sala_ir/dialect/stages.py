@@ -147,8 +147,8 @@ class AttendBlocksOp(SalaOp):
     """Causal softmax attention over the chosen blocks; over all of the past without blocks.
 
     The blocks of the lists have `block_size` tokens. With `gate`, the result is multiplied by
-    sigmoid(gate). `blocks_read` [T, KV] counts the blocks that were visited, without lists parts of
-    pages.
+    sigmoid(gate). `blocks_read` [T, KV] counts the blocks that were visited; without lists, the
+    parts of pages.
     """
 
     name = "sala.attend_blocks"

@@ -26,7 +26,7 @@ class StatePart:
 
     `suffix` is what kernels call it ("" where a state is one tensor), `name` its canonical name in
     state files. `row` is the shape of an entry, or of the whole where the state is fixed. The first
-    `skipped` entries of a sequence are never complete: entry j stands in place j + skipped.
+    `skipped` entries of a sequence are never complete: entry j is in place j + skipped.
     """
 
     suffix: str

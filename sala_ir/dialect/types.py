@@ -59,7 +59,7 @@ class BatchType(ParametrizedAttribute, TypeAttribute):
 class StateType(ParametrizedAttribute, TypeAttribute):
     """Base of the pools that outlive a step: positive sizes, then the element type.
 
-    A value of such a type has at most one writer, and every reader stands before that writer.
+    A value of such a type has at most one writer, and every reader is before that writer.
     A new kind of state says here what it consists of: `parts`, `numbering` and the two constants.
     """
 
@@ -183,7 +183,7 @@ class CompressedKeysType(StateType):
         return PageNumbering("compressed", "compressed_table", tokens, "compressed pages")
 
     def with_page(self, tokens: int) -> CompressedKeysType:
-        """The same keys beside pages of keys and values of `tokens` tokens."""
+        """The same keys next to pages of keys and values of `tokens` tokens."""
         heads, size, stride, _, columns = self.sizes
         return CompressedKeysType(heads, size, stride, tokens, columns, self.element_type)
 

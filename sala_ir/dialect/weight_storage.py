@@ -23,7 +23,7 @@ class EncodingKind(StrEnum):
 
     @property
     def bits(self) -> int:
-        """Bits of a stored integer; 0 where values are stored as they are."""
+        """Bits of a stored integer; 0 if values are stored as they are."""
         return {EncodingKind.PLAIN: 0, EncodingKind.INT8: 8, EncodingKind.INT4: 4}[self]
 
 

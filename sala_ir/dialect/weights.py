@@ -191,7 +191,7 @@ class CastWeightOp(SalaOp):
 class QuantizeWeightOp(SalaOp):
     """Round a matrix to the integers and scales of the result's encoding.
 
-    The element type of the result is that of the values which the integers stand for.
+    The element type of the result is that of the values which the integers represent.
     """
 
     name = "sala.quantize_weight"

@@ -29,7 +29,7 @@ from sala_compile.sala_ir.reference import (
 from sala_compile.sala_ir.reference.arrays import Array
 
 _is_array = cast(Callable[[Any], bool], is_array_api_obj)
-"""As it is at run time: its type guard makes unknown what it is asked about."""
+"""As it is at run time: its type guard makes the type of its argument unknown."""
 
 _SINGLE = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 
@@ -83,7 +83,7 @@ class Numerics:
         return to_bfloat16 if isinstance(element, BFloat16Type) else to_float32
 
     def operand_rounder(self, element: Attribute) -> Round:
-        """What rounds q and the probabilities beside a cache of `element`: bfloat16 or nothing."""
+        """What rounds q and the probabilities next to a cache of `element`: bfloat16 or nothing."""
         return self.rounder(element) if isinstance(element, BFloat16Type) else exact
 
     def activations(self, x: Array, group: int) -> Array:

@@ -17,7 +17,7 @@ from sala_compile.sala_ir.reference.arrays import Array
 from sala_compile.sala_ir.reference.linear import linear_epilogue
 
 Notice = Callable[[str, int | None, Any], None]
-"""Told the kind of an inner value, its layer (None before the first) and the value."""
+"""Receives the kind of an inner value, its layer (None before the first) and the value."""
 
 
 class _Operands:
@@ -43,7 +43,7 @@ class SalaFunctions(InterpreterFunctions):
 
     States are the functional values of `sala_ir.reference.cache` and `.lightning`; a batch is a
     `reference.Batch`; a weight is a `WeightValue` whose rows stay as they are stored until an
-    operation computes with them. `notice` is told "selected_blocks" (blocks and
+    operation computes with them. `notice` receives "selected_blocks" (blocks and
     counts), "blocks_read" and "hidden" (the residual stream) as they come.
     """
 
@@ -242,7 +242,7 @@ class SalaFunctions(InterpreterFunctions):
         return tuple(self._numerics.rounded(result.type, value) for result, value in pairs)
 
     def _stream(self, op: dialect.SalaOp, hidden: Array) -> PythonValues:
-        """Round the residual stream and tell it."""
+        """Round the residual stream and report it."""
         results = self._results(op, hidden)
         self.notice("hidden", op.layer, results[0])
         return results

@@ -59,7 +59,7 @@ class ReferenceModel:
     function. The module has the function `step`, or `prefill`, `decode` and `logits`. A sequence
     is named by a slot, any integer. Values are those of `namespace`, computed in `dtype`. The first
     `wide_rows` rows of a step stay as they are where the module rounds activations to integers.
-    `listeners` are told of every operation.
+    `listeners` are called after every operation.
     """
 
     module: ModuleOp
@@ -139,7 +139,7 @@ class ReferenceModel:
         rows: Rows = "all",
         observe: Iterable[str] = (),
     ) -> Any:
-        """Go on with a sequence by one call of any number of tokens; returns like `prefill`."""
+        """Continue a sequence by one call of any number of tokens; returns like `prefill`."""
         if not len(token_ids):
             raise RequestError("there are no tokens to run", expected="at least one token id")
         observed = _Observations(tuple(observe))
@@ -160,7 +160,7 @@ class ReferenceModel:
     def greedy(
         self, token_ids: Sequence[int], count: int, *, slot: int = 0
     ) -> tuple[list[int], Array]:
-        """Prefill, then append the likeliest token `count` times, whatever it is.
+        """Prefill, then append the likeliest token `count` times, the end of the sequence included.
 
         Returns the new ids and the logits [count, vocabulary] that each was picked from.
         """

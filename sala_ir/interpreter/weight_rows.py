@@ -1,4 +1,4 @@
-"""Weight-side values: read rows at a time, never whole unless asked.
+"""Weight-side values: read rows at a time, whole only at a request.
 
 A checkpoint of any size can so be interpreted, or packed, with one block of one tensor in memory.
 """

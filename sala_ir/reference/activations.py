@@ -5,7 +5,7 @@ from array_api_compat import array_namespace
 from sala_compile.sala_ir.reference.arrays import Array
 
 LEVELS = 127.0
-"""The largest integer, which stands for the largest magnitude of a block."""
+"""The largest integer, which represents the largest magnitude of a block."""
 LEAST = 2.0**-100
 """Magnitudes below it count as it, so that no factor is infinite."""
 
@@ -15,7 +15,7 @@ def round_activations(x: Array, *, group: int) -> Array:
 
     Each `group` values of a row share a scale: q = round(x * f), |q| <= 127, with f = 127 / largest
     magnitude, and the value is q * s, s = largest magnitude * (1 / 127). f, x * f and s are
-    float32, whatever x is computed in; ties go to even. A block with an infinity or NaN is NaN.
+    float32, for any dtype of x; ties go to even. A block with an infinity or NaN is NaN.
     """
     xp = array_namespace(x)
     rows, columns = x.shape

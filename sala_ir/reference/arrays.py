@@ -75,7 +75,7 @@ def indices_like(values: Any, like: Array) -> Array:
 
 
 def device_of(x: Array) -> Any:
-    """Return the device of an array, or None where its namespace knows only one."""
+    """Return the device of an array, or None if its namespace knows only one."""
     return getattr(x, "device", None)
 
 

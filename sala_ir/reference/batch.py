@@ -1,4 +1,4 @@
-"""The ragged batch: which rows of a step belong to which sequence, and where it stands."""
+"""The ragged batch: which rows of a step belong to which sequence, and at which position."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ CompressedKeys = Mapping[int, tuple[Array, Array]]
 def append_kv(
     k: Array, v: Array, kv: KVCache, batch: Batch, *, kv_heads: int, rounding: Round = exact
 ) -> KVCache:
-    """Return the cache with each sequence's new keys and values behind its history.
+    """Return the cache with each sequence's new keys and values after its history.
 
     k, v [tokens, kv_heads * head_dim]. What a slot held beyond the history is dropped.
     """

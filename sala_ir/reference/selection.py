@@ -184,7 +184,7 @@ def _group_logits(queries: Array, keys: Array, scale: float) -> Array:
 
 
 def _masked_logsumexp(logits: Array, visible: np.ndarray) -> Array:
-    """Return log sum exp over the visible keys, 0 where none is visible; keeps the last axis."""
+    """Return log sum exp over the visible keys, 0 if none is visible; keeps the last axis."""
     xp = array_namespace(logits)
     seen = mask_like(visible, logits)[:, None, None, :]
     masked = xp.where(seen, logits, -xp.inf)

@@ -202,7 +202,7 @@ def test_a_cancelled_call_returns_to_the_last_snapshot_or_says_that_it_cannot(ha
         assert len(kept) == len(IDS)
         np.testing.assert_array_equal(kept.append([1]), expected_logits([*IDS, 1])[-1])
         for call in (lambda: lost.append([1]), lost.fork, lost.snapshot, lambda: lost.token_ids):
-            with pytest.raises(RequestError, match="was interrupted and cannot go on") as caught:
+            with pytest.raises(RequestError, match="was interrupted and cannot continue") as caught:
                 call()
         assert "truncate" in str(caught.value)
         lost.truncate(0)

@@ -21,7 +21,7 @@ class Spec(KernelSpec):
 
     `element` is the type of the cache and of the operands of both products. q and the gate are
     columns from `*_start` on of rows `*_pitch` floats apart. `budget` is the width of the block
-    lists, 0 where there are none (dense attention). A page holds `page_blocks` blocks; several are
+    lists, 0 if there are none (dense attention). A page holds `page_blocks` blocks; several are
     multiples of 16 tokens each.
     """
 

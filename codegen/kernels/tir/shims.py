@@ -3,7 +3,7 @@
 A vector is always 16 floats: LLVM splits it where registers are shorter. TVM inlines every
 function, so a call costs nothing. The text for a target differs only where instructions do: dot
 products of pairs and of bytes, the rounding to bf16, the widening of float16, and powers of 2. It
-stands in `llvm/*.ll`.
+is in `llvm/*.ll`.
 """
 
 import struct

@@ -34,7 +34,7 @@ def exp2(x: Expr) -> Expr:
 
 
 def scaled(x: Expr, n: Expr) -> Expr:
-    """Return x 2^n for whole n, 0 where n is far below -127, infinite where n is large."""
+    """Return x 2^n for whole n, 0 if n is far below -127, infinite if n is large."""
     return _call("scaled", x, n)
 
 

@@ -49,7 +49,7 @@ def load_queries(
 ):
     """The queries of a tile [rows, COLUMNS], rounded to the element type of a pool of keys.
 
-    Row r is head r % HEADS of the group, HEADS a power of two, of query r // HEADS; 0 where there
+    Row r is head r % HEADS of the group, HEADS a power of two, of query r // HEADS; 0 if there
     is none.
     """
     row = tl.arange(0, QUERIES * HEADS)

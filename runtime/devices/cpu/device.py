@@ -67,7 +67,7 @@ class CpuDevice:
         return available_memory() + mapped
 
     def open(self) -> None:
-        """Open the library, whose hash was checked; ArtifactError where it does not fit."""
+        """Open the library, whose hash was checked; ArtifactError if it does not fit."""
         artifact = self._artifact
         info = artifact.target(self.target)
         _check_ffi(artifact)
@@ -100,7 +100,7 @@ class CpuDevice:
         """Nothing: a process keeps its libraries."""
 
     def kernel(self, symbol: str) -> Kernel:
-        """The kernel with this name; ArtifactError where the library has none."""
+        """The kernel with this name; ArtifactError if the library has none."""
         function = self._module.get_function(symbol) if self.has(symbol) else None
         if function is None:
             raise ArtifactError(

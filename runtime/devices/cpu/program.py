@@ -20,7 +20,7 @@ class CpuProgram:
         tensors: Mapping[str, Any],
         enter: Callable[[], None],
     ) -> None:
-        """Look up every kernel; ArtifactError where the library lacks one.
+        """Look up every kernel; ArtifactError if the library lacks one.
 
         `enter` is called before each run, on the thread that runs.
         """

@@ -36,7 +36,7 @@ class BoundKernel:
         names: Sequence[str],
         buffers: Sequence[DeviceBuffer],
     ) -> None:
-        """ArtifactError where a buffer is not what the kernel was compiled for."""
+        """ArtifactError if a buffer is not what the kernel was compiled for."""
         self._symbol = symbol
         self._kernel = kernel
         _check(symbol, kernel, names, buffers)

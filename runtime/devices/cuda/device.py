@@ -20,7 +20,7 @@ class CudaDevice:
     workers = 1
 
     def __init__(self, artifact: Artifact, target: str | None, ordinal: int) -> None:
-        """Open the driver and find the target that fits; ArtifactError where none does."""
+        """Open the driver and find the target that fits; ArtifactError if none does."""
         self._artifact = artifact
         self._driver = Driver(ordinal)
         try:

@@ -52,7 +52,7 @@ class Driver:
     """
 
     def __init__(self, ordinal: int = 0) -> None:
-        """Open the driver and the GPU; RequestError where there is none."""
+        """Open the driver and the GPU; RequestError if there is none."""
         self._library = open_library()
         self._context = ctypes.c_void_p()
         self._device = ctypes.c_int()
@@ -83,7 +83,7 @@ class Driver:
         return free.value, total.value
 
     def allocate(self, size: int) -> int:
-        """`size` bytes of the GPU's memory; MemoryBudgetError where they are refused."""
+        """`size` bytes of the GPU's memory; MemoryBudgetError if they are refused."""
         pointer = ctypes.c_uint64()
         try:
             self._call("cuMemAlloc_v2", ctypes.byref(pointer), max(1, size))

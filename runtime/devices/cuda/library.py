@@ -93,7 +93,7 @@ class KernelLibrary:
         self._image = self._artifact.read_bytes(self._info.cubins)
 
     def kernel(self, symbol: str) -> GpuKernelInfo:
-        """The kernel with this name; ArtifactError where the library has none."""
+        """The kernel with this name; ArtifactError if the library has none."""
         found = self._info.kernels.get(symbol)
         if found is None:
             raise ArtifactError(

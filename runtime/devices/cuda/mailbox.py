@@ -24,7 +24,7 @@ class Letter:
         self._lock = Lock()
 
     def take(self) -> np.ndarray:
-        """Wait for the value, the first time; its bytes. RequestError where it was lost."""
+        """Wait for the value, the first time; its bytes. RequestError if it was lost."""
         with self._lock:
             if self._value is None:
                 if self._lost:

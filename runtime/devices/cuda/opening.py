@@ -10,7 +10,7 @@ LIBRARY = "libcuda.so.1"
 
 
 def open_library() -> ctypes.CDLL:
-    """The driver's library, every function typed; RequestError where there is none.
+    """The driver's library, every function typed; RequestError if there is none.
 
     A driver may lack what is in `OPTIONAL`.
     """
@@ -46,7 +46,7 @@ def _type(function: Any, types: list[type]) -> None:
 
 
 def initialise(library: ctypes.CDLL) -> None:
-    """Start the driver; RequestError where it finds no GPU."""
+    """Start the driver; RequestError if it finds no GPU."""
     code = library.cuInit(0)
     if code:
         found = failure(library, "cuInit", code)

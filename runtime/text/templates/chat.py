@@ -47,9 +47,9 @@ class ChatTemplate:
         special_tokens: Mapping[str, str],
         name: str | None = None,
     ) -> None:
-        """Of one text that stands at `where`, or of several by name.
+        """Of one text, which is at `where`, or of several by name.
 
-        `name` is the one to render with; unless told, the one named tool_use for conversations
+        `name` is the one to render with; by default, the one named tool_use for conversations
         with tools, where there is one, and the one named default for others. RequestError where
         that is missing or not a template.
         """
@@ -75,7 +75,7 @@ class ChatTemplate:
         """The templates of a directory or of an artifact.
 
         They stand in chat_template.jinja and in the folder additional_chat_templates, or else in
-        tokenizer_config.json. RequestError where there is none, ArtifactError where one is
+        tokenizer_config.json. RequestError if there is none, ArtifactError if one is
         damaged.
         """
         place = directory if isinstance(directory, Artifact) else checked_path("path", directory)
@@ -102,7 +102,7 @@ class ChatTemplate:
         """The text of `messages` (each with `role` and `content`), open for the next answer.
 
         `variables` reach the template, such as `enable_thinking=False` or `tools=[...]`.
-        RequestError where the template refuses the conversation, fails, or takes too much: its
+        RequestError if the template refuses the conversation, fails, or takes too much: its
         steps, time and memory are bounded, in proportion to what it is given.
         """
         given = plain_messages(messages)
@@ -151,6 +151,6 @@ def _guarded(work: Any, where: str, verb: str, *inputs: Any) -> Any:
         found = "the chat template takes too much: it is nested too deeply"
     except TemplateError as error:
         found = f"the chat template {verb}: {error}"
-    except Exception as error:  # a template computes with whatever it likes
+    except Exception as error:  # a template computes with anything
         found = f"the chat template {verb}: {type(error).__name__}: {error}"
     raise RequestError(found[:_LONGEST_MESSAGE], where=where) from None

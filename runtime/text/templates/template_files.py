@@ -20,7 +20,7 @@ TEMPLATE_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """The text of a template and where it stands."""
+    """The text of a template and where it is."""
 
     text: str
     where: str

@@ -1,4 +1,4 @@
-"""How large the result of an operation of a template gets, told before it is computed.
+"""How large the result of an operation of a template gets, known before it is computed.
 
 Only operations that multiply are here; the results of the others are about as large as what they
 are made of.
@@ -21,7 +21,7 @@ from sala_compile.runtime.text.templates.template_limits import (
 _WHITESPACE = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u2028\u2029\u3000"
 _PERCENT = re.compile(r"[%)][#\- +0]*+(\*|\d*+)(?:\.(\*|\d*+))?")
 _WIDTH = 10_000
-"""The widest field that arguments may ask for."""
+"""The widest field that arguments may request."""
 _STEPS_OF_A_FIELD = 4
 _LONGEST_NUMBER = 4300
 _SHORT = 64
@@ -84,7 +84,7 @@ def format_growth(budget: Budget, text: str, values: tuple[Any, ...]) -> None:
 
 
 def _width(word: str, values: Any) -> int:
-    """The width that a format asks for, by itself or (`*`) by a number among the values."""
+    """The width that a format requests, by itself or (`*`) by a number among the values."""
     if word != "*":
         return int(word) if len(word) < 10 else sys.maxsize
     return _WIDTH if _all_narrow(values) else sys.maxsize

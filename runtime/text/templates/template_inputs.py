@@ -1,4 +1,4 @@
-"""What a template is given: plain values only, whatever the caller has."""
+"""What a template is given: plain values only, from any values of the caller."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -18,8 +18,8 @@ _DEPTH = 64
 def plain(value: Any, depth: int = _DEPTH) -> Any:
     """The value out of None, texts, numbers, lists, tuples and dictionaries.
 
-    What is none of these, nor a record of them, becomes `<its type>`: templates ask only whether
-    it is there. RequestError where values stand in each other too deeply.
+    What is none of these, nor a record of them, becomes `<its type>`: templates only test whether
+    it is there. RequestError if values stand in each other too deeply.
     """
     if value is None or type(value) in (str, int, float, bool):
         return value

@@ -19,7 +19,7 @@ SECONDS = 1.0
 SECONDS_OF_A_VALUE = 1e-4
 BYTES = 32 << 20
 BYTES_OF_A_BYTE = 24
-"""Beside the first amounts, so much more for each value and byte that the caller gives."""
+"""In addition to the first amounts, so much more for each value and byte that the caller gives."""
 DEPTH = 100
 """Macros in macros, and lists in lists."""
 BITS = 4096

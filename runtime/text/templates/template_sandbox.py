@@ -24,7 +24,7 @@ from sala_compile.runtime.text.templates.template_limits import TemplateLimitErr
 
 _OPERATORS = frozenset({"+", "-", "*", "/", "//", "**", "%"})
 _OF_JINJA = ("_loop_vars", "_block_vars")
-"""What compiled templates give beside a call's own arguments."""
+"""What compiled templates give besides a call's own arguments."""
 _LONGEST_MESSAGE = 500
 _LONGEST_DATE = 1000
 
@@ -64,13 +64,13 @@ class _Generator(CodeGenerator):
         super().blockvisit(nodes, frame)
 
     def visit_Output(self, node: nodes.Output, frame: Frame) -> None:
-        """Text of the template itself, beside what is computed."""
+        """Text of the template itself, next to what is computed."""
         size = sum(len(part.data) for part in node.nodes if isinstance(part, nodes.TemplateData))
         self.writeline(f"environment.write({size})", node)
         super().visit_Output(node, frame)
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
-        """Values written behind each other with `~`."""
+        """Values written after each other with `~`."""
         kind = "markup_join" if frame.eval_ctx.autoescape else "str_join"
         self.write(f"{kind}((")
         for part in node.nodes:

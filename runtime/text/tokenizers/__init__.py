@@ -1,1 +1,1 @@
-"""Text and tokens: what stands behind `runtime.text.tokenizer`."""
+"""Text and tokens: the parts of `runtime.text.tokenizer`."""

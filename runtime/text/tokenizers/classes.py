@@ -1,7 +1,7 @@
 """Tokenizer classes that transformers 5 builds anew from the vocabulary of tokenizer.json.
 
-For most classes tokenizer.json holds as it stands. A few take only its vocabulary, merges and
-post-processor, and bring the rest, special tokens included, as it is written here. What stands in
+For most classes tokenizer.json holds as it is. A few take only its vocabulary, merges and
+post-processor, and bring the rest, special tokens included, as it is written here. What is in
 `_IN_CODE` is built by code that nobody wrote here: such a class is refused by name.
 """
 
@@ -45,7 +45,7 @@ class TokenizerClass:
     """A class that brings its own parts: `build` makes them, `defaults` are its special tokens.
 
     `adds_again` makes of a special token, after all were added, how it is added once more.
-    With `bare` nothing stands around a text, whatever tokenizer.json says.
+    With `bare` nothing is added around a text, even if tokenizer.json says so.
     """
 
     build: Callable[[dict[str, Any], dict[str, Any]], tokenizers.Tokenizer]
@@ -54,8 +54,8 @@ class TokenizerClass:
     bare: bool = False
 
 
-def reads_as_it_stands(class_name: object) -> bool:
-    """Whether tokenizer.json holds as it stands for a class of this name."""
+def reads_as_it_is(class_name: object) -> bool:
+    """Whether tokenizer.json holds as it is for a class of this name."""
     if not isinstance(class_name, str):
         return False
     name = class_name.removesuffix("Fast").removesuffix(_SUFFIX)
@@ -63,7 +63,7 @@ def reads_as_it_stands(class_name: object) -> bool:
 
 
 def tokenizer_class(files: TokenizerFiles) -> TokenizerClass | None:
-    """The class that tokenizer_config.json names, None where tokenizer.json holds as it stands.
+    """The class that tokenizer_config.json names, None if tokenizer.json holds as it is.
 
     ArtifactError for one whose tokenizer is made by code that is not here.
     """
@@ -82,7 +82,7 @@ def tokenizer_class(files: TokenizerFiles) -> TokenizerClass | None:
 
 
 def _check_code(files: TokenizerFiles, class_name: object) -> None:
-    """Refuse a tokenizer that is code of the checkpoint, or that stands in a file of another name.
+    """Refuse a tokenizer that is code of the checkpoint, or that is in a file of another name.
 
     Where transformers has the class itself, it leaves that code alone unless it is trusted.
     """
@@ -95,7 +95,7 @@ def _check_code(files: TokenizerFiles, class_name: object) -> None:
         )
     others = files.config.get("fast_tokenizer_files")
     if others is not None and others != [TOKENIZER_FILE]:
-        raise _refused(files, f"the tokenizer stands in {quoted(others)}", "fast_tokenizer_files")
+        raise _refused(files, f"the tokenizer is in {quoted(others)}", "fast_tokenizer_files")
 
 
 def build(
@@ -124,7 +124,7 @@ def _refused(
         found,
         where=f"{files.where(file)}: {name}",
         expected=f"{', '.join(f'{name}{_SUFFIX}' for name in _CLASSES)}, or PreTrainedTokenizerFast"
-        " where tokenizer.json holds as it stands",
+        " where tokenizer.json holds as it is",
         fix="load the tokenizer with transformers, save its `backend_tokenizer` as tokenizer.json, "
         "and name the class PreTrainedTokenizerFast",
     )

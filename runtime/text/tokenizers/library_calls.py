@@ -1,4 +1,4 @@
-"""Calls into the library tokenizers: whatever it raises, a panic of its native code too."""
+"""Calls into the library tokenizers: with any exception, a panic of its native code too."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

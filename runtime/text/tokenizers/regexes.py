@@ -2,7 +2,7 @@
 
 The library's engine backtracks. What can take exponential time is refused, and so is what reads
 far ahead from each place of ordinary text and then fails; words and runs of spaces are short.
-Where nothing behind a repeat can fail, the engine never tries it in another way.
+Where nothing after a repeat can fail, the engine never tries it in another way.
 """
 
 import re
@@ -28,7 +28,7 @@ _OPENING = re.compile(
 
 
 class UnboundedRegexError(ValueError):
-    """Why a pattern is refused, to stand behind "the pattern"."""
+    """Why a pattern is refused, to follow "the pattern"."""
 
 
 @dataclass(slots=True)

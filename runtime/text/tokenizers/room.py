@@ -15,7 +15,8 @@ SEAM = 16
 def require_room(text: str, room: int, count: Callable[[str], int]) -> None:
     """Raise RequestError where `text` certainly has more than `room` tokens.
 
-    `count` tells the tokens of a text. A text of at most `USUAL * room` characters passes unread.
+    `count` returns the number of tokens of a text. A text of at most `USUAL * room` characters
+    passes unread.
     """
     if len(text) <= max(PIECE, USUAL * room):
         return
@@ -32,7 +33,7 @@ def require_room(text: str, room: int, count: Callable[[str], int]) -> None:
 
 
 def _pieces(text: str) -> Iterator[tuple[str, int]]:
-    """Pieces that end behind white space where there is some, and how far they reach."""
+    """Pieces that end after white space where there is some, and how far they reach."""
     start = 0
     while start < len(text):
         stop = min(start + PIECE, len(text))

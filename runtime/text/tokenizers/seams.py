@@ -1,4 +1,4 @@
-"""Token ids of a text that goes on where another one ends."""
+"""Token ids of a text that continues another one."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ _ANCHORS = ("^", r"\A")
 
 
 class Seam:
-    """Encodes tails of texts: as a whole text would be, behind ids that stay as they are."""
+    """Encodes tails of texts: as a whole text would be, after ids that stay as they are."""
 
     def __init__(self, core: tokenizers.Tokenizer) -> None:
         self._core = core
@@ -29,7 +29,7 @@ class Seam:
     def encode(
         self, text: str, before: Sequence[int] | None, decode: Callable[[Sequence[int]], str]
     ) -> list[int]:
-        """Ids of `text` behind the ids `before`, whose text `decode` tells."""
+        """Ids of `text` after the ids `before`, whose text `decode` returns."""
         if before is None:
             return self._inside(text)
         if len(before) <= len(self._opening) and list(before) == self._opening[: len(before)]:
@@ -43,7 +43,7 @@ class Seam:
         return self._inside(text)
 
     def _inside(self, text: str) -> list[int]:
-        """Ids of `text` behind other text: only behind its first added token a segment begins."""
+        """Ids of `text` after other text: a segment begins only after its first added token."""
         space = next((place for place, one in enumerate(text) if one.isspace()), None)
         if self._marks_words and space is not None:
             head = self._inside(text[:space]) if space else []
@@ -56,7 +56,7 @@ class Seam:
         return found.ids
 
     def _in_word(self, text: str, last: str) -> list[int]:
-        """Ids of `text` whose first letters go on with the word whose last character is `last`."""
+        """Ids of `text` whose first letters continue the word whose last character is `last`."""
         for letter in (last, *ascii_letters) if last.isalnum() else ():
             found = self._inner.encode(letter + text, add_special_tokens=False)
             first = self._core.token_to_id(letter)

@@ -4,7 +4,7 @@ The rules are those of transformers 5 where there is a tokenizer.json: tokenizer
 tokens by their part (`bos_token`), in lists and in `added_tokens_decoder`. Only where it has no
 `added_tokens_decoder`, special_tokens_map.json overrules it, and added_tokens.json and the added
 tokens of tokenizer.json give the flags. `add_bos_token` and `add_eos_token` are not read: what
-stands around a text is the post-processor's.
+is around a text is the post-processor's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -261,7 +261,7 @@ def _text_named(entry: Any) -> str | None:
 def _prepends(normalizer: Any) -> bool:
     """Whether a normalizer puts something before every text, before a token's own text too.
 
-    Such a token would be found only where that stands before it by chance.
+    Such a token would be found only where that precedes it by chance.
     """
     if not is_object(normalizer):
         return False

@@ -19,7 +19,7 @@ REPLACEMENT = "\ufffd"
 
 Decode = Callable[[Sequence[int]], str]
 
-# Tokens of the context that are read: more than any decoder looks at behind a token with text.
+# Tokens of the context that are read: more than any decoder looks at after a token with text.
 _CONTEXT_TOKENS = 16
 # Tokens whose text a later one may still change; no published decoder waits for any.
 _WAITING_TOKENS = 64
@@ -39,7 +39,7 @@ def _kinds(state: dict[str, Any]) -> list[str]:
 
 
 class ByteLevelText:
-    """Tokens that spell bytes, as byte-level vocabularies do: exact, whatever the bytes."""
+    """Tokens that spell bytes, as byte-level vocabularies do: exact, for any bytes."""
 
     def __init__(self) -> None:
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
@@ -63,12 +63,12 @@ class ByteLevelText:
             return text
         whole = self._context + data  # decoding the context gave a U+FFFD for its open character
         self._context = b""
-        told = text.startswith(REPLACEMENT) and not whole.startswith(REPLACEMENT.encode())
-        return text[1:] if told else text
+        certain = text.startswith(REPLACEMENT) and not whole.startswith(REPLACEMENT.encode())
+        return text[1:] if certain else text
 
 
 class WindowText:
-    """Tokens that the library decodes, each beside a few before it.
+    """Tokens that the library decodes, each with a few before it.
 
     A decoder treats the first token of a text differently (it drops its leading space), so a
     token is decoded with the last one that has text. Bytes wait until they are a character: the
@@ -133,15 +133,15 @@ class WindowText:
             return ""
         last = self._bytes[count - 1][0]
         self._bytes = self._bytes[count:]
-        told = min(count, self._context_bytes)
-        self._context_bytes -= told
+        earlier = min(count, self._context_bytes)
+        self._context_bytes -= earlier
         if not (self._before or self._window):
             self._begin_behind([last])
             self._broken = True
-        return REPLACEMENT * (count - told)
+        return REPLACEMENT * (count - earlier)
 
     def _decoded(self, ids: list[int]) -> str:
-        """The text that is certain with the tokens `ids` behind the window."""
+        """The text that is certain with the tokens `ids` after the window."""
         self._window += ids
         text = self._joined()
         piece = ""
@@ -219,7 +219,7 @@ class StreamDecoder:
         cleaner: SpaceCleaner | None,
         context: Sequence[int] = (),
     ) -> None:
-        """Begin behind the tokens `context`; tokens that are spelled as `hidden` have no text."""
+        """Begin after the tokens `context`; tokens that are spelled as `hidden` have no text."""
         self._core = core
         self._hidden = hidden
         self._text = text_of(decode, core.decoder)

@@ -21,7 +21,7 @@ _LIMITS = JsonLimits(size=128 << 20, depth=64, values=4_000_000)
 """Several times what the largest published tokenizers take."""
 
 Read = Callable[[str], bytes | None]
-"""The bytes of the file of a name, None where there is none."""
+"""The bytes of the file of a name, None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TokenizerFiles:
 
     @staticmethod
     def of_directory(directory: Path) -> "TokenizerFiles":
-        """The files of a checkpoint; whatever is no regular file is refused when it is read."""
+        """The files of a checkpoint; what is no regular file is refused when it is read."""
 
         def read(name: str) -> bytes | None:
             path = directory / name
@@ -52,7 +52,7 @@ class TokenizerFiles:
         return TokenizerFiles(read, lambda name: str(artifact.directory / name))
 
     def document(self, name: str) -> dict[str, Any] | None:
-        """The JSON object of the file `name`, None where there is no such file.
+        """The JSON object of the file `name`, None if there is no such file.
 
         ArtifactError for what is no JSON object in UTF-8, too large or nested too deeply.
         """

@@ -37,7 +37,7 @@ _COMPATIBILITY = 18  # characters that Unicode's compatibility decomposition mak
 
 
 def check_limits(document: dict[str, Any], where: str) -> None:
-    """ArtifactError where a tokenizer.json could take unbounded time or memory.
+    """ArtifactError if a tokenizer.json could take unbounded time or memory.
 
     What is merely malformed passes: the library says so.
     """
@@ -74,7 +74,7 @@ def check_added(contents: Iterable[str], where: str) -> None:
 
 
 def _parts(state: Any, list_name: str) -> Iterator[dict[str, Any]]:
-    """The parts of a part, whatever is nested; at most one more than may be."""
+    """The parts of a part, nested ones included; at most one more than is allowed."""
     waiting, found = [state], 0
     while waiting and found <= MOST_PARTS:
         state = waiting.pop()
@@ -124,7 +124,7 @@ def _check_part(part: dict[str, Any], where: str, name: str) -> None:
 
 
 def _check_map(packed: Any, where: str, name: str) -> None:
-    """Refuse a table of characters that stands a long text for one of them."""
+    """Refuse a table that replaces one character by a long text."""
     if not isinstance(packed, str):
         return
     try:

@@ -22,7 +22,7 @@ _TRIALS = ("", "a b\n", "ab\u4f60")
 
 
 def load_core(files: TokenizerFiles) -> tuple[tokenizers.Tokenizer, SpecialTokens]:
-    """The tokenizer of `files` and their special tokens; ArtifactError where one is damaged."""
+    """The tokenizer of `files` and their special tokens; ArtifactError if one is damaged."""
     document = files.tokenizer or {}
     check_limits(document, files.where(TOKENIZER_FILE))
     made = tokenizer_class(files)

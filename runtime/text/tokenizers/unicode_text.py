@@ -1,4 +1,4 @@
-"""Text from the bytes of a file that a person wrote, on whatever system."""
+"""Text from the bytes of a file that a person wrote, on any system."""
 
 import codecs
 

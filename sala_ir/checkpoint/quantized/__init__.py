@@ -26,7 +26,7 @@ READERS: Mapping[str, Reader] = {
 def published_integers(
     checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]
 ) -> PublishedIntegers | None:
-    """The tensors that a checkpoint stores as integers; None where it is a plain one.
+    """The tensors that a checkpoint stores as integers; None if it is a plain one.
 
     Raises CheckpointError for a format, or a use of one, that is not known to the bit.
     """

@@ -95,5 +95,5 @@ def _compiled(body: str, where: str) -> Any:
             f"the pattern is not one that RE2 reads: {reason}",
             where=where,
             expected="a regular expression without look-around and back references",
-            fix="write it another way, or remove it: the tensors tell what is quantised",
+            fix="write it another way, or remove it: the tensors show what is quantised",
         ) from None

@@ -101,7 +101,7 @@ class _Reader:
                 if stored <= {word}:
                     return version
         raise CheckpointError(
-            "nothing tells whether the zeros of the checkpoint are those of version 1 or 2",
+            "nothing says whether the zeros of the checkpoint are those of version 1 or 2",
             where=f"{place}: checkpoint_format",
             expected='"gptq" (zeros are stored less one) or "gptq_v2" (as they are)',
             fix="find out what wrote the checkpoint, and add the field",

@@ -207,7 +207,7 @@ def neighbours(
 ) -> bool:
     """Whether there is a tensor `name` with the group of every column; it must count up.
 
-    Where there is none, `reordered` columns cannot be told.
+    Without it, `reordered` columns are not known.
     """
     exists = name in checkpoint.tensors
     if exists:

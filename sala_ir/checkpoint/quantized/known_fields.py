@@ -1,7 +1,7 @@
 """Every field of the formats of published integers: used, without effect, or refused.
 
 As GPTQModel 5, AutoAWQ, compressed-tensors 0.20 and transformers 5.23 write and read them. What
-was quantised, and by which groups, is told by the tensors of the file: fields that only say which
+was quantised, and by which groups, follows from the tensors of the file: fields that only say which
 modules a program shall choose have no effect here.
 """
 
@@ -128,7 +128,7 @@ WEIGHTS: FieldRules = {
     "block_structure": only(),
     "dynamic": only(False),
     "actorder": one_of(True, False, "group", "dynamic", "static", "weight"),
-    "scale_dtype": NO_EFFECT,  # these three are told by the tensors
+    "scale_dtype": NO_EFFECT,  # these three follow from the tensors
     "zp_dtype": NO_EFFECT,
     "observer": NO_EFFECT,
     "observer_kwargs": NO_EFFECT,

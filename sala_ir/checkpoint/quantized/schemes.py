@@ -1,4 +1,4 @@
-"""What the configuration of compressed-tensors says: one way of quantising, and nothing beside."""
+"""What the configuration of compressed-tensors says: one way of quantising, and nothing else."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Scheme:
 def read_scheme(settings: Settings) -> tuple[Scheme, tuple[str, ...]]:
     """The one scheme of all groups, and the names of unknown fields.
 
-    Raises CheckpointError where there are several, or where a field asks for more than integers.
+    Raises CheckpointError if there are several, or where a field requests more than integers.
     """
     read = _Reading(settings.place, [])
     config = read.checked(settings.fields, known.COMPRESSED)
@@ -59,7 +59,7 @@ class _Reading:
         return fields
 
     def refuse(self, found: str, expected: str, *path: str) -> CheckpointError:
-        """The error for what stands at a path."""
+        """The error for the value at a path."""
         return CheckpointError(found, where=": ".join([self.place, *path]), expected=expected)
 
     def sparsity(self, fields: Any) -> None:

@@ -33,7 +33,7 @@ class Settings:
 def find_settings(checkpoint: Checkpoint) -> Settings | None:
     """How the checkpoint was quantised; None for a plain one.
 
-    Raises CheckpointError for parts of quantised weights that nothing tells how to read.
+    Raises CheckpointError for parts of quantised weights that nothing says how to read.
     """
     for field in FIELDS:
         fields = checkpoint.config.get(field)

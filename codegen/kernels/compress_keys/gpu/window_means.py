@@ -105,7 +105,7 @@ def _level(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Write the windows of a level that end with a token; `length` is 0 where there is none."""
+    """Write the windows of a level that end with a token; `length` is 0 if there is none."""
     SPAN: tl.constexpr = PARTS // 2 * STRIDE
     ends = (length % SPAN == 0) & (length >= 2 * SPAN)
     order = tl.cumsum(ends.to(tl.int32), 0)

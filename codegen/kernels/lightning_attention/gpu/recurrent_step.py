@@ -51,7 +51,7 @@ def step(
 
     Programs (sequences, heads, parts of columns). With SCALED out is multiplied by `norm` and by
     the sigmoid of a gate, and `sums` takes its sums of squares. The state is read and written once,
-    and 0 where there is no history.
+    and 0 if there is no history.
     """
     sequence = tl.program_id(0)
     if sequence >= tl.load(control + 1):

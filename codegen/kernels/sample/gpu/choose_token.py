@@ -19,7 +19,7 @@ def choose(
     PITCH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """sampled[row] = (token, 1 where a logit is not a number, 2 where all are minus infinity)."""
+    """sampled[row] = (token, 1 if a logit is not a number, 2 if all are minus infinity)."""
     row = tl.program_id(0)
     if row >= tl.load(control + LIVE):
         return

@@ -45,7 +45,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
 
     `sampling` [rows, 5] has temperature, top_p, a number from [0, 1) and min_p as the bits of
     float32 in words 0, 1, 3 and 4, and top_k in word 2; `sampled` [rows, 2] takes the token and a
-    mark: 1 where a logit of the row is not a number, 2 where all are minus infinity.
+    mark: 1 if a logit of the row is not a number, 2 if all are minus infinity.
     """
     return (
         *batch("control", "sampling"),
