@@ -39,7 +39,7 @@ from sala_compile.sala_ir.context import print_module
 
 @dataclass(frozen=True, slots=True)
 class CompileResult:
-    """`text` is the module of the first target, where the compilation stopped after a pass."""
+    """`text` is the module of the first target, if the compilation stopped after a pass."""
 
     summary: dict[str, Any]
     text: str

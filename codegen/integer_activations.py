@@ -1,4 +1,4 @@
-"""Integer activations of a compilation: who gets them, and what the manifest says of them."""
+"""Integer activations of a compilation: which targets get them, and what the manifest says."""
 
 from collections.abc import Mapping
 
@@ -42,7 +42,7 @@ def check_integers(options: CompileOptions, is_published: bool) -> None:
 
 
 def wide_note(options: CompileOptions, targets: Mapping[str, Target]) -> list[str]:
-    """Which targets do not get the integer activations that others do."""
+    """The note on targets that do not get the integer activations that others do."""
     rounding = _rounding(options, targets)
     wide = [name for name in targets if name not in rounding]
     if options.activations is Activations.WIDE or not wide:

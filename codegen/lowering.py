@@ -69,7 +69,7 @@ def parse_targets(names: Sequence[str]) -> dict[str, Target]:
     return {name: parse_target(name) for name in names}
 
 
-class _Witness:
+class _SelectionRecorder:
     """Keeps the module as it was before kernels are chosen, and the choices."""
 
     def __init__(self, selector: Selector) -> None:
@@ -79,7 +79,7 @@ class _Witness:
         self._copies: dict[Operation, Operation] = {}
 
     def select(self, op: Operation) -> KernelChoice | NoKernel:
-        """The selector's answer, noted."""
+        """Return the selector's answer, and note it."""
         answer = self._selector(op)
         if isinstance(answer, KernelChoice):
             self.choices[self._copies[op]] = answer
@@ -99,11 +99,11 @@ def lower(
 ) -> Lowered:
     """Take a copy of the captured module through the passes."""
     schedules, notes = _schedules(target, options)
-    witness = _Witness(selector_for(target, schedules))
+    selection = _SelectionRecorder(selector_for(target, schedules))
     activations = activations_for(target, options)
     passes = sala_pipeline(
         options.dtype,
-        witness.select,
+        selection.select,
         options.quantization,
         activations,
         splitter_for(target),
@@ -113,19 +113,19 @@ def lower(
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
         recorder = RecordEach(lambda record: advance(1))
         verify = verify_ends if options.dump_ir is None else verify_each
-        callbacks: list[Callback] = [verify, witness.keep]
+        callbacks: list[Callback] = [verify, selection.keep]
         if options.dump_ir is not None:
             several = len(options.targets) > 1
             folder = name.replace(":", "-") if several else ""
             callbacks.append(DumpEach(options.dump_ir / folder))
         run_pipeline(module, passes, [*callbacks, recorder], stop_after=options.stop_after)
-    operations = witness.operations or module
+    operations = selection.operations or module
     lowered = Lowered(
         name,
         target,
         module,
         operations,
-        witness.choices,
+        selection.choices,
         tuple(recorder.records),
         schedules=schedules,
     )

@@ -48,7 +48,7 @@ def split_norm(
 def _writer(
     target: CudaTarget, call: KernelCallOp, norm: Any
 ) -> tuple[KernelChoice, int, bool] | None:
-    """The kernel that writes what waits for its factor, its sums of a row, whether it keeps y."""
+    """The kernel that writes the unscaled values, its sums of a row, and whether it keeps y."""
     if norm.x is not Element.F32 or norm.x_start or norm.gather or norm.group != norm.columns:
         return None
     if call.family.data == "linear" and not norm.gate_pitch:

@@ -1,4 +1,4 @@
-"""What is compiled, opened: configuration, headers of the weights, the captured graph."""
+"""Opens what is compiled: configuration, headers of the weights, the captured graph."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack

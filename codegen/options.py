@@ -19,7 +19,7 @@ class WeightRounding(StrEnum):
     """How values become integers."""
 
     GPTQ = "gptq"
-    """So that errors cancel for the inputs of a calibration text."""
+    """Error-aware: rounding errors cancel for the inputs of a calibration text."""
     NEAREST = "nearest"
 
 
@@ -33,7 +33,7 @@ class WeightOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
-    """One compilation. `checkpoint` is None where `config_file` is planned, or its weights random.
+    """One compilation. `checkpoint` is None if `config_file` is planned, or its weights are random.
 
     `page_size`: tokens of a page of state, None for a block of selection.
     `context` (tokens of the longest sequence) and `chunk` (new tokens of one prefill step) are the

@@ -1,4 +1,4 @@
-"""A compilation on paper: the model, its lowered modules, the program and the weights."""
+"""The plan of a compilation: the model, its lowered modules, the program and the weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

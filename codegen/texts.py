@@ -72,7 +72,7 @@ def _check_class(directory: Path, tokenizer: Tokenizer, class_name: object) -> N
 
 
 def end_tokens(directory: Path, default: Sequence[int]) -> tuple[int, ...]:
-    """The tokens that end an answer: those of generation_config.json, where it names some.
+    """The tokens that end an answer: those of generation_config.json, if it names some.
 
     It overrules `default`, those of config.json, as in Hugging Face's `generate`. ConfigError
     where a field of it has no meaning.

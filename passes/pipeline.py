@@ -44,7 +44,7 @@ def sala_pipeline(
         # 1. Precision: the element type of every value, how every weight is stored.
         AssignPrecision(dtype),  # where values are rounded to bf16
         SetPageSize(page_tokens),  # tokens of a page of state, apart from the blocks of selection
-        QuantizeWeights(quantization, dtype),  # integers, of as many bits as the linear bears
+        QuantizeWeights(quantization, dtype),  # integers; sensitive weights get 8 bits
         QuantizeActivations(activations),  # bytes for linears whose weights are integers
         # 2. Graph: fewer and larger products, mixers in the stages that kernels compute.
         MergeProjections(),  # q | k | v | gate of one input and encoding: one linear

@@ -37,7 +37,7 @@ class ValueTable:
     values: dict[str, Value] = field(default_factory=dict)
     weights: WeightTable = field(default_factory=WeightTable)
     states: dict[str, dict[str, StateType]] = field(default_factory=dict)
-    """By the kind of target that has them."""
+    """The states by the kind of target that has them."""
     tables: dict[str, str] = field(default_factory=dict)
     """The page group of each table of pages."""
 

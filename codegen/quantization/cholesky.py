@@ -4,7 +4,7 @@ import numpy as np
 
 BLOCK = 512
 FIRST_DAMPING = 0.01
-"""Of the mean of the diagonal, added to it: columns that calibration hardly used stay near."""
+"""Part of the mean diagonal that is added to it: columns without much calibration change little."""
 ATTEMPTS = 5
 
 
@@ -32,7 +32,7 @@ def damped_cholesky(matrix: np.ndarray, damping: float = FIRST_DAMPING) -> float
 
 
 def _factorise(matrix: np.ndarray) -> None:
-    """Column block by column block; the upper triangle stays as it is."""
+    """Factorise one block of columns after the other; the upper triangle stays as it is."""
     size = len(matrix)
     for start in range(0, size, BLOCK):
         stop = min(start + BLOCK, size)

@@ -45,7 +45,7 @@ class TrialProcess:
     def trial(
         self, build: KernelBuild, default: KernelBuild, pairs: int, seconds: float
     ) -> list[KernelTrial]:
-        """Compare a build with the default; TrialEnded where it crashes."""
+        """Compare a build with the default; TrialEnded if it crashes."""
         return self._ask("trial", build, default, pairs, seconds)
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ FINAL_SECONDS = 10.0
 LEAST_CLEAN = 3
 """Clean samples of a winner, in each case: fewer show nothing."""
 LEAST_GAIN = 1.02
-"""A winner is so many times faster than the default over all cases; less is noise."""
+"""How many times faster than the default a winner is over all cases; less is noise."""
 LARGEST_LOSS = 0.97
 """No case of a winner may reach less than this part of the default's speed."""
 ALLOWED = ROUNDED_PART + BFLOAT16_STEP
@@ -45,7 +45,7 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A schedule on the way; `exact` while nothing that led to it may change a bit."""
+    """A schedule of the search; `exact` while nothing that led to it may change a bit."""
 
     schedule: Any
     exact: bool
@@ -53,7 +53,7 @@ class _Candidate:
 
 
 class Search:
-    """Walks from the default schedule; the deadline is looked at before every candidate."""
+    """Searches from the default schedule on; the deadline is checked before every candidate."""
 
     def __init__(
         self,

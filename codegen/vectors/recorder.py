@@ -34,7 +34,7 @@ def kernel_operations(lowered: Lowered, phase: PhaseName) -> list[Operation]:
 
 
 def first_operations(group: Sequence[Lowered]) -> frozenset[Operation]:
-    """Of the first target's operations those that are the first of a kernel on any target."""
+    """The first target's operations that are the first of a kernel on any target."""
     found: set[Operation] = set()
     for lowered in group:
         seen: set[str] = set()

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 EXACT_PART = 2e-5
-"""Of the largest value, where nothing is rounded to bfloat16."""
+"""Part of the largest value that is allowed if nothing is rounded to bfloat16."""
 BFLOAT16_STEP = 2.0**-7
 """Relative: two steps of bfloat16."""
 ROUNDED_PART = 4e-3
-"""Of the largest value, where operands or probabilities are rounded to bfloat16."""
+"""Part of the largest value that is allowed if operands or probabilities are bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)

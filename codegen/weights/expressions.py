@@ -72,7 +72,7 @@ class _PackingArithmetic:
         return lambda start, stop: read(name, start, stop)
 
     def compute(self, op: ScaleWeightOp | CastWeightOp | QuantizeWeightOp, rows: Any) -> Any:
-        """Scaled in float32, cast, or rounded to integers; integers bear a cast only."""
+        """Scaled in float32, cast, or rounded to integers; integers can only be cast."""
         match op:
             case CastWeightOp():
                 is_integers = isinstance(rows, Integers)
@@ -91,7 +91,7 @@ class _PackingArithmetic:
         return np.concatenate(blocks, axis=axis)
 
     def interleave(self, op: InterleaveWeightsOp, gate: Any, up: Any, rows: slice) -> Any:
-        """As the reference; rows that are missing of the last group have the value 0."""
+        """As the reference does; missing rows of the last group have the value 0."""
         group = op.group.value.data
         if not isinstance(gate, Integers):
             return interleave_weights(gate, up, group=group)[rows]

@@ -26,9 +26,9 @@ from sala_compile.sala_ir.dialect.weight_storage import LayoutKind
 from sala_compile.sala_ir.interpreter.weight_rows import RowSource
 
 PIECE_BYTES = 16 << 20
-"""About as much of a weight as is in memory at a time."""
+"""Bytes of a weight that are in memory at a time, about."""
 ROUNDING_BYTES = 16
-"""Of a value while it is rounded to an integer, in float64."""
+"""Bytes of a value while it is rounded to an integer, in float64."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from sala_compile.sala_ir.interpreter.weight_rows import RowSource
 CAPTURED_NAME = "model.mlir"
 RUNTIME_NAME = "lib/libtvm_runtime.so"
 FILE_BYTES = 2 << 30
-"""About as much as one weight file holds."""
+"""Bytes of one weight file, about."""
 PACKAGES = ("sala-compile", "apache-tvm", "apache-tvm-ffi", "xdsl", "numpy")
 """Packages whose versions the manifest names."""
 

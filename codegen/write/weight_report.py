@@ -19,7 +19,7 @@ EMBEDDING, HEAD, TIED = "embedding", WeightRole.HEAD.plural, "embedding and head
 LINEAR, VECTOR = WeightRole.PROJECTION.plural, "norms and biases"
 SKIPPED = "linears that the checkpoint does not quantise"
 PLAIN_BITS = 32
-"""Of the widest values that are no integers."""
+"""Bits of the widest values that are no integers."""
 
 
 def weights_document(plan: Plan) -> dict[str, Any]:

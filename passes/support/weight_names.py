@@ -72,7 +72,7 @@ def demanded_layouts(weight: SSAValue) -> tuple[LayoutAttr, ...]:
     """Layouts in which the kernels chosen so far read this weight, in any phase.
 
     Linears are chosen first: the rule of an op that may share a stored weight with a linear (a
-    tied embedding) can so accept the layout that the linear demands.
+    tied embedding) can so accept the layout that the linear requires.
     """
     module = _module_of(weight)
     if module is None:

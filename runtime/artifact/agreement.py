@@ -10,13 +10,13 @@ from sala_compile.runtime.artifact.shapes import check_shapes
 from sala_compile.runtime.common.safetensors_format import STORED_TYPES, StoredTensor
 
 Weights = Mapping[str, tuple[str, StoredTensor]]
-"""Stored tensors by name: the file of each, and its place there."""
+"""The stored tensors by name: the file of each, and its place there."""
 _MANIFEST, _PROGRAM = "manifest.json", "program.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """What was found in a file of the artifact, and what the others want there."""
+    """What was found in a file of the artifact, and what the other files expect there."""
 
     file: str
     found: str
@@ -62,7 +62,7 @@ def _weight(name: str, value: Value, weights: Weights) -> Iterator[Disagreement]
 
 
 def _vocabulary(size: int, program: Program) -> Iterator[Disagreement]:
-    """There is a row of the embedding and a column of the logits for every token id."""
+    """Check that the embedding has a row, and the logits a column, for every token id."""
     extents = {program.logits: program.values[program.logits].shape[-1]}
     for step in _steps(program):
         if step.family == "embedding":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
-"""Those that the compiler makes code for, in order."""
+"""The architectures that the compiler makes code for, in order."""
 
 Capability = tuple[int, int]
 """Compute capability of a GPU: (9, 0) for an H200."""
@@ -31,7 +31,7 @@ def runs(code: str, capability: Capability) -> bool:
     """Whether code for `sm_90` and the like runs on a GPU of this compute capability.
 
     A GPU runs the code of lower minor numbers of its own major number: up to sm_89 as all code
-    does, from sm_100 on because it is compiled for the family. That of sm_90 is for it alone.
+    does, from sm_100 on because it is compiled for the family. Code for sm_90 is for it alone.
     """
     major, minor = divmod(int(code.removeprefix("sm_")), 10)
     if (major, minor) == capability:

@@ -19,7 +19,7 @@ CONTROL_WORDS = 16
 class InputName(StrEnum):
     """The inputs, all int32, of which the live part is written before each step.
 
-    A table for each group of pages of a step comes to them.
+    A page table for each group of pages of a step comes in addition.
     """
 
     CONTROL = "control"
@@ -42,10 +42,10 @@ class InputName(StrEnum):
     SLOTS = "slots"
     """[sequences]: the sequence's row in page tables and recurrent pools."""
     LOGIT_ROWS = "logit_rows"
-    """[logit_rows]: the step's tokens whose logits are wanted."""
+    """[logit_rows]: the step's tokens whose logits are requested."""
     SAMPLING = "sampling"
     """[logit_rows, 5]: how a row's token is chosen: the bits of float32 temperature, top_p, a
-    number from [0, 1) and min_p in words 0, 1, 3 and 4, top_k in word 2. Only where there is a
+    number from [0, 1) and min_p in words 0, 1, 3 and 4, top_k in word 2. Only if there is a
     sample phase."""
 
 
@@ -81,7 +81,7 @@ class PlainChunk:
 
 
 class Per(StrEnum):
-    """What a field has entries for."""
+    """What the entries of a field are for."""
 
     TOKEN = "token"
     SEQUENCE = "sequence"
@@ -118,8 +118,9 @@ _CAPACITIES: Mapping[Per, Dim] = {
 }
 
 
-def _positions(chunk: BatchChunk, index: int, begin: int) -> range:
-    return range(chunk.history, chunk.history + len(chunk.token_ids))
+def _positions(chunk: BatchChunk, index: int, begin: int) -> int | np.ndarray:
+    first, count = chunk.history, len(chunk.token_ids)
+    return first if count == 1 else np.arange(first, first + count, dtype=np.int32)
 
 
 def _last_row(chunk: BatchChunk, index: int, begin: int) -> int:
@@ -148,7 +149,7 @@ FIELDS: tuple[BatchField, ...] = (
     BatchField(InputName.SLOTS, Per.SEQUENCE, lambda chunk, index, begin: chunk.slot),
     BatchField(InputName.LOGIT_ROWS, Per.LOGIT_ROW, _last_row),
 )
-"""All fields but `control`, page tables and draws; logits are wanted of each last token."""
+"""All fields but `control`, page tables and draws; logits are requested after each last token."""
 
 INPUT_SHAPES: dict[InputName, tuple[Dim, ...]] = {
     InputName.CONTROL: (CONTROL_WORDS,),

@@ -1,6 +1,6 @@
-"""The kernels of an artifact that do nothing but show what a machine can do at most.
+"""The kernels of an artifact that measure the ceilings of a machine.
 
-They lie in a library of their own next to that of the target, `lib/cpu-ceilings.so`. All take
+They are in a library of their own next to that of the target, `lib/cpu-ceilings.so`. All take
 (control, memory, result): the control tensor says by its tokens how often the work is repeated.
 The read kernel reads its memory once in each repetition; an arithmetic kernel has every worker do
 `OPERATIONS` multiplications and additions, and does not touch its memory.

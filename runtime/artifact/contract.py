@@ -1,8 +1,8 @@
 """What a library was compiled for, written into it: the program that may call its kernels.
 
 Kernels trust the shapes of their buffers, and the manifest's hashes only say that files are whole.
-So a library names the program by its hash. Whoever changes the program and repairs the hashes has
-not changed the library, and is refused before a kernel runs.
+So a library names the program by its hash. If somebody changes the program and repairs the
+hashes, the library is still the old one, and the artifact is refused before a kernel runs.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Sizes as polynomials of what is only known at load."""
+"""Sizes as polynomials of symbols that are known at load."""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -1,9 +1,9 @@
 """`golden.json`: steps of the model that show on any machine that an artifact is right there.
 
 A step runs a ragged batch of sequences at once. Those with a history begin with a state that is
-drawn by its seed, the same numbers on every machine, so that none is stored. Expected are the
-logits, on every target, and what single kernels of a target write. The tensors that are named lie
-in `golden.safetensors`.
+drawn by its seed, the same numbers on every machine, so that none is stored. The expected
+values are the logits, on every target, and what single kernels of a target write. The named tensors
+are in `golden.safetensors`.
 """
 
 from math import prod
@@ -17,13 +17,13 @@ from sala_compile.runtime.artifact.format_model import Frozen
 from sala_compile.runtime.artifact.program import PhaseName
 
 GoldenType = Literal["float32", "bfloat16", "int32"]
-"""Element type of a tensor: bfloat16 is handed to kernels as uint16."""
+"""Element type of a tensor: bfloat16 is passed to kernels as uint16."""
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 History = Annotated[int, Field(ge=0, le=2**17)]
 """Tokens of a drawn state: selections of 2048 blocks of 64 are within that."""
 _STEP = 2.0**-24
 _WIDTH = 12**0.5
-"""Of the interval around 0 over which uniform numbers have a variance of 1."""
+"""Width of the interval around 0 over which uniform numbers have a variance of 1."""
 
 
 class GoldenSequence(Frozen):
@@ -45,8 +45,8 @@ class GoldenSequence(Frozen):
 class Expected(Frozen):
     """What a kernel writes: |found - tensor| <= absolute + relative * |tensor|.
 
-    The extents of the tensor say which leading part of the value is compared. A value that is no
-    finite number, found or expected, is a failure.
+    The extents of the tensor say which leading part of the value is compared. A value that is
+    not finite, found or expected, is a failure.
     """
 
     tensor: str
@@ -84,7 +84,7 @@ def seeded_rows(
 ) -> np.ndarray:
     """float32 numbers of variance 1 around 0 for the rows of a pool that hold a drawn state.
 
-    They are uniform, from Philox, and such that bfloat16 has them where `narrow`.
+    They are uniform, from Philox, and exact in bfloat16 if `narrow`.
     """
     key = np.array([seed, crc32(f"{pool} {sequence}".encode())], np.uint64)
     raw = np.random.Philox(key=key).random_raw(prod(shape))

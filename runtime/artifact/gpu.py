@@ -28,8 +28,8 @@ class ArgumentKind(StrEnum):
 class ArgumentInfo(Frozen):
     """An argument, in the order of the code's ABI.
 
-    The code was compiled for values that are multiples of `divisible`: reading wrong memory is
-    the price of another one, so it is checked when buffers are bound.
+    The code was compiled for values that are multiples of `divisible`: any
+    other one would read wrong memory, so it is checked when buffers are bound.
     """
 
     kind: ArgumentKind

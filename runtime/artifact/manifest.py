@@ -21,7 +21,7 @@ class FormatVersion(Frozen):
     minor: int = MINOR
 
     def __str__(self) -> str:
-        """As `major.minor`."""
+        """The version as `major.minor`."""
         return f"{self.major}.{self.minor}"
 
 
@@ -29,7 +29,7 @@ class ModelInfo(Frozen):
     """The model: `sizes` are named integers of its configuration, for people.
 
     `trained_length`: tokens that it was trained on at most, None if its configuration does not say.
-    `digest` is that of its checkpoint, weights and configuration; empty where that is not known.
+    `digest` is that of its checkpoint, weights and configuration; empty if that is not known.
     """
 
     family: str
@@ -90,7 +90,7 @@ class CalibrationInfo(Frozen):
 
 
 class QuantizationInfo(Frozen):
-    """How the integers of a model came about: `rounding` is gptq, nearest, or the checkpoint's.
+    """How the integers of a model were made: `rounding` is gptq, nearest, or the checkpoint's.
 
     `scheme` is the requested encoding, or the format of the checkpoint.
     """
@@ -101,7 +101,7 @@ class QuantizationInfo(Frozen):
     tensors: dict[str, QuantizedTensor]
 
     def __str__(self) -> str:
-        """How the integers came about, in a line."""
+        """How the integers were made, in a line."""
         if self.rounding == "checkpoint":
             return f"{self.scheme}, as the checkpoint stores it"
         if self.calibration is None:
@@ -115,7 +115,7 @@ class ActivationEffect(Frozen):
     """What integer activations change: logits of golden tokens, by the reference in float64.
 
     `largest` and `rms` are differences between the logits with and without them, of which
-    `deviation` is the standard deviation; for `changed` of the `tokens` another token follows as
+    `deviation` is the standard deviation; after `changed` of the `tokens` another token is
     the likeliest.
     """
 
@@ -129,8 +129,8 @@ class ActivationEffect(Frozen):
 class ActivationsInfo(Frozen):
     """Which linears multiply integer weights by rounded activations: `scheme` is int8.
 
-    Those of the `targets` whose weights are integers, but for the roles in `wide`. `effect` is
-    None if there were no weights to compare.
+    The linears of the `targets` whose weights are integers, except for the roles in `wide`.
+    `effect` is None if there were no weights to compare.
     """
 
     scheme: str
@@ -139,7 +139,7 @@ class ActivationsInfo(Frozen):
     effect: ActivationEffect | None = None
 
     def __str__(self) -> str:
-        """What they change, in a line."""
+        """The changes in a line."""
         place = f"{self.scheme} activations on {', '.join(self.targets)}"
         found = self.effect
         if found is None:
@@ -181,8 +181,8 @@ KernelConstant = bool | int | float | str | tuple[bool | int | float | str, ...]
 class KernelInfo(Frozen):
     """A kernel, the rule that chose it and the rules that refused.
 
-    `spec` has the constants that it was compiled for; `schedule` its tiles where they were tuned,
-    nothing where they are the family's default.
+    `spec` has the constants that it was compiled for; `schedule` its tiles if they were tuned,
+    nothing if they are the family's default.
     """
 
     symbol: str
@@ -204,7 +204,7 @@ class Manifest(Frozen):
     """The first file to be read. `files` and `digest` are filled in by the writer.
 
     `context` and `chunk` are the defaults at load, in tokens. `seeded` takes the place of weight
-    files where the weights are random. `versions` are those of the
+    files if the weights are random. `versions` are those of the
     packages that made the artifact; the runtime checks `apache-tvm-ffi`.
     """
 

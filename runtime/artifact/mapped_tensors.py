@@ -19,7 +19,7 @@ from sala_compile.runtime.common.safetensors_writer import PADDING
 from sala_compile.runtime.errors import ArtifactError
 
 MAP_NORESERVE = 0x4000
-"""Linux: a private mapping that nobody writes needs no memory set aside; Python 3.11 lacks it."""
+"""Linux: a private mapping that nobody writes needs no reserved memory; not in Python 3.11."""
 RULE = HeaderRule(error=ArtifactError, fix="compile again", limits=JsonLimits(size=16 << 20))
 
 

@@ -1,4 +1,4 @@
-"""How many blocks of a launch a multiprocessor holds at a time, by what each of them takes."""
+"""How many blocks of a launch a multiprocessor holds at a time, by the resources of each."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ REGISTERS = 1 << 16
 _REGISTER_UNIT, _WARP_UNIT = 256, 4
 """Registers are given to a warp in such pieces, warps to the four schedulers."""
 _SHARED_UNIT, _SYSTEM_SHARED = 128, 1024
-"""Bytes that shared memory is given in, and those that every block takes besides its own."""
+"""The unit of shared memory in bytes, and the bytes that every block takes besides its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class OutputRule:
         return self.error(
             f"{self.what} {why or f'cannot be written: {problem.strerror or problem}'}",
             where=shown(path),
-            expected="a writable directory with enough free space; what stood there is as it was",
+            expected="a writable directory with enough free space; what was there is as it was",
             fix=self.fix,
         )
 

@@ -31,7 +31,7 @@ _LINUX_NAMES = {
 
 
 def processor_flags() -> frozenset[str]:
-    """The flags in /proc/cpuinfo of this machine; empty where there are none."""
+    """The flags in /proc/cpuinfo of this machine; empty if there are none."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -61,7 +61,7 @@ def architecture() -> str:
 
 
 def missing_instructions(needed: Iterable[str], flags: Iterable[str]) -> list[str]:
-    """The members of `needed` that `flags` lacks, in order; both spellings are understood."""
+    """The members of `needed` that are not in `flags`, in order; both spellings are understood."""
     present = {_plain(flag) for flag in flags}
     return [name for name in needed if _plain(name) not in present]
 
@@ -69,7 +69,7 @@ def missing_instructions(needed: Iterable[str], flags: Iterable[str]) -> list[st
 def permit_tiles() -> None:
     """Request the tile registers, for every thread of this process; again at no cost.
 
-    ArtifactError where the system refuses them: a kernel that uses a tile would then be killed.
+    ArtifactError if the system refuses them: a kernel that uses a tile would then be killed.
     """
     system = ctypes.CDLL(None, use_errno=True)
     numbers = (_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA)

@@ -47,7 +47,7 @@ READ_MULTIPLE = 64
 """Tokens: the least multiple at which reading may be cut without a change of bits."""
 INPUT_NAMES = frozenset(name.value for name in InputName)
 REQUIRED_INPUTS = frozenset({InputName.CONTROL, InputName.TOKENS, InputName.LOGIT_ROWS})
-"""What every runtime writes; the others are there where a step reads them."""
+"""The inputs that every runtime writes; others are there if a step reads them."""
 
 
 class Value(Frozen):
@@ -84,9 +84,9 @@ class Phase(Frozen):
 class TargetProgram(Frozen):
     """The phases for one target, whose kernels lie in `library` (a path in the artifact).
 
-    A text that is read in several steps has the same bits wherever it is cut at absolute multiples
-    of `read_multiple` tokens. With `splits`, tokens that were generated run in the decode phase
-    alone, apart from those that are read in the same step.
+    A prompt that is read in several steps has the same bits wherever it is cut at absolute
+    multiples of `read_multiple` tokens. With `splits`, tokens that were generated run in the
+    decode phase alone, apart from those that are read in the same step.
     """
 
     library: str
@@ -209,7 +209,7 @@ class Program(Frozen):
 
 
 def pool_symbol(value: Value) -> str:
-    """What the rows of a pool are: the pages of a group, or slots."""
+    """The symbol that counts the rows of a pool: the pages of a group, or slots."""
     lead = value.shape[0] if value.shape else 0
     if isinstance(lead, Polynomial) and len(lead.terms) == 1:
         factor, symbols = lead.terms[0]

@@ -30,9 +30,9 @@ from sala_compile.runtime.errors import ArtifactError
 
 Record = TypeVar("Record", bound=Frozen)
 HASHED_WEIGHTS = 1 << 30
-"""Weights up to so many bytes are hashed whenever an artifact is opened: about a second."""
+"""Weights up to this many bytes are hashed whenever an artifact is opened: about a second."""
 MANY = 1000
-"""Wrong fields of a document that are looked at one by one."""
+"""Wrong fields of a document that are reported one by one."""
 _FIX = "copy the whole artifact again, or compile again"
 
 
@@ -41,7 +41,7 @@ class Artifact:
     """A checked artifact. `weights` gives the file and place of every weight.
 
     `files` are all files of the manifest, open since they were checked; `directory` is where they
-    were then, for messages. `libraries` stand in for the libraries of some targets, `workspaces`
+    were then, for messages. `libraries` replace the libraries of some targets, `workspaces`
     are the digests of those that they were compiled with.
     """
 
@@ -102,7 +102,7 @@ class Artifact:
         return self.file(self.manifest.targets[target].library)
 
     def contract(self, target: str) -> Contract:
-        """What the library of a target has to be compiled for."""
+        """The contract that the library of a target has to have."""
         info = self.manifest.targets[target]
         return Contract(
             program=self.manifest.files[PROGRAM_NAME].sha256,
@@ -197,11 +197,11 @@ def open_artifact(
 ) -> Artifact:
     """Read and check the artifact in the directory `path`.
 
-    Checked are the format version, every path, the presence and size of every file, the SHA-256
+    The checks are the format version, every path, the presence and size of every file, the SHA-256
     of every file (of the weights as `hash_weights` says; by default if they have at most
     `HASHED_WEIGHTS` bytes), the headers of the weight files, and that program, weights and files
     agree. With the public key `verify_key`, also the signature next to the artifact, before
-    anything else, and then every hash. Raises ArtifactError, RequestError for a key that is none.
+    anything else, and then every hash. Raises ArtifactError, RequestError for what is not a key.
     """
     directory = Path(path)
     root = OpenDirectory(directory)
@@ -241,7 +241,7 @@ def _read_manifest(data: bytes, where: Path) -> Manifest:
 
 
 def _digest(document: Mapping[str, Any]) -> str:
-    """The digest of a manifest as it is, which may lack fields, or have some, of another minor.
+    """The digest of a manifest as it is: one of another minor version may have other fields.
 
     A newer minor version may add fields; none may change how the digest is made.
     """

@@ -14,7 +14,7 @@ AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM})
 _NEVER_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS, errno.ENOSYS})
-"""What a file system answers that cannot sync a directory at all."""
+"""The errors of a file system that cannot sync a directory at all."""
 
 
 class NotDurableError(OSError):
@@ -59,7 +59,7 @@ def put(staged: Path, target: Path) -> None:
 def write_whole(target: Path, data: bytes, mode: int = 0o666) -> None:
     """Make `target` a durable file of these bytes, or leave it as it was; raises OSError.
 
-    It keeps the mode of the file that stood there.
+    It keeps the mode of the file that was there.
     """
     with staged_file(target, mode) as fresh:
         with fresh.open("wb") as file:
@@ -72,7 +72,7 @@ def write_whole(target: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def _move(staged: Path, target: Path) -> Callable[[], object]:
-    """Put `staged` at `target`; what undoes it."""
+    """Put `staged` at `target`; returns the function that undoes it."""
     if not os.path.lexists(target):
         staged.rename(target)
         return lambda: target.rename(staged)

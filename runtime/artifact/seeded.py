@@ -21,7 +21,7 @@ WARNING = "random weights, for planning and measurements: what the model compute
 SEEDED = "seeded"
 """In the place of a weight file's name."""
 PERIOD = (1 << 20) + 7
-"""Values before a tensor repeats itself, from another place on: prime to the sizes of rows."""
+"""Values before a tensor repeats itself, from another place on: coprime to the sizes of rows."""
 BELL = 4
 """Uniform numbers whose sum is taken for a normal one: exact, so equal everywhere."""
 _UNIT = np.sqrt(12 / BELL) / 65536
@@ -74,7 +74,7 @@ class SeededWeights(Frozen):
         return sum(align(fill.spec.nbytes) for fill in self.fills.values())
 
     def places(self) -> dict[str, tuple[str, StoredTensor]]:
-        """What the tensors of weight files have: a file, a type and a shape."""
+        """The tensors as weight files would list them: a file, a type and a shape."""
         return {
             name: (SEEDED, StoredTensor(TensorSpec(name, fill.spec.dtype, fill.shape), 0))
             for name, fill in self.fills.items()
@@ -91,7 +91,7 @@ class SeededTensors:
         self._raw = np.random.Philox(key=weights.seed).random_raw(PERIOD)
 
     def array(self, name: str) -> np.ndarray:
-        """A tensor; bfloat16 and float16 as uint16. ArtifactError where the memory is refused."""
+        """A tensor; bfloat16 and float16 as uint16. ArtifactError if the memory is refused."""
         fill = self._weights.fills[name]
         size = align(fill.spec.nbytes)
         try:

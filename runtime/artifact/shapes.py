@@ -1,4 +1,4 @@
-"""The shapes that a runtime relies on: who writes so many rows, must find so many."""
+"""The shapes that a runtime relies on: a value has all the rows that are written to it."""
 
 from sala_compile.runtime.artifact.batch_fields import INPUT_SHAPES, InputName
 from sala_compile.runtime.artifact.dims import Dim, Polynomial, Symbol, dim_of
@@ -13,19 +13,19 @@ from sala_compile.runtime.artifact.program import (
 
 MAX_TERMS = 16
 LARGEST = 2**40
-"""Of a factor and an extent: no honest program has larger ones."""
+"""The largest factor and extent: no honest program has larger ones."""
 _TOKENS, _SEQUENCES = dim_of(Symbol.TOKENS), dim_of(Symbol.SEQUENCES)
 _ROWS, _WORKERS = dim_of(Symbol.LOGIT_ROWS), dim_of(Symbol.WORKERS)
 
 OLDER_SAMPLING: tuple[Dim, ...] = (_ROWS, 4)
-"""That of programs whose device does not know `min_p`: then the host drops tokens by it."""
+"""The width for programs whose device does not know `min_p`: the host then applies it."""
 PHASE_ROWS: dict[PhaseName, tuple[Dim, ...]] = {
     PhaseName.PREFILL: (_TOKENS,),
     PhaseName.DECODE: (_SEQUENCES, _TOKENS),
     PhaseName.LOGITS: (_ROWS, _TOKENS),
     PhaseName.SAMPLE: (_ROWS,),
 }
-"""What the rows of the activations of a phase may be."""
+"""The names that the rows of the activations of a phase may have."""
 
 
 def check_shapes(program: Program) -> None:

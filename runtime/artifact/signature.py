@@ -39,7 +39,7 @@ _DIGESTS = re.compile(r": Expected 'Digest\(.*?\)', Actual 'Digest\(.*?\)'")
 
 
 def signature_of(directory: Path) -> Path:
-    """Where the signature of an artifact lies."""
+    """The path of the signature of an artifact."""
     return directory.with_name(directory.name + SUFFIX)
 
 
@@ -51,7 +51,7 @@ def check_signer(key: Path) -> None:
 def sign_artifact(directory: Path, key: Path) -> Path:
     """Sign every file of the artifact with the private `key`; the path of the signature.
 
-    RequestError for a key that cannot sign, ArtifactError where the signature cannot be written.
+    RequestError for a key that cannot sign, ArtifactError if the signature cannot be written.
     """
     signer, place = _signer(key), signature_of(directory)
     with tempfile.TemporaryDirectory(prefix="sala-sign-") as folder:

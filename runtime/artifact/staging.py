@@ -1,4 +1,4 @@
-"""Files and directories in the making, next to the target that they replace when they are whole.
+"""Unfinished files and directories, next to the target that they replace when they are whole.
 
 Each is locked while its process lives. What a killed one leaves has no lock: the next writer
 to the same target removes it.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 SUFFIX = ".partial"
 PREVIOUS = "previous"
-"""In a staged directory: what stood at the target, while two moves replace it."""
+"""In a staged directory: what was at the target, while two moves replace it."""
 _STEM_BYTES = 200
 _WITHOUT_LOCKS = frozenset(
     {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, errno.ENOLCK}
@@ -50,9 +50,9 @@ def staged_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove what writers to `target` left that are dead; never what one is still writing.
+    """Remove what dead writers to `target` left; never what a live one is writing.
 
-    A directory that stood at the target goes back there, if it was moved aside and nothing came.
+    A directory that was at the target goes back there, if it was moved aside and not replaced.
     """
     name = re.compile(rf"\.{re.escape(_stem(target))}\.[0-9a-f]{{8}}{re.escape(SUFFIX)}")
     with suppress(OSError):
@@ -78,7 +78,7 @@ def _remove_leftover(path: Path, target: Path) -> None:
 
 
 def _remove_tree(path: Path) -> None:
-    """Remove what can be removed; the next writer takes the rest."""
+    """Remove what can be removed; the next writer removes the rest."""
     with suppress(OSError):  # it does not ignore all
         shutil.rmtree(path, ignore_errors=True)
 

@@ -22,7 +22,7 @@ def columns_of(group: str) -> str:
 
 
 class PageGroup(Frozen):
-    """Pages that sequences take as they grow: `tokens` of the text in each.
+    """Pages that sequences take as they grow, of `tokens` tokens each.
 
     `table` names the input int32 [slots, pages of the longest sequence] that says which page is
     whose; `label` is for people.
@@ -34,9 +34,9 @@ class PageGroup(Frozen):
 
 
 class Paging(Frozen):
-    """The page groups of a step, there may be none.
+    """The page groups of a step; there may be none.
 
-    `page_tokens`: the unit in which texts are cut for reuse, of which every page is a multiple.
+    `page_tokens`: the unit in which prefixes are cut for reuse, of which every page is a multiple.
     """
 
     page_tokens: PositiveInt
@@ -96,7 +96,7 @@ class PoolPart(Frozen):
 
 
 class Pool(Frozen):
-    """The state of one kind in one layer: all sequences' of it.
+    """The state of one kind in one layer, of all sequences.
 
     `group` numbers its rows by pages, None by slots; `memory` is what the plan calls its bytes.
     """
@@ -107,7 +107,7 @@ class Pool(Frozen):
 
     @property
     def symbol(self) -> str:
-        """What the rows of its values are."""
+        """The symbol that counts the rows of its values."""
         return Symbol.SLOTS if self.group is None else pages_of(self.group)
 
 
@@ -136,7 +136,7 @@ def check_pool(
 
 
 def _holds(dims: list[Dim], axes: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether every extent has its dimensions, and room in them."""
+    """Whether every extent has dimensions that are large enough."""
     fixed = [dim for dim in dims if isinstance(dim, int)]
     if len(dims) != len(axes) or len(fixed) < len(dims):
         return False

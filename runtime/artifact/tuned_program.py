@@ -18,7 +18,7 @@ from sala_compile.runtime.errors import ArtifactError
 def with_tuning(artifact: Artifact, target: str, path: Path) -> Artifact:
     """The artifact with the library that sala-tune wrote next to the tuning file `path`.
 
-    Kernels with other tiles want other workspaces, so the program changes with the library.
+    Kernels with other tiles need other workspaces, so the program changes with the library.
     ArtifactError if the file is damaged, or was made for another artifact or target.
     """
     tuning = read_tuning(path)

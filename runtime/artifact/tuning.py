@@ -35,7 +35,7 @@ _LIBRARY = FileRule(
     fix="copy both files, or tune again",
 )
 LIBRARY_SUFFIX = ".so"
-"""What the library of a tuning file is called: its name, with this in place of `.json`."""
+"""The suffix of the library of a tuning file, in place of `.json`."""
 
 
 class TunedCase(Frozen):
@@ -56,7 +56,7 @@ class TunedCase(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class KernelBuild:
-    """A kernel as one of its schedules makes it: the library, and the workspaces it wants."""
+    """A kernel as one of its schedules makes it: the library, and the workspaces it needs."""
 
     symbol: str
     library: Path
@@ -78,9 +78,9 @@ class KernelTrial:
 
 
 class TunedKernel(Frozen):
-    """The best schedule found for a kernel, the default's own where nothing was faster.
+    """The best schedule found for a kernel, the default if nothing was faster.
 
-    `workspaces` are the buffers that it wants, in the order in which the kernel takes them.
+    `workspaces` are the buffers that it needs, in the order in which the kernel takes them.
     `differs` is the largest difference from the default's results, 0 if they are equal to the
     bit; `tried` and `refused` count candidates. `complete` says that none was left out for time.
     """
@@ -106,7 +106,7 @@ class TunedKernel(Frozen):
 
 
 class Tuning(Frozen):
-    """All of it. `artifact` is the digest of the artifact's manifest, `target` its target's name.
+    """A tuning file. `artifact` is the digest of its manifest, `target` its target's name.
 
     `processor` is the target that kernels were compiled for (`cpu:znver5`), `versions` those of
     the packages that did it. `library` is the size and hash of the library next to the file.
@@ -144,7 +144,7 @@ def tuned_workspaces(tuning: Tuning) -> dict[str, tuple[Value, ...]]:
 
 
 def library_beside(path: Path) -> Path:
-    """Where the library of a tuning file lies."""
+    """The path of the library of a tuning file."""
     return path.with_suffix(LIBRARY_SUFFIX)
 
 

@@ -113,9 +113,9 @@ def write_artifact(directory: Path, fill: Callable[[ArtifactWriter], Manifest]) 
     """Make `directory` hold exactly what `fill` writes, or leave everything as it was.
 
     `fill` returns the manifest without `files` and `digest`. The files are made in a temporary
-    directory next to the target, made durable, and exchanged with the earlier artifact. Whatever
-    goes wrong, the temporary directory goes and the earlier artifact stays; that of a writer that
-    was killed goes with the next one.
+    directory next to the target, made durable, and exchanged with the earlier artifact. If
+    anything fails, the temporary directory is removed and the earlier artifact stays; the next
+    writer removes that of a killed one.
     Raises ArtifactError if the target is something else than an artifact or cannot be written.
     """
     directory = _absolute(directory)

@@ -1,4 +1,4 @@
-"""Kernel calls taken out of a running model, to be made again by other builds of the kernel."""
+"""Kernel calls recorded in a running model, to be repeated by other builds of the kernel."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -25,12 +25,12 @@ from sala_compile.runtime.devices.cpu.program import Call
 from sala_compile.runtime.devices.device import POISON, BoundProgram
 
 WEIGHT_SETS = 8
-"""Layers whose weights take turns."""
+"""Layers whose weights are used in turn."""
 
 Difference = tuple[bool, float, float]
 """Whether two results are equal to the bit; else the largest difference and the largest value.
 
-The difference is infinite where integers differ, or one of two values is no number."""
+The difference is infinite if integers differ, or if one of two values is not a number."""
 
 
 class KernelCase:
@@ -83,7 +83,7 @@ class KernelCase:
         return made
 
     def results(self, call: Callable[[], Any]) -> list[np.ndarray]:
-        """What the operands hold after `call`, made from what they held when they were taken."""
+        """The values of the operands after `call`, which starts from the recorded values."""
         for (array, _), saved in zip(self._operands, self._saved, strict=True):
             array[...] = saved
         call()

@@ -1,4 +1,4 @@
-"""What this machine does at most, measured by the kernels that an artifact brings for that."""
+"""The ceilings of this machine, measured by kernels that an artifact has for that purpose."""
 
 from dataclasses import dataclass, replace
 from math import ceil

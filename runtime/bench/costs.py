@@ -44,7 +44,7 @@ class Cost:
     operations: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both."""
+        """The sum of both."""
         return Cost(self.bytes + other.bytes, self.operations + other.operations)
 
 
@@ -139,7 +139,7 @@ class CostModel:
         return length, each * live.tokens
 
     def _scored(self, step: Step, live: Live) -> tuple[int, int]:
-        """As `_attended`, for compressed keys: none while the call is dense."""
+        """The same as `_attended` for compressed keys: 0 while the call is dense."""
         if not self._selects(live):
             return 0, 0
         length = live.history + live.tokens

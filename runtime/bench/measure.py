@@ -28,7 +28,7 @@ PASSES = 5
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is measured: `seconds` is about how long, every length is read at least once."""
+    """What is measured, in about `seconds`; every length is read at least once."""
 
     artifact: Path
     lengths: tuple[int, ...]

@@ -39,7 +39,7 @@ class Profile:
     recordings: Sequence[Recording]
 
     def kernels(self) -> list[KernelTime]:
-        """The time of every kernel in clean steps (in all where none was clean), longest first."""
+        """The time of every kernel in clean steps (in all if none was clean), longest first."""
         found: dict[tuple[str, str], KernelTime] = {}
         for turns in _counted(self.recordings):
             for turn in turns:
@@ -56,7 +56,7 @@ class Profile:
         return sorted(found.values(), key=lambda each: (order[each.work], -each.seconds))
 
     def outside(self) -> dict[str, float]:
-        """Of the time of the counted steps of each kind of work, the part outside of kernels."""
+        """The part of the time outside of kernels, in the counted steps of each kind of work."""
         whole: dict[str, float] = {}
         inside: dict[str, float] = {}
         for turns in _counted(self.recordings):
@@ -113,7 +113,7 @@ class Profile:
 
 
 def _counted(recordings: Sequence[Recording]) -> Iterator[list[Turn]]:
-    """The steps that count, of each kind of work: the clean ones, or all where none was clean."""
+    """The steps that count, of each kind of work: the clean ones, or all if none was clean."""
     turns = [turn for recording in recordings for turn in recording.turns]
     for work in ("prefill", "decode"):
         own = [turn for turn in turns if turn.work == work]

@@ -51,7 +51,7 @@ class Recording:
     _calls: list[Call] = field(default_factory=list[Call])
 
     def wrap(self, program: BoundProgram) -> BoundProgram:
-        """The program, every call of which is taken down."""
+        """The program, with every call recorded."""
         return WatchedProgram(program, self._timed)
 
     def finish(self, live: Live, begin: float, sample: Sample) -> None:

@@ -34,7 +34,7 @@ MOST_TURNS = 4
 
 Calls = list[Any]
 Samples = tuple[list[Sample], list[Sample]]
-"""Of a build, and of the default."""
+"""The samples of a build, and of the default."""
 
 
 class Trials:

@@ -17,7 +17,7 @@ _NAMES = {
         )
     },
 }
-"""The options that are given on as they are, where the user gives them."""
+"""The options that are passed on as they are, if the user gives them."""
 
 
 class _Bias(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: generic from click 8.3 on

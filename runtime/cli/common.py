@@ -1,4 +1,4 @@
-"""What the commands share: where they print, the look of tables."""
+"""Helpers of the commands: where they print, the look of tables."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What a chat says so far, and its token ids by the checkpoint's template."""
+"""The messages of a chat so far, and their token ids by the checkpoint's template."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ class TemplateChoice:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the template is given."""
+        """The variables of the template."""
         return {**self.arguments} if self.tools is None else {**self.arguments, "tools": self.tools}
 
 
@@ -115,9 +115,9 @@ class Conversation:
     def fit(self, context: int, longest_answer: int) -> tuple[list[int], int]:
         """The ids with room for an answer, and how many of the oldest turns were dropped for it.
 
-        Where the ids and the longest answer (a quarter of the context at most) do not fit,
-        the oldest turns go until three quarters of the context suffice. ContextError where the
-        newest message alone does not fit.
+        If the ids and the longest answer (a quarter of the context at most) do not fit,
+        the oldest turns are dropped until three quarters of the context suffice. ContextError if
+        the newest message alone does not fit.
         """
         room, turns, ids = min(longest_answer, max(1, context // 4)), self.turns, self.token_ids()
         dropped = 0

@@ -33,7 +33,7 @@ _USUAL_CONTEXTS = tuple(1 << power for power in (12, 15, 17, 19, 20))
 
 @dataclass(frozen=True, slots=True)
 class MemoryRequest:
-    """What is planned: `contexts` in tokens (usual ones where none is given), `batch` sequences.
+    """What is planned: `contexts` in tokens (usual ones if none is given), `batch` sequences.
 
     `plot` is the file for a picture of the first context's arena.
     """
@@ -83,7 +83,7 @@ def _sizes(artifact: Artifact, request: MemoryRequest, context: int) -> Sizes:
 
 
 def planned_target(artifact: Artifact, device: str | None, target: str | None) -> str:
-    """The target `target`, or the one of the device; the newest GPU's where none is here."""
+    """The target `target`, or the one of the device; the newest GPU's if none is here."""
     targets = sorted(artifact.program.targets)
     if target is None:
         on_gpu = all(map(is_gpu, targets)) if device is None else is_gpu(device)

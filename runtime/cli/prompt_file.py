@@ -13,7 +13,7 @@ from sala_compile.runtime.text.tokenizers.unicode_text import decode_text
 
 STANDARD_INPUT = Path("-")
 BYTES_OF_A_TOKEN = 512
-"""More than the longest tokens have; a whole text of them is longer than any that fits."""
+"""Bytes of a token: more than the longest have, so that a text of more bytes cannot fit."""
 LEAST = 1 << 20
 UNKNOWN = 1 << 15
 _MANIFEST = FileRule(what="the manifest", limit=MAX_MANIFEST)

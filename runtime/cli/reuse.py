@@ -6,14 +6,14 @@ from sala_compile.runtime.engine.append import Progress
 from sala_compile.runtime.sequence import TokenSequence
 
 SNAPSHOTS = 3
-"""To load a model with: one at the beginning that all texts share, one at the newest text that
-others may share, and one for a call that is cancelled."""
+"""Snapshots to load a model with: one at the beginning that all texts share, one at the newest text
+that others may share, and one for a call that is cancelled."""
 _WORTH_KEEPING = 256
 """Tokens of a shared beginning that are worth a snapshot."""
 
 
 class ReusedSequence:
-    """Tokens are compared one by one: what is held and the same stays, all else is read again."""
+    """Compares tokens one by one: equal ones at the beginning stay, all others are read again."""
 
     def __init__(self, sequence: TokenSequence) -> None:
         """For an empty sequence, which stays the caller's to close."""

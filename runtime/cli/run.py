@@ -13,7 +13,7 @@ from sala_compile.runtime.common.process import run_command
 from sala_compile.runtime.errors import RequestError, reported_as
 
 if TYPE_CHECKING:
-    from sala_compile.runtime.cli.prompt import Ask
+    from sala_compile.runtime.cli.prompt import PromptRequest
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
@@ -108,16 +108,16 @@ def main() -> None:
 
 
 def _run(options: dict[str, Any]) -> None:
-    from sala_compile.runtime.cli.prompt import Ask
+    from sala_compile.runtime.cli.prompt import PromptRequest
 
-    ask = Ask(
+    request = PromptRequest(
         text=_text(options),
         ids=options["ids"],
         chat=options["chat"],
         system=options["system"],
         continues=options["state"] is not None,
     )
-    _check(ask, options)
+    _check(request, options)
     from sala_compile.runtime.cli.conversation import TemplateChoice
 
     template = TemplateChoice.of(options["template"], options["template_arg"], options["tools"])
@@ -126,22 +126,22 @@ def _run(options: dict[str, Any]) -> None:
         Session,  # the loader takes a while, --help should not
     )
 
-    session = Session(ask, options, template)
+    session = Session(request, options, template)
     if options["save_state"] is not None:
         sys.exit(session.save(options["save_state"]))
-    sys.exit(session.talk() if ask.interactive else session.answer())
+    sys.exit(session.talk() if request.interactive else session.answer())
 
 
-def _check(ask: "Ask", options: dict[str, Any]) -> None:
+def _check(request: "PromptRequest", options: dict[str, Any]) -> None:
     """Refuse options that contradict each other, or have no meaning, before the model is loaded."""
-    if ask.interactive and options["save_state"] is not None:
+    if request.interactive and options["save_state"] is not None:
         raise RequestError("--save-state needs a prompt", fix="give --prompt or --prompt-file")
-    if ask.interactive and options["as_json"]:
+    if request.interactive and options["as_json"]:
         raise RequestError("--json needs a prompt", fix="give --prompt or --prompt-file")
-    if ask.ids is not None and options["stop"]:
+    if request.ids is not None and options["stop"]:
         raise RequestError("--stop looks for text, --ids gives none", fix="give only one of them")
     for name in ("template", "template_arg", "tools"):
-        if options[name] and not ask.chat:
+        if options[name] and not request.chat:
             flag = name.replace("_", "-")
             raise RequestError(f"--{flag} is for the chat template", fix="give --chat as well")
     if options["save_state"] is not None:

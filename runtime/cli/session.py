@@ -1,4 +1,4 @@
-"""A loaded model in the hands of sala-run: one answer, or a conversation."""
+"""A loaded model in sala-run: one answer, or a conversation."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from sala_compile.runtime.cli.answer_flags import answer_options
 from sala_compile.runtime.cli.bars import prompt_bar, weights_bar
 from sala_compile.runtime.cli.common import notes, print_json
 from sala_compile.runtime.cli.conversation import ContextError, Conversation, TemplateChoice
-from sala_compile.runtime.cli.prompt import Ask, prompt_notes
+from sala_compile.runtime.cli.prompt import PromptRequest, prompt_notes
 from sala_compile.runtime.cli.reuse import SNAPSHOTS, ReusedSequence
 from sala_compile.runtime.cli.summary import describe, describe_saved, saved_summary, summary
 from sala_compile.runtime.generation.generation import Finish, Generation
@@ -31,9 +31,11 @@ _END_WORDS = ("/quit", "/exit")
 class Session:
     """The model of one run, its options and its console."""
 
-    def __init__(self, ask: Ask, options: dict[str, Any], template: TemplateChoice) -> None:
+    def __init__(
+        self, request: PromptRequest, options: dict[str, Any], template: TemplateChoice
+    ) -> None:
         """Load the artifact for the command's `options`."""
-        self._ask = ask
+        self._request = request
         self._template = template
         self._as_json: bool = options["as_json"]
         self._artifact = options["artifact"]
@@ -46,16 +48,16 @@ class Session:
             threads=options["threads"],
             device=options["device"],
             verify_key=options["verify_key"],
-            snapshots=SNAPSHOTS if ask.interactive else 0,
+            snapshots=SNAPSHOTS if request.interactive else 0,
             progress=weights_bar(self._console),
         )
-        silent = not (ask.text or ask.chat or self._model.artifact.has(TOKENIZER_FILE))
-        self._in_ids = ask.ids is not None or silent
+        silent = not (request.text or request.chat or self._model.artifact.has(TOKENIZER_FILE))
+        self._in_ids = request.ids is not None or silent
         self._options = self._model.generation_options(**answer_options(options))
         self._warn(options["defaults"])
 
     def _warn(self, defaults: str) -> None:
-        """What to know of the model before its answer."""
+        """Print what users should know of the model before its answer."""
         manifest = self._model.artifact.manifest
         if manifest.seeded is not None:
             self._console.print(f"warning: {WARNING}", soft_wrap=True)
@@ -105,7 +107,7 @@ class Session:
         Its state is kept from turn to turn: of every turn only the tokens that the text does not
         begin with already are read.
         """
-        conversation = self._conversation(self._ask.opening())
+        conversation = self._conversation(self._request.opening())
         with self._model.sequence() as sequence:
             held = ReusedSequence(sequence)
             for line in self._lines():
@@ -153,13 +155,15 @@ class Session:
     def _prompt(self, sequence: TokenSequence) -> list[int]:
         """The ids of the one prompt, which goes after the text of `sequence`."""
         before = sequence.token_ids
-        if self._ask.text is not None:
-            self._model.require_room(self._ask.text, len(before))
-        if self._ask.chat:
-            token_ids = self._conversation(self._ask.opening()).token_ids(before)
+        if self._request.text is not None:
+            self._model.require_room(self._request.text, len(before))
+        if self._request.chat:
+            token_ids = self._conversation(self._request.opening()).token_ids(before)
         else:
-            token_ids = self._ask.token_ids(self._artifact, before, lambda: self._model.tokenizer)
-        if self._ask.text is not None and not before:
+            token_ids = self._request.token_ids(
+                self._artifact, before, lambda: self._model.tokenizer
+            )
+        if self._request.text is not None and not before:
             for note in prompt_notes(self._model.tokenizer, token_ids):
                 self._console.print(f"note: {note}", markup=False, soft_wrap=True)
         return token_ids

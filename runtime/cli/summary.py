@@ -16,7 +16,7 @@ _ENDINGS = {
 }
 INTERRUPTED = "interrupted"
 _LOADED = ("context", "chunk", "threads", "target", "device", "memory", "random_weights")
-"""What every report takes from the model's `info`."""
+"""The part of the model's `info` that every report has."""
 
 
 def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict[str, Any]:

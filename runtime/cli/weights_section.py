@@ -11,7 +11,7 @@ from sala_compile.runtime.common.units import format_bytes
 
 
 def weights_section(artifact: Artifact) -> ReportSection:
-    """The tensors of the checkpoint where they were quantised, else the stored ones."""
+    """The tensors of the checkpoint if they were quantised, else the stored ones."""
     manifest = artifact.manifest
     if manifest.quantization is not None:
         document = manifest.quantization.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""What callers pass, checked by kind before anything is done with it."""
+"""Checks of callers' arguments by kind, before anything is done with them."""
 
 import math
 import os
@@ -71,7 +71,7 @@ def checked_text(name: str, value: object, expected: str) -> None:
 
 
 def checked_texts(name: str, texts: Any) -> tuple[str, ...]:
-    """Several texts, or none for None; RequestError for one text and for what is none."""
+    """Several texts, or none for None; RequestError for one text and for anything else."""
     if texts is None:
         return ()
     if isinstance(texts, str) or not isinstance(texts, Iterable):

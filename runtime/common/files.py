@@ -31,7 +31,7 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRule:
-    """What may stand where a file is named, and the error for everything else.
+    """What may be at the path of a file, and the error for everything else.
 
     `what` is the file's part in messages ("the tokenizer"), `limit` the most bytes that it may
     have, None if its reader bounds what it reads. `error` is raised for a name that is missing,
@@ -114,7 +114,7 @@ class FileRule:
 
 
 class _Input(FileIO):
-    """A file that is only read: nothing is lost where closing it fails."""
+    """A file that is only read: nothing is lost if closing it fails."""
 
     def close(self) -> None:
         """Close, and ignore what the system says."""
@@ -132,7 +132,7 @@ def shown(path: Name) -> str:
 
 
 def special_kind(mode: int) -> str | None:
-    """What a file of this mode is ("a pipe"); None for a regular one."""
+    """The kind of a file of this mode ("a pipe"); None for a regular one."""
     return next((name for is_kind, name in _KINDS if is_kind(mode)), None)
 
 

@@ -1,9 +1,9 @@
-"""Git LFS pointers: short texts that stand where a clone without LFS left out the file itself."""
+"""Git LFS pointers: short texts in place of files that a clone without LFS left out."""
 
 from sala_compile.runtime.errors import SalaError
 
 PREFIX = b"version https://git-lfs.github.com/spec/"
-"""What every pointer begins with."""
+"""The beginning of every pointer."""
 
 
 def refuse_pointer(beginning: bytes, where: str, error: type[SalaError]) -> None:

@@ -37,7 +37,7 @@ LIMITS = JsonLimits()
 
 
 class _Refused(ValueError):
-    """A text that Python's own reader would take."""
+    """A text that Python's own reader would accept."""
 
 
 def parse_json(
@@ -85,7 +85,7 @@ def parse_object(
     fix: str = "correct the file, or download it again",
     limits: JsonLimits = LIMITS,
 ) -> dict[str, Any]:
-    """As `parse_json`, for a document that must be one object."""
+    """The same as `parse_json` for a document that must be one object."""
     found = parse_json(data, where, error, fix=fix, limits=limits)
     if not is_object(found):
         raise error(
@@ -105,7 +105,7 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 
 
 def json_kind(value: Any) -> str:
-    """What a JSON value is, in words: "a list", "null"."""
+    """The kind of a JSON value in words: "a list", "null"."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     kinds = ((str, "a text"), (list, "a list"), (dict, "an object"))
@@ -113,7 +113,7 @@ def json_kind(value: Any) -> str:
 
 
 def quoted(value: Any) -> str:
-    """A value as a message shows it: its repr, shortened, or what it is where that fails."""
+    """A value as a message shows it: its repr, shortened, or its kind if that fails."""
     if isinstance(value, int) and value.bit_length() > 4 * QUOTED:
         return f"an integer of {value.bit_length()} bits"
     try:

@@ -108,7 +108,7 @@ class _Raw(io.FileIO):
 
 
 def _stream(descriptor: int, failed: Callable[[OSError], None]) -> io.TextIOWrapper:
-    """A text stream with the encoding that Python chose; what that lacks is shown as it can be."""
+    """A text stream with the encoding that Python chose; other characters are escaped."""
     old = sys.stdout if descriptor == 1 else sys.stderr
     with suppress(OSError, ValueError, AttributeError):
         old.flush()

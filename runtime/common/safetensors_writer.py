@@ -22,7 +22,7 @@ def file_bytes(specs: Iterable[TensorSpec], alignment: int) -> int:
 
 
 class TensorWriter:
-    """Writes the tensors of `specs` in this order, holding none of them.
+    """Writes the tensors of `specs` in this order, and keeps none of them in memory.
 
     Each tensor may come in any number of consecutive pieces. Every tensor starts at a multiple of
     `alignment` bytes of the file, by filler tensors between them; none are written for 1. Leaving

@@ -57,7 +57,7 @@ class _Amount(TextColumn):
     """What is done of how much: bytes in binary units, anything else as it is counted."""
 
     def render(self, task: Any) -> Any:
-        """The amount of one task; nothing where the total is unknown."""
+        """The amount of one task; nothing if the total is unknown."""
         if task.total is None or not task.fields.get("unit"):
             return super().render(task)
         if task.fields["unit"] == "B":

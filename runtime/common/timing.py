@@ -58,7 +58,7 @@ def sample(work: Callable[[], object]) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Median seconds of the clean samples; of all samples, and marked so, when none was clean."""
+    """Median seconds of the clean samples; of all samples, and marked so, if none was clean."""
 
     median: float
     clean: int

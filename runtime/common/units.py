@@ -12,7 +12,7 @@ _TOKEN_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 _BYTE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _DECIMAL_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _LONGEST = 40
-"""Characters of a size: longer numbers are none that a machine has."""
+"""Characters of a size: no machine has sizes of longer numbers."""
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 

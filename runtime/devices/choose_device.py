@@ -13,7 +13,7 @@ def choose_device(artifact: Artifact, name: str | None, target: str | None, thre
     """The device `name` (`cpu`, `cuda`, `cuda:1`) for the artifact's `target`.
 
     By default, the CPU if the artifact has a target for one. ArtifactError or RequestError
-    where the artifact, the device and the target do not go together.
+    if the artifact, the device and the target do not fit together.
     """
     ordinal = _ordinal(artifact, name, target)
     if ordinal is None:
@@ -26,7 +26,7 @@ def choose_device(artifact: Artifact, name: str | None, target: str | None, thre
 
 
 def tuned_target(artifact: Artifact, name: str | None, target: str | None) -> str:
-    """The target that `choose_device` takes for the CPU, which the library of a tuning is for.
+    """The target that `choose_device` takes for the CPU, for which a tuned library is made.
 
     RequestError if it takes a GPU.
     """

@@ -9,7 +9,7 @@ CPU = "cpu"
 def choose_target(artifact: Artifact, name: str | None = None) -> str:
     """The target `name`, or the CPU target that uses the most of this processor's instructions.
 
-    ArtifactError where this machine can execute none of them, before any library is opened.
+    ArtifactError if this machine can execute none of them, before any library is opened.
     """
     if name is not None:
         artifact.target(name)

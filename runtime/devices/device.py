@@ -31,8 +31,8 @@ class StepSizes:
 class Memory(Protocol):
     """The buffers of a plan on a device, by value name; nothing is allocated after it is made.
 
-    The host writes inputs and texts into its own arrays, and moves whole rows of everything else.
-    Calls take effect in their order, runs of the program included.
+    The host writes inputs and token ids into its own arrays, and moves whole rows of everything
+    else. Calls take effect in their order, runs of the program included.
     """
 
     plan: MemoryPlan
@@ -49,11 +49,11 @@ class Memory(Protocol):
         ...
 
     def host(self, name: str) -> np.ndarray:
-        """The host's array of an input, or of the texts."""
+        """The host's array of an input, or of the token ids."""
         ...
 
     def send_inputs(self) -> None:
-        """Make what the host wrote into its inputs that of the next run."""
+        """Make what the host wrote the inputs of the next run."""
         ...
 
     def read(self, name: str, out: np.ndarray) -> None:
@@ -92,7 +92,7 @@ class Memory(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         ...
 
 
@@ -109,7 +109,7 @@ class BoundProgram(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what was prepared."""
+        """Release what was prepared."""
         ...
 
 
@@ -144,7 +144,7 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what `open` took."""
+        """Release what `open` took."""
         ...
 
 

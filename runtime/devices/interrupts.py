@@ -40,7 +40,7 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 class Held:
-    """A block in which an interrupt is kept until its end, but for blocks of `Allowed`."""
+    """A block that keeps an interrupt until its end, except in blocks of `Allowed`."""
 
     def __init__(self) -> None:
         self._outer = self._inner = False

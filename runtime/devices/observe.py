@@ -40,7 +40,7 @@ class Observer:
         self._pieces: dict[tuple[str, int | None, str], list[np.ndarray]] = {}
 
     def hooks(self, phase: PhaseName, rows: int) -> dict[int, list[Callable[[], None]]]:
-        """For each step after which values of this phase are whole, what copies `rows` of them."""
+        """Hooks that copy `rows` of the values of this phase, by the step that completes them."""
         hooks: dict[int, list[Callable[[], None]]] = {}
         for kind, item in self._watched:
             if item.phase is phase:

@@ -17,7 +17,8 @@ class BatchInputs:
         names = [name for name in InputName if name in memory.plan.places]
         self._memory = memory
         self._fields = {name: memory.host(name) for name in names}
-        self._writer = BatchWriter(self._fields)
+        rows = {InputName.LOGIT_ROWS}  # `select` writes them
+        self._writer = BatchWriter({n: a for n, a in self._fields.items() if n not in rows})
         self._control = self._fields[InputName.CONTROL]
         self._control[3] = workers
         self.logit_rows = memory.plan.symbols[Symbol.LOGIT_ROWS]

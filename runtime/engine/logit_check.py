@@ -14,7 +14,10 @@ class NotANumberError(ArtifactError):
 
 def first_with_nan(rows: np.ndarray) -> int | None:
     """The first row of float32 `rows` [rows, vocabulary] that has a NaN."""
-    if rows.size == 0 or rows.max() == rows.max():  # a maximum over a NaN is one, unlike itself
+    if rows.size == 0:
+        return None
+    largest = rows.max()
+    if largest == largest:  # a maximum over a NaN is one, unlike itself
         return None
     step = max(1, BLOCK // max(1, rows.shape[1]))
     for begin in range(0, len(rows), step):

@@ -23,7 +23,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class AnswerOptions:
-    """Completes what callers leave out, for the answers of one artifact."""
+    """Completes the options that callers leave out, for the answers of one artifact."""
 
     def __init__(self, artifact: Artifact, tokenizer: Callable[[], Tokenizer | None]) -> None:
         """Read generation_config.json; ArtifactError if it is damaged."""
@@ -55,7 +55,7 @@ class AnswerOptions:
         return chosen if longest is None else replace(chosen, max_new_tokens=longest)
 
     def _ends(self, which: EndTokens) -> tuple[int, ...]:
-        """The ids that end an answer, by the file that the caller wants to decide."""
+        """The ids that end an answer, from the file that the caller chose."""
         given = self._artifact.manifest.model.eos_token_ids
         if which is EndTokens.GENERATION_CONFIG and given:
             return given

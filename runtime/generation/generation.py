@@ -1,4 +1,4 @@
-"""One answer in the making: prefill, then a token at a time, until something ends it."""
+"""One answer in progress: prefill, then one token at a time, until something ends it."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -136,7 +136,7 @@ class Generation:
     def text(self, tokenizer: Tokenizer) -> Iterator[str]:
         """New text in pieces, none of them empty, without the token or stop string that ended it.
 
-        The token goes whether the tokenizer counts it among its special ones or not.
+        That token is left out whether or not the tokenizer counts it among its special ones.
         """
         decoder = tokenizer.stream([*self.history, *self.prompt])
         watcher = StopStrings(self.options.stop)
@@ -178,13 +178,13 @@ class Generation:
         *,
         generated: bool = False,
     ) -> int:
-        """The token after some more, chosen where the logits are if that can be."""
+        """Append tokens and return the next one, chosen on the device of the logits if possible."""
         if self._chooses_there(sampler):
             return self.source.choose(token_ids, sampler.draw(), progress, generated=generated)
         return sampler.choose(self.source.append(token_ids, progress, generated=generated))
 
     def _chooses_there(self, sampler: Sampler) -> bool:
-        """Whether the device that has the logits can choose as the options say."""
+        """Whether the device of the logits can choose as the options say."""
         source = self.source
         if not source.samples or sampler.needs_texts:
             return False

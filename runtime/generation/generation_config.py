@@ -48,7 +48,7 @@ prompt_lookup_num_tokens renormalize_logits return_dict_in_generate return_legac
 speculation_type target_lookbehind transformers_version use_cache use_mtp trust_remote_code
 generation_kwargs
 """
-"""Fields that change no token of one answer without beams by a decoder alone."""
+"""Fields that change no token of a single answer of a decoder without beam search."""
 
 
 class Defaults(StrEnum):
@@ -102,7 +102,7 @@ def parse_generation_config(
 
 @dataclass(frozen=True, slots=True)
 class _Checks:
-    """The fields of a file, each refused by name where it has no meaning."""
+    """The fields of a file, each refused by name if it has no meaning."""
 
     fields: Mapping[str, Any]
     where: str
@@ -139,7 +139,7 @@ class _Checks:
         return tuple(texts)
 
     def end_tokens(self) -> tuple[int, ...] | None:
-        """The ids that end an answer, None if the file does not say."""
+        """The ids that end an answer; None if the file does not say."""
         found = self.fields.get("eos_token_id")
         if found is None:
             return None
@@ -155,7 +155,7 @@ class _Checks:
 
 
 def _notes(fields: Mapping[str, Any]) -> list[str]:
-    """One for each field that is not applied and might change the answer."""
+    """A note for each field that is not applied and might change the answer."""
     applied = {*_SAMPLING, "do_sample", "max_new_tokens", "stop_strings", "eos_token_id"}
     notes: list[str] = []
     for name, value in fields.items():

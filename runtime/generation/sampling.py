@@ -13,7 +13,7 @@ __all__ = ["Draw", "Sampler", "SamplingOptions"]
 
 
 class Sampler:
-    """Chooses tokens for one sequence: owns its random stream and what was seen and answered."""
+    """Chooses tokens for one sequence: owns its random stream, and the tokens seen and answered."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Sampler:
     ) -> None:
         """Begin a random stream at the seed, or continue with `random`; no token was seen yet.
 
-        RequestError where `logit_bias` names a token beyond the `vocabulary`.
+        RequestError if `logit_bias` names a token beyond the `vocabulary`.
         """
         self.options = options
         self._random = random or np.random.Generator(np.random.PCG64(options.seed))
@@ -38,7 +38,7 @@ class Sampler:
 
     @property
     def needs_texts(self) -> bool:
-        """Whether logits are changed before the choice, by what was seen or by biases."""
+        """Whether logits are changed before the choice, by tokens seen or by biases."""
         options = self.options
         counts = options.presence_penalty or options.frequency_penalty
         return options.repetition_penalty != 1 or bool(counts) or self._bias is not None

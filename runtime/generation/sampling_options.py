@@ -9,7 +9,7 @@ from sala_compile.runtime.common.checks import as_number, checked_number, checke
 from sala_compile.runtime.common.units import is_whole
 
 _STRONGEST_PENALTY = 1000.0
-"""Beyond it logits leave the range of float32."""
+"""The strongest penalty: beyond it logits leave the range of float32."""
 _STRONGEST_BIAS = 100.0
 _STRONGEST_COUNT_PENALTY = 2.0
 
@@ -20,7 +20,7 @@ Bias = Mapping[int, float] | tuple[tuple[int, float], ...]
 class SamplingOptions:
     """How the next token is chosen: what each option does, in this order.
 
-    1. `logit_bias`: what it gives for a token id, from -100 to 100, is added to its logit.
+    1. `logit_bias`: its value for a token id, from -100 to 100, is added to the logit.
     2. `repetition_penalty` divides the positive and multiplies the negative logits of every token
        seen so far, those of the prompt included.
     3. `frequency_penalty`, times how often the answer has a token already, and `presence_penalty`,
@@ -30,7 +30,7 @@ class SamplingOptions:
        are divided by it.
     5. `top_k`: all but so many of the best are dropped; 0 keeps all.
     6. `top_p`: of those, all but the smallest set whose probabilities reach it are dropped.
-    7. `min_p`: dropped is what is less probable than this share of the most probable token.
+    7. `min_p`: tokens less probable than this share of the most probable one are dropped.
 
     The token is drawn from what is left. A logit of plus infinity takes all probability (of
     several, the lowest id), one of minus infinity is never chosen. Equal options and `seed` give

@@ -1,1 +1,1 @@
-"""Golden vectors run on this machine: comparisons, drawn states, steps whose kernels are held."""
+"""Golden vectors run on this machine: comparisons, drawn states, checked kernels."""

@@ -22,9 +22,9 @@ class Comparison:
 def compare(
     found: np.ndarray, expected: np.ndarray, *, absolute: float, relative: float = 0.0
 ) -> Comparison:
-    """Hold `found` against `expected`; bfloat16 comes as uint16.
+    """Compare `found` with `expected`; bfloat16 comes as uint16.
 
-    A value that is no finite number, found or expected, never holds; nor does nothing at all.
+    A value that is not finite, found or expected, fails; so does an empty comparison.
     """
     wanted, actual = _numbers(expected), _numbers(found)
     if not wanted.size:
@@ -40,7 +40,7 @@ def compare(
 
 
 def worst(parts: Sequence[Comparison]) -> Comparison:
-    """The worst of several comparisons; without any, nothing holds."""
+    """The worst of several comparisons; none at all fail."""
     if not parts:
         return Comparison(np.inf, np.inf, "no value is compared")
     return Comparison(
@@ -73,7 +73,7 @@ class GoldenTensors:
         return found
 
     def compare(self, expected: Expected, found: np.ndarray, where: str) -> Comparison:
-        """Hold the leading part of `found` against an expected tensor."""
+        """Compare the leading part of `found` with an expected tensor."""
         wanted = self.array(expected.tensor, found.dtype, found.shape, where)
         part = found[tuple(slice(extent) for extent in wanted.shape)]
         return compare(part, wanted, absolute=expected.absolute, relative=expected.relative)

@@ -27,7 +27,7 @@ def draw_state(layout: StateLayout, memory: Memory, state: State, seed: int, seq
 def new_rows(
     layout: StateLayout, memory: Memory, state: State, history: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Of every pool the rows that tokens beyond `history` added; of a recurrent state all."""
+    """The rows of every pool that tokens beyond `history` added; all of a recurrent state."""
     before = {part.pool: part.rows for part in layout.parts(history)}
     for part in layout.parts(state.length):
         rows = np.concatenate([*read_pieces(part, memory, state), np.zeros((0, *part.row))])

@@ -1,4 +1,4 @@
-"""Kernels held while a step runs: what they read is the reference's, what they write compared."""
+"""Kernels checked while a step runs: reference inputs, compared results."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -35,11 +35,11 @@ class KernelChecks:
         self.found: dict[str, list[Comparison]] = {vector.name: [] for vector in vectors}
 
     def wrap(self, program: BoundProgram) -> BoundProgram:
-        """The program, whose runs are held."""
+        """The program, whose runs are checked."""
         return _Held(program, self)
 
     def before(self, phase: PhaseName) -> dict[int, Callable[[], None]]:
-        """What is to be done before steps of a phase."""
+        """The hooks before steps of a phase."""
         return {
             vector.step: partial(self._prepare, vector, step)
             for vector, step in self._steps
@@ -47,7 +47,7 @@ class KernelChecks:
         }
 
     def after(self, phase: PhaseName) -> dict[int, Callable[[], None]]:
-        """What is to be done after steps of a phase."""
+        """The hooks after steps of a phase."""
         return {
             vector.step: partial(self._compare, vector)
             for vector, _ in self._steps
@@ -57,7 +57,7 @@ class KernelChecks:
     def compare_states(
         self, sequence: int, layout: StateLayout, state: State, history: int
     ) -> None:
-        """Hold the rows that the step gave to the pools of a sequence, after it."""
+        """Compare the rows that the step gave to the pools of a sequence, after it."""
         wanted = [(vector, pool) for vector, _ in self._steps for pool in vector.states]
         if not wanted:
             return

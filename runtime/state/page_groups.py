@@ -44,8 +44,11 @@ class PageGroups:
 
     def extend(self, slot: int, owned: Pages, length: int) -> None:
         """Take the pages missing for `length` tokens, into `owned` and the tables' rows `slot`."""
-        if not any(table.missing(owned[name], length) for name, table in self.tables.items()):
-            return
+        for name, table in self.tables.items():
+            if table.missing(owned[name], length):
+                break
+        else:
+            return  # as for nearly every decoded token
         for name, table in self.tables.items():
             table.require(owned[name], length)
         for name, table in self.tables.items():

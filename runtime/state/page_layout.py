@@ -43,7 +43,7 @@ class RowLayout:
 
     @property
     def _capacity(self) -> tuple[int, ...]:
-        """What every extent has room for."""
+        """The capacity of every extent."""
         sizes = list(zip(self.shape, self.axes, strict=True))
         extents = sorted(set(self.axes))
         return tuple(prod(size for size, axis in sizes if axis == extent) for extent in extents)

@@ -15,7 +15,7 @@ class PagePool:
     """
 
     def __init__(self, name: str, count: int, on_free: Callable[[int], None] | None = None) -> None:
-        """`name` is for messages; `on_free` receives every page whose last holder let go."""
+        """`name` is for messages; `on_free` receives every page whose last holder released it."""
         self.name = name
         self.count = count
         self.reclaim: Callable[[int], None] | None = None

@@ -34,7 +34,7 @@ _NAMES = {ElementType.FLOAT32: "float32", ElementType.UINT16: "bfloat16"}
 
 
 def model_digest(manifest: Manifest) -> str:
-    """What two artifacts share if the states of one are states of the other.
+    """The digest that two artifacts share if each can restore the states of the other.
 
     That is the checkpoint, the element types and the attention; not the target, nor the way in
     which weights are packed. Where the checkpoint is not named, the packed weights take its place.

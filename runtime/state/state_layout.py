@@ -17,7 +17,7 @@ from sala_compile.runtime.state.page_layout import RowLayout
 from sala_compile.runtime.state.store import State
 
 PIECE_BYTES = 4 << 20
-"""About as much as is converted at a time."""
+"""Bytes that are converted at a time, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def read_pieces(part: CanonicalPart, memory: Memory, state: State) -> Iterator[n
 def write_pieces(
     part: CanonicalPart, memory: Memory, state: State
 ) -> Iterator[tuple[int, "PieceWriter"]]:
-    """For each piece of a part how many bytes it has, and what writes it into the pool."""
+    """For each piece of a part its size in bytes, and the writer that puts it into the pool."""
     if part.group is None:
         yield part.nbytes, PieceWriter(part, memory, [state.slot], 0, part.rows)
         return

@@ -221,7 +221,7 @@ class StateStore:
         self.tokens[target, :length] = self.tokens[source, :length]
 
     def _poison(self, first: int) -> Callable[[int], None] | None:
-        """What poisons a slot that is given back, counted from `first` on; None without poison."""
+        """What poisons a released slot, counted from `first` on; None without poison."""
         if not self._memory.poison:
             return None
         return lambda number: self._memory.poison_row(Symbol.SLOTS, first + number)

@@ -88,7 +88,7 @@ class Tokenizer:
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of `text`; `special` adds what is around a whole text, such as `<s>`.
 
-        RequestError where the text has half a surrogate pair: bytes that were not UTF-8.
+        RequestError if the text has half a surrogate pair: bytes that were not UTF-8.
         """
         _require_characters(text)
         with _reading_text():
@@ -137,12 +137,12 @@ class Tokenizer:
 
     @cached_property
     def added(self) -> dict[int, AddedToken]:
-        """The added tokens by id: those that no piece of a text is ever part of."""
+        """The added tokens by id, which are never split or merged with other text."""
         return self.core.get_added_tokens_decoder()
 
     @cached_property
     def _hidden(self) -> frozenset[str]:
-        """What the library leaves out of a text: it may know better than a token's own flag."""
+        """The tokens that the library leaves out of a text, also against a token's own flag."""
 
         def hidden(token: int) -> bool:
             shown = self.core.decode([token], skip_special_tokens=False)
@@ -165,7 +165,7 @@ class Tokenizer:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The contents of tokenizer_config.json, empty where there is none."""
+    """The contents of tokenizer_config.json, empty if there is none."""
     return TokenizerFiles.of_directory(directory).config
 
 

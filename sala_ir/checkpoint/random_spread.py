@@ -30,7 +30,7 @@ from sala_compile.sala_ir.dialect import (
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Of a tensor's values: normal with this standard deviation, or near 1 of a norm's weight."""
+    """The spread of a tensor: normal with this standard deviation, or near 1 for norms."""
 
     deviation: float
     is_norm: bool = False
@@ -65,7 +65,7 @@ def _spread(weight: SSAValue) -> Spread:
 
 
 def _gain(op: LinearOp) -> float:
-    """What the product of a linear grows by: values and branches keep the stream near 1."""
+    """The factor by which a linear's product grows: values and branches keep the stream near 1."""
     for user, value in _readers(op.result):
         if isinstance(user, ResidualAddOp) or getattr(user, "v", None) is value:
             return 1.4
@@ -76,7 +76,7 @@ def _gain(op: LinearOp) -> float:
 
 
 def _readers(value: SSAValue) -> Iterator[tuple[Operation, SSAValue]]:
-    """Who reads the value, or what norms and rotations make of it, and as which operand."""
+    """The readers of a value, also through norms and rotations, with the operand that it is."""
     for use in value.uses:
         user = use.operation
         if isinstance(user, RmsNormOp | RopeOp) and user.x is value:

@@ -29,7 +29,7 @@ from sala_compile.sala_ir.reference import (
 from sala_compile.sala_ir.reference.arrays import Array
 
 _is_array = cast(Callable[[Any], bool], is_array_api_obj)
-"""As it is at run time: its type guard makes the type of its argument unknown."""
+"""The function itself: its type guard makes the type of its argument unknown."""
 
 _SINGLE = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 
@@ -77,17 +77,17 @@ class Numerics:
         return value.map(self.array)
 
     def rounder(self, element: Attribute) -> Round:
-        """What rounds values to `element`; nothing does where the computation is exact."""
+        """The rounding to `element`; the identity if the computation is exact."""
         if self.rounding is Rounding.EXACT:
             return exact
         return to_bfloat16 if isinstance(element, BFloat16Type) else to_float32
 
     def operand_rounder(self, element: Attribute) -> Round:
-        """What rounds q and the probabilities next to a cache of `element`: bfloat16 or nothing."""
+        """The rounding of q and the probabilities for a cache of `element`: bfloat16 or none."""
         return self.rounder(element) if isinstance(element, BFloat16Type) else exact
 
     def activations(self, x: Array, group: int) -> Array:
-        """What a linear makes of its rows: integers of 8 bits in groups, unless `group` is 0."""
+        """The operands of a linear: integers of 8 bits in groups, unless `group` is 0."""
         if not group or self.wide_rows >= x.shape[0]:
             return x
         wide, rest = x[: self.wide_rows, :], x[self.wide_rows :, :]

@@ -34,7 +34,7 @@ OBSERVABLE = ("selected_blocks", "blocks_read", "hidden")
 """The inner values that can be observed."""
 
 Rows = Literal["all", "last"]
-"""For which new tokens of a sequence logits are wanted."""
+"""The new tokens of a sequence after which logits are requested."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,15 +56,15 @@ class ReferenceArithmetic:
                 )
 
     def concat(self, blocks: Sequence[Array], axis: int) -> Array:
-        """As the reference."""
+        """The same as the reference."""
         return reference.concat_weights(tuple(blocks), axis=axis)
 
     def interleave(self, op: InterleaveWeightsOp, gate: Array, up: Array, rows: slice) -> Array:
-        """As the reference."""
+        """The same as the reference."""
         return reference.interleave_weights(gate, up, group=op.group.value.data)[rows, ...]
 
     def _rounder(self, weight: SSAValue) -> reference.Round:
-        """What rounds the values of a weight; those that integers stand for are not rounded."""
+        """The function that rounds the values of a weight; those of integers are not rounded."""
         kind = weight_type(weight)
         is_plain = kind.encoding.is_plain
         return self.numerics.rounder(kind.element_type) if is_plain else reference.exact

@@ -96,13 +96,13 @@ class WeightValue:
 
 
 class WeightArithmetic(Protocol):
-    """What an evaluation of weight-side operations does with blocks of rows.
+    """The operations of an evaluation of weights on blocks of rows.
 
     A block is an array, or rows in an integer encoding, as `stored` and `compute` give them.
     """
 
     def stored(self, op: WeightOp) -> Callable[[int, int], Any]:
-        """What reads rows [start, stop) of a tensor of the checkpoint."""
+        """The reader of rows [start, stop) of a tensor of the checkpoint."""
         ...
 
     def compute(self, op: ScaleWeightOp | CastWeightOp | QuantizeWeightOp, rows: Any) -> Any:

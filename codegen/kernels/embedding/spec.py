@@ -34,7 +34,7 @@ class Spec(KernelSpec):
 
 
 def describe(op: EmbeddingOp, target: object) -> Spec | str:
-    """Take every embedding; read panels where a linear, chosen before, demands them."""
+    """Take every embedding; read panels if a linear, chosen before, requires them."""
     vocabulary, columns = weight_shape(op.weight)
     return Spec(
         vocabulary=vocabulary,

@@ -88,7 +88,7 @@ class CpuDevice:
         require_contract(contract, artifact.contract(self.target), self._where)
 
     def memory(self, plan: MemoryPlan, *, poison: bool, advance: Advance | None) -> CpuMemory:
-        """One mapping for the plan; weights are mapped files, which nothing brings."""
+        """One mapping for the plan; weights are mapped files, which need no copy."""
         return CpuMemory(plan, self._artifact, self.target, poison=poison)
 
     def bind(self, memory: CpuMemory) -> CpuProgram:

@@ -1,4 +1,4 @@
-"""TVM's kernel runtime: one copy in a process, whoever loads it first, and its worker threads."""
+"""TVM's kernel runtime: one copy in a process, and its worker threads."""
 
 import ctypes
 import hashlib
@@ -34,7 +34,7 @@ _DEFAULTS = {
 
 
 class KernelRuntime:
-    """What exists once in a process: the library, and the pool of workers of each Python thread."""
+    """Exists once in a process: the library, and the pool of workers of each Python thread."""
 
     def __init__(self) -> None:
         """Nothing is loaded yet."""
@@ -75,7 +75,7 @@ class KernelRuntime:
     def use_threads(self, workers: int) -> None:
         """Make parallel kernels called from this Python thread run on `workers` threads.
 
-        RequestError in a forked process that lacks the worker threads of its parent.
+        RequestError in a forked process, without the worker threads of its parent.
         """
         if self._orphaned and workers > 1:
             raise RequestError(
@@ -94,12 +94,12 @@ class KernelRuntime:
         self._local.threads = workers
 
     def _forked(self) -> None:
-        """In a child: only the thread that forked is here, and of its pool only the books."""
+        """In a child process: only the thread that forked is there, its pool has no threads."""
         self._orphaned = self._orphaned or hasattr(self._local, "threads")
 
 
 class _TooLate:
-    """Refuses the import of a compiler whose own runtime is another than the one loaded."""
+    """Refuses the import of a compiler whose runtime differs from the loaded one."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -54,7 +54,7 @@ class CpuMemory:
 
     @property
     def extras(self) -> dict[str, int]:
-        """Nothing."""
+        """Empty: everything is in the plan."""
         return {}
 
     def host(self, name: str) -> np.ndarray:
@@ -62,7 +62,7 @@ class CpuMemory:
         return self.arrays[name]
 
     def send_inputs(self) -> None:
-        """Nothing is to be done: kernels read what the host writes."""
+        """Do nothing: kernels read what the host writes."""
 
     def read(self, name: str, out: np.ndarray) -> None:
         """Copy the leading rows and columns of a value to `out`."""
@@ -100,7 +100,7 @@ class CpuMemory:
         self._bytes[: self.plan.parts[MemoryPart.ARENA]] = POISON
 
     def close(self) -> None:
-        """Give the memory back now, even while somebody keeps a view (which then reads zeros)."""
+        """Release the memory now, even while somebody keeps a view (which then reads zeros)."""
         self.tensors = {}
         self.arrays = {}
         self._files = {}

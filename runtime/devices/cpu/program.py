@@ -20,7 +20,7 @@ class CpuProgram:
         tensors: Mapping[str, Any],
         enter: Callable[[], None],
     ) -> None:
-        """Look up every kernel; ArtifactError if the library lacks one.
+        """Look up every kernel; ArtifactError if the library has not all.
 
         `enter` is called before each run, on the thread that runs.
         """
@@ -51,5 +51,5 @@ class CpuProgram:
                 hook()
 
     def close(self) -> None:
-        """Let go of the buffers."""
+        """Release the buffers."""
         self.calls = {}

@@ -59,7 +59,7 @@ PROTOTYPES: dict[str, list[type]] = {
 """Argument types by name; all return an error code, 0 for none."""
 
 OPTIONAL: dict[str, list[type]] = {"cuFuncLoad": [_P]}
-"""Those that older drivers lack: cuFuncLoad came with CUDA 12.4."""
+"""Calls that older drivers do not have: cuFuncLoad came with CUDA 12.4."""
 
 
 class Attribute(IntEnum):

@@ -11,7 +11,7 @@ from sala_compile.runtime.errors import DeviceError
 from sala_compile.runtime.plan import MemoryPlan
 
 RESERVE_BYTES = 256 << 20
-"""Left to code, captured graphs and the driver itself when memory is planned."""
+"""Bytes left for code, captured graphs and the driver itself when memory is planned."""
 
 
 class CudaDevice:
@@ -65,7 +65,7 @@ class CudaDevice:
         return CudaProgram(program, self._library, memory, self._driver, self._stream)
 
     def close(self) -> None:
-        """Unload the code and let go of the GPU; closing twice does nothing."""
+        """Unload the code and release the GPU; closing twice does nothing."""
         try:
             if self._stream:
                 stream, self._stream = self._stream, 0

@@ -46,7 +46,7 @@ class PreparedLaunch:
 
 
 class Driver:
-    """One GPU, its primary context current in the thread while it is called, in no other time.
+    """One GPU, its primary context is current in the thread only during a call.
 
     Other drivers, and other libraries that use a GPU in the thread, find their own as it was.
     """
@@ -71,7 +71,7 @@ class Driver:
         self.properties = self._properties()
 
     def close(self) -> None:
-        """Let go of the context; what was taken in it has to be given back before."""
+        """Release the context; everything taken in it has to be released before."""
         if self._context:
             self._context = ctypes.c_void_p()
             self._library.cuDevicePrimaryCtxRelease_v2(self._device)
@@ -99,7 +99,7 @@ class Driver:
         return pointer.value
 
     def free(self, pointer: int) -> None:
-        """Give back memory of the GPU."""
+        """Release memory of the GPU."""
         self._call("cuMemFree_v2", pointer)
 
     def allocate_host(self, size: int) -> np.ndarray:
@@ -110,7 +110,7 @@ class Driver:
         return np.ctypeslib.as_array(buffer)
 
     def free_host(self, memory: np.ndarray) -> None:
-        """Give back memory of `allocate_host`; no view may be used afterwards."""
+        """Release memory of `allocate_host`; no view may be used afterwards."""
         self._call("cuMemFreeHost", memory.ctypes.data)
 
     def stream(self) -> int:
@@ -174,7 +174,7 @@ class Driver:
         return found.value or 0
 
     def load_function(self, function: int) -> None:
-        """Have a kernel's code on the GPU now: the driver would load it with its first launch,
+        """Load a kernel's code onto the GPU now: the driver would load it with its first launch,
         which no captured stream may have to wait for."""
         if hasattr(self._library, "cuFuncLoad"):
             self._call("cuFuncLoad", function)
@@ -216,11 +216,11 @@ class Driver:
             self._leave(before)
 
     def begin_capture(self, stream: int) -> None:
-        """Note what is put into the stream from now on, instead of doing it."""
+        """Record what is put into the stream from now on, instead of running it."""
         self._call("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL_CAPTURE)
 
     def end_capture(self, stream: int) -> int:
-        """What was noted as a graph, ready to be launched."""
+        """The captured graph, ready to be launched."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         try:
             self._call("cuStreamEndCapture", stream, ctypes.byref(graph))

@@ -66,7 +66,7 @@ class Inputs:
         self._driver.record(self._copied, self._stream)
 
     def close(self) -> None:
-        """Give back what the GPU copies from."""
+        """Release the memory that the GPU copies from."""
         self._driver.destroy_event(self._copied)
         self._driver.free_host(self._sent)
 

@@ -39,7 +39,7 @@ def choose_gpu_target(artifact: Artifact, name: str | None, gpu: GpuProperties) 
 
 
 def _code_for(gpu: GpuProperties) -> str:
-    """What has to be there for a GPU: code that it runs, or another GPU."""
+    """What a GPU needs: code that it runs; or another GPU."""
     code = serving(gpu.capability)
     known = ", ".join(ARCHITECTURES)
     return f"a GPU that runs code for one of {known}" if code is None else f"code for {code}"
@@ -60,7 +60,7 @@ class KernelLibrary:
     """The kernels of a target, loaded into the GPU at the first request."""
 
     def __init__(self, artifact: Artifact, target: str, driver: Driver) -> None:
-        """Read the table; ArtifactError where the driver is older, or the code not trusted."""
+        """Read the table; ArtifactError if the driver is older, or the code not trusted."""
         self._artifact = artifact
         self._driver = driver
         self._info: GpuLibrary = artifact.gpu_library(target)
@@ -105,7 +105,7 @@ class KernelLibrary:
         return found
 
     def function(self, launch: LaunchInfo) -> int:
-        """The code of a launch, on the GPU and with leave to take its shared memory."""
+        """The code of a launch, on the GPU and allowed to take its shared memory."""
         key = (launch.offset, launch.entry, launch.shared_bytes)
         if key not in self._functions:
             function = self._driver.function(self._module(launch), launch.entry)

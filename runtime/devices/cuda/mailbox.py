@@ -9,11 +9,11 @@ from sala_compile.runtime.devices.cuda.driver import Driver
 from sala_compile.runtime.errors import DeviceError, RequestError
 
 PLACES = 2
-"""Values that are on their way at a time without waiting."""
+"""Values that can be on their way at a time without waiting."""
 
 
 class Letter:
-    """A value on its way into a place that later ones use too."""
+    """A value that is being copied into a place that later ones use too."""
 
     def __init__(self, driver: Driver, arrived: int, place: np.ndarray) -> None:
         self._driver = driver
@@ -34,7 +34,7 @@ class Letter:
             return self._value
 
     def settle(self) -> None:
-        """Take the value now, or never: its place and its event are given back."""
+        """Take the value now, or never: its place and its event are released."""
         with suppress(DeviceError):
             self.take()
         self._lost = True
@@ -72,7 +72,7 @@ class Mailbox:
         return letter
 
     def close(self) -> None:
-        """Give the places back; what is on its way is taken first, for later readers."""
+        """Release the places; what is on its way is taken first, for later readers."""
         for letter in self._letters:
             if letter is not None:
                 letter.settle()

@@ -17,7 +17,7 @@ from sala_compile.runtime.plan import TOKEN_IDS, MemoryPart, MemoryPlan, text_sh
 
 _CONTROL, _SLOTS = InputName.CONTROL.value, InputName.SLOTS.value
 MAIL_BYTES, ROWS = 8, Symbol.LOGIT_ROWS
-"""What is small enough for `read_later`: so many bytes for each row of logits."""
+"""Bytes for each row of logits that `read_later` takes at most."""
 
 
 class CudaMemory:
@@ -34,7 +34,7 @@ class CudaMemory:
         poison: bool,
         advance: Advance | None,
     ) -> None:
-        """Take the memory and bring the weights; MemoryBudgetError where the GPU refuses."""
+        """Take the memory and bring the weights; MemoryBudgetError if the GPU refuses."""
         self.plan = plan
         self.poison = poison
         self.extras: dict[str, int] = {}
@@ -64,7 +64,7 @@ class CudaMemory:
         return counted
 
     def host(self, name: str) -> np.ndarray:
-        """The host's array of an input, or of the texts."""
+        """The host's array of an input, or of the token ids."""
         return self._texts if name == TOKEN_IDS else self._inputs.arrays[name]
 
     def send_inputs(self) -> None:
@@ -80,7 +80,7 @@ class CudaMemory:
             out[first : first + len(rows)] = rows[(slice(None), *columns)]
 
     def read_later(self, name: str, count: int) -> Callable[[], np.ndarray]:
-        """Queue a copy of the leading rows of a small value; what waits for it and gives them."""
+        """Queue a copy of the leading rows of a small value; the result waits for them."""
         buffer = self.buffers[name]
         letter = self._mailbox.post(buffer.address, count * buffer.row_bytes)
         return lambda: letter.take().view(buffer.dtype).reshape(count, *buffer.shape[1:])
@@ -117,7 +117,7 @@ class CudaMemory:
         self._fill(self._base, POISON, self.plan.parts[MemoryPart.ARENA])
 
     def close(self) -> None:
-        """Give the memory back when what was queued is done; a broken GPU keeps it."""
+        """Release the memory when what was queued is done; a broken GPU keeps it."""
         try:
             self._driver.synchronize(self._stream)
             self._close.close()

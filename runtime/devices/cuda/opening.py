@@ -12,7 +12,7 @@ LIBRARY = "libcuda.so.1"
 def open_library() -> ctypes.CDLL:
     """The driver's library, every function typed; RequestError if there is none.
 
-    A driver may lack what is in `OPTIONAL`.
+    A driver need not have what is in `OPTIONAL`.
     """
     try:
         library = ctypes.CDLL(LIBRARY)

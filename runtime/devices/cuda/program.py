@@ -1,4 +1,4 @@
-"""The phases of a target on a GPU: prefill launched as it comes, the others as captured graphs."""
+"""The phases of a target on a GPU: prefill launched directly, the others as captured graphs."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -39,7 +39,7 @@ class CudaProgram:
         driver: Driver,
         stream: int,
     ) -> None:
-        """Load and bind; ArtifactError where kernels and buffers do not go together."""
+        """Load and bind; ArtifactError if kernels and buffers do not fit together."""
         self._library = library
         self._memory = memory
         self._driver = driver
@@ -138,7 +138,7 @@ class CudaProgram:
             raise
 
     def _abandon(self) -> None:
-        """End a capture whose graph nobody wants, if it has begun."""
+        """End a capture that failed, if it has begun."""
         with suppress(DeviceError):  # the first error is the one to report
             self._driver.destroy_graph(self._driver.end_capture(self._stream))
 

@@ -9,7 +9,7 @@ import numpy as np
 from sala_compile.runtime.devices.cuda.driver import Driver
 
 ROOM_BYTES = 4 << 20
-"""About as much as is moved at a time."""
+"""Bytes that are moved at a time, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Transfer:
             self._driver.synchronize(self._stream)
 
     def close(self) -> None:
-        """Give the room back."""
+        """Release the memory."""
         self._driver.free_host(self._room)
 
     def _groups(

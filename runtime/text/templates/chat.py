@@ -50,7 +50,7 @@ class ChatTemplate:
         """Of one text, which is at `where`, or of several by name.
 
         `name` is the one to render with; by default, the one named tool_use for conversations
-        with tools, where there is one, and the one named default for others. RequestError where
+        with tools, if there is one, and the one named default for others. RequestError if
         that is missing or not a template.
         """
         checked_text("name", name, "the name of a chat template")
@@ -74,7 +74,7 @@ class ChatTemplate:
     def from_files(directory: Path | Artifact, name: str | None = None) -> "ChatTemplate":
         """The templates of a directory or of an artifact.
 
-        They stand in chat_template.jinja and in the folder additional_chat_templates, or else in
+        They are in chat_template.jinja and in the folder additional_chat_templates, or else in
         tokenizer_config.json. RequestError if there is none, ArtifactError if one is
         damaged.
         """
@@ -139,7 +139,7 @@ class ChatTemplate:
 
 
 def _guarded(work: Any, where: str, verb: str, *inputs: Any) -> Any:
-    """What `work` gives within the limits for `inputs`; RequestError for all that it raises."""
+    """The result of `work` within the limits for `inputs`; RequestError for all that it raises."""
     try:
         with within(Budget(*inputs)):
             return work()

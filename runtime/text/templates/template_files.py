@@ -15,7 +15,7 @@ TEMPLATE_FOLDER = "additional_chat_templates"
 DEFAULT = "default"
 _SUFFIX = ".jinja"
 TEMPLATE_BYTES = 1 << 16
-"""Of a template: more than any published one has, and little enough to be compiled in a second."""
+"""Bytes of a template: more than any published one has, few enough to compile in a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class TemplateFiles:
         return _of_directory(Path(place))
 
     def sources(self) -> dict[str, TemplateSource]:
-        """The templates by name, in order; ArtifactError for what is none.
+        """The templates by name, in order; ArtifactError for what is not a template.
 
-        Those that are files overrule those of tokenizer_config.json, all of them at once.
+        If there are files, the templates of tokenizer_config.json do not count.
         """
         files = {DEFAULT: TEMPLATE_FILE}
         for name in self.names(TEMPLATE_FOLDER):

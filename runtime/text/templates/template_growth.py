@@ -26,7 +26,7 @@ _STEPS_OF_A_FIELD = 4
 _LONGEST_NUMBER = 4300
 _SHORT = 64
 _COMPARISONS = 100_000_000
-"""Of characters in one search, for which Python has no quick way, of more than a short text."""
+"""Comparisons of characters in one search for a longer text, which Python does slowly."""
 _ESCAPED = 6
 """Characters that one becomes at most in the text of a list, in JSON or in HTML."""
 
@@ -204,7 +204,7 @@ def _taken_apart(budget: Budget, value: Any, *_: Any, **__: Any) -> None:
 
 
 def _same(budget: Budget, *_: Any, **__: Any) -> None:
-    """About as large as what it is made of."""
+    """The result is about as large as its operands."""
 
 
 def _named(names: str, growth: Growth) -> dict[str, Growth]:

@@ -19,7 +19,7 @@ def plain(value: Any, depth: int = _DEPTH) -> Any:
     """The value out of None, texts, numbers, lists, tuples and dictionaries.
 
     What is none of these, nor a record of them, becomes `<its type>`: templates only test whether
-    it is there. RequestError if values stand in each other too deeply.
+    it is there. RequestError if values are nested too deeply.
     """
     if value is None or type(value) in (str, int, float, bool):
         return value

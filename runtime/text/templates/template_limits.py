@@ -23,24 +23,24 @@ BYTES_OF_A_BYTE = 24
 DEPTH = 100
 """Macros in macros, and lists in lists."""
 BITS = 4096
-"""Of the largest integer."""
+"""Bits of the largest integer."""
 VALUE_BYTES = 64
-"""What a value takes at least, counted wherever it is repeated."""
+"""Bytes of a value at least, counted wherever it is repeated."""
 _NOTE_BYTES = 256
-"""What it takes to note a list's size."""
+"""Bytes to note a list's size."""
 _EMPTY: dict[str, int] = {}
 _VIEWS = (type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items()))
 
 
 class TemplateLimitError(Exception):
-    """A template that would take more than it may."""
+    """A template that would exceed its limits."""
 
 
 class Budget:
-    """What is left to one rendering. Every method raises TemplateLimitError beyond it."""
+    """The rest of the budget of one rendering. Every method raises TemplateLimitError beyond it."""
 
     def __init__(self, *inputs: Any) -> None:
-        """For a rendering over `inputs`, plain values whose size it may well be proportional to."""
+        """For a rendering of `inputs`, plain values; its cost may be proportional to their size."""
         self._known: dict[int, tuple[Any, int, int]] = {}
         self._largest = sys.maxsize
         size = sum(self._measure(value)[0] for value in inputs)
@@ -65,7 +65,7 @@ class Budget:
             raise TemplateLimitError("it makes too much text")
 
     def take(self, nbytes: int) -> None:
-        """So much was made."""
+        """Count `nbytes` that were made."""
         self._bytes -= nbytes
         self.fits(0)
 
@@ -74,11 +74,11 @@ class Budget:
         return self._measure(value)[0]
 
     def depth(self, value: Any) -> int:
-        """How deep lists and dictionaries stand in each other in `value`."""
+        """How deeply lists and dictionaries are nested in `value`."""
         return self._measure(value)[1]
 
     def made(self, value: Any) -> Any:
-        """The result of an operation: measured and paid for; an iterator counts its items."""
+        """The result of an operation: measured and counted; an iterator counts its items."""
         if isinstance(value, Iterator):
             return self._counted(cast("Iterator[Any]", value))
         self._measure(value)

@@ -100,7 +100,7 @@ class _Generator(CodeGenerator):
 
 
 class TemplateEnvironment(ImmutableSandboxedEnvironment):
-    """What templates of Hugging Face find: filters, functions, and nothing of this process."""
+    """The environment of Hugging Face's templates: filters, functions, nothing of this process."""
 
     intercepted_binops = _OPERATORS
     code_generator_class = _Generator
@@ -193,12 +193,12 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
 
 @pass_context
 def _finalized(context: Context, value: Any) -> Any:
-    """What is written of a value, after its text was paid for."""
+    """The text of a value, after its cost was counted."""
     return context.environment.written(value)  # type: ignore[attr-defined]
 
 
 def _bounded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A filter that checks what it is about to make, and pays for it."""
+    """A filter that checks what it is about to make, and counts its cost."""
     first = 1 if hasattr(function, "jinja_pass_arg") else 0
 
     @wraps(function)

@@ -44,7 +44,7 @@ _SUFFIX = "Tokenizer"
 class TokenizerClass:
     """A class that brings its own parts: `build` makes them, `defaults` are its special tokens.
 
-    `adds_again` makes of a special token, after all were added, how it is added once more.
+    `adds_again` says how each special token is added once more after all were added.
     With `bare` nothing is added around a text, even if tokenizer.json says so.
     """
 

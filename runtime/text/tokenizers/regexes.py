@@ -1,4 +1,4 @@
-"""Regular expressions of tokenizers: refused where no length of a text bounds their time.
+"""Regular expressions of tokenizers: refused if no length of a text bounds their time.
 
 The library's engine backtracks. What can take exponential time is refused, and so is what reads
 far ahead from each place of ordinary text and then fails; words and runs of spaces are short.
@@ -33,7 +33,7 @@ class UnboundedRegexError(ValueError):
 
 @dataclass(slots=True)
 class _Path:
-    """What one way through a part of a pattern can take; parts one after another add up."""
+    """The cost of one path through a part of a pattern; consecutive parts add up."""
 
     variable: bool = False  # it matches texts of several lengths, or in several ways
     unbounded: int = 0

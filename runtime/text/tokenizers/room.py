@@ -13,7 +13,7 @@ SEAM = 16
 
 
 def require_room(text: str, room: int, count: Callable[[str], int]) -> None:
-    """Raise RequestError where `text` certainly has more than `room` tokens.
+    """Raise RequestError if `text` certainly has more than `room` tokens.
 
     `count` returns the number of tokens of a text. A text of at most `USUAL * room` characters
     passes unread.

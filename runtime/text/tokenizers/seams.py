@@ -73,7 +73,7 @@ class Seam:
 
 
 def _marks_words(pre_tokenizer: Any) -> bool:
-    """Whether spaces are dropped, and a mark before each word stands for them."""
+    """Whether spaces are dropped, and a mark before each word replaces them."""
     if pre_tokenizer is None:
         return False
     states = list(_parts(json.loads(pre_tokenizer.__getstate__()), "pretokenizers", lambda s: s))

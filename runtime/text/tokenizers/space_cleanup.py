@@ -8,7 +8,7 @@ _CHANGES = (
 
 
 def clean_spaces(text: str) -> str:
-    """`text` without the spaces that stand before punctuation and English contractions."""
+    """`text` without the spaces before punctuation and English contractions."""
     for found, kept in _CHANGES:
         text = text.replace(found, kept)
     return text

@@ -89,7 +89,7 @@ def read_special_tokens(
 ) -> SpecialTokens:
     """The special tokens that `files` name; `defaults` are those that a tokenizer class brings.
 
-    ArtifactError for an entry that is no token.
+    ArtifactError for an entry that is not a token.
     """
     return _Reader(files, dict(files.config)).read(defaults or {})
 
@@ -145,7 +145,7 @@ class _Reader:
             self.entries[_EXTRA] = self.entries.pop(_ADDITIONAL)
 
     def _take_extra_parts(self) -> None:
-        """Read an object of parts and tokens, which may stand where the list of tokens does."""
+        """Read an object of parts and tokens, which may replace the list of tokens."""
         extra = self.entries.get(_EXTRA)
         if is_object(extra):
             self.own |= self.entries.pop(_EXTRA)
@@ -208,7 +208,7 @@ class _Reader:
         self.by_id[index] = self.known[token.content] = token
 
     def _pad_of_tokenizer(self, parts: dict[str, Token]) -> None:
-        """The padding of tokenizer.json names a token where nothing else does."""
+        """Take the padding token of tokenizer.json if nothing else names one."""
         padding = (self.files.tokenizer or {}).get("padding")
         text = padding.get("pad_token") if is_object(padding) else None
         if isinstance(text, str):

@@ -15,7 +15,7 @@ from sala_compile.runtime.text.tokenizers.library_calls import library_errors
 from sala_compile.runtime.text.tokenizers.space_cleanup import SpaceCleaner
 
 REPLACEMENT = "\ufffd"
-"""What stands for a byte that belongs to no character."""
+"""The replacement of a byte that belongs to no character."""
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -175,7 +175,7 @@ class WindowText:
 
 
 def text_of(decode: Decode, decoder: Any) -> ByteLevelText | WindowText:
-    """What turns the tokens of a text into characters, for a library's `decoder`."""
+    """The object that turns tokens into characters, for a library's `decoder`."""
     kinds = decoder_kinds(decoder)
     return ByteLevelText() if kinds == ["ByteLevel"] else WindowText(decode, kinds)
 

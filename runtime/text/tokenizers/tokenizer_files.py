@@ -68,7 +68,7 @@ class TokenizerFiles:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """tokenizer_config.json, empty where there is none."""
+        """tokenizer_config.json, empty if there is none."""
         return self.document(CONFIG_FILE) or {}
 
     def refused(self, name: str, found: str, expected: str | None = None) -> ArtifactError:

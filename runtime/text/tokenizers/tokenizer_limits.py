@@ -1,4 +1,4 @@
-"""What a tokenizer.json may be made of: its time and memory follow from the length of a text."""
+"""Limits of a tokenizer.json, so that its time and memory follow from the length of a text."""
 
 import base64
 import math
@@ -15,9 +15,9 @@ MOST_PARTS = 64
 MOST_GROWTH = 256
 """Characters that a normalizer or decoder may make of one."""
 LONGEST_TEXT = 256
-"""Characters of a text that a part puts in, or that stands for one character."""
+"""Characters of a text that a part inserts, or that replaces one character."""
 MOST_AROUND = 1024
-"""Tokens that may stand around a text."""
+"""Tokens that may be around a text."""
 LONGEST_WORD = 4096
 """Characters of a word that WordPiece compares with every piece."""
 LONGEST_ADDED = 1024
@@ -61,7 +61,7 @@ def check_limits(document: dict[str, Any], where: str) -> None:
 
 
 def check_added(contents: Iterable[str], where: str) -> None:
-    """ArtifactError where the added tokens `contents` are too many, or one is too long."""
+    """ArtifactError if the added tokens `contents` are too many, or one is too long."""
     texts = list(contents)
     longest = max(map(len, texts), default=0)
     if longest > LONGEST_ADDED:

@@ -62,7 +62,7 @@ def _reader(settings: Settings) -> Reader:
             f"quant_method {quoted(method)} is not supported",
             where=settings.place,
             expected=", ".join(READERS),
-            fix="use the unquantised checkpoint, with --quantize where it shall be small",
+            fix="use the unquantised checkpoint, with --quantize if it should be small",
         )
     return reader
 

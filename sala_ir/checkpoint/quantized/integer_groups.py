@@ -115,7 +115,7 @@ class PublishedTensor:
 
 @dataclass(frozen=True, slots=True)
 class QuantizedTensors:
-    """What a format finds: its name, the weights, and fields that it does not know."""
+    """The result of a format: its name, the weights, and fields that it does not know."""
 
     scheme: str
     tensors: Mapping[str, PublishedTensor]

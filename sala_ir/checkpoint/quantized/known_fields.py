@@ -2,7 +2,7 @@
 
 As GPTQModel 5, AutoAWQ, compressed-tensors 0.20 and transformers 5.23 write and read them. What
 was quantised, and by which groups, follows from the tensors of the file: fields that only say which
-modules a program shall choose have no effect here.
+modules a program should choose have no effect here.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _WRITERS = (  # how the integers were found, and what wrote them
     *("offload_to_disk", "offload_to_disk_path", "pack_impl", "device", "vram_strategy"),
     *("gc_mode", "wait_for_submodule_finalizers", "auto_forward_data_parallel", "moe"),
     *("batch_size", "pad_token_id", "max_input_length", "model_seqlen", "cache_block_outputs"),
-    # which kernels a program shall take
+    # which kernels a program should use
     *("backend", "use_exllama", "disable_exllama", "exllama_config", "use_cuda_fp16", "do_fuse"),
     *("modules_to_fuse", "fuse_max_seq_len"),
-    # which modules it shall choose
+    # which modules it should choose
     *("block_name_to_quantize", "module_name_preceding_first_block", "lm_head"),
     *("modules_in_block_to_quantize", "modules_to_not_convert"),
 )

@@ -129,7 +129,7 @@ def test_a_directory_that_fails_to_sync_leaves_the_old_file(
     _fsync_failing(monkeypatch, errno.EIO)
     with pytest.raises(RequestError, match="cannot be written: Input/output error") as caught:
         RULE.write(path, b"new")
-    assert "what stood there is as it was" in str(caught.value.expected)
+    assert "what was there is as it was" in str(caught.value.expected)
     assert (path.read_bytes() if path.exists() else None) == before
     assert len(os.listdir(tmp_path)) == (before is not None)
 
