@@ -42,7 +42,7 @@ _NUMBERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class StoredTensor:
+class PlacedTensor:
     """A tensor as the file has it: `shape` rows first, `begin` the offset of its first byte."""
 
     name: str
@@ -57,7 +57,7 @@ class Container:
 
     path: Path
     metadata: Mapping[str, Any]
-    tensors: Mapping[str, StoredTensor]
+    tensors: Mapping[str, PlacedTensor]
 
     def texts(self, key: str) -> list[str]:
         """A list of texts of the metadata; CheckpointError where it is none."""
@@ -180,8 +180,8 @@ class _Reader:
 
     def _tensors(
         self, places: list[tuple[str, tuple[int, ...], int, int]], start: int, alignment: int
-    ) -> dict[str, StoredTensor]:
-        tensors: dict[str, StoredTensor] = {}
+    ) -> dict[str, PlacedTensor]:
+        tensors: dict[str, PlacedTensor] = {}
         end = start
         for name, shape, number, offset in sorted(places, key=lambda place: place[3]):
             kind = self._kind(name, number)
@@ -196,7 +196,7 @@ class _Reader:
                     f"within the file, at a multiple of {alignment}, apart from other tensors",
                 )
             end = begin + size
-            tensors[name] = StoredTensor(name, kind, shape, begin)
+            tensors[name] = PlacedTensor(name, kind, shape, begin)
         return tensors
 
     def _kind(self, name: str, number: int) -> GGMLQuantizationType:

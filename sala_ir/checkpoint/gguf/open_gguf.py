@@ -12,7 +12,7 @@ from sala_compile.runtime.errors import ConfigError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.gguf.container import (
     Container,
-    StoredTensor,
+    PlacedTensor,
     read_container,
 )
 from sala_compile.sala_ir.checkpoint.gguf.detect import FILE
@@ -23,7 +23,7 @@ from sala_compile.sala_ir.checkpoint.gguf.tensor_names import (
     NAMES,
     TensorNames,
 )
-from sala_compile.sala_ir.checkpoint.gguf.tokenizer_files import write_tokenizer
+from sala_compile.sala_ir.checkpoint.gguf.written_tokenizer import write_tokenizer
 from sala_compile.sala_ir.field_rules import unknown_note
 
 
@@ -73,7 +73,7 @@ def _architecture(container: Container) -> str:
     return found
 
 
-def _check_kind(container: Container, tensor: StoredTensor) -> None:
+def _check_kind(container: Container, tensor: PlacedTensor) -> None:
     """Refuse element types that are not read, and blocks where no rows are."""
     name = tensor.kind.name
     if name not in READ:
@@ -90,7 +90,7 @@ def _check_kind(container: Container, tensor: StoredTensor) -> None:
 
 
 def _tensor(
-    container: Container, tensor: StoredTensor, names: TensorNames, size: int
+    container: Container, tensor: PlacedTensor, names: TensorNames, size: int
 ) -> GgufTensor:
     rows = names.head_rows(tensor.name, size)
     if rows and (rows % 2 or tensor.shape[0] % rows):
