@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 
@@ -17,10 +20,11 @@ from sala_compile.passes.support.quantization import (
 from sala_compile.runtime.errors import CheckpointError, RequestError
 from sala_compile.runtime.plan import length_note
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
+from sala_compile.sala_ir.checkpoint.gguf.detect import is_gguf
 from sala_compile.sala_ir.checkpoint.quantized import FIELDS, PublishedIntegers, published_integers
 from sala_compile.sala_ir.dialect import EmbeddingOp, WeightOp
 from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
-from sala_compile.sala_ir.frontends import frontend_for, read_config
+from sala_compile.sala_ir.frontends import CONFIG_FILE, frontend_for, read_config
 
 
 def open_source(options: CompileOptions, stack: ExitStack) -> ModelSource:
@@ -31,23 +35,24 @@ def open_source(options: CompileOptions, stack: ExitStack) -> ModelSource:
         place, raw = options.config_file, read_config(options.config_file)
     else:
         assert options.checkpoint is not None, "checked with the options"
-        place, raw = options.checkpoint / "config.json", read_config(options.checkpoint)
+        place, raw, checkpoint = _configuration(options.checkpoint, stack)
     frontend = frontend_for(raw, file=str(place))
     published, ends = None, None
     if options.checkpoint is not None:
-        checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
+        if checkpoint is None:
+            checkpoint = stack.enter_context(Checkpoint.open(options.checkpoint))
+        folder = checkpoint.directory
         plain = {name: value for name, value in raw.items() if name not in FIELDS}
         config = frontend.parse_config(plain, file=str(place))
         facts = frontend.facts(config)
         checkpoint.check_copied()
-        ends = end_tokens(options.checkpoint, facts.end_tokens)
+        ends = end_tokens(folder, facts.end_tokens)
         rows, class_name = facts.vocabulary, raw.get("tokenizer_class")
-        texts = check_tokenizer(options.checkpoint, rows, class_name)
+        texts = check_tokenizer(folder, rows, class_name)
         tensors = frontend.expected_tensors(config)
-        published = published_integers(checkpoint, tensors)
+        published, stored = _published(checkpoint, tensors)
         _check_tensors(checkpoint, tensors, published, frontend.tied_tensors(config))
-        noted = () if published is None else published.notes
-        notes = (*texts, *noted, *generation_notes(options.checkpoint))
+        notes = (*checkpoint.notes, *texts, *stored, *generation_notes(folder))
     else:
         config = frontend.parse_config(raw, file=str(place))
         facts = frontend.facts(config)
@@ -71,6 +76,32 @@ def open_source(options: CompileOptions, stack: ExitStack) -> ModelSource:
         facts.end_tokens if ends is None else ends,
         notes,
     )
+
+
+def _configuration(
+    path: Path, stack: ExitStack
+) -> tuple[Path, Mapping[str, Any], Checkpoint | None]:
+    """Where the configuration is, what it holds, and the checkpoint where both are one file."""
+    if not is_gguf(path):
+        return path / CONFIG_FILE, read_config(path), None
+    from sala_compile.sala_ir.checkpoint.gguf.open_gguf import open_gguf
+
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="sala-gguf-")))
+    checkpoint = stack.enter_context(open_gguf(path, folder))
+    return path, checkpoint.config, checkpoint
+
+
+def _published(
+    checkpoint: Checkpoint, tensors: Mapping[str, tuple[int, ...]]
+) -> tuple[PublishedIntegers | None, tuple[str, ...]]:
+    """The weights that come as integers, and notes on how weights are stored."""
+    if checkpoint.source is None:
+        published = published_integers(checkpoint, tensors)
+        return published, () if published is None else published.notes
+    from sala_compile.sala_ir.checkpoint.gguf.exact_integers import exact_integers, widened_note
+
+    published = exact_integers(checkpoint, tensors)
+    return published, widened_note(checkpoint, published)
 
 
 def _check_tensors(

@@ -59,7 +59,7 @@ RUNTIME_LIBRARIES = {
 }
 SALA_IR_LIBRARIES = {
     *("xdsl", "numpy", "array_api_compat", "ml_dtypes", "pydantic", "pydantic_core"),
-    "re2",
+    *("re2", "gguf"),
 }
 
 

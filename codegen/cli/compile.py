@@ -1,4 +1,4 @@
-"""sala-compile: from a checkpoint directory to an artifact."""
+"""sala-compile: from a checkpoint to an artifact."""
 
 import sys
 from pathlib import Path
@@ -129,7 +129,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.version_option(package_name="sala-compile", prog_name="sala-compile")
 def command(as_json: bool, sign: Path | None, **options: Any) -> None:
-    """Compile the model in the directory CHECKPOINT into the artifact NAME.sala."""
+    """Compile the model in CHECKPOINT, a directory or a GGUF file, into the artifact NAME.sala."""
     with reported_as("sala-compile"):
         _compile(_options(options), as_json, sign)
 

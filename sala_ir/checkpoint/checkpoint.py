@@ -7,6 +7,7 @@ not a crash.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ from sala_compile.runtime.common.git_lfs import PREFIX, refuse_pointer
 from sala_compile.runtime.common.json_text import LIMITS, is_object, parse_object
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.safetensors_file import (
+    WEIGHT_ELEMENTS,
     WEIGHTS,
     CheckpointTensor,
     read_header,
-    read_into,
 )
 from sala_compile.sala_ir.frontends import read_config
 
@@ -45,9 +46,6 @@ COPIED_FILES = (
 TEMPLATE_FOLDER = "additional_chat_templates"
 """The folder of named chat templates, which are kept likewise."""
 
-WEIGHT_ELEMENTS = ("BF16", "F16", "F32")
-"""Element types that weights may have."""
-
 ROTARY_BUFFERS = ("inv_freq", "cos_cached", "sin_cached")
 """Last names of tensors that the configuration implies: never read, with any name before them."""
 
@@ -58,11 +56,17 @@ _COPIED = FileRule(what="the file", error=CheckpointError)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The configuration and the tensors of a checkpoint; files stay open until `close`."""
+    """The configuration and the tensors of a checkpoint; files stay open until `close`.
+
+    `directory` holds the files to be copied; `source` is what the user named where that is another
+    place. `notes` are sentences that the user should read.
+    """
 
     directory: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, CheckpointTensor]
+    source: Path | None = None
+    notes: tuple[str, ...] = ()
     _files: dict[Path, BinaryIO] = field(default_factory=dict[Path, BinaryIO], repr=False)
 
     @staticmethod
@@ -101,7 +105,7 @@ class Checkpoint:
                 raise tensor.error(
                     f"the tensor has shape {list(tensor.shape)}", expected=f"{list(shape)}"
                 )
-            if tensor.element not in WEIGHT_ELEMENTS:
+            if not tensor.holds_values:
                 raise tensor.error(
                     f"the tensor has elements {tensor.element}",
                     expected=", ".join(WEIGHT_ELEMENTS),
@@ -118,7 +122,7 @@ class Checkpoint:
         count = tensor.shape[0] if tensor.shape else 1
         start, stop, step = (rows or slice(None)).indices(count)
         assert step == 1, "rows are read as one range"
-        return read_into(tensor, self._descriptor(tensor.path), start, max(start, stop))
+        return tensor.read(self.descriptor(tensor.path), start, max(start, stop))
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Return rows [start, stop) of a tensor as float32 or bfloat16; float16 becomes float32."""
@@ -152,7 +156,7 @@ class Checkpoint:
     @property
     def parameters(self) -> int:
         """Number of values in all tensors."""
-        return sum(tensor.size // tensor.dtype.itemsize for tensor in self.tensors.values())
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
 
     @property
     def nbytes(self) -> int:
@@ -185,7 +189,7 @@ class Checkpoint:
         self.close()
 
     def _pieces(self, tensor: CheckpointTensor) -> Iterator[bytes]:
-        file, position = self._descriptor(tensor.path), tensor.begin
+        file, position = self.descriptor(tensor.path), tensor.begin
         end = tensor.begin + tensor.size
         while position < end:
             piece = os.pread(file, min(_DIGEST_BYTES, end - position), position)
@@ -194,7 +198,8 @@ class Checkpoint:
             yield piece
             position += len(piece)
 
-    def _descriptor(self, path: Path) -> int:
+    def descriptor(self, path: Path) -> int:
+        """The descriptor of a file with tensors, opened at first use."""
         if path not in self._files:
             self._files[path] = WEIGHTS.open(path)
         return self._files[path].fileno()
@@ -204,14 +209,16 @@ class Checkpoint:
             f"{name} has {found} than {other}"
             if found.startswith("other")
             else f"{name} has {found}, unlike {other}",
-            where=f"{shown(self.directory)}: {name}",
+            where=f"{shown(self.source or self.directory)}: {name}",
             expected="the same values: the configuration ties the two (tie_word_embeddings)",
             fix="set tie_word_embeddings to false if the model has a head of its own",
         )
 
     def _error(self, found: str, names: list[str], expected: str) -> CheckpointError:
         listed = ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
-        return CheckpointError(found, where=f"{self.directory}: {listed}", expected=expected)
+        return CheckpointError(
+            found, where=f"{shown(self.source or self.directory)}: {listed}", expected=expected
+        )
 
 
 def _read_headers(directory: Path) -> dict[str, CheckpointTensor]:

@@ -31,6 +31,8 @@ RULE = HeaderRule(
     limits=JsonLimits(size=100_000_000, depth=8),
 )
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+WEIGHT_ELEMENTS = ("BF16", "F16", "F32")
+"""Element types that weights may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,15 @@ class CheckpointTensor:
     def row_bytes(self) -> int:
         """Bytes of one row (of one element, where there is one dimension)."""
         return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def holds_values(self) -> bool:
+        """Whether the elements are of a type that weights may have."""
+        return self.element in WEIGHT_ELEMENTS
+
+    def read(self, file: int, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop) from an open file descriptor, in memory of their own."""
+        return read_into(self, file, start, stop)
 
     def error(self, found: str, *, expected: str | None = None) -> CheckpointError:
         """An error that names this tensor and its file."""

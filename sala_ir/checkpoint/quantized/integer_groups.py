@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,6 +27,28 @@ INTEGERS = ("I32", "I64")
 
 Part = Callable[[], np.ndarray]
 """Reads one part of a tensor, [weight rows, columns or groups]."""
+
+
+class IntegerTensor(Protocol):
+    """One weight [N, K] of integers in groups, as some format has it."""
+
+    @property
+    def encoding(self) -> EncodingAttr:
+        """How the integers are stored here."""
+        ...
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The tensors of the checkpoint that it consists of."""
+        ...
+
+    def whole(self) -> Integers:
+        """All rows, in the groups of the encoding."""
+        ...
+
+    def check(self) -> None:
+        """Raise CheckpointError for what cannot be read to the bit."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +129,7 @@ class PublishedIntegers:
     """
 
     def __init__(
-        self, scheme: str, tensors: Mapping[str, PublishedTensor], notes: tuple[str, ...] = ()
+        self, scheme: str, tensors: Mapping[str, IntegerTensor], notes: tuple[str, ...] = ()
     ) -> None:
         self.scheme, self.notes = scheme, notes
         self._tensors = tensors

@@ -1,0 +1,112 @@
+"""GGUF files compiled and run: equal to the same model from safetensors."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import sala_compile
+from sala_compile.codegen.cli.compile import command
+from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.support.quantization import Quantization
+from sala_compile.runtime.errors import CheckpointError, RequestError
+from tests.support.compiled import compile_checkpoint
+from tests.support.gguf_files import dense_config, write_models
+
+IDS = [int(i) for i in np.random.default_rng(5).integers(3, 300, 70)]
+
+
+def mixed(name: str) -> str:
+    """Types as files mix them: merged projections of several, embedding and head of others."""
+    for part, kind in {
+        "v_proj": "Q6_K",
+        "down": "Q5_K",
+        "embed": "Q8_0",
+        "lm_head": "Q6_K",
+    }.items():
+        if part in name:
+            return kind
+    return "Q4_0" if ".1." in name else "Q4_K"
+
+
+def logits(path: Path, output: Path, **options: Any) -> np.ndarray:
+    compile_checkpoint(path, output, **options)
+    with sala_compile.load(output, context=128, batch=1, chunk=64, poison=True) as model:
+        return model.logits(IDS)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The bytes of all files below a folder."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("dtype", Precision)
+def test_floats_give_the_same_bits(tmp_path: Path, dtype: Precision):
+    config = dense_config("llama", tie_word_embeddings=True)
+    path, plain = write_models(tmp_path, config, lambda name: "Q5_1")
+    ours = logits(path, tmp_path / "a.sala", dtype=dtype)
+    assert np.array_equal(ours, logits(plain, tmp_path / "b.sala", dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [("llama", "Q4_0"), ("llama", "mixed"), ("qwen2", "mixed"), ("qwen3", "Q8_0")],
+)
+def test_integers_give_the_same_model(tmp_path: Path, family: str, kind: str):
+    config = dense_config(family)
+    path, plain = write_models(tmp_path, config, mixed if kind == "mixed" else lambda name: kind)
+    ours = logits(path, tmp_path / "a.sala")
+    theirs = logits(plain, tmp_path / "b.sala")
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * theirs.std() + 1e-5)
+
+
+def test_llama3_frequencies_come_as_factors(tmp_path: Path):
+    """rope_freqs.weight, as llama.cpp's converter writes a scaling of kind llama3."""
+    scaling = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }
+    config = dense_config("llama", rope_scaling=scaling)
+    frequencies = 10000.0 ** -(np.arange(0, 32, 2) / 32)
+    wavelengths = 2 * np.pi / frequencies
+    smooth = (64 / wavelengths - 1.0) / 3.0
+    factors = np.where(
+        wavelengths < 16, 1.0, np.where(wavelengths > 64, 8.0, 1 / ((1 - smooth) / 8 + smooth))
+    )
+    extra = {"rope_freqs.weight": factors.astype(np.float32)}
+    path, plain = write_models(tmp_path, config, extra=extra)
+    theirs = logits(plain, tmp_path / "b.sala")
+    found = logits(path, tmp_path / "a.sala")
+    np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-4 * theirs.std())
+    unscaled, _ = write_models(tmp_path, config)
+    assert np.abs(logits(unscaled, tmp_path / "c.sala") - theirs).max() > 0.01 * theirs.std()
+
+
+def test_quantising_what_is_quantised_is_refused(tmp_path: Path):
+    path, _ = write_models(tmp_path, dense_config(), lambda name: "Q4_0")
+    with pytest.raises(RequestError, match="GGUF Q4_0"):
+        compile_checkpoint(path, tmp_path / "a.sala", quantization=Quantization.INT4_G32)
+
+
+def test_the_command_takes_the_file(tmp_path: Path):
+    path, _ = write_models(tmp_path, dense_config(), lambda name: "Q4_1")
+    output = tmp_path / "a.sala"
+    result = CliRunner().invoke(command, [str(path), "-o", str(output), "--chunk", "64"])
+    assert result.exit_code == 0, result.output
+    assert "16 of Q4_1" in " ".join(result.output.split())
+    compile_checkpoint(path, tmp_path / "b.sala", dtype=Precision.BFLOAT16, context=32768)
+    assert files(output) == files(tmp_path / "b.sala")
+
+
+def test_a_missing_tensor_names_the_file(tmp_path: Path):
+    metadata = {"llama.block_count": 3}
+    path, _ = write_models(tmp_path, dense_config(), metadata=metadata)
+    with pytest.raises(CheckpointError, match=r"model\.gguf") as caught:
+        compile_checkpoint(path, tmp_path / "a.sala")
+    assert "missing" in str(caught.value)
