@@ -9,7 +9,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 from xdsl.rewriter import InsertPoint
 
-from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded, stands_before
+from sala_compile.passes.support.rewriting import apply_patterns, precedes, sole_unrounded
 from sala_compile.sala_ir.dialect import AttendBlocksOp, OutputGateOp
 
 
@@ -19,7 +19,7 @@ class _FuseGate(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: OutputGateOp, rewriter: PatternRewriter) -> None:
         attend = sole_unrounded(op.x, AttendBlocksOp)
-        if attend is None or attend.gate is not None or not stands_before(op.gate, attend):
+        if attend is None or attend.gate is not None or not precedes(op.gate, attend):
             return
         fused = AttendBlocksOp(
             attend.q,

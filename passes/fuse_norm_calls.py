@@ -13,7 +13,7 @@ from xdsl.rewriter import InsertPoint, Rewriter
 from sala_compile.passes.support.functions import find_function
 from sala_compile.passes.support.kernel_choice import KernelChoice
 from sala_compile.passes.support.kernel_log import record_kernel
-from sala_compile.passes.support.rewriting import stands_before
+from sala_compile.passes.support.rewriting import precedes
 from sala_compile.runtime.artifact import PhaseName
 from sala_compile.sala_ir.dialect import KernelCallOp
 
@@ -151,7 +151,7 @@ def _called(
 
 def _hoist(value: SSAValue, op: Operation) -> bool:
     """Move what computes a value before an operation; whether it is there then."""
-    if stands_before(value, op):
+    if precedes(value, op):
         return True
     owner = value.owner
     if not isinstance(owner, Operation) or owner.parent is not op.parent:

@@ -8,7 +8,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
-from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded, stands_before
+from sala_compile.passes.support.rewriting import apply_patterns, precedes, sole_unrounded
 from sala_compile.sala_ir.dialect import LinearOp, ResidualAddOp
 
 
@@ -20,7 +20,7 @@ class _FuseResidual(RewritePattern):
         linear = sole_unrounded(op.x, LinearOp)
         if linear is None or linear.residual is not None or op.scale.value.data != 1.0:
             return
-        if op.h is op.x or not stands_before(op.h, op):
+        if op.h is op.x or not precedes(op.h, op):
             return
         fused = LinearOp(
             linear.x,

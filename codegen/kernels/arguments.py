@@ -1,7 +1,7 @@
 """The arguments of a kernel, declared once, in the order of its calls.
 
 From a declaration follow what a rule says of a call, the parameters of the TIR function and of the
-GPU kernel, the pointers of launches, and what program and kernel are held against each other by.
+GPU kernel, the pointers of launches, and the check of the program against the kernel.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Argument:
 
     `element` is a key of `DTYPES`. Inputs and states are `part` of an `operand` of the operation,
     outputs its result number `result`, which may take the memory of the inputs `over`. One that is
-    not `present` is what other specs of the family have at this place.
+    not `present` is an argument that only other specs of the family have.
     """
 
     name: str
@@ -139,12 +139,12 @@ def workspace(
 
 
 def present(arguments: Arguments) -> Arguments:
-    """Those that a call hands over."""
+    """The arguments that a call passes."""
     return tuple(argument for argument in arguments if argument.present)
 
 
 def operands_of(arguments: Arguments) -> tuple[str, ...]:
-    """The operands that a call hands over, in order."""
+    """The operands that a call passes, in order."""
     return tuple(dict.fromkeys(each.operand for each in present(arguments) if each.operand))
 
 

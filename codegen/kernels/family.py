@@ -25,7 +25,7 @@ class KernelFamily(ABC):
 
     `describe(op, target)` gives the spec of the kernel for an operation, or the reason of a
     refusal; `arguments(spec, schedule)` declares the arguments. `schedule` is the class (or a union
-    of classes) of the tiles where there are any to choose: `tiles(spec, target)` gives the default,
+    of classes) of the tiles if there are any to choose: `tiles(spec, target)` gives the default,
     without it that of the class, and `axes(spec, target)` what a search may try. `layouts(spec)`
     has the layout that a weight is read in, by the name of its operand; `read_multiple(schedule)`
     is that of a `KernelChoice`.
@@ -88,7 +88,7 @@ class KernelFamily(ABC):
         return self._build(*self._chosen(spec, target, schedule))
 
     def parameters(self, spec: Any, target: Any, schedule: Any = None) -> Arguments:
-        """What a call of `build(spec, target, schedule)` hands over."""
+        """The arguments of a call of `build(spec, target, schedule)`."""
         spec, _, schedule = self._chosen(spec, target, schedule)
         return present(self.arguments(spec, schedule))
 

@@ -1,4 +1,4 @@
-"""What the rules of the kernels read from the operands of an operation."""
+"""The facts that the rules of the kernels read from the operands of an operation."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def element(value: SSAValue) -> Element:
 
 
 def refuse_unless_float32(**operands: SSAValue | None) -> str | None:
-    """The reason why a kernel refuses, where an operand is not float32."""
+    """The reason why a kernel refuses if an operand is not float32."""
     for name, value in operands.items():
         if value is not None and not isinstance(element_of(value), Float32Type):
             return f"{name} must be f32, not {element_of(value)}"

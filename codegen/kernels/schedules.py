@@ -33,7 +33,7 @@ class Schedules:
         return schedule_of(symbol, kernel)
 
     def apply(self, choice: KernelChoice) -> KernelChoice:
-        """The choice with the workspaces that its schedule wants."""
+        """The choice with the workspaces that its schedule needs."""
         schedule = self.of(choice.symbol)
         if schedule is None:
             return choice
@@ -58,7 +58,7 @@ def read_schedules(path: Path, target: CpuTarget) -> tuple[Schedules, list[str]]
 
 
 def schedule_of(symbol: str, kernel: TunedKernel) -> Any:
-    """The Schedule in a record; ArtifactError where spec or schedule are not the family's."""
+    """The Schedule in a record; ArtifactError if spec or schedule are not the family's."""
     try:
         chosen = family(kernel.family)
         if chosen.spec.parse(kernel.spec).symbol != symbol:

@@ -1,13 +1,13 @@
 """The layout of integer weights on a GPU.
 
-Panels of 64 rows. A block of a panel is 64 x 32 words of 32 bits, 8 KiB that stand as programs read
-them: 256 columns of 4 bits or 128 of 8. A place of a word is one code in its low half and one in
-its high half, 16 bits apart, so that a mask takes a pair of bf16 out of it. Word r has at place p
-the columns 64 p + 2 r and 64 p + 2 r + 1 of the block: what a matrix instruction wants of one
-thread. Threads t = r % 4 of a row read the words c = r // 4 that they multiply side by side: word r
-is at 8 t + c. Where a group is no multiple of 64 columns a row of a block has 16 words, and 32
-takes the place of 64. Scales (float16) and zeros (uint8) are [panels][groups][64]. What pads rows
-and columns is 0.
+Panels of 64 rows. A block of a panel is 64 x 32 words of 32 bits, 8 KiB in the order of reading:
+256 columns of 4 bits or 128 of 8. A place of a word is one code in its low half and one in its high
+half, 16 bits apart, so that a mask takes a pair of bf16 out of it. Word r has at place p the
+columns 64 p + 2 r and 64 p + 2 r + 1 of the block: what a matrix instruction takes from one thread.
+Threads t = r % 4 of a row read the words c = r // 4 that they multiply side by side: word r is at 8
+t + c. Where a group is no multiple of 64 columns a row of a block has 16 words, and 32 takes the
+place of 64. Scales (float16) and zeros (uint8) are [panels][groups][64]. What pads rows and columns
+is 0.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The panel layout of a weight matrix [N, K]: [panels][K / p][64][p], N and K padded with zeros.
 
 A panel holds 64 rows (outputs). Along the reduced dimension, p values (two of bf16, one of f32)
-of each of the 64 outputs stand together, so that one step of a dot product reads 256 consecutive
+of each of the 64 outputs are together, so that one step of a dot product reads 256 consecutive
 bytes, and a panel is one stream.
 """
 

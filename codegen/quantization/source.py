@@ -41,7 +41,7 @@ class StoredIntegers:
     columns: dict[str, int]
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows [start, stop) of a tensor; what its integers stand for, where it has any."""
+        """Rows [start, stop) of a tensor; the values of its integers if it has any."""
         if name in self.store:
             return self.integers(name, start, stop).values(self.columns[name])
         return self.plain.rows(name, start, stop)

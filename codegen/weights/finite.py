@@ -155,7 +155,7 @@ def _overflow(
 
 
 def widest(encoding: EncodingAttr) -> float:
-    """The largest value that integers of an encoding stand for, around 0."""
+    """The largest value that integers of an encoding represent, around 0."""
     steps = (1 << (encoding.bits - 1)) - 1
     return float(np.finfo(np.float16).max) * steps
 

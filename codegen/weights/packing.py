@@ -93,7 +93,7 @@ class PackedWeight:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether integers stand in blocks, as GPUs read them."""
+        """Whether integers are in blocks, as GPUs read them."""
         return self.type.layout.kind.data == LayoutKind.BLOCK
 
     @property

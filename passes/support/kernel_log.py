@@ -28,7 +28,7 @@ class ChosenKernel:
 def record_kernel(call: KernelCallOp, choice: KernelChoice) -> None:
     """Note the choice on the module; one symbol must always mean one spec."""
     module = call.get_toplevel_object()
-    assert isinstance(module, ModuleOp), "kernel calls stand in a module"
+    assert isinstance(module, ModuleOp), "kernel calls are in a module"
     known = module.attributes.get(KERNELS, DictionaryAttr({}))
     assert isinstance(known, DictionaryAttr)
     entry = attribute_of(

@@ -45,7 +45,7 @@ def sole_unrounded(value: SSAValue | None, kind: type[Op]) -> Op | None:
     return op
 
 
-def stands_before(value: SSAValue, op: Operation) -> bool:
+def precedes(value: SSAValue, op: Operation) -> bool:
     """Whether the value is known when `op` runs, in the same block."""
     owner = value.owner
     if not isinstance(owner, Operation):
@@ -56,7 +56,7 @@ def stands_before(value: SSAValue, op: Operation) -> bool:
 def hoist_weight(value: SSAValue, op: Operation, rewriter: PatternRewriter) -> None:
     """Move the weight-side operations that compute `value` before `op`, if they are after it."""
     owner = value.owner
-    if stands_before(value, op) or not isinstance(owner, Operation):
+    if precedes(value, op) or not isinstance(owner, Operation):
         return
     for operand in owner.operands:
         hoist_weight(operand, op, rewriter)

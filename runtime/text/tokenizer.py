@@ -100,7 +100,7 @@ class Tokenizer:
         These stay as they are: no token spans the seam. Nothing is put between the two, neither a
         space where the tokenizer begins a text with one, nor special tokens. After an added token,
         such as `<|im_end|>`, `text` is read as the tokenizer reads it there. Where `before` is
-        empty, or only what begins any text, it is the beginning of a text. None stands for
+        empty, or only what begins any text, it is the beginning of a text. None is for
         a text that is not known and ends with no added token. RequestError as for `encode`.
         """
         _require_characters(text)

@@ -71,7 +71,7 @@ class Integers:
         return Integers(self.codes[rows], self.scales[rows], self.zeros[rows])
 
     def values(self, columns: int) -> np.ndarray:
-        """What the integers stand for, exactly: float32 [rows, columns]."""
+        """The values of the integers, exactly: float32 [rows, columns]."""
         rows, groups = self.scales.shape
         steps = self.codes.reshape(rows, groups, -1).astype(np.float32)
         steps -= self.zeros[:, :, None].astype(np.float32)

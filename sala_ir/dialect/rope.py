@@ -35,6 +35,8 @@ from sala_compile.sala_ir.dialect.types import BatchType, WeightType, activation
 class RopeTableOp(SalaOp):
     """Per new token [cos(R/2) | sin(R/2)] of position * frequency, times `factor`, in float32.
 
+    With a `log_offset` above 0 the factor is `factor` * ln(position + log_offset); frequencies of 0
+    scale without rotation.
     frequencies [P, R/2]: float32, one row for each of P ranges of call lengths. Row p is for a
     sequence whose call length is at least starts[p] and below starts[p + 1]; starts[0] is 0.
     """
@@ -45,6 +47,7 @@ class RopeTableOp(SalaOp):
     frequencies = prop_def(DenseIntOrFPElementsAttr)
     factor = prop_def(FloatProperty, default_value=floating(1.0))
     starts = prop_def(DenseIntOrFPElementsAttr, default_value=dense_i64([0]))
+    log_offset = prop_def(FloatProperty, default_value=floating(0.0))
     result = result_def(Activation)
 
     irdl_options = (ParsePropInAttrDict(),)
@@ -57,6 +60,7 @@ class RopeTableOp(SalaOp):
         frequencies: Sequence[float],
         factor: float = 1.0,
         starts: Sequence[int] = (0,),
+        log_offset: float = 0.0,
     ):
         shape = TensorType(f32, [len(starts), len(frequencies) // len(starts)])
         super().__init__(
@@ -64,6 +68,7 @@ class RopeTableOp(SalaOp):
             frequencies=DenseIntOrFPElementsAttr.from_list(shape, list(frequencies)),
             factor=factor,
             starts=dense_i64(starts),
+            log_offset=log_offset,
         )
 
     def infer(self, element: Attribute) -> Sequence[Attribute]:
@@ -78,20 +83,22 @@ class RopeTableOp(SalaOp):
         return tuple(zip(starts, names, strict=True)) if len(starts) > 1 else ()
 
     def verify_(self) -> None:
-        """Rows of positive frequencies, ascending starts, and an f32 table of their width."""
+        """Rows of frequencies, ascending starts, and an f32 table of their width."""
         kind, frequencies = self.frequencies.type, plain(self.frequencies)
         require(
             isinstance(kind, TensorType) and kind.get_num_dims() == 2,
             "frequencies must be tensor<PxHxf32>",
         )
         require(kind.get_element_type() == f32, "frequencies must be f32")
-        require(all(value > 0 for value in frequencies), "frequencies must be positive")
+        require(all(value >= 0 for value in frequencies), "frequencies must not be negative")
         rows, half = kind.get_shape()
         starts = plain(self.starts)
         require(rows == len(starts), f"{rows} rows of frequencies need as many starts")
         ascending = starts[:1] == (0,) and all(a < b for a, b in pairwise(starts))
         require(ascending, f"starts must ascend from 0, not {list(starts)}")
         require(self.factor.value.data > 0, "factor must be positive")
+        offset = self.log_offset.value.data
+        require(offset == 0 or offset > 1, f"log_offset must be 0 or above 1, not {offset}")
         expected = activation_type(2 * half, f32)
         require(self.result.type == expected, "result must be {}", expected)
 

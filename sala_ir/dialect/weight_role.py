@@ -17,13 +17,15 @@ class WeightRole(StrEnum):
     """It passes a sigmoid and multiplies the output of a mixer."""
     BLOCK_SELECTION = "block_selection"
     """Queries and keys whose products choose what is read of the past."""
+    RECALL = "recall"
+    """Queries and keys of the few layers of a hybrid that attend to all of the past."""
     HEAD = "head"
     """The logits."""
 
     @property
     def is_sensitive(self) -> bool:
-        """Whether an error is multiplied, by a whole head's output or through a selection, or is
-        that of the logits themselves."""
+        """Whether an error is multiplied, by a whole head's output, through a selection or a search
+        of a long past, or is that of the logits themselves."""
         return self is not WeightRole.PROJECTION
 
     @property
@@ -41,6 +43,7 @@ _PLURALS = {
     WeightRole.PROJECTION: "linears of the layers",
     WeightRole.OUTPUT_GATE: "output gates",
     WeightRole.BLOCK_SELECTION: "q and k that choose blocks",
+    WeightRole.RECALL: "q and k that recall",
     WeightRole.HEAD: "head",
 }
 

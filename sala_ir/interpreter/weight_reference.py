@@ -37,7 +37,7 @@ class ReferenceArithmetic:
         return read
 
     def compute(self, op: ScaleWeightOp | CastWeightOp | QuantizeWeightOp, rows: Array) -> Array:
-        """Scaled, cast, or rounded to the values that integers stand for."""
+        """Scaled, cast, or rounded to the values that integers represent."""
         rounding = self._rounder(op.result)
         match op:
             case ScaleWeightOp():

@@ -16,13 +16,16 @@ def rope_table(
     frequencies: Sequence[float],
     factor: float = 1.0,
     starts: Sequence[int] = (0,),
+    log_offset: float = 0.0,
 ) -> np.ndarray:
     """Return [cos | sin] of every token's angles times `factor`, float32 [tokens, R].
 
     frequencies [P * R/2]: a row for each of P ranges of call lengths, which begin at `starts`. An
     angle is the float32 product of position and frequency; cosine and sine are those of that
-    angle, rounded to float32, and their product with the factor is rounded again. The table
-    depends on no value of the graph, so it is a NumPy array in every namespace.
+    angle, rounded to float32, and their product with the factor is rounded again. With a
+    `log_offset` the factor is first multiplied by ln(position + log_offset); sum, logarithm and
+    product are rounded to float32. The table depends on no value of the graph, so it is a NumPy
+    array in every namespace.
     """
     rows = np.asarray(frequencies, np.float32).reshape(len(starts), -1)
     lengths = [part.call_length for part in batch for _ in range(part.count)]
@@ -30,7 +33,11 @@ def rope_table(
     angles = batch.positions.astype(np.float32)[:, None] * rows[chosen]
     angles = angles.astype(np.float64)
     table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    return table * np.float32(factor)
+    if not log_offset:
+        return table * np.float32(factor)
+    moved = batch.positions.astype(np.float32) + np.float32(log_offset)
+    growth = np.log(moved.astype(np.float64)).astype(np.float32) * np.float32(factor)
+    return table * growth[:, None]
 
 
 def rope(

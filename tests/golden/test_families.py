@@ -21,6 +21,7 @@ PROMPTS = {
     "llama-llama3-a": ("p0", "p1", "p2"),
     "qwen3-a": ("p0", "p1", "p2"),
     "minicpm-a": ("p0", "p1", "p2", "p3"),
+    "hypenet-a": ("p0", "p1", "p2", "p3"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]

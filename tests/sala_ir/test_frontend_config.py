@@ -11,12 +11,12 @@ import pytest
 
 from sala_compile.runtime.errors import ConfigError
 from sala_compile.sala_ir.frontends import AttentionMode, frontend_for, read_config
+from sala_compile.sala_ir.frontends.kit.block_sparse import SparseConfig
+from sala_compile.sala_ir.frontends.kit.lightning import LightningScale
 from sala_compile.sala_ir.frontends.minicpm_sala import FRONTEND
 from sala_compile.sala_ir.frontends.minicpm_sala.config import (
-    LightningScale,
     MiniCPMSalaConfig,
     MixerType,
-    SparseConfig,
 )
 
 build_module, parse_config = FRONTEND.build_module, FRONTEND.parse_config
@@ -408,5 +408,7 @@ def test_a_pipe_in_place_of_a_config_is_not_waited_for(tmp_path: Path) -> None:
 def test_unknown_model_types(model_type: object) -> None:
     with pytest.raises(ConfigError) as caught:
         frontend_for({} if model_type is None else {"model_type": model_type})
-    assert caught.value.expected == '"minicpm_sala", "minicpm", "llama", "qwen2", "qwen3"'
+    assert (
+        caught.value.expected == '"minicpm_sala", "minicpm", "hypenet", "llama", "qwen2", "qwen3"'
+    )
     assert caught.value.where == "config.json: model_type"

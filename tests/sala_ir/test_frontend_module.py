@@ -29,8 +29,8 @@ from sala_compile.sala_ir.dialect import (
     plain,
 )
 from sala_compile.sala_ir.frontends import AttentionMode
+from sala_compile.sala_ir.frontends.kit.lightning import lightning_slopes
 from sala_compile.sala_ir.frontends.minicpm_sala import FRONTEND
-from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
 
 build_module, parse_config = FRONTEND.build_module, FRONTEND.parse_config
 expected_tensors = FRONTEND.expected_tensors

@@ -5,8 +5,8 @@ import pytest
 
 from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.attention_sizes import Heads
+from sala_compile.sala_ir.frontends.kit.lightning import lightning_slopes
 from sala_compile.sala_ir.frontends.kit.rotary import inverse_frequencies
-from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
 from sala_compile.sala_ir.reference import LightningForm
 
 

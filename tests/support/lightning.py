@@ -6,7 +6,7 @@ import numpy as np
 
 from sala_compile.codegen.kernels.lightning_attention import spec as sizes
 from sala_compile.sala_ir.attention_sizes import Heads
-from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
+from sala_compile.sala_ir.frontends.kit.lightning import lightning_slopes
 from sala_compile.sala_ir.reference import lightning_attention
 from tests.support.steps import EXTRA, Step, aligned, padded, poisoned
 

@@ -1,5 +1,6 @@
 """Buffers and checks for kernels that have a row for each token."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -43,8 +44,10 @@ TABLES = (
     *(rope_table.Spec(tuple(inverse_frequencies(1e4, n).tolist())) for n in (8, 10, 64, 128, 90)),
     rope_table.Spec(tuple(inverse_frequencies(5e5, 24).tolist()), 1.25, (0, 5, 256)),
     rope_table.Spec(tuple(inverse_frequencies(5e5, 72).tolist()), 0.8125, (0, 300)),
+    rope_table.Spec((0.0,) * 12, 1 / math.log(50), log_offset=50.0),
+    rope_table.Spec(tuple(inverse_frequencies(1e6, 40).tolist()), 0.25, log_offset=362.5),
 )
-"""Rotary tables: halves below and above a vector, a factor, ranges of call lengths."""
+"""Rotary tables: halves below and above a vector, factors, ranges of call lengths, logarithms."""
 
 
 def check_table(spec: rope_table.Spec, run: Callable[..., np.ndarray]) -> None:

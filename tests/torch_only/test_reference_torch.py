@@ -8,7 +8,7 @@ import torch
 from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
-from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
+from sala_compile.sala_ir.frontends.kit.lightning import lightning_slopes
 from sala_compile.sala_ir.interpreter import ReferenceModel
 from sala_compile.sala_ir.reference import LightningForm, Rounding
 from tests.support.checkpoints import VARIATIONS, reference_model, write_checkpoint

@@ -90,9 +90,9 @@ class _Append:
     def _value_pair(self, token: Expr, sequence: Expr, head: Expr, page: Expr, slot: Expr) -> None:
         """Emit the write of a bf16 value next to that of the other token of its pair.
 
-        The token in the even slot writes both halves: the other one's value where that token is
+        The token in the even slot writes both halves: the other one's value if that token is
         in the same step, else 0. So no two workers write the same pair, and the token in the odd
-        slot has work only where its partner came in an earlier step.
+        slot has work only if its partner came in an earlier step.
         """
         last = let(self.tensors.control.tokens - 1)
         following = let(T.min(token + 1, last))

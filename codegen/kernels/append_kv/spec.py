@@ -13,7 +13,7 @@ from sala_compile.sala_ir.dialect.stages import AppendKvOp
 
 @dataclass(frozen=True, slots=True)
 class Spec(KernelSpec):
-    """Sizes of the cache, and where k and v stand: columns from `*_start` of rows of `*_pitch`."""
+    """Sizes of the cache, and where k and v are: columns from `*_start` of rows of `*_pitch`."""
 
     kv_heads: int
     block_size: int

@@ -1,6 +1,6 @@
 """y[t] = scale * weight[tokens[t]], on the CPU.
 
-The matrix is row-major, or in the panels of the head where the two are one tensor, which is
+The matrix is row-major, or in the panels of the head if the two are one tensor, which is
 stored once.
 """
 
@@ -32,7 +32,7 @@ def _copy_row(spec: Spec, tensors: Tensors, token: Expr, row: Expr) -> None:
 
 
 def _copy_from_panel(spec: Spec, tensors: Tensors, token: Expr, row: Expr) -> None:
-    """Emit a walk down one row of a panel: a pack every 256 bytes."""
+    """Emit a copy of one row of a panel: a pack every 256 bytes."""
     panel, place = let(token // PANEL_ROWS), let(token % PANEL_ROWS)
     pack, weight = spec.weight.pack, tensors.weight
 

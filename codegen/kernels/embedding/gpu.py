@@ -25,7 +25,7 @@ class Schedule:
 
 
 def describe(op: EmbeddingOp, target: CudaTarget) -> Spec | str:
-    """Take every embedding whose matrix no other kernel wants in panels."""
+    """Take every embedding whose matrix no other kernel needs in panels."""
     spec = embedding.describe(op, target)
     if isinstance(spec, Spec) and spec.panel:
         return "the matrix is in the panels of another kernel"

@@ -17,7 +17,7 @@ from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
 @dataclass(frozen=True, slots=True)
 class Spec(KernelSpec):
-    """Constants of one embedding; `panel` where the matrix is in the panels of a linear."""
+    """Constants of one embedding; `panel` if the matrix is in the panels of a linear."""
 
     vocabulary: int
     columns: int
@@ -60,5 +60,5 @@ def arguments(spec: Spec, schedule: object = None) -> Arguments:
 
 
 def layouts(spec: Spec) -> Mapping[str, LayoutAttr]:
-    """How the matrix is stored where it is not row-major."""
+    """How the matrix is stored if it is not row-major."""
     return {"weight": LayoutAttr.panel(PANEL_ROWS)} if spec.panel else {}

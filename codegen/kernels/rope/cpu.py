@@ -44,7 +44,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
 def _values(
     builder: KernelBuilder, spec: Spec, row: Expr, base: Expr
 ) -> Callable[[int, int], Expr]:
-    """What reads `count` values of a head from a dimension on, normalised if the spec says so."""
+    """The reader of `count` values of a head from a dimension on, normalised if there is a norm."""
     tensors = builder.tensors
     norm = tensors.find("norm")
 

@@ -13,7 +13,7 @@ from sala_compile.sala_ir.dialect.rope import RopeOp
 
 @dataclass(frozen=True, slots=True)
 class Spec(KernelSpec):
-    """Constants of one rotation; `rotated` dimensions of a head are, the others are copied.
+    """Constants of one rotation; `rotated` dimensions of a head are rotated, the others copied.
 
     With `norm`, every head is normalised first; `eps` is 0 without.
     """

@@ -41,17 +41,26 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
                 table = tensors.table
                 position = let(splat(T.Cast("float32", tensors.token_position[row])))
                 begin = first_frequency(row)
+                scale = _factor(spec, position)
                 for first, live in live_lanes(half):
                     angle = let(position * frequency.vector(begin + T.int32(first)))
                     for column, value in ((0, vector.cosine(angle)), (half, vector.sine(angle))):
-                        if spec.factor != 1.0:
-                            value = value * splat(T.float32(spec.factor))
+                        if scale is not None:
+                            value = value * scale
                         Element.F32.store(table, row, column + first, value=value, count=live)
                 clear_padding(Element.F32, table, row, columns)
 
             team.static(tensors.control.tokens, token)
 
     workers(builder, tensors.control, work, alone=tensors.control.tokens <= ALONE_TOKENS)
+
+
+def _factor(spec: Spec, position: Expr) -> Expr | None:
+    """What multiplies the row of a position; None for 1."""
+    if not spec.log_offset:
+        return None if spec.factor == 1.0 else splat(T.float32(spec.factor))
+    growth = vector.log(position + splat(T.float32(spec.log_offset)))
+    return let(growth * splat(T.float32(spec.factor)))
 
 
 FAMILY = CpuFamily(name="rope_table", spec=Spec, describe=describe, arguments=arguments, emit=emit)

@@ -36,6 +36,7 @@ def write_table(
     STARTS: tl.constexpr,
     RANGES: tl.constexpr,
     FACTOR: tl.constexpr,
+    LOG_OFFSET: tl.constexpr,
     HALF: tl.constexpr,
     PITCH: tl.constexpr,
     TOKENS: tl.constexpr,
@@ -44,7 +45,8 @@ def write_table(
     """[cos | sin] of position * FREQUENCIES times FACTOR, padding 0; a program for TOKENS tokens.
 
     The angle is a float32; positions are not negative. FREQUENCIES has HALF values for each of
-    RANGES ranges of call lengths, which begin at STARTS; with one of them no length is read.
+    RANGES ranges of call lengths, which begin at STARTS; with one of them no length is read. With a
+    LOG_OFFSET, FACTOR is multiplied by ln(position + LOG_OFFSET).
     """
     row = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     tokens = tl.load(control)
@@ -61,15 +63,39 @@ def write_table(
             frequency = tl.where(length >= STARTS[i], other, frequency)
     angle = position[:, None] * frequency
     cos, sin = cosine_and_sine(angle.to(tl.float64))
+    factor = tl.full((TOKENS,), FACTOR, tl.float32)
+    if LOG_OFFSET > 0:
+        moved = position + LOG_OFFSET
+        factor = logarithm(moved.to(tl.float64)).to(tl.float32) * factor
     to = table + row.to(tl.int64)[:, None] * PITCH + lane[None, :]
     live = (row < tokens)[:, None] & (lane < HALF)[None, :]
-    tl.store(to, cos.to(tl.float32) * FACTOR, mask=live)
-    tl.store(to + HALF, sin.to(tl.float32) * FACTOR, mask=live)
+    tl.store(to, cos.to(tl.float32) * factor[:, None], mask=live)
+    tl.store(to + HALF, sin.to(tl.float32) * factor[:, None], mask=live)
     if 2 * HALF < PITCH:
         padding = 2 * HALF + tl.arange(0, 16)
         beyond = (row < tokens)[:, None] & (padding < PITCH)[None, :]
         to = table + row.to(tl.int64)[:, None] * PITCH + padding[None, :]
         tl.store(to, tl.zeros((TOKENS, 16), tl.float32), mask=beyond)
+
+
+@triton.jit
+def logarithm(x):
+    """Natural logarithm of x, normal float64 above 0, to 1e-16 of it or of 1.
+
+    x = 2^k m, m from sqrt(1/2) to sqrt(2); fdlibm's polynomial of ((m - 1)/(m + 1))^2.
+    """
+    bits = x.to(tl.int64, bitcast=True)
+    k = (bits - 0x3FE6A09E667F3BCD) >> 52
+    m = (bits - (k << 52)).to(tl.float64, bitcast=True)
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    p = 1.479819860511658591e-01 * z + 1.531383769920937332e-01
+    p = p * z + 1.818357216161805012e-01
+    p = p * z + 2.222219843214978396e-01
+    p = p * z + 2.857142874366239149e-01
+    p = p * z + 3.999999999940941908e-01
+    p = p * z + 6.666666666666735130e-01
+    return k.to(tl.float64) * 0.6931471805599453 + s * (2.0 + p * z)
 
 
 @triton.jit

@@ -11,12 +11,14 @@ from sala_compile.sala_ir.dialect.rope import RopeTableOp
 @dataclass(frozen=True, slots=True)
 class Spec(KernelSpec):
     """Constants of one rotary table: `frequencies` for each range of call lengths, which begin at
-    `starts`, and the `factor` of all cosines and sines.
+    `starts`, and the `factor` of all cosines and sines, times ln(position + log_offset) if that is
+    above 0.
     """
 
     frequencies: tuple[float, ...]
     factor: float = 1.0
     starts: tuple[int, ...] = (0,)
+    log_offset: float = 0.0
 
     @property
     def half(self) -> int:
@@ -35,7 +37,7 @@ def describe(op: RopeTableOp, target: object) -> Spec:
 
 
 def arguments(spec: Spec, schedule: object = None) -> Arguments:
-    """The arguments of a call; call lengths are read where frequencies follow them."""
+    """The arguments of a call; call lengths are read if frequencies depend on them."""
     return (
         *batch("control", "token_position"),
         *batch("token_sequence", "call_lengths", when=len(spec.starts) > 1),

@@ -74,7 +74,7 @@ class Tensor:
     buffer: Any
 
     def __getitem__(self, indices: Any) -> Expr:
-        """Return the element, or the vector where the last index is `lanes(...)`."""
+        """Return the element, or the vector if the last index is `lanes(...)`."""
         return self.buffer[_indices(indices)]
 
     def __setitem__(self, indices: Any, value: Expr) -> None:
@@ -130,7 +130,7 @@ class Control:
 
     @property
     def logit_rows(self) -> Expr:
-        """Rows whose logits are wanted (int32)."""
+        """Rows whose logits are requested (int32)."""
         return self.tensor[2]
 
     @property
@@ -173,7 +173,7 @@ class Registers:
 def kernel(symbol: str, target: CpuTarget, arguments: Arguments = ()) -> Iterator[KernelBuilder]:
     """Build one PrimFunc with these parameters; after the block it is the builder's `function`.
 
-    Two parameters may be the same memory only where an output is declared to be `over` an input.
+    Two parameters may be the same memory only if an output is declared to be `over` an input.
     """
     noalias = not any(argument.over for argument in present(arguments))
     builder = KernelBuilder(symbol, target)

@@ -1,6 +1,6 @@
 """TVM as the kernels write it, imported when the first kernel is built.
 
-Rules and specs, which choose kernels, are read where TVM is not: on a machine that has a GPU and
+Rules and specs, which choose kernels, are read without TVM on a machine that has a GPU and
 Triton only. Untyped: TVM's annotations do not accept the Python numbers that it takes.
 """
 

@@ -36,7 +36,7 @@ def split_pairs(pairs: Expr) -> tuple[Expr, Expr]:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """How rows of scratch memory meet the packs of a pool of `element`."""
+    """How rows of scratch memory are multiplied by the packs of a pool of `element`."""
 
     element: Element
     widened: bool

@@ -37,7 +37,7 @@ def for_rows(
 def for_vectors(columns: int, body: Callable[[Expr, int], None], *, together: int = 4) -> None:
     """Emit `body(first column, live lanes)` for the vectors of a row of `columns`.
 
-    `together` of them stand in a loop body; the last may have fewer than 16 live lanes.
+    A loop body has `together` of them; the last may have fewer than 16 live lanes.
     """
     whole, tail = divmod(columns, LANES)
     rounds = whole // together

@@ -22,7 +22,7 @@ def shims(target: CpuTarget) -> str:
     rounding = "instruction" if target.has_avx512_bf16 else "portable"
     scaling = "instruction" if target.has_avx512 else "portable"
     half = "instruction" if target.has_f16c else "portable"
-    names = ("vector", "exp", "exp2_polynomial", f"exp2_{scaling}", "trigonometry")
+    names = ("vector", "exp", "exp2_polynomial", f"exp2_{scaling}", "trigonometry", "log")
     names += (f"dot_bf16_{dot}", f"to_bf16_{rounding}")
     names += (f"dot_i16_{target.vector_bits}", f"from_f16_{half}", "bytes", *_byte_dots(target))
     parts = [*map(_text, names), _sum(), _largest()]

@@ -63,6 +63,11 @@ def cosine(x: Expr) -> Expr:
     return _call("cos", x)
 
 
+def log(x: Expr) -> Expr:
+    """Return ln x, rounded once, for normal x above 0."""
+    return _call("log", x)
+
+
 def total(x: Expr) -> Expr:
     """Return the sum of the 16 lanes (a scalar), folding halves: one fixed order."""
     return _call("sum", x, result="float32")

@@ -22,7 +22,7 @@ _PARTS = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`fields` as they stand at `place`; `name` is that place without the directory."""
+    """`fields` as they are at `place`; `name` is that place without the directory."""
 
     fields: Any
     place: str

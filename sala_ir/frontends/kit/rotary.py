@@ -16,12 +16,14 @@ from sala_compile.sala_ir.frontends.kit.rope_config import Rope
 class Rotary:
     """Parameters of `sala.rope_table`: inverse frequencies, and what multiplies the table.
 
-    There are R/2 frequencies for each range of call lengths that begins at one of `starts`.
+    There are R/2 frequencies for each range of call lengths that begins at one of `starts`. With a
+    `log_offset` the factor is multiplied by ln(position + log_offset).
     """
 
     frequencies: tuple[float, ...]
     factor: float = 1.0
     starts: tuple[int, ...] = (0,)
+    log_offset: float = 0.0
 
 
 def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:

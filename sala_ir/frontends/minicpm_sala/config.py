@@ -19,6 +19,7 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     config_error,
 )
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
+from sala_compile.sala_ir.frontends.kit.lightning import LightningScale, lightning_scale
 from sala_compile.sala_ir.frontends.kit.rotary import check_rope
 
 
@@ -27,24 +28,6 @@ class MixerType(StrEnum):
 
     SPARSE = "minicpm4"
     LIGHTNING = "lightning-attn"
-
-
-class LightningScale(StrEnum):
-    """The factor on the queries of a Lightning layer, as a function of the head size d."""
-
-    INVERSE_ROOT = "1/sqrt(d)"
-    INVERSE = "1/d"
-    ONE = "1"
-
-    def factor(self, head_dim: int) -> float:
-        """The factor for heads of that size."""
-        match self:
-            case LightningScale.INVERSE_ROOT:
-                return head_dim**-0.5
-            case LightningScale.INVERSE:
-                return 1.0 / head_dim
-            case LightningScale.ONE:
-                return 1.0
 
 
 _MIXERS: Mapping[str, MixerType] = {
@@ -56,10 +39,6 @@ _MIXERS: Mapping[str, MixerType] = {
     "lightning": MixerType.LIGHTNING,
     "lightning_attn": MixerType.LIGHTNING,
     "lightning-attn": MixerType.LIGHTNING,
-}
-
-_SCALES: Mapping[str, LightningScale] = {scale.value: scale for scale in LightningScale} | {
-    "1.0": LightningScale.ONE
 }
 
 FIELDS: FieldRules = {
@@ -112,7 +91,7 @@ class MiniCPMSalaConfig(DecoderConfig):
                 _mixer(item, n, file) for n, item in enumerate(cast(list[Any], mixers))
             )
         if "lightning_scale" in fields:
-            fields["lightning_scale"] = _lightning_scale(fields["lightning_scale"], file)
+            fields["lightning_scale"] = lightning_scale(fields["lightning_scale"], file)
         fill_from(
             fields,
             lightning_nh="num_attention_heads",
@@ -160,15 +139,4 @@ def _mixer(spelling: Any, layer: int, file: str) -> MixerType:
         known = ", ".join(f'"{name}"' for name in _MIXERS)
         fix = f"layer {layer} is of a kind that this compiler does not know"
         raise config_error(file, f"mixer_types[{layer}]", spelling, f"one of {known}", fix)
-    return found
-
-
-def _lightning_scale(spelling: Any, file: str) -> LightningScale:
-    found = _SCALES.get(spelling) if isinstance(spelling, str) else None
-    if type(spelling) in (int, float) and spelling == 1:
-        return LightningScale.ONE  # a number is SGLang's spelling; to others any text is 1
-    if found is None:
-        fix = 'the model\'s own code takes any other string for 1: write "1" if that is meant'
-        expected = '"1/sqrt(d)", "1/d" or "1"'
-        raise config_error(file, "lightning_scale", spelling, expected, fix)
     return found

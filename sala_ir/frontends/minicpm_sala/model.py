@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
 from sala_compile.sala_ir.attention_sizes import Heads
-from sala_compile.sala_ir.dialect import LightningAttentionOp, RecurrentStateType, WeightRole
+from sala_compile.sala_ir.dialect import WeightRole
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.block_sparse import (
@@ -20,10 +19,10 @@ from sala_compile.sala_ir.frontends.kit.block_sparse import (
 )
 from sala_compile.sala_ir.frontends.kit.decoder import Decoder
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
+from sala_compile.sala_ir.frontends.kit.lightning import Lightning
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
 from sala_compile.sala_ir.frontends.kit.step import StepWriter
 from sala_compile.sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType
-from sala_compile.sala_ir.frontends.minicpm_sala.slopes import lightning_slopes
 
 
 class MiniCPMSalaFrontend(Frontend[MiniCPMSalaConfig]):
@@ -41,8 +40,7 @@ class MiniCPMSalaFrontend(Frontend[MiniCPMSalaConfig]):
         attends = attention_states(
             config.sparse_config, config.num_key_value_heads, config.head_dim, attention
         )
-        heads, width = config.lightning_nh, config.lightning_head_dim
-        recurs = {"recurrent_state": RecurrentStateType(heads, width, width, f32)}
+        recurs = _lightning(config).states
         for layer, mixer in enumerate(config.mixer_types):
             kinds = recurs if mixer is MixerType.LIGHTNING else attends
             states |= {f"layers.{layer}.{kind}": state for kind, state in kinds.items()}
@@ -59,6 +57,18 @@ class MiniCPMSalaFrontend(Frontend[MiniCPMSalaConfig]):
         mixers = _Mixers(step, batch, config, attention, _rope_tables(step, batch, config))
         decoder = Decoder(step, config, config.scale_emb, config.residual_scale, config.logit_scale)
         return decoder.emit(mixers.emit)
+
+
+def _lightning(config: MiniCPMSalaConfig) -> Lightning:
+    size = config.lightning_head_dim
+    scale = config.lightning_scale.factor(size)
+    return Lightning(
+        heads=Heads(config.lightning_nh, config.lightning_nkv, size, scale),
+        eps=config.rms_norm_eps,
+        has_bias=config.attention_bias,
+        has_qk_norm=config.qk_norm,
+        has_output_norm=config.use_output_norm,
+    )
 
 
 def _rope_tables(
@@ -97,7 +107,9 @@ class _Mixers:
         if config.mixer_types[layer] is MixerType.SPARSE:
             mixed, gate = self._attention(x), config.attn_use_output_gate and "o_gate"
         else:
-            mixed, gate = self._lightning(x), config.use_output_gate and "z_proj"
+            table = self.tables.get(MixerType.LIGHTNING)
+            mixed = _lightning(config).emit(self.step, self.batch, x, table)
+            gate = config.use_output_gate and "z_proj"
         if gate:
             mixed = self.step.gate(x, mixed, f"self_attn.{gate}", bias=config.attention_bias)
         return self._linear(mixed, "o_proj", config.hidden_size, hint="mixed")
@@ -112,36 +124,6 @@ class _Mixers:
         v = self._linear(x, "v_proj", heads.kv_columns)
         q, k = (step.rotate(part, self.tables.get(MixerType.SPARSE), size) for part in (q, k))
         return attend(step, self.batch, (q, k, v), heads, config.sparse_config, self.attention)
-
-    def _lightning(self, x: SSAValue) -> SSAValue:
-        """Projections, norms, rotation, recurrence and output norm of a Lightning layer."""
-        config, step, eps = self.config, self.step, self.config.rms_norm_eps
-        size = config.lightning_head_dim
-        scale = config.lightning_scale.factor(size)
-        heads = Heads(config.lightning_nh, config.lightning_nkv, size, scale)
-        q = self._linear(x, "q_proj", heads.columns)
-        k = self._linear(x, "k_proj", heads.kv_columns)
-        v = self._linear(x, "v_proj", heads.kv_columns)
-        if config.qk_norm:
-            q = step.norm(q, "self_attn.q_norm", eps, size, hint="q")
-            k = step.norm(k, "self_attn.k_norm", eps, size, hint="k")
-        q, k = (step.rotate(part, self.tables.get(MixerType.LIGHTNING), size) for part in (q, k))
-        op = LightningAttentionOp(
-            q,
-            k,
-            v,
-            step.state("recurrent_state"),
-            self.batch,
-            heads=heads,
-            eps=eps,
-            slopes=lightning_slopes(heads.num_heads).tolist(),
-            layer=step.layer,
-        )
-        mixed = step.emit(op, "mixed", "recurrent_state")
-        step.update(recurrent_state=op.state_out)
-        if config.use_output_norm:
-            mixed = step.norm(mixed, "self_attn.o_norm", eps, hint="o")
-        return mixed
 
     def _linear(
         self,

@@ -1,6 +1,12 @@
-// REFUSE: frequencies must be positive
+// REFUSE: log_offset must be 0 or above 1, not 0.5
 func.func @f(%batch: !sala.batch) {
-  %table = sala.rope_table %batch {frequencies = dense<[[1.0, 0.0]]> : tensor<1x2xf32>} -> tensor<?x4xf32>
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0, 0.0]]> : tensor<1x2xf32>, log_offset = 0.5 : f64} -> tensor<?x4xf32>
+  return
+}
+// -----
+// REFUSE: frequencies must not be negative
+func.func @f(%batch: !sala.batch) {
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0, -0.5]]> : tensor<1x2xf32>} -> tensor<?x4xf32>
   return
 }
 // -----

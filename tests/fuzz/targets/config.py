@@ -26,11 +26,22 @@ WORDS = (
         "torch.float32",
     ),
     *("linear", "dynamic", "longrope", "yarn", "rope_parameters", "sparse_config", "auto_map"),
-    *("llama", "qwen2", "qwen3", "minicpm", "llama3", "rope_type", "factor", "high_freq_factor"),
+    *(
+        "llama",
+        "qwen2",
+        "qwen3",
+        "minicpm",
+        "hypenet",
+        "hype 50",
+        "llama3",
+        "rope_type",
+        "factor",
+        "high_freq_factor",
+    ),
     *("sliding_window", "full_attention", "original_max_position_embeddings"),
     *("attn_use_rope", "use_nope", "quantization_config", "torch_dtype", "dtype", "head_dim"),
 )
-OTHERS = ("llama-tied-a", "llama-llama3-a", "qwen3-a", "minicpm-a")
+OTHERS = ("llama-tied-a", "llama-llama3-a", "qwen3-a", "minicpm-a", "hypenet-a")
 """Golden checkpoints of other families, whose configs are small."""
 OPTIONS = {
     "dtype": ("bfloat16", "float32"),

@@ -15,8 +15,8 @@ LINE = 64
 class PageFetch:
     """Brings one head of a block into the second-level cache while other products run.
 
-    Its lines are dealt to the `packs` packs of each of `tiles` register tiles. A page has `parts`
-    blocks; the block begins at `start` in the extent of the tokens: the first one of values
+    Its lines are distributed over the `packs` packs of each of `tiles` register tiles. A page has
+    `parts` blocks; the block begins at `start` in the extent of the tokens: the first one of values
     [tokens / p, columns, p], the second one of keys [columns / p, tokens, p].
     """
 

@@ -24,11 +24,11 @@ class Schedule:
     widened: bool = False
 
     def product(self, spec: Spec) -> Product:
-        """How queries and probabilities meet the cache."""
+        """How queries and probabilities are multiplied by the cache."""
         return Product(spec.element, self.widened)
 
     def queries(self, spec: Spec) -> int:
-        """Tokens that are taken at a time in the dense regime."""
+        """Tokens that are taken at a time on the dense path."""
         return 1 if spec.group >= 4 else self.query_rows // spec.group
 
     def rows(self, spec: Spec) -> int:

@@ -214,7 +214,7 @@ def attend_past(
 ):
     """Attention of a tile over all of the past: programs (tiles of queries, kv heads).
 
-    Where there are LISTS, only for sequences whose count is negative.
+    If there are LISTS, only for sequences whose count is negative.
     """
     head = tl.program_id(1)
     tokens, sequences = tl.load(control), tl.load(control + 1)

@@ -1,6 +1,6 @@
 """The Triton functions that attend where every sequence has one new token.
 
-Entries of a list (of the past) are dealt to SPLITS programs by turns, then their parts are
+Entries of a list (of the past) are distributed over SPLITS programs in turn, then their parts are
 combined, in an order that only the number of entries decides.
 """
 

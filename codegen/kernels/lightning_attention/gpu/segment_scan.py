@@ -30,7 +30,7 @@ def end_states(
     """segments[s, h] = the state after segment s that begins with a state of 0.
 
     Programs (parts of COLUMNS columns, heads, segments), so that the parts of a head read its keys
-    side by side; BLOCK holds a head.
+    at the same time; BLOCK holds a head.
     """
     sequences = tl.load(control + 1)
     if sequences == 0:

@@ -28,10 +28,10 @@ class Products(StrEnum):
 
     IEEE = "ieee"
     TF32 = "tf32"
-    """Factors cut to 11 bits, not rounded: where they come from products of bf16, which has 8.
+    """Factors cut to 11 bits, not rounded: if they come from products of bf16, which has 8.
 
     Cutting makes a product smaller by up to 2^-9; outputs shrink by 1.4e-3 on average, the state by
-    7e-4, and the norm after the layer takes back what is common to a row.
+    7e-4, and the norm after the layer removes a factor that is common to a row.
     """
 
 
@@ -68,7 +68,7 @@ class Spec(lightning.Spec):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How the work on a head is cut.
+    """How the work on a head is divided.
 
     Chunks and segments in tokens; programs that compute outputs take `columns` of the values, those
     that compute end states `state_columns`, and those of the scan `scan` values of a state.

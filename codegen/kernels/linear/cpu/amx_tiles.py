@@ -256,7 +256,7 @@ class AmxTiles:
         return self.tensors.weight.address(panel, step * TILE, half * STRIP, 0)
 
     def _rest_of_row(self, row: Expr) -> list[Expr]:
-        """What a row has beyond whole steps, ended by zeros: two vectors."""
+        """The values of a row beyond whole steps, padded with zeros: two vectors."""
         spec = self.spec
         left = spec.depth % DEPTH
         return [
@@ -270,7 +270,7 @@ class AmxTiles:
         ]
 
     def _rest_of_input(self, count: Expr) -> Tensor:
-        """Emit a copy of what the first rows have beyond whole steps."""
+        """Emit a copy of the values of the first rows beyond whole steps."""
         copy = scratch((TILE, DEPTH), "uint16")
         with loop(count) as row:
             for half, values in enumerate(self._rest_of_row(row)):
@@ -278,7 +278,7 @@ class AmxTiles:
         return copy
 
     def _rest_of_weight(self, panel: Expr, half: Expr) -> Expr:
-        """Return the address of the weight beyond whole steps; emit a copy if it lacks zeros."""
+        """Return the address of the weight beyond whole steps; emit a copy unless zeros follow."""
         left = self.spec.depth % DEPTH
         pair = (self.spec.depth - left) // 2
         if padded(left) == DEPTH:

@@ -14,7 +14,7 @@ class Vectors:
     """Dot products of packs, vector by vector (panel_vectors.py).
 
     `accumulators` vectors are in flight at most; `tile_rows` rows share a read of the weight;
-    `unroll` steps stand in one loop body. A worker takes `block_tiles` tiles of rows of a panel at
+    one loop body has `unroll` steps. A worker takes `block_tiles` tiles of rows of a panel at
     a time and goes through their depth in parts of `depth_steps` steps, 256 bytes of weight each,
     so that a part stays in a cache while the rows pass. With at most `prefetch_rows` rows the
     weight is prefetched `prefetch_steps` steps ahead.
@@ -74,7 +74,7 @@ class Blocks:
     """Sizes of the division.
 
     Few rows, up to the last of `few`, share one pass over the weight, in a tile of one of these
-    heights. Where there are more, a worker takes up to `rows` rows of up to `panels` panels at a
+    heights. If there are more, a worker takes up to `rows` rows of up to `panels` panels at a
     time, `depth` values of k in a part, and tiles of the `heights`, the last of which divides
     `rows`. `accumulators` vectors are in flight at most. Few rows prefetch the weight `ahead` steps
     of 256 bytes ahead; a single row reads `streams` panels at once where these divide all panels.

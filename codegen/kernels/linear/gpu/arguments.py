@@ -1,4 +1,4 @@
-"""What a linear kernel of a GPU is called with."""
+"""The arguments of a linear kernel of a GPU."""
 
 from sala_compile.codegen.kernels.arguments import (
     Arguments,

@@ -120,11 +120,11 @@ def multiply_rows_by_integers(
     TILE_ROWS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
 ):
-    """As `multiply_rows`; a part of the depth has PART blocks of the layout.
+    """The same as `multiply_rows`; a part of the depth has PART blocks of the layout.
 
     x is multiplied by the codes, and the sums of a group by its scale: values are not rounded. In
-    bf16 the codes stand in mantissas, and what they are too large by is taken off as often as x
-    adds up to, by products with ones.
+    bf16 the codes are in mantissas, and their offset times the sum of x, which products with ones
+    give, is subtracted.
     """
     first = tl.program_id(0) * TILE_ROWS
     live = tl.load(control + LIVE)

@@ -56,7 +56,7 @@ def _spec(op: LinearOp) -> Spec:
 
 
 def layouts(spec: Spec) -> Mapping[str, LayoutAttr]:
-    """How the weight is stored where it is not row-major."""
+    """How the weight is stored if it is not row-major."""
     return {"weight": LayoutAttr.block(PANEL_ROWS)} if spec.bits else {}
 
 

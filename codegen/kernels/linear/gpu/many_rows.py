@@ -69,7 +69,7 @@ def multiply_tiles(
             b = tl.load(right + start, mask=inside, other=0.0)
         total = tl.dot(a, tl.trans(b), total, input_precision=PRECISION)
         if SWIGLU:
-            # The rows of up stand 16 below those of gate.
+            # The rows of up are 16 below those of gate.
             if DEPTH % STEP == 0:
                 b = tl.load(right + 16 * WEIGHT_PITCH + start)
             else:

@@ -2,9 +2,9 @@
 
     norm(h) = h / sqrt(mean(h^2) + eps) * w
 
-What writes h also writes h * w, rounded as the norm is, and the sums of h^2 over its own columns.
-What reads the norm multiplies by h * w, and its sums by the factor of the row, which is one number:
-the sums of squares are added in order. Nothing waits for another program.
+The kernel that writes h also writes h * w, rounded as the norm is, and the sums of h^2 over its own
+columns. The kernel that reads the norm multiplies by h * w, and its sums by the factor of the row,
+which is one number: the sums of squares are added in order. No program waits for another.
 """
 
 import triton

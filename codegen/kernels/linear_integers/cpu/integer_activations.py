@@ -1,4 +1,4 @@
-"""Rows of x as integers: what is the same for integers of 16 and of 8 bits.
+"""Rows of x as integers: the common part for integers of 16 and of 8 bits.
 
 A block of a row, at most 128 values, gets a scale of its own. A block with an infinity or NaN
 gets the scale NaN, and all outputs of its row become NaN.
@@ -110,7 +110,7 @@ class IntegerRows(ABC):
 
 
 def largest_magnitude(magnitudes: Expr) -> Expr:
-    """The largest of 16 magnitudes as a float; infinite where one is infinite or NaN."""
+    """The largest of 16 magnitudes as a float; infinite if one is infinite or NaN."""
     bounded = T.min(magnitudes, _integers(INFINITY))
     return vector.largest(T.reinterpret(bounded, dtype=vector.FLOATS))
 

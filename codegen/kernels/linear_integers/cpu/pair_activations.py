@@ -63,7 +63,7 @@ class PairActivations(IntegerRows):
                 self._round(values, i, held(place + i * LANES), part.worker)
 
     def _round(self, values: Registers, index: int, place: Expr, worker: Expr) -> None:
-        """Emit a vector of integers, and leave 2^15 times what they miss of the values."""
+        """Emit a vector of integers, and leave 2^15 times their difference from the values."""
         if self.spec.weight is Element.F32:
             values[index] = T.min(T.max(values[index], splat(-LARGEST)), splat(LARGEST))
         rounded = registers(1)

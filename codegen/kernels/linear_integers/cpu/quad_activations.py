@@ -33,10 +33,10 @@ LARGEST = 3.4028234663852886e38
 
 @dataclass(frozen=True, slots=True)
 class QuadActivations(IntegerRows):
-    """Rows of x as int8, read four at a time in the order in which the weight's bytes stand.
+    """Rows of x as int8, read four at a time in the order of the weight's bytes.
 
-    The workspace `x_sums` has for each block what its products with the weight's zeros come to:
-    the sum of its integers, negated, times the zero where that is the middle of the range.
+    The workspace `x_sums` has for each block the part of its products that the weight's zeros give:
+    the sum of its integers, negated, times the zero if that is the middle of the range.
     """
 
     def write(

@@ -38,7 +38,7 @@ LOW_HALVES = 0x0F0F
 
 @dataclass(frozen=True, slots=True)
 class QuadOperands(IntegerOperands):
-    """Bytes of integers as they are stored times bytes of x; zeros are taken off per block."""
+    """Bytes of integers as they are stored times bytes of x; zeros are subtracted per block."""
 
     def expand(self, part: DepthPart, panel: Expr) -> None:
         """Emit the bytes of a part of a panel, unless they are stored as such."""
@@ -101,7 +101,7 @@ class QuadOperands(IntegerOperands):
     def _start(
         self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
-        """Emit what the zeros take off the sums of a block."""
+        """Emit what the zeros subtract from the sums of a block."""
         zeros = self._zeros(tile, index, columns)
         for i in range(tile.rows):
             row = (tile.row + i) * tile.part.pitch + index

@@ -10,7 +10,7 @@ from sala_compile.codegen.targets.cpu import CpuTarget
 
 @dataclass(frozen=True, slots=True)
 class Schedule(Blocks):
-    """Tiles of a kernel, and what a worker prepares for them."""
+    """Tiles of a kernel, and the sizes that a worker prepares for them."""
 
     def part_blocks(self, spec: Spec) -> int:
         """Blocks of a part where rows are many."""
@@ -22,7 +22,7 @@ class Schedule(Blocks):
         return max(few, self.rows * self.part_blocks(spec))
 
     def prepared_values(self, spec: Spec) -> int:
-        """Integers that stand for them."""
+        """Integers of these values."""
         return self.prepared_blocks(spec) * spec.block * spec.terms
 
     def panel_values(self, spec: Spec) -> int:
@@ -33,7 +33,8 @@ class Schedule(Blocks):
 def default_tiles(spec: Spec, target: CpuTarget) -> Schedule:
     """Return tiles that fit the target's registers.
 
-    Bytes pass so fast that preparing x shows: more panels share it, and parts are longer.
+    Bytes are multiplied so fast that preparing x takes a visible part of the time: more panels
+    share it, and parts are longer.
     """
     if target.has_avx512:
         streams = 2 if spec.terms == 1 else 1

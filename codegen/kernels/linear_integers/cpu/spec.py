@@ -13,7 +13,7 @@ class Spec(linear.Spec):
     """Constants of one kernel: those of a linear, and how its weight is stored.
 
     `weight` is the element type of x; `bits` are those of an integer, `group` values of a row of
-    the weight share a scale, and a zero where `stores_zeros`. `x_bits`, 16 or 8, are those of the
+    the weight share a scale, and a zero if `stores_zeros`. `x_bits`, 16 or 8, are those of the
     integers that x becomes.
     """
 
@@ -73,7 +73,7 @@ class Spec(linear.Spec):
 
     @property
     def terms(self) -> int:
-        """Integers that stand for a value of x, each with 15 bits more than the last."""
+        """Integers of a value of x, each with 15 bits more than the last."""
         return 1 if self.weight is Element.BF16 or self.x_bits == 8 else 2
 
     @property

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 LOWEST = tl.constexpr(0x007FFFFF)
-"""Key of minus infinity; below it are the keys of what is not a number."""
+"""Key of minus infinity; below it are the keys of NaN."""
 
 
 @triton.jit
@@ -84,7 +84,7 @@ def float_of(key):
 
 @triton.jit
 def weight_of(value, best, temperature):
-    """e^((value - best) / temperature); 0 for what is not a number."""
+    """e^((value - best) / temperature); 0 for NaN."""
     return tl.where(value == value, tl.exp((value - best) / temperature), 0.0)
 
 
@@ -163,7 +163,7 @@ def keep_share(
 ):
     """The least logit that is kept, how many equal to it, and the weight of all that are kept.
 
-    Kept are the heaviest until their weight reaches `goal`, none below `least`, of those equal to
+    The heaviest are kept until their weight reaches `goal`, none below `least`, of those equal to
     it the first `level`. The weight above a logit falls with it: the search is for the last key
     above which `goal` is reached; what is kept begins after it.
     """
@@ -198,7 +198,7 @@ def walk(
 ):
     """The first kept token, by ascending id, at which the weight of the kept passes `goal`.
 
-    Kept are all above `least` and the first `level` that equal it, if they weigh `floor`.
+    All above `least` are kept, and the first `level` that equal it, if they weigh `floor`.
     """
     token = tl.full((), -1, tl.int32)
     last = token

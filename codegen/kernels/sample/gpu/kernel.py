@@ -12,7 +12,7 @@ from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid
 from sala_compile.codegen.layouts.padding import padded
 
 WORDS = 5
-"""That say how a token is chosen."""
+"""Words that say how a token is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Schedule:
 
 
 def describe(op: object, target: object) -> str:
-    """No operation of a model is computed so: `choice` gives the kernel of a vocabulary."""
+    """Refuse every operation of a model: `choice` gives the kernel of a vocabulary."""
     return "tokens are chosen after the model"
 
 

@@ -33,7 +33,7 @@ class Schedule:
         return self.tiled and spec.element is Element.BF16 and whole
 
     def product(self, spec: Spec) -> Product:
-        """How queries meet the compressed keys, unless by tiles, which take pairs."""
+        """How queries are multiplied by the compressed keys, unless by tiles, which take pairs."""
         return Product(spec.element, self.widened and not self.uses_tiles(spec))
 
     def height(self, spec: Spec) -> int:

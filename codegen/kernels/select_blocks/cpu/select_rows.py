@@ -11,7 +11,7 @@ from sala_compile.codegen.kernels.tir.builder import Expr, Tensors, choose, let,
 from sala_compile.codegen.kernels.tir.ir import T
 
 DENSE = -1
-"""The count of a query in the dense regime; also what fills unused entries of the lists."""
+"""The count of a query on the dense path; it also fills unused entries of the lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ def _ranks(
 ):
     """Scores from block `start` on with the key at the edge of their tile, as integers.
 
-    Floats that are not negative order like their bits. -1 for what is no candidate.
+    Floats that are not negative order like their bits. -1 for blocks that are not candidates.
     """
     block = start + tl.arange(0, WIDTH)
     score = tl.load(ranks + block, mask=block < _aligned(local), other=0)
@@ -161,7 +161,7 @@ def _threshold(ranks, local, CHOSEN: tl.constexpr, WIDTH: tl.constexpr):
 
 @triton.jit
 def _held_threshold(low, high, local, CHOSEN: tl.constexpr):
-    """As `_threshold`, of ranks in registers; and how many are above it."""
+    """The same as `_threshold` for ranks in registers; and how many are above it."""
     found = local * 0
     reached = local * 0
     bit = local * 0 + (1 << 30)

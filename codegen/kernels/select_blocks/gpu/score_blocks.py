@@ -1,7 +1,7 @@
 """The Triton functions that score compressed keys and blocks.
 
 Row r of a tile is head r % HEADS of the group, HEADS a power of two, of query r // HEADS. Tiles of
-keys are dealt to SPLITS programs by turns, so that no bit depends on where a sequence ends.
+keys are distributed over SPLITS programs in turn, so that no bit depends on where a sequence ends.
 """
 
 import triton
@@ -129,8 +129,8 @@ def score_blocks(
     """Scores of the blocks before the local window: scores and edges [slab tokens, kv heads, ...].
 
     A tile of keys has the slots of BLOCKS blocks, RATIO to a block, STEP columns (a power of two)
-    to a block in the product. The last block of a tile lacks the first key of the next tile, which
-    that tile writes into `edges`: each key is scored once. Programs as of `sum_coarse`.
+    to a block in the product. The last block of a tile does not have the first key of the next
+    tile, which that tile writes into `edges`: each key is scored once. Programs as of `sum_coarse`.
     """
     head = tl.program_id(1)
     split = tl.program_id(2)
@@ -240,7 +240,7 @@ def _tile(
 ):
     """First row, row after the last, slot of the sequence, position of the first row.
 
-    No rows where the sequence is dense or there is no such tile.
+    No rows if the sequence is dense or there is no such tile.
     """
     end = tl.minimum(tl.load(control), slab + SLAB)
     sequences = tl.load(control + 1)
@@ -266,7 +266,7 @@ def _normaliser(
     HEADS: tl.constexpr,
     SPLITS: tl.constexpr,
 ):
-    """The log-sum-exp of all coarse keys; MASKED where none is visible, and in rows of no head."""
+    """The log-sum-exp of all coarse keys; MASKED if none is visible, and in rows of no head."""
     token = first + row // HEADS
     mask = (token < stop) & (row % HEADS < GROUP)
     at = ((token - slab) * KV_HEADS + head) * GROUP + row % HEADS

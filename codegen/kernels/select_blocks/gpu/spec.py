@@ -25,7 +25,7 @@ class Spec(select.Spec):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Tiles of `rows` rows (query, head) and `keys` columns; keys are dealt to `splits` programs.
+    """Tiles of `rows` rows (query, head) and `keys` columns; `splits` programs share the keys.
 
     `slab` tokens are scored before their blocks are chosen; the search holds twice `narrow`,
     `middle` or `width` blocks in registers. `splits` and `keys` are part of the result: they say in

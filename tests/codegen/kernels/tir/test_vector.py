@@ -25,6 +25,7 @@ FUNCTIONS: dict[str, Callable[[Expr], Expr]] = {
     "silu": vector.silu,
     "sine": vector.sine,
     "cosine": vector.cosine,
+    "log": vector.log,
 }
 
 pytestmark = pytest.mark.parametrize(
@@ -155,6 +156,17 @@ def test_trigonometry_to_a_million_radians(target: CpuTarget, name: str, exact: 
     x = x.astype(np.float32)
     expected = exact(x.astype(np.float64)).astype(np.float32)
     difference = np.abs(apply(target, name, x).view(np.int32) - expected.view(np.int32))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-4
+
+
+def test_logarithms_are_rounded_once(target: CpuTarget) -> None:
+    random = np.random.default_rng(0)
+    x = np.exp(random.uniform(-80, 80, 50_000))
+    x = np.concatenate([x, 1 + np.linspace(-1e-3, 1e-3, 5_001), np.arange(1, 5_000), [2.0**24]])
+    x = x.astype(np.float32)
+    expected = np.log(x.astype(np.float64)).astype(np.float32)
+    difference = np.abs(apply(target, "log", x).view(np.int32) - expected.view(np.int32))
     assert difference.max() <= 1
     assert (difference > 0).mean() < 1e-4
 
