@@ -13,6 +13,7 @@ from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.support.quantization import Quantization
 from sala_compile.runtime.errors import CheckpointError, RequestError
 from tests.support.compiled import compile_checkpoint
+from tests.support.emulated_gpu import emulated_code, emulated_gpu
 from tests.support.gguf_files import dense_config, write_models
 
 IDS = [int(i) for i in np.random.default_rng(5).integers(3, 300, 70)]
@@ -110,3 +111,18 @@ def test_a_missing_tensor_names_the_file(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"model\.gguf") as caught:
         compile_checkpoint(path, tmp_path / "a.sala")
     assert "missing" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q8_0"])
+def test_on_an_emulated_gpu(tmp_path: Path, kind: str):
+    path, plain = write_models(
+        tmp_path, dense_config("qwen3", num_hidden_layers=1), lambda name: kind
+    )
+    theirs = logits(plain, tmp_path / "b.sala")
+    with emulated_gpu():
+        with emulated_code():
+            compile_checkpoint(path, tmp_path / "a.sala", targets=("cuda:sm_90",))
+        gpu = sala_compile.load(tmp_path / "a.sala", context=80, batch=1, chunk=8, device="cuda")
+        with gpu, gpu.sequence() as sequence:
+            rows = [sequence.append(IDS[:9]), *(sequence.append([id]) for id in IDS[9:11])]
+    np.testing.assert_allclose(np.stack(rows), theirs[8:11], rtol=0, atol=1e-4 * theirs.std())

@@ -1,5 +1,6 @@
 """Tensors of GGUF files: every type by rows, the order of rows, and integers as they are."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,17 @@ def test_scalings_of_frequencies_equal_those_of_the_directory(tmp_path: Path, ki
     frontend = frontend_for(raw)
     with opened(path) as checkpoint:
         assert frontend.parse_config(checkpoint.config) == frontend.parse_config(raw)
+
+
+def test_a_row_is_read_without_its_tensor(tmp_path: Path):
+    """Memory follows from the rows that are asked for, not from the file."""
+    raw = dense_config("qwen3", vocab_size=20000)
+    path, _ = write_models(tmp_path, raw, lambda name: "Q8_0")
+    tracemalloc.start()
+    with opened(path) as checkpoint:
+        for start in range(0, 20000, 5000):
+            checkpoint.rows("model.embed_tokens.weight", start, start + 64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size > 10_000_000
+    assert peak < 1_500_000
