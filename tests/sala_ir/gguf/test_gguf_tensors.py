@@ -123,3 +123,17 @@ def test_a_row_is_read_without_its_tensor(tmp_path: Path):
     tracemalloc.stop()
     assert path.stat().st_size > 10_000_000
     assert peak < 1_500_000
+
+
+def test_biases_of_llama_are_in_the_order_of_their_rows(tmp_path: Path):
+    raw = dense_config("llama", attention_bias=True)
+    path, plain = write_models(tmp_path, raw, lambda name: "Q5_0")
+    wanted = load_file(plain / "model.safetensors")
+    frontend = frontend_for(raw)
+    with opened(path) as checkpoint:
+        assert frontend.parse_config(checkpoint.config) == frontend.parse_config(raw)
+        biases = [name for name in wanted if name.endswith(".bias")]
+        assert len(biases) == 8
+        for name in biases:
+            assert np.array_equal(checkpoint.read(name), wanted[name])
+            assert np.array_equal(checkpoint.rows(name, 5, 37), wanted[name][5:37])
