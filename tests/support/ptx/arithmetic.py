@@ -19,6 +19,7 @@ _BINARY: dict[str, Callable[..., np.ndarray]] = {
     "xor": np.bitwise_xor,
     "min": np.minimum,
     "max": np.maximum,
+    "copysign": lambda sign, value: np.copysign(value, sign),  # the sign comes first
 }
 _COMPARE: dict[str, Callable[..., np.ndarray]] = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
