@@ -11,7 +11,7 @@ from sala_compile.runtime.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class PromptRequest:
+class Ask:
     """One of `text` and `ids`; with `chat`, a text is the first message of a conversation.
 
     With `chat` alone the messages are read from standard input. With `continues` the tokens go

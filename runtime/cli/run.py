@@ -13,7 +13,7 @@ from sala_compile.runtime.common.process import run_command
 from sala_compile.runtime.errors import RequestError, reported_as
 
 if TYPE_CHECKING:
-    from sala_compile.runtime.cli.prompt import PromptRequest
+    from sala_compile.runtime.cli.prompt import Ask
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
@@ -108,9 +108,9 @@ def main() -> None:
 
 
 def _run(options: dict[str, Any]) -> None:
-    from sala_compile.runtime.cli.prompt import PromptRequest
+    from sala_compile.runtime.cli.prompt import Ask
 
-    request = PromptRequest(
+    request = Ask(
         text=_text(options),
         ids=options["ids"],
         chat=options["chat"],
@@ -132,7 +132,7 @@ def _run(options: dict[str, Any]) -> None:
     sys.exit(session.talk() if request.interactive else session.answer())
 
 
-def _check(request: "PromptRequest", options: dict[str, Any]) -> None:
+def _check(request: "Ask", options: dict[str, Any]) -> None:
     """Refuse options that contradict each other, or have no meaning, before the model is loaded."""
     if request.interactive and options["save_state"] is not None:
         raise RequestError("--save-state needs a prompt", fix="give --prompt or --prompt-file")

@@ -13,7 +13,7 @@ from sala_compile.runtime.cli.answer_flags import answer_options
 from sala_compile.runtime.cli.bars import prompt_bar, weights_bar
 from sala_compile.runtime.cli.common import notes, print_json
 from sala_compile.runtime.cli.conversation import ContextError, Conversation, TemplateChoice
-from sala_compile.runtime.cli.prompt import PromptRequest, prompt_notes
+from sala_compile.runtime.cli.prompt import Ask, prompt_notes
 from sala_compile.runtime.cli.reuse import SNAPSHOTS, ReusedSequence
 from sala_compile.runtime.cli.summary import describe, describe_saved, saved_summary, summary
 from sala_compile.runtime.generation.generation import Finish, Generation
@@ -31,9 +31,7 @@ _END_WORDS = ("/quit", "/exit")
 class Session:
     """The model of one run, its options and its console."""
 
-    def __init__(
-        self, request: PromptRequest, options: dict[str, Any], template: TemplateChoice
-    ) -> None:
+    def __init__(self, request: Ask, options: dict[str, Any], template: TemplateChoice) -> None:
         """Load the artifact for the command's `options`."""
         self._request = request
         self._template = template

@@ -61,10 +61,12 @@ class ByteLevelText:
         text = self._utf8.decode(data, final)
         if not (self._context and text):
             return text
-        whole = self._context + data  # decoding the context gave a U+FFFD for its open character
+        # Decoding the context gave U+FFFD for its open bytes: one, or two for half a surrogate.
+        shown = len(self._context.decode(errors="replace"))
+        whole = self._context + data
         self._context = b""
         certain = text.startswith(REPLACEMENT) and not whole.startswith(REPLACEMENT.encode())
-        return text[1:] if certain else text
+        return text[shown:] if certain else text
 
 
 class WindowText:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from tokenizers import processors
 
 from sala_compile.runtime.cli import run
-from sala_compile.runtime.cli.prompt import PromptRequest, parse_ids, prompt_notes
+from sala_compile.runtime.cli.prompt import Ask, parse_ids, prompt_notes
 from sala_compile.runtime.cli.prompt_file import read_prompt
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.text.tokenizer import Tokenizer
@@ -29,7 +29,7 @@ from tests.support.tokenizers import byte_level, token_id
 )
 def test_contradictory_missing_and_empty_prompts_are_refused(fields: dict[str, Any]):
     with pytest.raises(RequestError):
-        PromptRequest(**fields)
+        Ask(**fields)
 
 
 def test_ids_are_separated_by_commas_or_spaces():
@@ -57,13 +57,13 @@ def texts(tmp_path: Path) -> Path:
 
 def test_a_chat_gets_its_special_tokens_from_the_template(texts: Path):
     tokenizer = byte_level()
-    ids = PromptRequest(text="Hi", chat=True, system="be brief").token_ids(texts)
+    ids = Ask(text="Hi", chat=True, system="be brief").token_ids(texts)
     assert tokenizer.decode(ids) == "sbe brief;uHi;"
     assert ids.count(token_id(tokenizer, "<s>")) == ids.index(token_id(tokenizer, "<s>")) + 1
 
 
 def test_a_text_gets_them_from_the_tokenizer(texts: Path):
-    ids = PromptRequest(text="Hi").token_ids(texts)
+    ids = Ask(text="Hi").token_ids(texts)
     assert ids[0] == byte_level().token_to_id("<s>")
     assert len(ids) == 3
 
@@ -71,18 +71,18 @@ def test_a_text_gets_them_from_the_tokenizer(texts: Path):
 @pytest.mark.parametrize(("text", "twice"), [("Hi", False), ("<s>Hi", True), ("Hi<s><s>", False)])
 def test_a_second_token_before_the_text_is_told(texts: Path, text: str, twice: bool):
     tokenizer = Tokenizer.from_files(texts)
-    ids = PromptRequest(text=text).token_ids(texts)
+    ids = Ask(text=text).token_ids(texts)
     assert [
         note.startswith("the prompt begins with <s> twice") for note in prompt_notes(tokenizer, ids)
     ] == [True] * twice
-    chat = PromptRequest(text=text, chat=True).token_ids(texts)
+    chat = Ask(text=text, chat=True).token_ids(texts)
     assert prompt_notes(tokenizer, chat) == []
 
 
 def test_ids_need_no_tokenizer(tmp_path: Path):
-    assert PromptRequest(ids="7 8").token_ids(tmp_path) == [7, 8]
+    assert Ask(ids="7 8").token_ids(tmp_path) == [7, 8]
     with pytest.raises(RequestError, match="no tokenizer"):
-        PromptRequest(text="Hi").token_ids(tmp_path)
+        Ask(text="Hi").token_ids(tmp_path)
 
 
 @pytest.mark.parametrize(

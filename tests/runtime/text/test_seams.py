@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors
 
-from sala_compile.runtime.cli.prompt import PromptRequest
+from sala_compile.runtime.cli.prompt import Ask
 from sala_compile.runtime.text.tokenizer import Tokenizer
 from tests.support.tokenizers import (
     BOS,
@@ -186,8 +186,8 @@ def test_a_prompt_that_continues_goes_behind_what_is_there(tmp_path):
     core = _bos(with_plain_tokens(llama(letters())))
     core.save(str(tmp_path / "tokenizer.json"))
     tokenizer = Tokenizer.from_files(tmp_path)
-    known = PromptRequest(text="the key").token_ids(tmp_path)
-    more = PromptRequest(text="s are", continues=True)
+    known = Ask(text="the key").token_ids(tmp_path)
+    more = Ask(text="s are", continues=True)
     for before in (None, known):
         assert tokenizer.decode([*known, *more.token_ids(tmp_path, before)]) == "the keys are"
     ended = tokenizer.encode("the key<|end|>")

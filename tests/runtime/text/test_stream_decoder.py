@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import decoders
 from tokenizers.decoders import DecodeStream
@@ -216,6 +216,8 @@ def test_a_text_streams_as_the_library_streams_it(name: str, text: str):
         assert found == "".join(theirs.step(tokenizer.core, token) or "" for token in ids)
 
 
+@example(data=b"\xed\xa0", cut=2)
+@example(data=b"\xed\xa0a", cut=2)
 @given(data=st.binary(max_size=12), cut=st.integers(0, 12))
 def test_bytes_of_a_byte_level_vocabulary_stream_exactly(data: bytes, cut: int):
     tokenizer = Tokenizer(byte_level(), {})
