@@ -20,7 +20,10 @@ from tests.support.compiled import GOLDEN, compile_checkpoint
 
 PROMPTS = ("p0", "p1")
 NEAR_TIE = 0.05
-"""A lead, in logits, below which the likeliest token may be another in bfloat16."""
+"""A lead, in logits, below which the likeliest token may be another in bfloat16.
+
+On AVX-512 that is token 19 of p1: ours leads by 0.005.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ def _check_greedy(model: Model, ids: np.ndarray, wanted: np.ndarray, dtype: Prec
     )
     if other is not None:
         logits = model.logits(np.concatenate([ids, wanted[:other]]))[-1]
-        assert logits[found[other]] - logits[wanted[other]] < NEAR_TIE * logits.std()
+        assert logits[found[other]] - logits[wanted[other]] < NEAR_TIE
 
 
 def test_texts(smollm2: tuple[Precision, Model, Path]) -> None:
