@@ -28,14 +28,13 @@ def write_files(
         writer.copy_file(emit.RUNTIME_NAME, emit.runtime_library())
     writer.write_bytes(PROGRAM_NAME, canonical_json(plan.program))
     writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
-    digest = ""
+    source, digest = plan.source, ""
     contents: dict[str, Any] = {}
     if options.is_random:
         contents["seeded"] = seeded_weights(plan)
-        contents["activations"] = activations_info(options, plan.targets, None)
+        contents["activations"] = activations_info(options, plan.targets, source.captured, None)
     if not options.is_random:
         digest, contents = _write_weights(writer, plan, options, progress)
-    source = plan.source
     return Manifest(
         model=emit.model_info(source.facts, source.raw, digest, source.end_tokens),
         attention=options.attention.value,
@@ -72,6 +71,6 @@ def _write_weights(
             "weight_files": files,
             "golden": golden,
             "quantization": quantization_info(plan.source, options, weights),
-            "activations": activations_info(options, plan.targets, effect),
+            "activations": activations_info(options, plan.targets, plan.source.captured, effect),
         }
     return digest, contents

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 
+from xdsl.dialects.builtin import ModuleOp
+
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.targets import Target
 from sala_compile.passes.quantize_activations import Activations
 from sala_compile.passes.support.quantization import Quantization
 from sala_compile.runtime.artifact import ActivationEffect, ActivationsInfo
 from sala_compile.runtime.errors import RequestError
-from sala_compile.sala_ir.dialect import WeightRole
+from sala_compile.sala_ir.dialect import WeightOp
 
 
 def activations_for(target: Target, options: CompileOptions) -> Activations:
@@ -52,15 +54,22 @@ def wide_note(options: CompileOptions, targets: Mapping[str, Target]) -> list[st
 
 
 def activations_info(
-    options: CompileOptions, targets: Mapping[str, Target], effect: ActivationEffect | None
+    options: CompileOptions,
+    targets: Mapping[str, Target],
+    captured: ModuleOp,
+    effect: ActivationEffect | None,
 ) -> ActivationsInfo | None:
-    """What the manifest says of integer activations; None if there are none."""
+    """What the manifest says of integer activations; None if there are none.
+
+    The roles that keep wide activations are those of the captured module's weights.
+    """
     if options.activations is Activations.WIDE:
         return None
+    roles = {op.role.data for op in captured.walk() if isinstance(op, WeightOp)}
     return ActivationsInfo(
         scheme=options.activations.value,
         targets=_rounding(options, targets),
-        wide=tuple(sorted(role.label for role in WeightRole if role.is_sensitive)),
+        wide=tuple(sorted(role.label for role in roles if role.is_sensitive)),
         effect=effect,
     )
 
