@@ -58,9 +58,7 @@ class CostModel:
         self._rule = PathRule(artifact.program.paths)
         groups = artifact.program.paging.groups
         self._groups = {pages_of(name): group for name, group in groups.items()}
-        sizes = artifact.manifest.model.sizes
-        heads, kv_heads = sizes.get("num_attention_heads", 1), sizes.get("num_key_value_heads", 1)
-        self._group = max(1, heads // max(1, kv_heads))
+        self._specs = {kernel.symbol: kernel.spec for kernel in artifact.manifest.kernels}
 
     def steps(self, phase: PhaseName, live: Live) -> list[Cost]:
         """The cost of each step of a phase."""
@@ -125,7 +123,8 @@ class CostModel:
         if reads is None:  # what the new tokens write, or are pooled from
             return Cost(bytes=live.sequences * live.tokens * row // tokens)
         touched, read = reads(step, live)
-        operations = 2 * self._group * (row // value.dtype.itemsize) * read // tokens
+        heads_of_a_key = self._size(step, "num_heads") // self._size(step, "kv_heads")
+        operations = 2 * heads_of_a_key * (row // value.dtype.itemsize) * read // tokens
         return Cost(live.sequences * row * touched // tokens, live.sequences * operations)
 
     def _attended(self, step: Step, live: Live) -> tuple[int, int]:
@@ -145,6 +144,12 @@ class CostModel:
         length = live.history + live.tokens
         return length, (length - (live.tokens - 1) // 2) * live.tokens
 
+    def _size(self, step: Step, name: str) -> int:
+        """A size that the kernel of a step was compiled for."""
+        value = self._specs[step.kernel][name]
+        assert isinstance(value, int), f"{name} is a size"
+        return value
+
     def _selects(self, live: Live) -> bool:
         """Whether blocks are chosen in such a call."""
         return "sparse" in self._rule.path(live.call_length).split()
@@ -157,7 +162,7 @@ class CostModel:
         for value in values:
             is_list = value.kind is ValueKind.ACTIVATION and value.dtype is ElementType.INT32
             if is_list and len(value.shape) == 3:
-                return _fixed(value)[-1] * self._artifact.program.paging.page_tokens
+                return _fixed(value)[-1] * self._size(step, "block_size")
         return None
 
 

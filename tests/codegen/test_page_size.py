@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 import sala_compile
 from sala_compile.codegen.cli.compile import command
+from sala_compile.runtime.artifact import open_artifact
+from sala_compile.runtime.bench.costs import CostModel, Live
 from tests.support.checkpoints import tiny_config, write_checkpoint
 from tests.support.sequences import text
 
@@ -66,6 +68,13 @@ def test_pages_are_apart_from_blocks(pair: tuple[Path, Path]):
                     rows.append(three.append([7, 8])[None])
                 decoded.append(np.concatenate(rows))
         np.testing.assert_array_equal(decoded[1], decoded[0])
+
+
+def test_a_step_costs_the_same_with_pages_of_any_size(pair: tuple[Path, Path]):
+    """Block lists name blocks of selection: a larger page is not read more."""
+    live = Live(sequences=1, tokens=1, history=400, call_length=401)
+    usual, large = (CostModel(open_artifact(path), "cpu").total(live) for path in pair)
+    assert large == usual
 
 
 def test_a_state_file_is_of_no_page_size(pair: tuple[Path, Path], tmp_path: Path):
