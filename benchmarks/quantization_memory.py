@@ -54,7 +54,7 @@ GIB = 1 << 30
 @click.option("--save", is_flag=True, help="Write the table under benchmarks/results.")
 def main(work: Path, layers: int, tokens: int, quantize: str, only: str | None, save: bool) -> None:
     """Measure both roundings and print a table."""
-    checkpoint = _checkpoint(work, layers)
+    checkpoint = released_checkpoint(work, layers)
     if only is not None:
         json.dump(
             _measured(checkpoint, Quantization(quantize), WeightRounding(only), tokens), sys.stdout
@@ -78,7 +78,7 @@ def main(work: Path, layers: int, tokens: int, quantize: str, only: str | None, 
         stem.with_suffix(".md").write_text(table + "\n")
 
 
-def _checkpoint(work: Path, layers: int) -> Path:
+def released_checkpoint(work: Path, layers: int) -> Path:
     """The generated checkpoint, written once."""
     directory = work / f"released-{layers}-layers"
     if not (directory / "written").exists():
@@ -108,7 +108,7 @@ def _measured(
     )
     before, began = anonymous_bytes(), time.process_time()
     digest, size = hashlib.sha256(), 0
-    with _peak() as peak, ExitStack() as stack:
+    with anonymous_peak() as peak, ExitStack() as stack:
         source = open_source(options, stack)
         target = parse_targets(options.targets)["cpu"]
         plan = assemble(source, (lower(source.captured, "cpu", target, options, Silent()),))
@@ -134,7 +134,7 @@ def _measured(
 
 
 @contextmanager
-def _peak() -> Iterator[list[int]]:
+def anonymous_peak() -> Iterator[list[int]]:
     """Samples of the anonymous memory, taken until the block ends."""
     samples, ended = [anonymous_bytes()], threading.Event()
 

@@ -24,7 +24,7 @@ import tvm_ffi
 
 import sala_compile
 from sala_compile.codegen.cli.compile import command as compile_command
-from sala_compile.codegen.targets.cpu import find_linker
+from sala_compile.codegen.targets.link import find_linker
 from sala_compile.runtime.artifact import PhaseName
 from sala_compile.runtime.artifact.processor import processor_name
 from sala_compile.runtime.bench.recording import calls_of

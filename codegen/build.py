@@ -3,8 +3,9 @@
 from typing import Any
 
 from sala_compile.codegen.integer_activations import activations_info
+from sala_compile.codegen.kv_pages import page_effect, pages_info
 from sala_compile.codegen.options import CompileOptions
-from sala_compile.codegen.plan import Plan
+from sala_compile.codegen.plan import Plan, graph_header
 from sala_compile.codegen.progress import Progress
 from sala_compile.codegen.quantization.quantization_report import quantization_info
 from sala_compile.codegen.quantization.source import open_weights
@@ -13,8 +14,11 @@ from sala_compile.codegen.write.golden_file import write_golden
 from sala_compile.codegen.write.library import write_library
 from sala_compile.codegen.write.seeded_fills import seeded_weights
 from sala_compile.runtime.artifact import Manifest, canonical_json
+from sala_compile.runtime.artifact.graph_files import DEFINITION_NAME, GENERIC_NAME, GRAPH_NAME
 from sala_compile.runtime.artifact.writer import PROGRAM_NAME, ArtifactWriter
-from sala_compile.sala_ir.context import print_module
+from sala_compile.sala_ir.context import marked, print_module
+from sala_compile.sala_ir.generic_form import print_generic
+from sala_compile.sala_ir.irdl_definition import print_irdl
 
 
 def write_files(
@@ -27,12 +31,17 @@ def write_files(
     if any(target.runtime for target in targets.values()):
         writer.copy_file(emit.RUNTIME_NAME, emit.runtime_library())
     writer.write_bytes(PROGRAM_NAME, canonical_json(plan.program))
-    writer.write_bytes(emit.CAPTURED_NAME, print_module(plan.source.captured).encode())
     source, digest = plan.source, ""
+    header = graph_header(source, options).attributes(source.stage)
+    writer.write_bytes(GRAPH_NAME, print_module(source.captured, header).encode())
+    with marked(source.captured, header):
+        writer.write_bytes(GENERIC_NAME, print_generic(source.captured).encode())
+    writer.write_bytes(DEFINITION_NAME, print_irdl().encode())
     contents: dict[str, Any] = {}
     if options.is_random:
         contents["seeded"] = seeded_weights(plan)
         contents["activations"] = activations_info(options, plan.targets, source.captured, None)
+        contents["kv"] = pages_info(options, plan.program, None)
     if not options.is_random:
         digest, contents = _write_weights(writer, plan, options, progress)
     return Manifest(
@@ -66,11 +75,15 @@ def _write_weights(
             )
         with progress.stage("hashing the checkpoint", checkpoint.nbytes, unit="B") as advance:
             digest = checkpoint.digest(advance)
-        golden, effect = write_golden(writer, plan, options, weights.source, progress)
+        golden, effect = None, None
+        if plan.has_operations:
+            golden, effect = write_golden(writer, plan, options, weights.source, progress)
+        moved = page_effect(plan.source, weights.source, options, progress)
         contents = {
             "weight_files": files,
             "golden": golden,
             "quantization": quantization_info(plan.source, options, weights),
             "activations": activations_info(options, plan.targets, plan.source.captured, effect),
+            "kv": pages_info(options, plan.program, moved),
         }
     return digest, contents

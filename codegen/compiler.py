@@ -8,16 +8,18 @@ from time import perf_counter
 from typing import Any
 
 from sala_compile.codegen.build import write_files
+from sala_compile.codegen.edited_graph import open_graph
 from sala_compile.codegen.integer_activations import check_targets, wide_note
+from sala_compile.codegen.kv_pages import check_page_targets
 from sala_compile.codegen.lowering import Lowered, lower, parse_targets
 from sala_compile.codegen.opening import open_source
 from sala_compile.codegen.options import CompileOptions
-from sala_compile.codegen.plan import ModelSource, Plan, assemble
+from sala_compile.codegen.plan import ModelSource, Plan, assemble, graph_header
 from sala_compile.codegen.program.sampling_steps import sampling_choice
 from sala_compile.codegen.progress import Progress
 from sala_compile.codegen.quantization.quantization_report import quantization_note
 from sala_compile.codegen.targets import Target
-from sala_compile.codegen.targets.cpu import find_linker
+from sala_compile.codegen.targets.link import find_linker
 from sala_compile.codegen.write.disk import file_errors, require_temporary_room
 from sala_compile.codegen.write.emit import device_weight_bytes, weight_file_bytes
 from sala_compile.codegen.write.weight_report import weights_document
@@ -36,6 +38,11 @@ from sala_compile.runtime.plan import (
 )
 from sala_compile.sala_ir.context import print_module
 
+_UNCHECKED = (
+    "the graph has kernel calls, not the operations that they compute: the artifact has no golden "
+    "vectors, so that --verify checks its hashes alone"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class CompileResult:
@@ -48,18 +55,24 @@ class CompileResult:
 def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
     """Compile as the options say. Raises SalaError for what the user can mend."""
     start = perf_counter()
+    graph = None if options.graph is None else open_graph(options.graph)
+    options = options if graph is None else graph.options(options)
     targets = parse_targets(options.targets)
     check_targets(options, targets)
+    check_page_targets(options, targets)
     if options.writes and any(target.needs_linker for target in targets.values()):
         find_linker()
     with file_errors(), ExitStack() as stack:
-        source = open_source(options, stack)
+        source = open_source(options, stack, graph)
         if options.output is not None and options.writes:
             check_output(options.output)
         lowered = tuple(
             _lowered(source, name, target, options, progress) for name, target in targets.items()
         )
-        text = "" if options.stop_after is None else print_module(lowered[0].module)
+        text = ""
+        if options.stop_after is not None:
+            header = graph_header(source, options, lowered[0].name, lowered[0].target)
+            text = print_module(lowered[0].module, header.attributes(options.stop_after))
         summary = _summary(options, source, lowered)
         if options.stop_after is None:
             plan = assemble(source, lowered)
@@ -67,6 +80,7 @@ def compile_model(options: CompileOptions, progress: Progress) -> CompileResult:
             summary |= memory_of(plan, options)
             summary["notes"] += [note for entry in lowered for note in entry.notes]
             summary["notes"] += wide_note(options, targets)
+            summary["notes"] += [] if plan.has_operations else [_UNCHECKED]
             if options.output is not None and options.writes:
                 manifest = _write(options.output, plan, options, progress)
                 size = _bytes_in(options.output)
@@ -80,7 +94,8 @@ def _lowered(
     source: ModelSource, name: str, target: Target, options: CompileOptions, progress: Progress
 ) -> Lowered:
     """The model for a target, with the kernel that chooses tokens where there is one."""
-    lowered = lower(source.captured, name, target, options, progress)
+    header = graph_header(source, options, name, target)
+    lowered = lower(source.captured, name, target, options, progress, header)
     return replace(lowered, sampling=sampling_choice(target, source.facts.vocabulary))
 
 
@@ -136,6 +151,8 @@ def _written_notes(manifest: Manifest) -> list[str]:
         notes.append(quantization_note(manifest.quantization))
     if manifest.activations is not None:
         notes.append(str(manifest.activations))
+    if manifest.kv is not None:
+        notes.append(str(manifest.kv))
     return notes
 
 
@@ -153,6 +170,7 @@ def _summary(
         "dtype": options.dtype.value,
         "quantization": options.quantization.value,
         "activations": options.activations.value,
+        "kv": options.kv.value,
         "context": options.context,
         "chunk": options.chunk,
         "passes": [

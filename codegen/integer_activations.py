@@ -8,7 +8,7 @@ from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.targets import Target
 from sala_compile.passes.quantize_activations import Activations
 from sala_compile.passes.support.quantization import Quantization
-from sala_compile.runtime.artifact import ActivationEffect, ActivationsInfo
+from sala_compile.runtime.artifact import ActivationsInfo, LogitEffect
 from sala_compile.runtime.errors import RequestError
 from sala_compile.sala_ir.dialect import WeightOp
 
@@ -26,7 +26,7 @@ def check_targets(options: CompileOptions, targets: Mapping[str, Target]) -> Non
         "kernels for GPUs have no activations of 8 bits",
         where=f"--activations {options.activations.value} --target {', '.join(targets)}",
         expected="a target cpu",
-        fix="leave --activations out, or compile for a CPU too",
+        fix="take --activations wide, or compile for a CPU too",
     )
 
 
@@ -57,7 +57,7 @@ def activations_info(
     options: CompileOptions,
     targets: Mapping[str, Target],
     captured: ModuleOp,
-    effect: ActivationEffect | None,
+    effect: LogitEffect | None,
 ) -> ActivationsInfo | None:
     """What the manifest says of integer activations; None if there are none.
 

@@ -9,7 +9,9 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
+from sala_compile.codegen.graph_header import GraphHeader
 from sala_compile.codegen.integer_activations import activations_for
+from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.schedules import Schedules, read_schedules
 from sala_compile.codegen.kernels.select import selector_for
 from sala_compile.codegen.options import CompileOptions
@@ -19,7 +21,7 @@ from sala_compile.codegen.targets import Target, parse_target
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.fuse_norm_calls import Splitter, never
-from sala_compile.passes.pipeline import Callback, run_pipeline, sala_pipeline
+from sala_compile.passes.pipeline import Callback, begin_after, run_pipeline, sala_pipeline
 from sala_compile.passes.select_kernels import SelectKernels
 from sala_compile.passes.support.callbacks import (
     DumpEach,
@@ -61,7 +63,14 @@ class Lowered:
     @property
     def read_multiple(self) -> int:
         """At which absolute multiples reading may be cut without a change of bits."""
-        return lcm(READ_MULTIPLE, *(choice.read_multiple for choice in self.choices.values()))
+        kind, own = self.target.kind, self.schedules
+        return lcm(
+            READ_MULTIPLE,
+            *(
+                family(each.family, kind).multiple(each.spec, self.target, own.of(each.symbol))
+                for each in self.kernels
+            ),
+        )
 
 
 def parse_targets(names: Sequence[str]) -> dict[str, Target]:
@@ -95,20 +104,31 @@ class _SelectionRecorder:
 
 
 def lower(
-    captured: ModuleOp, name: str, target: Target, options: CompileOptions, progress: Progress
+    captured: ModuleOp,
+    name: str,
+    target: Target,
+    options: CompileOptions,
+    progress: Progress,
+    header: GraphHeader | None = None,
 ) -> Lowered:
-    """Take a copy of the captured module through the passes."""
+    """Take a copy of the captured module through the passes, or through those after a stage.
+
+    `header` is what graphs that are dumped say of themselves, and where the passes begin.
+    """
+    header = header or GraphHeader()
     schedules, notes = _schedules(target, options)
     selection = _SelectionRecorder(selector_for(target, schedules))
     activations = activations_for(target, options)
-    passes = sala_pipeline(
+    every = sala_pipeline(
         options.dtype,
         selection.select,
         options.quantization,
         activations,
         splitter_for(target),
         options.page_size,
+        options.kv,
     )
+    passes = begin_after(every, header.stage)
     module = captured.clone()
     with progress.stage(f"passes for {name}", len(passes), unit="passes") as advance:
         recorder = RecordEach(lambda record: advance(1))
@@ -117,7 +137,10 @@ def lower(
         if options.dump_ir is not None:
             several = len(options.targets) > 1
             folder = name.replace(":", "-") if several else ""
-            callbacks.append(DumpEach(options.dump_ir / folder))
+            first = len(every) - len(passes)
+            callbacks.append(
+                DumpEach(options.dump_ir / folder, header.attributes, header.stage, first)
+            )
         run_pipeline(module, passes, [*callbacks, recorder], stop_after=options.stop_after)
     operations = selection.operations or module
     lowered = Lowered(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.quantize_activations import Activations
-from sala_compile.passes.support.quantization import Quantization
+from sala_compile.passes.round_pages import PageStorage
+from sala_compile.passes.support.quantization import Quantization, TiedHead
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.plan import check_tokens
 from sala_compile.sala_ir.frontends import AttentionMode
@@ -35,7 +36,11 @@ class WeightOrigin(StrEnum):
 class CompileOptions:
     """One compilation. `checkpoint` is None if `config_file` is planned, or its weights are random.
 
-    `page_size`: tokens of a page of state, None for a block of selection.
+    `graph` is compiled in place of what the configuration captures, with weights of `checkpoint`,
+    or of the one that it names. `given`: the options that were requested, not left as they are.
+
+    `kv`: how full pages of keys and values are stored. `page_size`: tokens of a page of state, None
+    for a block of selection.
     `context` (tokens of the longest sequence) and `chunk` (new tokens of one prefill step) are the
     artifact's defaults, a loader may request others.
     """
@@ -46,7 +51,10 @@ class CompileOptions:
     dtype: Precision = Precision.BFLOAT16
     attention: AttentionMode = AttentionMode.CONFIG
     quantization: Quantization = Quantization.NONE
+    requantization: Quantization = Quantization.NONE
+    tied_head: TiedHead = TiedHead.AUTO
     activations: Activations = Activations.WIDE
+    kv: PageStorage = PageStorage.WIDE
     rounding: WeightRounding = WeightRounding.GPTQ
     calibration: Path | None = None
     calibration_tokens: int = DEFAULT_CALIBRATION_TOKENS
@@ -59,6 +67,8 @@ class CompileOptions:
     stop_after: str | None = None
     dry_run: bool = False
     config_file: Path | None = None
+    graph: Path | None = None
+    given: frozenset[str] = frozenset()
     tuning: Path | None = None
 
     @property
@@ -87,11 +97,11 @@ class CompileOptions:
                 "--calibration and --activation-order are for error-aware rounding",
                 expected="--quantize int4-g128, int4-g32 or int8 with --rounding gptq",
             )
-        if self.checkpoint is None and self.config_file is None:
+        if self.checkpoint is None and self.config_file is None and self.graph is None:
             raise RequestError("no checkpoint is named", fix="give a directory, or --config FILE")
-        if self.checkpoint is not None and self.config_file is not None:
+        if self.config_file is not None and (self.checkpoint or self.graph) is not None:
             raise RequestError("both a checkpoint and --config are given", fix="give one of them")
-        if self.config_file is None and self.is_random:
+        if self.config_file is None and self.graph is None and self.is_random:
             raise RequestError(
                 "--weights random is for a configuration without a checkpoint",
                 fix="give --config FILE in place of the checkpoint, or leave --weights out",

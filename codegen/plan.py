@@ -7,16 +7,21 @@ from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 
+from sala_compile.codegen.graph_header import GraphHeader, shaped_by
+from sala_compile.codegen.integer_activations import activations_for
 from sala_compile.codegen.kernels.schedules import schedule_values
 from sala_compile.codegen.lowering import Lowered
+from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.program.assemble import Assembly
 from sala_compile.codegen.program.call_paths import attention_paths
 from sala_compile.codegen.targets import Target
 from sala_compile.codegen.weights.packing import PackedWeight
 from sala_compile.codegen.weights.weight_table import WeightTable
-from sala_compile.runtime.artifact import KernelInfo, PassInfo, Program, Rejection
+from sala_compile.passes.support.callbacks import CAPTURED
+from sala_compile.runtime.artifact import AttentionPath, KernelInfo, PassInfo, Program, Rejection
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.quantized import PublishedIntegers
+from sala_compile.sala_ir.dialect import KernelCallOp
 from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 from sala_compile.sala_ir.frontends import ModelFacts
 
@@ -27,7 +32,8 @@ class ModelSource:
 
     `integers` are the tensors that come as integers: the captured module has their encodings.
     `published` reads them where the checkpoint stores them so. `end_tokens` end an answer.
-    `notes` are sentences on the checkpoint that its user should read.
+    `notes` are sentences on the checkpoint that its user should read. `graph` is what a graph that
+    was given says of itself; `captured` then is the module of its file.
     """
 
     raw: Mapping[str, Any]
@@ -39,6 +45,20 @@ class ModelSource:
     published: PublishedIntegers | None = None
     end_tokens: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    graph: GraphHeader | None = None
+
+    @property
+    def paths(self) -> tuple[AttentionPath, ...]:
+        """The attention paths; those that an edited graph names where its operations are gone."""
+        has_calls = any(isinstance(op, KernelCallOp) for op in self.captured.walk())
+        if self.graph is not None and has_calls and self.graph.paths:
+            return self.graph.paths
+        return attention_paths(self.captured)
+
+    @property
+    def stage(self) -> str:
+        """The pass after which the captured graph stands."""
+        return CAPTURED if self.graph is None else self.graph.stage
 
     @property
     def parameters(self) -> int:
@@ -54,6 +74,11 @@ class Plan:
     lowered: tuple[Lowered, ...]
     program: Program
     weights: WeightTable
+
+    @property
+    def has_operations(self) -> bool:
+        """Whether it is known what the kernels compute: not for a graph of kernel calls."""
+        return all(lowered.choices for lowered in self.lowered)
 
     @property
     def stored(self) -> tuple[PackedWeight, ...]:
@@ -95,6 +120,27 @@ class Plan:
         )
 
 
+def graph_header(
+    source: ModelSource, options: CompileOptions, name: str = "", target: Target | None = None
+) -> GraphHeader:
+    """What the graphs of a compilation say of themselves.
+
+    Those on the way to a target, which has a name, also say where the weights are, which an
+    artifact must not; their activations are those that the target has.
+    """
+    shaped, place = shaped_by(options), None
+    if target is not None:
+        shaped |= {"activations": activations_for(target, options).value, "target": name}
+        place = None if options.checkpoint is None else options.checkpoint.resolve()
+    return GraphHeader(
+        stage=source.stage,
+        facts=source.facts,
+        options=shaped,
+        paths=source.paths,
+        checkpoint=place,
+    )
+
+
 def assemble(source: ModelSource, lowered: tuple[Lowered, ...]) -> Plan:
     """The program and the weights of all targets."""
     assembly = Assembly()
@@ -102,7 +148,7 @@ def assemble(source: ModelSource, lowered: tuple[Lowered, ...]) -> Plan:
         assembly.add(
             entry.name, entry.module, entry.target.kind, entry.sampling, entry.read_multiple
         )
-    program = assembly.program(attention_paths(source.captured))
+    program = assembly.program(source.paths)
     return Plan(source, lowered, program, assembly.table.weights)
 
 

@@ -27,15 +27,15 @@ def main() -> None:
     if directory.is_absolute() or Path.cwd() != ROOT:
         directory = directory.resolve()
     artifact, haystack = str(directory / "needle.sala"), str(directory / "haystack.txt")
-    _run("sala-compile", CHECKPOINT, "-o", artifact, "--context", "64K")
+    run("sala-compile", CHECKPOINT, "-o", artifact, "--context", "64K")
     show = ("-m", "examples.needle.show", artifact, "--length", "32K")
-    _run(sys.executable, *show, "--write", haystack)
-    _run("sala-run", artifact, "--prompt-file", haystack)
-    _run("sala-inspect", artifact, "--memory", "--context", "64K", "--context", "1M")
-    _run("sala-inspect", artifact, "--verify")
+    run(sys.executable, *show, "--write", haystack)
+    run("sala-run", artifact, "--prompt-file", haystack)
+    run("sala-inspect", artifact, "--memory", "--context", "64K", "--context", "1M")
+    run("sala-inspect", artifact, "--verify")
 
 
-def _run(program: str, *arguments: str) -> None:
+def run(program: str, *arguments: str) -> None:
     """Show the command as a user would type it, and run it."""
     name = Path(program).name
     print(f"\n$ {shlex.join([name, *arguments])}", flush=True)

@@ -30,6 +30,8 @@ class _FuseGate(RewritePattern):
             counts=attend.counts,
             block_size=attend.block_size,
             gate=op.gate,
+            k=attend.k,
+            v=attend.v,
             result_types=[op.result.type, attend.blocks_read.type],
             layer=attend.layer,
         )

@@ -1,11 +1,11 @@
-"""From when to when every value of a phase is needed, how large it is, and what shares storage."""
+"""From when to when every value of a phase is needed, and how large it is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import IntegerType, TensorType
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Operation, SSAValue, Use
+from xdsl.ir import Operation, SSAValue
 
 from sala_compile.passes.support.functions import argument_names, returned
 from sala_compile.runtime.artifact import Dim, PhaseName, Symbol, dim_of
@@ -13,13 +13,9 @@ from sala_compile.sala_ir.dialect import (
     KernelCallOp,
     Rows,
     StateType,
-    plain,
     rows_of,
     state_updates,
 )
-
-IN_PLACE = "in_place"
-"""Attribute of a kernel call: pairs (result, input) whose storage the kernel may share."""
 
 _ROWS = {Rows.TOKENS: Symbol.TOKENS, Rows.LOGIT_ROWS: Symbol.LOGIT_ROWS}
 """How many rows an activation has at most; a decoded token is one of each sequence."""
@@ -29,15 +25,13 @@ _ROWS = {Rows.TOKENS: Symbol.TOKENS, Rows.LOGIT_ROWS: Symbol.LOGIT_ROWS}
 class LiveValue:
     """An activation: the steps of its phase between which it is needed, both inclusive.
 
-    `shape` is its capacity in elements, without any padding of rows; `takes_over` is
-    the value in whose storage it is written, or None.
+    `shape` is its capacity in elements, without any padding of rows.
     """
 
     value: SSAValue
     first: int
     last: int
     shape: tuple[Dim, ...]
-    takes_over: SSAValue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +46,6 @@ class PhaseIntervals:
     live: Mapping[SSAValue, LiveValue]
     pools: Mapping[SSAValue, SSAValue]
     returned: tuple[SSAValue, ...]
-
-    def storage(self) -> dict[SSAValue, SSAValue]:
-        """For each value that shares storage: the value that represents its whole chain.
-
-        That is the returned value of the chain, so that a stream that outlives the phase names
-        the storage, else the first one; it is not a key itself.
-        """
-        chains: dict[SSAValue, list[SSAValue]] = {}
-        heads: dict[SSAValue, SSAValue] = {}
-        for value, interval in self.live.items():
-            before = interval.takes_over
-            heads[value] = value if before is None else heads[before]
-            chains.setdefault(heads[value], []).append(value)
-        shared: dict[SSAValue, SSAValue] = {}
-        for head, chain in chains.items():
-            owner = next((value for value in chain if value in self.returned), head)
-            shared |= {value: owner for value in chain if value is not owner}
-        return shared
 
 
 def phase_intervals(func: FuncOp) -> PhaseIntervals:
@@ -89,7 +65,7 @@ def phase_intervals(func: FuncOp) -> PhaseIntervals:
         outlives = value in kept or not isinstance(value.owner, Operation)
         last = len(calls) - 1 if outlives else _last_use(value, steps, first)
         shape = _shape(value, one_each=phase is PhaseName.DECODE and value not in kept)
-        live[value] = LiveValue(value, first, last, shape, _taken_over(value, live, kept))
+        live[value] = LiveValue(value, first, last, shape)
     return PhaseIntervals(phase, calls, live, _pools(func, calls), kept)
 
 
@@ -121,30 +97,6 @@ def _shape(value: SSAValue, *, one_each: bool) -> tuple[Dim, ...]:
     if one_each and symbol is Symbol.TOKENS:
         symbol = Symbol.SEQUENCES
     return (dim_of(symbol), *value.type.get_shape()[1:])
-
-
-def _taken_over(
-    value: SSAValue, live: Mapping[SSAValue, LiveValue], kept: Sequence[SSAValue]
-) -> SSAValue | None:
-    """The input in whose storage the kernel may write the value, if it dies in that very step."""
-    call = value.owner
-    if not isinstance(call, KernelCallOp) or IN_PLACE not in call.attributes:
-        return None
-    pairs: tuple[tuple[int, int], ...] = plain(call.attributes[IN_PLACE])
-    for result, index in pairs:
-        source = call.inputs[index]
-        if call.results[result] is not value or source not in live or source in kept:
-            continue
-        if not isinstance(source.owner, Operation):
-            continue  # an argument outlives the phase
-        dies_here = all(use.operation is call for use in _later_uses(source, call))
-        if dies_here and source.type == value.type and list(call.inputs).count(source) == 1:
-            return source
-    return None
-
-
-def _later_uses(value: SSAValue, call: KernelCallOp) -> list[Use]:
-    return [use for use in value.uses if not use.operation.is_before_in_block(call)]
 
 
 def _pools(func: FuncOp, calls: Sequence[KernelCallOp]) -> dict[SSAValue, SSAValue]:

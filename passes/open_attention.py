@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
@@ -14,21 +15,32 @@ from sala_compile.sala_ir.dialect import (
     AttendBlocksOp,
     BlockSparseAttentionOp,
     CompressKeysOp,
+    CompressNewKeysOp,
+    KeepRecentOp,
+    RoundPagesOp,
     SelectBlocksOp,
     SoftmaxAttentionOp,
     element_of,
 )
+from sala_compile.sala_ir.dialect.heads import kv_type
 
 
 class _OpenBlockSparse(RewritePattern):
-    """append, compress, select, attend; select answers -1 blocks where the call is dense."""
+    """append, compress, select, attend; select answers -1 blocks where the call is dense.
+
+    Queries and keys that only choose blocks are compressed as they come: no cache holds them.
+    """
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: BlockSparseAttentionOp, rewriter: PatternRewriter) -> None:
-        append = AppendKvOp(op.k, op.v, op.kv, op.batch, layer=op.layer)
-        compress = CompressKeysOp(append.kv_out, op.ck, op.batch, layer=op.layer)
+        write = _write(op)
+        new_k, new_v = _read_next_to_pages(op)
+        if op.choosing_q is None:
+            compress = CompressKeysOp(write.kv_out, op.ck, op.batch, new_k, layer=op.layer)
+        else:
+            compress = CompressNewKeysOp(op.choosing_k, op.recent, op.ck, op.batch, layer=op.layer)
         select = SelectBlocksOp(
-            op.q,
+            op.choosing_q or op.q,
             compress.ck_out,
             op.batch,
             heads=op.heads,
@@ -37,8 +49,10 @@ class _OpenBlockSparse(RewritePattern):
         )
         attend = AttendBlocksOp(
             op.q,
-            append.kv_out,
+            write.kv_out,
             op.batch,
+            k=new_k,
+            v=new_v,
             heads=op.heads,
             blocks=select.blocks,
             counts=select.counts,
@@ -47,8 +61,11 @@ class _OpenBlockSparse(RewritePattern):
             layer=op.layer,
         )
         _name_stages(attend, select)
-        results = [attend.out, append.kv_out, compress.ck_out]
-        rewriter.replace(op, [append, compress, select, attend], results)
+        kept = [compress.recent_out] if isinstance(compress, CompressNewKeysOp) else []
+        last = _keep(op, write)
+        stages = [write, compress, select, attend, *last]
+        results = [attend.out, [write, *last][-1].kv_out, compress.ck_out, *kept]
+        rewriter.replace(op, stages, results)
 
 
 class _OpenSoftmax(RewritePattern):
@@ -56,17 +73,44 @@ class _OpenSoftmax(RewritePattern):
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: SoftmaxAttentionOp, rewriter: PatternRewriter) -> None:
-        append = AppendKvOp(op.k, op.v, op.kv, op.batch, layer=op.layer)
+        write = _write(op)
+        new_k, new_v = _read_next_to_pages(op)
         attend = AttendBlocksOp(
             op.q,
-            append.kv_out,
+            write.kv_out,
             op.batch,
+            k=new_k,
+            v=new_v,
             heads=op.heads,
             element=element_of(op.out),
             layer=op.layer,
         )
         _name_stages(attend)
-        rewriter.replace(op, [append, attend], [attend.out, append.kv_out])
+        last = _keep(op, write)
+        results = [attend.out, [write, *last][-1].kv_out]
+        rewriter.replace(op, [write, attend, *last], results)
+
+
+Mixer = BlockSparseAttentionOp | SoftmaxAttentionOp
+
+
+def _write(op: Mixer) -> AppendKvOp | RoundPagesOp:
+    """What brings the new tokens into the pages."""
+    if kv_type(op.kv).rounding is None:
+        return AppendKvOp(op.k, op.v, op.kv, op.batch, layer=op.layer)
+    return RoundPagesOp(op.k, op.v, op.kv, op.batch, layer=op.layer)
+
+
+def _read_next_to_pages(op: Mixer) -> tuple[SSAValue | None, SSAValue | None]:
+    """The new keys and values, where queries read more than pages."""
+    return (None, None) if kv_type(op.kv).rounding is None else (op.k, op.v)
+
+
+def _keep(op: Mixer, write: AppendKvOp | RoundPagesOp) -> list[KeepRecentOp]:
+    """What is kept of the new tokens once all of them have attended, besides pages."""
+    if isinstance(write, AppendKvOp):
+        return []
+    return [KeepRecentOp(op.k, op.v, write.kv_out, op.batch, layer=op.layer)]
 
 
 def _name_stages(attend: AttendBlocksOp, select: SelectBlocksOp | None = None) -> None:
@@ -78,7 +122,11 @@ def _name_stages(attend: AttendBlocksOp, select: SelectBlocksOp | None = None) -
 
 @dataclass(frozen=True)
 class OpenAttention(ModulePass):
-    """Block-sparse and softmax attention become append, compress, select and attend."""
+    """Block-sparse and softmax attention become append, compress, select and attend.
+
+    Where full pages are rounded, the pages that the new tokens complete are written in place of an
+    append, and the newest tokens are kept at the end.
+    """
 
     name: ClassVar[str] = "open-attention"
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation
 from xdsl.passes import ModulePass, PassPipeline
 
 from sala_compile.passes.assign_precision import AssignPrecision, Precision
@@ -19,10 +20,13 @@ from sala_compile.passes.open_attention import OpenAttention
 from sala_compile.passes.plan_intervals import PlanIntervals
 from sala_compile.passes.quantize_activations import Activations, QuantizeActivations
 from sala_compile.passes.quantize_weights import QuantizeWeights
+from sala_compile.passes.round_pages import PageStorage, RoundPages
 from sala_compile.passes.select_kernels import SelectKernels, Selector
 from sala_compile.passes.set_page_size import SetPageSize
 from sala_compile.passes.sink_row_selection import SinkRowSelection
 from sala_compile.passes.specialise_phases import SpecialisePhases
+from sala_compile.passes.support.callbacks import CAPTURED
+from sala_compile.passes.support.kernel_choice import NoKernel
 from sala_compile.passes.support.quantization import Quantization
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.context import make_context
@@ -38,12 +42,14 @@ def sala_pipeline(
     activations: Activations = Activations.WIDE,
     splitter: Splitter = never,
     page_tokens: int | None = None,
+    storage: PageStorage = PageStorage.WIDE,
 ) -> tuple[ModulePass, ...]:
     """All passes, in order, in five phases."""
     return (
         # 1. Precision: the element type of every value, how every weight is stored.
         AssignPrecision(dtype),  # where values are rounded to bf16
         SetPageSize(page_tokens),  # tokens of a page of state, apart from the blocks of selection
+        RoundPages(storage, page_tokens is not None),  # full pages of keys, values as integers
         QuantizeWeights(quantization, dtype),  # integers; sensitive weights get 8 bits
         QuantizeActivations(activations),  # bytes for linears whose weights are integers
         # 2. Graph: fewer and larger products, mixers in the stages that kernels compute.
@@ -67,6 +73,15 @@ def sala_pipeline(
     )
 
 
+def pass_names() -> tuple[str, ...]:
+    """The names of all passes, in order."""
+    return tuple(each.name for each in sala_pipeline(Precision.FLOAT32, _no_kernels))
+
+
+def _no_kernels(op: Operation) -> NoKernel:
+    return NoKernel(())
+
+
 def run_pipeline(
     module: ModuleOp,
     passes: Sequence[ModulePass],
@@ -85,6 +100,13 @@ def run_pipeline(
 
     PassPipeline(tuple(up_to(passes, stop_after)), called).apply(make_context(), module)
     return module
+
+
+def begin_after(passes: Sequence[ModulePass], stage: str) -> Sequence[ModulePass]:
+    """The passes that follow the one named `stage`, which is a pass or `CAPTURED`."""
+    if stage == CAPTURED:
+        return passes
+    return passes[[each.name for each in passes].index(stage) + 1 :]
 
 
 def up_to(passes: Sequence[ModulePass], stop_after: str | None) -> Sequence[ModulePass]:

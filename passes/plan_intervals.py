@@ -1,4 +1,4 @@
-"""Note on every kernel call how long its results live and whose storage they take over."""
+"""Note on every kernel call how long its results live."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -46,25 +46,19 @@ def plan_memory(module: ModuleOp) -> ModuleIntervals:
 
 
 def _describe(call: KernelCallOp, intervals: PhaseIntervals, names: dict[Any, str]) -> list[Any]:
-    """For every result its interval, shape and storage, or the pool that it is."""
+    """For every result its interval and shape, or the pool that it is."""
     notes: list[Any] = []
     for result in call.results:
         if isinstance(result.type, StateType):
             notes.append({"pool": names[intervals.pools[result]]})
             continue
-        notes.append(_describe_value(call, intervals.live[result]))
+        notes.append(_describe_value(intervals.live[result]))
     return notes
 
 
-def _describe_value(call: KernelCallOp, live: LiveValue) -> dict[str, Any]:
-    note: dict[str, Any] = {
-        "first": live.first,
-        "last": live.last,
-        "shape": [dim_text(dim) for dim in live.shape],
-    }
-    if live.takes_over is not None:
-        note["takes_over"] = list(call.inputs).index(live.takes_over)
-    return note
+def _describe_value(live: LiveValue) -> dict[str, Any]:
+    shape = [dim_text(dim) for dim in live.shape]
+    return {"first": live.first, "last": live.last, "shape": shape}
 
 
 def dim_text(dim: Dim) -> str:
@@ -81,7 +75,7 @@ def dim_text(dim: Dim) -> str:
 @dataclass(frozen=True)
 class PlanIntervals(ModulePass):
     """Attribute `live` of every kernel call: for each result the first and last step that need
-    it, its capacity, and the input whose storage it takes over; a state names its pool.
+    it, and its capacity; a state names its pool.
 
     The same as data is `plan_memory(module)`.
     """

@@ -87,7 +87,7 @@ class _CallKernel(RewritePattern):
             updates=_updates(op, choice),
             layer=op.layer,
         )
-        _carry_marks(op, call, choice)
+        call.attributes["computes"] = attribute_of(op.name.removeprefix("sala."))
         rewriter.replace(op, call, call.results)
         record_kernel(call, choice)
 
@@ -124,14 +124,6 @@ def _packed(weight: SSAValue, layout: Attribute, rewriter: PatternRewriter) -> S
     pack.result.name_hint = weight.name_hint
     rewriter.insert(pack, InsertPoint.after(owner))
     return pack.result
-
-
-def _carry_marks(op: SalaOp, call: KernelCallOp, choice: KernelChoice) -> None:
-    """Note on the call which operation it computes, and which inputs its results may replace."""
-    call.attributes["computes"] = attribute_of(op.name.removeprefix("sala."))
-    if choice.in_place:
-        pairs = tuple((out, choice.operands.index(i)) for out, i in choice.in_place.items())
-        call.attributes["in_place"] = attribute_of(pairs)
 
 
 def _no_kernel(op: SalaOp, answer: NoKernel) -> CompileError:

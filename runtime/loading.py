@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import lcm
 from pathlib import Path
 
-from sala_compile.runtime.artifact import Artifact, Symbol, open_artifact
+from sala_compile.runtime.artifact import Artifact, InputName, Symbol, open_artifact
 from sala_compile.runtime.artifact.tuned_program import with_tuning
 from sala_compile.runtime.common.checks import (
     checked_call,
@@ -20,7 +20,7 @@ from sala_compile.runtime.common.threads import checked_threads
 from sala_compile.runtime.common.units import format_bytes, parse_bytes, parse_tokens
 from sala_compile.runtime.devices.choose_device import choose_device, tuned_target
 from sala_compile.runtime.devices.device import Advance, Device
-from sala_compile.runtime.errors import MemoryBudgetError, RequestError
+from sala_compile.runtime.errors import ArtifactError, MemoryBudgetError, RequestError
 from sala_compile.runtime.model import Model
 from sala_compile.runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, require_fit
 from sala_compile.runtime.plan.arena_packing import largest
@@ -43,6 +43,9 @@ class LoadRequest:
     sequences: int
     snapshots: int = 0
     prefix_bytes: int = 0
+    capacity: int | None = None
+    shared: bool = False
+    speculate: int = 0
 
 
 def load(
@@ -56,6 +59,8 @@ def load(
     prefix_cache: int | str | None = None,
     snapshot_every: int | str | None = None,
     snapshots: int = 0,
+    capacity: int | str | None = None,
+    speculate: int = 0,
     *,
     device: str | None = None,
     target: str | None = None,
@@ -74,7 +79,12 @@ def load(
     process, and are twice as many at most.
     `prefix_cache` bytes beyond the others hold prefixes for reuse, a snapshot of the
     recurrent state `snapshot_every` tokens (whole pages; default: 64 pages).
+    `capacity` are the tokens that all sequences hold together, `context` at least (default: that
+    for each of `batch`); "memory" takes as many as the memory allows, up to the default.
     `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
+    `speculate` is how many drafted tokens a step verifies at most, in all its sequences; there is a
+    recurrent state for each. Answers then take drafts from what the text repeats, with the same
+    tokens as without.
     `device` is `"cpu"`, `"cuda"` or the number of a GPU, `"cuda:1"` (default: the CPU, if the
     artifact has a target for one); `target` is one of the artifact's (default: the best for the
     device). `tuning` is a file that sala-tune wrote for the artifact, whose library is used instead
@@ -109,6 +119,9 @@ def load(
             where="sequences",
             expected="at least batch",
         )
+    shared = capacity == "memory"
+    if capacity is not None and not shared:
+        checked_size("capacity", capacity)
     request = LoadRequest(
         context=None if context is None else parse_tokens(context),
         batch=steps,
@@ -118,6 +131,9 @@ def load(
         sequences=alive,
         snapshots=checked_whole("snapshots", snapshots, 0, "a whole number from 0"),
         prefix_bytes=0 if prefix_cache is None else parse_bytes(prefix_cache),
+        capacity=None if capacity is None or shared else parse_tokens(capacity),
+        shared=shared,
+        speculate=checked_whole("speculate", speculate, 0, "a whole number from 0"),
     )
     artifact = open_artifact(path, hash_weights=hash_weights, verify_key=verify_key)
     if library is not None:
@@ -149,6 +165,8 @@ def poison_wanted() -> bool:
 def plan_for(artifact: Artifact, device: Device, request: LoadRequest) -> MemoryPlan:
     """The memory plan for a request; MemoryBudgetError if nothing fits."""
     manifest, program = artifact.manifest, artifact.program
+    if request.speculate:
+        _require_checkpoints(artifact)
     weights = artifact.weight_bytes_of(device.target)
     context = manifest.context if request.context is None else request.context
     sizes = Sizes(
@@ -158,14 +176,51 @@ def plan_for(artifact: Artifact, device: Device, request: LoadRequest) -> Memory
         sequences=request.sequences,
         workers=device.workers,
         snapshots=request.snapshots,
+        checkpoints=request.speculate,
+        pages=_capacity_pages(artifact, request, context),
+        shared=request.shared,
     )
     machine = device.available()
     budget = machine if request.memory is None else min(machine, request.memory)
+    if 0 < budget <= request.prefix_bytes:
+        raise MemoryBudgetError(
+            f"a prefix cache of {format_bytes(request.prefix_bytes)} leaves no memory to the model",
+            where="prefix_cache",
+            expected=f"less than the {format_bytes(budget)} that may be taken",
+            fix="give more memory, or a smaller prefix cache",
+        )
     budget -= request.prefix_bytes
-    if request.context is None and request.memory is not None:
+    if request.context is None and request.memory is not None and request.capacity is None:
         sizes = _shrunk(artifact, device, sizes, budget)
     plan = require_fit(program, device.target, sizes, weights, budget)
-    return plan if request.memory is None else _grown(artifact, device, plan, budget)
+    grows = request.shared or (request.memory is not None and request.capacity is None)
+    return _grown(artifact, device, plan, budget) if grows else plan
+
+
+def _require_checkpoints(artifact: Artifact) -> None:
+    """ArtifactError if kernels do not keep the states between drafted tokens."""
+    program = artifact.program
+    fixed = any(pool.group is None for pool in program.pools.values())
+    if fixed and InputName.CHECKPOINTS not in program.values:
+        raise ArtifactError(
+            "the artifact's kernels keep no states between drafted tokens",
+            where="option speculate",
+            expected="an artifact of this version",
+            fix="compile again, or load without speculate",
+        )
+
+
+def _capacity_pages(artifact: Artifact, request: LoadRequest, context: int) -> int | None:
+    """The pages for the capacity that is requested, None for the default."""
+    if request.capacity is None:
+        return None
+    if request.capacity < context:
+        raise RequestError(
+            f"a capacity of {request.capacity} tokens holds no sequence of {context}",
+            where="capacity",
+            expected="at least context",
+        )
+    return -(-request.capacity // artifact.program.paging.page_tokens) + request.snapshots
 
 
 def _shrunk(artifact: Artifact, device: Device, sizes: Sizes, budget: int) -> Sizes:
@@ -179,10 +234,14 @@ def _shrunk(artifact: Artifact, device: Device, sizes: Sizes, budget: int) -> Si
 
 
 def _grown(artifact: Artifact, device: Device, plan: MemoryPlan, budget: int) -> MemoryPlan:
-    """The plan with further pages for the sequences beyond the batch, as the budget allows."""
+    """The plan with further pages, as the budget allows.
+
+    For the sequences beyond the batch; where pages are shared, for those of the batch.
+    """
     sizes, paging = plan.sizes, artifact.program.paging
     weights = artifact.weight_bytes_of(device.target)
-    if sizes.sequences == sizes.batch:
+    have, most = (1, sizes.batch) if sizes.shared else (sizes.batch, sizes.sequences)
+    if have == most:
         return plan
     own = -(-sizes.context // paging.page_tokens)
     least = plan.symbols[Symbol.PAGES]
@@ -191,7 +250,7 @@ def _grown(artifact: Artifact, device: Device, plan: MemoryPlan, budget: int) ->
         more = replace(sizes, pages=least + extra)
         return plan_memory(artifact.program, device.target, more, weights)
 
-    limit = (sizes.sequences - sizes.batch) * own
+    limit = (most - have) * own
     return planned(largest(lambda extra: planned(extra).total_bytes <= budget, limit))
 
 

@@ -1,6 +1,6 @@
 """The token ids of one conversation and their state, as users hold them."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from sala_compile.runtime.engine.append import Progress
 from sala_compile.runtime.engine.chunk import SampledToken, SequenceChunk, StepResult
 from sala_compile.runtime.engine.engine import Engine
 from sala_compile.runtime.engine.limits import TokenIds
+from sala_compile.runtime.engine.logit_check import require_numbers
 from sala_compile.runtime.errors import SalaError
 from sala_compile.runtime.state.prefix_cache import PrefixReport
 from sala_compile.runtime.state.store import State
@@ -122,6 +123,44 @@ class TokenSequence:
                 raise refused
             if following is not None:
                 chosen = following
+
+    def verify(
+        self, token_ids: TokenIds, choose: Callable[[np.ndarray], int], ends: Callable[[], bool]
+    ) -> list[int]:
+        """Append a generated token, and those of the drafted ones after it that are right.
+
+        A draft is right if it is what `choose` returns for the logits [vocabulary] after the token
+        before; that is also the token that follows the last right one. `ends` says whether an
+        answer is over with the token that was chosen last. Returns the chosen tokens: one more
+        than were right. All is to the bit as if each token had been appended alone.
+
+        NotANumberError if a logit is NaN; the tokens up to there are appended all the same.
+        """
+        ids = self.engine.limits.checked_tokens(token_ids, self.state.length)
+        chosen: list[int] = []
+        refused: list[SalaError] = []
+
+        def accept(logits: np.ndarray) -> int:
+            for row, after in enumerate(logits):
+                try:
+                    require_numbers(after[None], self.state.length - len(ids) + row)
+                    chosen.append(choose(after))
+                except SalaError as error:
+                    refused.append(error)
+                    return row + 1
+                if ends() or row + 1 == len(ids) or ids[row + 1] != chosen[-1]:
+                    return row + 1
+            raise AssertionError("there is a last row")
+
+        self.engine.step([SequenceChunk.verify(self.state, ids, accept)])[0].checked()
+        if refused:
+            raise refused[0]
+        return chosen
+
+    @property
+    def draft_room(self) -> int:
+        """How many drafted tokens `verify` takes after the next token."""
+        return self.engine.draft_room(self.state)
 
     def fork(self) -> "TokenSequence":
         """Another sequence with the same tokens, state and snapshots.

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import gcd
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Heads:
@@ -59,3 +61,28 @@ class BlockSelection:
     def paths(self) -> tuple[tuple[int, str], ...]:
         """Least call length and name of each path of attention, in ascending order."""
         return ((0, "dense"), (self.dense_len, "sparse")) if self.dense_len else ((0, "sparse"),)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRounding:
+    """How full pages of keys and values are stored: as integers of so many bits, 4 or 8.
+
+    `recent` is how many of a sequence's last tokens are kept unrounded: those of a page, and of a
+    window of compressed keys that ends later.
+    """
+
+    key_bits: int
+    value_bits: int
+    recent: int
+
+
+LEAST_SCALE = 2.0**-100
+"""No scale of a rounded page is smaller, so that nothing is divided by zero."""
+
+
+def scale_factor(levels: int) -> float:
+    """What an extent of `levels` steps is multiplied by to be a scale: a float32 number.
+
+    It is a little larger than its quotient: rounding to bfloat16 takes less away.
+    """
+    return float(np.float32((1 + 2.0**-8) / levels))

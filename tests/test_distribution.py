@@ -16,14 +16,17 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
 import sala_compile
 from tests.support.checkpoints import LIGHTNING, tiny_config, write_checkpoint
-from tests.support.imports import NAMESPACE, PACKAGES, ROOT
+from tests.support.dependencies import link, required
+from tests.support.http_server import write_talking
+from tests.support.imports import BUILD_INPUTS, NAMESPACE, PACKAGES, ROOT
+from tests.support.serve_command import started
 
-BUILD_INPUTS = (NAMESPACE, *PACKAGES, "pyproject.toml", "README.md", "LICENSE")
-DATA = (".ll", ".txt")
+DATA = (".ll", ".cpp", ".txt", ".html", ".css", ".js", ".svg")
 """Kinds of files that the packages read, apart from Python's."""
 GUARDED = (*PACKAGES, "tests", "benchmarks", "examples")
 """Names that folders of a user may well have."""
@@ -113,6 +116,7 @@ COMMANDS: dict[str, Callable[[Path], tuple[object, ...]]] = {
     "sala-run": lambda _: ("tiny.sala", "--ids", "5,4", "--max-tokens", 2, "--ignore-eos"),
     "sala-inspect": lambda _: ("tiny.sala", "--memory"),
     "sala-bench": lambda _: ("tiny.sala", "--lengths", 64, "--batch", 1, "--seconds", 0.1),
+    "sala-serve": lambda _: ("--help",),
     "sala-tune": lambda _: ("tiny.sala", "--length", 64, "--seconds", 0.1),
 }
 
@@ -147,6 +151,28 @@ def test_every_command_works_beside_folders_of_the_same_names(installed: Path, t
         result = _python(script, *arguments(tmp_path), cwd=work, path=f"{installed}:{work}")
         assert result.returncode == 0, (name, result.stderr)
     assert (work / "tiny.tuning.json").exists()
+
+
+def test_the_runtime_needs_no_server_and_the_server_no_compiler():
+    runtime, server = required(), required("serve")
+    assert {"fastapi", "starlette", "uvicorn", "llguidance"} <= server - runtime
+    assert not {"torch", "transformers", "apache-tvm", "xdsl", "triton"} & server
+
+
+@needs_builder
+def test_the_server_answers_with_its_extra_and_nothing_else(installed: Path, tmp_path: Path):
+    """Python sees the wheel and what an installer of `[serve]` would install."""
+    site = link(required("serve"), tmp_path / "site")
+    artifact = write_talking(tmp_path / "talking.sala")
+    command = [sys.executable, "-S", installed / "bin" / "sala-serve", artifact, "--port", "0"]
+    environment = os.environ | {"PYTHONPATH": f"{installed}:{site}"}
+    with started(command, environment) as (process, url, _):
+        asked = {"prompt": "hello", "max_tokens": 3, "temperature": 0}
+        answer = httpx.post(f"{url}/v1/completions", json=asked, timeout=60)
+        assert answer.json()["usage"]["completion_tokens"] == 3
+        assert "<!doctype html>" in httpx.get(url).text
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 @needs_builder

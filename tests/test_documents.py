@@ -9,6 +9,9 @@ import pytest
 
 from sala_compile.codegen.cli import compile, tune
 from sala_compile.runtime.cli import bench, inspect, run
+from sala_compile.sala_ir.checkpoint.gguf.block_integers import BLOCK_FORMATS
+from sala_compile.sala_ir.checkpoint.gguf.stored_types import FLOATS, OTHERS
+from sala_compile.sala_ir.checkpoint.gguf.tensor_names import NAMES
 from sala_compile.sala_ir.frontends import FRONTENDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,3 +84,20 @@ def test_every_option_says_what_it_is_for():
             if isinstance(option, click.Option):
                 text = re.sub(r"\[default: .*\]", "", option.help or "").strip()
                 assert text.endswith("."), f"{name} {option.opts[0]}"
+
+
+def test_documents_list_the_gguf_files_that_are_read():
+    """Architectures, types and the encodings that hold them, those that need --requantize."""
+    supported = (ROOT / "docs" / "supported.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"of architecture (.*?) is a checkpoint too", supported)
+    assert re.findall(r"`(\w+)`", sentence) == list(NAMES)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"GGUF files of ((?:`\w+`(?:, )?)+)", readme)
+    assert re.findall(r"`(\w+)`", listed) == list(NAMES)
+    table = supported.partition("| types of its tensors |")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| ([\w, ]+) \| (.*?) \|$", table, re.MULTILINE))
+    assert rows.pop(", ".join(FLOATS)) == "values of `--dtype`"
+    found = {kind: label.strip("`") for kinds, label in rows.items() for kind in kinds.split(", ")}
+    assert found == {kind: each.encoding.label for kind, each in BLOCK_FORMATS.items()}
+    (others,) = re.findall(r"Other types that the package gguf reads\s+\((.*?)\)", supported)
+    assert others == ", ".join(OTHERS)

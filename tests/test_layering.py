@@ -52,7 +52,7 @@ PARALLEL = re.compile(r"(codegen/kernels|sala_ir/frontends|runtime/devices)/\w+|
 of the same names, which need their folder there."""
 BY_OP = ("sala_ir/dialect", "sala_ir/reference", "sala_ir/interpreter")
 """Folders with a file for each family of ops."""
-KERNEL_CLASSES = {"Spec", "Schedule"}
+KERNEL_CLASSES = {"Spec", "Schedule", "Constants"}
 """What every kernel has, under the same names."""
 RUNTIME_LIBRARIES = {
     *("numpy", "tvm_ffi", "tokenizers", "pydantic", "click", "rich", "jinja2"),
@@ -119,9 +119,21 @@ EXTRAS = {
     "sala_compile.runtime.artifact.signature": {"model_signing"},
     "sala_compile.runtime.cli.pictures": {"matplotlib"},
     "sala_compile.runtime.cli.arena_picture": {"matplotlib"},
+    "sala_compile.runtime.cli.graph.graph_picture": {"matplotlib"},
     "sala_compile.runtime.cli.rates_picture": {"matplotlib"},
 }
 """What a single module imports when it is asked to, from an extra of the package."""
+SERVE = "sala_compile.runtime.serving"
+SERVE_LIBRARIES = {
+    *("anyio", "fastapi", "httptools", "llguidance", "prometheus_client", "sse_starlette"),
+    *("starlette", "uvicorn", "pydantic_core"),
+}
+"""What the server imports: the extra [serve], and what comes with it."""
+
+
+def _extras(module: str) -> set[str]:
+    """What `module` may import that the base install does not have."""
+    return SERVE_LIBRARIES if _within(module, (SERVE,)) else EXTRAS.get(module, set())
 
 
 @pytest.mark.parametrize(
@@ -132,7 +144,7 @@ def test_only_declared_libraries_are_imported(package: str, libraries: set[str])
     wrong = [
         str(each)
         for each in _imports_of(package)
-        if each.name.split(".")[0] not in known | EXTRAS.get(module_name(each.file), set())
+        if each.name.split(".")[0] not in known | _extras(module_name(each.file))
     ]
     assert wrong == []
 

@@ -10,16 +10,17 @@ the mean chunk of a prefill. `cards.py` has all rates, `work.py` the turns of lo
 import argparse
 import hashlib
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import triton
 
-from benchmarks.gpu.cards import CARDS, EXPONENTIALS, RESERVED, Card
+from benchmarks.gpu.cards import CARDS, EXPONENTIALS, PORT, RESERVED, Card
 from benchmarks.gpu.floors import floor_seconds
-from benchmarks.gpu.released import Call, calls_of, lowered
+from benchmarks.gpu.released import GGUF_BLOCKS, Call, calls_of, lowered
 from benchmarks.gpu.sass import Counts, disassemble, parse
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.work import Case, Work, work_of
@@ -85,6 +86,7 @@ def predict(
     clocks = blocks * warps / 4 / card.hertz
     across = blocks * warps * card.processors / card.tensor
     moved = counts.moved * warps * programs
+    cached = moved if work.l2 is None else max(work.l2, work.dram or 0.0)
     bounds = {
         "issue": clocks * counts.issue,
         "integer": clocks * counts.integer * card.integer_clocks,
@@ -92,12 +94,14 @@ def predict(
         "shared": clocks * counts.shared * 4,
         "tensor": across * (counts.wide + counts.narrow / card.legacy),
         "dram": (moved if work.dram is None else work.dram) / card.dram,
-        "l2": (moved if work.l2 is None else max(work.l2, work.dram or 0.0)) / card.l2,
+        "l2": cached / card.l2,
+        "port": cached / programs * blocks / (PORT * card.hertz),
     }
     inside = [bounds["tensor"], max(bounds[n] for n in ("issue", "integer", "special", "shared"))]
     others = min(resident, blocks) * (1 if counts.wide else warps / 4)
     hidden = max(inside) + (0.0 if overlaps else min(inside) / max(1.0, others))
-    seconds = max(hidden, bounds["dram"], bounds["l2"]) + card.gap + card.ramp
+    memory = max(bounds[name] for name in ("dram", "l2", "port"))
+    seconds = max(hidden, memory) + card.gap + card.ramp
     return bounds, resident, seconds
 
 
@@ -127,8 +131,8 @@ def _predicted(
     x, y, z = (axis.size(sizes) for axis in launch.grid)
     name = launch.function.__name__
     programs = x * y * z
-    work = work_of(name, launch.constants, case, programs, call.matrix_bytes)
-    chosen = replace(launch, constants={**launch.constants, **work.only})
+    work = work_of(name, launch.named_constants, case, programs, call.matrix_bytes)
+    chosen = replace(launch, constants=_with(launch.constants, work.only))
     cubin, text = compiled(source_of(chosen, call.kernel, slab), target, cache)
     code = parse(text)
     if work.idle:
@@ -137,7 +141,7 @@ def _predicted(
         counts = code.count([], products=True)
     else:
         try:
-            counts = code.count(work.trips, products=work.products)
+            counts = code.count(work.trips, products=work.products, others=work.others)
         except ValueError as error:
             raise ValueError(
                 f"{name} of {call.kernel.symbol} for {target.name}: {error}"
@@ -157,6 +161,16 @@ def _predicted(
         moved if work.dram is None else work.dram,
         moved if work.l2 is None else work.l2,
     )
+
+
+def _with(constants: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The constants with others for some names, which may be fields of a NamedTuple."""
+    return {
+        name: value._replace(**{n: v for n, v in others.items() if n in value._fields})
+        if hasattr(value, "_replace")
+        else others.get(name, value)
+        for name, value in constants.items()
+    }
 
 
 def _launches(kernel: GpuKernel, tokens: int) -> Iterable[tuple[Launch, int, int]]:
@@ -251,6 +265,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/bounds"))
     parser.add_argument("--brief", action="store_true", help="only the totals")
     parser.add_argument("--least", type=float, default=LARGE_SHARE, help="share of a step")
+    parser.add_argument(
+        "--gguf", action="store_true", help="int4 and int8 linears as blocks of Q4_K and Q6_K"
+    )
     given = parser.parse_args()
     sizes = Sizes.released()
     cards = CARDS.values() if given.card == "all" else [CARDS[given.card]]
@@ -260,7 +277,7 @@ def main() -> None:
             for context in given.context:
                 decodes = phase == "decode"
                 tokens = 1 if decodes else min(CHUNK, context)
-                calls = calls_of(model, phase)
+                calls = calls_of(model, phase, GGUF_BLOCKS if given.gguf else None)
                 cases = [
                     Case(tokens, mean, sizes.block, sizes.budget)
                     for mean in ([context] if decodes else _contexts(context))
@@ -268,10 +285,11 @@ def main() -> None:
                 each = [predicted(calls, case, card, given.cache) for case in cases]
                 rows = each[len(each) // 2]
                 steps = (1 if decodes else context / tokens) / len(cases)
-                floor = steps * sum(floor_seconds(model, phase, sizes, c, card) for c in cases)
+                floor = steps * sum(floor_seconds(calls, phase, sizes, c, card) for c in cases)
                 seconds = steps * sum(row.times * row.seconds for found in each for row in found)
                 launches = sum(row.times for row in rows)
-                print(f"\n## {card.name}, {phase}, {context >> 10}K, {given.quantize.value}\n")
+                kind = "Q4_K and Q6_K" if given.gguf else given.quantize.value
+                print(f"\n## {card.name}, {phase}, {context >> 10}K, {kind}\n")
                 if not given.brief:
                     print("\n".join(table(rows, card, given.least)) + "\n")
                 print(

@@ -95,5 +95,7 @@ CARDS = {
 
 EXPONENTIALS = 16
 """Of the special function units of a multiprocessor in a clock."""
+PORT = 64
+"""Bytes that a multiprocessor takes from the second-level cache in a clock; assumed."""
 RESERVED = 1024
 """Bytes of shared memory that a block takes beside its own."""

@@ -1,7 +1,9 @@
 """The least time of a step: whatever has to move moves once, and products run at their peak."""
 
+from collections.abc import Sequence
+
 from benchmarks.gpu.cards import EXPONENTIALS, Card
-from benchmarks.gpu.released import calls_of
+from benchmarks.gpu.released import Call
 from benchmarks.gpu.roofline import (
     Ceilings,
     compressed_keys,
@@ -14,7 +16,6 @@ from benchmarks.gpu.roofline import (
 )
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.work import Case
-from sala_compile.codegen.lowering import Lowered
 
 ACTIVATIONS = 197e3
 """Bytes of activations that a token writes and reads in a layer where all is fused."""
@@ -22,14 +23,16 @@ UNION = 2.0
 """Length of a union of the lists of 8 queries, in lists."""
 
 
-def floor_seconds(model: Lowered, phase: str, sizes: Sizes, case: Case, card: Card) -> float:
+def floor_seconds(calls: Sequence[Call], phase: str, sizes: Sizes, case: Case, card: Card) -> float:
     """Of a decoded token, or of a chunk of a prefill whose mean context the case has.
 
-    A decoded token reads weights, states, compressed keys and the blocks of its lists. A chunk
-    multiplies; attention reads the union of 8 lists from the second-level cache.
+    A decoded token reads the weights that it multiplies by, a row of the embedding, states,
+    compressed keys and the blocks of its lists. A chunk multiplies; attention reads the union of 8
+    lists from the second-level cache.
     """
     if phase == "decode":
-        weights = sum(call.matrix_bytes * call.times for call in calls_of(model, "decode"))
+        multiplied = [call for call in calls if not call.family.startswith("embedding")]
+        weights = sum(call.matrix_bytes * call.times for call in multiplied) + 2.0 * sizes.hidden
         states = sizes.lightning_layers * lightning_decode(sizes, 1).bytes
         keys = sizes.kv_heads * compressed_keys(sizes, case.context) * sizes.head_dim * 2.0
         chosen = sparse_decode(sizes, 1).bytes

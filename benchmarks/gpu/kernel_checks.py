@@ -26,26 +26,10 @@ from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.write.gpu_library import build_library
 from sala_compile.runtime.devices.cuda.calls import DriverError
 from tests.support import interpreted, on_device
-
-FOLDER = Path(__file__).parents[2] / "tests" / "codegen" / "kernels"
-RUNNERS = ("support.interpreted import run", "gpu_rows import run_rows", "import test_gpu as")
-"""What tests import that launch kernels; the others hold the compiler and need no GPU."""
-
-
-def launching_files() -> list[Path]:
-    """The files of tests that launch kernels, but those that execute PTX, which need no GPU."""
-    found = ((path, path.read_text()) for path in sorted(FOLDER.rglob("test_gpu*.py")))
-    return [
-        path
-        for path, text in found
-        if any(each in text for each in RUNNERS) and "support.ptx" not in text
-    ]
-
+from tests.support.launching_tests import launching_files
 
 RELEASED = Path(__file__).with_name("released_checks.py")
 PATHS = tuple(map(str, (RELEASED, *launching_files())))
-
-
 HELPERS = ("tests.support.gpu_rows", "benchmarks.gpu.released_checks")
 PREPARED = "SALA_PREPARED"
 """Names the folder of the artifacts to the tests of the released model's kernels."""

@@ -6,7 +6,9 @@ and compiles nothing.
 
 import hashlib
 import json
-from collections.abc import Iterator
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +20,8 @@ from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.write import gpu_library
 
 TABLE, CODE = "kernel-tests.json", "kernel-tests.cubins"
+PARTS = "kernel-tests"
+"""A folder of what was compiled so far: a recording that is cut off goes on."""
 ROOT = Path(__file__).parents[2]
 SOURCES = (
     *("codegen", "passes", "sala_ir", "tests/codegen/kernels", "tests/support"),
@@ -58,15 +62,18 @@ def is_current(folder: Path) -> bool:
 def recording(folder: Path, sources: str) -> Iterator[None]:
     """Write all that is compiled in the block to `folder`, when it ends without an error.
 
-    `sources` is the digest of what it is compiled from.
+    What was compiled for the same sources before is not compiled again. `sources` is the digest of
+    what it is compiled from.
     """
     made: dict[str, Cubin] = {}
     releases: dict[str, str] = {}
     compile_source, assembler_version = gpu_library.compile_source, gpu_library.assembler_version
 
     def record(source: KernelSource, target: CudaTarget, where: str) -> Cubin:
-        cubin = made[name_of(source, target)] = compile_source(source, target, where)
-        return cubin
+        name = name_of(source, target)
+        path = folder / PARTS / name
+        made[name] = _kept(path, lambda: compile_source(source, target, where))
+        return made[name]
 
     def version(target: CudaTarget) -> str:
         return releases.setdefault(target.name, assembler_version(target))
@@ -74,6 +81,19 @@ def recording(folder: Path, sources: str) -> Iterator[None]:
     with _compiling(record, version):
         yield
     _write(folder, sources, made, releases)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+
+
+def _kept(path: Path, compile_it: Callable[[], Cubin]) -> Cubin:
+    """What an earlier recording compiled, or what is compiled now, which is kept."""
+    if path.exists():
+        return pickle.loads(path.read_bytes())
+    cubin = compile_it()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(pickle.dumps(cubin))
+    part.replace(path)
+    return cubin
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """The released model as calls of GPU kernels, compiled for nothing yet."""
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from benchmarks.gpu.sizes import RELEASED
 from sala_compile.codegen.kernels.registry import family
@@ -20,6 +22,13 @@ from sala_compile.passes.support.quantization import Quantization
 from sala_compile.runtime.artifact import ElementType
 from sala_compile.sala_ir.dialect import KernelCallOp
 
+MATRIX = ("weight", "codes", "scales", "zeros", "factors")
+"""Parameters of a kernel that are the values of a matrix, or stand in for them."""
+Q4_K = {"bits": 4, "group": 32, "zeros": False, "minima": True, "super": 256}
+Q6_K = {"bits": 6, "group": 16, "zeros": False, "minima": False, "super": 256}
+GGUF_BLOCKS = {4: Q4_K, 8: Q6_K}
+"""Blocks of GGUF files for linears of so many bits, as files named Q4_K_M have them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -32,9 +41,7 @@ class Call:
     @property
     def matrix_bytes(self) -> float:
         """Bytes of the weights that it multiplies by, and of what stands in for them."""
-        found = [
-            p for p in self.kernel.parameters if p.name in ("weight", "codes", "scales", "zeros")
-        ]
+        found = [p for p in self.kernel.parameters if p.name in MATRIX]
         sizes = (prod(map(int, p.shape)) * ElementType(p.dtype).itemsize for p in found)
         return float(sum(sizes))
 
@@ -54,8 +61,13 @@ def lowered(target: CudaTarget, quantization: Quantization, dtype: Precision) ->
         return lower(source.captured, target.name, target, options, Silent())
 
 
-def calls_of(model: Lowered, phase: str) -> list[Call]:
-    """The calls of a phase; a decoded token also takes its logits and the choice of the next."""
+def calls_of(
+    model: Lowered, phase: str, blocks: Mapping[int, Mapping[str, Any]] | None = None
+) -> list[Call]:
+    """The calls of a phase; a decoded token also takes its logits and the choice of the next.
+
+    `blocks` are fields of the specs of linears, by the bits that these have.
+    """
     kernels = {kernel.symbol: kernel for kernel in model.kernels}
     times: Counter[str] = Counter()
     for name in (phase, "logits") if phase == "decode" else (phase,):
@@ -68,14 +80,13 @@ def calls_of(model: Lowered, phase: str) -> list[Call]:
         chosen = chosen_kernel(sampling)
         kernels[chosen.symbol] = chosen
         times[chosen.symbol] = 1
-    return [
-        Call(
-            family(kernels[symbol].family, "gpu").build(dict(kernels[symbol].spec), model.target),
-            kernels[symbol].family,
-            count,
-        )
-        for symbol, count in times.items()
-    ]
+    found: list[Call] = []
+    for symbol, count in times.items():
+        name, spec = kernels[symbol].family, dict(kernels[symbol].spec)
+        if blocks and name == "linear":
+            spec |= blocks.get(spec["bits"], {})
+        found.append(Call(family(name, "gpu").build(spec, model.target), name, count))
+    return found
 
 
 def _vocabulary(model: Lowered) -> int:

@@ -1,6 +1,6 @@
 """Every part in the order of its value, within one limit of time; a second call goes on.
 
-    python -m benchmarks.gpu.run build/gpu build/gpu/results --seconds 480
+    python -m benchmarks.gpu.run build/gpu/carry build/gpu/carry/results --seconds 480
 
 Each part is a process of its own, since a GPU that failed once fails until its process ends; checks
 that ended so are begun again, behind the row that failed. Exit code 0: all there is was measured
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.gpu.budget import STOPPED, Stopped, stop_when_told
+from benchmarks.gpu.carried import unpacked
 from benchmarks.gpu.report import render
 from benchmarks.gpu.results import FILE, Document, read_results
 
@@ -34,7 +35,7 @@ RESERVE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A part: its name, the most seconds that one call may give it, its module and options.
+    """A part: its name, the most seconds of all its processes in a call, its module and options.
 
     `restarts`: each row stands for itself, so that a process that failed is begun again behind it.
     """
@@ -80,8 +81,9 @@ def run_parts(
     """Run what is not complete as long as there is time; the exit code."""
     end = clock() + seconds - RESERVE
     for part in parts:
+        until = min(clock() + part.seconds, end - 2 * GRACE)
         while not _complete(results, part.name):
-            given = min(part.seconds, end - clock() - 2 * GRACE)
+            given = until - clock()
             if given < LEAST:
                 print(f"== {part.name}: left for another call", flush=True)
                 break
@@ -143,9 +145,11 @@ def main() -> None:
     if earlier.exists() and not (options.results / FILE).exists():
         shutil.copy(earlier, options.results / FILE)
     stop_when_told()
+    begin = time.monotonic()
     try:
-        places = (options.prepared, options.results)
-        code = run_parts(PARTS, *places, options.seconds, start_process)
+        with unpacked(options.prepared) as prepared:
+            seconds = options.seconds - (time.monotonic() - begin)
+            code = run_parts(PARTS, prepared, options.results, seconds, start_process)
     finally:
         _write_report(options.results)
     raise SystemExit(code)

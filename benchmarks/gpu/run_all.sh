@@ -3,13 +3,13 @@
 #
 #   benchmarks/gpu/run_all.sh [PREPARED] [RESULTS]
 #
-# PREPARED (default build/gpu) was made by `python -m benchmarks.gpu.prepare` on a machine with the
-# compiler. RESULTS (default PREPARED/results) gets results.json, report.md and run.log; a
+# PREPARED (default build/gpu/carry) was made by `python -m benchmarks.gpu.prepare` on a machine with
+# the compiler. RESULTS (default PREPARED/results) gets results.json, report.md and run.log; a
 # results.json of an earlier call in PREPARED or RESULTS is continued. LIMIT is in seconds, the
 # installation of the packages counted.
 set -u
 cd "$(dirname "$0")/../.."
-prepared=${1:-build/gpu}
+prepared=${1:-build/gpu/carry}
 results=${2:-$prepared/results}
 limit=${LIMIT:-480}
 python=${PYTHON:-python3}

@@ -102,11 +102,12 @@ class Code:
     instructions: tuple[Instruction, ...]
     loops: tuple[Loop, ...]
 
-    def count(self, trips: Sequence[Trips], *, products: bool) -> Counts:
+    def count(self, trips: Sequence[Trips], *, products: bool, others: float = 1.0) -> Counts:
         """What a warp executes when its loops run as often as `trips` tell, in their order.
 
-        With `products` only the outermost loops that multiply matrices have a number; others run
-        once; a single one may be unrolled whole. ValueError where loops and numbers do not match.
+        With `products` only the outermost loops that multiply matrices have a number; `others` is
+        that of the rest; a single one may be unrolled whole. ValueError where loops and numbers do
+        not match.
         """
         named = [loop for loop in self.loops if not products or self._multiplies(loop)]
         if (
@@ -121,7 +122,7 @@ class Code:
         total = _counted(self._outside(0, len(self.instructions), self.loops))
         turns = dict(zip(map(id, named), trips, strict=True))
         for loop in self.loops:
-            total = total.plus(self._loop(loop, turns.get(id(loop), 1.0)))
+            total = total.plus(self._loop(loop, turns.get(id(loop), others)))
         return total
 
     def operations(self, index: int) -> float:

@@ -37,17 +37,19 @@ Constants = Mapping[str, Any]
 class Work:
     """What a program does beside straight code.
 
-    `trips` are those of its loops, only of loops that multiply matrices where `products`. `dram`
-    and `l2` are bytes of the whole launch, None for what the code asks for. `idle` launches find
-    nothing to do. `only` are constants with which just the path of this case is compiled.
+    `trips` are those of its loops, only of loops that multiply matrices where `products`, when
+    `others` is that of all other loops. `dram` and `l2` are bytes of the whole launch, None for
+    what the code asks for. `idle` launches find nothing to do. `only` are constants with which
+    just the path of this case is compiled.
     """
 
     trips: Sequence[Trips] | None = None
     products: bool = True
+    others: float = 1.0
     dram: float | None = None
     l2: float | None = None
     idle: bool = False
-    only: Constants = field(default_factory=dict)
+    only: Constants = field(default_factory=dict[str, Any])
 
 
 def union_length(queries: int, case: Case) -> float:
@@ -66,7 +68,7 @@ def _tiles(c: Constants, case: Case, programs: int, weights: float) -> Work:
 
 
 def _rows(c: Constants, case: Case, programs: int, weights: float) -> Work:
-    steps = ceil(c["PART"] / c["STEP"]) if "STEP" in c else c["PART"]
+    steps = ceil(c["PART"] / c["STEP"])
     rows = min(case.tokens, c["TILE_ROWS"])
     return Work([steps], dram=weights, l2=weights + programs * rows * c["DEPTH"] * 2.0)
 
@@ -103,12 +105,18 @@ def _choice(c: Constants, case: Case, programs: int, weights: float) -> Work:
     trips: list[Trips] = [SEARCH_PASSES, 0, (0, [0]), 0, 0]
     if passes > 1:
         trips = [0, turns, (SEARCH_PASSES, [turns]), turns, turns]
-    only = {"NARROW": held, "MIDDLE": held, "WIDTH": held}
+    only = {"NARROW": held, "MIDDLE": held, "WIDTH": held, "TIES": False}
     return Work(trips, products=False, dram=0.0, l2=programs * blocks * 4.0 * passes, only=only)
 
 
 def _split(c: Constants, case: Case, programs: int, weights: float) -> Work:
-    return Work([case.budget / c["SPLITS"]], dram=None)
+    blocks = case.budget if c["LISTS"] else case.context / case.block
+    return Work([blocks / c["SPLITS"]])
+
+
+def _combine(c: Constants, case: Case, programs: int, weights: float) -> Work:
+    # The launch before this one wrote the parts: they are in the second-level cache.
+    return Work(dram=0.0)
 
 
 def _ends(c: Constants, case: Case, programs: int, weights: float) -> Work:
@@ -137,6 +145,13 @@ def _prepare(c: Constants, case: Case, programs: int, weights: float) -> Work:
     return Work(dram=moved, l2=moved)
 
 
+def _step(c: Constants, case: Case, programs: int, weights: float) -> Work:
+    # A decoded token keeps no state but its own: the stores of checkpoints are passed over.
+    state = c["HEADS"] * c["SIZE"] * 8.0
+    moved = state + case.tokens * c["HEADS"] * c["HEAD"] * 14.0
+    return Work(dram=moved, l2=moved)
+
+
 def _windows(c: Constants, case: Case, programs: int, weights: float) -> Work:
     ends = min(case.tokens, c["TOKENS"]) / c["STRIDE"]
     parts = (c["FINE_PARTS"] // 2, c["COARSE_PARTS"] // 2)
@@ -147,6 +162,11 @@ def _past(c: Constants, case: Case, programs: int, weights: float) -> Work:
     return Work(idle=bool(c["LISTS"]))
 
 
+def _choose(c: Constants, case: Case, programs: int, weights: float) -> Work:
+    # Temperature 0: none of the loops.
+    return Work([], others=0.0, dram=0.0, l2=programs * c["GROUPS"] * 4.0)
+
+
 WORK: dict[str, Callable[[Constants, Case, int, float], Work]] = {
     "multiply_tiles": _tiles,
     "multiply_rows": _rows,
@@ -154,14 +174,17 @@ WORK: dict[str, Callable[[Constants, Case, int, float], Work]] = {
     "attend_union": _union,
     "attend_past": _past,
     "attend_split": _split,
+    "combine_splits": _combine,
     "sum_coarse": _coarse,
     "score_blocks": _scores,
     "list_blocks": _choice,
     "prepare_heads": _prepare,
+    "step": _step,
     "end_states": _ends,
     "start_states": _scan,
     "outputs": _outputs,
     "average_windows": _windows,
+    "choose": _choose,
 }
 
 

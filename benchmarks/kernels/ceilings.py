@@ -11,8 +11,9 @@ from tvm_ffi import from_dlpack
 from benchmarks.kernels.linear_cases import Work, aligned
 from benchmarks.machine import READ_BYTES
 from sala_compile.codegen.kernels.tir.tiles import INSTRUCTIONS as TILES
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.codegen.write.ceiling_kernels import BY_BITS, ceiling_kernels
+from sala_compile.codegen.write.cpu_library import compile_functions
 from sala_compile.runtime.artifact.ceilings import OPERATIONS, RESULT_FLOATS, Ceiling
 from sala_compile.runtime.artifact.processor import permit_tiles
 

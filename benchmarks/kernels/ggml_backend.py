@@ -9,7 +9,10 @@ from benchmarks.kernels.ggml_library import ContextSizes, GgmlLibrary, PoolSetti
 from benchmarks.kernels.linear_cases import Work
 from sala_compile.runtime.errors import RequestError
 
-TYPES = {"F32": 0, "Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "BF16": 30}
+TYPES = {
+    **{"F32": 0, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8},
+    **{"Q4_K": 12, "Q5_K": 13, "Q6_K": 14, "BF16": 30},
+}
 """Numbers of `enum ggml_type`, which files of models keep for ever."""
 PLAIN = "plain"
 WEIGHTS_USAGE = 1

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.kernels.linear_cases import Case
 
@@ -20,15 +21,14 @@ class Kind:
     def name(self) -> str:
         """How the table names it."""
         case = self.case
-        rows = "-int8-rows" * (case.x_bits == 8)
-        return f"int{case.bits}-g{case.group}{rows}" if case.bits else case.kind
+        return case.encoding + "-int8-rows" * (case.x_bits == 8)
 
 
-def _integers(bits: int, group: int, x_bits: int = 16) -> Case:
-    return Case(0, 0, 0, "bf16", bits=bits, group=group, x_bits=x_bits)
+def _integers(bits: int, group: int, x_bits: int = 16, **stored: Any) -> Case:
+    return Case(0, 0, 0, "bf16", bits=bits, group=group, x_bits=x_bits, **stored)
 
 
-KINDS = (
+RELEASED_KINDS = (
     Kind(_integers(4, 32), ("Q4_0", "Q4_K")),
     Kind(_integers(4, 128), ("Q4_0", "Q4_K")),
     Kind(_integers(8, 128), ("Q8_0",)),
@@ -38,6 +38,21 @@ KINDS = (
     Kind(Case(0, 0, 0, "bf16"), ("BF16",)),
 )
 """Peers have as many bits; Q4_0 has a scale for each 32 values and no zeros, like int4-g32."""
+_MINIMA: dict[str, Any] = {"minima": True, "super_block": 256}
+GGUF_KINDS = (
+    Kind(_integers(4, 32), ("Q4_0",)),
+    Kind(_integers(8, 32), ("Q8_0",)),
+    Kind(_integers(4, 32, minima=True), ("Q4_1",)),
+    Kind(_integers(5, 32), ("Q5_0",)),
+    Kind(_integers(5, 32, minima=True), ("Q5_1",)),
+    Kind(_integers(4, 32, **_MINIMA), ("Q4_K",)),
+    Kind(_integers(5, 32, **_MINIMA), ("Q5_K",)),
+    Kind(_integers(6, 16, super_block=256), ("Q6_K",)),
+    Kind(_integers(4, 32, 8, **_MINIMA), ("Q4_K",)),
+    Kind(_integers(6, 16, 8, super_block=256), ("Q6_K",)),
+)
+"""What blocks of GGUF files are stored as, each compared with ggml on the same blocks."""
+KINDS = {"released": RELEASED_KINDS, "gguf": GGUF_KINDS}
 ROWS = {"decode": 1, "prefill": 512}
 
 

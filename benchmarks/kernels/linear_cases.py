@@ -13,7 +13,8 @@ class Case:
     """x [rows, depth] times a weight [columns, depth], one of `copies` in turn.
 
     `kind` is how the weight is stored: bf16, f32, or integers of `bits` with a scale for each
-    `group`, which meet an x of bf16. `x_bits` are those of the integers that x then becomes.
+    `group`, which meet an x of bf16, with minima or not, the scales factors of super-blocks or not.
+    `x_bits` are those of the integers that x then becomes.
     """
 
     rows: int
@@ -24,18 +25,31 @@ class Case:
     bits: int = 0
     group: int = 128
     x_bits: int = 16
+    minima: bool = False
+    super_block: int = 0
+
+    @property
+    def encoding(self) -> str:
+        """How the weight is stored, as the tables name it."""
+        if not self.bits:
+            return self.kind
+        name = f"int{self.bits}-g{self.group}" + "-minima" * self.minima
+        return name + (f"-super{self.super_block}" if self.super_block else "")
 
     @property
     def name(self) -> str:
         """How the table names it."""
-        kind = f"int{self.bits}-g{self.group}" if self.bits else self.kind
-        kind += " int8" * (self.x_bits == 8)
-        return f"{kind} {self.rows} x {self.depth} x {self.columns}"
+        rounded = " int8" * (self.x_bits == 8)
+        return f"{self.encoding}{rounded} {self.rows} x {self.depth} x {self.columns}"
 
     @property
     def bytes(self) -> float:
         """Bytes of the weight."""
-        value = self.bits / 8 + 2 / self.group if self.bits else {"bf16": 2, "f32": 4}[self.kind]
+        value: float = {"bf16": 2, "f32": 4}[self.kind]
+        if self.bits:
+            entries = 2 if self.minima else 1
+            value = self.bits / 8 + 2 * entries / (self.super_block or self.group)
+            value += entries / self.group if self.super_block else 0
         return self.depth * self.columns * value
 
     @property

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from benchmarks.kernels.ggml_library import GgmlLibrary
-from benchmarks.kernels.layer_stacks import KINDS, ROWS, matrices, stack, work_name
+from benchmarks.kernels.layer_stacks import KINDS, ROWS, Kind, matrices, stack, work_name
 from benchmarks.kernels.linear import make_own
 from benchmarks.kernels.linear_ggml_report import comparisons, markdown
 from benchmarks.kernels.sides import Samples, Side, SideProcess, take_turns
@@ -40,6 +40,7 @@ DECODE_SHARE = 0.2
 @click.command(help=__doc__.partition("\n")[0])
 @click.option("--ggml", default="llama_cpp", show_default=True, metavar="FOLDER_OR_PACKAGE")
 @click.option("--layers", default=2, show_default=True, help="The first of each four is sparse.")
+@click.option("--kinds", type=click.Choice(tuple(KINDS)), default="released", show_default=True)
 @click.option("--threads", type=Several(click.IntRange(min=1)), help="[default: 1 and all CPUs]")
 @click.option("--seconds", default=200.0, show_default=True, help="For each number of threads.")
 @click.option("--clock", type=click.Choice(("wall", "cpu")), default="wall", show_default=True)
@@ -47,6 +48,7 @@ DECODE_SHARE = 0.2
 def main(
     ggml: str,
     layers: int,
+    kinds: str,
     threads: tuple[int, ...] | None,
     seconds: float,
     clock: str,
@@ -61,8 +63,8 @@ def main(
         version = GgmlLibrary(ggml).call("version").decode()
     runs = []
     for count in threads:
-        samples, scales = measure(ggml, layers, count, seconds, clock)
-        runs.append(_run(samples, scales, layers, count))
+        samples, scales = measure(ggml, layers, count, seconds, clock, KINDS[kinds])
+        runs.append(_run(samples, scales, layers, count, KINDS[kinds]))
     document = machine_document(PACKAGES, max(threads))
     document["versions"]["ggml"] = version
     weights = sum(columns * depth for columns, depth in matrices(layers))
@@ -71,26 +73,26 @@ def main(
     click.echo(output.with_suffix(".md").read_text())
 
 
-def make_ggml(where: str, layers: int, threads: int) -> Side:
+def make_ggml(where: str, layers: int, threads: int, kinds: tuple[Kind, ...]) -> Side:
     """ggml's kernels, made in the process that calls them."""
     from benchmarks.kernels.linear_ggml_side import GgmlSide
 
     with reported_as("linear_ggml"):
-        return GgmlSide(where, layers, threads)
+        return GgmlSide(where, layers, threads, kinds)
 
 
 def measure(
-    where: str, layers: int, threads: int, seconds: float, clock: str
+    where: str, layers: int, threads: int, seconds: float, clock: str, kinds: tuple[Kind, ...]
 ) -> tuple[Samples, dict[str, int]]:
     """Samples of all stacks of both sides and of the ceilings, and what the ceilings count."""
     stacks = {
         work_name(work, kind.name): stack(kind, rows, layers)
         for work, rows in ROWS.items()
-        for kind in KINDS
+        for kind in kinds
     }
     sides = {
         "own": SideProcess(partial(make_own, stacks, threads), clock),
-        "ggml": SideProcess(partial(make_ggml, where, layers, threads), clock),
+        "ggml": SideProcess(partial(make_ggml, where, layers, threads, kinds), clock),
     }
     scales = sides["own"].scales
     samples: Samples = {}
@@ -113,14 +115,20 @@ def measure(
     return samples, scales
 
 
-def _run(samples: Samples, scales: dict[str, int], layers: int, threads: int) -> dict[str, Any]:
+def _run(
+    samples: Samples,
+    scales: dict[str, int],
+    layers: int,
+    threads: int,
+    kinds: tuple[Kind, ...],
+) -> dict[str, Any]:
     """What one number of threads reached."""
     rates = {name: scale / summarise(samples["own", name]).median for name, scale in scales.items()}
     return {
         "threads": threads,
         "read_bytes_per_second": rates[Ceiling.READ],
         "operations_per_second": {name: rate for name, rate in rates.items() if "read" not in name},
-        "rows": comparisons(samples, layers),
+        "rows": comparisons(samples, layers, kinds),
     }
 
 

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from benchmarks.kernels.layer_stacks import KINDS, ROWS, stack, work_name
+from benchmarks.kernels.layer_stacks import ROWS, Kind, stack, work_name
 from benchmarks.kernels.sides import Samples
 from benchmarks.markdown import page, table
 from sala_compile.runtime.artifact.ceilings import Ceiling
 from sala_compile.runtime.common.timing import Summary, summarise
 
 
-def comparisons(samples: Samples, layers: int) -> list[dict[str, Any]]:
+def comparisons(samples: Samples, layers: int, kinds: tuple[Kind, ...]) -> list[dict[str, Any]]:
     """A row for every stack and each of its peers, with the fastest layout of the peer."""
     rows = []
     for work, tokens in ROWS.items():
-        for kind in KINDS:
+        for kind in kinds:
             cases = stack(kind, tokens, layers)
             own = summarise(samples["own", work_name(work, kind.name)])
             for peer in kind.peers:

@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.kernels.ggml_backend import GgmlBackend, Layout
 from benchmarks.kernels.ggml_library import GgmlLibrary
-from benchmarks.kernels.layer_stacks import KINDS, ROWS, matrices, work_name
+from benchmarks.kernels.layer_stacks import ROWS, Kind, matrices, work_name
 from benchmarks.kernels.linear_cases import Work
 from sala_compile.runtime.errors import RequestError
 
@@ -19,14 +19,14 @@ Stored = dict[int, tuple[np.ndarray, np.ndarray]]
 class GgmlSide:
     """Works named by `work_name` with the layout behind it; one graph each."""
 
-    def __init__(self, where: str, layers: int, threads: int) -> None:
+    def __init__(self, where: str, layers: int, threads: int, kinds: tuple[Kind, ...]) -> None:
         """Make the weights of every kind in every layout that the kind has on this CPU."""
         self.scales: dict[str, int] = {}
         self.works: dict[str, Work] = {}
         self._backend = GgmlBackend(GgmlLibrary(where), threads)
         self._shapes = matrices(layers)
         shapes = sorted(set(self._shapes))
-        for kind in dict.fromkeys(peer for own in KINDS for peer in own.peers):
+        for kind in dict.fromkeys(peer for own in kinds for peer in own.peers):
             for layout in self._backend.layouts:
                 if all(self._backend.supports(kind, *shape, layout) for shape in shapes):
                     self._add(kind, layout)

@@ -12,8 +12,9 @@ from benchmarks.threads import use_threads
 from sala_compile.codegen.kernels.linear.cpu import kernel as linear
 from sala_compile.codegen.kernels.linear_integers.cpu import kernel as linear_integers
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.layouts.panels import panel_shape
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write.cpu_library import compile_functions
 
 
 class OwnSide:
@@ -26,7 +27,9 @@ class OwnSide:
         specs = {case: _spec(case) for group in cases.values() for case in group}
         module = compile_functions(
             {
-                spec.symbol: (linear_integers if case.bits else linear).build(spec, self._target)
+                spec.symbol: (linear_integers if case.bits else linear).FAMILY.build(
+                    spec, self._target
+                )
                 for case, spec in specs.items()
             },
             self._target,
@@ -79,8 +82,14 @@ def _spec(case: Case) -> Any:
         "x_pitch": case.depth,
     }
     if case.bits:
-        stored = {"bits": case.bits, "group": case.group, "x_bits": case.x_bits}
-        return linear_integers.Spec(**values, **stored)
+        return linear_integers.Spec(
+            **values,
+            bits=case.bits,
+            group=case.group,
+            has_minima=case.minima,
+            super_block=case.super_block,
+            x_bits=case.x_bits,
+        )
     return linear.Spec(**values)
 
 
@@ -89,6 +98,6 @@ def _weight(case: Case, spec: Any) -> list[np.ndarray]:
     if not case.bits:
         shape = panel_shape(case.columns, case.depth, spec.weight.pack)
         return [aligned(shape, spec.weight.dtype)]
-    panels = case.columns // PANEL_ROWS
-    codes = aligned((panels, case.depth // spec.line, PANEL_ROWS, 2), "uint16")
-    return [codes, aligned((panels, case.depth // case.group, PANEL_ROWS), "uint16")]
+    shapes = spec.stored
+    parts = [aligned(shapes.codes_shape, "uint16"), aligned(shapes.scales_shape, "uint16")]
+    return parts + ([aligned(shapes.groups_shape, "int8")] if case.super_block else [])

@@ -24,7 +24,8 @@ from sala_compile.codegen.kernels.rope_table import cpu as rope_table
 from sala_compile.codegen.kernels.tir.builder import Expr, kernel, lanes
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.rows import for_rows, for_vectors
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write.cpu_library import compile_functions
 from sala_compile.sala_ir.frontends.kit.rotary import inverse_frequencies
 
 BF16, F32 = Element.BF16, Element.F32

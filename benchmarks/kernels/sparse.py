@@ -20,7 +20,8 @@ from benchmarks.threads import use_threads
 from sala_compile.codegen.kernels.attend_blocks.cpu import kernel as attend_blocks
 from sala_compile.codegen.kernels.select_blocks.cpu import kernel as select_blocks
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write.cpu_library import compile_functions
 from sala_compile.runtime.artifact.ceilings import Ceiling
 from sala_compile.runtime.common.timing import Sample, sample, summarise
 

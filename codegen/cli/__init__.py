@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+from sala_compile.runtime.common.hidden_torch import hide_torch
 from sala_compile.runtime.errors import CompileError, reported_as
 
 
@@ -17,6 +18,7 @@ def sala_tune() -> None:
 
 def _run(program: str, module: str) -> None:
     """Run a command; name the extra where only the runtime is installed."""
+    hide_torch()
     with reported_as(program):
         try:
             found = import_module(module)

@@ -71,7 +71,7 @@ def main() -> None:
 
 def _tune(options: dict[str, Any], as_json: bool) -> None:
     from sala_compile.codegen.cli.tune_report import Board, document, print_report
-    from sala_compile.codegen.targets.cpu import find_linker
+    from sala_compile.codegen.targets.link import find_linker
     from sala_compile.codegen.tuning.measurer import TrialProcess
     from sala_compile.codegen.tuning.tuner import Tuner
 
@@ -108,7 +108,7 @@ def _tune(options: dict[str, Any], as_json: bool) -> None:
 
 
 def _job(options: dict[str, Any]) -> Any:
-    from sala_compile.codegen.tuning.tuner import Job
+    from sala_compile.codegen.tuning.tuner import TuningJob
     from sala_compile.runtime.artifact import open_artifact
     from sala_compile.runtime.artifact.tuning import SUFFIX
 
@@ -116,7 +116,7 @@ def _job(options: dict[str, Any]) -> Any:
     target = options["target"] or _own_target(artifact)
     artifact.target(target)
     output = options["output"] or options["artifact"].absolute().with_suffix(SUFFIX)
-    return Job(
+    return TuningJob(
         artifact=artifact,
         target=target,
         output=output,

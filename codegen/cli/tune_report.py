@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sala_compile.codegen.tuning.tuner import Job, Work
+from sala_compile.codegen.tuning.tuner import TuningJob, Work
 from sala_compile.runtime.artifact.tuning import Tuning, library_beside
 
 BUG = 1.1
@@ -60,7 +60,7 @@ class Board:
         self._progress.advance(self._task)
 
 
-def document(job: Job, tuning: Tuning, works: list[Work]) -> dict[str, Any]:
+def document(job: TuningJob, tuning: Tuning, works: list[Work]) -> dict[str, Any]:
     """The outcome as JSON."""
     return {
         "artifact": str(job.artifact.directory),

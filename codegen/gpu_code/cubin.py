@@ -1,5 +1,6 @@
 """One launch compiled by Triton and assembled: no GPU, no driver, no cache on disk."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,11 @@ from sala_compile.codegen.kernels.triton.kernel import (
     SlabStart,
 )
 from sala_compile.codegen.targets.cuda import CudaTarget
-from sala_compile.runtime.artifact.occupancy import TENSOR_COLUMNS, WARP
+from sala_compile.runtime.artifact.occupancy import (
+    TENSOR_COLUMNS,
+    WARP,
+    blocks_beside_registers,
+)
 from sala_compile.runtime.errors import CompileError
 
 ALIGNED = 16
@@ -109,17 +114,30 @@ def compile_source(source: KernelSource, target: CudaTarget, where: str) -> Cubi
     _require_room(name, columns, "columns of tensor memory", TENSOR_COLUMNS, target, where)
     scratch = facts["global_scratch_size"] + facts["profile_scratch_size"]
     assert not scratch, f"{name} wants scratch memory, which no launch gives"
+    threads = WARP * facts["num_warps"]
     made = assemble(text, target, fusion=source.fusion)
+    if made.spill_bytes:
+        # The assembler may spill for more blocks than there is room for.
+        blocks = blocks_beside_registers(threads, shared, target.processor)
+        again = assemble(_for_blocks(text, blocks), target, fusion=source.fusion)
+        made = min(made, again, key=lambda each: each.spill_bytes)
     return Cubin(
         made.code,
         name,
-        WARP * facts["num_warps"],
+        threads,
         shared,
         made.registers,
         made.spill_bytes,
         columns,
         made.warnings,
     )
+
+
+def _for_blocks(text: str, blocks: int) -> str:
+    """PTX whose function needs no more than so many blocks on a multiprocessor."""
+    text, count = re.subn(r"(\.reqntid [\d, ]*\d)", rf"\1 .minnctapersm {blocks}", text)
+    assert count == 1, "one function says how many threads it has"
+    return text
 
 
 def _require_room(

@@ -37,8 +37,8 @@ class Argument:
     """One argument; a dimension that is a string is a capacity known at load.
 
     `element` is a key of `DTYPES`. Inputs and states are `part` of an `operand` of the operation,
-    outputs its result number `result`, which may take the memory of the inputs `over`. One that is
-    not `present` is an argument that only other specs of the family have.
+    outputs its result number `result`. One that is not `present` is an argument that only other
+    specs of the family have.
     """
 
     name: str
@@ -49,7 +49,6 @@ class Argument:
     operand: str = ""
     part: str = ""
     result: int = 0
-    over: tuple[str, ...] = ()
     workspace: Workspace | None = None
 
     @property
@@ -113,12 +112,11 @@ def result(
     element: str,
     *shape: int | str,
     number: int = 0,
-    over: tuple[str, ...] = (),
     when: bool = True,
 ) -> Argument:
     """Result `number` of the operation: any number of rows of a shape."""
     place = (f"{name}_rows", *shape)
-    return Argument(name, Role.OUTPUT, element, place, when, result=number, over=over)
+    return Argument(name, Role.OUTPUT, element, place, when, result=number)
 
 
 def workspace(

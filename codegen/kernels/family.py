@@ -27,8 +27,8 @@ class KernelFamily(ABC):
     refusal; `arguments(spec, schedule)` declares the arguments. `schedule` is the class (or a union
     of classes) of the tiles if there are any to choose: `tiles(spec, target)` gives the default,
     without it that of the class, and `axes(spec, target)` what a search may try. `layouts(spec)`
-    has the layout that a weight is read in, by the name of its operand; `read_multiple(schedule)`
-    is that of a `KernelChoice`.
+    has the layout that a weight is read in, by the name of its operand. Tokens that are read give
+    the same bits wherever they are cut at absolute multiples of `read_multiple(schedule)`.
     """
 
     name: str
@@ -62,7 +62,6 @@ class KernelFamily(ABC):
             arguments=call_of(arguments),
             workspaces=workspaces_of(arguments),
             weight_layouts={places[n]: k for n, k in self.layouts(spec).items() if n in places},
-            read_multiple=self.read_multiple(schedule),
         )
 
     @property
@@ -79,6 +78,10 @@ class KernelFamily(ABC):
     def workspaces(self, spec: Any, schedule: Any) -> tuple[Workspace, ...]:
         """The scratch memory of a kernel with these tiles."""
         return workspaces_of(self.arguments(spec, schedule))
+
+    def multiple(self, spec: Any, target: Any, schedule: Any = None) -> int:
+        """`read_multiple` of `build(spec, target, schedule)`."""
+        return self.read_multiple(self._chosen(spec, target, schedule)[-1])
 
     def build(self, spec: Any, target: Any, schedule: Any = None) -> Any:
         """The kernel of a spec, or of the values that a module keeps of one.

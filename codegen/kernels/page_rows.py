@@ -3,7 +3,7 @@
 For GPUs K and V are [pages, kv heads, T, D], compressed keys [pages, kv heads, slots, D]. For CPUs
 they are packed: K [pages, kv heads, D/p, Tp, p] and V [pages, kv heads, Tp/p, Dp, p] with p =
 `Element.pack`; Tp and Dp are block and head size rounded up to 16. Compressed keys are laid out
-like K.
+like K. Pages that are rounded are words of integers, the same for both.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sala_compile.codegen.kernels.arguments import Argument, Arguments, Role
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
+from sala_compile.sala_ir.dialect.types import WORD_BITS, KvCacheType
 
 COARSE = 4
 """Window and stride of a coarse key, in those of a fine key."""
@@ -48,6 +49,63 @@ class CacheShape:
             )
             for part, shape in (("k", keys), ("v", values))
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RoundedShape:
+    """Sizes of a cache whose full pages are rounded; the same layout on every target."""
+
+    kv_heads: int
+    page_tokens: int
+    head_dim: int
+    element: Element
+    key_bits: int
+    value_bits: int
+    recent: int
+
+    @property
+    def key_count(self) -> int:
+        """Columns of a token in a word of keys."""
+        return WORD_BITS // self.key_bits
+
+    @property
+    def value_count(self) -> int:
+        """Tokens of a column in a word of values."""
+        return WORD_BITS // self.value_bits
+
+    def pools(self, role: Role = Role.INPUT) -> Arguments:
+        """The pages, named `k_words`, `v_words` and as their parts, and the recent tokens."""
+        tokens, columns, element = self.page_tokens, self.head_dim, self.element
+        shapes: tuple[tuple[str, str, str, tuple[int, ...]], ...] = (
+            ("k_words", "k", "i32", (columns // self.key_count, tokens)),
+            ("k_scale", "k_scale", element, (columns,)),
+            ("k_minimum", "k_minimum", element, (columns,)),
+            ("v_words", "v", "i32", (tokens // self.value_count, columns)),
+            ("v_scale", "v_scale", element, (tokens,)),
+            ("v_minimum", "v_minimum", element, (tokens,)),
+            ("recent_k", "recent_k", element, (self.recent, columns)),
+            ("recent_v", "recent_v", element, (self.recent, columns)),
+        )
+        return tuple(
+            Argument(
+                name,
+                role,
+                kind,
+                ("recent_slots" if name.startswith("recent") else "pages", self.kv_heads, *shape),
+                operand="kv",
+                part=part,
+            )
+            for name, part, kind, shape in shapes
+        )
+
+
+def rounded_shape(kind: KvCacheType, element: Element) -> RoundedShape:
+    """The shape of a cache whose full pages are rounded."""
+    rounding = kind.rounding
+    assert rounding is not None, "the verifier has looked"
+    heads, tokens, columns = kind.sizes
+    bits = rounding.key_bits, rounding.value_bits
+    return RoundedShape(heads, tokens, columns, element, *bits, rounding.recent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from sala_compile.runtime.common.json_text import quoted
 from sala_compile.runtime.errors import CompileError
 
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "sala.embedding": ("embedding",),
+    "sala.embedding": ("embedding", "embedding_integers"),
     "sala.linear": ("linear", "linear_integers"),
     "sala.rms_norm": ("rms_norm",),
     "sala.rope_table": ("rope_table",),
@@ -19,7 +19,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.residual_add": ("elementwise",),
     "sala.lightning_attention": ("lightning_attention",),
     "sala.append_kv": ("append_kv",),
-    "sala.compress_keys": ("compress_keys",),
+    "sala.round_pages": ("round_pages",),
+    "sala.keep_recent": ("keep_recent",),
+    "sala.compress_keys": ("compress_keys", "compress_new_keys"),
+    "sala.compress_new_keys": ("compress_new_keys",),
     "sala.select_blocks": ("select_blocks",),
     "sala.attend_blocks": ("attend_blocks",),
 }

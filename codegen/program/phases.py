@@ -96,9 +96,7 @@ class PhaseBuilder:
         steps = tuple(self._step(index, op) for index, op in enumerate(self.intervals.calls))
         found = self.intervals.live.items()
         live = {self.names[value]: (entry.first, entry.last) for value, entry in found}
-        shared = self.intervals.storage().items()
-        alias = {self.names[value]: self.names[owner] for value, owner in shared}
-        return Phase(steps=steps, live=live | self._scratch, alias=alias)
+        return Phase(steps=steps, live=live | self._scratch)
 
     def _name_arguments(self, func: FuncOp) -> None:
         self.names = argument_names(func)

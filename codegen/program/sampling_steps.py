@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from sala_compile.codegen.kernels.arguments import Argument, Role
 from sala_compile.codegen.program.phases import LOGITS, ValueTable
 from sala_compile.codegen.targets import Target
 from sala_compile.passes.support.kernel_choice import KernelChoice
@@ -26,8 +27,14 @@ def sampling_choice(target: Target, vocabulary: int) -> KernelChoice | None:
     """The kernel that chooses tokens; None if the host does."""
     if not target.samples_tokens:
         return None
-    from sala_compile.codegen.kernels.sample.gpu.kernel import FAMILY, Spec  # needs Triton
+    from sala_compile.codegen.kernels.sample.gpu.kernel import (  # needs Triton
+        FAMILY,
+        LARGEST,
+        Spec,
+    )
 
+    if vocabulary > LARGEST:
+        return None
     return replace(FAMILY.choice(Spec(vocabulary), target), rule=FAMILY.name)
 
 
@@ -37,15 +44,26 @@ def chosen_kernel(choice: KernelChoice) -> ChosenKernel:
 
 
 def sampling_phase(choice: KernelChoice, table: ValueTable) -> Phase:
-    """One step from the logits and the draws to tokens."""
-    shape = (dim_of(Symbol.LOGIT_ROWS), 2)
-    tokens = Value(kind=ValueKind.ACTIVATION, dtype=ElementType.INT32, shape=shape)
+    """One step from the logits and the draws to tokens; other results are its scratch memory."""
     names = {
         "control": table.input(InputName.CONTROL.value),
         "batch:sampling": table.input(InputName.SAMPLING.value),
         "in:0": LOGITS,
-        "out:0": table.declare(SAMPLED, tokens),
     }
+    live = {LOGITS: (0, 0)}
+    for each in _results(choice):
+        name = SAMPLED if each.result == 0 else f"{SAMPLED}.{each.name}"
+        shape = (dim_of(Symbol.LOGIT_ROWS), *map(int, each.shape[1:]))
+        value = Value(kind=ValueKind.ACTIVATION, dtype=ElementType(each.dtype), shape=shape)
+        names[f"out:{each.result}"] = table.declare(name, value)
+        live[name] = (0, 0)
     arguments = tuple(names[text] for text in choice.arguments)
     step = Step(kernel=choice.symbol, family=choice.family, arguments=arguments)
-    return Phase(steps=(step,), live={LOGITS: (0, 0), SAMPLED: (0, 0)})
+    return Phase(steps=(step,), live=live)
+
+
+def _results(choice: KernelChoice) -> list[Argument]:
+    from sala_compile.codegen.kernels.sample.gpu.kernel import FAMILY, Schedule
+
+    declared = FAMILY.arguments(FAMILY.spec.parse(choice.spec), Schedule())
+    return [each for each in declared if each.role is Role.OUTPUT]

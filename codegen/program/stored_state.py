@@ -3,16 +3,18 @@
 On a processor an entry's leading extents come first; then the columns in groups that share 32 bits,
 and the entries of a page padded to 16: K is [pages, kv heads, D/p, Tp, p] with p elements in 32
 bits. Where entries share bits, the columns are padded: V is [pages, kv heads, Tp/p, Dp, p]. On a
-GPU rows are plain: [pages, kv heads, T, D]. A fixed state is as its type says: [slots, ...].
+GPU rows are plain: [pages, kv heads, T, D]. What is fixed, or a whole page, is as its type says:
+[slots, ...], [pages, ...].
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sala_compile.codegen.layouts.encodings import part_name
 from sala_compile.codegen.layouts.padding import padded, pair_of
 from sala_compile.codegen.program.buffers import GPU, element_type
 from sala_compile.runtime.artifact import (
+    ElementType,
     PageGroup,
     Paging,
     Pool,
@@ -59,15 +61,15 @@ def stored_name(name: str, kind: StateType, target_kind: str) -> str:
 
 
 def _stored(kind: StateType, part: StatePart, target_kind: str) -> StoredPart:
-    numbering = kind.numbering
-    if numbering is None:
-        axes, shape, symbol = tuple(range(1, len(part.row) + 1)), part.row, str(Symbol.SLOTS)
+    numbering = None if part.slots is not None else kind.numbering
+    symbol = str(Symbol.SLOTS) if numbering is None else pages_of(numbering.group)
+    if numbering is None or part.is_whole_page:
+        axes, shape = tuple(range(1, len(part.row) + 1)), part.row
     else:
         entries = numbering.tokens // part.stride
         pair = 0 if target_kind == GPU else pair_of(kind)
         axes, shape = _page(part, entries, pair)
-        symbol = pages_of(numbering.group)
-    dtype = element_type(kind.element_type)
+    dtype = ElementType.INT32 if part.words else element_type(kind.element_type)
     value = Value(kind=ValueKind.POOL, dtype=dtype, shape=(dim_of(symbol), *shape))
     return StoredPart(part, value, axes)
 
@@ -118,25 +120,36 @@ def pools_of(states: Mapping[str, Mapping[str, StateType]]) -> dict[str, Pool]:
     pools: dict[str, Pool] = {}
     for target_kind, kinds in states.items():
         for name, kind in kinds.items():
-            pool = _pool(name, kind, target_kind)
-            pools[name] = _joined(pools[name], pool) if name in pools else pool
+            for own, pool in _pools(name, kind, target_kind):
+                pools[own] = _joined(pools[own], pool) if own in pools else pool
     return pools
 
 
-def _pool(name: str, kind: StateType, target_kind: str) -> Pool:
-    own = stored_name(name, kind, target_kind)
-    parts = tuple(
-        PoolPart(
-            name=canonical_name(name, stored.part),
-            row=stored.part.row,
-            stride=stored.part.stride,
-            skipped=stored.part.skipped,
-            stored={part_name(own, stored.suffix): stored.axes},
-        )
-        for stored in stored_parts(kind, target_kind)
-    )
+def _pools(name: str, kind: StateType, target_kind: str) -> Iterator[tuple[str, Pool]]:
+    """The pool of a state; another one of its parts with slots, where it has pages too."""
     group = None if kind.numbering is None else kind.numbering.group
-    return Pool(group=group, memory=kind.MEMORY, parts=parts)
+    for memory in dict.fromkeys(part.slots for part in kind.parts):
+        parts = tuple(
+            _pool_part(name, stored, stored_name(name, kind, target_kind))
+            for stored in stored_parts(kind, target_kind)
+            if stored.part.slots == memory
+        )
+        if memory is None:
+            yield name, Pool(group=group, memory=kind.MEMORY, parts=parts)
+        else:
+            yield f"{name}.{memory}", Pool(group=None, memory=memory, parts=parts)
+
+
+def _pool_part(name: str, stored: StoredPart, own: str) -> PoolPart:
+    part = stored.part
+    return PoolPart(
+        name=canonical_name(name, part),
+        row=part.row,
+        stride=part.stride,
+        skipped=part.skipped,
+        unit=part.unit,
+        stored={part_name(own, stored.suffix): stored.axes},
+    )
 
 
 def _joined(one: Pool, other: Pool) -> Pool:

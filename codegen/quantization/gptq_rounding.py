@@ -68,7 +68,7 @@ class Rounder:
         if self.order is not None:
             lost = np.empty_like(left)
             lost[columns] = left
-        return Integers(np.ascontiguousarray(codes.T), *grid.parts), lost.T
+        return Integers.of_groups(np.ascontiguousarray(codes.T), *grid.parts), lost.T
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class IntegerStore:
         codes, scales, zeros = (np.array(parts[part][start:stop]) for part in ELEMENTS)
         if encoding.bits == 4:
             codes = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
-        return Integers(codes, scales, zeros)
+        return Integers.of_groups(codes, scales, zeros)
 
     def __contains__(self, name: str) -> bool:
         """Whether the tensor was created."""

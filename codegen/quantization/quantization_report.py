@@ -8,9 +8,15 @@ from xdsl.dialects.builtin import ModuleOp
 from sala_compile.codegen.options import CompileOptions
 from sala_compile.codegen.plan import ModelSource
 from sala_compile.codegen.quantization.source import Weights
-from sala_compile.passes.support.quantization import Quantization, quantized_tensors, tensor_roles
+from sala_compile.passes.support.quantization import (
+    Quantization,
+    own_head,
+    quantized_tensors,
+    tensor_roles,
+)
 from sala_compile.runtime.artifact import CalibrationInfo, QuantizationInfo, QuantizedTensor
 from sala_compile.sala_ir.dialect import EmbeddingOp, LogitsOp, WeightOp, WeightRole
+from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr
 
 DIGITS = 4
 """Significant digits of an error: more of them depend on the order of sums."""
@@ -26,19 +32,33 @@ def quantization_info(
     published = source.published
     encodings = quantized_tensors(source.captured, options.quantization) | dict(source.integers)
     roles = _tensor_roles(source.captured)
+    tensors = {
+        name: _entry(name, roles.get(name, VECTOR), encodings.get(name), weights)
+        for name in source.tensors
+    }
+    head = own_head(source.captured)
+    if head is not None:
+        name, encoding = head
+        tensors[f"{name} ({HEAD})"] = _entry(name, HEAD, encoding, weights)
+        tensors[name] = QuantizedTensor(role=EMBEDDING, encoding=EncodingAttr().label)
     return QuantizationInfo(
         scheme=options.quantization.value if published is None else published.scheme,
         rounding=options.rounding.value if published is None else "checkpoint",
         calibration=_calibration(options, weights),
-        tensors={
-            name: QuantizedTensor(
-                role=roles.get(name, VECTOR),
-                encoding=encodings[name].label if name in encodings else "plain",
-                weight_error=_rounded(weights.errors.weight_error(name)),
-                output_error=_rounded(weights.errors.output_error(name)),
-            )
-            for name in source.tensors
-        },
+        requantized="" if published is None else published.rounded,
+        weight_error=_rounded(weights.errors.total_error),
+        tensors=tensors,
+    )
+
+
+def _entry(
+    name: str, role: str, encoding: EncodingAttr | None, weights: Weights
+) -> QuantizedTensor:
+    return QuantizedTensor(
+        role=role,
+        encoding=(encoding or EncodingAttr()).label,
+        weight_error=_rounded(weights.errors.weight_error(name)),
+        output_error=_rounded(weights.errors.output_error(name)),
     )
 
 
@@ -52,9 +72,15 @@ def quantization_note(info: QuantizationInfo) -> str:
             worst = max(errors, key=lambda name: errors[name])
             return (
                 f"{info}; error of the {kind}s {median(errors.values()):.2%} in the median, "
-                f"{errors[worst]:.2%} at most ({worst})"
+                f"{errors[worst]:.2%} at most ({worst}){_in_all(info, kind)}"
             )
     return str(info)
+
+
+def _in_all(info: QuantizationInfo, kind: str) -> str:
+    """The error of all weights together, where weights are what is reported."""
+    known = kind == "weight" and info.weight_error is not None
+    return f", {info.weight_error:.2%} in all" if known else ""
 
 
 def _tensor_roles(captured: ModuleOp) -> Mapping[str, str]:

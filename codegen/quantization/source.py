@@ -13,10 +13,10 @@ from sala_compile.codegen.plan import ModelSource
 from sala_compile.codegen.progress import Progress
 from sala_compile.codegen.quantization.calibration import Calibration, calibration_for
 from sala_compile.codegen.quantization.integer_files import IntegerStore
-from sala_compile.codegen.quantization.rounding_errors import ErrorSums
 from sala_compile.codegen.quantization.stream import Quantizer
 from sala_compile.runtime.artifact.staging import staged_directory
 from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.checkpoint.rounding_errors import ErrorSums
 from sala_compile.sala_ir.interpreter import RowSource
 
 
@@ -72,7 +72,8 @@ def open_weights(
     assert checkpoint is not None, "weights are those of a checkpoint"
     columns = {name: source.tensors[name][1] for name in source.integers}
     if source.published is not None:
-        yield Weights(StoredIntegers(checkpoint, source.published, columns))
+        stored = StoredIntegers(checkpoint, source.published, columns)
+        yield Weights(stored, source.published.errors)
         return
     if not options.calibrates:
         yield Weights(checkpoint)

@@ -21,11 +21,11 @@ from sala_compile.codegen.progress import Advance
 from sala_compile.codegen.quantization.cholesky import damped_cholesky
 from sala_compile.codegen.quantization.gptq_rounding import Rounder
 from sala_compile.codegen.quantization.integer_files import IntegerStore
-from sala_compile.codegen.quantization.rounding_errors import ErrorSums
 from sala_compile.codegen.weights.finite import FiniteRows, all_finite, widest
 from sala_compile.passes.support.functions import argument_names
 from sala_compile.runtime.artifact.batch_fields import InputName, PlainChunk
 from sala_compile.runtime.errors import CompileError
+from sala_compile.sala_ir.checkpoint.rounding_errors import ErrorSums
 from sala_compile.sala_ir.dialect import LinearOp, WeightOp
 from sala_compile.sala_ir.dialect.base import weight_shape
 from sala_compile.sala_ir.dialect.types import StateType

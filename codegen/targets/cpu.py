@@ -1,34 +1,18 @@
-"""The CPU as a target: `cpu`, `cpu:x86-64-v3`, `cpu:znver5`; and writing kernels into a library."""
+"""The CPU as a target: `cpu`, `cpu:x86-64-v3`, `cpu:znver5`."""
 
-import hashlib
-import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from sala_compile.codegen.targets import x86
-from sala_compile.runtime.artifact import canonical_json
-from sala_compile.runtime.artifact.contract import CONTRACT_SYMBOL, Contract
-from sala_compile.runtime.artifact.replace import write_whole
 from sala_compile.runtime.errors import CompileError
-
-LINK_OPTIONS = ("-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-s")
-
-SKIPPED_PASSES = ("s_tir.CompactBufferAllocation", "s_tir.HoistIfThenElse")
-"""Lowering passes that do nothing for kernels written as loops, and take most of the time."""
 
 REQUIRED_INSTRUCTIONS = "sala.instructions"
 """Attribute of a PrimFunc: flags of /proc/cpuinfo that it needs beyond those of the target."""
 
 WITHOUT_AMX = "+noamx"
 """End of the name of a target whose processor has AMX that is not to be used."""
-
-compiled_objects: MutableMapping[str, tuple[bytes, ...]] = {}
-"""What this process has compiled, by `_content_key`: compiling the same again only links it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,111 +154,3 @@ def required_instructions(functions: Mapping[str, Any], target: CpuTarget) -> tu
         if function.attrs is not None and REQUIRED_INSTRUCTIONS in function.attrs:
             flags.update(str(function.attrs[REQUIRED_INSTRUCTIONS]).split())
     return tuple(sorted(flags))
-
-
-def find_linker() -> str:
-    """Return the C++ compiler that links libraries: `$CXX`, g++, clang++ or c++."""
-    requested = os.environ.get("CXX")
-    for name in [requested] if requested else ["g++", "clang++", "c++"]:
-        path = shutil.which(name)
-        if path:
-            return path
-    raise CompileError(
-        f"the C++ compiler {requested!r} named by CXX is not there"
-        if requested
-        else "no C++ linker found",
-        expected="g++ or clang++ on the PATH, or the variable CXX (needed for compiling only)",
-        fix="install one, for instance: apt-get install g++",
-    )
-
-
-def compile_functions(functions: Mapping[str, Any], target: CpuTarget) -> Any:
-    """Compile PrimFuncs (by symbol) into a TVM executable that this process can call."""
-    import tvm
-
-    module = tvm.IRModule(
-        {name: functions[name].with_attr("global_symbol", name) for name in sorted(functions)}
-    )
-    with tvm.transform.PassContext(disabled_pass=list(SKIPPED_PASSES)):
-        return tvm.compile(module, target=target.llvm())
-
-
-def compile_library(
-    functions: Mapping[str, Any],
-    target: CpuTarget,
-    path: Path | str,
-    contract: Contract | None = None,
-) -> bytes:
-    """Compile PrimFuncs (by symbol) into a library at `path`, with its contract; its bytes.
-
-    The bytes depend on the functions, the contract, the target and the compiler versions only.
-    What this process has compiled before is linked again without compiling. A library that is
-    already at `path` is replaced, not overwritten, since it may be loaded.
-    """
-    linker = find_linker()
-    path = Path(path)
-    key = _content_key(functions, target)
-    objects = compiled_objects.get(key)
-    if objects is None:
-        objects = compiled_objects[key] = _compile(functions, target)
-    library = _link(objects, contract, linker)
-    write_whole(path.absolute(), library, 0o755)
-    return library
-
-
-def _content_key(functions: Mapping[str, Any], target: CpuTarget) -> str:
-    """Return a digest of everything that compiled functions depend on."""
-    import tvm
-
-    digest = hashlib.sha256(f"{target.name}\n".encode())
-    for symbol in sorted(functions):
-        digest.update(f"\n{symbol}\n{tvm.ir.save_json(functions[symbol])}".encode())
-    return digest.hexdigest()
-
-
-def _compile(functions: Mapping[str, Any], target: CpuTarget) -> tuple[bytes, ...]:
-    """Compile to objects."""
-    executable = compile_functions(functions, target)
-    found: list[bytes] = []
-    with tempfile.TemporaryDirectory(prefix="sala-objects-") as folder:
-
-        def keep(name: str, objects: list[str], **_: Any) -> None:
-            found.extend(Path(each).read_bytes() for each in objects)
-
-        keep.output_format = "so"  # pyright: ignore[reportFunctionMemberAccess]
-        output = Path(folder, "kernels.so")
-        executable.export_library(str(output), fcompile=keep, workspace_dir=folder)
-    return tuple(found)
-
-
-def _link(objects: Sequence[bytes], contract: Contract | None, linker: str) -> bytes:
-    """Link objects into a library; the temporary names do not reach it."""
-    from tvm.support import cc
-
-    with tempfile.TemporaryDirectory(prefix="sala-link-") as folder:
-        output, names = Path(folder, "kernels.so"), []
-        for number, data in enumerate(objects):
-            names.append(str(Path(folder, f"{number}.o")))
-            Path(names[-1]).write_bytes(data)
-        if contract is not None:
-            names.append(str(Path(folder, "contract.s")))
-            Path(names[-1]).write_text(_assembly(canonical_json(contract)))
-        try:
-            cc.create_shared(str(output), names, options=list(LINK_OPTIONS), cc=linker)
-        except RuntimeError as error:
-            raise CompileError(
-                "linking the kernels failed", where=linker, fix=str(error)[-2000:]
-            ) from error
-        return output.read_bytes()
-
-
-def _assembly(text: bytes) -> str:
-    """Data under the symbol of the contract, ended by a zero byte."""
-    return f""".section .rodata
-.globl {CONTRACT_SYMBOL}
-.type {CONTRACT_SYMBOL}, @object
-{CONTRACT_SYMBOL}:
-.byte {", ".join(map(str, text + bytes(1)))}
-.size {CONTRACT_SYMBOL}, {len(text) + 1}
-.section .note.GNU-stack,"",@progbits
-"""

@@ -10,6 +10,8 @@ from sala_compile.runtime.errors import CompileError
 
 SHARED_BYTES = {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
 """Architecture -> KiB of shared memory that one block may have."""
+STACKED = {80: 108, 90: 132, 100: 148}
+"""Architecture -> multiprocessors of its GPUs with stacked memory: A100, H200, B200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,18 @@ class CudaTarget:
     def shared_bytes(self) -> int:
         """Bytes of shared memory that one block may have."""
         return SHARED_BYTES[self.architecture] * 1024
+
+    @property
+    def memory_programs(self) -> int:
+        """Programs that a launch should have to draw all that memory gives: on stacked memory one
+        for each multiprocessor, elsewhere any few.
+        """
+        return STACKED.get(self.architecture, 1)
+
+    @property
+    def multiplies_shared(self) -> bool:
+        """Whether matrix instructions take operands of large tiles from shared memory."""
+        return self.architecture in (90, 100)
 
 
 def _advice(name: str) -> str:

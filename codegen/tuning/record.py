@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_library
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write.cpu_library import compile_library
 from sala_compile.runtime.artifact import canonical_json
 from sala_compile.runtime.artifact.contract import Contract
 from sala_compile.runtime.artifact.manifest import FileInfo

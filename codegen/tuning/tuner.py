@@ -11,10 +11,11 @@ from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.schedules import Schedules, compiler_versions, schedule_values
 from sala_compile.codegen.program.buffers import workspace
 from sala_compile.codegen.targets import x86
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_library
+from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.codegen.tuning.measurer import TrialProcess
 from sala_compile.codegen.tuning.record import TuningFile
 from sala_compile.codegen.tuning.search import Clock, Search, SearchResult, Tell
+from sala_compile.codegen.write.cpu_library import compile_library
 from sala_compile.runtime.artifact import Artifact, KernelInfo, Value
 from sala_compile.runtime.artifact.contract import workspaces_digest
 from sala_compile.runtime.artifact.tuning import KernelBuild, TunedKernel, Tuning, tuned_workspaces
@@ -26,7 +27,7 @@ SMALLEST_SHARE = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TuningJob:
     """What is tuned: a target of an artifact, into the file `output`, in about `seconds`.
 
     With `again` an earlier tuning at `output` is forgotten.
@@ -54,7 +55,7 @@ class Tuner:
 
     def __init__(
         self,
-        job: Job,
+        job: TuningJob,
         measurer: TrialProcess,
         *,
         clock: Clock = time.monotonic,

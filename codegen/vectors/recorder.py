@@ -11,7 +11,7 @@ from xdsl.interpreter import Interpreter
 from xdsl.ir import Operation, SSAValue
 
 from sala_compile.codegen.lowering import Lowered
-from sala_compile.codegen.vectors.sequences import GoldenPart, state_shapes
+from sala_compile.codegen.vectors.sequences import GoldenPart, is_fixed, state_shapes
 from sala_compile.codegen.vectors.tolerance import tolerance
 from sala_compile.codegen.vectors.vector_file import TensorStore
 from sala_compile.passes.support.functions import find_function
@@ -19,7 +19,7 @@ from sala_compile.passes.support.kernel_choice import KernelChoice, base_and_sta
 from sala_compile.runtime.artifact import PhaseName, Program, Step, Symbol, dim_of
 from sala_compile.runtime.artifact.golden import Expected, GoldenType, KernelVector
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect.sala_op import state_updates
+from sala_compile.sala_ir.dialect.sala_op import SalaOp, state_updates
 from sala_compile.sala_ir.dialect.types import StateType
 
 PHASES = (PhaseName.PREFILL, PhaseName.LOGITS)
@@ -200,13 +200,16 @@ class VectorMaker:
         if result is None or not isinstance(kind, StateType):
             return {}
         index = [part.suffix for part in kind.parts].index(suffix)
+        own = kind.parts[index]
+        if isinstance(op, SalaOp) and not op.writes(own):
+            return {}
         found: list[Expected] = []
         for number, (part, slot) in enumerate(zip(self.rows.parts, self.rows.slots, strict=True)):
             state = self.recorder.values[result][slot]
             array = np.asarray(state[index] if len(kind.parts) > 1 else state)
-            if kind.numbering is not None:
+            if not is_fixed(kind, own):
                 array = array[state_shapes(kind, part.history)[index][0] :]
-            dtype = _golden_type(kind)
+            dtype: GoldenType = "int32" if own.words else _golden_type(kind)
             rounds = dtype == "bfloat16"
             found.append(self._expected(f"{place}.{number}", array, dtype, name, rounds=rounds))
         return {value: tuple(found)}

@@ -7,10 +7,10 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
 from sala_compile.codegen.layouts.encodings import part_name
-from sala_compile.codegen.program.buffers import element_type
-from sala_compile.runtime.artifact import ElementType
-from sala_compile.runtime.artifact.golden import seeded_rows
+from sala_compile.codegen.program.stored_state import stored_parts
+from sala_compile.runtime.artifact.golden import drawn_rows
 from sala_compile.sala_ir.dialect.stages import SelectBlocksOp
+from sala_compile.sala_ir.dialect.state_parts import StatePart
 from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
     KvCacheType,
@@ -76,17 +76,21 @@ def seeded_state(label: str, kind: StateType, history: int, sequence: int, seed:
 
     That is an array for each part of the state, the array itself where there is one.
     """
-    narrow = element_type(kind.element_type) is ElementType.UINT16
-    arrays = [
-        seeded_rows(seed, part_name(label, part.suffix), sequence, shape, narrow=narrow)
-        for part, shape in zip(kind.parts, state_shapes(kind, history), strict=True)
-    ]
-    values = [array.astype(np.float64) for array in arrays]
+    values: list[np.ndarray] = []
+    for stored, shape in zip(stored_parts(kind), state_shapes(kind, history), strict=True):
+        name, unit = part_name(label, stored.suffix), stored.part.unit
+        array = drawn_rows(seed, name, sequence, shape, stored.value.dtype, unit)
+        values.append(array if stored.part.words else array.astype(np.float64))
     return tuple(values) if len(values) > 1 else values[0]
 
 
 def state_shapes(kind: StateType, length: int) -> list[tuple[int, ...]]:
     """The shapes of the arrays of a state of `length` tokens, in the order of its parts."""
-    if kind.numbering is None:
-        return [part.row for part in kind.parts]
-    return [(part.count(length), *part.row) for part in kind.parts]
+    return [
+        part.row if is_fixed(kind, part) else (part.count(length), *part.row) for part in kind.parts
+    ]
+
+
+def is_fixed(kind: StateType, part: StatePart) -> bool:
+    """Whether a part of a state is the same size for any number of tokens."""
+    return kind.numbering is None or part.slots is not None

@@ -98,7 +98,7 @@ class _PackingArithmetic:
         kind = weight_type(op.result)
         missing = Integers.empty(-len(gate) % group, kind.get_shape()[1], kind.encoding)
         whole = [Integers.joined([part, missing]) for part in (gate, up)]
-        pairs = zip(*((part.codes, part.scales, part.zeros) for part in whole), strict=True)
+        pairs = zip(*(part.arrays for part in whole), strict=True)
         return Integers(*(interleave_weights(*pair, group=group)[rows] for pair in pairs))
 
     def _rounded(self, op: QuantizeWeightOp, rows: np.ndarray) -> Integers:

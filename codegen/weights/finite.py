@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
-from sala_compile.codegen.weights.expressions import BFLOAT16
+from sala_compile.codegen.weights.expressions import BFLOAT16, FLOAT32
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.integers import Integers
 from sala_compile.sala_ir.dialect import WeightOp, weight_type
@@ -24,16 +24,20 @@ _BLOCK = 1 << 22
 """Values of a tensor that are searched at a time."""
 _CACHED = 1 << 18
 """Bytes that stay in a processor's cache between the two looks at them."""
-_WORDS = {2: (np.int16, np.uint16, 0x7F80), 4: (np.int32, np.uint32, 0x7F800000)}
-"""Bytes of a value -> its bits with and without a sign, and infinity; bfloat16 and float32."""
+_WORDS = {
+    BFLOAT16: (np.int16, np.uint16, 0x7F80),
+    np.dtype(np.float16): (np.int16, np.uint16, 0x7C00),
+    FLOAT32: (np.int32, np.uint32, 0x7F800000),
+}
+"""Element type -> its bits as integers with and without a sign, and those of infinity."""
 
 
 def all_finite(values: np.ndarray) -> bool:
-    """Whether bfloat16 or float32 values, contiguous, are finite numbers, all of them.
+    """Whether values of a type of `_WORDS`, contiguous, are finite numbers, all of them.
 
     The largest bits decide, of the positive as integers with a sign, of the negative without.
     """
-    signed, unsigned, infinity = _WORDS[values.dtype.itemsize]
+    signed, unsigned, infinity = _WORDS[values.dtype]
     negative = infinity + (1 << (8 * values.dtype.itemsize - 1))
     flat, step = values.reshape(-1), _CACHED // values.dtype.itemsize
     for start in range(0, flat.size, step):
@@ -150,7 +154,7 @@ def _overflow(
         f"in {kind.name}",
         where=name,
         expected=f"values of at most {largest:.9g} in size",
-        fix="compile with --dtype float32" if kind == BFLOAT16 else _FIX,
+        fix=_FIX if kind == FLOAT32 else "compile with --dtype float32",
     )
 
 

@@ -100,7 +100,8 @@ def arithmetic_kernel(target: CpuTarget, kind: Ceiling = Ceiling.FLOAT32) -> Any
             is_integer = kind in INTEGERS
             sums = registers(count, "int32" if is_integer else "float32")
             for cell in range(count):
-                sums[cell] = T.broadcast(T.int32(0), LANES) if is_integer else splat(0.0)
+                first = T.int32(kind is Ceiling.INT16)
+                sums[cell] = T.broadcast(first, LANES) if is_integer else splat(0.0)
             factor = let(splat(result[team.worker * RESULT_FLOATS]))
             with loop(control.tokens), loop(OPERATIONS // (2 * LANES * PACKS[kind] * count)):
                 for cell in range(count):
@@ -115,7 +116,7 @@ def arithmetic_kernel(target: CpuTarget, kind: Ceiling = Ceiling.FLOAT32) -> Any
 
 
 def _dot(kind: Ceiling, total: Expr, factor: Expr) -> Expr:
-    """The sum and the products of a vector with itself, its bits taken as the kind says."""
+    """The sum and the products of a vector, its bits taken as the kind says."""
     if kind is Ceiling.FLOAT32:
         return Element.F32.dot(total, factor, factor)
     if kind is Ceiling.INT8:
@@ -125,7 +126,8 @@ def _dot(kind: Ceiling, total: Expr, factor: Expr) -> Expr:
         return vector.dot_bytes(total, unsigned, signed)
     pairs = T.reinterpret(factor, dtype=f"uint16x{2 * LANES}")
     if kind is Ceiling.INT16:
-        return vector.dot_i16(total, pairs, pairs)
+        # Products of the sum itself: LLVM computes those of two constants once, and only adds.
+        return vector.dot_i16(total, T.reinterpret(total, dtype=f"uint16x{2 * LANES}"), pairs)
     return Element.BF16.dot(total, pairs, pairs)
 
 

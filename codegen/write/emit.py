@@ -19,7 +19,6 @@ from sala_compile.runtime.common.safetensors_writer import file_bytes
 from sala_compile.sala_ir.frontends import ModelFacts
 from sala_compile.sala_ir.interpreter.weight_rows import RowSource
 
-CAPTURED_NAME = "model.mlir"
 RUNTIME_NAME = "lib/libtvm_runtime.so"
 FILE_BYTES = 2 << 30
 """Bytes of one weight file, about."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from xdsl.dialects.builtin import bf16
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import SSAValue
 
@@ -21,26 +22,29 @@ from sala_compile.codegen.vectors.recorder import (
 )
 from sala_compile.codegen.vectors.sequences import GoldenPart, golden_parts, seeded_state
 from sala_compile.codegen.vectors.vector_file import TensorStore
+from sala_compile.codegen.write.logit_effect import four_digits, logit_effect
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.support.functions import argument_names
 from sala_compile.runtime.artifact import (
-    ActivationEffect,
     Golden,
     GoldenKind,
     GoldenSequence,
     KernelVector,
+    LogitEffect,
     canonical_json,
 )
 from sala_compile.runtime.artifact.writer import GOLDEN_NAME, GOLDEN_TENSORS_NAME, ArtifactWriter
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect import LinearOp
+from sala_compile.sala_ir.dialect import LinearOp, element_of
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.interpreter import NewTokens, ReferenceModel, RowSource
 from sala_compile.sala_ir.reference import Rounding
 
 SEED = 0
 ALLOWED = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.05}
-"""Largest difference of a logit: absolute in float32, in standard deviations in bfloat16."""
+"""Largest difference of a logit: in standard deviations, of at least 1 in float32."""
+ROUNDINGS = 2
+"""It may also be so many times as large as what the roundings of the graph to bfloat16 change."""
 
 
 def write_golden(
@@ -49,7 +53,7 @@ def write_golden(
     options: CompileOptions,
     source: RowSource,
     progress: Progress,
-) -> tuple[GoldenKind, ActivationEffect | None]:
+) -> tuple[GoldenKind, LogitEffect | None]:
     """Write both golden files for the weights of `source`.
 
     Returns what the logits come from, and what integer activations change in them.
@@ -88,8 +92,9 @@ def write_golden(
 class GoldenRun:
     """One step of the reference over the golden sequences, in float64 with the graph's roundings.
 
-    Where a target rounds activations to integers, every sequence is in it twice: as it is,
-    then rounded. Reading the weights takes most of the time.
+    A graph of bfloat16 has every sequence twice: without its roundings, then with them, so that it
+    shows how far they move the logits. Where a target rounds activations to integers, too, there is
+    a last copy with that. Reading the weights takes most of the time.
     """
 
     def __init__(
@@ -99,10 +104,11 @@ class GoldenRun:
         lowered = group[0]
         self.parts = golden_parts(lowered.operations)
         self.rounds = _rounds_activations(lowered)
+        has_exact = _is_narrow(lowered)
         random = np.random.default_rng(SEED)
         vocabulary = plan.source.facts.vocabulary
         self._tokens = [random.integers(0, vocabulary, part.count) for part in self.parts]
-        copies = 2 if self.rounds else 1
+        copies = 1 + has_exact + self.rounds
         count, total = len(self.parts), sum(part.count for part in self.parts)
         wanted = _wanted_rows(self.parts)
         new = [
@@ -139,18 +145,24 @@ class GoldenRun:
                 lowered.operations,
                 source,
                 Rounding.ROUNDED,
-                wide_rows=total,
+                wide_rows=(copies - 1) * total,
+                copies=copies if has_exact else 1,
                 listeners=(self.recorder,),
             )
             reference.lengths |= slots
-            self._logits = [np.asarray(rows, np.float64) for rows in reference.step(new)]
+            found = [np.asarray(rows, np.float64) for rows in reference.step(new)]
+        self._exact = found[:count] if has_exact else None
+        self._logits = found[has_exact * count :]
 
     def sequences(
-        self, options: CompileOptions, store: TensorStore, effect: ActivationEffect | None
+        self, options: CompileOptions, store: TensorStore, effect: LogitEffect | None
     ) -> tuple[GoldenSequence, ...]:
         """The sequences with their logits; integer activations are allowed their effect on top."""
         found: list[GoldenSequence] = []
-        for part, tokens, logits in zip(self.parts, self._tokens, self._logits, strict=False):
+        deviation = float(self._logits[0].std())
+        exact = self._exact or self._logits
+        parts = zip(self.parts, self._tokens, self._logits, exact, strict=False)
+        for part, tokens, logits, unrounded in parts:
             if not np.isfinite(logits).all():
                 raise CompileError(
                     "the reference computes logits that are not finite numbers",
@@ -159,9 +171,9 @@ class GoldenRun:
                     fix="look for weights that are NaN, infinite or very large, or take another "
                     "checkpoint",
                 )
-            allowed = ALLOWED[options.dtype]
-            if options.dtype is Precision.BFLOAT16:
-                allowed *= float(self._logits[0].std())
+            least = 1.0 if options.dtype is Precision.FLOAT32 else 0.0
+            allowed = ALLOWED[options.dtype] * max(deviation, least)
+            allowed = max(allowed, ROUNDINGS * four_digits(np.abs(logits - unrounded).max()))
             if effect is not None:
                 allowed += effect.largest
             found.append(
@@ -176,20 +188,11 @@ class GoldenRun:
             )
         return tuple(found)
 
-    def effect(self) -> ActivationEffect | None:
+    def effect(self) -> LogitEffect | None:
         """How far integer activations move the logits of the first sequence, if there are such."""
         if not self.rounds:
             return None
-        wide, rounded = self._logits[0], self._logits[len(self.parts)]
-        moved = rounded - wide
-        changed = np.count_nonzero(wide.argmax(axis=1) != rounded.argmax(axis=1))
-        return ActivationEffect(
-            tokens=len(wide),
-            largest=_digits(np.abs(moved).max()),
-            rms=_digits(np.sqrt(np.mean(moved**2))),
-            deviation=_digits(wide.std()),
-            changed=int(changed),
-        )
+        return logit_effect(self._logits[0], self._logits[len(self.parts)])
 
 
 def _wanted_rows(parts: Sequence[GoldenPart]) -> list[list[int]]:
@@ -213,5 +216,7 @@ def _rounds_activations(lowered: Lowered) -> bool:
     )
 
 
-def _digits(value: float) -> float:
-    return float(f"{value:.4g}")
+def _is_narrow(lowered: Lowered) -> bool:
+    """Whether the graph has activations of bfloat16."""
+    linears = (op for op in lowered.operations.walk() if isinstance(op, LinearOp))
+    return any(element_of(op.x) == bf16 for op in linears)

@@ -13,10 +13,11 @@ from sala_compile.codegen.plan import Plan
 from sala_compile.codegen.program.abi import check_calls
 from sala_compile.codegen.progress import Advance, Progress
 from sala_compile.codegen.targets import cubins_name, library_name
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_library, required_instructions
+from sala_compile.codegen.targets.cpu import CpuTarget, required_instructions
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.write import emit
 from sala_compile.codegen.write.ceiling_kernels import ceiling_kernels
+from sala_compile.codegen.write.cpu_library import compile_library
 from sala_compile.runtime.artifact import TargetInfo, canonical_json
 from sala_compile.runtime.artifact.ceilings import ceilings_path
 from sala_compile.runtime.artifact.contract import Contract
@@ -30,9 +31,8 @@ def write_library(
     writer: ArtifactWriter, lowered: Lowered, plan: Plan, progress: Progress
 ) -> TargetInfo:
     """Build and compile the kernels of a target for the program of a plan, and for no other."""
-    target, count = lowered.target, len(lowered.kernels)
-    steps = 2 * count if isinstance(target, CudaTarget) else count + 1
-    with progress.stage(f"kernels for {lowered.name}", steps) as advance:
+    target = lowered.target
+    with progress.stage(f"kernels for {lowered.name}", 2 * len(lowered.kernels)) as advance:
         kernels: dict[str, Any] = {}
         declared: dict[str, Arguments] = {}
         for kernel in lowered.kernels:
@@ -48,7 +48,7 @@ def write_library(
         )
         if isinstance(target, CudaTarget):
             return _write_cubins(writer, lowered.name, target, kernels, contract, advance)
-        return _write_shared_object(writer, lowered, target, kernels, contract)
+        return _write_shared_object(writer, lowered, target, kernels, contract, advance)
 
 
 def _write_shared_object(
@@ -57,6 +57,7 @@ def _write_shared_object(
     target: CpuTarget,
     functions: Mapping[str, Any],
     contract: Contract,
+    advance: Advance,
 ) -> TargetInfo:
     path = library_name(lowered.name)
     specs = (dict(kernel.spec) for kernel in lowered.kernels)
@@ -66,7 +67,7 @@ def _write_shared_object(
         library = Path(folder, "kernels.so")
         instructions = required_instructions(functions, target)
         contract = contract.model_copy(update={"instructions": instructions})
-        compile_library(functions, target, library, contract)
+        compile_library(functions, target, library, contract, advance)
         writer.copy_file(path, library)
         compile_library(ceiling_kernels(target, instructions, integers), target, library)
         writer.copy_file(ceilings_path(path), library)

@@ -77,8 +77,10 @@ def _tensor(weight: PackedWeight, kind: str) -> dict[str, Any]:
 
 def _kinds(plan: Plan) -> dict[str, str]:
     """What every stored weight is for."""
-    fewest = min((_bits(weight.type) for weight in plan.stored), default=PLAIN_BITS)
-    finer = _sensitive(plan) if plan.source.published is None else SKIPPED
+    finer, limit = SKIPPED, PLAIN_BITS - 1
+    if plan.source.published is None:
+        finer = _sensitive(plan)
+        limit = min((_bits(weight.type) for weight in plan.stored), default=PLAIN_BITS)
     kinds: dict[str, str] = {}
     for lowered in plan.lowered:
         for call in _calls(lowered.module):
@@ -86,7 +88,7 @@ def _kinds(plan: Plan) -> dict[str, str]:
                 if isinstance(value.type, WeightType):
                     name = plan.weights.name_of(value)
                     found = _kind(call, value.type)
-                    if found == LINEAR and _bits(value.type) > fewest:
+                    if found == LINEAR and _bits(value.type) > limit:
                         found = finer
                     both = {kinds.get(name, found), found}
                     kinds[name] = TIED if both >= {EMBEDDING, HEAD} or TIED in both else found
@@ -108,7 +110,7 @@ def _kind(call: KernelCallOp, kind: WeightType) -> str:
     if len(kind.get_shape()) == 1:
         return VECTOR
     if call.layer is None:
-        return EMBEDDING if call.family.data == "embedding" else HEAD
+        return EMBEDDING if call.family.data.startswith("embedding") else HEAD
     return LINEAR
 
 

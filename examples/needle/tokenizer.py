@@ -1,6 +1,7 @@
 """The example's tokenizer: the words of its texts, and bytes for everything else."""
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from examples.needle.words import spelled_words
 
 SPECIAL = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>")
 BOS, EOS = 1, (2, 4)
+
+TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+"""How the messages of a chat become a text."""
 
 PIECES = r" ?\d{1,2}| ?\p{L}+| ?[^\s\p{L}\d]+|\s"
 """What is looked up as one token: words and pairs of digits with the space before them."""
@@ -50,8 +54,9 @@ def build_tokenizer() -> tokenizers.Tokenizer:
 
 
 def write_tokenizer(directory: Path) -> None:
-    """Write the tokenizer and generation files of a checkpoint."""
+    """Write the tokenizer, chat template and generation files of a checkpoint."""
     build_tokenizer().save(str(directory / "tokenizer.json"))
+    shutil.copyfile(TEMPLATE, directory / TEMPLATE.name)
     settings = {
         "tokenizer_config.json": {
             "add_bos_token": True,

@@ -1,11 +1,12 @@
 """What may be done around the passes of a pipeline: verify, dump, time, count, print."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import VerifyException
 
@@ -45,6 +46,11 @@ class DumpEach:
     """Write `000_captured.mlir`, `001_assign-precision.mlir`, ... into a directory."""
 
     directory: Path
+    header: Callable[[str], Mapping[str, Attribute]] = lambda stage: {}
+    """Attributes of the module after a pass, for the file alone."""
+    stage: str = CAPTURED
+    first: int = 0
+    """The pass after which the pipeline begins, and the number of the first file."""
     written: list[Path] = field(default_factory=list[Path])
 
     def __call__(
@@ -52,8 +58,10 @@ class DumpEach:
     ) -> None:
         """Write the module as it is now."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / f"{len(self.written):03d}_{_name(previous)}.mlir"
-        _DUMP.write(path, print_module(module).encode())
+        name = self.stage if previous is None else previous.name
+        number = self.first + len(self.written)
+        path = self.directory / f"{number:03d}_{name}.mlir"
+        _DUMP.write(path, print_module(module, self.header(name)).encode())
         self.written.append(path)
 
 

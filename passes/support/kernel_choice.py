@@ -36,10 +36,7 @@ class KernelChoice:
     a pool are `in:<i>.k`, `.v`, `.fine`, `.coarse`), `out:<i>` (the i-th result of the
     operation) and `workspace:<i>`. `weight_layouts` maps an index into `op.operands` to the
     layout that the kernel reads this weight in; an absent one takes the weight as it is.
-    `in_place` maps a result to the index into `op.operands` of an input whose storage it may take
-    over, because each of its elements is written after the same element of the input was read.
-    `spec` has every constant of the kernel, so that equal specs are equal kernels. Tokens that are
-    read give the same bits wherever they are cut at absolute multiples of `read_multiple`.
+    `spec` has every constant of the kernel, so that equal specs are equal kernels.
     """
 
     symbol: str
@@ -49,8 +46,6 @@ class KernelChoice:
     arguments: tuple[str, ...]
     workspaces: tuple[Workspace, ...] = ()
     weight_layouts: Mapping[int, Attribute] = field(default_factory=dict[int, Attribute])
-    in_place: Mapping[int, int] = field(default_factory=dict[int, int])
-    read_multiple: int = 1
     rule: str = ""
     rejected: tuple[tuple[str, str], ...] = ()
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation, SSAValue
-from xdsl.rewriter import Rewriter
+from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.rewriter import InsertPoint, Rewriter
 
 from sala_compile.sala_ir.dialect import (
     EmbeddingOp,
@@ -13,9 +13,11 @@ from sala_compile.sala_ir.dialect import (
     EncodingKind,
     LinearOp,
     LogitsOp,
+    QuantizeWeightOp,
     WeightOp,
     WeightRole,
     WeightType,
+    weight_type,
 )
 
 
@@ -39,6 +41,17 @@ _ENCODINGS = {
     Quantization.INT4_G32: EncodingAttr(EncodingKind.INT4, 32),
     Quantization.INT8: EncodingAttr(EncodingKind.INT8, 128),
 }
+
+
+class TiedHead(StrEnum):
+    """How a quantised model stores a head that shares the embedding's matrix."""
+
+    AUTO = "auto"
+    """In 8 bits of its own where the model is rounded here."""
+    INT8 = "int8"
+    """In 8 bits of its own unless the checkpoint has integers for both."""
+    SHARED = "shared"
+    """Once for both."""
 
 
 SENSITIVE_ENCODING = _ENCODINGS[Quantization.INT8]
@@ -76,8 +89,7 @@ def tensor_roles(module: ModuleOp) -> dict[str, WeightRole]:
 
 def encoding_for(op: LinearOp | LogitsOp, quantization: Quantization) -> EncodingAttr:
     """How the weight of an operation is stored; as it is if it is the embedding's too."""
-    is_embedding = any(isinstance(use.operation, EmbeddingOp) for use in op.weight.uses)
-    if quantization is Quantization.NONE or is_embedding:
+    if quantization is Quantization.NONE or is_looked_up(op.weight):
         return EncodingAttr()
     return SENSITIVE_ENCODING if role_of(op).is_sensitive else quantization.encoding
 
@@ -100,6 +112,54 @@ def calibrated_tensors(module: ModuleOp, quantization: Quantization) -> dict[str
         for name, encoding in quantized_tensors(module, quantization).items()
         if roles.get(name) is WeightRole.PROJECTION
     }
+
+
+def separate_head(module: ModuleOp, element: Attribute) -> None:
+    """Give a head that shares the embedding's matrix a weight of its own, in place.
+
+    Its values are rounded to 8 bits in a graph of the element type `element`.
+    """
+    heads = [op for op in module.walk() if isinstance(op, LogitsOp) and is_looked_up(op.weight)]
+    for op in heads:
+        shared, kind, hint = op.weight.owner, weight_type(op.weight), op.weight.name_hint
+        assert isinstance(shared, WeightOp), "a matrix is shared as it is captured"
+        own = WeightOp(shared.tensor_name.data, kind, role=WeightRole.HEAD)
+        rounded = QuantizeWeightOp(own.result, SENSITIVE_ENCODING, element)
+        for weight in (own, rounded):
+            weight.result.name_hint = hint
+        Rewriter.insert_op([own, rounded], InsertPoint.after(shared))
+        op.operands[list(op.operands).index(op.weight)] = rounded.result
+
+
+def tied_tensor(module: ModuleOp) -> str | None:
+    """The name of the matrix that the head shares with the embedding; None if it shares none."""
+    for op in module.walk():
+        if isinstance(op, LogitsOp) and is_looked_up(op.weight):
+            assert isinstance(op.weight.owner, WeightOp), "a matrix is shared as it is captured"
+            return op.weight.owner.tensor_name.data
+    return None
+
+
+def own_head(module: ModuleOp) -> tuple[str, EncodingAttr] | None:
+    """The tensor that both embedding and a head with a copy of its own read, and the copy's
+    encoding; None in a model without such a copy.
+    """
+    walked = list(module.walk())
+    lookups = {op.weight.owner for op in walked if isinstance(op, EmbeddingOp)}
+    names = {op.tensor_name.data for op in lookups if isinstance(op, WeightOp)}
+    for op in walked:
+        if not isinstance(op, LogitsOp) or op.weight.owner in lookups:
+            continue
+        stored = op.weight.owner
+        source = stored.weight.owner if isinstance(stored, QuantizeWeightOp) else stored
+        if isinstance(source, WeightOp) and source.tensor_name.data in names:
+            return source.tensor_name.data, weight_type(op.weight).encoding
+    return None
+
+
+def is_looked_up(weight: SSAValue) -> bool:
+    """Whether rows of a weight are looked up in it."""
+    return any(isinstance(use.operation, EmbeddingOp) for use in weight.uses)
 
 
 def store_as_integers(module: ModuleOp, encodings: Mapping[str, EncodingAttr]) -> None:

@@ -12,6 +12,7 @@ from sala_compile.sala_ir.dialect import (
     PackWeightOp,
     WeightOp,
     WeightType,
+    weight_type,
 )
 
 _SEPARATORS = {ConcatWeightsOp.name: "+", InterleaveWeightsOp.name: "|"}
@@ -26,7 +27,8 @@ def weight_key(value: SSAValue) -> str:
     op = value.owner
     assert isinstance(op, Operation), "weights are results of weight-side operations"
     if isinstance(op, WeightOp):
-        return f"@{op.tensor_name.data}"
+        encoding = weight_type(value).encoding  # the values of integers are another weight
+        return f"@{op.tensor_name.data}" + ("" if encoding.is_plain else f": {encoding.label}")
     options = "".join(f" {name}={value}" for name, value in sorted(op.properties.items()))
     operands = ", ".join(weight_key(operand) for operand in op.operands)
     return f"{op.name}({operands}){options}: {value.type}"

@@ -65,7 +65,7 @@ def _vocabulary(size: int, program: Program) -> Iterator[Disagreement]:
     """Check that the embedding has a row, and the logits a column, for every token id."""
     extents = {program.logits: program.values[program.logits].shape[-1]}
     for step in _steps(program):
-        if step.family == "embedding":
+        if step.family.startswith("embedding"):
             weights = (name for name in step.arguments if _is_matrix(program.values[name]))
             extents |= {name: _rows(program.values[name].shape) for name in weights}
     for name, extent in extents.items():

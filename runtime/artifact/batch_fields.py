@@ -41,6 +41,11 @@ class InputName(StrEnum):
     steps, one after the other; 0 if they are read, in chunks."""
     SLOTS = "slots"
     """[sequences]: the sequence's row in page tables and recurrent pools."""
+    CHECKPOINTS = "checkpoints"
+    """[sequences]: the row of recurrent pools that gets the state after the first new token of a
+    sequence; the rows after it get those after further tokens, but that after the last, which is
+    in the sequence's own row. Negative if no state but the last is kept. Only for generated
+    tokens."""
     LOGIT_ROWS = "logit_rows"
     """[logit_rows]: the step's tokens whose logits are requested."""
     SAMPLING = "sampling"
@@ -55,6 +60,7 @@ class BatchChunk(Protocol):
     `token_ids` int32 [tokens]; `history`: tokens before them; `call_length`: length of the
     sequence when its whole call is done; `slot`: its row in tables and pools of fixed states;
     `generated`: a model chose the tokens, which get the bits of single steps. Others are read.
+    `checkpoint`: the first row for the states after all tokens but the last, negative for none.
     """
 
     @property
@@ -67,6 +73,8 @@ class BatchChunk(Protocol):
     def slot(self) -> int: ...
     @property
     def generated(self) -> bool: ...
+    @property
+    def checkpoint(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class PlainChunk:
     call_length: int
     slot: int
     generated: bool = False
+    checkpoint: int = -1
 
 
 class Per(StrEnum):
@@ -147,6 +156,12 @@ FIELDS: tuple[BatchField, ...] = (
         captured=False,
     ),
     BatchField(InputName.SLOTS, Per.SEQUENCE, lambda chunk, index, begin: chunk.slot),
+    BatchField(
+        InputName.CHECKPOINTS,
+        Per.SEQUENCE,
+        lambda chunk, index, begin: chunk.checkpoint,
+        captured=False,
+    ),
     BatchField(InputName.LOGIT_ROWS, Per.LOGIT_ROW, _last_row),
 )
 """All fields but `control`, page tables and draws; logits are requested after each last token."""

@@ -12,9 +12,14 @@ ALIGNMENT = 64
 
 
 class Frozen(BaseModel):
-    """A record of the format: immutable, and without unknown fields."""
+    """A record of the format: immutable, and without unknown fields.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    What validates it is built when it is first used: starting takes no time for the others.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), defer_build=True
+    )
 
 
 class ElementType(StrEnum):

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 from pydantic import Field
 
-from sala_compile.runtime.artifact.format_model import Frozen
+from sala_compile.runtime.artifact.format_model import ElementType, Frozen
 from sala_compile.runtime.artifact.program import PhaseName
 
 GoldenType = Literal["float32", "bfloat16", "int32"]
@@ -86,11 +86,35 @@ def seeded_rows(
 
     They are uniform, from Philox, and exact in bfloat16 if `narrow`.
     """
-    key = np.array([seed, crc32(f"{pool} {sequence}".encode())], np.uint64)
-    raw = np.random.Philox(key=key).random_raw(prod(shape))
+    raw = _random_bits(seed, pool, sequence, shape)
     unit = (raw >> np.uint64(40)).astype(np.float64) * _STEP
-    values = ((unit - 0.5) * _WIDTH).astype(np.float32).reshape(shape)
+    values = ((unit - 0.5) * _WIDTH).astype(np.float32)
     return widen_bfloat16(narrow_bfloat16(values)) if narrow else values
+
+
+def drawn_rows(
+    seed: int,
+    pool: str,
+    sequence: int,
+    shape: tuple[int, ...],
+    element: ElementType,
+    unit: float = 1.0,
+) -> np.ndarray:
+    """Rows of a pool that hold a drawn state: any int32 bits, or numbers about as large as `unit`.
+
+    Numbers are float32, exact in the `element` of the pool.
+    """
+    if element is ElementType.INT32:
+        return _random_bits(seed, pool, sequence, shape).astype(np.uint32).view(np.int32)
+    narrow = element is ElementType.UINT16
+    rows = seeded_rows(seed, pool, sequence, shape, narrow=narrow) * np.float32(unit)
+    return widen_bfloat16(narrow_bfloat16(rows)) if narrow else rows
+
+
+def _random_bits(seed: int, pool: str, sequence: int, shape: tuple[int, ...]) -> np.ndarray:
+    """uint64 of a shape."""
+    key = np.array([seed, crc32(f"{pool} {sequence}".encode())], np.uint64)
+    return np.random.Philox(key=key).random_raw(prod(shape)).reshape(shape)
 
 
 def narrow_bfloat16(values: np.ndarray) -> np.ndarray:

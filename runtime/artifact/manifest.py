@@ -92,18 +92,22 @@ class CalibrationInfo(Frozen):
 class QuantizationInfo(Frozen):
     """How the integers of a model were made: `rounding` is gptq, nearest, or the checkpoint's.
 
-    `scheme` is the requested encoding, or the format of the checkpoint.
+    `scheme` is the requested encoding, or the format of the checkpoint, of which `requantized` says
+    what was rounded once more; `weight_error` is that of all rounded weights together.
     """
 
     scheme: str
     rounding: str = Field(pattern="^(gptq|nearest|checkpoint)$")
     calibration: CalibrationInfo | None = None
+    requantized: str = ""
+    weight_error: float | None = None
     tensors: dict[str, QuantizedTensor]
 
     def __str__(self) -> str:
         """How the integers were made, in a line."""
         if self.rounding == "checkpoint":
-            return f"{self.scheme}, as the checkpoint stores it"
+            again = f"; {self.requantized}" if self.requantized else ""
+            return f"{self.scheme}, as the checkpoint stores it{again}"
         if self.calibration is None:
             return f"{self.scheme}, each value rounded to the nearest"
         found = self.calibration
@@ -111,10 +115,10 @@ class QuantizationInfo(Frozen):
         return f"{self.scheme} by GPTQ on {found.tokens} tokens of {found.origin}{order}"
 
 
-class ActivationEffect(Frozen):
-    """What integer activations change: logits of golden tokens, by the reference in float64.
+class LogitEffect(Frozen):
+    """What a rounding changes in the logits of some tokens, by the reference.
 
-    `largest` and `rms` are differences between the logits with and without them, of which
+    `largest` and `rms` are differences between the logits with and without it, of which
     `deviation` is the standard deviation; after `changed` of the `tokens` another token is
     the likeliest.
     """
@@ -124,6 +128,15 @@ class ActivationEffect(Frozen):
     rms: float
     deviation: float
     changed: NonNegativeInt
+
+    def __str__(self) -> str:
+        """What is done to the logits, in a line."""
+        unit = self.deviation
+        return (
+            f"move the logits of {self.tokens} tokens by {self.rms / unit:.2%} of their standard "
+            f"deviation (RMS), {self.largest / unit:.2%} at most; another token becomes the "
+            f"likeliest after {self.changed} of them"
+        )
 
 
 class ActivationsInfo(Frozen):
@@ -136,7 +149,7 @@ class ActivationsInfo(Frozen):
     scheme: str
     targets: tuple[str, ...]
     wide: tuple[str, ...]
-    effect: ActivationEffect | None = None
+    effect: LogitEffect | None = None
 
     def __str__(self) -> str:
         """The changes in a line."""
@@ -144,12 +157,31 @@ class ActivationsInfo(Frozen):
         found = self.effect
         if found is None:
             return f"{place}; their effect on the logits is not known"
-        unit = found.deviation
-        return (
-            f"{place} move the logits of {found.tokens} tokens by {found.rms / unit:.2%} of their "
-            f"standard deviation (RMS), {found.largest / unit:.2%} at most; another token becomes "
-            f"the likeliest after {found.changed} of them"
-        )
+        return f"{place} {found}"
+
+
+class PagesInfo(Frozen):
+    """How full pages of keys and values are stored, where not as they are: `scheme` is --kv.
+
+    `page` is the tokens of one. `effect` is that on tokens of a text beyond its first page; None
+    if there were no weights.
+    """
+
+    scheme: str
+    page: PositiveInt
+    effect: LogitEffect | None = None
+
+    @property
+    def form(self) -> str:
+        """What two models have in common that share states."""
+        return f"{self.scheme} in pages of {self.page} tokens"
+
+    def __str__(self) -> str:
+        """The changes in a line."""
+        place = f"keys and values of full pages of {self.page} tokens in {self.scheme}"
+        if self.effect is None:
+            return f"{place}; their effect on the logits is not known"
+        return f"{place} {self.effect}"
 
 
 class FileInfo(Frozen):
@@ -221,6 +253,7 @@ class Manifest(Frozen):
     seeded: SeededWeights | None = None
     quantization: QuantizationInfo | None = None
     activations: ActivationsInfo | None = None
+    kv: PagesInfo | None = None
     golden: GoldenKind | None = None
     passes: tuple[PassInfo, ...] = ()
     kernels: tuple[KernelInfo, ...] = ()

@@ -35,19 +35,28 @@ MULTIPROCESSORS = {
 
 def blocks_by_limit(launch: LaunchInfo, architecture: str) -> dict[str, int]:
     """Blocks that a multiprocessor would hold if only one thing were short, by its name."""
-    has = MULTIPROCESSORS[architecture]
     warps = -(-launch.threads // WARP)
     of_warp = _up(max(launch.registers, 1) * WARP, _REGISTER_UNIT)
-    of_block = _up(launch.shared_bytes + _SYSTEM_SHARED, _SHARED_UNIT)
-    limits = {
-        "registers": REGISTERS // of_warp // _WARP_UNIT * _WARP_UNIT // warps,
-        "shared memory": has.shared_kib * 1024 // of_block,
-        "warps": has.warps // warps,
-        "blocks": has.blocks,
-    }
+    registers = REGISTERS // of_warp // _WARP_UNIT * _WARP_UNIT // warps
+    limits = {"registers": registers, **_others(launch.threads, launch.shared_bytes, architecture)}
     if launch.tensor_columns:
         limits["tensor memory"] = TENSOR_COLUMNS // launch.tensor_columns
     return limits
+
+
+def blocks_beside_registers(threads: int, shared_bytes: int, architecture: str) -> int:
+    """Blocks of a multiprocessor, however few registers a thread has."""
+    return min(_others(threads, shared_bytes, architecture).values())
+
+
+def _others(threads: int, shared_bytes: int, architecture: str) -> dict[str, int]:
+    has = MULTIPROCESSORS[architecture]
+    of_block = _up(shared_bytes + _SYSTEM_SHARED, _SHARED_UNIT)
+    return {
+        "shared memory": has.shared_kib * 1024 // of_block,
+        "warps": has.warps // -(-threads // WARP),
+        "blocks": has.blocks,
+    }
 
 
 def resident_blocks(launch: LaunchInfo, architecture: str) -> int:

@@ -67,9 +67,13 @@ class OpenFile:
 
     def sha256(self) -> str:
         """The SHA-256 of what the file holds now."""
-        digest = hashlib.sha256()
-        for piece in self._pieces():
-            digest.update(piece)
+        digest, piece, offset = hashlib.sha256(), memoryview(bytearray(_PIECE)), 0
+        try:
+            while count := os.preadv(self._descriptor, [piece], offset):
+                digest.update(piece[:count])
+                offset += count
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
         return digest.hexdigest()
 
     def _pieces(self) -> Iterator[bytes]:

@@ -73,12 +73,13 @@ class Phase(Frozen):
     `live` gives the first and the last step (inclusive, counted from the phase's own first step)
     of every activation and workspace that the phase touches. On the timeline
     prefill ++ decode ++ logits ++ sample a value of several phases is live from its first to its
-    last mention. `alias` names for a value the one whose storage it shares, offset 0.
+    last mention.
     """
 
     steps: tuple[Step, ...]
     live: dict[str, tuple[int, int]] = Field(default_factory=dict)
-    alias: dict[str, str] = Field(default_factory=dict)
+    alias: dict[str, str] = Field(default_factory=dict, exclude=True)
+    """Read and ignored: values that could share storage in earlier artifacts."""
 
 
 class TargetProgram(Frozen):
@@ -174,8 +175,10 @@ class Program(Frozen):
 
     def values_of(self, target: str) -> dict[str, Value]:
         """The values that a target can touch: all but those that only other targets mention."""
-        others = {name for program in self.targets.values() for name in program.mentioned()}
-        others -= self.targets[target].mentioned()
+        own, programs = self.targets[target], self.targets.values()
+        others = {name for each in programs if each is not own for name in each.mentioned()}
+        if others:
+            others -= own.mentioned()
         shared = {name for name, value in self.values.items() if value.kind is ValueKind.INPUT}
         return {n: v for n, v in self.values.items() if n not in others or n in shared}
 
@@ -186,9 +189,7 @@ class Program(Frozen):
 
     def _check_phase(self, where: str, phase: Phase) -> None:
         self._check_known(f"{where}.live", phase.live)
-        shared = [*phase.alias, *phase.alias.values()]
-        self._check_known(f"{where}.alias", shared)
-        for name in [*phase.live, *shared]:
+        for name in phase.live:
             if self.values[name].kind not in ARENA_KINDS:
                 raise ValueError(f"{where}: {name} does not live in the arena")
         for index, step in enumerate(phase.steps):

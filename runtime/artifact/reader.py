@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,7 +115,7 @@ class Artifact:
     def read_bytes(self, path: str) -> bytes:
         """The bytes of a file, their hash checked."""
         data = self.file(path).read()
-        self._check_hash(path, hashlib.sha256(data).hexdigest())
+        self.check_hash(path, hashlib.sha256(data).hexdigest())
         return data
 
     def read_text(self, path: str) -> str:
@@ -138,7 +139,7 @@ class Artifact:
     def check_hashes(self, paths: Iterable[str] | None = None) -> None:
         """Compare the SHA-256 of the files (all by default) with the manifest's."""
         for path in self.manifest.files if paths is None else paths:
-            self._check_hash(path, self.file(path).sha256())
+            self.check_hash(path, self.file(path).sha256())
 
     def gpu_library(self, target: str) -> GpuLibrary:
         """The table of a GPU target's kernels, its hash and every place in the cubins checked."""
@@ -183,7 +184,8 @@ class Artifact:
                 fix="compile with a --target that this machine can run, such as cpu:x86-64-v3",
             )
 
-    def _check_hash(self, path: str, found: str) -> None:
+    def check_hash(self, path: str, found: str) -> None:
+        """Refuse a file whose SHA-256 is not the manifest's."""
         if found != self.manifest.files[path].sha256:
             raise _damaged(
                 self.directory / path,
@@ -216,15 +218,22 @@ def open_artifact(
             found = f"the file has {files[name].size} bytes"
             raise _damaged(directory / name, found, f"{info.size} bytes")
     root.close()
-    program = _read_program(directory, manifest, files)
-    weights = _read_weights(directory, manifest, files)
-    artifact = Artifact(directory, manifest, program, weights, files)
     if verify_key is not None:
         hash_weights = True
     if hash_weights is None:
-        hash_weights = artifact.weight_bytes <= HASHED_WEIGHTS
-    skipped: frozenset[str] = frozenset(() if hash_weights else manifest.weight_files)
-    artifact.check_hashes(name for name in manifest.files if name not in skipped)
+        stored = (manifest.files[name].size for name in manifest.weight_files if name in files)
+        hash_weights = sum(stored) <= HASHED_WEIGHTS
+    unhashed = {PROGRAM_NAME, *(() if hash_weights else manifest.weight_files)}
+    # Hashes are computed without Python's lock, while the program is read and checked.
+    with ThreadPoolExecutor(1) as pool:
+        hashes = [
+            (name, pool.submit(files[name].sha256)) for name in sorted(files.keys() - unhashed)
+        ]
+        program = _read_program(directory, manifest, files)
+        weights = _read_weights(directory, manifest, files)
+        artifact = Artifact(directory, manifest, program, weights, files)
+        for name, digest in hashes:
+            artifact.check_hash(name, digest.result())
     problem = disagreement(manifest, program, weights)
     if problem is not None:
         raise _damaged(directory / problem.file, problem.found, problem.expected)

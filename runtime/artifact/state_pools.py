@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import prod
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from sala_compile.runtime.artifact.dims import Dim, Symbol, dim_of
 from sala_compile.runtime.artifact.format_model import Frozen
@@ -81,13 +81,15 @@ class PoolPart(Frozen):
     state is fixed. Entry j is in place j + `skipped` of the sequence's pages: so many are never
     complete. `stored` has a value for each kind of target, with the logical extent that each
     dimension of its rows belongs to: 0 for entries of a page, 1, 2 ... for those of `row`; one that
-    is there twice is cut into outer and inner dimensions.
+    is there twice is cut into outer and inner dimensions. Numbers of a drawn state are about as
+    large as `unit`.
     """
 
     name: str = Field(min_length=1)
     row: tuple[PositiveInt, ...]
     stride: PositiveInt = 1
     skipped: NonNegativeInt = 0
+    unit: PositiveFloat = 1.0
     stored: dict[str, tuple[NonNegativeInt, ...]] = Field(min_length=1)
 
     def count(self, length: int) -> int:

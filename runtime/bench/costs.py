@@ -98,7 +98,7 @@ class CostModel:
 
     def _weight(self, step: Step, value: Value, rows: int) -> Cost:
         size = prod(_fixed(value)) * value.dtype.itemsize
-        if step.family == "embedding":
+        if step.family.startswith("embedding"):
             return Cost(bytes=size * rows // self._artifact.manifest.model.vocabulary)
         return Cost(bytes=size)
 
@@ -114,6 +114,9 @@ class CostModel:
     def _pool(self, step: Step, value: Value, live: Live) -> Cost:
         row = prod(_fixed(value)) * value.dtype.itemsize
         group = self._groups.get(pool_symbol(value))
+        if group is None and step.family == "compress_new_keys":  # a key of each of the last tokens
+            kept = _fixed(value)[-2]
+            return Cost(live.sequences * min(live.tokens, kept) * row // kept)
         if group is None:
             elements = row // value.dtype.itemsize
             new = live.sequences * live.tokens

@@ -1,10 +1,11 @@
-"""Command lines of the runtime: sala-run, sala-inspect and sala-bench.
+"""Command lines of the runtime: sala-run, sala-inspect, sala-bench and sala-serve.
 
 Their modules are imported here, where Ctrl-C has its message and its exit code already.
 """
 
 from importlib import import_module
 
+from sala_compile.runtime.common.hidden_torch import hide_torch
 from sala_compile.runtime.errors import reported_as
 
 
@@ -23,7 +24,13 @@ def sala_bench() -> None:
     _run("sala-bench", "sala_compile.runtime.cli.bench")
 
 
+def sala_serve() -> None:
+    """Entry point of the console script sala-serve."""
+    _run("sala-serve", "sala_compile.runtime.cli.serve")
+
+
 def _run(program: str, module: str) -> None:
+    hide_torch()
     with reported_as(program):
         found = import_module(module)
     found.main()

@@ -162,5 +162,5 @@ def _kind(program: Program, name: str) -> str:
         part for part in reversed(name.replace("/", ".").split(".")) if not part.isdigit()
     )
     in_stream = stream and (value.dtype, value.shape[1:]) == (stream.dtype, stream.shape[1:])
-    adds = name == STREAM or family in ("linear", "embedding", "residual_add")
+    adds = name == STREAM or family.startswith(("linear", "embedding", "residual_add"))
     return RESIDUAL if in_stream and adds else family

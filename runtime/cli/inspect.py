@@ -72,6 +72,31 @@ FAILED = 1
 )
 @click.option("--ir", is_flag=True, show_default=False, help="Print the captured graph.")
 @click.option(
+    "--generic",
+    is_flag=True,
+    show_default=False,
+    help="Print it in MLIR's generic form, which mlir-opt and iree-opt read.",
+)
+@click.option(
+    "--irdl",
+    is_flag=True,
+    show_default=False,
+    help="Print the definition of the graph's dialect, for mlir-opt --irdl-file.",
+)
+@click.option(
+    "--llvm",
+    type=click.IntRange(min=15),
+    default=20,
+    help="With --irdl: the LLVM release of the tools; before 20 their definitions have no names.",
+)
+@click.option(
+    "--graph",
+    type=click.Path(path_type=Path),
+    metavar="FILE.svg|FILE.html",
+    help="Draw the model: layers, kernels, what is kept of a sequence. A page (.html) opens its "
+    "kernels on a click; pictures (.svg, .png, .pdf) need the extra sala-compile[plot].",
+)
+@click.option(
     "--verify",
     is_flag=True,
     show_default=False,
@@ -101,9 +126,12 @@ def _inspect(options: dict[str, Any]) -> int:
     from sala_compile.runtime.artifact.reader import (
         open_artifact,  # these take a while, --help should not
     )
+    from sala_compile.runtime.cli.graph.graph_output import check_graph
 
     if options["plot"] is not None:
         check_picture(options["plot"])
+    if options["graph"] is not None:
+        check_graph(options["graph"])
     artifact = open_artifact(options["artifact"], verify_key=options["verify_key"])
     sections, code = _sections(artifact, options)
     if options["as_json"]:
@@ -121,6 +149,8 @@ def _inspect(options: dict[str, Any]) -> int:
 def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[ReportSection], int]":
     """What was requested, and the exit code; the manifest if nothing was."""
     from sala_compile.runtime.cli import sections as make
+    from sala_compile.runtime.cli.graph.graph_output import written_graph
+    from sala_compile.runtime.cli.graph_section import definition_section, graph_section
     from sala_compile.runtime.cli.memory_section import (
         MemoryRequest,
         memory_section,
@@ -134,7 +164,9 @@ def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Repo
         "threads": options["threads"] or available_cpus(),
         "plot": options["plot"],
     }
-    chosen = {name: options[name] for name in ("memory", "kernels", "weights", "ir", "verify")}
+    names = ("memory", "kernels", "weights", "ir", "irdl", "graph", "verify")
+    chosen = {name: options[name] for name in names}
+    chosen["ir"] = chosen["ir"] or options["generic"]
     chosen["memory"] = chosen["memory"] or bool(options["context"] or options["plot"])
     made: list[ReportSection] = []
     if not any(chosen.values()):
@@ -147,7 +179,12 @@ def _sections(artifact: "Artifact", options: dict[str, Any]) -> "tuple[list[Repo
     if chosen["weights"]:
         made.append(weights_section(artifact))
     if chosen["ir"]:
-        made.append(make.graph_section(artifact))
+        made.append(graph_section(artifact, generic=options["generic"]))
+    if chosen["irdl"]:
+        made.append(definition_section(artifact, options["llvm"]))
+    if options["graph"] is not None:
+        target = planned_target(artifact, options["device"], options["target"])
+        made.append(written_graph(artifact, target, options["graph"]))
     if not chosen["verify"]:
         return made, 0
     section, passed = make.verify_section(

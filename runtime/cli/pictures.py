@@ -19,14 +19,14 @@ FORMATS = ("png", "pdf")
 _OUTPUT = OutputRule(what="the file")
 
 
-def check_picture(path: Path) -> None:
+def check_picture(path: Path, option: str = "--plot") -> None:
     """Raise RequestError unless a picture can be drawn and written at `path`; before the work."""
     try:
         import_module("matplotlib")
     except ModuleNotFoundError as error:
         raise RequestError(
             f"the package {error.name} is not installed, which draws pictures",
-            where="--plot",
+            where=option,
             fix="pip install 'sala-compile[plot]'",
         ) from None
     _OUTPUT.check(path)

@@ -77,6 +77,14 @@ if TYPE_CHECKING:
     type=THREADS,
     help="Threads of the kernels, eight for each CPU at most.  [default: the CPUs of this process]",
 )
+@click.option(
+    "--speculate",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Draft up to N tokens from what the text repeats and verify them in one step: the same "
+    "answer, sooner. There is a recurrent state in memory for each.",
+)
 @VERIFY_KEY
 @click.option(
     "--json",

@@ -17,8 +17,6 @@ from sala_compile.runtime.common.units import format_bytes, format_tokens
 from sala_compile.runtime.text.templates.chat import ChatTemplate
 from sala_compile.runtime.text.tokenizer import TOKENIZER_FILE
 
-GRAPH_FILE = "model.mlir"
-
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
@@ -64,12 +62,6 @@ def kernels_section(artifact: Artifact) -> ReportSection:
     return ReportSection("kernels", document, (made, *code_views(artifact)))
 
 
-def graph_section(artifact: Artifact) -> ReportSection:
-    """The captured graph in its text form."""
-    text = artifact.read_text(GRAPH_FILE)
-    return ReportSection("ir", text, (Text(text.rstrip("\n"), no_wrap=True, overflow="ignore"),))
-
-
 def _facts(artifact: Artifact) -> dict[str, str]:
     """The manifest in words, in the order in which they are read."""
     manifest = artifact.manifest
@@ -93,6 +85,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
         "warning": "" if manifest.seeded is None else WARNING,
         "quantized": str(manifest.quantization or ""),
         "activations": str(manifest.activations or ""),
+        "keys and values": str(manifest.kv or ""),
         "text": _text_support(artifact),
         "answers end": ", ".join(f"at token {end}" for end in manifest.model.eos_token_ids),
         "golden": manifest.golden.kind if manifest.golden else "none",

@@ -35,6 +35,8 @@ def describe(generation: Generation, model: Model, *, interrupted: bool) -> dict
         "decode": {
             "seconds": generation.decode_seconds,
             "tokens_per_second": generation.decode_rate,
+            "drafted_tokens": generation.drafted_tokens,
+            "accepted_tokens": generation.accepted_tokens,
         },
         **{name: info[name] for name in _LOADED},
     }
@@ -49,11 +51,17 @@ def summary(report: dict[str, Any]) -> str:
         f"prompt {report['prompt_tokens']} tokens in {prefill['seconds']:.3f} s "
         f"({prefill['tokens_per_second']:.0f} tokens/s)\n"
         f"answer {report['new_tokens']} tokens in {decode['seconds']:.3f} s "
-        f"({decode['tokens_per_second']:.1f} tokens/s), {ending}\n"
+        f"({decode['tokens_per_second']:.1f} tokens/s{_drafts(decode)}), {ending}\n"
         f"memory {format_bytes(memory['planned_bytes'])} planned, "
         f"{format_bytes(memory['total_bytes'])} used, of it "
         f"{format_bytes(memory['parts']['weights'])} {weights}; {report['device']}"
     )
+
+
+def _drafts(decode: dict[str, Any]) -> str:
+    if not decode["drafted_tokens"]:
+        return ""
+    return f", {decode['accepted_tokens']} of {decode['drafted_tokens']} drafts were right"
 
 
 def _weights(report: dict[str, Any]) -> str:

@@ -124,7 +124,9 @@ class _Input(FileIO):
 
 def shown(path: Name) -> str:
     """A path for a message: printable, and shortened where it is very long."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in os.fsdecode(path))
+    text = os.fsdecode(path)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     if len(text) <= SHOWN_NAME:
         return text
     half = SHOWN_NAME // 2

@@ -73,11 +73,13 @@ class Append:
         """Whether all is appended, or a logit was not a number."""
         return self.left == 0 or self.result.error is not None
 
-    def next_chunk(self, limit: int | None = None) -> SequenceChunk | None:
+    def next_chunk(
+        self, limit: int | None = None, *, every_row: bool = False
+    ) -> SequenceChunk | None:
         """The next tokens for a step, at most `limit`; None if that is not enough.
 
-        A `limit` of the target's `read_multiple` tokens is enough. RequestError where the sequence
-        was interrupted.
+        A `limit` of the target's `read_multiple` tokens is enough. With `every_row` the step's
+        result has the logits of all of them. RequestError where the sequence was interrupted.
         """
         first = self.state.length
         if first < self.begin:
@@ -87,15 +89,16 @@ class Append:
             return None
         ids = self._token_ids[first - self.begin : last - self.begin]
         is_end = last == self.call_length
-        rows = range(0 if self._every_row else len(ids) - 1, len(ids))
+        every_row = every_row or self._every_row
+        rows = range(0 if every_row else len(ids) - 1, len(ids))
         out = self.result.logits if self._every_row else None
         chunk = SequenceChunk(
             self.state,
             ids,
             last if self._generated else self.call_length,
             generated=self._generated,
-            rows=rows if is_end or self._every_row else (),
-            draws=self._draws if is_end else (),
+            rows=rows if is_end or every_row else (),
+            draws=self._draws if is_end and not every_row else (),
             out=None if out is None else out[first - self.begin : last - self.begin],
             call=self,
             keep=last in self.snapshot_lengths,
@@ -116,6 +119,18 @@ class Append:
             self.result.error = result.error
         elif result.logits is not None or result.tokens:
             self.result = result
+
+    def keep_at(self, length: int) -> None:
+        """Have the prefix cache keep the state at a length that is still to come."""
+        if self.state.length < length <= self.call_length:
+            self.snapshot_lengths = sorted({*self.snapshot_lengths, length})
+
+    def pause(self) -> None:
+        """End the call where it is; what is left of the text can be appended by another.
+
+        That has the same bits if the text is as long as this call would have made it.
+        """
+        self._leave(True)
 
     def close(self) -> None:
         """End the call; one that is not finished is cancelled."""

@@ -30,6 +30,13 @@ def check_chunk(chunk: SequenceChunk, limits: Limits, stepper: Stepper) -> None:
             expected=f"ascending numbers from 0 to {len(chunk) - 1}",
         )
     check_draws(chunk.draws, len(chunk.rows), stepper)
+    drafts = chunk.accept is not None
+    if drafts and (chunk.draws or not chunk.generated or len(chunk.rows) < len(chunk)):
+        raise RequestError(
+            "a chunk with drafted tokens is read, or without the logits after each token",
+            expected="generated tokens, and logits for the host after all of them",
+            fix="use SequenceChunk.verify",
+        )
     fed = chunk.fed
     if fed is not None and (fed.state is not chunk.state or not chunk.generated or len(chunk) > 1):
         raise RequestError(

@@ -1,7 +1,7 @@
 """The work of one sequence in a step, and its result."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from sala_compile.runtime.engine.logit_check import no_choice, not_a_number
 from sala_compile.runtime.errors import DeviceError, SalaError
 from sala_compile.runtime.state.store import State
 
+Accept = Callable[[np.ndarray], int]
+"""Gets the logits after each token of a chunk and returns how many of the tokens remain."""
 _ALL_MASKED = 2
 
 
@@ -53,6 +55,11 @@ class SequenceChunk:
     each, if there are `draws` (one for each row). Logits go to `out` [rows, vocabulary] float32, or
     to a new array. `call` is the call of several chunks that this one belongs to; with `keep`, the
     prefix cache keeps the state after the chunk.
+
+    Tokens after the first may be drafts: `accept` gets the logits after each token, [tokens,
+    vocabulary], and returns how many tokens remain, one at least; the sequence is then as if there
+    had been no others. It does not use the model. `checkpoint` is the engine's: the first row for
+    the states between tokens.
     """
 
     state: State
@@ -65,6 +72,19 @@ class SequenceChunk:
     out: np.ndarray | None = None
     call: object = None
     keep: bool = False
+    accept: Accept | None = None
+    checkpoint: int = field(default=-1, init=False)
+
+    @classmethod
+    def verify(
+        cls,
+        state: State,
+        token_ids: np.ndarray,
+        accept: Accept,
+    ) -> "SequenceChunk":
+        """A generated token and what may follow it, of which `accept` says how many remain."""
+        end = state.length + len(token_ids)
+        return cls(state, token_ids, end, True, range(len(token_ids)), accept=accept)
 
     @classmethod
     def decode(

@@ -17,15 +17,17 @@ from sala_compile.runtime.engine.append import Append, Progress
 from sala_compile.runtime.engine.check_chunk import check_chunk, check_draws
 from sala_compile.runtime.engine.chunk import SequenceChunk, StepResult
 from sala_compile.runtime.engine.exclusive import Exclusive
-from sala_compile.runtime.engine.limits import Limits, TokenIds
+from sala_compile.runtime.engine.limits import Limits, TokenIds, too_many_drafts
 from sala_compile.runtime.engine.rollback import Rollback
 from sala_compile.runtime.engine.runs import runs_of
 from sala_compile.runtime.engine.states import States, settle
 from sala_compile.runtime.engine.stepper import Stepper
 from sala_compile.runtime.errors import DeviceError, RequestError, SalaError
+from sala_compile.runtime.plan import MemoryPlan
 from sala_compile.runtime.state.prefix_cache import PrefixCache, PrefixOptions
 from sala_compile.runtime.state.saving import StateFiles, model_digest
 from sala_compile.runtime.state.store import State, StateStore
+from sala_compile.runtime.state.stored_rows import StoredRows
 
 Wrap = Callable[[BoundProgram], BoundProgram]
 """Returns a program that replaces another, for measurements."""
@@ -46,7 +48,7 @@ class Engine:
     ) -> None:
         """Bind every kernel to its buffers; `prefix` are the options of a prefix cache."""
         self._memory = memory
-        self._artifact = artifact
+        self.artifact = artifact
         self._exclusive = Exclusive()
         self.store = StateStore(memory, artifact.program)
         self.stepper = Stepper(artifact, memory, device, self.store)
@@ -57,16 +59,23 @@ class Engine:
             chunk=sizes.chunk,
             logit_rows=memory.plan.symbols[Symbol.LOGIT_ROWS],
             batch=sizes.batch,
+            drafts=sizes.checkpoints,
         )
         digest = model_digest(artifact.manifest)
         self.prefix = None
         if prefix is not None:
             names, multiple = self.stepper.rule.names, self.stepper.target.read_multiple
             self.prefix = PrefixCache(self.store, digest, names, prefix, multiple)
+        self.rows = StoredRows(memory, artifact.program.paging)
         self._rollback = Rollback(self.store, self.prefix)
         files = StateFiles(artifact.manifest, artifact.program, device.target, memory, self.store)
         self.states = States(self.store, self._rollback, files, self.limits, self._exclusive)
         self.admission = Admission(self.store, self.limits)
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """What the memory was planned for."""
+        return self._memory.plan
 
     def append(
         self,
@@ -78,13 +87,15 @@ class Engine:
         draws: Sequence[Draw] = (),
         generated: bool = False,
         reuse: bool = True,
+        exact: bool = False,
     ) -> Append:
         """Begin a call that appends tokens, with the pages for all of them.
 
         `chunk` are the most tokens of a step. Logits are computed after the last token, or after
         `every_row`; with a draw the device chooses the next token from the last. Tokens are read,
         however few, unless they were `generated`, which get the bits of single steps. An empty
-        sequence begins with what the prefix cache has of it, unless `reuse` is False.
+        sequence begins with what the prefix cache has of it, unless `reuse` is False; with `exact`
+        only with what was read, so that the bits are those of reading all.
         RequestError for tokens that cannot be appended, MemoryBudgetError if pages are missing;
         nothing changes then.
         """
@@ -106,7 +117,7 @@ class Engine:
             state.call = call
             try:
                 if reuse and self.prefix is not None:
-                    self._reuse(self.prefix, call, ids)
+                    self._reuse(self.prefix, call, ids, exact)
                 self.store.reserve(state, call.call_length)
                 if len(ids) > 1:
                     call.return_point = self._rollback.take_for_call(state)
@@ -156,6 +167,7 @@ class Engine:
             raise too_large(len(chunks), count, self.limits)
         with self._exclusive.changing():
             results = self._refused(chunks)
+            self._place_checkpoints(chunks, results)
             if all_or_none and results:
                 self._abandon(chunks, results)
             ready = [index for index in range(len(chunks)) if index not in results]
@@ -169,6 +181,13 @@ class Engine:
                     self._rollback.recover(state, begins[index])
                 raise
         return [results[index] for index in range(len(chunks))]
+
+    def keep(self, state: State) -> None:
+        """Keep the present state in the prefix cache, if there is one, for texts that go on."""
+        with self._exclusive.changing():
+            settle(state)
+            if self.prefix is not None and state.length:
+                self.prefix.keep(state)
 
     def visited(self) -> AbstractContextManager[None]:
         """Look at what is held, while nothing runs; RequestError if the model is closed."""
@@ -193,12 +212,12 @@ class Engine:
 
     def observer(self, kinds: Sequence[str]) -> Observer:
         """An observer for steps."""
-        return Observer(self._artifact.program, self.stepper.target, kinds, self._memory)
+        return Observer(self.artifact.program, self.stepper.target, kinds, self._memory)
 
-    def _reuse(self, prefix: PrefixCache, call: Append, ids: np.ndarray) -> None:
+    def _reuse(self, prefix: PrefixCache, call: Append, ids: np.ndarray, exact: bool) -> None:
         """Begin with what the prefix cache has, and note where it wants the state."""
         path = self.stepper.rule.path(call.call_length)
-        call.report = prefix.begin(call.state, ids, path)
+        call.report = prefix.begin(call.state, ids, path, exact=exact)
         known = call.report.known_tokens
         call.snapshot_lengths = prefix.snapshot_lengths(call.begin, call.call_length, known)
 
@@ -263,12 +282,61 @@ class Engine:
         batch = {index: self._known(chunks[index]) for index in ready}
         for run in runs_of(batch, self.stepper):
             done = self.stepper.run([chunk for _, chunk in run], observer)
-            for (index, _), result in zip(run, done, strict=True):
+            for (index, part), result in zip(run, done, strict=True):
                 parts.setdefault(index, []).append(result)
+                self._keep_between(chunks[index], part)
         for index, found in parts.items():
             results[index] = found[0] if len(found) == 1 else _joined(found)
+            if chunks[index].accept is not None:
+                self._accept(chunks[index], results[index])
             if self.prefix is not None:
                 self._keep(self.prefix, chunks[index])
+
+    def draft_room(self, state: State) -> int:
+        """How many drafted tokens may follow the next token of a sequence in one step.
+
+        Not beyond the context, nor beyond where the prefix cache keeps the state.
+        """
+        limits = self.limits
+        room = min(limits.drafts, limits.step_tokens - 1, limits.context - state.length - 1)
+        if self.prefix is not None:
+            room = min(room, self.prefix.every - state.length % self.prefix.every - 1)
+        return max(0, room)
+
+    def _place_checkpoints(
+        self, chunks: Sequence[SequenceChunk], results: dict[int, StepResult]
+    ) -> None:
+        """Give the chunks that draft their rows for the states between tokens, or an error."""
+        used = 0
+        for index, chunk in enumerate(chunks):
+            drafts = len(chunk) - 1
+            if chunk.accept is None or index in results or not drafts:
+                continue
+            if used + drafts > self.limits.drafts:
+                results[index] = StepResult(error=too_many_drafts(used + drafts, self.limits))
+                self.store.trim(chunk.state)
+                continue
+            if self.stepper.keeps_checkpoints:
+                chunk.checkpoint = self.store.checkpoint_row(used)
+            used += drafts
+
+    def _keep_between(self, chunk: SequenceChunk, part: SequenceChunk) -> None:
+        """Keep the state after a part of a chunk that drafts, unless it is the last part."""
+        if part.checkpoint >= 0 and part.checkpoint - chunk.checkpoint + len(part) < len(chunk):
+            self.store.keep_state(part.state, part.checkpoint + len(part) - 1)
+
+    def _accept(self, chunk: SequenceChunk, result: StepResult) -> None:
+        """Let the holder of a chunk choose how many of its tokens remain, and drop the others."""
+        assert chunk.accept is not None
+        assert result.logits is not None, "a chunk without draws has logits"
+        state, count = chunk.state, chunk.accept(result.logits)
+        assert 0 < count <= len(chunk), "a number of the chunk's tokens"
+        if count == len(chunk):
+            return
+        length = state.length - len(chunk) + count
+        row = chunk.checkpoint + count - 1 if chunk.checkpoint >= 0 else None
+        self.store.cut(state, length, row)
+        self.store.set_logits(state, result.logits[count - 1])
 
     def _known(self, chunk: SequenceChunk) -> SequenceChunk:
         """The chunk with a token for the host to send, unless the device can feed it."""

@@ -19,7 +19,8 @@ class Limits:
     """What a loaded model takes: ids below `vocabulary`, sequences of up to `context` tokens.
 
     A step has up to `batch` sequences, with `chunk` new tokens or one for each; the logits after
-    `logit_rows` of them are computed at a time.
+    `logit_rows` of them are computed at a time. All chunks of a step together have up to `drafts`
+    drafted tokens.
     """
 
     vocabulary: int
@@ -27,6 +28,7 @@ class Limits:
     chunk: int
     logit_rows: int
     batch: int = 1
+    drafts: int = 0
 
     @property
     def step_tokens(self) -> int:
@@ -108,6 +110,16 @@ class Limits:
                 expected="1 or more",
             )
         return self.chunk if chunk is None else min(self.chunk, chunk)
+
+
+def too_many_drafts(count: int, limits: Limits) -> RequestError:
+    """The refusal of a step with so many drafted tokens."""
+    return RequestError(
+        f"a step with {count} drafted tokens is requested",
+        where="option speculate of load",
+        expected=f"at most {limits.drafts}",
+        fix="draft less, or load with a larger speculate",
+    )
 
 
 def _is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:

@@ -62,7 +62,7 @@ def _part(chunk: SequenceChunk, first: int, end: int) -> SequenceChunk:
     if end - first == len(chunk):
         return chunk
     inside = [number for number, row in enumerate(chunk.rows) if first <= row < end]
-    return replace(
+    part = replace(
         chunk,
         token_ids=chunk.token_ids[first:end],
         call_length=chunk.state.length + end,
@@ -70,3 +70,6 @@ def _part(chunk: SequenceChunk, first: int, end: int) -> SequenceChunk:
         draws=[chunk.draws[number] for number in inside] if chunk.draws else (),
         out=None,
     )
+    if chunk.checkpoint >= 0:
+        part.checkpoint = chunk.checkpoint + first
+    return part

@@ -82,6 +82,8 @@ class Stepper:
         rows = Symbol.SEQUENCES if self.target.splits else Symbol.TOKENS
         self.generated_rows = memory.plan.symbols[rows]
         """The most generated tokens of one run."""
+        self.keeps_checkpoints = InputName.CHECKPOINTS in memory.plan.places
+        """Whether there are states that a step keeps between drafted tokens."""
         self.samples = PhaseName.SAMPLE in self.program.phases
         """Whether the device can choose tokens."""
         self.samples_min_p = self.samples and self._inputs.draw_words >= MIN_P_WORDS
@@ -144,9 +146,8 @@ class Stepper:
         state, ids = chunk.state, chunk.token_ids
         if chunk.fed is not None:
             state.unknown = bind(self._note, state, state.length, chunk.fed)
-        if not chunk.generated and state.exact_length == state.length:
-            aligned = state.length % self.target.read_multiple == 0
-            state.exact_length += len(ids) if aligned else 0
+        multiple = self.target.read_multiple
+        state.history = state.history.grown(state.length, chunk.generated, multiple)
         self._store.grow(state, ids, self.rule.path(chunk.call_length))
         state.broken = False
 
@@ -200,7 +201,8 @@ def _shared_out(
 ) -> list[StepResult]:
     """The rows and tokens of each chunk, which come in the order of the chunks."""
     results: list[StepResult] = []
-    wrong = first_with_nan(logits) is not None
+    # Whoever accepts looks at those that remain.
+    wrong = any(c.accept is None for c in chunks) and first_with_nan(logits) is not None
     row = token = 0
     for chunk in chunks:
         count = len(chunk.rows)
@@ -212,7 +214,7 @@ def _shared_out(
             if chunk.out is not None and chunk.out is not logits:
                 chunk.out[...] = found
             result = StepResult(found if chunk.out is None else chunk.out)
-            if wrong:
+            if wrong and chunk.accept is None:
                 _check_logits(chunk, found, result)
             results.append(result)
             row += count

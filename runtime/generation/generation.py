@@ -1,7 +1,7 @@
 """One answer in progress: prefill, then one token at a time, until something ends it."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +12,8 @@ import numpy as np
 from sala_compile.runtime.common.checks import checked_flag, checked_whole, refusal
 from sala_compile.runtime.engine.append import Progress
 from sala_compile.runtime.generation.sampling import Sampler, SamplingOptions
+from sala_compile.runtime.generation.speculation import Speculation
+from sala_compile.runtime.generation.step_costs import StepCosts
 from sala_compile.runtime.generation.stopping import StopStrings
 from sala_compile.runtime.sequence import TokenSequence
 from sala_compile.runtime.text.tokenizer import Tokenizer
@@ -31,7 +33,8 @@ class GenerationOptions:
     """When an answer ends, and how its tokens are chosen.
 
     `eos` are the ids that end a sequence, which `ignore_eos` treats as ordinary tokens. `stop` is
-    one text or several, and None means none. RequestError for values of another kind.
+    one text or several, and None means none. A model that was loaded to `speculate` does, unless
+    this is False; the tokens are the same. RequestError for values of another kind.
     """
 
     max_new_tokens: int = 256
@@ -39,6 +42,7 @@ class GenerationOptions:
     stop: tuple[str, ...] = ()
     eos: tuple[int, ...] = ()
     ignore_eos: bool = False
+    speculate: bool = True
 
     def __post_init__(self) -> None:
         """Refuse an answer of no tokens, stop strings of no characters, and other kinds."""
@@ -47,6 +51,7 @@ class GenerationOptions:
             "stop": stop_strings(self.stop),
             "eos": _end_tokens(self.eos),
             "ignore_eos": checked_flag("ignore_eos", self.ignore_eos),
+            "speculate": checked_flag("speculate", self.speculate),
         }
         if not isinstance(self.sampling, SamplingOptions):
             raise refusal("sampling", self.sampling, "SamplingOptions")
@@ -80,7 +85,9 @@ class Generation:
     `history` are the tokens that the source holds already; the prompt may be empty if there are
     some. `token_ids` holds every chosen token, one that ends the sequence included. With `ahead`,
     a device that chooses tokens computes the next one while the consumer has the one before; the
-    source may then hold the last token of the answer, which it does not otherwise.
+    source may then hold the last token of the answer, which it does not otherwise. A model that
+    was loaded to speculate chooses several tokens in a step, so that `token_ids` and the source can
+    be ahead of a consumer that stops; of `drafted_tokens` so many were `accepted_tokens`.
     """
 
     source: TokenSequence
@@ -94,7 +101,10 @@ class Generation:
     finish: Finish | None = field(default=None, init=False)
     prefill_seconds: float = field(default=0.0, init=False)
     decode_seconds: float = field(default=0.0, init=False)
+    drafted_tokens: int = field(default=0, init=False)
+    accepted_tokens: int = field(default=0, init=False)
     _room: int = field(default=0, init=False)
+    _stops: Callable[[int], bool] | None = field(default=None, init=False)
 
     def tokens(self) -> Iterator[int]:
         """New tokens one by one.
@@ -112,11 +122,40 @@ class Generation:
         if self.ahead and self._chooses_there(sampler):
             yield from self._run_ahead(sampler, token)
             return
+        if self.source.draft_room and self.options.speculate:
+            yield from self._speculate(sampler, token)
+            return
         while self.finish is None:
             began = time.perf_counter()
             token = self._note(self._next(sampler, (token,), generated=True))
             self.decode_seconds += time.perf_counter() - began
             yield token
+
+    def _speculate(self, sampler: Sampler, token: int) -> Iterator[int]:
+        """The tokens after the first, several of a step where the text repeats itself."""
+        speculation, costs = Speculation([*self.history, *self.prompt, token]), StepCosts()
+        while self.finish is None:
+            began = time.perf_counter()
+            left = self.options.max_new_tokens - len(self.token_ids)
+            drafts = speculation.draft(min(self.source.draft_room, left - 1), costs.slope(1))
+            if drafts:
+                chosen = self.source.verify([token, *drafts], self._choose(sampler), self._ended)
+                self.drafted_tokens += len(drafts)
+                self.accepted_tokens += len(chosen) - 1
+            else:
+                chosen = [self._note(self._next(sampler, (token,), generated=True))]
+            token = chosen[-1]
+            speculation.observe(chosen)
+            seconds = time.perf_counter() - began
+            costs.note(1 + len(drafts), seconds)
+            self.decode_seconds += seconds
+            yield from chosen
+
+    def _choose(self, sampler: Sampler) -> Callable[[np.ndarray], int]:
+        return lambda logits: self._note(sampler.choose(logits))
+
+    def _ended(self) -> bool:
+        return self.finish is not None
 
     def _run_ahead(self, sampler: Sampler, token: int) -> Iterator[int]:
         """The tokens after the first, computed while the consumer has the one before."""
@@ -140,14 +179,18 @@ class Generation:
         """
         decoder = tokenizer.stream([*self.history, *self.prompt])
         watcher = StopStrings(self.options.stop)
-        for token in self.tokens():
-            if self.finish is Finish.END_OF_SEQUENCE:
-                continue
-            if piece := watcher.push(decoder.push(token)):
-                yield piece
-            if watcher.stopped_by is not None:
-                self.finish = Finish.STOP_STRING
-                return
+        pieces: list[str] = []
+
+        def stops(token: int) -> bool:
+            pieces.append(watcher.push(decoder.push(token)))
+            return watcher.stopped_by is not None
+
+        self._stops = stops
+        for _ in self.tokens():
+            yield from filter(None, pieces)
+            pieces.clear()
+        if self.finish is Finish.STOP_STRING:
+            return
         rest = watcher.push(decoder.flush()) + watcher.flush()
         if watcher.stopped_by is not None:
             self.finish = Finish.STOP_STRING
@@ -193,6 +236,8 @@ class Generation:
     def _note(self, token: int) -> int:
         self.token_ids.append(token)
         self.finish = self._ending(token)
+        if self.finish is not Finish.END_OF_SEQUENCE and self._stops is not None:
+            self.finish = Finish.STOP_STRING if self._stops(token) else self.finish
         return token
 
     def _ending(self, token: int) -> Finish | None:

@@ -74,13 +74,15 @@ class EndTokens(StrEnum):
 class GenerationDefaults:
     """What generation_config.json requests; `sampling` by the names of SamplingOptions.
 
-    `notes` say what of it is not applied.
+    `samples` is what it says of sampling, None if it does not; `notes` say what of it is not
+    applied.
     """
 
     sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
     max_new_tokens: int | None = None
     stop: tuple[str, ...] = ()
     eos: tuple[int, ...] | None = None
+    samples: bool | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -96,6 +98,7 @@ def parse_generation_config(
         max_new_tokens=check.max_new_tokens(),
         stop=check.stop_strings(),
         eos=check.end_tokens(),
+        samples=fields.get("do_sample"),
         notes=tuple(_notes(fields)),
     )
 

@@ -30,23 +30,19 @@ class Sampler:
         self._seen = np.zeros(vocabulary, dtype=bool)
         self._answered = np.zeros(vocabulary, dtype=np.int64)
         self._bias = _bias_row(options, vocabulary)
+        counts = bool(options.presence_penalty or options.frequency_penalty)
+        self.needs_texts = counts or options.repetition_penalty != 1 or self._bias is not None
+        """Whether logits are changed before the choice, by tokens seen or by biases."""
 
     @property
     def needs_min_p(self) -> bool:
         """Whether tokens are dropped by `min_p`."""
         return self.options.min_p > 0 and self.options.temperature > 0
 
-    @property
-    def needs_texts(self) -> bool:
-        """Whether logits are changed before the choice, by tokens seen or by biases."""
-        options = self.options
-        counts = options.presence_penalty or options.frequency_penalty
-        return options.repetition_penalty != 1 or bool(counts) or self._bias is not None
-
     def draw(self) -> Draw:
         """What a device needs for the next token; the random stream continues as in `choose`."""
         options = self.options
-        uniform = self._random.random() if options.temperature > 0 else 0.0
+        uniform = self._uniform()
         min_p = options.min_p if self.needs_min_p else 0.0
         return Draw(options.temperature, options.top_p, options.top_k, uniform, min_p)
 
@@ -60,19 +56,26 @@ class Sampler:
         Of equal logits the lowest id wins, and one of plus infinity with any options. Raises
         ArtifactError if a logit is not a number, or all are minus infinity.
         """
-        best = logits.max()
-        if np.isnan(best):
+        token = int(logits.argmax())  # a NaN if there is one
+        best = float(logits[token])
+        if best != best:
             raise not_a_number()
         if best == -np.inf:
             raise no_choice()
         if self.needs_texts:
             logits = self._changed(logits.astype(np.float64))
-        likeliest = self.options.temperature == 0 or best == np.inf
-        uniform = self.draw().uniform
-        token = int(np.argmax(logits)) if likeliest else self._draw(logits, uniform)
-        self._seen[token] = True
-        self._answered[token] += 1
+            token = int(logits.argmax())
+        if self.options.temperature > 0:
+            uniform = self._uniform()
+            token = token if best == np.inf else self._draw(logits, uniform)
+        if self.needs_texts:
+            self._seen[token] = True
+            self._answered[token] += 1
         return token
+
+    def _uniform(self) -> float:
+        """The next number of the random stream; 0 where nothing is drawn."""
+        return self._random.random() if self.options.temperature > 0 else 0.0
 
     def _changed(self, logits: np.ndarray) -> np.ndarray:
         """The logits, float64, with biases and penalties."""

@@ -32,6 +32,8 @@ class StopStrings:
         """The text that is certain after `piece`; sets `stopped_by` once a stop string is whole."""
         if self.stopped_by is not None:
             return ""
+        if not self._strings:
+            return piece
         text = self._held + piece
         whole = [(text.find(stop), stop) for stop in self._strings if stop in text]
         if whole:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sala_compile.runtime.artifact import ElementType, seeded_rows
-from sala_compile.runtime.artifact.golden import narrow_bfloat16
+from sala_compile.runtime.artifact import ElementType
+from sala_compile.runtime.artifact.golden import drawn_rows, narrow_bfloat16
 from sala_compile.runtime.devices.device import Memory
 from sala_compile.runtime.state.state_layout import StateLayout, read_pieces, write_pieces
 from sala_compile.runtime.state.store import State
@@ -14,10 +14,9 @@ from sala_compile.runtime.state.store import State
 def draw_state(layout: StateLayout, memory: Memory, state: State, seed: int, sequence: int) -> None:
     """Fill the pools of a state with the numbers that the reference drew for `sequence`."""
     for part in layout.parts(state.length):
-        narrow = part.element is ElementType.UINT16
         name = part.pool.rpartition("/")[2]
-        rows = seeded_rows(seed, name, sequence, part.shape, narrow=narrow)
-        data = (narrow_bfloat16(rows) if narrow else rows).tobytes()
+        rows = drawn_rows(seed, name, sequence, part.shape, part.element, part.unit)
+        data = (narrow_bfloat16(rows) if part.element is ElementType.UINT16 else rows).tobytes()
         begin = 0
         for size, writer in write_pieces(part, memory, state):
             writer.write(data[begin : begin + size])

@@ -10,6 +10,8 @@ from sala_compile.runtime.artifact.format_model import align
 
 ROUNDS = 24
 """Attempts at a smaller total once the plain orders are tried."""
+Range = tuple[int, int]
+"""Bytes of the arena that a buffer takes: the first, and the one after the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +128,14 @@ class _Packer:
     def place(self, order: np.ndarray) -> np.ndarray:
         """The offset of every buffer when they are placed in this order."""
         offsets = np.zeros(len(self.size), np.int64)
-        placed = np.zeros(len(self.size), bool)
-        for index in order:
-            together = placed & (self.first <= self.last[index]) & (self.last >= self.first[index])
-            offsets[index] = _tightest_gap(
-                offsets[together], offsets[together] + self.size[together], int(self.size[index])
-            )
-            placed[index] = True
+        taken: list[list[Range]] = [[] for _ in range(int(self.last.max(initial=-1)) + 1)]
+        columns = (order, self.size[order], self.first[order], self.last[order] + 1)
+        for index, size, first, end in zip(*(each.tolist() for each in columns), strict=True):
+            steps = taken[first:end]
+            begin = _tightest_gap(sorted({each for step in steps for each in step}), size)
+            offsets[index] = begin
+            for step in steps:
+                step.append((begin, begin + size))
         return offsets
 
     def promote(self, attempt: _Attempt) -> np.ndarray:
@@ -142,16 +145,17 @@ class _Packer:
         return np.concatenate([attempt.order[highest], attempt.order[~highest]])
 
 
-def _tightest_gap(begins: np.ndarray, ends: np.ndarray, size: int) -> int:
+def _tightest_gap(taken: Sequence[Range], size: int) -> int:
     """The start of the smallest gap of at least `size`, else the end of everything."""
-    by_begin = np.argsort(begins, kind="stable")
-    begins, ends = begins[by_begin], ends[by_begin]
-    covered = np.concatenate([[0], np.maximum.accumulate(ends)])
-    gaps = begins - covered[:-1]
-    fitting = np.flatnonzero(gaps >= size)
-    if size == 0 or not len(fitting):
-        return int(covered[-1]) if size else 0
-    return int(covered[fitting[np.argmin(gaps[fitting])]])
+    if not size:
+        return 0
+    best, least, covered = None, 0, 0
+    for begin, end in taken:
+        gap = begin - covered
+        if gap >= size and (best is None or gap < least):
+            best, least = covered, gap
+        covered = max(covered, end)
+    return covered if best is None else best
 
 
 def largest(fits: Callable[[int], bool], limit: int) -> int:

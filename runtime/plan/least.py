@@ -8,7 +8,7 @@ from sala_compile.runtime.plan.arena_packing import peak
 from sala_compile.runtime.plan.memory import (
     MAX_BYTES,
     MemoryPart,
-    arena_groups,
+    arena_spans,
     measure,
     memory_of_pools,
     no_parts,
@@ -28,16 +28,11 @@ class LeastMemory:
         self._paging = program.paging
         self._shapes: dict[tuple[object, ...], int] = {}
         self._examples: list[tuple[str, Value]] = []
-        groups = arena_groups(program.targets[target])
-        members = [
-            sorted({self._shape(name, program.values[name]) for name in group.names})
-            for group in groups
-        ]
-        self._members = np.array([each for found in members for each in found], np.int64)
-        ends = np.cumsum([len(found) for found in members], dtype=np.int64)
-        self._starts = ends - np.array([len(found) for found in members], np.int64)
-        self._first = np.array([group.first for group in groups], np.int64)
-        self._last = np.array([group.last for group in groups], np.int64)
+        spans = arena_spans(program.targets[target])
+        shapes = [self._shape(name, program.values[name]) for name in spans]
+        self._arena_shapes = np.array(shapes, np.int64)
+        self._first = np.array([first for first, _ in spans.values()], np.int64)
+        self._last = np.array([last for _, last in spans.values()], np.int64)
         self._parts, memory = no_parts(program, target), memory_of_pools(program)
         self._outside = [
             (memory.get(name, MemoryPart.INPUTS), self._shape(name, value))
@@ -59,11 +54,10 @@ class LeastMemory:
         return sum(self.parts(sizes).values())
 
     def _arena(self, measured: list[int]) -> int:
-        if not len(self._members):
+        if not len(self._arena_shapes):
             return 0
         limited = np.array([min(size, MAX_BYTES) for size in measured], np.int64)
-        largest = np.maximum.reduceat(limited[self._members], self._starts)
-        return peak(largest, self._first, self._last)
+        return peak(limited[self._arena_shapes], self._first, self._last)
 
     def _shape(self, name: str, value: Value) -> int:
         """The number of the value's type and shape."""

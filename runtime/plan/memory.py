@@ -1,5 +1,6 @@
 """The memory of a program for given sizes: every byte, before anything is allocated."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
@@ -17,17 +18,19 @@ from sala_compile.runtime.artifact.state_pools import Pool, pages_of
 from sala_compile.runtime.common.units import format_bytes
 from sala_compile.runtime.errors import ArtifactError, MemoryBudgetError
 from sala_compile.runtime.plan.arena_packing import ArenaBuffer, Packing, pack
-from sala_compile.runtime.plan.sizes import Sizes
+from sala_compile.runtime.plan.sizes import LIVE_SEQUENCES, Sizes
 
 MAX_BYTES = 1 << 47
 """Bytes of an address space: no buffer is larger."""
 LAST_LOGITS = "last_logits"
 """The runtime's own buffer: the newest logits of each sequence, [slots, columns of the logits]."""
 TOKEN_IDS = "token_ids"
-"""The runtime's own buffer: the tokens of each sequence, int32 [slots, tokens of its pages].
+"""The runtime's own buffer: the tokens of each sequence, int32 [sequences, tokens of its pages].
 
 No kernel reads it, so that it is not in a plan of other memory than the host's.
 """
+Measured = tuple[tuple[int, ...], int]
+"""Shape and bytes of a value."""
 
 
 class MemoryPart(StrEnum):
@@ -83,8 +86,8 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
     """
     sizes.check()
     symbols = sizes.symbols(program.paging)
-    _require_addressable(program, target, sizes)
-    packing = pack(arena_buffers(program, program.targets[target], symbols))
+    measured = _addressable(program, target, sizes)
+    packing = pack(arena_buffers(program, program.targets[target], symbols, measured))
     parts = no_parts(program, target)
     parts[MemoryPart.WEIGHTS] = weight_bytes
     parts[MemoryPart.ARENA] = packing.total
@@ -96,64 +99,56 @@ def plan_memory(program: Program, target: str, sizes: Sizes, weight_bytes: int) 
         places[name] = Placed(value, shape, offset, size)
         parts[memory.get(name, MemoryPart.INPUTS)] += align(size)
         offset += align(size)
-    aliases = _aliases(program.targets[target])
-    for name in _arena_names(program.targets[target]):
-        shape, size = measure(name, program.values[name], symbols)
-        root = packing.offsets[_root(aliases, name)]
-        places[name] = Placed(program.values[name], shape, root, size)
+    for name in arena_spans(program.targets[target]):
+        shape, size = measured[name]
+        places[name] = Placed(program.values[name], shape, packing.offsets[name], size)
     token_bytes = _token_bytes(program, target, symbols)
     return MemoryPlan(sizes, symbols, packing, places, parts, token_bytes)
 
 
-def arena_buffers(program: Program, target: TargetProgram, symbols: Symbols) -> list[ArenaBuffer]:
+def arena_buffers(
+    program: Program,
+    target: TargetProgram,
+    symbols: Symbols,
+    measured: Mapping[str, Measured] | None = None,
+) -> list[ArenaBuffer]:
     """The buffers of the arena on the timeline prefill ++ decode ++ logits ++ sample.
 
-    Values that share storage are one buffer, as large as the largest and alive as long as any.
+    `measured` are those whose shape and bytes are known.
     """
+    known: Mapping[str, Measured] = {} if measured is None else measured
+
+    def size(name: str) -> int:
+        found = known.get(name) or measure(name, program.values[name], symbols)
+        return min(found[1], MAX_BYTES)
+
     return [
         ArenaBuffer(
-            group.root,
-            max(min(measure(n, program.values[n], symbols)[1], MAX_BYTES) for n in group.names),
-            group.first,
-            group.last,
+            name,
+            size(name),
+            first,
+            last,
         )
-        for group in arena_groups(target)
+        for name, (first, last) in arena_spans(target).items()
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class ArenaGroup:
-    """The values `names` share storage, from step `first` to `last` of the timeline."""
-
-    root: str
-    names: tuple[str, ...]
-    first: int
-    last: int
-
-
-def arena_groups(target: TargetProgram) -> list[ArenaGroup]:
-    """What the buffers of the arena are for, at any sizes."""
-    aliases = _aliases(target)
-    groups: dict[str, ArenaGroup] = {}
+def arena_spans(target: TargetProgram) -> dict[str, tuple[int, int]]:
+    """First and last step on the timeline of every value of the arena."""
+    spans: dict[str, tuple[int, int]] = {}
     start = 0
     for phase_name in PhaseName:
         phase = target.phases.get(phase_name)
         if phase is None:
             continue
         for name, (first, last) in phase.live.items():
-            root = _root(aliases, name)
-            known = groups.get(root, ArenaGroup(root, (), start + first, start + last))
-            groups[root] = ArenaGroup(
-                root,
-                (*known.names, name),
-                min(start + first, known.first),
-                max(start + last, known.last),
-            )
+            known = spans.get(name, (start + first, start + last))
+            spans[name] = min(start + first, known[0]), max(start + last, known[1])
         start += len(phase.steps)
-    return list(groups.values())
+    return spans
 
 
-def measure(name: str, value: Value, symbols: Symbols) -> tuple[tuple[int, ...], int]:
+def measure(name: str, value: Value, symbols: Symbols) -> Measured:
     """Shape and bytes of a value for the given sizes."""
     shape = tuple(evaluate(dim, symbols) for dim in value.shape)
     if min(shape, default=0) < 0:
@@ -161,13 +156,18 @@ def measure(name: str, value: Value, symbols: Symbols) -> tuple[tuple[int, ...],
     return shape, prod(shape) * value.dtype.itemsize
 
 
-def _require_addressable(program: Program, target: str, sizes: Sizes) -> None:
-    """Refuse the sizes, or the program, for a buffer that is larger than an address space."""
+def _addressable(program: Program, target: str, sizes: Sizes) -> dict[str, Measured]:
+    """Shape and bytes of all values.
+
+    Refuses the sizes, or the program, for a buffer that is larger than an address space.
+    """
     symbols = sizes.symbols(program.paging)
-    for name, value in program.values_of(target).items():
-        size = measure(name, value, symbols)[1]
+    values = program.values_of(target)
+    measured = {name: measure(name, value, symbols) for name, value in values.items()}
+    for name, (_, size) in measured.items():
         if size <= MAX_BYTES:
             continue
+        value = values[name]
         shape, least = measure(name, value, dict.fromkeys(symbols, 1))
         if least > MAX_BYTES:
             raise _impossible(name, shape)
@@ -177,6 +177,7 @@ def _require_addressable(program: Program, target: str, sizes: Sizes) -> None:
             expected=f"at most {format_bytes(MAX_BYTES)}, an address space",
             fix="choose a smaller context, batch or chunk",
         )
+    return measured
 
 
 def _impossible(name: str, shape: tuple[int, ...]) -> ArtifactError:
@@ -204,7 +205,7 @@ def outside_arena(program: Program, target: str) -> dict[str, Value]:
 def text_shape(program: Program) -> tuple[Dim, Dim]:
     """The shape of the tokens of every sequence."""
     pages = dim_of(Symbol.SEQUENCE_PAGES, program.paging.page_tokens)
-    return dim_of(Symbol.SLOTS), pages
+    return dim_of(LIVE_SEQUENCES), pages
 
 
 def _own(dtype: ElementType, *shape: Dim) -> Value:
@@ -248,28 +249,3 @@ def _token_bytes(program: Program, target: str, symbols: Symbols) -> float:
         size = sum(measure(name, values[name], one)[1] for name in stored)
         total += size / program.paging.groups[pool.group].tokens
     return total
-
-
-def _aliases(target: TargetProgram) -> dict[str, str]:
-    merged: dict[str, str] = {}
-    for phase in target.phases.values():
-        merged |= phase.alias
-    return merged
-
-
-def _arena_names(target: TargetProgram) -> list[str]:
-    return list(dict.fromkeys(name for phase in target.phases.values() for name in phase.live))
-
-
-def _root(aliases: dict[str, str], name: str) -> str:
-    seen = {name}
-    while name in aliases:
-        name = aliases[name]
-        if name in seen:
-            raise ArtifactError(
-                f"the value {name} shares storage with itself",
-                where="program.json: alias",
-                fix="compile again",
-            )
-        seen.add(name)
-    return name

@@ -6,6 +6,8 @@ from sala_compile.runtime.artifact.dims import Symbol, Symbols
 from sala_compile.runtime.artifact.state_pools import Paging, columns_of, pages_of
 from sala_compile.runtime.errors import RequestError
 
+LIVE_SEQUENCES = "live_sequences"
+"""The runtime's own symbol: sequences alive at a time. Slots are for snapshots as well."""
 LOGIT_ROWS = 64
 """Rows of logits computed at a time when all positions are wanted."""
 MAX_CONTEXT = 2**31 - 1
@@ -20,8 +22,9 @@ class Sizes:
 
     `context`: tokens of the longest sequence; `batch`: sequences of one step; `chunk`: new tokens
     of one step; `sequences`: those alive at a time; `workers`: threads. `pages` are for
-    batch x context, and one for each snapshot, unless given; `snapshots` are recurrent states
-    kept next to the sequences'.
+    batch x context, and one for each snapshot, unless given; for one context and the snapshots
+    if they are `shared`. `snapshots` are recurrent states kept next to the sequences',
+    `checkpoints` those between the drafted tokens of one step.
     """
 
     context: int
@@ -31,6 +34,8 @@ class Sizes:
     workers: int
     pages: int | None = None
     snapshots: int = 0
+    checkpoints: int = 0
+    shared: bool = False
 
     def check(self) -> None:
         """Raise RequestError for sizes that no memory makes possible."""
@@ -45,14 +50,15 @@ class Sizes:
     def symbols(self, paging: Paging) -> Symbols:
         """The value of every symbol."""
         own_pages = _quotient(self.context, paging.page_tokens)
-        default = self.batch * own_pages + self.snapshots
+        default = (1 if self.shared else self.batch) * own_pages + self.snapshots
         pages = default if self.pages is None else self.pages
-        slots = self.sequences + self.snapshots
+        slots = self.sequences + self.snapshots + self.checkpoints
         tokens = max(self.chunk, self.batch)
         return {
             Symbol.TOKENS: tokens,
             Symbol.SEQUENCES: self.batch,
             Symbol.SLOTS: slots,
+            LIVE_SEQUENCES: self.sequences,
             Symbol.LOGIT_ROWS: max(self.batch, min(tokens, LOGIT_ROWS)),
             Symbol.PAGES: pages,
             Symbol.SEQUENCE_PAGES: own_pages,

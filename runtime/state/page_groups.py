@@ -71,6 +71,23 @@ class PageGroups:
             found[name] = owned[name][begin // table.page_tokens : end // table.page_tokens]
         return found
 
+    def take(self, begin: int, end: int) -> Pages:
+        """Hold free pages in place of those that are full within `begin` to `end` tokens."""
+        numbers = {n: end // t.page_tokens - begin // t.page_tokens for n, t in self.tables.items()}
+        for name, pool in self.pools():
+            pool.require(numbers[name])
+        taken = no_pages()
+        taken.update({name: pool.take(numbers[name]) for name, pool in self.pools()})
+        return taken
+
+    def blank(self, length: int) -> dict[str, int]:
+        """Pages for those that `length` tokens fill in part, without contents."""
+        begun = [table.pool for table in self.tables.values() if length % table.page_tokens]
+        for pool in begun:
+            pool.require(1)
+        tables = self.tables.items()
+        return {n: t.pool.take(1)[0] for n, t in tables if length % t.page_tokens}
+
     def share(self, owned: Pages) -> None:
         """Hold pages once more."""
         for name, pool in self.pools():

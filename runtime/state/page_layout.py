@@ -3,7 +3,7 @@
 A pool says for each dimension of its rows which logical extent it belongs to: 0 for the entries of
 a page, 1, 2 ... for the extents of an entry. A dimension that an extent has twice is its outer and
 its inner part: on a processor keys are [heads, D/p, entries, p], which is (1, 2, 0, 2). Dimensions
-can be larger than what they hold: the rest is padding.
+can be larger than what they hold: the rest is padding. Pages of one entry need no dimension 0.
 """
 
 from dataclasses import dataclass
@@ -45,5 +45,6 @@ class RowLayout:
     def _capacity(self) -> tuple[int, ...]:
         """The capacity of every extent."""
         sizes = list(zip(self.shape, self.axes, strict=True))
-        extents = sorted(set(self.axes))
+        last = max(self.axes)
+        extents = range(last + 1 - len(self.logical), last + 1)
         return tuple(prod(size for size, axis in sizes if axis == extent) for extent in extents)

@@ -10,8 +10,9 @@ from sala_compile.runtime.errors import MemoryBudgetError
 class PagePool:
     """Hands out the numbers 0..count-1. Each is free, or held once or several times.
 
-    Invariant: the first `free` places of the free list are the pages with 0 holders. Pages that a
-    cache holds are marked; `available` counts those that nobody else holds.
+    Invariant: the first `free` places of the free list are the pages with 0 holders. For each page
+    it is known how many of its holders belong to a cache; `available` counts those that nobody else
+    holds.
     """
 
     def __init__(self, name: str, count: int, on_free: Callable[[int], None] | None = None) -> None:
@@ -24,7 +25,7 @@ class PagePool:
         self._free = np.arange(count - 1, -1, -1, dtype=np.int32)
         self._free_count = count
         self._holders = np.zeros(count, np.int32)
-        self._cached = np.zeros(count, bool)
+        self._cached = np.zeros(count, np.int32)
         self._reclaimable = 0
 
     @property
@@ -66,38 +67,45 @@ class PagePool:
         """Hold pages once more that somebody holds already."""
         for page in pages:
             assert self._holders[page] > 0, f"{self.name} {page} is free"
-            if self._cached[page] and self._holders[page] == 1:
-                self._reclaimable -= 1
-            self._holders[page] += 1
+            self._change(page, 1, 0)
 
     def cache(self, pages: Iterable[int]) -> None:
-        """Mark pages of which one holder is a cache that gives them back through `reclaim`."""
+        """Note that one holder more of each page is a cache, which gives back by `reclaim`."""
         for page in pages:
-            if not self._cached[page]:
-                self._cached[page] = True
-                self._reclaimable += int(self._holders[page] == 1)
+            self._change(page, 0, 1)
 
     def uncache(self, pages: Iterable[int]) -> None:
-        """Remove the mark, before the cache releases the pages."""
+        """Take such a note back, before the cache releases the pages."""
         for page in pages:
-            if self._cached[page]:
-                self._cached[page] = False
-                self._reclaimable -= int(self._holders[page] == 1)
+            assert self._cached[page] > 0, f"no cache holds {self.name} {page}"
+            self._change(page, 0, -1)
 
     def release(self, pages: Iterable[int]) -> None:
         """Release each page once; those without a holder become free."""
         for page in pages:
             assert self._holders[page] > 0, f"{self.name} {page} is free"
-            if self._holders[page] == 1:
-                self.uncache([page])
-            self._holders[page] -= 1
-            if self._cached[page] and self._holders[page] == 1:
-                self._reclaimable += 1
+            self._change(page, -1, 0)
             if self._holders[page] == 0:
                 self._free[self._free_count] = page
                 self._free_count += 1
                 if self._on_free is not None:
                     self._on_free(page)
+
+    def _change(self, page: int, holders: int, cached: int) -> None:
+        """Change how many hold a page, and how many of them belong to a cache."""
+        before, cache = self._holders[page], self._cached[page]
+        self._holders[page], self._cached[page] = before + holders, cache + cached
+        assert cache + cached <= before + holders, f"a cache holds {self.name} {page}"
+        was, now = 0 < cache == before, 0 < cache + cached == before + holders
+        self._reclaimable += int(now) - int(was)
+
+    def shared(self, pages: list[int]) -> int:
+        """How many of these pages have more than one holder."""
+        return int((self._holders[pages] > 1).sum())
+
+    def is_left_with_caches(self, page: int) -> bool:
+        """Whether caches alone hold a page once one of the other holders releases it."""
+        return bool(self._holders[page] - self._cached[page] == 1)
 
     def holders(self, page: int) -> int:
         """How many hold the page."""

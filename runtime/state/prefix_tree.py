@@ -1,7 +1,7 @@
 """Cached prefixes: a tree of pages with a snapshot at the end of every branch."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -9,29 +9,47 @@ from sala_compile.runtime.state.eviction import EvictionQueue, Key
 from sala_compile.runtime.state.page_groups import Pages, no_pages
 from sala_compile.runtime.state.pages import PagePool
 from sala_compile.runtime.state.store import Snapshot, StateStore
+from sala_compile.runtime.state.text_history import Link, TextHistory
 
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """A prefix of `snapshot.length` tokens, whole pages, with the state after it.
+    """A prefix of `snapshot.length` tokens, with the state after it.
 
-    `digests` and the full `pages` of every group are those beyond the parent's prefix.
-    `used` counts lookups: the larger, the later it was of use. The first `exact_length` tokens were
-    read as a prompt is, cut where that changes no bit.
+    `history` says how its tokens were computed. `links` are those of its pages, and of itself if it
+    ends within one; they and the full `pages` of every group are those beyond the parent's prefix.
+    `boundary` is the digest of its whole pages. `used` counts lookups: the larger, the later it was
+    of use.
     """
 
     snapshot: Snapshot
-    digests: list[bytes]
+    history: TextHistory
+    links: list[Link]
     pages: Pages
     parent: "Entry | None"
     used: int
+    boundary: bytes
     children: "set[Entry]" = field(default_factory=set["Entry"])
-    exact_length: int = 0
+
+    @property
+    def text(self) -> bytes:
+        """The digest of its tokens."""
+        return self.links[-1][0]
+
+    @property
+    def key(self) -> bytes:
+        """The digest of its tokens with their history."""
+        return self.links[-1][1]
 
     @property
     def length(self) -> int:
         """Tokens of the prefix."""
         return self.snapshot.length
+
+    @property
+    def own_tokens(self) -> int:
+        """Tokens beyond the parent's prefix."""
+        return self.length - (0 if self.parent is None else self.parent.length)
 
     def held(self, group: str) -> list[int]:
         """Pages of a group, those of the snapshot included."""
@@ -49,17 +67,21 @@ class Entry:
 
 
 class PrefixTree:
-    """All entries, by the digest of their token ids; holds their pages and snapshots in a store."""
+    """All entries, by their keys; holds their pages and snapshots in a store."""
 
     def __init__(self, store: StateStore) -> None:
         """An empty tree, which makes room when pages or snapshots run out."""
         self._store = store
         self._entries: dict[bytes, Entry] = {}
+        self._texts: dict[bytes, list[Entry]] = {}
+        self._tails: dict[bytes, Counter[int]] = {}
         self._covered: Counter[bytes] = Counter()
-        self._beginning: dict[bytes, list[Entry]] = {}
+        self._beginning: dict[Link, list[Entry]] = {}
         self._pinned: Entry | None = None
         self._ends = EvictionQueue(self._end_key, lambda: self)
         self._inner = EvictionQueue(self._inner_key, lambda: self)
+        self.on_evict: Callable[[Entry], None] | None = None
+        """Called with every entry that is dropped, before it lets anything go."""
         self.evicted: dict[bytes, None] = {}
         self.evictions = 0
         for _, pool in store.groups.pools():
@@ -74,13 +96,24 @@ class PrefixTree:
         """All entries."""
         return iter(self._entries.values())
 
-    def find(self, digest: bytes) -> Entry | None:
-        """The entry of a prefix."""
-        return self._entries.get(digest)
+    def find(self, key: bytes) -> Entry | None:
+        """The entry with this key."""
+        return self._entries.get(key)
 
-    def covers(self, digest: bytes) -> bool:
-        """Whether some entry begins with this prefix."""
-        return digest in self._covered
+    def of_text(self, digest: bytes) -> Entry | None:
+        """The entry of a text: of several histories the exact one, else what was used last."""
+        found = self._texts.get(digest)
+        if found is None:
+            return None
+        return self._entries.get(digest) or max(found, key=lambda entry: entry.used)
+
+    def tails(self, boundary: bytes) -> list[int]:
+        """How many tokens entries have after these whole pages, the longest first."""
+        return sorted(self._tails.get(boundary, ()), reverse=True)
+
+    def covers(self, text: bytes) -> bool:
+        """Whether some entry begins with this text, however computed."""
+        return text in self._covered
 
     def pages_of(self, entry: Entry) -> Pages:
         """All full pages of an entry, by group."""
@@ -88,6 +121,11 @@ class PrefixTree:
         for each in entry.ancestry():
             _append(found, each.pages)
         return found
+
+    def page_keys(self, entry: Entry) -> list[bytes]:
+        """The keys of an entry's text up to the end of each of its pages."""
+        keys = [key for each in entry.ancestry() for _, key in each.links]
+        return keys[: entry.length // self._store.page_tokens]
 
     def pin(self, entry: Entry | None) -> None:
         """Keep an entry, and this one only, even if room is needed."""
@@ -98,42 +136,67 @@ class PrefixTree:
         for each in entry.ancestry():
             each.used = used
 
-    def add(self, snapshot: Snapshot, chain: list[bytes], owned: Pages, used: int) -> Entry:
-        """Add the prefix whose pages have the digests `chain`; its snapshot is the tree's now.
+    def add(
+        self,
+        snapshot: Snapshot,
+        history: TextHistory,
+        chain: Sequence[Link],
+        boundary: bytes,
+        owned: Pages,
+        used: int,
+    ) -> Entry:
+        """Add the prefix whose pages have the links `chain`; its snapshot is the tree's now.
 
+        One that ends within a page has a link more; `boundary` is the digest of the whole pages.
         `owned` are the pages of the sequence, which are shared. If a longer prefix with another
         snapshot begins with this one, the entry comes between that one and its parent.
         """
-        parent = next(filter(None, (self.find(digest) for digest in reversed(chain[:-1]))), None)
+        parent = next(filter(None, (self.find(key) for _, key in reversed(chain[:-1]))), None)
         begin = 0 if parent is None else parent.length
         own = self._store.groups.full(owned, begin, snapshot.length)
         self._store.groups.share(own)
-        digests = chain[begin // self._store.page_tokens :]
-        entry = Entry(snapshot, digests, own, parent, used)
-        last = len(digests) - 1
+        links = [*chain[begin // self._store.page_tokens :]]
+        entry = Entry(snapshot, history, links, own, parent, used, boundary)
+        last = len(links) - 1
         for name, pool in self._store.groups.pools():
             pool.cache(entry.held(name))
-        for each in self._beginning.pop(digests[0], []):
-            if each.digests[last : last + 1] == digests[-1:]:
+        for each in self._beginning.pop(links[0], []):
+            if each.links[last : last + 1] == links[-1:]:
                 self._cut(each, entry)
             self._enter(each)
         self._enter(entry)
         if parent is not None:
             parent.children.add(entry)
-        self._entries[chain[-1]] = entry
-        self._covered.update(digests)
+        self._entries[entry.key] = entry
+        self._note_text(entry, 1)
+        self._covered.update(text for text, _ in links)
         self._queue(entry, *entry.children, *([] if parent is None else [parent]))
         return entry
 
+    def _note_text(self, entry: Entry, change: int) -> None:
+        """Note that there is one entry more or less with its text, and with its tail."""
+        same = self._texts.setdefault(entry.text, [])
+        same.append(entry) if change > 0 else same.remove(entry)
+        if not same:
+            del self._texts[entry.text]
+        tail = entry.length % self._store.page_tokens
+        if tail:
+            counts = self._tails.setdefault(entry.boundary, Counter())
+            counts[tail] += change
+            if not counts[tail]:
+                del counts[tail]
+            if not counts:
+                del self._tails[entry.boundary]
+
     def _enter(self, entry: Entry) -> None:
         """Note with which page an entry begins, beyond its parent's prefix."""
-        self._beginning.setdefault(entry.digests[0], []).append(entry)
+        self._beginning.setdefault(entry.links[0], []).append(entry)
 
     def _leave(self, entry: Entry) -> None:
-        others = self._beginning[entry.digests[0]]
+        others = self._beginning[entry.links[0]]
         others.remove(entry)
         if not others:
-            del self._beginning[entry.digests[0]]
+            del self._beginning[entry.links[0]]
 
     def _queue(self, *entries: Entry) -> None:
         """Put entries where they are now among those that may be evicted."""
@@ -142,7 +205,7 @@ class PrefixTree:
             self._inner.push(entry)
 
     def _is_kept(self, entry: Entry) -> bool:
-        return self._entries.get(entry.digests[-1]) is entry
+        return self._entries.get(entry.key) is entry
 
     def _end_key(self, entry: Entry) -> Key | None:
         """Ends of branches: the least recently used first."""
@@ -157,21 +220,22 @@ class PrefixTree:
     def _cut(self, longer: Entry, entry: Entry) -> None:
         """Make `entry` the parent of `longer`, which releases the part that they share."""
         for name, pages in entry.pages.items():
-            shared = len(pages)
-            self._store.groups.tables[name].pool.release(longer.pages[name][:shared])
+            shared, pool = len(pages), self._store.groups.tables[name].pool
+            pool.uncache(longer.pages[name][:shared])
+            pool.release(longer.pages[name][:shared])
             del longer.pages[name][:shared]
-        self._uncover(longer.digests[: len(entry.digests)])
-        del longer.digests[: len(entry.digests)]
+        self._uncover(longer.links[: len(entry.links)])
+        del longer.links[: len(entry.links)]
         if longer.parent is not None:
             longer.parent.children.remove(longer)
         longer.parent = entry
         entry.children.add(longer)
 
-    def _uncover(self, digests: list[bytes]) -> None:
-        self._covered.subtract(digests)
-        for digest in digests:
-            if not self._covered[digest]:
-                del self._covered[digest]
+    def _uncover(self, links: list[Link]) -> None:
+        self._covered.subtract(text for text, _ in links)
+        for text, _ in links:
+            if not self._covered[text]:
+                del self._covered[text]
 
     def _free_pages(self, pool: PagePool, number: int) -> None:
         """Evict for pages, unless all that nobody else holds would not be enough."""
@@ -188,7 +252,12 @@ class PrefixTree:
 
     def _evict(self, entry: Entry) -> None:
         """Drop an entry; the only child of one that has a child gets its pages."""
-        del self._entries[entry.digests[-1]]
+        if self.on_evict is not None:
+            self.on_evict(entry)
+        del self._entries[entry.key]
+        self._note_text(entry, -1)
+        for name, page in entry.snapshot.partial.items():
+            self._store.groups.tables[name].pool.uncache([page])
         self._store.drop_snapshot(entry.snapshot)
         self.evictions += 1
         self._leave(entry)
@@ -198,7 +267,7 @@ class PrefixTree:
         if entry.children:
             [child] = entry.children
             self._leave(child)
-            child.digests[:0] = entry.digests
+            child.links[:0] = entry.links
             _append(entry.pages, child.pages)
             child.pages = entry.pages
             child.parent = parent
@@ -206,8 +275,8 @@ class PrefixTree:
             if parent is not None:
                 parent.children.add(child)
         else:
-            self._remember(entry.digests)
-            self._uncover(entry.digests)
+            self._remember(entry.links)
+            self._uncover(entry.links)
             for name, pool in self._store.groups.pools():
                 pool.uncache(entry.pages[name])
             self._store.groups.release(entry.pages)
@@ -216,9 +285,9 @@ class PrefixTree:
         for queue in (self._ends, self._inner):
             queue.remove(entry)
 
-    def _remember(self, digests: list[bytes]) -> None:
+    def _remember(self, links: list[Link]) -> None:
         """Note what was evicted recently, for reports of a miss."""
-        self.evicted |= dict.fromkeys(digests)
+        self.evicted |= dict.fromkeys(text for text, _ in links)
         while len(self.evicted) > _REMEMBERED:
             del self.evicted[next(iter(self.evicted))]
 
@@ -237,5 +306,4 @@ def _gap(entry: Entry) -> float:
     """Tokens to compute again without the entry, infinite for the end of a branch."""
     if not entry.children:
         return float("inf")
-    begin = 0 if entry.parent is None else entry.parent.length
-    return next(iter(entry.children)).length - begin
+    return entry.own_tokens + next(iter(entry.children)).own_tokens

@@ -27,6 +27,7 @@ from sala_compile.runtime.state.state_layout import (
     write_pieces,
 )
 from sala_compile.runtime.state.store import State, StateStore
+from sala_compile.runtime.state.text_history import TextHistory
 
 TOKENS_SECTION = "token_ids"
 LOGITS_SECTION = "last_logits"
@@ -36,7 +37,8 @@ _NAMES = {ElementType.FLOAT32: "float32", ElementType.UINT16: "bfloat16"}
 def model_digest(manifest: Manifest) -> str:
     """The digest that two artifacts share if each can restore the states of the other.
 
-    That is the checkpoint, the element types and the attention; not the target, nor the way in
+    That is the checkpoint, the element types, the attention and how full pages are stored; not the
+    target, nor the way in
     which weights are packed. Where the checkpoint is not named, the packed weights take its place.
     """
     model = manifest.model
@@ -48,6 +50,8 @@ def model_digest(manifest: Manifest) -> str:
         manifest.dtype,
         manifest.attention,
     ]
+    if manifest.kv is not None:
+        identity.append(manifest.kv.form)
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
@@ -64,6 +68,7 @@ class StateFiles:
     ) -> None:
         """For the pools of `target` in `memory`."""
         self._digest = model_digest(manifest)
+        self._kv = "" if manifest.kv is None else manifest.kv.form
         self._rule = PathRule(program.paths)
         self._manifest = manifest
         self._memory = memory
@@ -125,6 +130,7 @@ class StateFiles:
             section.close()
         self._store.grow(state, tokens, header.spans[-1][1])
         state.spans = PathSpans(header.spans)
+        state.history = TextHistory.unknown()
         if logits is not None:
             self._store.set_logits(state, logits)
 
@@ -137,6 +143,12 @@ class StateFiles:
 
     def _check(self, reader: StateReader, context: int) -> None:
         header, path = reader.header, reader.path
+        if header.kv != self._kv:
+            raise refused(
+                path,
+                f"the state has keys and values of another --kv: {header.kv or 'bf16'}",
+                f"{self._kv or 'bf16'}, as the model was compiled",
+            )
         if header.model != self._digest:
             raise refused(
                 path,
@@ -174,6 +186,7 @@ class StateFiles:
             sections.append(_section(part.name, dtype, part.shape, part.element.itemsize))
         return StateHeader(
             model=self._digest,
+            kv=self._kv,
             family=model.family,
             tokens=tokens,
             spans=spans,

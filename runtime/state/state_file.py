@@ -58,12 +58,14 @@ class StateSection(Frozen):
 class StateHeader(Frozen):
     """What the file holds: a sequence of `tokens` tokens and its state.
 
-    `model` is the digest of the model, `family` its name for people; `spans` are the ends
+    `model` is the digest of the model, `family` its name for people; `kv` says how full pages are
+    stored, "" as they are; `spans` are the ends
     of the spans of tokens with the attention path of each.
     """
 
     model: str = Field(pattern=r"^[0-9a-f]{64}$")
     family: str = Field(max_length=200)
+    kv: str = Field(default="", max_length=100)
     tokens: PositiveInt
     spans: tuple[tuple[PositiveInt, str], ...]
     has_logits: bool
@@ -112,7 +114,7 @@ class StateWriter:
         self._done.append(section.model_copy(update={"sha256": digest.hexdigest()}))
 
     def finish(self) -> None:
-        """Write the header and make the file durable."""
+        """Write the header, and make the file durable."""
         header = self._header.model_copy(update={"sections": tuple(self._done)})
         assert len(self._done) == len(self._header.sections), "sections are missing"
         self._file.truncate(header.size)

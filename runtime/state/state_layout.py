@@ -26,7 +26,7 @@ class CanonicalPart:
 
     `group` numbers its pages, None if the state is fixed: then it is one row. `rows` counts
     entries (those of the first extent of a fixed state), of which `page_rows` are in a page; entry
-    0 is in place `first`.
+    0 is in place `first`. Drawn numbers are about as large as `unit`.
     """
 
     pool: str
@@ -38,6 +38,7 @@ class CanonicalPart:
     page_rows: int
     first: int
     layout: RowLayout
+    unit: float = 1.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,7 +85,9 @@ class StateLayout:
         if pool.group is None:
             layout = RowLayout(shape, axes, part.row)
             rows, *row = part.row
-            return CanonicalPart(name, part.name, None, value.dtype, rows, tuple(row), 1, 0, layout)
+            return CanonicalPart(
+                name, part.name, None, value.dtype, rows, tuple(row), 1, 0, layout, part.unit
+            )
         entries = self._groups[pool.group].tokens // part.stride
         return CanonicalPart(
             name,
@@ -96,6 +99,7 @@ class StateLayout:
             entries,
             part.skipped,
             RowLayout(shape, axes, (entries, *part.row)),
+            part.unit,
         )
 
 

@@ -12,6 +12,7 @@ from sala_compile.runtime.plan import LAST_LOGITS, TOKEN_IDS
 from sala_compile.runtime.state.attention_paths import PathSpans
 from sala_compile.runtime.state.page_groups import PageGroups, Pages, Partial, no_pages
 from sala_compile.runtime.state.pages import PagePool
+from sala_compile.runtime.state.text_history import Link, TextHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,10 @@ class State:
 
     `slot` is its row in recurrent pools, page tables, token ids and logits; the logits in that row
     are those after token `logits_at`. While `broken`, the slot's contents belong to no length.
-    `page_hashes` are the prefix cache's digests of the first pages, `snapshots` are the sequence's
-    own. The first `exact_length` tokens were read as one prompt would be, cut where that changes no
-    bit. `call` is the call that the sequence is in the middle of. `unknown` waits for its last
-    token and writes it down, if only a device knows it.
+    `snapshots` are the sequence's own. `history` says how the tokens were computed, `links` are the
+    prefix cache's digests of the first pages. `call` is the call that the sequence is in the middle
+    of. `unknown` waits for its last token and writes it down, if only a device knows it. States of
+    different `salt` share no kept prefix.
     """
 
     slot: int
@@ -46,11 +47,12 @@ class State:
     spans: PathSpans = field(default_factory=PathSpans)
     logits_at: int = 0
     broken: bool = False
-    page_hashes: list[bytes] = field(default_factory=list[bytes])
+    links: list[Link] = field(default_factory=list[Link])
     snapshots: list[Snapshot] = field(default_factory=list[Snapshot])
-    exact_length: int = 0
+    history: TextHistory = field(default_factory=TextHistory)
     call: object = None
     unknown: Callable[[], None] | None = None
+    salt: bytes = b""
     closed: bool = False
 
     @property
@@ -89,6 +91,7 @@ class StateStore:
         self.tokens = memory.host(TOKEN_IDS)
         self.slots = PagePool("sequences", sizes.sequences, self._poison(0))
         self.snapshots = PagePool("snapshots", sizes.snapshots, self._poison(sizes.sequences))
+        self._first_checkpoint = sizes.sequences + sizes.snapshots
         self.page_tokens = program.paging.page_tokens
         self.groups = PageGroups(memory, program.paging)
 
@@ -154,9 +157,9 @@ class StateStore:
             self.close(copy)
             raise
         copy.length, copy.logits_at, copy.spans = state.length, state.logits_at, state.spans
-        copy.page_hashes = list(state.page_hashes)
-        copy.exact_length = state.exact_length
-        self._copy_slot(state.slot, copy.slot, state.length)
+        copy.links, copy.history, copy.salt = list(state.links), state.history, state.salt
+        self.keep_state(state, copy.slot)
+        self.tokens[copy.slot, : state.length] = self.token_ids(state)
         return copy
 
     def take_snapshot(self, state: State) -> Snapshot:
@@ -168,8 +171,18 @@ class StateStore:
             self.snapshots.release([number])
             raise
         slot = self.sequences + number
-        self._copy_slot(state.slot, slot, 0)
+        self.keep_state(state, slot)
         return Snapshot(state.length, slot, partial, state.logits_at == state.length)
+
+    def blank_snapshot(self, length: int) -> Snapshot:
+        """A snapshot whose rows the caller writes; MemoryBudgetError if none fits."""
+        number = self.snapshots.take(1)[0]
+        try:
+            partial = self.groups.blank(length)
+        except MemoryBudgetError:
+            self.snapshots.release([number])
+            raise
+        return Snapshot(length, self.sequences + number, partial, has_logits=False)
 
     def share_snapshot(self, snapshot: Snapshot) -> None:
         """Hold a snapshot once more."""
@@ -187,12 +200,8 @@ class StateStore:
         partial: Partial = {} if snapshot is None else snapshot.partial
         self.groups.shorten(state.slot, state.pages, length, partial)
         if snapshot is not None:
-            self._copy_slot(snapshot.slot, state.slot, 0)
-        self._set_length(state, length, snapshot is not None and snapshot.has_logits)
-        state.spans = state.spans.cut(length)
-        state.exact_length = min(state.exact_length, length)
-        state.unknown = None
-        del state.page_hashes[length // self.page_tokens :]
+            self._return_state(state, snapshot.slot)
+        self._shorten(state, length, snapshot is not None and snapshot.has_logits)
 
     def adopt(self, state: State, full: Pages, snapshot: Snapshot) -> None:
         """Make an empty `state` that of `snapshot`, whose full pages are given.
@@ -204,21 +213,46 @@ class StateStore:
         for name, pages in full.items():
             given[name] = [*pages, *([snapshot.partial[name]] if name in snapshot.partial else ())]
         self.groups.adopt(state.slot, state.pages, given, snapshot.length)
-        self._copy_slot(snapshot.slot, state.slot, 0)
+        self._return_state(state, snapshot.slot)
         self._set_length(state, snapshot.length, snapshot.has_logits)
+
+    def checkpoint_row(self, number: int) -> int:
+        """The row of pools for a state between the drafted tokens of a step."""
+        return self._first_checkpoint + number
+
+    def keep_state(self, state: State, row: int) -> None:
+        """Copy what changes with each token, pages apart, to a row of the pools."""
+        self._memory.copy_row(Symbol.SLOTS, state.slot, row)
+
+    def cut(self, state: State, length: int, row: int | None) -> None:
+        """Drop the last tokens of a step that nobody else has seen.
+
+        `row` of the pools has the state at `length`; None if no state but pages changes.
+        """
+        self.groups.trim(state.pages, length)
+        if row is not None:
+            self._return_state(state, row)
+        self._shorten(state, length, has_logits=False)
 
     def token_ids(self, state: State) -> np.ndarray:
         """The tokens, int32 [length]; a view."""
         return self.tokens[state.slot, : state.length]
+
+    def _shorten(self, state: State, length: int, has_logits: bool) -> None:
+        self._set_length(state, length, has_logits)
+        state.spans = state.spans.cut(length)
+        state.history = state.history.cut(length)
+        state.unknown = None
+        del state.links[length // self.page_tokens :]
 
     def _set_length(self, state: State, length: int, has_logits: bool) -> None:
         state.length = length
         state.logits_at = length if has_logits else 0
         state.broken = False
 
-    def _copy_slot(self, source: int, target: int, length: int) -> None:
-        self._memory.copy_row(Symbol.SLOTS, source, target)
-        self.tokens[target, :length] = self.tokens[source, :length]
+    def _return_state(self, state: State, row: int) -> None:
+        """Copy what `keep_state` did back."""
+        self._memory.copy_row(Symbol.SLOTS, row, state.slot)
 
     def _poison(self, first: int) -> Callable[[int], None] | None:
         """What poisons a released slot, counted from `first` on; None without poison."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,17 @@ from sala_compile.runtime.text.tokenizers.library_calls import library_errors
 from sala_compile.runtime.text.tokenizers.seams import Seam
 from sala_compile.runtime.text.tokenizers.space_cleanup import SpaceCleaner, clean_spaces
 from sala_compile.runtime.text.tokenizers.special_tokens import SpecialTokens
-from sala_compile.runtime.text.tokenizers.stream_decoder import StreamDecoder
+from sala_compile.runtime.text.tokenizers.stream_decoder import Spell, StreamDecoder, text_of
+from sala_compile.runtime.text.tokenizers.token_spelling import TokenSpelling
 from sala_compile.runtime.text.tokenizers.tokenizer_files import (
     CONFIG_FILE,
     TOKENIZER_FILE,
     TokenizerFiles,
 )
 from sala_compile.runtime.text.tokenizers.tokenizer_loading import load_core
+
+_REMEMBERED = 8192
+"""Tokens whose spelling is remembered: most texts have fewer different ones."""
 
 __all__ = ["CONFIG_FILE", "TOKENIZER_FILE", "Tokenizer", "read_config"]
 
@@ -127,7 +131,8 @@ class Tokenizer:
     def stream(self, context: Sequence[int] = ()) -> StreamDecoder:
         """A decoder for tokens that follow the tokens `context`."""
         cleaner = SpaceCleaner() if self._cleans else None
-        return StreamDecoder(self.core, self._joined, self._hidden, cleaner, context)
+        text = text_of(self._joined, self.core.decoder)
+        return StreamDecoder(self._spell, text, cleaner, context)
 
     def _joined(self, token_ids: Sequence[int]) -> str:
         with library_errors(
@@ -139,6 +144,29 @@ class Tokenizer:
     def added(self) -> dict[int, AddedToken]:
         """The added tokens by id, which are never split or merged with other text."""
         return self.core.get_added_tokens_decoder()
+
+    @cached_property
+    def spelling(self) -> TokenSpelling:
+        """The bytes of each token in the middle of a text."""
+        return TokenSpelling(self.core, self._hidden)
+
+    @cached_property
+    def marks(self) -> dict[int, str]:
+        """The tokens by id that are in no text, such as `<s>`, and how they are spelled."""
+        spelled = ((token, self.core.id_to_token(token)) for token in self.added)
+        return {token: text for token, text in spelled if text in self._hidden}
+
+    @cached_property
+    def _spell(self) -> Spell:
+        """How a token is spelled, as streams ask for each one; of the newest it is remembered."""
+
+        @lru_cache(_REMEMBERED)
+        def spell(token_id: int) -> str | None:
+            with library_errors(RequestError, f"{token_id!r} is no token id"):
+                token = self.core.id_to_token(int(token_id))
+            return None if token is None or token in self._hidden else token
+
+        return spell
 
     @cached_property
     def _hidden(self) -> frozenset[str]:
@@ -154,6 +182,11 @@ class Tokenizer:
     @cached_property
     def _seam(self) -> Seam:
         return Seam(self.core)
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether a text is more than its tokens' texts joined: spaces are removed from it."""
+        return self._cleans
 
     @cached_property
     def _cleans(self) -> bool:

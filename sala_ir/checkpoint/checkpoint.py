@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -21,6 +21,7 @@ from sala_compile.runtime.common.git_lfs import PREFIX, refuse_pointer
 from sala_compile.runtime.common.json_text import LIMITS, is_object, parse_object
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.safetensors_file import (
+    PIECE_BYTES,
     WEIGHT_ELEMENTS,
     WEIGHTS,
     CheckpointTensor,
@@ -49,7 +50,6 @@ TEMPLATE_FOLDER = "additional_chat_templates"
 ROTARY_BUFFERS = ("inv_freq", "cos_cached", "sin_cached")
 """Last names of tensors that the configuration implies: never read, with any name before them."""
 
-_DIGEST_BYTES = 1 << 24
 _INDEX = FileRule(what="the index", limit=LIMITS.size, error=CheckpointError)
 _COPIED = FileRule(what="the file", error=CheckpointError)
 
@@ -146,7 +146,7 @@ class Checkpoint:
         tensor, model = self.tensors[name], self.tensors[other]
         if tensor.shape != model.shape:
             raise self._differs(name, other, f"shape {list(tensor.shape)}")
-        step = max(1, _DIGEST_BYTES // max(1, tensor.row_bytes, model.row_bytes))
+        step = max(1, PIECE_BYTES // max(1, tensor.row_bytes, model.row_bytes))
         for start in range(0, tensor.shape[0], step):
             rows = slice(start, start + step)
             ours, theirs = (self.read(each, rows).astype(np.float32) for each in (name, other))
@@ -171,7 +171,7 @@ class Checkpoint:
         total = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
         for name, tensor in sorted(self.tensors.items()):
             total.update(json.dumps([name, tensor.element, tensor.shape]).encode())
-            for piece in self._pieces(tensor):
+            for piece in tensor.pieces(self.descriptor):
                 total.update(piece)
                 if progress is not None:
                     progress(len(piece))
@@ -187,16 +187,6 @@ class Checkpoint:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _pieces(self, tensor: CheckpointTensor) -> Iterator[bytes]:
-        file, position = self.descriptor(tensor.path), tensor.begin
-        end = tensor.begin + tensor.size
-        while position < end:
-            piece = os.pread(file, min(_DIGEST_BYTES, end - position), position)
-            if not piece:
-                raise tensor.error("the file ends within the tensor")
-            yield piece
-            position += len(piece)
 
     def descriptor(self, path: Path) -> int:
         """The descriptor of a file with tensors, opened at first use."""

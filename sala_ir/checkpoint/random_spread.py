@@ -23,6 +23,7 @@ from sala_compile.sala_ir.dialect import (
     RopeOp,
     SoftmaxAttentionOp,
     WeightOp,
+    WeightType,
     columns_of,
     weight_shape,
 )
@@ -46,9 +47,9 @@ def spreads(captured: ModuleOp) -> Mapping[str, Spread]:
     }
 
 
-def _spread(weight: SSAValue) -> Spread:
-    users = [use.operation for use in weight.uses]
-    for user in users:
+def _spread(tensor: SSAValue) -> Spread:
+    reading = list(_uses(tensor))
+    for user, weight in reading:
         if isinstance(user, RmsNormOp):
             return Spread(0.0, is_norm=True)
         if isinstance(user, LogitsOp):
@@ -56,12 +57,23 @@ def _spread(weight: SSAValue) -> Spread:
             return Spread(2.0 / (user.scale.value.data * math.sqrt(hidden)))
         if isinstance(user, LinearOp) and user.bias is weight:
             return Spread(0.2, is_bias=True)
-    for user in users:
+    for user, weight in reading:
         if isinstance(user, EmbeddingOp):
             return Spread(1.0 / user.scale.value.data)
         if isinstance(user, LinearOp):
             return Spread(_gain(user) / math.sqrt(weight_shape(weight)[1]))
-    raise AssertionError(f"nothing reads {weight}")
+    shape = weight_shape(tensor)
+    return Spread(0.0, is_norm=True) if len(shape) == 1 else Spread(1.0 / math.sqrt(shape[1]))
+
+
+def _uses(weight: SSAValue) -> Iterator[tuple[Operation, SSAValue]]:
+    """The readers of a weight with the operand that it is, also of what is made of it."""
+    for use in weight.uses:
+        result = use.operation.results[0] if use.operation.results else None
+        if result is not None and isinstance(result.type, WeightType):
+            yield from _uses(result)
+        else:
+            yield use.operation, weight
 
 
 def _gain(op: LinearOp) -> float:

@@ -5,6 +5,7 @@ The header is checked before any data is read.
 
 import math
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ RULE = HeaderRule(
     limits=JsonLimits(size=100_000_000, depth=8),
 )
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+PIECE_BYTES = 1 << 24
+"""Bytes that are read at once where a tensor is hashed or compared."""
 WEIGHT_ELEMENTS = ("BF16", "F16", "F32")
 """Element types that weights may have."""
 
@@ -68,6 +71,16 @@ class CheckpointTensor:
     def read(self, file: int, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop) from an open file descriptor, in memory of their own."""
         return read_into(self, file, start, stop)
+
+    def pieces(self, descriptor: Callable[[Path], int]) -> Iterator[bytes]:
+        """All stored bytes in order, a piece at a time; `descriptor` opens a file."""
+        file, position, end = descriptor(self.path), self.begin, self.begin + self.size
+        while position < end:
+            piece = os.pread(file, min(PIECE_BYTES, end - position), position)
+            if not piece:
+                raise self.error("the file ends within the tensor")
+            yield piece
+            position += len(piece)
 
     def error(self, found: str, *, expected: str | None = None) -> CheckpointError:
         """An error that names this tensor and its file."""

@@ -14,7 +14,8 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 from xdsl.utils.str_enum import StrEnum
 
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding
+from sala_compile.sala_ir.dialect.parameters import KeywordParameter, parse_real, parse_whole
 
 Record = TypeVar("Record")
 
@@ -34,14 +35,14 @@ class Rows(StrEnum):
 
 
 @irdl_attr_definition
-class EpilogueAttr(EnumAttribute[Epilogue], SpacedOpaqueSyntaxAttribute):
+class EpilogueAttr(KeywordParameter, EnumAttribute[Epilogue], SpacedOpaqueSyntaxAttribute):
     """`#sala<epilogue swiglu>`: the epilogue of a linear."""
 
     name = "sala.epilogue"
 
 
 @irdl_attr_definition
-class RowsAttr(EnumAttribute[Rows], SpacedOpaqueSyntaxAttribute):
+class RowsAttr(KeywordParameter, EnumAttribute[Rows], SpacedOpaqueSyntaxAttribute):
     """`#sala<rows logit_rows>`: the rows of an activation, where they are not its tokens."""
 
     name = "sala.rows"
@@ -61,16 +62,16 @@ class RecordAttr(Data[Record]):
 
     @classmethod
     def parse_parameter(cls, parser: AttrParser) -> Record:
-        """Parse `<field = number, ...>`."""
+        """Parse `<field = number, ...>`, or `<number, ...>` in the order of the fields."""
         values: dict[str, int | float] = {}
         with parser.in_angle_brackets():
             for index, field in enumerate(fields(cls.record)):
                 if index:
                     parser.parse_punctuation(",")
-                parser.parse_keyword(field.name)
-                parser.parse_punctuation("=")
+                if parser.parse_optional_keyword(field.name):
+                    parser.parse_punctuation("=")
                 is_whole = field.type in (int, "int")
-                values[field.name] = parser.parse_integer() if is_whole else parser.parse_number()
+                values[field.name] = parse_whole(parser) if is_whole else parse_real(parser)
         return cls.record(**values)
 
     def print_parameter(self, printer: Printer) -> None:
@@ -118,3 +119,40 @@ class SelectionAttr(RecordAttr[BlockSelection]):
             raise VerifyException("selection sizes must not be negative")
         if sizes.topk <= sizes.init_blocks:
             raise VerifyException(f"topk {sizes.topk} must be at least init_blocks + 1")
+
+
+@irdl_attr_definition
+class PageRoundingAttr(RecordAttr[PageRounding]):
+    """`#sala.page_rounding<key_bits = 8, value_bits = 4, recent = 128>`: how full pages are stored.
+
+    A full page has for each kv head unsigned integers i that mean scale * i + minimum: keys with a
+    scale and a minimum for each column, values for each token. Scales and minima have the element
+    type of the cache; they and the integers follow from the unrounded keys and values by
+    `sala_ir/reference/rounded_pages.py`, exactly.
+
+    A query reads the keys and values of its own page unrounded and all earlier pages rounded,
+    however the text was cut into steps.
+    """
+
+    name = "sala.page_rounding"
+    record = PageRounding
+
+    @classmethod
+    def none(cls) -> PageRoundingAttr:
+        """All pages as they are."""
+        return cls(PageRounding(0, 0, 0))
+
+    @property
+    def is_none(self) -> bool:
+        """Whether all pages are as they are."""
+        return self == PageRoundingAttr.none()
+
+    def verify(self) -> None:
+        """Integers of 4 or 8 bits, of which 32 bits hold several; some tokens unrounded."""
+        sizes = self.data
+        if sizes == PageRounding(0, 0, 0):
+            return
+        if not {sizes.key_bits, sizes.value_bits} <= {4, 8}:
+            raise VerifyException("keys and values are rounded to 4 or 8 bits")
+        if sizes.recent <= 0:
+            raise VerifyException("recent must be positive")

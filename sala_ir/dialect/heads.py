@@ -6,7 +6,7 @@ from xdsl.ir import SSAValue
 
 from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
 from sala_compile.sala_ir.dialect.base import require, require_columns
-from sala_compile.sala_ir.dialect.types import CompressedKeysType, KvCacheType
+from sala_compile.sala_ir.dialect.types import CompressedKeysType, KvCacheType, RecentKeysType
 
 
 def require_qkv(q: SSAValue, k: SSAValue, v: SSAValue, heads: Heads) -> None:
@@ -30,11 +30,30 @@ def compressed_type(value: SSAValue) -> CompressedKeysType:
     return kind
 
 
+def recent_type(value: SSAValue) -> RecentKeysType:
+    """The type of a recent keys operand."""
+    kind = value.type
+    assert isinstance(kind, RecentKeysType), "the constraint of the operand"
+    return kind
+
+
+def recent_keys_type(keys: CompressedKeysType) -> RecentKeysType:
+    """The recent keys from which these are made: those of a coarse window."""
+    tokens = keys.COARSE * keys.kernel_size.data
+    return RecentKeysType(keys.kv_heads.data, tokens, keys.head_dim.data, keys.element_type)
+
+
 def require_cache(kv: SSAValue, heads: Heads) -> None:
     """The cache holds the kv heads."""
     found = kv_type(kv)
     same = (found.kv_heads.data, found.head_dim.data) == (heads.kv_heads, heads.head_dim)
     require(same, "cache {} does not hold {} heads of {}", found, heads.kv_heads, heads.head_dim)
+
+
+def require_kv_columns(new: SSAValue, kv: SSAValue) -> None:
+    """New keys or values have the columns of the cache."""
+    cache = kv_type(kv)
+    require_columns(new, cache.kv_heads.data * cache.head_dim.data, "k")
 
 
 def require_compressed(
@@ -53,3 +72,10 @@ def require_compressed(
         require(sizes == declared, "{} has other windows than {}", keys, declared)
         page, block = keys.page_tokens.data, selection.block_size
         require(page % block == 0, "pages of {} tokens are no whole blocks of {}", page, block)
+
+
+def require_recent(recent: SSAValue, compressed: SSAValue) -> None:
+    """The recent keys are those of a coarse window of the compressed keys."""
+    found, keys = recent_type(recent), compressed_type(compressed)
+    wanted = recent_keys_type(keys)
+    require(found == wanted.with_element(found.element_type), "{} do not belong to {}", found, keys)

@@ -44,11 +44,19 @@ SWIGLU_GROUP = 16
 """Rows of gate, then of up, in the weight of a swiglu linear."""
 LONGEST_BLOCK = 128
 """The most values of x that share a scale: sums of their products with integers fit 32 bits."""
+SHORTEST_BLOCK = 32
+"""The fewest values of x that share one: shorter groups of a weight are several of a block."""
+
+
+def span_for(group: int) -> int:
+    """Values of x whose products with integers of a weight are added before they are scaled."""
+    return group if group <= LONGEST_BLOCK else gcd(group, LONGEST_BLOCK)
 
 
 def activation_group_for(group: int) -> int:
     """Values of x that share a scale for a weight whose groups have `group` values."""
-    return group if group <= LONGEST_BLOCK else gcd(group, LONGEST_BLOCK)
+    span = span_for(group)
+    return span * max(1, SHORTEST_BLOCK // span)
 
 
 @irdl_op_definition

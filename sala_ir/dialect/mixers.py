@@ -11,6 +11,7 @@ from xdsl.irdl import (
     irdl_op_definition,
     operand_def,
     opt_operand_def,
+    opt_result_def,
     prop_def,
     result_def,
 )
@@ -24,12 +25,18 @@ from sala_compile.sala_ir.dialect.base import (
     require_columns,
     require_shape,
 )
-from sala_compile.sala_ir.dialect.heads import require_cache, require_compressed, require_qkv
+from sala_compile.sala_ir.dialect.heads import (
+    require_cache,
+    require_compressed,
+    require_qkv,
+    require_recent,
+)
 from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     KvCacheType,
+    RecentKeysType,
     RecurrentStateType,
     WeightType,
 )
@@ -40,11 +47,13 @@ class BlockSparseAttentionOp(SalaOp):
     """InfLLM-V2 attention: append, compress, score, select, attend; dense below `dense_len`.
 
     q [T, H*D], k and v [T, KV*D]. A sequence whose call length is below `dense_len` attends to all
-    of its past; else every query reads topk + window_blocks blocks per kv head.
+    of its past; else every query reads topk + window_blocks blocks per kv head. Blocks are chosen
+    by q and k, or by `choosing_q` and `choosing_k` like them (from before the rotation), the newest
+    of which `recent` keeps.
     """
 
     name = "sala.block_sparse_attention"
-    CONTINUES: ClassVar = (("kv_out", "kv"), ("ck_out", "ck"))
+    CONTINUES: ClassVar = (("kv_out", "kv"), ("ck_out", "ck"), ("recent_out", "recent"))
 
     q = operand_def(SameActivation)
     k = operand_def(RowsActivation)
@@ -52,16 +61,25 @@ class BlockSparseAttentionOp(SalaOp):
     kv = operand_def(KvCacheType)
     ck = operand_def(CompressedKeysType)
     batch = operand_def(BatchType())
+    choosing_q = opt_operand_def(SameActivation)
+    choosing_k = opt_operand_def(RowsActivation)
+    recent = opt_operand_def(RecentKeysType)
     heads = prop_def(HeadsAttr)
     selection = prop_def(SelectionAttr)
     out = result_def(SameActivation)
     kv_out = result_def(KvCacheType)
     ck_out = result_def(CompressedKeysType)
+    recent_out = opt_result_def(RecentKeysType)
 
-    irdl_options = (ParsePropInAttrDict(),)
+    irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
     assembly_format = (
-        "$q `,` $k `,` $v `,` $kv `,` $ck `,` $batch `heads` $heads `selection` $selection"
-        " attr-dict `:` functional-type(operands, results)"
+        "$q `,` $k `,` $v `,` $kv `,` $ck `,` $batch"
+        " (`choosing_q` `(` $choosing_q^ `:` type($choosing_q) `)`)?"
+        " (`choosing_k` `(` $choosing_k^ `:` type($choosing_k) `)`)?"
+        " (`recent` `(` $recent^ `:` type($recent) `)`)?"
+        " `heads` $heads `selection` $selection attr-dict"
+        " `:` type($q) `,` type($k) `,` type($v) `,` type($kv) `,` type($ck)"
+        " `->` type($out) `,` type($kv_out) `,` type($ck_out) (`,` type($recent_out)^)?"
     )
 
     @property
@@ -72,8 +90,14 @@ class BlockSparseAttentionOp(SalaOp):
     def verify_(self) -> None:
         """Heads, caches and selection sizes agree."""
         require_qkv(self.q, self.k, self.v, self.heads.data)
-        require_cache(self.kv, self.heads.data)
+        heads = self.heads.data
+        require_cache(self.kv, heads)
         require_compressed(self.ck, self.kv, self.selection.data)
+        others = (self.choosing_q, self.choosing_k, self.recent, self.recent_out)
+        require(others.count(None) in (0, 4), "choosing_q, choosing_k and recent come together")
+        if self.choosing_k is not None and self.recent is not None:
+            require_columns(self.choosing_k, heads.kv_columns, "choosing_k")
+            require_recent(self.recent, self.ck)
 
 
 @irdl_op_definition

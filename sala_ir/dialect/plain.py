@@ -26,11 +26,12 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute
 
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding
 from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
+    PageRoundingAttr,
     SelectionAttr,
 )
 from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
@@ -39,6 +40,7 @@ _OWN: dict[type, Callable[[Any], Attribute]] = {
     Epilogue: EpilogueAttr,
     Heads: HeadsAttr,
     BlockSelection: SelectionAttr,
+    PageRounding: PageRoundingAttr,
     WeightRole: WeightRoleAttr,
 }
 """Types whose attribute is the dialect's own."""

@@ -23,10 +23,13 @@ from xdsl.utils.exceptions import VerifyException
 from sala_compile.sala_ir.dialect.attributes import FloatProperty, HeadsAttr, SelectionAttr
 from sala_compile.sala_ir.dialect.base import like
 from sala_compile.sala_ir.dialect.plain import attribute_of, dense_f32, floating, integer, plain
+from sala_compile.sala_ir.dialect.state_parts import StatePart
 from sala_compile.sala_ir.dialect.types import StateType
 
 SEGMENTS = ("operandSegmentSizes", "resultSegmentSizes")
 """Properties that say how many values a variadic operand or result has."""
+LLVM_19_SEGMENTS = {name: name.replace("Segment", "_segment_").lower() for name in SEGMENTS}
+"""What LLVM 19 and before call them, for dialects that are defined in IRDL."""
 
 
 class WritesStateInOrder(OpTrait):
@@ -94,16 +97,16 @@ class SalaOp(IRDLOperation):
     def infer(self, element: Attribute) -> Sequence[Attribute]:
         """The types of the results, from operands and properties.
 
-        By default a result that continues a state has its type, and any other is like the first
-        operand.
+        By default a result that continues a state has its type (an optional one is there if the
+        state is), and any other is like the first operand.
         """
-        states, definition = dict(self.CONTINUES), self.get_irdl_definition()
-        if any(isinstance(kind, VariadicDef) for _, kind in definition.results):
+        declared, states = self.get_irdl_definition().results, dict(self.CONTINUES)
+        if any(isinstance(kind, VariadicDef) and name not in states for name, kind in declared):
             raise TypeError(f"the result types of {self.name} do not follow from its operands")
-        return [
-            getattr(self, states[name]).type if name in states else like(self.operands[0], element)
-            for name, _ in definition.results
-        ]
+        before = {name: getattr(self, state) for name, state in states.items()}
+        present = [name for name, _ in declared if before.get(name, self) is not None]
+        first = self.operands[0]
+        return [before[name].type if name in before else like(first, element) for name in present]
 
     def _bound_operands(
         self,
@@ -123,10 +126,24 @@ class SalaOp(IRDLOperation):
             raise TypeError(f"{self.name} needs the operands {absent}")
         return [*given, *(named.pop(name, None) for name, _ in rest)]
 
+    def forget_defaults(self) -> None:
+        """Drop what the generic form writes out and the op's own form does not."""
+        for name in (*LLVM_19_SEGMENTS, *LLVM_19_SEGMENTS.values()):
+            self.attributes.pop(name, None)
+        for name, declared in self.get_irdl_definition().properties.items():
+            is_default = self.properties.get(name) == declared.default_value
+            if isinstance(declared, OptionalDef) and is_default:
+                self.properties.pop(name, None)
+
     @property
     def state_updates(self) -> dict[SSAValue, SSAValue]:
         """For each state result, the operand that it continues."""
-        return {getattr(self, new): getattr(self, old) for new, old in self.CONTINUES}
+        pairs = ((getattr(self, new), getattr(self, old)) for new, old in self.CONTINUES)
+        return {new: old for new, old in pairs if new is not None}
+
+    def writes(self, part: StatePart) -> bool:
+        """Whether it writes a part of the states that it continues; else that stays as it is."""
+        return True
 
     @property
     def paths(self) -> tuple[tuple[int, str], ...]:

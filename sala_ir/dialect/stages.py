@@ -23,6 +23,7 @@ from sala_compile.sala_ir.attention_sizes import dense_block
 from sala_compile.sala_ir.dialect.attributes import HeadsAttr, IntegerProperty, SelectionAttr
 from sala_compile.sala_ir.dialect.base import (
     Activation,
+    RowsActivation,
     SameActivation,
     like,
     require,
@@ -31,15 +32,20 @@ from sala_compile.sala_ir.dialect.base import (
 from sala_compile.sala_ir.dialect.heads import (
     compressed_type,
     kv_type,
+    recent_keys_type,
     require_cache,
     require_compressed,
+    require_kv_columns,
+    require_recent,
 )
 from sala_compile.sala_ir.dialect.sala_op import SalaOp
+from sala_compile.sala_ir.dialect.state_parts import StatePart
 from sala_compile.sala_ir.dialect.types import (
     DYNAMIC,
     BatchType,
     CompressedKeysType,
     KvCacheType,
+    RecentKeysType,
 )
 
 IdTensor = TensorType.constr(i32)
@@ -59,12 +65,11 @@ def blocks_type(kv_heads: int, budget: int) -> TensorType[Attribute]:
     return TensorType(i32, [DYNAMIC, kv_heads, budget])
 
 
-@irdl_op_definition
-class AppendKvOp(SalaOp):
-    """Write the keys and values [T, KV*D] of the new tokens into their pages."""
+class _NewTokensOp(SalaOp):
+    """Base of what brings new tokens into a cache, whose full pages are rounded or not."""
 
-    name = "sala.append_kv"
     CONTINUES: ClassVar = (("kv_out", "kv"),)
+    ROUNDED: ClassVar[bool] = True
 
     k = operand_def(SameActivation)
     v = operand_def(SameActivation)
@@ -77,14 +82,51 @@ class AppendKvOp(SalaOp):
     )
 
     def verify_(self) -> None:
-        """Keys and values have the columns of the cache."""
-        cache = kv_type(self.kv)
-        require_columns(self.k, cache.kv_heads.data * cache.head_dim.data, "k")
+        """Keys and values have the columns of the cache, and its pages are of the op's kind."""
+        require_kv_columns(self.k, self.kv)
+        if self.ROUNDED:
+            require(kv_type(self.kv).rounding is not None, "no pages are rounded: sala.append_kv")
+        else:
+            require(kv_type(self.kv).rounding is None, "pages are rounded: sala.round_pages")
+
+
+@irdl_op_definition
+class AppendKvOp(_NewTokensOp):
+    """Write the keys and values [T, KV*D] of the new tokens into their pages."""
+
+    name = "sala.append_kv"
+    ROUNDED: ClassVar[bool] = False
+
+
+@irdl_op_definition
+class RoundPagesOp(_NewTokensOp):
+    """Write the pages that the new tokens complete, rounded; the recent tokens stay as they are."""
+
+    name = "sala.round_pages"
+
+    def writes(self, part: StatePart) -> bool:
+        """The pages alone."""
+        return part.slots is None
+
+
+@irdl_op_definition
+class KeepRecentOp(_NewTokensOp):
+    """Keep the newest of the new tokens [T, KV*D] unrounded, in place of older ones."""
+
+    name = "sala.keep_recent"
+
+    def writes(self, part: StatePart) -> bool:
+        """The recent tokens alone."""
+        return part.slots is not None
 
 
 @irdl_op_definition
 class CompressKeysOp(SalaOp):
-    """Write the means of the windows that the new tokens complete, at both levels."""
+    """Write the means of the windows that the new tokens complete, at both levels.
+
+    Means are of unrounded keys: of a cache whose full pages are rounded, the recent ones from
+    before the step, and the new ones `k` [T, KV*D].
+    """
 
     name = "sala.compress_keys"
     CONTINUES: ClassVar = (("ck_out", "ck"),)
@@ -92,13 +134,50 @@ class CompressKeysOp(SalaOp):
     kv = operand_def(KvCacheType)
     ck = operand_def(CompressedKeysType)
     batch = operand_def(BatchType())
+    k = opt_operand_def(Activation)
     ck_out = result_def(CompressedKeysType)
 
-    assembly_format = "$kv `,` $ck `,` $batch attr-dict `:` functional-type(operands, results)"
+    assembly_format = (
+        "$kv `,` $ck `,` $batch (`,` $k^)? attr-dict `:` functional-type(operands, results)"
+    )
 
     def verify_(self) -> None:
-        """The compressed keys are those of the cache."""
+        """The compressed keys are those of the cache; its recent keys are those of a window."""
         require_compressed(self.ck, self.kv, None)
+        rounding = kv_type(self.kv).rounding
+        require((self.k is None) == (rounding is None), "k is there where pages are rounded")
+        if self.k is not None and rounding is not None:
+            require_kv_columns(self.k, self.kv)
+            window = recent_keys_type(compressed_type(self.ck)).tokens.data
+            require(rounding.recent >= window, "a window has {} keys", window)
+
+
+@irdl_op_definition
+class CompressNewKeysOp(SalaOp):
+    """Write the means of the windows that the new tokens complete, of keys that no cache holds.
+
+    k [T, KV*D]. `recent` has the keys of the tokens before, as many as a coarse window has.
+    """
+
+    name = "sala.compress_new_keys"
+    CONTINUES: ClassVar = (("recent_out", "recent"), ("ck_out", "ck"))
+
+    k = operand_def(Activation)
+    recent = operand_def(RecentKeysType)
+    ck = operand_def(CompressedKeysType)
+    batch = operand_def(BatchType())
+    recent_out = result_def(RecentKeysType)
+    ck_out = result_def(CompressedKeysType)
+
+    assembly_format = (
+        "$k `,` $recent `,` $ck `,` $batch attr-dict `:` functional-type(operands, results)"
+    )
+
+    def verify_(self) -> None:
+        """Keys, recent keys and compressed keys agree."""
+        require_recent(self.recent, self.ck)
+        keys = compressed_type(self.ck)
+        require_columns(self.k, keys.kv_heads.data * keys.head_dim.data, "k")
 
 
 @irdl_op_definition
@@ -125,6 +204,11 @@ class SelectBlocksOp(SalaOp):
         " attr-dict `:` functional-type(operands, results)"
     )
 
+    @property
+    def paths(self) -> tuple[tuple[int, str], ...]:
+        """Dense below `dense_len`, sparse from there on."""
+        return self.selection.data.paths
+
     def infer(self, element: Attribute) -> Sequence[Attribute]:
         """Lists of the budget, and their counts."""
         kv_heads = self.heads.data.kv_heads
@@ -148,7 +232,8 @@ class AttendBlocksOp(SalaOp):
 
     The blocks of the lists have `block_size` tokens. With `gate`, the result is multiplied by
     sigmoid(gate). `blocks_read` [T, KV] counts the blocks that were visited; without lists, the
-    parts of pages.
+    parts of pages. Where full pages are rounded, a query reads its own page from the recent tokens
+    and the new ones `k` and `v` [T, KV*D].
     """
 
     name = "sala.attend_blocks"
@@ -159,6 +244,8 @@ class AttendBlocksOp(SalaOp):
     blocks = opt_operand_def(IdTensor)
     counts = opt_operand_def(Counts)
     gate = opt_operand_def(SameActivation)
+    k = opt_operand_def(RowsActivation)
+    v = opt_operand_def(RowsActivation)
     heads = prop_def(HeadsAttr)
     block_size = opt_prop_def(IntegerProperty)
     out = result_def(SameActivation)
@@ -169,7 +256,9 @@ class AttendBlocksOp(SalaOp):
         "$q `,` $kv `,` $batch"
         " (`blocks` `(` $blocks^ `:` type($blocks) `)`)?"
         " (`counts` `(` $counts^ `:` type($counts) `)`)?"
-        " (`gate` `(` $gate^ `:` type($gate) `)`)? `heads` $heads attr-dict"
+        " (`gate` `(` $gate^ `:` type($gate) `)`)?"
+        " (`k` `(` $k^ `:` type($k) `)`)? (`v` `(` $v^ `:` type($v) `)`)?"
+        " `heads` $heads attr-dict"
         " `:` type($q) `,` type($kv) `->` type($out) `,` type($blocks_read)"
     )
 
@@ -192,6 +281,11 @@ class AttendBlocksOp(SalaOp):
         require_cache(self.kv, heads)
         lists = (self.blocks, self.counts, self.block_size)
         require(lists.count(None) in (0, 3), "blocks, counts and block_size come together")
+        unread = 0 if kv_type(self.kv).rounding is not None else 2
+        require((self.k, self.v).count(None) == unread, "k and v are there where pages are rounded")
+        for new in (self.k, self.v):
+            if new is not None:
+                require_kv_columns(new, self.kv)
         counts = counts_type(heads.kv_heads)
         require(self.blocks_read.type == counts, "blocks_read must be {}", counts)
         if self.blocks is not None:

@@ -26,7 +26,12 @@ class StatePart:
 
     `suffix` is what kernels call it ("" where a state is one tensor), `name` its canonical name in
     state files. `row` is the shape of an entry, or of the whole where the state is fixed. The first
-    `skipped` entries of a sequence are never complete: entry j is in place j + skipped.
+    `skipped` entries of a sequence are never complete: entry j is in place j + skipped. Of a part
+    whose entries are whole pages nothing is `shared`: all targets store the row as it is.
+
+    Elements are those of the state, or `words` of 32 bits, each several integers. A part with
+    `slots` has one row for each sequence although the state has pages: that is what plans call its
+    bytes. `unit` is how large its numbers are in a state that is drawn.
     """
 
     suffix: str
@@ -34,7 +39,15 @@ class StatePart:
     row: tuple[int, ...]
     stride: int = 1
     skipped: int = 0
-    shared: Shared = Shared.COLUMNS
+    shared: Shared | None = Shared.COLUMNS
+    words: bool = False
+    slots: str | None = None
+    unit: float = 1.0
+
+    @property
+    def is_whole_page(self) -> bool:
+        """Whether an entry is stored as it is, the only one of its page."""
+        return self.shared is None
 
     def count(self, length: int) -> int:
         """Complete entries of a sequence of `length` tokens."""

@@ -1,20 +1,21 @@
-"""Types of the `sala` dialect: the ragged batch, the three kinds of state, weights."""
+"""Types of the `sala` dialect: the ragged batch, the kinds of state, weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Self, cast
 
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
     AnyTensorType,
     ArrayAttr,
-    BFloat16Type,
-    Float32Type,
     IntAttr,
     NoneAttr,
     TensorType,
+    bf16,
+    f32,
     i32,
 )
 from xdsl.ir import Attribute, ParametrizedAttribute, TypeAttribute
@@ -23,7 +24,9 @@ from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
-from sala_compile.sala_ir.dialect.attributes import Rows, RowsAttr
+from sala_compile.sala_ir.attention_sizes import PageRounding
+from sala_compile.sala_ir.dialect.attributes import PageRoundingAttr, Rows, RowsAttr
+from sala_compile.sala_ir.dialect.parameters import parse_whole
 from sala_compile.sala_ir.dialect.state_parts import PageNumbering, Shared, StatePart
 from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, LayoutAttr
 
@@ -42,9 +45,13 @@ def ids_type(rank: int = 1) -> AnyTensorType:
     return TensorType(i32, [DYNAMIC] * rank)
 
 
+ELEMENTS = (f32, bf16)
+"""The element types of activations, states and weights."""
+
+
 def check_element(element: Attribute) -> None:
     """Refuse an element type that is neither f32 nor bf16."""
-    if not isinstance(element, Float32Type | BFloat16Type):
+    if element not in ELEMENTS:
         raise VerifyException(f"element type must be f32 or bf16, not {element}")
 
 
@@ -90,7 +97,7 @@ class StateType(ParametrizedAttribute, TypeAttribute):
         sizes: list[Attribute] = []
         with parser.in_angle_brackets():
             for _ in cls.get_irdl_definition().parameters[1:]:
-                sizes.append(IntAttr(parser.parse_integer(allow_boolean=False)))
+                sizes.append(IntAttr(parse_whole(parser)))
                 parser.parse_punctuation(",")
             return [parser.parse_type(), *sizes]
 
@@ -117,23 +124,69 @@ class StateType(ParametrizedAttribute, TypeAttribute):
         check_element(self.element_type)
 
 
+WORD_BITS = 32
+"""Bits of a word, which holds the integers of a rounded page one after the other, lowest first."""
+
+
 @irdl_attr_definition
 class KvCacheType(StateType):
-    """`!sala.kv_cache<kv_heads, page_tokens, head_dim, element>`: the pages of keys and values."""
+    """`!sala.kv_cache<kv_heads, page_tokens, head_dim, element (, #sala.page_rounding<...>)?>`.
+
+    The pages of keys and values; with a rounding full pages are integers, and the last tokens of
+    each sequence are kept unrounded next to them: that of token t is in place t % `recent`.
+    """
 
     name = "sala.kv_cache"
     MEMORY: ClassVar[str] = "kv_pages"
+    RECENT: ClassVar[str] = "recent_kv"
+    MULTIPLE: ClassVar[int] = 16
+    """Tokens of a rounded page and columns of its heads are multiples of it."""
 
     kv_heads: IntAttr
     page_tokens: IntAttr
     head_dim: IntAttr
+    page_rounding: PageRoundingAttr
+
+    @property
+    def rounding(self) -> PageRounding | None:
+        """How full pages are stored; None if as they are."""
+        return None if self.page_rounding.is_none else self.page_rounding.data
 
     @property
     def parts(self) -> tuple[StatePart, ...]:
-        """Keys, read along the columns, and values, read along the tokens."""
+        """Keys, read along the columns, and values, read along the tokens; or integers of both.
+
+        A word of keys has the next columns of a token, [kv heads, words, tokens]; one of values the
+        next tokens of a column, [kv heads, words, columns].
+        """
         row = (self.kv_heads.data, self.head_dim.data)
-        keys = StatePart("k", "keys", row)
-        return keys, StatePart("v", "values", row, shared=Shared.ENTRIES)
+        if self.rounding is None:
+            keys = StatePart("k", "keys", row)
+            return keys, StatePart("v", "values", row, shared=Shared.ENTRIES)
+        heads, tokens, columns = self.sizes
+        key_words, value_words = (
+            extent * bits // WORD_BITS
+            for extent, bits in (
+                (columns, self.rounding.key_bits),
+                (tokens, self.rounding.value_bits),
+            )
+        )
+
+        page = partial(StatePart, stride=tokens, shared=None)
+        recent = partial(StatePart, row=(heads, self.rounding.recent, columns), slots=self.RECENT)
+        key_unit, value_unit = (
+            2.0 ** (2 - bits) for bits in (self.rounding.key_bits, self.rounding.value_bits)
+        )
+        return (
+            page("k", "keys", (heads, key_words, tokens), words=True),
+            page("k_scale", "key_scales", (heads, columns), unit=key_unit),
+            page("k_minimum", "key_minima", (heads, columns)),
+            page("v", "values", (heads, value_words, columns), words=True),
+            page("v_scale", "value_scales", (heads, tokens), unit=value_unit),
+            page("v_minimum", "value_minima", (heads, tokens)),
+            recent("recent_k", "recent_keys"),
+            recent("recent_v", "recent_values"),
+        )
 
     @property
     def numbering(self) -> PageNumbering:
@@ -142,10 +195,70 @@ class KvCacheType(StateType):
 
     def with_page(self, tokens: int) -> KvCacheType:
         """The same cache in pages of `tokens` tokens."""
-        return KvCacheType(self.kv_heads.data, tokens, self.head_dim.data, self.element_type)
+        heads, _, columns = self.sizes
+        return KvCacheType(heads, tokens, columns, self.element_type, self.rounding)
 
-    def __init__(self, kv_heads: int, page_tokens: int, head_dim: int, element_type: Attribute):
-        super().__init__(element_type, IntAttr(kv_heads), IntAttr(page_tokens), IntAttr(head_dim))
+    def with_element(self, element: Attribute) -> KvCacheType:
+        """The same cache with another element type."""
+        heads, tokens, columns = self.sizes
+        return KvCacheType(heads, tokens, columns, element, self.rounding)
+
+    def with_rounding(self, rounding: PageRounding | None) -> KvCacheType:
+        """The same cache with full pages stored in another way."""
+        heads, tokens, columns = self.sizes
+        return KvCacheType(heads, tokens, columns, self.element_type, rounding)
+
+    @classmethod
+    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        """Parse `<size, size, size, element (, #sala.page_rounding<...>)?>`."""
+        with parser.in_angle_brackets():
+            sizes: list[Attribute] = []
+            for _ in range(3):
+                sizes.append(IntAttr(parse_whole(parser)))
+                parser.parse_punctuation(",")
+            element, rounding = parser.parse_type(), PageRoundingAttr.none()
+            if parser.parse_optional_punctuation(","):
+                found = parser.parse_attribute()
+                if not isinstance(found, PageRoundingAttr):
+                    parser.raise_error(f"expected a page rounding, found {found}")
+                rounding = found
+            return [element, *sizes, rounding]
+
+    def print_parameters(self, printer: Printer) -> None:
+        """Print the sizes, the element type, and the rounding if there is one."""
+        with printer.in_angle_brackets():
+            for size in self.sizes:
+                printer.print_string(f"{size}, ")
+            printer.print_attribute(self.element_type)
+            if self.rounding is not None:
+                printer.print_string(", ")
+                printer.print_attribute(self.page_rounding)
+
+    def verify(self) -> None:
+        """Also refuse rounded pages that words do not fill, and too few unrounded tokens."""
+        super().verify()
+        if self.rounding is None:
+            return
+        _, tokens, columns = self.sizes
+        if tokens % self.MULTIPLE or columns % self.MULTIPLE:
+            raise VerifyException(
+                f"rounded pages have tokens and columns in multiples of {self.MULTIPLE}, not "
+                f"{tokens} and {columns}"
+            )
+        if self.rounding.recent % tokens:
+            raise VerifyException(f"recent must be a multiple of {tokens}, the tokens of a page")
+
+    def __init__(
+        self,
+        kv_heads: int,
+        page_tokens: int,
+        head_dim: int,
+        element_type: Attribute,
+        rounding: PageRounding | None = None,
+    ):
+        sizes = map(IntAttr, (kv_heads, page_tokens, head_dim))
+        attribute = PageRoundingAttr.none() if rounding is None else PageRoundingAttr(rounding)
+        super().__init__(element_type, *sizes, attribute)
 
 
 @irdl_attr_definition
@@ -209,6 +322,29 @@ class CompressedKeysType(StateType):
 
 
 @irdl_attr_definition
+class RecentKeysType(StateType):
+    """`!sala.recent_keys<kv_heads, tokens, head_dim, element>`: keys of the last tokens, by slots.
+
+    The key of token t is in place t % `tokens`; places of tokens that were never there are 0.
+    """
+
+    name = "sala.recent_keys"
+    MEMORY: ClassVar[str] = "recent_keys"
+
+    kv_heads: IntAttr
+    tokens: IntAttr
+    head_dim: IntAttr
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """The keys of all heads."""
+        return (StatePart("", "recent_keys", self.sizes),)
+
+    def __init__(self, kv_heads: int, tokens: int, head_dim: int, element_type: Attribute):
+        super().__init__(element_type, IntAttr(kv_heads), IntAttr(tokens), IntAttr(head_dim))
+
+
+@irdl_attr_definition
 class RecurrentStateType(StateType):
     """`!sala.recurrent_state<heads, key_dim, value_dim, element>`: one matrix per head and slot."""
 
@@ -231,9 +367,9 @@ class RecurrentStateType(StateType):
 
 @irdl_attr_definition
 class WeightType(ParametrizedAttribute, TypeAttribute):
-    """`!sala.weight<[d0, d1], element, encoding, layout>`; plain and row-major are not printed."""
+    """`!sala.weights<[d0, d1], element, encoding, layout>`; plain and row-major are not printed."""
 
-    name = "sala.weight"
+    name = "sala.weights"
 
     shape: ArrayAttr[IntAttr]
     element_type: Attribute
@@ -277,7 +413,7 @@ class WeightType(ParametrizedAttribute, TypeAttribute):
         encoding, layout = EncodingAttr(), LayoutAttr()
         with parser.in_angle_brackets():
             shape = parser.parse_comma_separated_list(
-                parser.Delimiter.SQUARE, lambda: IntAttr(parser.parse_integer())
+                parser.Delimiter.SQUARE, lambda: IntAttr(parse_whole(parser))
             )
             parser.parse_punctuation(",")
             element = parser.parse_type()

@@ -7,6 +7,8 @@ from xdsl.ir import SpacedOpaqueSyntaxAttribute
 from xdsl.irdl import irdl_attr_definition
 from xdsl.utils.str_enum import StrEnum
 
+from sala_compile.sala_ir.dialect.parameters import KeywordParameter
+
 
 class WeightRole(StrEnum):
     """What the product of a weight and an activation is read for."""
@@ -49,7 +51,7 @@ _PLURALS = {
 
 
 @irdl_attr_definition
-class WeightRoleAttr(EnumAttribute[WeightRole], SpacedOpaqueSyntaxAttribute):
+class WeightRoleAttr(KeywordParameter, EnumAttribute[WeightRole], SpacedOpaqueSyntaxAttribute):
     """`#sala<weight_role output_gate>`."""
 
     name = "sala.weight_role"

@@ -13,27 +13,33 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 from xdsl.utils.str_enum import StrEnum
 
+from sala_compile.sala_ir.dialect.parameters import KeywordParameter, parse_whole
+
 
 class EncodingKind(StrEnum):
     """How the values of a weight are stored."""
 
     PLAIN = "plain"
     INT8 = "int8"
+    INT6 = "int6"
+    INT5 = "int5"
     INT4 = "int4"
 
     @property
     def bits(self) -> int:
         """Bits of a stored integer; 0 if values are stored as they are."""
-        return {EncodingKind.PLAIN: 0, EncodingKind.INT8: 8, EncodingKind.INT4: 4}[self]
+        return 0 if self is EncodingKind.PLAIN else int(self.value.removeprefix("int"))
 
 
 class ZeroKind(StrEnum):
-    """Which stored integer means zero in a group of an integer encoding."""
+    """Where the values of a group begin: which stored integer means zero, or a least value."""
 
     MIDDLE = "middle"
     """The middle of the range, for all groups: nothing is stored for it."""
     STORED = "stored"
     """An integer of its own for each group."""
+    MINIMUM = "minimum"
+    """A value of its own for each group, that of the integer 0, stored as its scale is."""
 
 
 class LayoutKind(StrEnum):
@@ -46,21 +52,21 @@ class LayoutKind(StrEnum):
 
 
 @irdl_attr_definition
-class EncodingKindAttr(EnumAttribute[EncodingKind], SpacedOpaqueSyntaxAttribute):
+class EncodingKindAttr(KeywordParameter, EnumAttribute[EncodingKind], SpacedOpaqueSyntaxAttribute):
     """The kind of an encoding."""
 
     name = "sala.encoding_kind"
 
 
 @irdl_attr_definition
-class ZeroKindAttr(EnumAttribute[ZeroKind], SpacedOpaqueSyntaxAttribute):
+class ZeroKindAttr(KeywordParameter, EnumAttribute[ZeroKind], SpacedOpaqueSyntaxAttribute):
     """The zeros of an encoding."""
 
     name = "sala.zero_kind"
 
 
 @irdl_attr_definition
-class LayoutKindAttr(EnumAttribute[LayoutKind], SpacedOpaqueSyntaxAttribute):
+class LayoutKindAttr(KeywordParameter, EnumAttribute[LayoutKind], SpacedOpaqueSyntaxAttribute):
     """The kind of a layout."""
 
     name = "sala.layout_kind"
@@ -74,6 +80,10 @@ class EncodingAttr(ParametrizedAttribute):
     `#sala.encoding<int8, 128, stored>`: as unsigned integers i, and for each `group` values
     of a row a float16 scale and a zero; the value is scale * (i - zero), rounded to the element
     type. The zero is the middle of the range (8 or 128) unless it is stored.
+    `#sala.encoding<int4, 32, minimum>`: scale * i + minimum, with a float16 minimum too.
+    `#sala.encoding<int6, 16, middle, 256>`: 256 values, a super-block, share the float16; the scale
+    of a group is its product with a factor of the group, a signed integer of 8 bits. The same
+    holds for the minimum.
     """
 
     name = "sala.encoding"
@@ -81,15 +91,20 @@ class EncodingAttr(ParametrizedAttribute):
     kind: EncodingKindAttr
     group: IntAttr
     zeros: ZeroKindAttr
+    super_block: IntAttr
 
     def __init__(
         self,
         kind: EncodingKind = EncodingKind.PLAIN,
         group: int = 0,
         zeros: ZeroKind = ZeroKind.MIDDLE,
+        super_block: int = 0,
     ):
         super().__init__(
-            EncodingKindAttr(EncodingKind(kind)), IntAttr(group), ZeroKindAttr(ZeroKind(zeros))
+            EncodingKindAttr(EncodingKind(kind)),
+            IntAttr(group),
+            ZeroKindAttr(ZeroKind(zeros)),
+            IntAttr(super_block),
         )
 
     @property
@@ -108,30 +123,52 @@ class EncodingAttr(ParametrizedAttribute):
         return self.zeros.data is ZeroKind.STORED
 
     @property
+    def has_minima(self) -> bool:
+        """Whether every group has a minimum."""
+        return self.zeros.data is ZeroKind.MINIMUM
+
+    @property
+    def entries(self) -> int:
+        """Numbers of a group that are stored as its scale is: the scale, and a minimum or not."""
+        return 2 if self.has_minima else 1
+
+    @property
+    def scaled(self) -> int:
+        """Values of a row that share a float16: those of a group, or of a super-block."""
+        return self.super_block.data or self.group.data
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The tensors that a weight of integers consists of; none of their own for plain."""
         if self.is_plain:
             return ()
-        return ("codes", "scales", "zeros") if self.stores_zeros else ("codes", "scales")
+        zeros, factors = ("zeros",) * self.stores_zeros, ("factors",) * bool(self.super_block.data)
+        return ("codes", "scales", *zeros, *factors)
 
     @property
     def label(self) -> str:
-        """A short name for people and file headers: `plain`, `int4-g128`, `int4-g128-zeros`."""
+        """A short name for people and file headers: `plain`, `int4-g128`, `int4-g128-zeros`,
+        `int5-g32-minima`, `int6-g16-super256`.
+        """
         if self.is_plain:
             return self.kind.data
-        return f"{self.kind.data}-g{self.group.data}" + "-zeros" * self.stores_zeros
+        name = f"{self.kind.data}-g{self.group.data}"
+        name += "-zeros" * self.stores_zeros + "-minima" * self.has_minima
+        return name + (f"-super{self.super_block.data}" if self.super_block.data else "")
 
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
-        """Parse `<kind>`, `<kind, group>` or `<kind, group, zeros>`."""
-        group, zeros = 0, ZeroKind.MIDDLE
+        """Parse `<kind>`, `<kind, group>`, `<kind, group, zeros>` or these and a super-block."""
+        group, zeros, super_block = 0, ZeroKind.MIDDLE, 0
         with parser.in_angle_brackets():
             kind = EncodingKindAttr.parse_parameter(parser)
             if parser.parse_optional_punctuation(","):
-                group = parser.parse_integer()
+                group = parse_whole(parser)
             if parser.parse_optional_punctuation(","):
                 zeros = ZeroKindAttr.parse_parameter(parser)
-        return EncodingKindAttr(kind), IntAttr(group), ZeroKindAttr(zeros)
+            if parser.parse_optional_punctuation(","):
+                super_block = parse_whole(parser)
+        return EncodingKindAttr(kind), IntAttr(group), ZeroKindAttr(zeros), IntAttr(super_block)
 
     def print_parameters(self, printer: Printer) -> None:
         """Print the kind, and what differs from its defaults."""
@@ -139,16 +176,26 @@ class EncodingAttr(ParametrizedAttribute):
             self.kind.print_parameter(printer)
             if self.group.data:
                 printer.print_string(f", {self.group.data}")
-            if self.stores_zeros:
+            if self.super_block.data or self.zeros.data is not ZeroKind.MIDDLE:
                 printer.print_string(", ")
                 self.zeros.print_parameter(printer)
+            if self.super_block.data:
+                printer.print_string(f", {self.super_block.data}")
 
     def verify(self) -> None:
-        """Refuse integers without groups of a multiple of 16 values."""
-        if self.is_plain and (self.group.data or self.stores_zeros):
-            raise VerifyException("a plain encoding has neither groups nor zeros")
-        if not self.is_plain and (self.group.data <= 0 or self.group.data % 16):
-            raise VerifyException("the group of an integer encoding is a multiple of 16")
+        """Refuse integers without whole groups of words, and super-blocks without whole groups."""
+        group, super_block = self.group.data, self.super_block.data
+        if self.is_plain:
+            if group or super_block or self.zeros.data is not ZeroKind.MIDDLE:
+                raise VerifyException("a plain encoding has neither groups nor zeros")
+            return
+        unit = 32 if self.bits == 5 else 16  # 32 fifth bits fill what two words of 16 bits hold
+        if group <= 0 or group % unit:
+            raise VerifyException(f"the group of an integer encoding is a multiple of {unit}")
+        if super_block < 0 or super_block % group:
+            raise VerifyException("a super-block consists of whole groups")
+        if super_block and self.stores_zeros:
+            raise VerifyException("super-blocks have no integers for zeros")
 
 
 @irdl_attr_definition
@@ -181,7 +228,7 @@ class LayoutAttr(ParametrizedAttribute):
         """Parse `<kind>` or `<kind, rows>`."""
         with parser.in_angle_brackets():
             kind = LayoutKindAttr.parse_parameter(parser)
-            rows = parser.parse_integer() if parser.parse_optional_punctuation(",") else 0
+            rows = parse_whole(parser) if parser.parse_optional_punctuation(",") else 0
         return LayoutKindAttr(kind), IntAttr(rows)
 
     def print_parameters(self, printer: Printer) -> None:

@@ -217,6 +217,8 @@ class QuantizeWeightOp(SalaOp):
         source, result = weight_type(self.weight), weight_type(self.result)
         require(source.encoding.is_plain, "the weight is already quantised")
         require(not result.encoding.is_plain, "the result has no integer encoding")
+        is_read = result.encoding.has_minima or result.encoding.super_block.data
+        require(not is_read, "integers with minima or super-blocks are read, never rounded to")
         expected = source.with_element(result.element_type).with_encoding(result.encoding)
         require(result == expected, "quantize_weight may change element type and encoding only")
         _require_row_major(self.weight)

@@ -169,6 +169,7 @@ class SalaFunctions(InterpreterFunctions):
             block_size=dense_block(_cache(op.kv).page_tokens.data),
             cache_rounding=self._state_rounder(op.kv),
             operand_rounding=self._operand_rounder(op.kv),
+            pages=self._pages(op.kv),
         )
         return self._results(op, out, kv)
 
@@ -176,17 +177,22 @@ class SalaFunctions(InterpreterFunctions):
     def _block_sparse_attention(
         self, _: Interpreter, op: dialect.BlockSparseAttentionOp, args: PythonValues
     ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        required = (op.q, op.k, op.v, op.kv, op.ck, op.batch)
+        others = (op.choosing_q, op.choosing_k, op.recent)
         result = reference.block_sparse_attention(
-            *args,
+            *(value(operand) for operand in (*required, *others)),
             heads=op.heads.data,
             selection=op.selection.data,
             cache_rounding=self._state_rounder(op.kv),
             compressed_rounding=self._state_rounder(op.ck),
             operand_rounding=self._operand_rounder(op.kv),
+            pages=self._pages(op.kv),
         )
         self.notice("selected_blocks", op.layer, (result.blocks, result.counts))
         self.notice("blocks_read", op.layer, result.blocks_read)
-        return self._results(op, result.out, result.kv, result.compressed)
+        states = [result.kv, result.compressed, *([result.recent] if op.recent_out else [])]
+        return self._results(op, result.out, *states)
 
     @impl(dialect.AppendKvOp)
     def _append_kv(
@@ -196,18 +202,53 @@ class SalaFunctions(InterpreterFunctions):
         rounding = self._state_rounder(op.kv)
         return (reference.append_kv(*args, kv_heads=kv_heads, rounding=rounding),)
 
+    @impl(dialect.RoundPagesOp)
+    def _round_pages(
+        self, _: Interpreter, op: dialect.RoundPagesOp, args: PythonValues
+    ) -> PythonValues:
+        return (self._rounded(op.kv).round_pages(*args),)
+
+    @impl(dialect.KeepRecentOp)
+    def _keep_recent(
+        self, _: Interpreter, op: dialect.KeepRecentOp, args: PythonValues
+    ) -> PythonValues:
+        return (self._rounded(op.kv).keep_recent(*args),)
+
     @impl(dialect.CompressKeysOp)
     def _compress_keys(
         self, _: Interpreter, op: dialect.CompressKeysOp, args: PythonValues
     ) -> PythonValues:
+        kind, value = (
+            cast(dialect.CompressedKeysType, op.ck.type),
+            _Operands(op, args, self._numerics),
+        )
+        sizes: dict[str, Any] = {
+            "kernel_size": kind.kernel_size.data,
+            "kernel_stride": kind.kernel_stride.data,
+            "rounding": self._state_rounder(op.ck),
+        }
+        kv, compressed, batch = (value(operand) for operand in (op.kv, op.ck, op.batch))
+        pages = self._pages(op.kv)
+        if pages is None:
+            return (reference.compress_keys(kv, compressed, batch, **sizes),)
+        new = value(op.k)
+        return (
+            reference.compress_unrounded_keys(new, kv, compressed, batch, pages=pages, **sizes),
+        )
+
+    @impl(dialect.CompressNewKeysOp)
+    def _compress_new_keys(
+        self, _: Interpreter, op: dialect.CompressNewKeysOp, args: PythonValues
+    ) -> PythonValues:
         kind = cast(dialect.CompressedKeysType, op.ck.type)
-        compressed = reference.compress_keys(
+        return reference.compress_new_keys(
             *args,
+            kv_heads=kind.kv_heads.data,
             kernel_size=kind.kernel_size.data,
             kernel_stride=kind.kernel_stride.data,
+            recent_rounding=self._state_rounder(op.recent),
             rounding=self._state_rounder(op.ck),
         )
-        return (compressed,)
 
     @impl(dialect.SelectBlocksOp)
     def _select_blocks(
@@ -228,10 +269,11 @@ class SalaFunctions(InterpreterFunctions):
     ) -> PythonValues:
         value = _Operands(op, args, self._numerics)
         out, blocks_read = reference.attend_blocks(
-            *(value(x) for x in (op.q, op.kv, op.batch, op.blocks, op.counts, op.gate)),
+            *(value(x) for x in (op.q, op.kv, op.batch, op.blocks, op.counts, op.gate, op.k, op.v)),
             heads=op.heads.data,
             block_size=op.block,
             operand_rounding=self._operand_rounder(op.kv),
+            pages=self._pages(op.kv),
         )
         self.notice("blocks_read", op.layer, blocks_read)
         return self._results(op, out, blocks_read)
@@ -249,6 +291,17 @@ class SalaFunctions(InterpreterFunctions):
 
     def _state_rounder(self, state: SSAValue) -> reference.Round:
         return self._numerics.rounder(cast(dialect.StateType, state.type).element_type)
+
+    def _pages(self, state: SSAValue) -> reference.RoundedPages | None:
+        """How full pages of a cache are rounded; None if they are as they are."""
+        return None if _cache(state).rounding is None else self._rounded(state)
+
+    def _rounded(self, state: SSAValue) -> reference.RoundedPages:
+        """How full pages of a cache are rounded."""
+        cache = _cache(state)
+        assert cache.rounding is not None, "the verifier has looked"
+        heads, page = cache.kv_heads.data, cache.page_tokens.data
+        return reference.RoundedPages(heads, page, cache.rounding, self._state_rounder(state))
 
     def _operand_rounder(self, state: SSAValue) -> reference.Round:
         return self._numerics.operand_rounder(cast(dialect.StateType, state.type).element_type)

@@ -58,7 +58,8 @@ class ReferenceModel:
     `weights` gives tensors by their names in the checkpoint: a `Checkpoint`, a mapping, or a
     function. The module has the function `step`, or `prefill`, `decode` and `logits`. A sequence
     is named by a slot, any integer. Values are those of `namespace`, computed in `dtype`. The first
-    `wide_rows` rows of a step stay as they are where the module rounds activations to integers.
+    `wide_rows` rows of a step stay as they are where the module rounds activations to integers; of
+    a step of several `copies` of the same sequences the first is not rounded at all.
     `listeners` are called after every operation.
     """
 
@@ -70,6 +71,7 @@ class ReferenceModel:
     device: Any = None
     lightning: LightningForm = LightningForm.CHUNKED
     wide_rows: int = 0
+    copies: int = 1
     listeners: tuple[Interpreter.Listener, ...] = ()
     lengths: dict[int, int] = field(default_factory=dict[int, int], init=False)
     _states: dict[str, dict[int, Any]] = field(
@@ -84,6 +86,7 @@ class ReferenceModel:
             self.device,
             self.lightning,
             self.wide_rows,
+            self.copies,
         )
         self._functions = SalaFunctions(row_source(self.weights), numerics)
         self._interpreter = Interpreter(self.module, listeners=self.listeners)

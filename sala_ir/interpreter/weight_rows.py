@@ -72,11 +72,11 @@ class WeightValue:
         """All rows."""
         return self.read(0, self.shape[0])
 
-    def take(self, rows: np.ndarray) -> Any:
+    def take(self, rows: Array) -> Any:
         """The rows that `rows` names, in that order."""
-        if self._size <= BLOCK_VALUES:
+        if self._size <= BLOCK_VALUES or not isinstance(rows, np.ndarray):
             return take_rows(self.whole(), rows)
-        distinct, places = np.unique(rows, return_inverse=True)
+        distinct, places = np.unique(cast("np.ndarray", rows), return_inverse=True)
         parts = [self.read(int(row), int(row) + 1) for row in distinct]
         return take_rows(array_namespace(*parts).concat(parts, axis=0), places)
 

@@ -13,7 +13,15 @@ from sala_compile.sala_ir.reference.attention import (
     softmax_attention,
 )
 from sala_compile.sala_ir.reference.batch import Batch, SequenceRows, make_batch
-from sala_compile.sala_ir.reference.cache import CompressedKeys, KVCache, append_kv, compress_keys
+from sala_compile.sala_ir.reference.cache import (
+    CompressedKeys,
+    KVCache,
+    RecentKeys,
+    append_kv,
+    compress_keys,
+    compress_new_keys,
+    compress_unrounded_keys,
+)
 from sala_compile.sala_ir.reference.embedding import embedding
 from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
 from sala_compile.sala_ir.reference.lightning import (
@@ -26,6 +34,7 @@ from sala_compile.sala_ir.reference.lightning import (
 from sala_compile.sala_ir.reference.linear import linear, logits
 from sala_compile.sala_ir.reference.norms import rms_norm
 from sala_compile.sala_ir.reference.rope import rope, rope_table
+from sala_compile.sala_ir.reference.rounded_pages import RoundedCache, RoundedPages
 from sala_compile.sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
 from sala_compile.sala_ir.reference.selection import BlockSelection, block_scores, select_blocks
 from sala_compile.sala_ir.reference.weights import (
@@ -44,8 +53,11 @@ __all__ = [
     "CompressedKeys",
     "KVCache",
     "LightningForm",
+    "RecentKeys",
     "RecurrentState",
     "Round",
+    "RoundedCache",
+    "RoundedPages",
     "Rounding",
     "SequenceRows",
     "SparseAttention",
@@ -55,6 +67,8 @@ __all__ = [
     "block_sparse_attention",
     "cast_weight",
     "compress_keys",
+    "compress_new_keys",
+    "compress_unrounded_keys",
     "concat_weights",
     "embedding",
     "exact",

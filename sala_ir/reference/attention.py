@@ -1,6 +1,8 @@
 """Softmax attention, dense and over selected blocks (sections 6.1, 6.7 and 6.8)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -15,8 +17,17 @@ from sala_compile.sala_ir.reference.arrays import (
     unfold_sequences,
 )
 from sala_compile.sala_ir.reference.batch import Batch, SequenceGroup
-from sala_compile.sala_ir.reference.cache import CompressedKeys, KVCache, append_kv, compress_keys
+from sala_compile.sala_ir.reference.cache import (
+    CompressedKeys,
+    KVCache,
+    RecentKeys,
+    append_kv,
+    compress_keys,
+    compress_new_keys,
+    compress_unrounded_keys,
+)
 from sala_compile.sala_ir.reference.gates import output_gate
+from sala_compile.sala_ir.reference.rounded_pages import RoundedCache, RoundedPages
 from sala_compile.sala_ir.reference.rounding import Round, exact
 from sala_compile.sala_ir.reference.selection import select_blocks
 
@@ -31,12 +42,18 @@ def attend_blocks(
     blocks: Array | None = None,
     counts: Array | None = None,
     gate: Array | None = None,
+    k: Array | None = None,
+    v: Array | None = None,
     *,
     heads: Heads,
     block_size: int,
     operand_rounding: Round = exact,
+    pages: RoundedPages | None = None,
 ) -> tuple[Array, Array]:
     """Attend causally to the selected blocks of `kv`, which holds the new keys already.
+
+    Where full `pages` are rounded, `kv` holds those that the new tokens k, v complete, and recent
+    ones from before the step: a query reads its own page unrounded.
 
     q, gate [tokens, num_heads * head_dim] -> out of the same shape, multiplied by sigmoid(gate)
     if there is one, and the int32 number of blocks read [tokens, kv_heads]. Without `blocks`, or
@@ -52,7 +69,8 @@ def attend_blocks(
         selected = None
         if blocks is not None and counts is not None:
             selected = (blocks[group.rows, ...], counts[group.rows, :])
-        outs.append(_attend_group(tile, queries[group.rows, ...], kv, group, selected))
+        past = _Past(kv, group) if pages is None else _RoundedPast(kv, group, pages, k, v)
+        outs.append(_attend_group(tile, queries[group.rows, ...], past, group, selected))
         positions = np.concatenate([part.positions for part in group.parts])
         read = _blocks_up_to(positions, kv_heads, block_size, q)
         reads.append(read if selected is None else xp.where(selected[1] < 0, read, selected[1]))
@@ -64,25 +82,44 @@ def softmax_attention(
     q: Array,
     k: Array,
     v: Array,
-    kv: KVCache,
+    kv: Any,
     batch: Batch,
     *,
     heads: Heads,
     block_size: int,
     cache_rounding: Round = exact,
     operand_rounding: Round = exact,
-) -> tuple[Array, KVCache]:
+    pages: RoundedPages | None = None,
+) -> tuple[Array, Any]:
     """Append to the cache and attend densely: q, k, v -> out [tokens, num_heads * head_dim]."""
-    updated = append_kv(k, v, kv, batch, kv_heads=heads.kv_heads, rounding=cache_rounding)
+    written = _written(k, v, kv, batch, heads, cache_rounding, pages)
     out, _ = attend_blocks(
         q,
-        updated,
+        written,
         batch,
+        k=k,
+        v=v,
         heads=heads,
         block_size=block_size,
         operand_rounding=operand_rounding,
+        pages=pages,
     )
-    return out, updated
+    return out, written if pages is None else pages.keep_recent(k, v, written, batch)
+
+
+def _written(
+    k: Array,
+    v: Array,
+    kv: Any,
+    batch: Batch,
+    heads: Heads,
+    rounding: Round,
+    pages: RoundedPages | None,
+) -> Any:
+    """The cache with what queries read of the new tokens: all, or the pages that they complete."""
+    if pages is None:
+        return append_kv(k, v, kv, batch, kv_heads=heads.kv_heads, rounding=rounding)
+    return pages.round_pages(k, v, kv, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +127,9 @@ class SparseAttention:
     """What `block_sparse_attention` computes: the output, the new states and the inner choice."""
 
     out: Array
-    kv: KVCache
+    kv: Any
     compressed: CompressedKeys
+    recent: RecentKeys | None
     blocks: Array
     counts: Array
     blocks_read: Array
@@ -101,28 +139,51 @@ def block_sparse_attention(
     q: Array,
     k: Array,
     v: Array,
-    kv: KVCache,
+    kv: Any,
     compressed: CompressedKeys,
     batch: Batch,
+    choosing_q: Array | None = None,
+    choosing_k: Array | None = None,
+    recent: RecentKeys | None = None,
     *,
     heads: Heads,
     selection: BlockSelection,
     cache_rounding: Round = exact,
     compressed_rounding: Round = exact,
     operand_rounding: Round = exact,
+    pages: RoundedPages | None = None,
 ) -> SparseAttention:
-    """Append, compress, select and attend: the whole of section 6 up to the gate."""
-    new_kv = append_kv(k, v, kv, batch, kv_heads=heads.kv_heads, rounding=cache_rounding)
-    new_compressed = compress_keys(
-        new_kv,
-        compressed,
-        batch,
-        kernel_size=selection.kernel_size,
-        kernel_stride=selection.kernel_stride,
-        rounding=compressed_rounding,
-    )
+    """Append, compress, select and attend: the whole of section 6 up to the gate.
+
+    With choosing_q, choosing_k and recent, these are what blocks are chosen by (`use_nope`).
+    """
+    new_kv = _written(k, v, kv, batch, heads, cache_rounding, pages)
+    sizes: dict[str, Any] = {
+        "kernel_size": selection.kernel_size,
+        "kernel_stride": selection.kernel_stride,
+    }
+    if choosing_k is None or recent is None:
+        new_recent = None
+        sizes |= {"rounding": compressed_rounding}
+        if pages is None:
+            new_compressed = compress_keys(new_kv, compressed, batch, **sizes)
+        else:
+            new_compressed = compress_unrounded_keys(
+                k, new_kv, compressed, batch, pages=pages, **sizes
+            )
+    else:
+        new_recent, new_compressed = compress_new_keys(
+            choosing_k,
+            recent,
+            compressed,
+            batch,
+            kv_heads=heads.kv_heads,
+            **sizes,
+            recent_rounding=cache_rounding,
+            rounding=compressed_rounding,
+        )
     blocks, counts = select_blocks(
-        q,
+        q if choosing_q is None else choosing_q,
         new_compressed,
         batch,
         heads=heads,
@@ -135,11 +196,16 @@ def block_sparse_attention(
         batch,
         blocks,
         counts,
+        k=k,
+        v=v,
         heads=heads,
         block_size=selection.block_size,
         operand_rounding=operand_rounding,
+        pages=pages,
     )
-    return SparseAttention(out, new_kv, new_compressed, blocks, counts, blocks_read)
+    if pages is not None:
+        new_kv = pages.keep_recent(k, v, new_kv, batch)
+    return SparseAttention(out, new_kv, new_compressed, new_recent, blocks, counts, blocks_read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +225,8 @@ class _Tile:
         """Return the output [queries, heads, head_dim] of queries of one sequence."""
         xp = array_namespace(queries, keys)
         rows, heads, head_dim = queries.shape
-        length = int(positions[-1]) + 1
-        kv_heads = keys.shape[1]
+        length, kv_heads = keys.shape[:2]
         grouped = xp.reshape(queries, (rows, kv_heads, heads // kv_heads, head_dim))
-        keys, values = keys[:length, ...], values[:length, ...]
         scores = self.scale * xp.matmul(
             xp.permute_dims(grouped, (1, 2, 0, 3)), xp.permute_dims(keys, (1, 2, 0))[:, None, ...]
         )
@@ -195,10 +259,57 @@ class _Tile:
         return causal & xp.permute_dims(per_key, (1, 0, 2))[:, None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """Keys and values of sequences of equal lengths as the heads of one [tokens, heads, size]."""
+
+    kv: KVCache
+    group: SequenceGroup
+
+    def tiles(self) -> Iterator[slice]:
+        """The queries that read the same keys, some at a time."""
+        for start in range(0, self.group.first.count, ROWS_PER_TILE):
+            yield slice(start, start + ROWS_PER_TILE)
+
+    def read(self, end: int) -> tuple[Array, ...]:
+        """The keys and values before token `end` for the queries of a tile that ends there."""
+        xp = array_namespace(self.kv[self.group.slots[0]][0])
+        sides = ([self.kv[slot][side][:end, ...] for slot in self.group.slots] for side in (0, 1))
+        return tuple(xp.concat(side, axis=1) for side in sides)
+
+
+class _RoundedPast:
+    """The same of a cache whose full pages are rounded: queries of a page read their own as is."""
+
+    def __init__(self, kv: Any, group: SequenceGroup, pages: RoundedPages, k: Array, v: Array):
+        self._group, self._pages = group, pages
+        self._full = [pages.rounded(RoundedCache(*kv[slot])) for slot in group.slots]
+        self._own = [pages.unrounded(k, v, kv, part) for part in group.parts]
+
+    def tiles(self) -> Iterator[slice]:
+        """The queries of a page at a time."""
+        first, size = self._group.first, self._pages.page_tokens
+        for page in range(first.history // size, -(-first.length // size)):
+            begin, end = max(page * size, first.history), min(page * size + size, first.length)
+            if begin < end:
+                yield slice(begin - first.history, end - first.history)
+
+    def read(self, end: int) -> tuple[Array, ...]:
+        """The keys and values before token `end` for the queries of a tile that ends there."""
+        page = (end - 1) // self._pages.page_tokens
+        xp = array_namespace(self._own[0][0])
+        rows = zip(self._full, self._own, self._group.parts, strict=True)
+        read = [
+            [self._pages.readable(full[side], own[side], part, page, end) for side in (0, 1)]
+            for full, own, part in rows
+        ]
+        return tuple(xp.concat([each[side] for each in read], axis=1) for side in (0, 1))
+
+
 def _attend_group(
     tile: _Tile,
     queries: Array,
-    kv: KVCache,
+    past: _Past | _RoundedPast,
     group: SequenceGroup,
     selected: tuple[Array, Array] | None,
 ) -> Array:
@@ -206,18 +317,14 @@ def _attend_group(
     xp = array_namespace(queries)
     count, positions = len(group.parts), group.first.positions
     folded = fold_sequences(queries, count)
-    keys, values = (
-        xp.concat([kv[slot][side][: group.first.length, ...] for slot in group.slots], axis=1)
-        for side in (0, 1)
-    )
     if selected is not None:
         blocks, counts = selected
         folded_counts = fold_sequences(counts[:, :, None], count)[:, :, 0]
         selected = (fold_sequences(blocks, count), folded_counts)
     outs = [folded[:0, ...]]
-    for start in range(0, group.first.count, ROWS_PER_TILE):
-        rows = slice(start, start + ROWS_PER_TILE)
+    for rows in past.tiles():
         part = None if selected is None else (selected[0][rows, ...], selected[1][rows, :])
+        keys, values = past.read(int(positions[rows][-1]) + 1)
         outs.append(tile.attend(folded[rows, ...], keys, values, positions[rows], part))
     return unfold_sequences(xp.concat(outs, axis=0), count)
 

@@ -5,15 +5,7 @@ from typing import Any
 
 from benchmarks.cpu_model_report import BF16, COMPILED, EAGER, Record, Row, markdown
 from benchmarks.cpu_table_report import markdown as table_markdown
-
-MACHINE = {
-    "date": "2026-01-01 00:00 UTC",
-    "processor": "a processor",
-    "cpus": 2,
-    "threads": 2,
-    "real_time": False,
-    "versions": {"numpy": "2"},
-}
+from tests.benchmarks.report_text import MACHINE, cells
 
 
 def rates(**sides: float) -> dict[str, dict[str, float]]:
@@ -38,11 +30,7 @@ def test_the_model_stands_beside_every_peer(tmp_path: Path) -> None:
     record = model_record(tmp_path / "record.json")
     sizes = {"num_hidden_layers": 8, "hidden_size": 4096, "vocab_size": 7}
     text = markdown(MACHINE | {"model": sizes} | record.document([512]))
-    lines = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in text.splitlines()
-        if line.startswith("| decode at 512 |")
-    ]
+    lines = cells(text, "| decode at 512 |")
     assert lines[0][1:] == ["12.00 (3/4)", "6.00 (3/4)", "2.00 (3/4)", "3.00 (3/4)"]
     assert lines[1][1:] == ["6.00", "4.00", "3.00", "2.00"]
     assert "bf16 0.050 at 512" in text
@@ -74,14 +62,7 @@ def table_run(threads: int, context: int, clean: int) -> dict[str, Any]:
 def test_the_table_marks_what_was_never_clean() -> None:
     runs = [table_run(1, 1024, 4), table_run(2, 65536, 0)]
     text = table_markdown(MACHINE | {"layers": 32, "quantize": "int4-g128", "runs": runs})
-    (first,), (second,) = (
-        [
-            [cell.strip() for cell in line.split("|")[1:-1]]
-            for line in text.splitlines()
-            if line.startswith(f"| {context} |")
-        ]
-        for context in ("1K", "64K")
-    )
+    (first,), (second,) = (cells(text, f"| {context} |") for context in ("1K", "64K"))
     decode, machine = ["3.00 (0.90)", "24.00 (0.90)"], ["25.0", "300"]
     assert first[1:] == [*decode, "20.00 (1.30, 3.60)", *machine, "12/12"]
     decode = ["3.00* (0.90)", "24.00* (0.90)"]

@@ -6,9 +6,13 @@ import pytest
 
 from benchmarks.gpu.bounds import predict, resident_blocks
 from benchmarks.gpu.cards import CARDS
+from benchmarks.gpu.floors import floor_seconds
+from benchmarks.gpu.released import Call
 from benchmarks.gpu.sass import Counts, parse
+from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.work import Case, Work, union_length, work_of
 from sala_compile.codegen.gpu_code.cubin import Cubin
+from sala_compile.codegen.kernels.triton.kernel import GpuKernel, Parameter
 
 STRAIGHT = """
         /*0000*/                   LDC R1, c[0x0][0x28] ;
@@ -104,6 +108,28 @@ def test_memory_bounds_what_it_must() -> None:
     assert bounds["dram"] == pytest.approx(1e-3)
     assert bounds["l2"] == pytest.approx(4.3e9 / CARD.l2)
     assert seconds == pytest.approx(1e-3 + CARD.gap + CARD.ramp)
+
+
+def test_a_decoded_token_reads_a_row_of_its_embedding() -> None:
+    sizes, case = Sizes.released(), Case(1, 1 << 16, 64, 96)
+    matrix = GpuKernel("k", (Parameter("weight", "uint16", (73448, 4096)),), ())
+    linear, embedding = (Call(matrix, family, 1) for family in ("linear", "embedding"))
+    least = floor_seconds([], "decode", sizes, case, CARD)
+    assert floor_seconds([embedding], "decode", sizes, case, CARD) == least
+    added = floor_seconds([linear], "decode", sizes, case, CARD) - least
+    assert added == pytest.approx(73448 * 4096 * 2 / CARD.dram)
+
+
+def test_few_programs_take_no_more_than_their_multiprocessors() -> None:
+    bounds, _, seconds = predict(Counts(issue=1), CUBIN, 4, Work(dram=1e8, l2=1e8), CARD)
+    assert bounds["port"] == pytest.approx(25e6 / (64 * CARD.hertz))
+    assert seconds > bounds["port"] > bounds["dram"]
+
+
+def test_a_past_without_lists_is_read_whole() -> None:
+    case = Case(1, 1 << 16, 64, 0)
+    constants = {"LISTS": False, "SPLITS": 128}
+    assert work_of("attend_split", constants, case, 256, 0.0).trips == [1024 / 128]
 
 
 def test_unions_grow_with_their_queries() -> None:

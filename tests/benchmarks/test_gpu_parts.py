@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import sala_compile
-from benchmarks.gpu import kernel_checks
+from benchmarks.gpu import kernel_checks, recorded
 from benchmarks.gpu.budget import Budget, Stopped
-from benchmarks.gpu.kernel_checks import FOLDER, Rows, launching, launching_files, record, run_tests
+from benchmarks.gpu.kernel_checks import Rows, launching, record, run_tests
 from benchmarks.gpu.marks import measure_marks
 from benchmarks.gpu.recorded import CODE, TABLE, Stale, digest_of_sources, replaying
 from benchmarks.gpu.results import Document
@@ -21,8 +21,9 @@ from sala_compile.runtime.model import Model
 from tests.support import on_device
 from tests.support.emulated_gpu import EmulatedDriver, emulated_code, emulated_gpu
 from tests.support.handmade_gpu import write_handmade_gpu
+from tests.support.launching_tests import FOLDER, launching_files
 
-TESTS = [str(FOLDER / "test_gpu_rows.py"), "-k", "embedding"]
+TESTS = [str(FOLDER / "test_gpu_rows.py"), "-k", "embedding and not integers"]
 COUNT = 4
 
 
@@ -39,7 +40,9 @@ class Clock:
 
 def test_only_tests_that_launch_kernels_are_run() -> None:
     names = {str(path.relative_to(FOLDER)) for path in launching_files()}
-    assert {"linear/test_gpu.py", "test_gpu_rows.py", "test_gpu_product_schedules.py"} <= names
+    own = {str(path.relative_to(FOLDER)) for path in FOLDER.glob("*/test_gpu.py")}
+    assert len(own) > 6
+    assert {*own, "test_gpu_rows.py", "test_gpu_product_schedules.py"} <= names
     assert not {"linear/test_cpu.py", "linear/test_gpu_integer_layout.py"} & names
 
 
@@ -107,6 +110,23 @@ def test_a_wrong_kernel_and_a_broken_gpu_are_told_apart(
     _check(prepared, Document(tmp_path, "broken"), Budget(1e9))
     passed = [row["passed"] for row in Document(tmp_path, "broken").rows]
     assert passed == [False] + [True] * (COUNT - 1)
+
+
+def test_a_recording_that_was_cut_off_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with emulated_code():
+        with monkeypatch.context() as patch:
+            patch.setattr(recorded, "_write", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                record(tmp_path, CudaTarget(90), "sources", TESTS)
+        assert any((tmp_path / recorded.PARTS).iterdir())
+        monkeypatch.setattr(gpu_library, "compile_source", None)  # nothing is compiled again
+        record(tmp_path, CudaTarget(90), "sources", TESTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((TABLE, CODE))
 
 
 def test_code_of_another_checkout_is_refused(prepared: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.gpu.report import PARTS, render
 from benchmarks.gpu.roofline import Ceilings, Cost, decode_step, scoring
 from benchmarks.gpu.sizes import Sizes
+from tests.benchmarks.report_text import cells
 
 CEILINGS = Ceilings(operations=790e12, bytes=4.3e12, exponentials=3.9e12)
 
@@ -111,15 +112,10 @@ DOCUMENTS: dict[str, Any] = {
 }
 
 
-def _cells(text: str, beginning: str) -> list[str]:
-    line = next(line for line in text.splitlines() if line.startswith(beginning))
-    return [cell.strip() for cell in line.strip("|").split("|")]
-
-
 def test_the_report_holds_every_part_beside_its_peer() -> None:
     text = render(DOCUMENTS)
-    assert _cells(text, "| 64K | 2.00") == ["64K", "2.00", "32768", "5.00", "2.50"]
-    decode = _cells(text, "| 64K | 2.00 | 1.90")
+    assert cells(text, "| 64K | 2.00")[0] == ["64K", "2.00", "32768", "5.00", "2.50"]
+    [decode] = cells(text, "| 64K | 2.00 | 1.90")
     assert decode[:4] == ["64K", "2.00", "1.90", "3.00"]
     assert float(decode[5]) == pytest.approx(2.0 / float(decode[4]), rel=0.01)
     assert "CUDA 13.0" in text

@@ -139,7 +139,7 @@ def test_parts_run_in_order_while_there_is_time(tmp_path: Path, clock: Clock) ->
     start = _start(clock, tmp_path, outcomes, log)
     limit = 84.0 + RESERVE + LEAST
     assert run_parts(parts, tmp_path, tmp_path, limit, start, clock) == 1, "a row of b failed"
-    assert log[:3] == [("a", 60.0), ("b", 60.0), ("b", 60.0)], (
+    assert log[:3] == [("a", 60.0), ("b", 60.0), ("b", 55.0)], (
         "b failed, went on, and came to its end"
     )
     assert log[3] == ("c", 60.0)
@@ -149,6 +149,17 @@ def test_parts_run_in_order_while_there_is_time(tmp_path: Path, clock: Clock) ->
     assert run_parts(parts, tmp_path, tmp_path, 480.0, start, clock) == 1
     assert [name for name, _ in log] == ["c", "d"], "what is complete is not begun again"
     assert len(Document(tmp_path, "c").rows) == 5
+
+
+def test_a_part_that_fails_again_and_again_leaves_the_others_their_time(
+    tmp_path: Path, clock: Clock
+) -> None:
+    log: list[tuple[str, float]] = []
+    outcomes: dict[str, list[Outcome]] = {"a": [(25, 1, 1)] * 9, "b": [(1, 1, 0)]}
+    parts = [Planned("a", 60.0, ("m",), restarts=True), Planned("b", 60.0, ("m",))]
+    start = _start(clock, tmp_path, outcomes, log)
+    assert run_parts(parts, tmp_path, tmp_path, 200.0, start, clock) == 1
+    assert log == [("a", 60.0), ("a", 35.0), ("a", 10.0), ("b", 60.0)]
 
 
 def test_a_part_without_progress_is_not_begun_again(tmp_path: Path, clock: Clock) -> None:

@@ -53,7 +53,7 @@ def test_rotary_ranges_and_selection_make_any_number_of_paths():
   {rope("a", "[[1.0], [2.0], [3.0]]", (0, 32, 128))}
   {rope("b", "[[1.0]]", (0,))}
   %out, %kv_1, %ck_1 = sala.block_sparse_attention %x, %x, %x, %kv, %ck, %batch {sizes}
-    : ({x}, {x}, {x}, {kv}, {ck}, !sala.batch) -> ({x}, {kv}, {ck})
+    : {x}, {x}, {x}, {kv}, {ck} -> {x}, {kv}, {ck}
   func.return
 }}"""
     )

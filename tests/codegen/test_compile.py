@@ -1,6 +1,7 @@
 """Whole compilations: what is written, the same bytes twice, several targets, memory."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 import sala_compile
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.runtime.artifact import open_artifact
+from sala_compile.runtime.cli.graph.outline import outline_of
+from sala_compile.runtime.plan import Sizes, token_parts
 from sala_compile.runtime.verify import VectorKind, verify_artifact
 from sala_compile.sala_ir.context import parse_module
 from tests.support.checkpoints import VARIATIONS, reference_model, write_checkpoint
 from tests.support.compiled import compile_checkpoint
+from tests.support.shared_objects import FOLDER
 
 
 def hashes(directory: Path) -> dict[str, str]:
@@ -33,6 +37,8 @@ def test_the_artifact_has_what_it_promises(compiled):
         "manifest.json",
         "program.json",
         "model.mlir",
+        "model.generic.mlir",
+        "sala.irdl.mlir",
         "golden.json",
         "golden.safetensors",
         "generation_config.json",
@@ -73,7 +79,7 @@ def test_every_golden_vector_holds_here(compiled):
 
 
 def test_compiling_twice_gives_the_same_bytes(compiled, tmp_path):
-    """In another process, to another place."""
+    """In another process, to another place. Kernels that are built the same have one object."""
     again = tmp_path / "again.sala"
     code = (
         "import sys; from pathlib import Path; "
@@ -82,9 +88,8 @@ def test_compiling_twice_gives_the_same_bytes(compiled, tmp_path):
     )
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", code, str(compiled.checkpoint), str(again)]
-    subprocess.run(
-        command, check=True, cwd=root, env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "7"}
-    )
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "7", FOLDER: os.environ[FOLDER]}
+    subprocess.run(command, check=True, cwd=root, env=environment)
     assert hashes(again) == hashes(compiled.artifact)
 
 
@@ -157,3 +162,29 @@ def test_an_artifact_compiled_again_is_loaded_anew(compiled, tmp_path):
         with sala_compile.load(path, context=64) as model:
             found.append(model.logits(list(range(20))))
     assert 0 < np.abs(found[0] - found[1]).max() < 0.5
+
+
+def test_the_outline_of_a_picture_has_the_layers_and_the_bytes_of_the_plan(compiled):
+    artifact = open_artifact(compiled.artifact)
+    outline = outline_of(artifact, "cpu")
+    kinds = {kind.title: kind for kind in outline.kinds}
+    assert {title: kind.layers for title, kind in kinds.items()} == {
+        "Sparse attention": [0],
+        "Lightning attention": [1],
+    }
+    first = kinds["Sparse attention"].kernels[1]
+    assert first.weights[:3] == ("q_proj", "k_proj", "v_proj")
+    assert "SwiGLU" in kinds["Lightning attention"].kernels[-2].fused
+    states = [state for kind in outline.kinds for state in kind.states]
+    sizes = Sizes(context=1024, batch=1, chunk=64, sequences=1, workers=1)
+    tokens = token_parts(artifact.program, "cpu", sizes)
+    for state in states:
+        if state.per_token:
+            assert state.nbytes == tokens[state.kind.replace(" ", "_")]
+    kernels = (
+        *outline.before,
+        *(k for kind in outline.kinds for k in kind.kernels),
+        *outline.after,
+    )
+    stored = sum(each.spec.nbytes for _, each in artifact.weights.values())
+    assert sum(kernel.weight_bytes for kernel in kernels) == stored

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.targets import cpu, x86
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_library, find_linker
+from sala_compile.codegen.targets import x86
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.targets.link import find_linker
+from sala_compile.codegen.write import cpu_library
+from sala_compile.codegen.write.cpu_library import compile_library, compile_object
 from sala_compile.runtime.artifact.contract import (
     CONTRACT_SYMBOL,
     Contract,
@@ -68,11 +71,10 @@ def test_missing_linker_is_named(monkeypatch: pytest.MonkeyPatch, compiler: str 
 def test_compiling_twice_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "compiled_objects", {})
+    monkeypatch.setattr(cpu_library, "compile_object", compile_object)
     target = CpuTarget("x86-64-v3")
     first = {"fold": fold_kernel(target), "tail_f32": tail_kernel(Element.F32, target)}
     compile_library(first, target, tmp_path / "a.so")
-    cpu.compiled_objects.clear()
     again = {"tail_f32": tail_kernel(Element.F32, target), "fold": fold_kernel(target)}
     compile_library(again, target, tmp_path / "b.so")
     assert (tmp_path / "a.so").read_bytes() == (tmp_path / "b.so").read_bytes()
@@ -107,11 +109,22 @@ def test_a_contract_is_data_of_the_library(tmp_path: Path) -> None:
 
 
 def test_processes_of_a_test_run_share_what_they_compiled(tmp_path: Path) -> None:
-    one, other = SharedObjects(tmp_path), SharedObjects(tmp_path)
-    assert one.get("a") is None
-    one["a"] = (b"\x00 an object", b"")
-    assert other.get("a") == (b"\x00 an object", b"")
-    assert one.get("b") is None, "whose compilation fails"
-    assert one.get("c") is None
-    assert other.get("b") is None, "and then it is another's"
-    assert list(other) == ["a"]
+    compiled: list[str] = []
+
+    def compiler(symbol: str, function: object, target: CpuTarget) -> bytes:
+        compiled.append(symbol)
+        if function is None:
+            raise OSError("a full disk")
+        return b"\x00 an object"
+
+    one, other = (SharedObjects(tmp_path, compiler) for _ in range(2))
+    target, wider = CpuTarget("x86-64-v3"), CpuTarget("x86-64-v4")
+    fold = fold_kernel(target)
+    with pytest.raises(OSError, match="full"):
+        one("fold", None, target)
+    assert one("fold", fold, target) == b"\x00 an object"
+    assert other("fold", fold_kernel(target), target) == b"\x00 an object"
+    assert compiled == ["fold"] * 2, "what failed is tried again, what is there is not"
+    other("fold", fold, wider)
+    other("fold", tail_kernel(Element.F32, target), target)
+    assert len(compiled) == 4, "another target, and another kernel of that name"

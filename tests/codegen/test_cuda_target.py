@@ -218,6 +218,24 @@ def test_what_the_assembler_warns_of_is_kept(monkeypatch: pytest.MonkeyPatch):
     assert [launch.warnings for launch in kept.launches] == [(warning,), (warning,)]
 
 
+def test_nothing_spills_for_blocks_that_have_no_room(monkeypatch: pytest.MonkeyPatch):
+    """Two blocks fit the shared memory: the assembler is told, and has registers for two."""
+    text = PTX.format(product=PRODUCT, between="")
+    facts = {"name": "f", "shared": 80 << 10, "tmem_size": 0, "num_warps": 8}
+    facts |= {"global_scratch_size": 0, "profile_scratch_size": 0}
+    monkeypatch.setattr(cubin, "_ptx", lambda source, target: (text, facts))
+
+    def assemble(text: str, target: CudaTarget, *, fusion: bool) -> assembler.Assembled:
+        told = ".minnctapersm 2 " in text
+        return assembler.Assembled(b"", 80 if told else 48, 0 if told else 12, ())
+
+    monkeypatch.setattr(cubin, "assemble", assemble)
+    kernel = toy_kernel()
+    source = cubin.source_of(next(kernel.each_launch()), kernel)
+    made = cubin.compile_source(source, CudaTarget(90), "f")
+    assert (made.registers, made.spill_bytes) == (80, 0)
+
+
 @triton.jit
 def _product(a, b, out):
     index = tl.arange(0, 128)

@@ -16,7 +16,8 @@ from sala_compile.codegen.cli.compile import command
 from sala_compile.codegen.layouts.encodings import weight_parts
 from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.dialect import EncodingAttr, LayoutAttr, WeightType
-from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
+from tests.codegen.conftest import SMALL
+from tests.support.checkpoints import tiny_config, write_checkpoint
 
 RELEASED = Path(__file__).parents[2] / "examples" / "released-config.json"
 GIB = 1 << 30
@@ -46,9 +47,9 @@ def test_the_documents_show_what_dry_runs_print(monkeypatch):
     pages = sorted((root / "docs").glob("*.md"))
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     shown = re.findall(
-        r"\$ sala-compile (--config .* --dry-run)\n\.\.\.\n(.*?)```", text, re.S
+        r"\$ sala-compile (--config [^\n]* --dry-run)\n\.\.\.\n(.*?)```", text, re.S
     ) + re.findall(r"`sala-compile (--config .* --dry-run)` plans the\n.* at ([\d.]+ GiB)\.", text)
-    assert len(shown) == 2
+    assert len(shown) == 3
     monkeypatch.chdir(root)
     monkeypatch.setattr(compiler, "available_cpus", lambda: 2)
     for command_line, printed in shown:
@@ -124,9 +125,8 @@ def test_dense_models_keep_their_scores_too(tmp_path):
 
 def test_the_plan_on_paper_is_what_a_loaded_model_takes(tmp_path):
     """To the byte, headers of the weight files included."""
-    config = tiny_config(mixers=(SPARSE, LIGHTNING), hidden=48)
-    checkpoint = write_checkpoint(tmp_path / "checkpoint", config)
-    sizes = ("--context", "2K", "--chunk", "128")
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", SMALL)
+    sizes = ("--context", "2K", "--chunk", "128", "--dtype", "float32")
     paper = planned("--config", checkpoint / "config.json", *sizes)["memory"]
     artifact = tmp_path / "x.sala"
     assert run(checkpoint, "-o", artifact, *sizes).exit_code == 0

@@ -11,10 +11,10 @@ from sala_compile.codegen.quantization.calibration import calibration_for
 from sala_compile.codegen.quantization.cholesky import damped_cholesky
 from sala_compile.codegen.quantization.gptq_rounding import Rounder
 from sala_compile.codegen.quantization.integer_files import IntegerStore
-from sala_compile.codegen.quantization.rounding_errors import ErrorSums
 from sala_compile.runtime.errors import RequestError
 from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.checkpoint.rounding_errors import ErrorSums
 from sala_compile.sala_ir.dialect import EncodingAttr
 
 INT4 = EncodingAttr("int4", 32)

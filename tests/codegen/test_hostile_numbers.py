@@ -7,7 +7,8 @@ import pytest
 
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cpu import CpuTarget
-from tests.codegen.kernels.select_blocks.test_cpu import (
+from tests.support import hostile, tiles
+from tests.support.sparse_kernels import (
     CASES,
     HOST,
     PORTABLE,
@@ -17,7 +18,6 @@ from tests.codegen.kernels.select_blocks.test_cpu import (
     run_attend,
     run_select,
 )
-from tests.support import hostile, tiles
 from tests.support.sparse_layer import START
 from tests.support.steps import step
 

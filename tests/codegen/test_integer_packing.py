@@ -125,7 +125,7 @@ def test_merged_and_interleaved_weights_are_those_of_their_parts():
 def test_stored_integers_are_moved_as_they_are():
     encoding = EncodingAttr("int4", 32, "stored")
     random_source = np.random.default_rng(0)
-    integers = Integers(
+    integers = Integers.of_groups(
         random_source.integers(0, 16, (70, 96)).astype(np.uint8),
         random_source.uniform(0.01, 1, (70, 3)).astype(np.float16),
         random_source.integers(0, 17, (70, 3)).astype(np.uint8),

@@ -109,15 +109,13 @@ def with_integers(checkpoint: Path, module: str, rows: int, columns: int) -> Non
     replace(checkpoint, **{f"{module}.weight".replace(".", "__"): None}, **named)
 
 
-def test_an_embedding_of_integers_is_refused_by_name(tmp_path: Path):
+def test_an_embedding_may_be_integers_too(tmp_path: Path):
     checkpoint = small(tmp_path)
     (checkpoint / "quantize_config.json").write_text(json.dumps(GPTQ | {"lm_head": True}))
     with_integers(checkpoint, "lm_head", 128, 64)
     assert list(opened(checkpoint).integers) == [HEAD]
     with_integers(checkpoint, "model.embed_tokens", 128, 64)
-    with pytest.raises(CheckpointError, match="is the embedding") as caught:
-        opened(checkpoint)
-    assert caught.value.where == EMBEDDING
+    assert set(opened(checkpoint).integers) == {EMBEDDING, HEAD}
 
 
 def test_notes_of_a_quantised_checkpoint_are_told_too(tmp_path: Path):

@@ -21,7 +21,7 @@ from sala_compile.codegen.kernels.schedules import read_schedules
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.codegen.tuning.measurer import TrialEnded, TrialProcess
 from sala_compile.codegen.tuning.search import acceptable
-from sala_compile.codegen.tuning.tuner import Job, Tuner
+from sala_compile.codegen.tuning.tuner import Tuner, TuningJob
 from sala_compile.runtime.artifact import Artifact, open_artifact
 from sala_compile.runtime.artifact.tuning import (
     KernelBuild,
@@ -62,9 +62,9 @@ class Machine:
         return [KernelTrial(case, True, 0.0, 1.0)]
 
 
-def job_for(path: Path, output: Path, **changes: Any) -> Job:
+def job_for(path: Path, output: Path, **changes: Any) -> TuningJob:
     """Tune everything with one thread."""
-    job = Job(open_artifact(path), "cpu", output, threads=1, length=40, seconds=1e6)
+    job = TuningJob(open_artifact(path), "cpu", output, threads=1, length=40, seconds=1e6)
     return replace(job, **changes)
 
 
@@ -277,7 +277,7 @@ def test_trials_tell_builds_apart(compiled: Compiled, tmp_path: Path):
         kernel = work.kernel.model_copy(update={"spec": wrong})
         function = chosen.build(wrong, tuner._target).with_attr("global_symbol", kernel.symbol)
         library = tmp_path / "wrong.so"
-        from sala_compile.codegen.targets.cpu import compile_library
+        from sala_compile.codegen.write.cpu_library import compile_library
 
         compile_library({kernel.symbol: function}, tuner._target, library)
         cases = measurer.trial(replace(build(default), library=library), build(default), 3, 1.0)

@@ -73,20 +73,21 @@ class Injector:
         self._shim.fault_seen.restype = ctypes.c_long
         self._shim.fault_what.restype = ctypes.c_char_p
         self._scenario, self._work = scenario, work
+        self._tree = scenario.view or tree
         self._before = work / "before"
         self._target = work / "target"
         self._before.mkdir()
         scenario.old(self._before)
         stages = self._work / "stages"
         shutil.copytree(self._before, stages, symlinks=True)
-        self._trees = [tree(stages)]
+        self._trees = [self._tree(stages)]
         for step in scenario.steps:
             step(stages)
-            self._trees.append(tree(stages))
+            self._trees.append(self._tree(stages))
         fresh = work / "fresh"
         fresh.mkdir()
         scenario.steps[0](fresh)
-        self._fresh = tree(fresh)
+        self._fresh = self._tree(fresh)
         assert all(a != b for a, b in zip(self._trees, self._trees[1:], strict=False))
 
     def attempts(self, every: bool) -> Iterator[tuple[str, str | None]]:
@@ -148,7 +149,7 @@ class Injector:
         """What does not hold after an attempt, and after the same without a fault behind it."""
         old = {} if fresh else self._trees[number]
         new = self._fresh if fresh else self._trees[number + 1]
-        found = tree(self._target)
+        found = self._tree(self._target)
         stands = "old" if found == old else "new" if found == new else "torn"
         wrong = self._wrong_end(stands, done, kind)
         if wrong is not None:
@@ -158,8 +159,8 @@ class Injector:
         except BaseException:
             return f"the next run fails: {traceback.format_exc()}"
         left = [path.name for path in self._target.iterdir() if path.name.startswith(".")]
-        if left or tree(self._target) != new:
-            return f"the next run leaves {sorted(tree(self._target))} and {left}"
+        if left or self._tree(self._target) != new:
+            return f"the next run leaves {sorted(self._tree(self._target))} and {left}"
         return None
 
     @staticmethod

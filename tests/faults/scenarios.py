@@ -11,9 +11,14 @@ from sala_compile.codegen.tuning.record import TuningFile
 from sala_compile.runtime.artifact.outputs import OutputRule
 from sala_compile.runtime.artifact.replace import write_whole
 from sala_compile.runtime.artifact.tuning import TunedKernel, Tuning
+from sala_compile.runtime.errors import StateFileError
+from sala_compile.runtime.serving.kept.kept_file import read_kept_header, read_kept_pieces
+from sala_compile.runtime.serving.kept.kept_folder import KeptFolder
+from sala_compile.runtime.serving.kept.prefix_writer import PrefixWriter, PrefixWriting
 from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
 from tests.support.compiled import compile_checkpoint
 from tests.support.handmade import write_handmade
+from tests.support.kept_files import IDENTITY, contents, header
 
 Step = Callable[[Path], object]
 SYMBOLS = ("one_kernel", "another")
@@ -24,12 +29,13 @@ class Scenario:
     """`old` makes what stands there first; `steps` are the writes whose failures are tried.
 
     Between two steps, and at the end, the folder holds what is whole; `pace` tries every so many
-    calls only.
+    calls only. `view` says what that is, if not all files that are there.
     """
 
     old: Step
     steps: tuple[Step, ...]
     pace: int = 1
+    view: Callable[[Path], dict[str, bytes | str | None]] | None = None
 
     def new(self, folder: Path) -> None:
         """All steps."""
@@ -125,7 +131,56 @@ def picture(work: Path) -> Scenario:
     return Scenario(drawn(b"old" * 1000), (drawn(b"new" * 100_000),))
 
 
-SCENARIOS = {each.__name__: each for each in (artifact, compilation, state, tuning, picture)}
+def prefixes(work: Path) -> Scenario:
+    """Kept prefixes, which the next server cleans of what is torn."""
+    return Scenario(
+        _kept("a", 0, 64),
+        (_kept("b", 0, 64), _kept("c", 64, 128, "b")),
+        pace=5,
+        view=_whole_prefixes,
+    )
+
+
+def _kept(key: str, begin: int, end: int, parent: str = "") -> Step:
+    """Writes a prefix if it is not there."""
+    pages, after = header("pages", key, begin, end, parent), header("state", key, end, end, key)
+    pieces = [contents(n, size) for each in (pages, after) for n, size in enumerate(each.sizes)]
+
+    def step(folder: Path) -> None:
+        kept = KeptFolder(folder / "prefixes", 1 << 20, IDENTITY)
+        try:
+            above = kept.pages(header("pages", parent, 0, 1)) if parent else None
+            writer = PrefixWriter(kept, lambda: None)
+            if kept.state(after) is None:
+                for item in (PrefixWriting(pages, after, above), *pieces, True):
+                    writer.put(item)
+            writer.stop()
+            if kept.state(after) is None:
+                raise StateFileError("it was not written")
+        finally:
+            kept.close()
+
+    return step
+
+
+def _whole_prefixes(folder: Path) -> dict[str, bytes | str | None]:
+    """What the next server finds: the contents of states, and of the pages before them."""
+    if not (folder / "prefixes").exists():
+        return {}
+    kept = KeptFolder(folder / "prefixes", 1 << 20, IDENTITY)
+    found: dict[str, bytes | str | None] = {}
+    for path in (folder / "prefixes").glob("*.state"):
+        after = kept.state(read_kept_header(path))
+        assert after is not None
+        for each in (*(pages.header for pages in after.ancestry()), after.header):
+            found[each.name] = b"".join(map(bytes, read_kept_pieces(kept.path(each), each)))
+    kept.close()
+    return found
+
+
+SCENARIOS = {
+    each.__name__: each for each in (artifact, compilation, state, tuning, picture, prefixes)
+}
 
 
 def _tuning(seconds: float) -> Tuning:

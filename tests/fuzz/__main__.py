@@ -46,8 +46,7 @@ def main() -> int:
     print(table(found), failures(found), sep="\n\n")
     if asked.report is not None:
         asked.report.write_text(document(found))
-    refused = asked.whole and any(each.outcomes[REFUSED] for each in found)
-    return int(refused or any(each.failures for each in found))
+    return int(any(each.failures for each in found))
 
 
 def _arguments() -> argparse.Namespace:
@@ -60,7 +59,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="show the input of this seed and run it")
     parser.add_argument("--save", metavar="NAME", help="keep it in the corpus")
     parser.add_argument("--corpus", action="store_true", help="run the corpus, and --count others")
-    parser.add_argument("--whole", action="store_true", help="leave the edits of all inputs out")
+    parser.add_argument(
+        "--whole", type=int, default=0, help="so many inputs first that are not damaged"
+    )
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--slack", type=float, default=1.0, help="times the limit of time")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures there")
@@ -74,8 +75,10 @@ def _arguments() -> argparse.Namespace:
 def _campaign(name: str, asked: argparse.Namespace, folder: Path) -> Figures:
     """The inputs of one target: those of the corpus, of seeds, or both."""
     target, figures, start = _prepared(name, folder), Figures(name), time.monotonic()
-    for draw, seeds in _parts(name, target, asked):
+    for draw, seeds, whole in _parts(name, target, asked):
         for result in campaign.run(target, draw, seeds, workers=asked.workers, slack=asked.slack):
+            if whole and result.outcome == REFUSED:
+                result = replace(result, outcome=FAILED, kind="refused before it was damaged")
             figures.add(result)
             if result.outcome == FAILED and len(figures.failures[result.kind]) == 1:
                 print(f"{name} {result.seed}: {result.kind}", file=sys.stderr, flush=True)
@@ -86,16 +89,17 @@ def _campaign(name: str, asked: argparse.Namespace, folder: Path) -> Figures:
 
 def _parts(
     name: str, target: Target, asked: argparse.Namespace
-) -> Iterator[tuple[Callable[[int], Case], list[int]]]:
-    """What draws the cases of a target, and from which seeds."""
+) -> Iterator[tuple[Callable[[int], Case], list[int], bool]]:
+    """What draws the cases of a target, from which seeds, and whether they are not damaged."""
+    if asked.whole:
+        yield _whole(drawer(name, target.cases())), list(range(asked.whole)), True
     if asked.corpus:
         kept = corpus.cases(name)
-        yield kept.__getitem__, list(range(len(kept)))
+        yield kept.__getitem__, list(range(len(kept))), False
     if asked.count or not asked.corpus:
         count = asked.count or max(1, target.share * asked.total // INPUTS)
-        draw = drawer(name, target.cases())
         seeds = list(range(asked.first, asked.first + count))
-        yield _whole(draw) if asked.whole else draw, seeds
+        yield drawer(name, target.cases()), seeds, False
 
 
 def _whole(draw: Callable[[int], Case]) -> Callable[[int], Case]:

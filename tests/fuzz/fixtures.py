@@ -14,6 +14,8 @@ SHARDED = "sharded"
 STATES = "states"
 TOKENIZERS = "tokenizers"
 QUANTIZED = "quantized"
+GGUFS = "ggufs"
+ONNX = "onnx"
 TUNING = "model.tuning.json"
 
 
@@ -24,6 +26,8 @@ def make_in_process(directory: Path) -> None:
 
 def make(directory: Path) -> None:
     """Make everything in `directory`."""
+    from tests.fuzz.gguf_files import write_ggufs
+    from tests.fuzz.onnx_files import write_onnx
     from tests.fuzz.quantized_files import write_quantized
     from tests.fuzz.tokenizer_files import write_tokenizers
     from tests.support.checkpoints import LIGHTNING, SPARSE, tiny_config, write_checkpoint
@@ -34,6 +38,8 @@ def make(directory: Path) -> None:
     checkpoint = write_checkpoint(directory / CHECKPOINT, config)
     write_checkpoint(directory / SHARDED, config, shards=2)
     write_quantized(directory / QUANTIZED)
+    write_ggufs(directory / GGUFS)
+    write_onnx(directory / ONNX, checkpoint)
     write_tokenizers(directory / TOKENIZERS)
     compile_checkpoint(checkpoint, directory / MODEL)
     write_states(directory / MODEL, directory / STATES)
@@ -58,7 +64,8 @@ def write_tuning(model: Path, path: Path) -> None:
     from sala_compile.codegen.kernels.schedules import compiler_versions, schedule_values
     from sala_compile.codegen.program.buffers import workspace
     from sala_compile.codegen.targets import parse_target
-    from sala_compile.codegen.targets.cpu import CpuTarget, compile_library
+    from sala_compile.codegen.targets.cpu import CpuTarget
+    from sala_compile.codegen.write.cpu_library import compile_library
     from sala_compile.runtime.artifact import canonical_json, open_artifact
     from sala_compile.runtime.artifact.contract import workspaces_digest
     from sala_compile.runtime.artifact.manifest import FileInfo

@@ -7,7 +7,7 @@ kernel that reads or writes beyond it dies by a signal. Production code knows no
 
 import ctypes
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import prod
 from unittest.mock import patch
@@ -65,18 +65,14 @@ class GuardedMemory(CpuMemory):
     poison_byte = 0xFF
 
     def _views(self) -> dict[str, np.ndarray]:
-        self._aliases = _aliases(self._program_phases)
-        sizes: dict[str, int] = {}
-        for name, place in self.plan.places.items():
-            root = self._root(name)
-            sizes[root] = max(sizes.get(root, 0), place.size)
         fill = self.poison_byte if self.poison else 0
+        places = self.plan.places.items()
         self.buffers = {
-            root: GuardedBuffer(size, low=self.low, fill=fill) for root, size in sizes.items()
+            name: GuardedBuffer(place.size, low=self.low, fill=fill) for name, place in places
         }
         return {
-            name: self.buffers[self._root(name)].array(place.value.dtype.numpy, place.shape)
-            for name, place in self.plan.places.items()
+            name: self.buffers[name].array(place.value.dtype.numpy, place.shape)
+            for name, place in places
         }
 
     def _weights(self, artifact, target: str) -> dict[str, np.ndarray]:  # type: ignore[override]
@@ -91,7 +87,6 @@ class GuardedMemory(CpuMemory):
 
     def __init__(self, plan: MemoryPlan, artifact, target: str, *, poison: bool) -> None:
         """As the memory of production, with these buffers in place of its own."""
-        self._program_phases = artifact.program.targets[target].phases
         super().__init__(plan, artifact, target, poison=poison)
         made.append(self)
 
@@ -99,18 +94,13 @@ class GuardedMemory(CpuMemory):
         """Make every activation and workspace what `poison_byte` says."""
         for name, place in self.plan.places.items():
             if place.value.kind in (ValueKind.ACTIVATION, ValueKind.WORKSPACE):
-                self.buffers[self._root(name)].bytes[:] = self.poison_byte
+                self.buffers[name].bytes[:] = self.poison_byte
 
     def check(self) -> None:
         """Wrong where anything was written beside a buffer."""
         for name, buffer in (self.buffers | self._guarded_weights).items():
             if not buffer.is_whole:
                 raise Wrong(f"a kernel wrote beside {name}")
-
-    def _root(self, name: str) -> str:
-        while name in self._aliases:
-            name = self._aliases[name]
-        return name
 
 
 made: list[GuardedMemory] = []
@@ -130,10 +120,6 @@ def guarded(*, low: bool = False, poison_byte: int = 0xFF) -> Iterator[list[Guar
         yield made
         for memory in made:
             memory.check()
-
-
-def _aliases(phases: Mapping) -> dict[str, str]:
-    return {name: root for phase in phases.values() for name, root in phase.alias.items()}
 
 
 assert ALIGNMENT <= PAGE

@@ -72,11 +72,8 @@ def _step(draw: Draw, file: str, steps: list[Any], index: int, at: tuple) -> Edi
 
 @st.composite
 def _interval(draw: Draw, file: str, phase: dict[str, Any], place: tuple) -> Edit:
-    """A value that lives longer or shorter, or in the storage of another one."""
-    names = sorted(phase["live"])
-    name = draw(st.sampled_from(names))
-    if draw(st.booleans()):
-        return Edit(file, "insert", (*place, "alias", name), draw(st.sampled_from(names)))
+    """A value that lives longer or shorter."""
+    name = draw(st.sampled_from(sorted(phase["live"])))
     last = len(phase["steps"]) - 1
     ends = sorted(draw(st.integers(0, last)) for _ in range(2))
     return Edit(file, "set", (*place, "live", name), draw(st.sampled_from((ends, [0, last]))))

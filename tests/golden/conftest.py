@@ -27,7 +27,7 @@ def load_golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadGolden
         if key not in models:
             path = folder / f"{name}-{dtype}.sala"
             compile_checkpoint(GOLDEN / name, path, dtype=dtype)
-            models[key] = sala_compile.load(path, context=704, batch=4, chunk=512)
+            models[key] = sala_compile.load(path, context=704, batch=4, chunk=512, speculate=3)
         return models[key]
 
     yield load

@@ -1,5 +1,6 @@
 """Families on the kit against expected outputs: logits, tokens, hidden states, blocks, bits."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +9,30 @@ import pytest
 
 import sala_compile
 from sala_compile.passes.assign_precision import Precision
-from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.interpreter import ReferenceModel
 from sala_compile.sala_ir.reference import Rounding
 from tests.support.checkpoints import reference_model
 from tests.support.compiled import GOLDEN, compile_checkpoint, kernel_level_module
 from tests.support.emulated_gpu import emulated_code, emulated_gpu
+from tests.support.sequences import assert_bits_stay
 
 PROMPTS = {
     "llama-tied-a": ("p0", "p1", "p2"),
     "llama-llama3-a": ("p0", "p1", "p2"),
     "qwen3-a": ("p0", "p1", "p2"),
     "minicpm-a": ("p0", "p1", "p2", "p3"),
+    "minicpm-nope": ("p0", "p1", "p2", "p3"),
     "hypenet-a": ("p0", "p1", "p2", "p3"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
 SHORT = [(name, prompt) for name, prompt in EVERY if prompt != "p3"]
+ON_A_GPU = [
+    *((name, Precision.FLOAT32) for name in PROMPTS if name != "minicpm-a"),
+    *((name, Precision.BFLOAT16) for name in ("qwen3-a", "minicpm-nope", "hypenet-a")),
+]
+"""The bfloat16 kernels of llama are those of qwen3."""
 LIMIT = 2e-4
 NEAR = 0.05
 """Largest difference of a bfloat16 logit from the rounded reference, in standard deviations."""
@@ -59,16 +66,20 @@ def test_decode_logits_and_greedy_tokens(
 
 
 @pytest.mark.parametrize("chunk", [7, None])
-@pytest.mark.parametrize("prompt", PROMPTS["minicpm-a"])
-def test_selected_blocks(load_golden: Any, expected: Any, prompt: str, chunk: int | None) -> None:
+@pytest.mark.parametrize("prompt", ["p0", "p1", "p2", "p3"])
+@pytest.mark.parametrize("name", ["minicpm-a", "minicpm-nope"])
+def test_selected_blocks(
+    load_golden: Any, expected: Any, name: str, prompt: str, chunk: int | None
+) -> None:
     """Of the prompt, and its continuation where one regime holds for both; none where dense."""
-    golden, model = expected("minicpm-a"), load_golden("minicpm-a")
+    golden, model = expected(name), load_golden(name)
+    config = json.loads((GOLDEN / name / "config.json").read_text())
     ids, wanted = golden[f"{prompt}.input_ids"], golden[f"{prompt}.selected_blocks"]
     if prompt == "p3":  # p2 takes other rotary factors once it is longer
         ids = np.concatenate([ids, golden[f"{prompt}.greedy_ids"]])
     _, observed = model.logits(ids, chunk=chunk, observe=("selected_blocks",))
     for layer, found in observed["selected_blocks"].items():
-        if prompt == "p0":
+        if len(ids) < config["sparse_config"]["dense_len"]:
             assert (found["counts"] == -1).all()
             continue
         rows = found["blocks"]
@@ -110,10 +121,9 @@ def test_the_reference_gives_these_logits_in_float64(expected: Any, name: str) -
     np.testing.assert_allclose(found, golden["p2.prefill_logits"], rtol=0, atol=1e-4)
 
 
-@every_name
-@pytest.mark.parametrize("dtype", Precision)
+@pytest.mark.parametrize(("name", "dtype"), ON_A_GPU)
 def test_on_an_emulated_gpu(expected: Any, name: str, dtype: Precision, tmp_path: Path) -> None:
-    """The short prompt and two decoded tokens."""
+    """The short prompt and two decoded tokens; `minicpm-nope` has the kernels of `minicpm-a`."""
     golden, path = expected(name), tmp_path / "model.sala"
     ids, greedy = golden["p0.input_ids"], golden["p0.greedy_ids"]
     with emulated_gpu():
@@ -132,26 +142,6 @@ def test_bits_stay(load_golden: Any, expected: Any, name: str, tmp_path: Path) -
     """Cuts at multiples of 64, a batch, a fork, and what was saved give the bits of one sequence
     that is alone."""
     golden, model = expected(name), load_golden(name)
-    ids, tokens = golden["p2.input_ids"], [int(token) for token in golden["p2.greedy_ids"][:4]]
-    with model.sequence() as alone:
-        read = alone.append(ids)
-        wanted = [alone.append([token]) for token in tokens]
-    others = [model.sequence() for _ in range(2)]
-    others[0].append(golden["p1.input_ids"])
-    others[1].append(golden["p0.input_ids"])
-    sequence = model.sequence()
-    for end in (64, 192, len(ids)):
-        new = ids[len(sequence) : end]
-        chunk = SequenceChunk(sequence.state, new, len(ids), rows=[len(new) - 1])
-        (result,) = model.engine.step([chunk], all_or_none=True)
-    np.testing.assert_array_equal(result.logits[0], read)
-    sequence.save(tmp_path / "sequence.state")
-    forked = sequence.fork()
-    sequence.close()
-    batch = [forked, model.restore(tmp_path / "sequence.state"), *others]
-    for token, row in zip(tokens, wanted, strict=True):
-        found, restored, *_ = model.decode(batch, [token] * 4)
-        np.testing.assert_array_equal(found, row)
-        np.testing.assert_array_equal(restored, row)
-    for each in batch:
-        each.close()
+    others = [golden["p1.input_ids"], golden["p0.input_ids"]]
+    tokens = golden["p2.greedy_ids"][:4].tolist()
+    assert_bits_stay(model, golden["p2.input_ids"], tokens, others, tmp_path / "sequence.state")

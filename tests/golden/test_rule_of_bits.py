@@ -15,6 +15,7 @@ import sala_compile
 from sala_compile.codegen.options import AttentionMode
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.passes.quantize_activations import Activations
+from sala_compile.passes.round_pages import PageStorage
 from sala_compile.passes.support.quantization import Quantization
 from sala_compile.runtime.engine.chunk import SequenceChunk
 from sala_compile.runtime.model import Model
@@ -34,6 +35,7 @@ class Kind(NamedTuple):
     target: str = "cpu"
     quantization: Quantization = Quantization.NONE
     activations: Activations = Activations.WIDE
+    kv: PageStorage = PageStorage.WIDE
 
 
 BF16, PORTABLE = Precision.BFLOAT16, "cpu:x86-64-v3"
@@ -44,6 +46,7 @@ KINDS = {
     "bfloat16 sparse": Kind(BF16, AttentionMode.SPARSE),
     "bfloat16 portable": Kind(BF16, target=PORTABLE),
     "int4": Kind(BF16, quantization=Quantization.INT4_G32),
+    "int4 pages": Kind(BF16, kv=PageStorage.INT4),
     "int8 rows": Kind(BF16, quantization=Quantization.INT8, activations=Activations.INT8),
 }
 
@@ -60,6 +63,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         targets=(kind.target,),
         quantization=kind.quantization,
         activations=kind.activations,
+        kv=kind.kv,
     )
     with sala_compile.load(path, context=CONTEXT, chunk=CHUNK, batch=3, sequences=4) as loaded:
         yield loaded

@@ -21,8 +21,8 @@ PANEL = LayoutAttr.panel(64)
 def accept_all(op: Operation) -> KernelChoice | NoKernel:
     """A kernel for any operation.
 
-    Linears read panels and write over their residual; an embedding reads panels where a linear
-    demands them of the same weight; select_blocks has a workspace.
+    Linears read panels; an embedding reads panels where a linear demands them of the same weight;
+    select_blocks has a workspace.
     """
     family = op.name.removeprefix("sala.")
     operands = tuple(i for i, value in enumerate(op.operands) if value.type != BatchType())
@@ -41,7 +41,6 @@ def accept_all(op: Operation) -> KernelChoice | NoKernel:
         ),
         workspaces=scratch,
         weight_layouts=_layouts(op),
-        in_place=_in_place(op),
         rule=f"any {family}",
         rejected=(("none", "too narrow"),),
     )
@@ -65,8 +64,3 @@ def _names(side: str, kinds: list[Attribute]) -> list[str]:
 def _layouts(op: Operation) -> dict[int, LayoutAttr]:
     is_head = isinstance(op, EmbeddingOp) and PANEL in demanded_layouts(op.weight)
     return {1: PANEL} if is_head or isinstance(op, LinearOp) else {}
-
-
-def _in_place(op: Operation) -> dict[int, int]:
-    has_residual = isinstance(op, LinearOp) and op.residual is not None
-    return {0: len(op.operands) - 1} if has_residual else {}

@@ -1,4 +1,4 @@
-"""Live intervals and shared storage of hand-written kernel calls, and of a small model."""
+"""Live intervals of hand-written kernel calls, and of a small model."""
 
 import pytest
 
@@ -18,12 +18,11 @@ H = "tensor<?x8xf32>"
 LATE = "tensor<?x8xf32, #sala<rows logit_rows>>"
 
 
-def call(result, *inputs, kind=H, kinds=None, in_place=None):
-    """The text of a kernel call; `in_place` is the input that result 0 may replace."""
-    mark = "" if in_place is None else f", in_place = [[0 : i64, {in_place} : i64]]"
+def call(result, *inputs, kind=H, kinds=None):
+    """The text of a kernel call."""
     names = ", ".join(f"%{name}" for name in inputs)
     types = ", ".join(kinds or [H] * len(inputs))
-    attributes = f'family = "f", arguments = ["control"]{mark}'
+    attributes = 'family = "f", arguments = ["control"]'
     return f"%{result} = sala.kernel_call @k({names}) {{{attributes}}} : ({types}) -> {kind}"
 
 
@@ -33,9 +32,7 @@ def plan(*lines, arguments="", returns="z", kind=H, phase="prefill"):
     head, end = f"func.func @{phase}({arguments}) -> {kind}", f"func.return %{returns} : {kind}"
     module = parse_module(f"{head} {{\n  {text}\n  {end}\n}}")
     found = phase_intervals(module.ops.first)
-    return {value.name_hint: live for value, live in found.live.items()}, {
-        value.name_hint: owner.name_hint for value, owner in found.storage().items()
-    }
+    return {value.name_hint: live for value, live in found.live.items()}
 
 
 def bounds(live):
@@ -43,65 +40,20 @@ def bounds(live):
 
 
 def test_values_live_from_their_step_to_their_last_use():
-    live, shared = plan(call("a"), call("b", "a"), call("unused", "b"), call("z", "a"))
+    live = plan(call("a"), call("b", "a"), call("unused", "b"), call("z", "a"))
     assert bounds(live) == {"a": (0, 3), "b": (1, 2), "unused": (2, 2), "z": (3, 3)}
-    assert shared == {}
 
 
 def test_a_returned_value_lives_to_the_last_step():
-    live, _ = plan(call("a"), call("z", "a"), call("b", "a"), call("c", "b"))
+    live = plan(call("a"), call("z", "a"), call("b", "a"), call("c", "b"))
     assert bounds(live)["z"] == (1, 3)
 
 
-def test_a_stream_is_one_storage_named_by_the_returned_value():
-    lines = [call("a"), call("x", "a"), call("b", "x", "a", in_place=1)]
-    live, shared = plan(*lines, call("y", "b"), call("z", "y", "b", in_place=1))
-    assert shared == {"a": "z", "b": "z"}
-    assert live["b"].takes_over is not None
-    assert live["x"].takes_over is None
-
-
-def test_a_chain_that_is_not_returned_is_named_by_its_first_value():
-    lines = [call("a"), call("b", "a", in_place=0), call("c", "b", in_place=0), call("z", "c")]
-    assert plan(*lines)[1] == {"b": "a", "c": "a"}
-
-
-def replaced_kind(kind):
-    return [call("a", kind=kind), call("z", "a", kinds=[kind], in_place=0)]
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        pytest.param([call("a"), call("z", "a")], id="not permitted"),
-        pytest.param([call("a"), call("b", "a", in_place=0), call("z", "a", "b")], id="read later"),
-        pytest.param([call("a"), call("z", "a", "a", in_place=0)], id="read twice by the call"),
-        pytest.param(
-            [
-                call("a", kind="tensor<?x16xf32>"),
-                call("z", "a", kinds=["tensor<?x16xf32>"], in_place=0),
-            ],
-            id="other width",
-        ),
-        pytest.param(
-            [
-                call("a", kind="tensor<?x8xbf16>"),
-                call("z", "a", kinds=["tensor<?x8xbf16>"], in_place=0),
-            ],
-            id="other element",
-        ),
-        pytest.param([call("z"), call("b", "z", in_place=0)], id="returned"),
-    ],
-)
-def test_storage_is_not_taken_over(lines):
-    assert plan(*lines)[1] == {}
-
-
 def test_shapes_follow_the_rows_of_the_type_and_the_stream_is_sized_by_tokens():
-    live, _ = plan(call("a"), call("z", "a"), phase="decode")
+    live = plan(call("a"), call("z", "a"), phase="decode")
     assert live["a"].shape == (dim_of(Symbol.SEQUENCES), 8)
     assert live["z"].shape == (dim_of(Symbol.TOKENS), 8)
-    live, _ = plan(
+    live = plan(
         call("a", "h", kind=LATE),
         call("z", "a", kind=LATE, kinds=[LATE]),
         arguments=f'%h: {H} {{sala.name = "hidden"}}',
@@ -114,11 +66,9 @@ def test_shapes_follow_the_rows_of_the_type_and_the_stream_is_sized_by_tokens():
 
 
 def test_the_logits_phase_leaves_its_stream_whole_for_the_next_rows():
-    lines = (call("a", "h", in_place=0), call("b", "a"), call("z", "b"))
+    lines = (call("a", "h"), call("b", "a"), call("z", "b"))
     stream = f'%h: {H} {{sala.name = "hidden"}}'
-    live, shared = plan(*lines, arguments=stream, phase="logits")
-    assert bounds(live)["h"] == (0, 2)
-    assert "a" not in shared
+    assert bounds(plan(*lines, arguments=stream, phase="logits"))["h"] == (0, 2)
 
 
 def test_dims_read_as_people_write_them():
@@ -133,15 +83,6 @@ def model():
     frontend = frontend_for(raw)
     module = frontend.build_module(frontend.parse_config(raw))
     return run_pipeline(module, sala_pipeline(Precision.BFLOAT16, accept_all))
-
-
-def test_the_residual_stream_of_a_model_is_one_storage(model):
-    phases = plan_memory(model).phases
-    for phase in (PhaseName.PREFILL, PhaseName.DECODE):
-        shared = phases[phase].storage()
-        assert len(shared) == 6  # embedding and two residual sums in three layers, but the last
-        assert set(shared.values()) == {phases[phase].returned[0]}
-    assert phases[PhaseName.LOGITS].storage() == {}
 
 
 def test_states_stay_in_their_pools(model):
@@ -165,7 +106,6 @@ def test_the_plan_is_written_on_the_calls(model):
     notes = [plain(op.attributes["live"]) for op in module.walk() if isinstance(op, KernelCallOp)]
     assert notes[0] == ({"first": 0, "last": 14, "shape": ("tokens", "16")},)  # rope table
     assert any(note[0].get("pool") == "layers.0.kv_cache" for note in notes)
-    assert sum("takes_over" in entry for note in notes for entry in note) == 12
 
 
 def test_operations_without_kernels_are_refused():

@@ -15,7 +15,7 @@ from sala_compile.passes.plan_intervals import plan_memory
 from sala_compile.passes.specialise_phases import SpecialisePhases
 from sala_compile.passes.support.callbacks import DumpEach, RecordEach, verify_each, verify_ends
 from sala_compile.passes.support.functions import find_function
-from sala_compile.runtime.artifact import MODEL_PHASES, PhaseName
+from sala_compile.runtime.artifact import MODEL_PHASES
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.context import parse_module, print_module
 from sala_compile.sala_ir.dialect import KernelCallOp, LinearOp, WeightType
@@ -85,7 +85,6 @@ def test_the_released_plan_covers_all_calls(released):
     plan = plan_memory(released[0])
     for phase in MODEL_PHASES:
         assert plan.phases[phase].calls == tuple(calls(released[0], phase.value))
-    assert len(plan.phases[PhaseName.DECODE].storage()) == 64
 
 
 def test_records_name_every_pass_and_count_what_it_leaves(released):
@@ -159,7 +158,8 @@ def test_stop_after_runs_no_further():
     assert seen == [
         (None, "assign-precision"),
         ("assign-precision", "set-page-size"),
-        ("set-page-size", "quantize-weights"),
+        ("set-page-size", "round-pages"),
+        ("round-pages", "quantize-weights"),
         ("quantize-weights", "quantize-activations"),
         ("quantize-activations", "merge-projections"),
         ("merge-projections", None),
@@ -192,14 +192,14 @@ def test_more_than_one_value_to_the_logits_is_refused():
     module = parse_module(f"""
     func.func @step(%a: tensor<?xi32> {{sala.name = "tokens"}},
         %rows: tensor<?xi32> {{sala.name = "logit_rows"}}) -> tensor<?x5xf32, {late}> {{
-      %e = sala.weight @e : !sala.weight<[5, 5], f32>
-      %w = sala.weight @w : !sala.weight<[5], f32>
-      %h = sala.embedding %a, %e : !sala.weight<[5, 5], f32> -> tensor<?x5xf32>
+      %e = sala.weight @e : !sala.weights<[5, 5], f32>
+      %w = sala.weight @w : !sala.weights<[5], f32>
+      %h = sala.embedding %a, %e : !sala.weights<[5, 5], f32> -> tensor<?x5xf32>
       %g = sala.output_gate %h, %h : tensor<?x5xf32>, tensor<?x5xf32> -> tensor<?x5xf32>
       %y = sala.logits %h, %rows, %e
-        : tensor<?x5xf32>, !sala.weight<[5, 5], f32> -> tensor<?x5xf32, {late}>
+        : tensor<?x5xf32>, !sala.weights<[5, 5], f32> -> tensor<?x5xf32, {late}>
       %z = sala.rms_norm %g, %w rows(%rows) gate(%y : tensor<?x5xf32, {late}>) {{eps = 0.0 : f64}}
-        : tensor<?x5xf32>, !sala.weight<[5], f32> -> tensor<?x5xf32, {late}>
+        : tensor<?x5xf32>, !sala.weights<[5], f32> -> tensor<?x5xf32, {late}>
       func.return %z : tensor<?x5xf32, {late}>
     }}
     """)

@@ -23,24 +23,24 @@ from tests.passes.fakes import PANEL, accept_all
 
 TIED = """
 func.func @prefill(%tokens: tensor<?xi32>) -> tensor<?x8xf32> {
-  %e32 = sala.weight @embed.weight : !sala.weight<[5, 8], f32>
-  %e = sala.cast_weight %e32 : !sala.weight<[5, 8], f32> -> !sala.weight<[5, 8], bf16>
-  %h = sala.embedding %tokens, %e : !sala.weight<[5, 8], bf16> -> tensor<?x8xf32>
+  %e32 = sala.weight @embed.weight : !sala.weights<[5, 8], f32>
+  %e = sala.cast_weight %e32 : !sala.weights<[5, 8], f32> -> !sala.weights<[5, 8], bf16>
+  %h = sala.embedding %tokens, %e : !sala.weights<[5, 8], bf16> -> tensor<?x8xf32>
   func.return %h : tensor<?x8xf32>
 }
 func.func @logits(%x: tensor<?x8xbf16>) -> tensor<?x5xf32> {
-  %e32 = sala.weight @embed.weight : !sala.weight<[5, 8], f32>
-  %e = sala.cast_weight %e32 : !sala.weight<[5, 8], f32> -> !sala.weight<[5, 8], bf16>
-  %y = sala.linear %x, %e : tensor<?x8xbf16>, !sala.weight<[5, 8], bf16> -> tensor<?x5xf32>
+  %e32 = sala.weight @embed.weight : !sala.weights<[5, 8], f32>
+  %e = sala.cast_weight %e32 : !sala.weights<[5, 8], f32> -> !sala.weights<[5, 8], bf16>
+  %y = sala.linear %x, %e : tensor<?x8xbf16>, !sala.weights<[5, 8], bf16> -> tensor<?x5xf32>
   func.return %y : tensor<?x5xf32>
 }
 """
 
 SLICES = """
 func.func @prefill(%x: tensor<?x8xf32>) -> tensor<?x4xf32> {
-  %w = sala.weight @w : !sala.weight<[10, 8], f32>
+  %w = sala.weight @w : !sala.weights<[10, 8], f32>
   %y = sala.linear %x, %w {layer = 3 : i64}
-    : tensor<?x8xf32>, !sala.weight<[10, 8], f32> -> tensor<?x10xf32>
+    : tensor<?x8xf32>, !sala.weights<[10, 8], f32> -> tensor<?x10xf32>
   %a = sala.slice %y {start = 2 : i64, size = 8 : i64} : tensor<?x10xf32> -> tensor<?x8xf32>
   %b = sala.slice %a {start = 3 : i64, size = 4 : i64} : tensor<?x8xf32> -> tensor<?x4xf32>
   %c = sala.slice %y {start = 0 : i64, size = 4 : i64} : tensor<?x10xf32> -> tensor<?x4xf32>
@@ -80,13 +80,13 @@ def test_an_embedding_of_its_own_stays_row_major():
 def test_two_layouts_are_two_packed_weights_and_one_layout_is_one():
     text = """
     func.func @prefill(%x: tensor<?x8xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
-      %w = sala.weight @w : !sala.weight<[4, 8], f32>
+      %w = sala.weight @w : !sala.weights<[4, 8], f32>
       %a = sala.linear %x, %w
-        : tensor<?x8xf32>, !sala.weight<[4, 8], f32> -> tensor<?x4xf32>
+        : tensor<?x8xf32>, !sala.weights<[4, 8], f32> -> tensor<?x4xf32>
       %b = sala.linear %x, %w {scale = 2.0 : f64}
-        : tensor<?x8xf32>, !sala.weight<[4, 8], f32> -> tensor<?x4xf32>
+        : tensor<?x8xf32>, !sala.weights<[4, 8], f32> -> tensor<?x4xf32>
       %c = sala.linear %x, %w {scale = 3.0 : f64}
-        : tensor<?x8xf32>, !sala.weight<[4, 8], f32> -> tensor<?x4xf32>
+        : tensor<?x8xf32>, !sala.weights<[4, 8], f32> -> tensor<?x4xf32>
       func.return %a, %b, %c : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
     }
     """
@@ -164,14 +164,14 @@ def test_one_symbol_for_two_specs_is_refused():
 
 def test_names_of_joined_weights():
     module = parse_module("""
-    func.func @f() -> (!sala.weight<[8, 4], f32>, !sala.weight<[32, 4], f32>) {
-      %q = sala.weight @layers.0.attn.q.weight : !sala.weight<[4, 4], f32>
-      %k = sala.weight @layers.0.attn.k.weight : !sala.weight<[4, 4], f32>
+    func.func @f() -> (!sala.weights<[8, 4], f32>, !sala.weights<[32, 4], f32>) {
+      %q = sala.weight @layers.0.attn.q.weight : !sala.weights<[4, 4], f32>
+      %k = sala.weight @layers.0.attn.k.weight : !sala.weights<[4, 4], f32>
       %a = sala.concat_weights %q, %k
-        : (!sala.weight<[4, 4], f32>, !sala.weight<[4, 4], f32>) -> !sala.weight<[8, 4], f32>
+        : (!sala.weights<[4, 4], f32>, !sala.weights<[4, 4], f32>) -> !sala.weights<[8, 4], f32>
       %b = sala.interleave_weights %q, %k
-        : !sala.weight<[4, 4], f32>, !sala.weight<[4, 4], f32> -> !sala.weight<[32, 4], f32>
-      func.return %a, %b : !sala.weight<[8, 4], f32>, !sala.weight<[32, 4], f32>
+        : !sala.weights<[4, 4], f32>, !sala.weights<[4, 4], f32> -> !sala.weights<[32, 4], f32>
+      func.return %a, %b : !sala.weights<[8, 4], f32>, !sala.weights<[32, 4], f32>
     }
     """)
     *_, joined, interleaved, _ = module.ops.first.body.block.ops

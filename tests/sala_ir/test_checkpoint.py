@@ -264,9 +264,8 @@ def test_rotary_buffers_are_passed_over(directory):
 
 
 def test_tensors_that_should_be_one(directory, monkeypatch):
-    monkeypatch.setattr(
-        "sala_compile.sala_ir.checkpoint.checkpoint._DIGEST_BYTES", 1000
-    )  # a few rows at a time
+    few_rows = "sala_compile.sala_ir.checkpoint.checkpoint.PIECE_BYTES"
+    monkeypatch.setattr(few_rows, 1000)
     head = "lm_head.weight"
     tensors = _all(directory)
     tensors[head] = tensors[EMBEDDING].copy()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import f32
 
 import sala_compile
 from sala_compile.passes.support.quantization import Quantization, quantized_tensors
@@ -15,6 +16,7 @@ from sala_compile.sala_ir.dialect import (
     BlockSparseAttentionOp,
     EmbeddingOp,
     LogitsOp,
+    RecentKeysType,
     ResidualAddOp,
     RopeTableOp,
     SoftmaxAttentionOp,
@@ -114,6 +116,18 @@ def test_modes_of_attention() -> None:
         ops(small(), BlockSparseAttentionOp, AttentionMode.SPARSE)
 
 
+def test_blocks_are_chosen_before_the_rotation_where_use_nope_says_so() -> None:
+    raw = small(sparse_config=SPARSE_CONFIG | {"use_nope": True}, num_key_value_heads=2)
+    for op in ops(raw, BlockSparseAttentionOp):
+        assert op.q.owner.x is op.choosing_q
+        assert op.k.owner.x is op.choosing_k
+        assert op.recent.type == RecentKeysType(2, 32, 16, f32)
+    frontend = frontend_for(raw)
+    dense = frontend.build_module(frontend.parse_config(raw), AttentionMode.DENSE)
+    assert "recent_keys" not in str(dense)
+    assert "choosing" not in str(ops(small(sparse_config=SPARSE_CONFIG), BlockSparseAttentionOp))
+
+
 def test_queries_and_keys_that_choose_blocks_are_sensitive() -> None:
     roles = [op.role.data for op in ops(small(sparse_config=SPARSE_CONFIG), WeightOp)]
     assert roles.count(WeightRole.BLOCK_SELECTION) == 2 * 2
@@ -149,7 +163,7 @@ def test_queries_and_keys_that_choose_blocks_are_sensitive() -> None:
         ),
         ({"scale_emb": "12"}, "scale_emb"),
         ({"dim_model_base": 0}, "dim_model_base"),
-        ({"sparse_config": {"use_nope": True}}, "sparse_config.use_nope"),
+        ({"sparse_config": {"use_nope": 1}}, "sparse_config.use_nope"),
         ({"sparse_config": {"kernel_size": 48}}, "sparse_config.kernel_size"),
         ({"sparse_config": {"colour": 1}}, "sparse_config.colour"),
     ],

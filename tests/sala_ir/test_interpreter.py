@@ -179,19 +179,19 @@ def test_biases_interleave_as_their_matrices():
 
 SPLIT_LINEAR = """
 func.func @step(%tokens : tensor<?xi32> {sala.name = "tokens"}) -> tensor<?x8xbf16> {
-  %table = sala.weight @table : !sala.weight<[5, 4], f32>
-  %a = sala.weight @a : !sala.weight<[5, 4], f32>
-  %b = sala.weight @b : !sala.weight<[3, 4], f32>
+  %table = sala.weight @table : !sala.weights<[5, 4], f32>
+  %a = sala.weight @a : !sala.weights<[5, 4], f32>
+  %b = sala.weight @b : !sala.weights<[3, 4], f32>
   %ab = sala.concat_weights %a, %b
-      : (!sala.weight<[5, 4], f32>, !sala.weight<[3, 4], f32>) -> !sala.weight<[8, 4], f32>
+      : (!sala.weights<[5, 4], f32>, !sala.weights<[3, 4], f32>) -> !sala.weights<[8, 4], f32>
   %half = sala.scale_weight %ab {factor = 0.3 : f64}
-      : !sala.weight<[8, 4], f32> -> !sala.weight<[8, 4], f32>
-  %cast = sala.cast_weight %half : !sala.weight<[8, 4], f32> -> !sala.weight<[8, 4], bf16>
+      : !sala.weights<[8, 4], f32> -> !sala.weights<[8, 4], f32>
+  %cast = sala.cast_weight %half : !sala.weights<[8, 4], f32> -> !sala.weights<[8, 4], bf16>
   %packed = sala.pack_weight %cast
-      : !sala.weight<[8, 4], bf16> -> !sala.weight<[8, 4], bf16, #sala.layout<panel, 64>>
-  %x = sala.embedding %tokens, %table : !sala.weight<[5, 4], f32> -> tensor<?x4xf32>
+      : !sala.weights<[8, 4], bf16> -> !sala.weights<[8, 4], bf16, #sala.layout<panel, 64>>
+  %x = sala.embedding %tokens, %table : !sala.weights<[5, 4], f32> -> tensor<?x4xf32>
   %y = sala.linear %x, %packed
-      : tensor<?x4xf32>, !sala.weight<[8, 4], bf16, #sala.layout<panel, 64>> -> tensor<?x8xbf16>
+      : tensor<?x4xf32>, !sala.weights<[8, 4], bf16, #sala.layout<panel, 64>> -> tensor<?x8xbf16>
   func.return %y : tensor<?x8xbf16>
 }
 """

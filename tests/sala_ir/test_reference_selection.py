@@ -144,6 +144,54 @@ def test_pieces_of_a_call_equal_the_whole(cuts):
         np.testing.assert_allclose(compressed[0][level], whole.compressed[0][level], atol=1e-13)
 
 
+@pytest.mark.parametrize("cuts", [[1] * 133, [7] * 19, [64, 69], [0, 133]])
+def test_blocks_may_be_chosen_by_other_queries_and_keys(cuts):
+    """In pieces: the choice is that of the others, the output that of these over it."""
+    rng = np.random.default_rng(8)
+    (q, k, v), (other_q, other_k, _) = (
+        [_random(rng, 133, heads, 8) for heads in (4, 2, 2)] for _ in range(2)
+    )
+    q, k, v, other_q, other_k = map(_flat, (q, k, v, other_q, other_k))
+    heads = Heads(4, 2, 8, 8**-0.5)
+    kv, compressed, recent, done, outs, blocks = {}, {}, {}, 0, [], []
+    for cut in cuts:
+        rows = slice(done, done + cut)
+        piece = reference.block_sparse_attention(
+            *(x[rows] for x in (q, k, v)),
+            kv,
+            compressed,
+            reference.make_batch([0, cut], [done], [133], [0]),
+            *(x[rows] for x in (other_q, other_k)),
+            recent,
+            heads=heads,
+            selection=SELECTION,
+        )
+        kv, compressed, recent, done = piece.kv, piece.compressed, piece.recent, done + cut
+        outs.append(piece.out)
+        blocks.append(piece.blocks)
+    options = {"heads": 4, "kv_heads": 2, "selection": SELECTION}
+    batch = reference.make_batch([0, 133], [0], [133], [0])
+    chooser = _attend(other_q, other_k, v, batch, {}, {}, **options)
+    np.testing.assert_array_equal(np.concatenate(blocks), chooser.blocks)
+    own = _attend(q, k, v, batch, {}, {}, **options)
+    assert not np.array_equal(chooser.blocks, own.blocks)
+    cache = reference.append_kv(k, v, {}, batch, kv_heads=2)
+    expected, _ = reference.attend_blocks(
+        q,
+        cache,
+        batch,
+        chooser.blocks,
+        chooser.counts,
+        heads=heads,
+        block_size=SELECTION.block_size,
+    )
+    np.testing.assert_allclose(np.concatenate(outs), expected, atol=1e-12)
+    newest = recent[0].transpose(1, 0, 2)
+    for token in range(133 - len(newest), 133):
+        row = newest[token % len(newest)].reshape(-1)
+        np.testing.assert_array_equal(row, other_k[token])
+
+
 def test_sequences_of_a_batch_do_not_see_each_other():
     rng = np.random.default_rng(4)
     lengths = [3, 50, 0, 39, 1]

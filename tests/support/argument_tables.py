@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sala_compile.codegen.kernels.arguments import Argument, Arguments
+from sala_compile.codegen.kernels.compress_new_keys import spec as compress_new_keys
 from sala_compile.codegen.kernels.elementwise.spec import Function, Spec
+from sala_compile.codegen.kernels.embedding_integers import spec as embedding_integers
+from sala_compile.codegen.kernels.keep_recent import spec as keep_recent
 from sala_compile.codegen.kernels.registry import NAMES, family
+from sala_compile.codegen.kernels.round_pages import spec as round_pages
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.lowering import lower
 from sala_compile.codegen.opening import open_source
@@ -29,8 +33,18 @@ F32 = Element.F32
 TARGETS = {"cpu": "cpu:x86-64-v4", "gpu": "cuda:sm_90"}
 BEGIN = "## Arguments\n"
 SWIGLU = Spec(Function.SWIGLU, 16384, 1.0, 0, 32768, 16384, 32768, F32, F32, Element.BF16)
-UNCALLED: Mapping[str, Mapping[str, Any]] = {"elementwise": SWIGLU.values}
-"""Constants for families that a fusion leaves nothing to do in the released model."""
+UNROTATED = compress_new_keys.Spec(2, 64, 128, 16, Element.BF16, Element.BF16, 4096, 4608, 128)
+ROUNDED = round_pages.Spec(2, 128, 128, Element.BF16, 4, 4, 128, 4096, 8704, 4352, 8704)
+RECENT = keep_recent.Spec(2, 128, 128, Element.BF16, 4096, 8704, 4352, 8704)
+Q6_K = embedding_integers.Spec(73448, 4096, 1.0, F32, 6, 16, super_block=256)
+UNCALLED: Mapping[str, Mapping[str, Any]] = {
+    "compress_new_keys": UNROTATED.values,
+    "elementwise": SWIGLU.values,
+    "embedding_integers": Q6_K.values,
+    "keep_recent": RECENT.values,
+    "round_pages": ROUNDED.values,
+}
+"""Constants for families that the released model does not call."""
 
 
 @cache
@@ -59,7 +73,9 @@ def _arguments(name: str, kind: str) -> Arguments | None:
         for kernel in _chosen(TARGETS[kind], quantization):
             if kernel.family == name:
                 return _declared(name, kind, kernel.spec)
-    return _declared(name, kind, UNCALLED[name]) if name in UNCALLED else None
+    if name not in UNCALLED or kind not in {path.stem for path in (KERNELS / name).iterdir()}:
+        return None
+    return _declared(name, kind, UNCALLED[name])
 
 
 def _declared(name: str, kind: str, values: Mapping[str, Any]) -> Arguments:
@@ -87,8 +103,7 @@ def table(name: str) -> str:
 
 
 def _what(argument: Argument) -> str:
-    operand = f"{argument.role} `{argument.operand}`" if argument.operand else str(argument.role)
-    return operand + (f", over {' or '.join(argument.over)}" if argument.over else "")
+    return f"{argument.role} `{argument.operand}`" if argument.operand else str(argument.role)
 
 
 def _cell(argument: Argument) -> str:

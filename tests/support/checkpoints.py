@@ -115,7 +115,9 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     ),
     "hidden-unlike-heads": tiny_config(hidden=56, heads=6, kv_heads=3, head_dim=14),
     "rope-in-sparse": tiny_config(attn_use_rope=True),
-    "always-sparse": tiny_config(sparse={"dense_len": 0, "window_size": 16}),
+    "always-sparse-by-unrotated-keys": tiny_config(
+        attn_use_rope=True, sparse={"dense_len": 0, "window_size": 16, "use_nope": True}
+    ),
 }
 """Configurations that differ where kernels and passes can go wrong, as few as hold it all."""
 

@@ -23,8 +23,12 @@ KEYS = {
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
     "rope_theta": "rope.freq_base",
 }
-KINDS = {"Q4_0": 2, "Q4_1": 2, "Q5_0": 2, "Q5_1": 2, "Q8_0": 1, "Q4_K": 2, "Q5_K": 2, "Q6_K": 1}
-"""Type of blocks -> how many float16 scales of a block are at its beginning (Q6_K: at its end)."""
+KINDS = {
+    **{"Q4_0": 1, "Q4_1": 2, "Q5_0": 1, "Q5_1": 2, "Q8_0": 1, "Q4_K": 2, "Q5_K": 2},
+    **{"Q2_K": -2, "Q3_K": -1, "Q6_K": -1, "IQ4_NL": 1, "IQ4_XS": 1},
+    **{"IQ2_XXS": 1, "IQ3_S": 1, "TQ1_0": -1, "TQ2_0": -1},
+}
+"""Type of blocks -> how many float16 numbers a block begins with; it ends with negative ones."""
 MODULES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -71,16 +75,16 @@ def random_blocks(kind: str, rows: int, columns: int, seed: int = 0) -> np.ndarr
     values, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
     random = np.random.default_rng(seed)
     blocks = random.integers(0, 256, (rows, columns // values, size), dtype=np.uint8)
-    count = KINDS[kind]
+    count = abs(KINDS[kind])
     scales = (random.uniform(-1, 1, (*blocks.shape[:2], count)) * 0.002).astype(np.float16)
-    where = slice(size - 2, size) if kind == "Q6_K" else slice(0, 2 * count)
+    where = slice(size - 2 * count, size) if KINDS[kind] < 0 else slice(0, 2 * count)
     blocks[:, :, where] = scales.view(np.uint8).reshape(*blocks.shape[:2], -1)
     return blocks.reshape(rows, -1)
 
 
 def stored(values: np.ndarray, kind: str, seed: int = 0) -> np.ndarray:
-    """Values in a type; K-quants, which the package cannot write, are any blocks."""
-    if kind.endswith("_K"):
+    """Values in a type; those that the package cannot write are any blocks."""
+    if kind.endswith("_K") or kind.startswith(("IQ", "TQ")):
         return random_blocks(kind, *values.shape, seed=seed)
     return quantize(values, GGMLQuantizationType[kind])
 
@@ -132,12 +136,14 @@ def write_models(
         "tokenizer.ggml.bos_token_id": config["bos_token_id"],
         "tokenizer.ggml.eos_token_id": config["eos_token_id"],
     }
+    if family == "minicpm":
+        keys |= scales_of_minicpm(config)
     for key, value in (keys | dict(metadata or {})).items():
         add(writer, key, value)
     values: dict[str, np.ndarray] = {}
     for index, (name, tensor) in enumerate(load_file(plain / "model.safetensors").items()):
         kind = kind_of(name) if tensor.ndim == 2 else "F32"
-        mixed = family == "llama" and name.split(".")[-2] in ("q_proj", "k_proj")
+        mixed = family in ("llama", "minicpm") and name.split(".")[-2] in ("q_proj", "k_proj")
         tensor = alternated(tensor, config["head_dim"]) if mixed else tensor
         data = stored(tensor, kind, seed=index)
         found = dequantize(data, GGMLQuantizationType[kind])
@@ -150,6 +156,21 @@ def write_models(
     save_file(values, plain / "model.safetensors")
     (plain / "config.json").write_text(json.dumps(config))
     return path, plain
+
+
+def scales_of_minicpm(config: Mapping[str, Any]) -> dict[str, float]:
+    """What llama.cpp's converter makes of the scales."""
+    return {
+        "minicpm.embedding_scale": float(config["scale_emb"]),
+        "minicpm.residual_scale": config["scale_depth"] / config["num_hidden_layers"] ** 0.5,
+        "minicpm.logit_scale": config["hidden_size"] / config["dim_model_base"],
+    }
+
+
+def minicpm_config(**fields: Any) -> dict[str, Any]:
+    """A dense model with the scales of MiniCPM."""
+    scales = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 64}
+    return dense_config("minicpm", **(scales | fields))
 
 
 def add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:

@@ -1,9 +1,9 @@
 """A hand-made artifact of two tiny kernels, whose logits are known in closed form.
 
-State of a sequence: the running sum of its token ids in a recurrent slot, and every id in the KV
-pages. The hidden value of a token is the sum up to it, plus 64 times the first id (read back from
-the first page), plus 1024 times the call length, which is that up to the token where it was
-generated. logits[v] = -|v - hidden mod vocabulary|.
+State of a sequence: the running sum of its token ids in a recurrent slot (those between drafted
+tokens go to checkpoints), and every id in the KV pages. The hidden value of a token is the sum up
+to it, plus 64 times the first id (read back from the first page), plus 1024 times the call length,
+which is that up to the token where it was generated. logits[v] = -|v - hidden mod vocabulary|.
 """
 
 from collections.abc import Sequence
@@ -84,6 +84,8 @@ def library() -> Path:
         call_lengths: T.handle,
         generated: T.handle,
         slots: T.handle,
+        history: T.handle,
+        checkpoints: T.handle,
         table: T.handle,
         state: T.handle,
         pages: T.handle,
@@ -98,6 +100,8 @@ def library() -> Path:
         LEN = T.match_buffer(call_lengths, (b,), "int32", align=64)
         GEN = T.match_buffer(generated, (b,), "int32", align=64)
         SLOT = T.match_buffer(slots, (b,), "int32", align=64)
+        HIST = T.match_buffer(history, (b,), "int32", align=64)
+        KEEP = T.match_buffer(checkpoints, (b,), "int32", align=64)
         TABLE = T.match_buffer(table, (s, w), "int32", align=64)
         STATE = T.match_buffer(state, (s, 16), "float32", align=64)
         PAGES = T.match_buffer(pages, (p, 16), "float32", align=64)
@@ -107,6 +111,9 @@ def library() -> Path:
             if POS[i] == 0:
                 STATE[slot, 0] = T.float32(0)
             STATE[slot, 0] = STATE[slot, 0] + T.Cast("float32", ID[i])
+            after = T.min(i + 1, C[0] - 1)
+            if T.And(KEEP[SEQ[i]] >= 0, T.And(after > i, SEQ[after] == SEQ[i])):
+                STATE[KEEP[SEQ[i]] + POS[i] - HIST[SEQ[i]], 0] = STATE[slot, 0]
             PAGES[TABLE[slot, POS[i] // 4], POS[i] % 4] = T.Cast("float32", ID[i])
             OUT[i, 0] = (
                 STATE[slot, 0]
@@ -194,6 +201,8 @@ def tiny_program() -> Program:
             "call_lengths",
             "generated",
             "slots",
+            "history",
+            "checkpoints",
             "page_table",
             "sum",
             "ids",

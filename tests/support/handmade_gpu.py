@@ -39,7 +39,7 @@ from tests.support.handmade import PAGE, PITCH, VOCABULARY, fill, tiny_program
 
 INTEGERS = (
     *("control", "tokens", "sequence", "position", "call_lengths", "generated", "slots"),
-    "table",
+    *("history", "checkpoints", "table"),
 )
 ROWS = (Grid(0, (("logit_rows", 1, 1),)), ONE, ONE)
 
@@ -53,6 +53,8 @@ def tiny_hidden(
     call_lengths,
     generated,
     slots,
+    history,
+    checkpoints,
     table,
     state,
     pages,
@@ -67,6 +69,10 @@ def tiny_hidden(
         token = tl.load(tokens + i).to(tl.float32)
         total = tl.where(at == 0, 0.0, tl.load(state + slot * 16)) + token
         tl.store(state + slot * 16, total)
+        keep = tl.load(checkpoints + member)
+        last = i + 1 == tl.load(control)
+        if (keep >= 0) & (tl.load(sequence + i + 1, mask=not last, other=-1) == member):
+            tl.store(state + (keep + at - tl.load(history + member)) * 16, total)
         tl.store(pages + tl.load(table + slot * pitch + at // 4) * 16 + at % 4, token)
         first = tl.load(pages + tl.load(table + slot * pitch) * 16)
         alone = tl.load(generated + member) == 1
@@ -123,6 +129,8 @@ def tiny_kernels() -> dict[str, GpuKernel]:
             Parameter("call_lengths", "int32", ("sequences",)),
             Parameter("generated", "int32", ("sequences",)),
             Parameter("slots", "int32", ("sequences",)),
+            Parameter("history", "int32", ("sequences",)),
+            Parameter("checkpoints", "int32", ("sequences",)),
             Parameter("table", "int32", ("slots", "sequence_pages")),
             Parameter("state", "float32", ("slots", 16)),
             Parameter("pages", "float32", ("pages", 16)),

@@ -10,6 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "sala_compile"
 PACKAGES = ("sala_ir", "passes", "codegen", "runtime")
+BUILD_INPUTS = (NAMESPACE, *PACKAGES, "pyproject.toml", "README.md", "LICENSE")
+"""What the wheel is built of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,25 +90,20 @@ class Pools:
                 page = batch.compressed_pages[slot, index // slots]
                 pool[page, :, :, index % slots] = stored(key, self.element).reshape(shape)
 
-    def keys(self, batch: Step, slot: int, length: int) -> np.ndarray:
-        """The keys of the first `length` tokens, [tokens, kv heads, head_dim]."""
-        index = np.arange(length)
-        pages = batch.pages[slot, index // self.block_size]
-        found = self.k[pages, :, :, index % self.block_size]
-        return self._heads(found, length)
-
-    def values(self, batch: Step, slot: int, length: int) -> np.ndarray:
-        """The values of the first `length` tokens."""
+    def rows(self, name: str, batch: Step, slot: int, length: int) -> np.ndarray:
+        """The first `length` rows of the pool `k` or `v`, [tokens, kv heads, head_dim]."""
         index, pack = np.arange(length), self.element.pack
         place = index % self.block_size
         pages = batch.pages[slot, index // self.block_size]
+        if name == "k":
+            return self._heads(self.k[pages, :, :, place], length)
         found = self.v[pages, :, place // pack, :, place % pack]
         return loaded(np.ascontiguousarray(found[:, :, : self.head_dim]), self.element)
 
-    def compressed(self, batch: Step, slot: int, length: int, level: str) -> np.ndarray:
-        """The compressed keys of a level that are complete after `length` tokens."""
-        pool = getattr(self, level)
-        stride = self.stride * (1 if level == "fine" else 4)
+    def compressed(self, name: str, batch: Step, slot: int, length: int) -> np.ndarray:
+        """The keys of the pool `fine` or `coarse` that are complete after `length` tokens."""
+        pool = getattr(self, name)
+        stride = self.stride * (1 if name == "fine" else 4)
         index = np.arange(1, max(0, length // stride - 1) + 1)
         pages = batch.compressed_pages[slot, index // pool.shape[3]]
         return self._heads(pool[pages, :, :, index % pool.shape[3]], len(index))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -49,6 +50,46 @@ def step(
     chunks = [chunk(each, ids) for each, ids in zip(sequences, texts, strict=True)]
     results = model.engine.step(chunks, all_or_none=True)
     return np.concatenate([result.checked().logits for result in results])
+
+
+def assert_bits_stay(
+    model: Model,
+    ids: np.ndarray,
+    tokens: Sequence[int],
+    others: Sequence[np.ndarray],
+    file: Path,
+) -> None:
+    """A text that is read in cuts at multiples of 64, saved and forked continues by `tokens`, in a
+    batch with `others` and after drafted tokens that are refused, to the bits of one that is alone.
+    """
+    with model.sequence() as alone:
+        read = alone.append(ids)
+        wanted = [alone.append([token]) for token in tokens]
+    sequence, result = model.sequence(), None
+    for end in (64, 192, len(ids)):
+        new = ids[len(sequence) : end]
+        if len(new):
+            part = SequenceChunk(sequence.state, new, len(ids), rows=[len(new) - 1])
+            (result,) = model.engine.step([part], all_or_none=True)
+    assert result is not None
+    np.testing.assert_array_equal(result.checked().logits[0], read)
+    sequence.save(file)
+    batch = [sequence.fork(), model.restore(file)]
+    with sequence:
+        drafts = np.array([*tokens[:1], *others[0][:3]], np.int32)
+        part = SequenceChunk.verify(sequence.state, drafts, lambda logits: 1)
+        (result,) = model.engine.step([part], all_or_none=True)
+        np.testing.assert_array_equal(result.checked().logits[0], wanted[0])
+        np.testing.assert_array_equal(sequence.append([tokens[1]]), wanted[1])
+    for other in others:
+        batch.append(model.sequence())
+        batch[-1].append(other)
+    for token, row in zip(tokens, wanted, strict=True):
+        found, restored, *_ = model.decode(batch, [token] * len(batch))
+        np.testing.assert_array_equal(found, row)
+        np.testing.assert_array_equal(restored, row)
+    for each in batch:
+        each.close()
 
 
 @contextmanager

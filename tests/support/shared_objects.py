@@ -1,64 +1,54 @@
-"""Compiled kernels that all processes of a test run share: each library is compiled once."""
+"""Compiled kernels that all processes of a test run share: each is compiled once."""
 
 import fcntl
+import hashlib
 import os
-from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from sala_compile.codegen.targets import cpu
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write import cpu_library
 
 FOLDER = "SALA_TEST_OBJECTS"
 """The variable that names the folder, for processes that tests start."""
 
+Compile = Callable[[str, Any, CpuTarget], bytes]
 
-class SharedObjects(MutableMapping[str, tuple[bytes, ...]]):
-    """The objects of libraries by their content, in a folder.
 
-    Who finds none is the one that compiles: others wait until it has stored them, or asks for
-    something else, or ends.
+class SharedObjects:
+    """The objects of kernels by symbol, target and structure, in a folder.
+
+    The first who needs one compiles it, and whoever needs it meanwhile waits.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """The folder of one test run."""
+    def __init__(self, folder: Path, compile_object: Compile) -> None:
+        """The folder of one test run, and what compiles."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._mine = ExitStack()
+        self._folder, self._compile = folder, compile_object
 
-    def __getitem__(self, key: str) -> tuple[bytes, ...]:
-        self._mine.close()
-        file = self._folder / key
-        if not file.exists():
-            lock = self._mine.enter_context((self._folder / f"{key}.lock").open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    def __call__(self, symbol: str, function: Any, target: CpuTarget) -> bytes:
+        """The object of a PrimFunc."""
+        file = self._folder / self._key(symbol, function, target)
+        with file.with_name(f"{file.name}.lock").open("w") as lock:
             if not file.exists():
-                raise KeyError(key)
-            self._mine.close()
-        data, objects = file.read_bytes(), list[bytes]()
-        while data:
-            end = 8 + int.from_bytes(data[:8], "little")
-            objects.append(data[8:end])
-            data = data[end:]
-        return tuple(objects)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                fresh = file.with_name(f"{file.name}.{os.getpid()}")
+                fresh.write_bytes(self._compile(symbol, function, target))
+                fresh.replace(file)
+        return file.read_bytes()
 
-    def __setitem__(self, key: str, objects: tuple[bytes, ...]) -> None:
-        fresh = self._folder / f"{key}.{os.getpid()}"
-        fresh.write_bytes(b"".join(len(each).to_bytes(8, "little") + each for each in objects))
-        fresh.replace(self._folder / key)
-        self._mine.close()
+    @staticmethod
+    def _key(symbol: str, function: Any, target: CpuTarget) -> str:
+        from tvm_ffi import structural_hash
 
-    def __delitem__(self, key: str) -> None:
-        (self._folder / key).unlink()
-
-    def __iter__(self) -> Iterator[str]:
-        return (path.name for path in self._folder.iterdir() if not path.suffix)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+        content = f"{symbol} {target.name} {structural_hash(function)}"
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def share_objects() -> None:
     """Let the compiler of this process take from the folder what others have compiled."""
-    folder = os.environ.get(FOLDER)
-    if folder and not isinstance(cpu.compiled_objects, SharedObjects):
-        cpu.compiled_objects = SharedObjects(Path(folder))
+    folder, compiler = os.environ.get(FOLDER), cpu_library.compile_object
+    if folder and not isinstance(compiler, SharedObjects):
+        cpu_library.compile_object = SharedObjects(Path(folder), compiler)

@@ -1,18 +1,22 @@
 """Steps for kernel tests: aligned poisoned buffers, ragged batches, shuffled page tables."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-from tvm_ffi import from_dlpack
+from tvm_ffi import from_dlpack, load_module
 
 from sala_compile.codegen.kernels.arguments import Arguments, Role, present
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write.cpu_library import compile_library
 from sala_compile.runtime.artifact.batch_fields import PlainChunk, batch_arrays
 from sala_compile.runtime.artifact.processor import permit_tiles
 from sala_compile.sala_ir.reference import Batch, make_batch
+from tests.support.shared_objects import share_objects
 
 EXTRA = 3
 """Rows beyond the live ones that every buffer of a step has."""
@@ -50,11 +54,15 @@ def from_bits(bits: np.ndarray) -> np.ndarray:
 
 
 class Library:
-    """Kernels of several specs, compiled together."""
+    """Kernels of several specs, compiled and loaded as those of a model are."""
 
     def __init__(self, functions: Sequence[Any], target: CpuTarget):
+        share_objects()
         named = {str(f.attrs["global_symbol"]): f for f in functions}
-        self._module = compile_functions(named, target)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "kernels.so")
+            compile_library(named, target, path)
+            self._module = load_module(path)
         if target.has_amx_bf16:
             permit_tiles()
 
@@ -75,6 +83,7 @@ class Step:
     compressed_pages: np.ndarray
     workers: int = 2
     generated: tuple[bool, ...] = ()
+    checkpoints: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -103,8 +112,10 @@ class Step:
     def _fields(self) -> Mapping[str, np.ndarray]:
         control = [self.tokens, len(self.counts), 0, self.workers, *[0] * 12]
         generated = self.generated or [False] * len(self.counts)
+        checkpoints = self.checkpoints or [-1] * len(self.counts)
         lists = zip(
-            self.counts, self.history, self.call_lengths, self.slots, generated, strict=True
+            *(self.counts, self.history, self.call_lengths, self.slots, generated, checkpoints),
+            strict=True,
         )
         chunks = [PlainChunk(np.zeros(count, np.int32), *rest) for count, *rest in lists]
         fields = {name.value: _with_poison(array) for name, array in batch_arrays(chunks).items()}

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sala_compile.codegen.targets.cpu import CpuTarget, find_linker
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.targets.link import find_linker
 from tests.support.steps import Library
 
 HOST = CpuTarget.host()

@@ -1,6 +1,7 @@
 """What a compress_keys kernel is compiled for, and what it is called with."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sala_compile.codegen.kernels.arguments import Arguments, Role
 from sala_compile.codegen.kernels.operands import element
@@ -17,8 +18,13 @@ from sala_compile.sala_ir.dialect.stages import CompressKeysOp
 
 
 @dataclass(frozen=True, slots=True)
-class Spec(KernelSpec):
-    """Sizes of the cache and of the windows; a window is two strides long."""
+class WindowSpec(KernelSpec):
+    """Sizes of keys and of windows of them; a window is two strides long.
+
+    `block_size` is that of the cache: 64 of them are in a page of compressed keys.
+    """
+
+    FAMILY: ClassVar[str]
 
     kv_heads: int
     block_size: int
@@ -31,21 +37,35 @@ class Spec(KernelSpec):
     def label(self) -> str:
         """The family and the main sizes, for names."""
         sizes = f"kv{self.kv_heads}_d{self.head_dim}_s{self.kernel_stride}"
-        return f"compress_keys_{self.element}_{sizes}"
-
-    @property
-    def cache(self) -> CacheShape:
-        """The shape of the pages of keys."""
-        return CacheShape(self.kv_heads, self.block_size, self.head_dim, self.element)
+        return f"{self.FAMILY}_{self.element}_{sizes}"
 
     @property
     def levels(self) -> tuple[CompressedLevel, CompressedLevel]:
         """The fine and the coarse level."""
         return compressed_levels(self.block_size, self.kernel_stride)
 
+    def compressed_pools(self, *, packed: bool) -> Arguments:
+        """The pools of both levels, which are written; `packed` ones are those of CPUs."""
+        sizes = (self.levels, self.kv_heads, self.head_dim, self.compressed_element)
+        return compressed_pools(*sizes, packed=packed, role=Role.STATE)
 
-def describe(op: CompressKeysOp, target: object) -> Spec:
-    """Take every op: the types guarantee windows of two strides that fill blocks evenly."""
+
+@dataclass(frozen=True, slots=True)
+class Spec(WindowSpec):
+    """Windows of the keys of a cache."""
+
+    FAMILY = "compress_keys"
+
+    @property
+    def cache(self) -> CacheShape:
+        """The shape of the pages of keys."""
+        return CacheShape(self.kv_heads, self.block_size, self.head_dim, self.element)
+
+
+def describe(op: CompressKeysOp, target: object) -> Spec | str:
+    """Take every op whose keys are in pages: types say that windows of two strides fill blocks."""
+    if op.k is not None:
+        return "full pages are rounded"
     kv_heads, block_size, head_dim = kv_type(op.kv).sizes
     stride = compressed_type(op.ck).kernel_stride.data
     return Spec(kv_heads, block_size, head_dim, stride, element(op.kv), element(op.ck))
@@ -54,5 +74,4 @@ def describe(op: CompressKeysOp, target: object) -> Spec:
 def pools(spec: Spec, *, packed: bool) -> Arguments:
     """The pools of keys and of both levels; `packed` ones are those of CPUs."""
     keys, _ = spec.cache.pools(packed=packed)
-    sizes = (spec.levels, spec.kv_heads, spec.head_dim, spec.compressed_element)
-    return (keys, *compressed_pools(*sizes, packed=packed, role=Role.STATE))
+    return (keys, *spec.compressed_pools(packed=packed))

@@ -70,5 +70,5 @@ def arguments(spec: Spec, schedule: object = None) -> Arguments:
         *batch("control"),
         activation("a", spec.a, spec.a_pitch, operand=a),
         activation("b", spec.b, spec.b_pitch, operand=b),
-        result("y", spec.output, padded(spec.columns), over=("a", "b")),
+        result("y", spec.output, padded(spec.columns)),
     )

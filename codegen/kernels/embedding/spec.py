@@ -10,7 +10,7 @@ from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
 from sala_compile.passes.support.weight_names import demanded_layouts
-from sala_compile.sala_ir.dialect.base import weight_shape
+from sala_compile.sala_ir.dialect.base import encoding_of, weight_shape
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp
 from sala_compile.sala_ir.dialect.weight_storage import LayoutAttr
 
@@ -34,7 +34,10 @@ class Spec(KernelSpec):
 
 
 def describe(op: EmbeddingOp, target: object) -> Spec | str:
-    """Take every embedding; read panels if a linear, chosen before, requires them."""
+    """Take an embedding of plain values; read panels if a linear, chosen before, requires them."""
+    encoding = encoding_of(op.weight)
+    if not encoding.is_plain:
+        return f"the matrix is stored as {encoding.label}, not as plain values"
     vocabulary, columns = weight_shape(op.weight)
     return Spec(
         vocabulary=vocabulary,

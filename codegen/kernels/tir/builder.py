@@ -173,13 +173,12 @@ class Registers:
 def kernel(symbol: str, target: CpuTarget, arguments: Arguments = ()) -> Iterator[KernelBuilder]:
     """Build one PrimFunc with these parameters; after the block it is the builder's `function`.
 
-    Two parameters may be the same memory only if an output is declared to be `over` an input.
+    No two parameters are the same memory.
     """
-    noalias = not any(argument.over for argument in present(arguments))
     builder = KernelBuilder(symbol, target)
     with ir_builder.IRBuilder() as ir, T.prim_func(s_tir=True):
         T.func_name(symbol)
-        T.func_attr({"global_symbol": symbol, "tirx.noalias": noalias})
+        T.func_attr({"global_symbol": symbol, "tirx.noalias": True})
         for each in present(arguments):
             builder.declared[each.name] = builder.tensor(each.name, each.shape, each.dtype)
         yield builder
@@ -272,6 +271,17 @@ def prefetch(tensor: Tensor, *indices: Expr) -> None:
 def prefetch_far(tensor: Tensor, *indices: Expr) -> None:
     """Emit a prefetch into the second level, for a line that is needed much later."""
     T.evaluate(T.call_extern("void", "sala_prefetch_far", tensor.address(*indices)))
+
+
+def address_of(tensor: Tensor, *indices: Expr) -> Expr:
+    """Return the address of an element as a number (int64), to choose and to count on from."""
+    return T.call_extern("int64", "sala_address", tensor.address(*indices))
+
+
+def prefetch_at(address: Expr, *, far: bool) -> None:
+    """Emit a prefetch of the line at an address, into the nearest or the second level."""
+    name = "sala_prefetch_far_at" if far else "sala_prefetch_at"
+    T.evaluate(T.call_extern("void", name, address))
 
 
 def _indices(indices: Any) -> list[Expr]:

@@ -74,6 +74,11 @@ class Element(StrEnum):
             return let(T.broadcast(tensor[indices], LANES))
         return vector.spread_pair(tensor, *indices)
 
+    def spread_value(self, tensor: Tensor, *indices: Expr) -> Expr:
+        """Read one value and repeat it 16 times, as floats."""
+        value = T.broadcast(tensor[indices], LANES)
+        return let(vector.from_bf16(value) if self is Element.BF16 else value)
+
     def dot(self, accumulator: Expr, operand: Expr, spread: Expr) -> Expr:
         """Return accumulator + the product of two packs, lane by lane."""
         if self is Element.F32:

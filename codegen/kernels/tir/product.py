@@ -28,10 +28,14 @@ def widens(target: CpuTarget) -> bool:
 
 def split_pairs(pairs: Expr) -> tuple[Expr, Expr]:
     """The even and the odd values of 16 pairs of bf16 (32 bits each), as floats."""
+    return half_of_pairs(pairs, 0), half_of_pairs(pairs, 1)
+
+
+def half_of_pairs(pairs: Expr, half: int) -> Expr:
+    """The even (0) or the odd (1) values of 16 pairs of bf16, as floats."""
     bits = let(T.reinterpret(pairs, dtype=BITS))
-    even = T.reinterpret(T.shift_left(bits, splat(T.uint32(16))), dtype=vector.FLOATS)
-    odd = T.reinterpret(bits & splat(T.uint32(0xFFFF0000)), dtype=vector.FLOATS)
-    return let(even), let(odd)
+    kept = bits & splat(T.uint32(0xFFFF0000)) if half else T.shift_left(bits, splat(T.uint32(16)))
+    return let(T.reinterpret(kept, dtype=vector.FLOATS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,14 @@ class Product:
     widened: bool
 
     @property
-    def _splits(self) -> bool:
+    def splits(self) -> bool:
+        """Whether pairs of the pool are split into floats."""
         return self.widened and self.element is Element.BF16
 
     @property
     def stored(self) -> Element:
         """The element of the scratch memory."""
-        return Element.F32 if self._splits else self.element
+        return Element.F32 if self.splits else self.element
 
     @property
     def dtype(self) -> str:
@@ -67,7 +72,7 @@ class Product:
         """
         assert factor == 1.0 or self.in_floats, "a factor would be rounded to bf16"
         *rows, column = place
-        if self._splits:
+        if self.splits:
             value = vector.from_bf16(vector.to_bf16(value))
         if factor != 1.0:
             value = value * splat(factor)
@@ -84,21 +89,33 @@ class Product:
         rows: Callable[[int], tuple[Expr, ...]],
         right: Callable[[int, Expr], Expr],
         meanwhile: Callable[[Expr], None] | None = None,
+        *,
+        are_split: bool = False,
+        again: Callable[[int, Expr], Expr] | None = None,
     ) -> None:
         """Emit `tile[i, j] += row i * column j` over `packs` packs, in ascending order.
 
         `rows(i)` is where row i begins in scratch memory, `right(j, k)` the k-th 16 packs of the
-        pool for column vector j (`Element.operand`); `meanwhile(k)` is emitted with every pack.
+        pool for column vector j (`Element.operand`), or their even and odd values where they
+        `are_split`; `meanwhile(k)` is emitted with every pack. `again` is `right` by another read,
+        so that a large tile need not keep pairs in registers until their odd values are used.
         """
         starts = [rows(i) for i in range(tile.rows)]
         with loop(packs) as k:
             columns = [right(j, k) for j in range(tile.vectors)]
             if meanwhile is not None:
                 meanwhile(k)
-            if self._splits:
-                self._add_split(tile, k, scratch, starts, columns)
-            else:
+            if not self.splits:
                 self._add_packs(tile, k, scratch, starts, columns)
+                return
+            for half in range(2):
+                if are_split:
+                    floats = [pair[half] for pair in columns]
+                else:
+                    if half and again is not None:
+                        columns = [again(j, k) for j in range(tile.vectors)]
+                    floats = [half_of_pairs(column, half) for column in columns]
+                self._add_half(tile, k * 2 + half, scratch, starts, floats)
 
     def _add_packs(
         self, tile: Tile, k: Expr, scratch: Tensor, starts: Starts, columns: list[Expr]
@@ -109,12 +126,10 @@ class Product:
                 tile[i, j] = self.element.dot(tile[i, j], column, row)
 
     @staticmethod
-    def _add_split(
-        tile: Tile, k: Expr, scratch: Tensor, starts: Starts, columns: list[Expr]
+    def _add_half(
+        tile: Tile, value: Expr, scratch: Tensor, starts: Starts, floats: list[Expr]
     ) -> None:
-        pairs = [split_pairs(column) for column in columns]
-        for half in range(2):
-            for i, (*outer, start) in enumerate(starts):
-                row = let(splat(scratch[(*outer, start + k * 2 + half)]))
-                for j, pair in enumerate(pairs):
-                    tile[i, j] = vector.fma(row, pair[half], tile[i, j])
+        for i, (*outer, start) in enumerate(starts):
+            row = let(splat(scratch[(*outer, start + value)]))
+            for j, column in enumerate(floats):
+                tile[i, j] = vector.fma(row, column, tile[i, j])

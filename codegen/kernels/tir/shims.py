@@ -30,11 +30,11 @@ def shims(target: CpuTarget) -> str:
 
 
 def _byte_dots(target: CpuTarget) -> tuple[str, str]:
-    """The products of bytes, and of integers of 4 bits in bytes."""
+    """The products of bytes, and of integers of up to 6 bits in bytes."""
     bits = target.vector_bits
     if target.has_byte_dot:
-        return f"dot_u8_vnni_{bits}", "dot_u4_as_u8"
-    return "dot_u8_pairs", "dot_u4_as_u8" if bits == 128 else f"dot_u4_words_{bits}"
+        return f"dot_u8_vnni_{bits}", "dot_u6_as_u8"
+    return "dot_u8_pairs", "dot_u6_as_u8" if bits == 128 else f"dot_u6_words_{bits}"
 
 
 @cache

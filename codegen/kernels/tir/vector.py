@@ -101,9 +101,9 @@ def dot_i16(accumulator: Expr, a: Expr, b: Expr) -> Expr:
 def dot_bytes(accumulator: Expr, a: Expr, b: Expr, *, bits: int = 8) -> Expr:
     """Return accumulator + the products of 16 times four bytes, in 32 bits: exact.
 
-    `a` are unsigned integers of `bits`, 4 or 8, in bytes, `b` signed ones.
+    `a` are unsigned integers of `bits` in bytes, `b` signed ones.
     """
-    return _call(f"dot_u{bits}", accumulator, a, b, result=f"int32x{LANES}")
+    return _call("dot_u6" if bits <= 6 else "dot_u8", accumulator, a, b, result=f"int32x{LANES}")
 
 
 def nearest_integers(x: Expr, factor: Expr) -> Expr:
@@ -131,6 +131,13 @@ def spread_pair(tensor: Tensor, *indices: Expr) -> Expr:
     *rows, column = indices
     pair = T.reinterpret(tensor[(*rows, lanes(column, 2))], dtype="uint32")
     return let(T.reinterpret(T.broadcast(pair, LANES), dtype=f"uint16x{2 * LANES}"))
+
+
+def load_pairs_again(tensor: Tensor, *indices: Expr) -> Expr:
+    """Read 16 pairs of 16-bit values by a read of its own, even if they were read before."""
+    return let(
+        T.call_extern(f"uint16x{2 * LANES}", "sala_load_pairs_again", tensor.address(*indices))
+    )
 
 
 def first_lanes(x: Expr, count: Expr, other: Expr) -> Expr:

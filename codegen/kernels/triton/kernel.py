@@ -11,8 +11,8 @@ from typing import Any
 
 from sala_compile.passes.support.kernel_choice import SpecValue
 
-Constant = SpecValue
-"""Value of a `tl.constexpr` parameter."""
+Constant = SpecValue | tuple[Any, ...]
+"""Value of a `tl.constexpr` parameter, or a NamedTuple of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,14 @@ class Launch:
         if sorted(given) != sorted(self.function.arg_names):
             expected = ", ".join(self.function.arg_names)
             raise TypeError(f"the function takes ({expected}), not ({', '.join(given)})")
+
+    @property
+    def named_constants(self) -> dict[str, Constant]:
+        """Every constant by its name, in a NamedTuple too."""
+        found: dict[str, Constant] = {}
+        for name, value in self.constants.items():
+            found |= value._asdict() if hasattr(value, "_asdict") else {name: value}  # type: ignore
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Launches of Triton functions whose parameters have the names of arguments and constants."""
 
 from collections.abc import Iterator, Mapping
+from inspect import get_annotations
 from typing import Any
 
 from sala_compile.codegen.kernels.arguments import Argument, Arguments
@@ -14,7 +15,7 @@ from sala_compile.codegen.kernels.triton.kernel import (
     Pointer,
 )
 
-POINTEES = {"bf16": "bf16", "f16": "fp16", "f32": "fp32", "i32": "i32", "u8": "u8"}
+POINTEES = {"bf16": "bf16", "f16": "fp16", "f32": "fp32", "i32": "i32", "u8": "u8", "i8": "i8"}
 """Element -> how Triton spells it."""
 LIVE_WORD = {"tokens": 0, "sequences": 1, "logit_rows": 2}
 """The place of a live size in `control`."""
@@ -35,6 +36,7 @@ def launch(
 ) -> Launch:
     """A launch of a function, which takes those of the arguments and constants that it names.
 
+    A parameter whose type is a NamedTuple takes the constants that have the names of its fields.
     `others` are arguments that are no whole buffer, or that have another name.
     """
     known = {name: value for each in arguments for name, value in _of(each)} | dict(others or {})
@@ -43,11 +45,21 @@ def launch(
         function,
         grid,
         {name: known[name] for name in names if name in known},
-        {name: constants[name] for name in names if name in constants},
+        {name: constants[name] for name in names if name in constants}
+        | _grouped(function, constants),
         warps,
         stages,
         fusion,
     )
+
+
+def _grouped(function: Any, constants: Mapping[str, Constant]) -> dict[str, Constant]:
+    types = get_annotations(function.fn).items()
+    return {
+        name: kind(*(constants[field] for field in kind._fields))
+        for name, kind in types
+        if hasattr(kind, "_fields")
+    }
 
 
 def constants_of(spec: KernelSpec, **more: Constant) -> dict[str, Constant]:

@@ -33,29 +33,16 @@ def query_tile(offsets, sequences, begin, end, index, ROWS: tl.constexpr):
 
 
 @triton.jit
-def load_queries(
-    q,
-    pool,
-    first,
-    stop,
-    head,
-    GROUP: tl.constexpr,
-    D: tl.constexpr,
-    Q_START: tl.constexpr,
-    Q_PITCH: tl.constexpr,
-    QUERIES: tl.constexpr,
-    HEADS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+def load_queries(q, pool, first, stop, head, C):
     """The queries of a tile [rows, COLUMNS], rounded to the element type of a pool of keys.
 
     Row r is head r % HEADS of the group, HEADS a power of two, of query r // HEADS; 0 if there
-    is none.
+    is none. C has GROUP, D, Q_START, Q_PITCH, QUERIES, HEADS and COLUMNS.
     """
-    row = tl.arange(0, QUERIES * HEADS)
-    token, inside = first + row // HEADS, row % HEADS
-    column = tl.arange(0, COLUMNS)
-    mask = ((token < stop) & (inside < GROUP))[:, None] & (column < D)[None, :]
-    at = token.to(tl.int64) * Q_PITCH + Q_START + (head * GROUP + inside) * D
+    row = tl.arange(0, C.QUERIES * C.HEADS)
+    token, inside = first + row // C.HEADS, row % C.HEADS
+    column = tl.arange(0, C.COLUMNS)
+    mask = ((token < stop) & (inside < C.GROUP))[:, None] & (column < C.D)[None, :]
+    at = token.to(tl.int64) * C.Q_PITCH + C.Q_START + (head * C.GROUP + inside) * C.D
     values = tl.load(q + at[:, None] + column[None, :], mask=mask, other=0.0)
     return values.to(pool.dtype.element_ty)

@@ -19,6 +19,7 @@ from sala_compile.runtime.artifact.processor import TILES, permit_tiles
 from sala_compile.runtime.devices.cpu.kernel_runtime import KernelRuntime
 from sala_compile.runtime.devices.cpu.memory import CpuMemory, available_memory
 from sala_compile.runtime.devices.cpu.program import CpuProgram
+from sala_compile.runtime.devices.cpu.thread_team import OPEN, LibraryThreads
 from sala_compile.runtime.devices.device import Advance
 from sala_compile.runtime.errors import ArtifactError
 from sala_compile.runtime.plan import MemoryPlan
@@ -52,6 +53,7 @@ class CpuDevice:
         """Nothing is loaded yet."""
         self._artifact = artifact
         self._module: Any = None
+        self._threads: LibraryThreads | None = None
         self.target = target
         self.workers = threads
 
@@ -80,12 +82,15 @@ class CpuDevice:
         spelling = _spelling(library)
         try:
             self._module = _load_module(spelling)
-            contract = _contract(spelling)
+            opened = ctypes.CDLL(spelling)
+            contract = _contract(opened)
         except Exception as error:  # the loader raises what the library's format raises
             raise ArtifactError(
                 f"the library cannot be opened: {error}", where=self._where
             ) from None
         require_contract(contract, artifact.contract(self.target), self._where)
+        if hasattr(opened, OPEN):
+            self._threads = LibraryThreads(opened, self.workers)
 
     def memory(self, plan: MemoryPlan, *, poison: bool, advance: Advance | None) -> CpuMemory:
         """One mapping for the plan; weights are mapped files, which need no copy."""
@@ -97,7 +102,9 @@ class CpuDevice:
         return CpuProgram(program, self.kernel, memory.tensors, self.use_threads)
 
     def close(self) -> None:
-        """Nothing: a process keeps its libraries."""
+        """End the worker threads; a process keeps its libraries."""
+        if self._threads is not None:
+            self._threads.close()
 
     def kernel(self, symbol: str) -> Kernel:
         """The kernel with this name; ArtifactError if the library has none."""
@@ -113,7 +120,10 @@ class CpuDevice:
 
     def use_threads(self) -> None:
         """Make parallel kernels called from this Python thread run on `workers` threads."""
-        _kernel_runtime.use_threads(self.workers)
+        if self._threads is not None:
+            self._threads.enter()
+        else:  # a library of an older format, which runs on the pool of the kernel runtime
+            _kernel_runtime.use_threads(self.workers)
 
     def has(self, symbol: str) -> bool:
         """Whether the open library has a kernel of this name."""
@@ -127,10 +137,10 @@ def _load_module(path: str) -> Any:
     return module
 
 
-def _contract(path: str) -> Contract | None:
-    """The contract in a library that is loaded already."""
+def _contract(library: ctypes.CDLL) -> Contract | None:
+    """The contract in a library."""
     try:
-        begin = ctypes.c_char.in_dll(ctypes.CDLL(path), CONTRACT_SYMBOL)
+        begin = ctypes.c_char.in_dll(library, CONTRACT_SYMBOL)
     except ValueError:
         return None
     return read_contract(ctypes.string_at(ctypes.addressof(begin)))

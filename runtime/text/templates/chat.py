@@ -98,6 +98,10 @@ class ChatTemplate:
         """The names of the templates."""
         return list(self._sources)
 
+    def source(self, *, tools: bool) -> str:
+        """The text of the template for a conversation with or without tools."""
+        return self._sources[self._name(tools=tools)].text
+
     def render(self, messages: Sequence[Message], **variables: Any) -> str:
         """The text of `messages` (each with `role` and `content`), open for the next answer.
 

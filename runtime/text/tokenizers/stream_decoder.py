@@ -2,22 +2,21 @@
 
 import codecs
 import json
-from collections.abc import Callable, Sequence, Set
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from string import hexdigits
 from typing import Any
 
-import tokenizers
 from tokenizers import pre_tokenizers
 
-from sala_compile.runtime.errors import RequestError
-from sala_compile.runtime.text.tokenizers.library_calls import library_errors
 from sala_compile.runtime.text.tokenizers.space_cleanup import SpaceCleaner
 
 REPLACEMENT = "\ufffd"
 """The replacement of a byte that belongs to no character."""
 
 Decode = Callable[[Sequence[int]], str]
+Spell = Callable[[int], str | None]
+"""How a token is spelled; None if it is no token, or one without text."""
 
 # Tokens of the context that are read: more than any decoder looks at after a token with text.
 _CONTEXT_TOKENS = 16
@@ -25,6 +24,7 @@ _CONTEXT_TOKENS = 16
 _WAITING_TOKENS = 64
 # Bytes of a UTF-8 character that can be missing at the end; each may be decoded as U+FFFD.
 _MISSING_BYTES = 3
+_REMEMBERED = 8192  # tokens whose bytes are known; most texts have fewer different ones
 
 
 def decoder_kinds(decoder: Any) -> list[str]:
@@ -182,6 +182,7 @@ def text_of(decode: Decode, decoder: Any) -> ByteLevelText | WindowText:
     return ByteLevelText() if kinds == ["ByteLevel"] else WindowText(decode, kinds)
 
 
+@lru_cache(_REMEMBERED)
 def token_bytes(token: str) -> bytes:
     """The bytes that a token of a byte-level vocabulary spells; others spell themselves."""
     alphabet = _alphabet()
@@ -215,16 +216,14 @@ class StreamDecoder:
 
     def __init__(
         self,
-        core: tokenizers.Tokenizer,
-        decode: Decode,
-        hidden: Set[str],
+        spell: Spell,
+        text: ByteLevelText | WindowText,
         cleaner: SpaceCleaner | None,
         context: Sequence[int] = (),
     ) -> None:
-        """Begin after the tokens `context`; tokens that are spelled as `hidden` have no text."""
-        self._core = core
-        self._hidden = hidden
-        self._text = text_of(decode, core.decoder)
+        """Begin after the tokens `context`, with a `text` that has had none."""
+        self._spell = spell
+        self._text = text
         self._cleaner = cleaner
         for token_id, token in self._end(context):
             self._clean(self._text.push(token_id, token))
@@ -234,7 +233,7 @@ class StreamDecoder:
 
     def push(self, token: int) -> str:
         """The text that is certain once `token` follows; often empty for a part of a character."""
-        known = self._spelled(token)
+        known = self._spell(token)
         return "" if known is None else self._clean(self._text.push(int(token), known))
 
     def flush(self) -> str:
@@ -246,18 +245,12 @@ class StreamDecoder:
         """The last tokens of `context` that have text, and how they are spelled."""
         found: list[tuple[int, str]] = []
         for token_id in reversed(context):
-            token = self._spelled(token_id)
+            token = self._spell(token_id)
             if token is not None:
                 found.append((int(token_id), token))
             if len(found) == _CONTEXT_TOKENS:
                 break
         return found[::-1]
-
-    def _spelled(self, token_id: int) -> str | None:
-        """How a token is spelled; None if it is no token, or a special one."""
-        with library_errors(RequestError, f"{token_id!r} is no token id"):
-            token = self._core.id_to_token(int(token_id))
-        return None if token is None or token in self._hidden else token
 
     def _clean(self, piece: str) -> str:
         return piece if self._cleaner is None else self._cleaner.push(piece)

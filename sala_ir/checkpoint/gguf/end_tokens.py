@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sala_compile.runtime.common.json_text import quoted
 from sala_compile.sala_ir.checkpoint.gguf.container import Container
 
 _KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -15,9 +16,12 @@ _ENDS = frozenset((text, CONTROL) for text in (*_TEXTS, "<EOT>"))
 
 
 def end_token_ids(container: Container) -> list[int]:
-    """The end of a text first, of a turn, of a message, and the known ones by their text."""
+    """The end of a text first, of a turn, of a message, and the known ones by their text.
+
+    CheckpointError for a value that is no token id.
+    """
     metadata = container.metadata
-    found = [metadata.get(f"tokenizer.ggml.{key}") for key in _KEYS]
+    found = [_token(container, f"tokenizer.ggml.{key}") for key in _KEYS]
     tokens, kinds = metadata.get("tokenizer.ggml.tokens"), metadata.get(KINDS)
     if isinstance(tokens, list) and isinstance(kinds, list):
         pairs = zip(
@@ -26,3 +30,10 @@ def end_token_ids(container: Container) -> list[int]:
         known = (pair in _ENDS for pair in pairs)
         found += [index for index, ends in enumerate(known) if ends]
     return list(dict.fromkeys(token for token in found if token is not None))
+
+
+def _token(container: Container, key: str) -> int | None:
+    found = container.metadata.get(key)
+    if found is not None and type(found) is not int:
+        raise container.error(key, f"the value is {quoted(found)}", "a token id")
+    return found

@@ -11,7 +11,15 @@ from sala_compile.runtime.common.json_text import quoted
 from sala_compile.runtime.errors import ConfigError
 from sala_compile.sala_ir.checkpoint.gguf.container import Container
 from sala_compile.sala_ir.checkpoint.gguf.end_tokens import end_token_ids
-from sala_compile.sala_ir.checkpoint.gguf.tensor_names import EMBEDDING, FREQUENCY_FACTORS, HEAD
+from sala_compile.sala_ir.checkpoint.gguf.minicpm_scales import scales_of
+from sala_compile.sala_ir.checkpoint.gguf.tensor_names import (
+    EMBEDDING,
+    FACTORS,
+    FREQUENCY_FACTORS,
+    HEAD,
+    LONG_FACTORS,
+    SHORT_FACTORS,
+)
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, check_fields, only
 
 _SIZES = {
@@ -61,15 +69,20 @@ _RULES: FieldRules = {
     "tensor_data_layout": only("Meta AI original pth"),
 }
 """Keys of an architecture, without its name -> what they may hold."""
+_MINICPM: FieldRules = {
+    **_RULES,
+    **dict.fromkeys(("embedding_scale", "residual_scale", "logit_scale"), USED),
+    "rope.scaling.type": only("none", "linear", "longrope"),
+}
 
 
 def model_config(
-    container: Container, architecture: str, factors: Callable[[], np.ndarray]
+    container: Container, architecture: str, factors: Callable[[str], np.ndarray]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The config of a model, and keys of its architecture that are not known.
 
-    `factors` reads what divides the rotary frequencies. Raises ConfigError for a key that is
-    missing or asks for what no frontend has.
+    `factors` reads a tensor of what divides the rotary frequencies. Raises ConfigError for a key
+    that is missing or asks for what no frontend has.
     """
     prefix = f"{architecture}."
     items = container.metadata.items()
@@ -77,7 +90,8 @@ def model_config(
         key.removeprefix(prefix): _scalar(value) for key, value in items if key.startswith(prefix)
     }
     place = f"{container.path}: {architecture}"
-    unknown = check_fields(keys, _RULES, place, ConfigError)
+    rules = _MINICPM if architecture == "minicpm" else _RULES
+    unknown = check_fields(keys, rules, place, ConfigError)
     if EMBEDDING not in container.tensors:
         raise container.error(EMBEDDING, "the tensor is missing", "every tensor of the model")
     config: dict[str, Any] = {
@@ -92,7 +106,9 @@ def model_config(
             )
         config[field] = keys[key]
     config |= {field: keys[key] for key, field in _OPTIONAL.items() if key in keys}
-    config |= _rope(container, architecture, keys, factors)
+    config |= _rope(container, keys, factors)
+    if architecture == "minicpm":
+        config |= scales_of(config, keys)
     if architecture == "llama" and "blk.0.attn_q.bias" in container.tensors:
         config["attention_bias"] = True
     _check_heads(config, keys, place)
@@ -117,33 +133,56 @@ def _scalar(value: Any) -> Any:
 
 def _rope(
     container: Container,
-    architecture: str,
     keys: dict[str, Any],
-    factors: Callable[[], np.ndarray],
+    factors: Callable[[str], np.ndarray],
 ) -> dict[str, Any]:
     """The scaling of rotary frequencies, of one kind."""
     kind = str(keys.get("rope.scaling.type", "linear")).lower()
     scaling = {field: keys[key] for key, field in _SCALING.items() if key in keys}
-    if FREQUENCY_FACTORS in container.tensors:
-        if kind == "yarn" or _linear(keys):
-            raise container.error(
-                FREQUENCY_FACTORS,
-                f"there are factors of frequencies, and the scaling {quoted(kind)}",
-                "one of the two",
-            )
-        each = factors().tolist()
-        # divided for calls of all lengths: what is short and what is long does not matter
-        length = keys.get("context_length")
-        return {
-            "rope_scaling": {
-                "rope_type": "longrope",
-                "short_factor": each,
-                "long_factor": each,
-                "attention_factor": 1.0,
-                "original_max_position_embeddings": length,
-            }
-        }
+    stored = [name for name in FACTORS if name in container.tensors]
+    if stored and (kind == "yarn" or _linear(keys)):
+        raise container.error(
+            stored[0],
+            f"there are factors of frequencies, and the scaling {quoted(kind)}",
+            "one of the two",
+        )
+    if stored or kind == "longrope":
+        return {"rope_scaling": _long_rope(container, stored, keys, factors)}
     return {"rope_scaling": {"rope_type": kind, **scaling} if kind == "yarn" else _linear(keys)}
+
+
+def _long_rope(
+    container: Container,
+    stored: list[str],
+    keys: dict[str, Any],
+    factors: Callable[[str], np.ndarray],
+) -> dict[str, Any]:
+    """Factors of the frequencies: for all calls, or for short and for long ones."""
+    length = keys.get("context_length")
+    if stored == [FREQUENCY_FACTORS]:
+        each = factors(FREQUENCY_FACTORS).tolist()
+        # divided for calls of all lengths: what is short and what is long does not matter
+        return {
+            "rope_type": "longrope",
+            "short_factor": each,
+            "long_factor": each,
+            "attention_factor": 1.0,
+            "original_max_position_embeddings": length,
+        }
+    if stored != [SHORT_FACTORS, LONG_FACTORS]:
+        raise container.error(
+            stored[0] if stored else LONG_FACTORS,
+            f"of the factors of frequencies there are {', '.join(stored) or 'none'}",
+            f"{FREQUENCY_FACTORS} alone, or {SHORT_FACTORS} and {LONG_FACTORS}",
+        )
+    return {
+        "rope_type": "longrope",
+        "short_factor": factors(SHORT_FACTORS).tolist(),
+        "long_factor": factors(LONG_FACTORS).tolist(),
+        "original_max_position_embeddings": keys.get(
+            "rope.scaling.original_context_length", length
+        ),
+    }
 
 
 def _linear(keys: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from sala_compile.sala_ir.checkpoint.gguf.detect import FILE
 from sala_compile.sala_ir.checkpoint.gguf.model_config import head_dim, model_config
 from sala_compile.sala_ir.checkpoint.gguf.stored_types import FLOATS, READ, GgufTensor
 from sala_compile.sala_ir.checkpoint.gguf.tensor_names import (
-    FREQUENCY_FACTORS,
+    FACTORS,
     NAMES,
     TensorNames,
 )
@@ -37,11 +38,11 @@ def open_gguf(path: Path, folder: Path) -> Checkpoint:
     architecture = _architecture(container)
     for tensor in container.tensors.values():
         _check_kind(container, tensor)
-    config, unknown = model_config(container, architecture, lambda: _factors(container))
+    config, unknown = model_config(container, architecture, partial(_factors, container))
     size = head_dim(config)
     tensors: dict[str, GgufTensor] = {}
     for tensor in container.tensors.values():
-        if tensor.name != FREQUENCY_FACTORS:
+        if tensor.name not in FACTORS:
             found = _tensor(container, tensor, NAMES[architecture], size)
             tensors[found.name] = found
     notes = (unknown_note(unknown, path.name),) if unknown else ()
@@ -105,12 +106,12 @@ def _tensor(
     )
 
 
-def _factors(container: Container) -> np.ndarray:
+def _factors(container: Container, name: str) -> np.ndarray:
     """What the rotary frequencies are divided by; its size is checked with the configuration."""
-    stored = container.tensors[FREQUENCY_FACTORS]
+    stored = container.tensors[name]
     if len(stored.shape) != 1 or stored.kind.name != "F32" or stored.shape[0] > 4096:
         raise container.error(
-            FREQUENCY_FACTORS,
+            name,
             f"the tensor is {stored.kind.name} {list(stored.shape)}",
             "F32, a factor for each frequency",
         )
@@ -118,5 +119,5 @@ def _factors(container: Container) -> np.ndarray:
     with FILE.open(container.path) as file:
         found = tensor.read(file.fileno(), 0, stored.shape[0])
     if not (np.isfinite(found) & (found > 0)).all():
-        raise container.error(FREQUENCY_FACTORS, "a factor is no positive number", "factors")
+        raise container.error(name, "a factor is no positive number", "factors")
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
+from sala_compile.sala_ir.checkpoint.gguf.block_integers import BLOCK_FORMATS
 from sala_compile.sala_ir.checkpoint.safetensors_file import (
     BFLOAT16,
     CheckpointTensor,
@@ -20,9 +21,9 @@ FLOATS = {
     "F16": np.dtype(np.float16),
     "BF16": BFLOAT16,
 }
-BLOCKS = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
-"""Types of blocks of integers with scales."""
-READ = (*FLOATS, *BLOCKS)
+OTHERS = (*("MXFP4", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"),)
+"""Types whose values the package gguf gives, and whose blocks are no integers of ours."""
+READ = (*FLOATS, *BLOCK_FORMATS, *OTHERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ EMBEDDING = "token_embd.weight"
 HEAD = "output.weight"
 FREQUENCY_FACTORS = "rope_freqs.weight"
 """What the rotary frequencies are divided by; a part of the configuration."""
+SHORT_FACTORS, LONG_FACTORS = "rope_factors_short.weight", "rope_factors_long.weight"
+"""The same for calls up to the original length, and for longer ones."""
+FACTORS = (FREQUENCY_FACTORS, SHORT_FACTORS, LONG_FACTORS)
 
 _OUTER = {
     EMBEDDING: "model.embed_tokens.weight",
@@ -55,6 +58,7 @@ class TensorNames:
 
 NAMES: Mapping[str, TensorNames] = {
     "llama": TensorNames(alternates=True),
+    "minicpm": TensorNames(alternates=True),
     "qwen2": TensorNames(alternates=False),
     "qwen3": TensorNames(alternates=False),
 }

@@ -28,7 +28,7 @@ def write_tokenizer(container: Container, folder: Path) -> tuple[str, ...]:
     """
     metadata = container.metadata
     kind = metadata.get("tokenizer.ggml.model")
-    if kind is None or kind == "no_vocab":
+    if kind in (None, "none", "no_vocab"):
         return ("the GGUF file has no tokenizer: the artifact takes and gives token ids",)
     vocabulary = read_vocabulary(container)
     pre = str(metadata.get("tokenizer.ggml.pre", "gpt-2"))

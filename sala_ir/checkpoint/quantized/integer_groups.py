@@ -11,6 +11,7 @@ from sala_compile.runtime.common.json_text import quoted
 from sala_compile.runtime.errors import CheckpointError
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.checkpoint.integers import Integers
+from sala_compile.sala_ir.checkpoint.rounding_errors import ErrorSums
 from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, EncodingKind, ZeroKind
 
 WIDE, NARROW = 128, 32
@@ -87,7 +88,7 @@ class PublishedTensor:
             zeros = self.zeros()[:, first]
         codes = np.repeat(zeros, group, axis=1)
         codes[:, :columns] = self.codes()
-        return Integers(codes, self.scales().astype(np.float16)[:, first], zeros)
+        return Integers.of_groups(codes, self.scales().astype(np.float16)[:, first], zeros)
 
     def check(self) -> None:
         """Refuse groups that are no multiple of ours, and scales that float16 does not hold."""
@@ -125,13 +126,15 @@ class QuantizedTensors:
 class PublishedIntegers:
     """The weights by name that a checkpoint stores as integers; `scheme` names the format.
 
-    `notes` are sentences on its configuration that a user should read.
+    `notes` are sentences on its configuration that a user should read. `rounded` says what of it
+    is rounded once more, whose `errors` are there when it was read.
     """
 
     def __init__(
         self, scheme: str, tensors: Mapping[str, IntegerTensor], notes: tuple[str, ...] = ()
     ) -> None:
         self.scheme, self.notes = scheme, notes
+        self.rounded, self.errors = "", ErrorSums()
         self._tensors = tensors
         self._whole = lru_cache(maxsize=KEPT)(self._read_whole)
 

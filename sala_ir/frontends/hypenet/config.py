@@ -18,7 +18,7 @@ from sala_compile.sala_ir.frontends.kit.fields import (
 )
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 from sala_compile.sala_ir.frontends.kit.lightning import LightningScale, lightning_scale
-from sala_compile.sala_ir.frontends.qwen2 import FULL_ATTENTION
+from sala_compile.sala_ir.frontends.qwen2 import UNUSED_WINDOW
 
 
 class HypeNetMixer(StrEnum):
@@ -55,7 +55,7 @@ class HypeNetConfig(DecoderConfig):
     FAMILY: ClassVar[str] = "hypenet"
     FIELDS: ClassVar[FieldRules] = {
         **COMMON,
-        **FULL_ATTENTION,
+        **UNUSED_WINDOW,
         **dict.fromkeys(_USED, USED),
         **dict.fromkeys((*_OF_TRAINING, *_OF_OTHER_MIXERS), NO_EFFECT),
         "lightning_use_short_conv": only(False),

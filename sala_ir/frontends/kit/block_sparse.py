@@ -16,6 +16,7 @@ from sala_compile.sala_ir.dialect import (
     KvCacheType,
     WeightRole,
 )
+from sala_compile.sala_ir.dialect.heads import recent_keys_type
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.decoder import PAGE_TOKENS, softmax_attention
@@ -47,7 +48,7 @@ class SparseConfig(BaseModel):
 
     @property
     def window_blocks(self) -> int:
-        """Blocks before the own one that are always read."""
+        """Blocks before the own one that are always read: whole ones of the window."""
         return self.window_size // self.block_size
 
     @property
@@ -67,19 +68,13 @@ class SparseConfig(BaseModel):
             dense_len=0 if attention is AttentionMode.SPARSE else self.dense_len,
         )
 
-    def check(self, refuse: Refuse, *, rotates: bool) -> None:
+    def check(self, refuse: Refuse) -> None:
         """Raise `ConfigError` for the first constraint between fields that is broken."""
         stride, block, init = self.kernel_stride, self.block_size, self.init_blocks
         rules = (
             (self.kernel_size == 2 * stride, "kernel_size", f"2 * kernel_stride = {2 * stride}"),
             (block % stride == 0, "block_size", f"a multiple of kernel_stride = {stride}"),
-            (self.window_size % block == 0, "window_size", f"a multiple of block_size = {block}"),
             (self.topk >= init + 1, "topk", f"at least init_blocks + 1 = {init + 1}"),
-            (
-                not (self.use_nope and rotates),
-                "use_nope",
-                "false where attention rotates: selection with unrotated keys is not supported",
-            ),
         )
         for holds, field, expected in rules:
             if not holds:
@@ -105,15 +100,24 @@ def attention_mode(sparse: SparseConfig | None, requested: AttentionMode) -> Att
 
 
 def attention_states(
-    sparse: SparseConfig | None, kv_heads: int, head_dim: int, attention: AttentionMode
+    sparse: SparseConfig | None,
+    kv_heads: int,
+    head_dim: int,
+    attention: AttentionMode,
+    *,
+    rotates: bool,
 ) -> dict[str, StateType]:
-    """States of a layer by kind: keys and values, compressed keys where blocks are selected."""
+    """States of a layer by kind: keys and values; compressed keys where blocks are selected, and
+    the keys of open windows where the cache has them rotated only.
+    """
     block = PAGE_TOKENS if sparse is None else sparse.block_size
     states: dict[str, StateType] = {"kv_cache": KvCacheType(kv_heads, block, head_dim, f32)}
     if sparse is not None and attention is not AttentionMode.DENSE:
-        states["compressed_keys"] = CompressedKeysType(
+        states["compressed_keys"] = keys = CompressedKeysType(
             kv_heads, sparse.kernel_size, sparse.kernel_stride, block, head_dim, f32
         )
+        if sparse.use_nope and rotates:
+            states["recent_keys"] = recent_keys_type(keys)
     return states
 
 
@@ -126,21 +130,29 @@ def attend(
     step: StepWriter,
     batch: SSAValue,
     qkv: tuple[SSAValue, SSAValue, SSAValue],
+    unrotated: tuple[SSAValue, SSAValue],
     heads: Heads,
     sparse: SparseConfig | None,
     attention: AttentionMode,
 ) -> SSAValue:
-    """Attention as config and mode say: to all of the past, or to blocks of it."""
+    """Attention as config and mode say: to all of the past, or to blocks of it.
+
+    `unrotated` are the queries and keys before the rotation, if there is one.
+    """
     if sparse is None or attention is AttentionMode.DENSE:
         return softmax_attention(step, batch, qkv, heads)
+    by_others = sparse.use_nope and unrotated != qkv[:2]
     op = BlockSparseAttentionOp(
         *qkv,
         step.state("kv_cache"),
         step.state("compressed_keys"),
         batch,
+        *((*unrotated, step.state("recent_keys")) if by_others else ()),
         heads=heads,
         selection=sparse.selection(attention),
         layer=step.layer,
     )
     step.update(kv_cache=op.kv_out, compressed_keys=op.ck_out)
-    return step.emit(op, "mixed", "kv_cache", "compressed_keys")
+    if op.recent_out is not None:
+        step.update(recent_keys=op.recent_out)
+    return step.emit(op, "mixed", "kv_cache", "compressed_keys", "recent_keys")

@@ -51,6 +51,7 @@ class DecoderConfig(BaseModel):
     head_dim: HeadDim
     hidden_act: Literal["silu"] = "silu"
     attention_bias: bool = False
+    mlp_bias: bool = False
     rms_norm_eps: Positive
     rope_theta: Positive
     rope: Rope = Rope()

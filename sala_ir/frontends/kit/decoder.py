@@ -51,7 +51,8 @@ class Decoder:
             x = step.norm(hidden, "input_layernorm", config.rms_norm_eps)
             hidden = self._residual(hidden, mixer(x))
             x = step.norm(hidden, "post_attention_layernorm", config.rms_norm_eps)
-            hidden = self._residual(hidden, gated_mlp(step, x, "mlp.", config.intermediate_size))
+            inner, bias = config.intermediate_size, config.mlp_bias
+            hidden = self._residual(hidden, gated_mlp(step, x, "mlp.", inner, bias=bias))
         step.layer = None
         normal = step.norm(hidden, "norm", config.rms_norm_eps)
         tied = config.tie_word_embeddings
@@ -64,11 +65,13 @@ class Decoder:
         return self.step.emit(op, "hidden")
 
 
-def gated_mlp(step: StepWriter, x: SSAValue, prefix: str, inner: int) -> SSAValue:
-    """down(silu(gate(x)) * up(x)), `inner` columns wide."""
-    gate, up = (step.linear(x, f"{prefix}{name}_proj", inner) for name in ("gate", "up"))
+def gated_mlp(
+    step: StepWriter, x: SSAValue, prefix: str, inner: int, *, bias: bool = False
+) -> SSAValue:
+    """down(silu(gate(x)) * up(x)), `inner` columns wide; all three with a bias, or none."""
+    gate, up = (step.linear(x, f"{prefix}{name}_proj", inner, bias=bias) for name in ("gate", "up"))
     product = step.emit(SwigluOp(gate, up, layer=step.layer), "inner")
-    return step.linear(product, f"{prefix}down_proj", columns_of(x))
+    return step.linear(product, f"{prefix}down_proj", columns_of(x), bias=bias)
 
 
 def softmax_attention(

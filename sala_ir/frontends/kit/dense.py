@@ -23,7 +23,7 @@ from sala_compile.sala_ir.frontends.kit.step import StepWriter
 class DenseConfig(DecoderConfig):
     """A decoder of grouped-query softmax attention with rotary embeddings over whole heads."""
 
-    ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn", "longrope")
+    ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn", "longrope", "frequencies")
 
     rms_norm_eps: Positive = 1e-6
     rope_theta: Positive = 10000.0
@@ -70,11 +70,12 @@ class DenseFrontend(Frontend[Config]):
         step: StepWriter,
         batch: SSAValue,
         qkv: tuple[SSAValue, SSAValue, SSAValue],
+        unrotated: tuple[SSAValue, SSAValue],
         heads: Heads,
         config: Config,
         attention: AttentionMode,
     ) -> SSAValue:
-        """Attention to all of the past."""
+        """Attention to all of the past; `unrotated` are queries and keys before the rotation."""
         return softmax_attention(step, batch, qkv, heads)
 
     def states(self, config: Config, attention: AttentionMode) -> Mapping[str, StateType]:
@@ -106,8 +107,8 @@ class DenseFrontend(Frontend[Config]):
                     step.norm(part, f"self_attn.{name}_norm", config.rms_norm_eps, size, hint=name)
                     for name, part in (("q", q), ("k", k))
                 )
-            q, k = (step.rotate(part, table, size) for part in (q, k))
-            mixed = self.attend(step, batch, (q, k, v), heads, config, attention)
+            qkv = step.rotate(q, table, size), step.rotate(k, table, size), v
+            mixed = self.attend(step, batch, qkv, (q, k), heads, config, attention)
             bias, columns = config.output_bias, config.hidden_size
             return step.linear(mixed, "self_attn.o_proj", columns, bias=bias, hint="mixed")
 

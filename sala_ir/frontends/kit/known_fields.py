@@ -6,7 +6,10 @@ config that asks for a soft cap or for experts is no model of a family that does
 
 from __future__ import annotations
 
-from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
+from typing import Any
+
+from sala_compile.runtime.common.json_text import is_list
+from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRule, FieldRules, only
 
 _USED = (
     *("model_type", "quantization_config", "compression_config", "vocab_size", "hidden_size"),
@@ -29,6 +32,11 @@ _NO_EFFECT = (
     # of drafting, with layers of its own
     *("num_nextn_predict_layers",),
 )
+
+
+def _is_full(value: Any) -> bool:
+    return is_list(value) and all(item == "full_attention" for item in value)
+
 
 COMMON: FieldRules = {
     **dict.fromkeys(_USED, USED),
@@ -54,11 +62,20 @@ COMMON: FieldRules = {
     "logit_scale": only(1.0),
     "logits_soft_cap": only(),
     "mlp_bias": only(False),
-    "num_experts": only(0, 1),
-    "num_local_experts": only(0, 1),
+    "kv_lora_rank": only(),
+    "no_rope_layers": only(),
     "query_pre_attn_scalar": only(),
     "residual_multiplier": only(1.0),
-    "sliding_window": only(),
+    # experts
+    **dict.fromkeys(("num_experts", "num_local_experts"), only(0, 1)),
+    **dict.fromkeys(("n_routed_experts", "moe_num_experts"), only(0, 1)),
+    # windows and chunks of attention
+    "layer_types": FieldRule(_is_full, 'a list of "full_attention"'),
     "use_sliding_window": only(False),
+    **dict.fromkeys(("sliding_window", "sliding_window_size", "sliding_window_pattern"), only()),
+    **dict.fromkeys(("attention_window_size", "attention_chunk_size"), only()),
+    # sinks of attention
+    **dict.fromkeys(("attention_sinks", "use_attention_sinks"), only(False)),
+    **dict.fromkeys(("num_attention_sinks", "attention_sink_size", "num_sink_tokens"), only(0)),
 }
 """Field -> what it may hold; a family's table begins with these and replaces some."""

@@ -24,6 +24,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "yarn": ("factor", _ORIGINAL),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", _ORIGINAL),
     "longrope": ("short_factor", "long_factor", _ORIGINAL),
+    "frequencies": ("inverse_frequencies",),
 }
 """Fields that a kind cannot do without."""
 _BY_FACTOR = ("linear", "yarn", "llama3")
@@ -64,6 +65,8 @@ class Rope(BaseModel):
     mscale_all_dim: Real | None = None
     short_factor: tuple[Positive, ...] = ()
     long_factor: tuple[Positive, ...] = ()
+    inverse_frequencies: tuple[Positive, ...] = ()
+    """Those of the kind `frequencies`: a scaling of which only the result is known."""
 
 
 def read_rope(fields: Mapping[str, Any], kinds: tuple[str, ...], file: str) -> dict[str, Any]:
@@ -128,10 +131,12 @@ def _scaling(
         )
     read = {name: item for name, item in given.items() if name != "type"} | {"rope_type": kind}
     trained = fields.get("max_position_embeddings")
-    if kind == "yarn":
-        read.setdefault(_ORIGINAL, trained)
+    if _ORIGINAL in _NEEDED[kind]:
+        read[_ORIGINAL] = _original_length(fields, read, place, file)
     if kind == "longrope":
-        read |= _long_rope(fields, read, trained)
+        read |= _long_rope(read, trained)
+    if isinstance(listed := read.get("inverse_frequencies"), list):
+        read["inverse_frequencies"] = tuple(cast(list[Any], listed))
     for name in _NEEDED[kind]:
         if read.get(name) is None:
             fix = "add the value that the model was trained with: it is not guessed"
@@ -146,10 +151,26 @@ def _scaling(
     return rope
 
 
-def _long_rope(fields: Mapping[str, Any], read: Mapping[str, Any], trained: Any) -> dict[str, Any]:
+def _original_length(
+    fields: Mapping[str, Any], read: Mapping[str, Any], place: str, file: str
+) -> Any:
+    """The length before the scaling: it says so, or the config, or it is the trained one.
+
+    As transformers, which takes the config's where both are there: here they must agree.
+    """
+    inner, outer = read.get(_ORIGINAL), fields.get(_ORIGINAL)
+    if None not in (inner, outer) and inner != outer:
+        expected = f"the same as {_ORIGINAL} outside of it, {quoted(outer)}"
+        fix = "keep one of the two fields"
+        raise config_error(file, f"{place}.{_ORIGINAL}", inner, expected, fix)
+    given = outer if inner is None else inner
+    falls_back = given is None and read["rope_type"] != "longrope"  # whose factor needs both
+    return fields.get("max_position_embeddings") if falls_back else given
+
+
+def _long_rope(read: Mapping[str, Any], trained: Any) -> dict[str, Any]:
     """What a LongRoPE scaling leaves to other fields, and its lists as tuples."""
-    original = read.get(_ORIGINAL, fields.get(_ORIGINAL))
-    filled: dict[str, Any] = {_ORIGINAL: original}
+    original, filled = read[_ORIGINAL], dict[str, Any]()
     if "factor" not in read and type(original) is int and type(trained) is int and original > 0:
         filled["factor"] = trained / original
     for name in ("short_factor", "long_factor"):

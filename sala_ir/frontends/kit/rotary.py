@@ -43,6 +43,9 @@ def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:
             return Rotary(tuple(inverse.tolist()), _yarn_factor(rope))
         case "longrope":
             return _long_rope(rope, theta, dimensions)
+        case "frequencies":
+            given = np.asarray(rope.inverse_frequencies, np.float32)
+            return Rotary(tuple(given.tolist()), rope.attention_factor or 1.0)
         case _:
             pass
     return Rotary(tuple(inverse.tolist()))
@@ -55,6 +58,9 @@ def check_rope(rope: Rope, theta: float, dimensions: int, refuse: Refuse) -> Non
         raise refuse("rope_theta", theta, "above 1, with a yarn scaling", "correct the field")
     if rope.rope_type == "longrope":
         _check_long_rope(rope, dimensions // 2, refuse)
+    if rope.rope_type == "frequencies" and len(rope.inverse_frequencies) != dimensions // 2:
+        field, found = "rope_scaling.inverse_frequencies", len(rope.inverse_frequencies)
+        raise refuse(field, found, f"{dimensions // 2} frequencies", "correct the list")
     with np.errstate(all="ignore"):
         frequencies = np.asarray(rotary(rope, theta, dimensions).frequencies)
     if not ((frequencies >= SMALLEST) & (frequencies < LARGEST / 2**31)).all():

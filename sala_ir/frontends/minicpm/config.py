@@ -61,7 +61,7 @@ class MiniCPMConfig(DenseConfig):
         """Raise `ConfigError` for the first constraint between fields that is broken."""
         super().check(refuse)
         if self.sparse_config is not None:
-            self.sparse_config.check(refuse, rotates=True)
+            self.sparse_config.check(refuse)
 
     @property
     def query_key_role(self) -> WeightRole:

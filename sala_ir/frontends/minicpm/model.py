@@ -31,8 +31,8 @@ class MiniCPMFrontend(DenseFrontend[MiniCPMConfig]):
         self, config: MiniCPMConfig, attention: AttentionMode
     ) -> Mapping[str, StateType]:
         """Keys and values, compressed keys too where blocks are selected."""
-        kv_heads = config.num_key_value_heads
-        return attention_states(config.sparse_config, kv_heads, config.head_dim, attention)
+        sparse, kv_heads = config.sparse_config, config.num_key_value_heads
+        return attention_states(sparse, kv_heads, config.head_dim, attention, rotates=True)
 
     def decoder(self, step: StepWriter, config: MiniCPMConfig) -> Decoder:
         """Embeddings, branches and the last norm are scaled; a tied head is not."""
@@ -43,9 +43,10 @@ class MiniCPMFrontend(DenseFrontend[MiniCPMConfig]):
         step: StepWriter,
         batch: SSAValue,
         qkv: tuple[SSAValue, SSAValue, SSAValue],
+        unrotated: tuple[SSAValue, SSAValue],
         heads: Heads,
         config: MiniCPMConfig,
         attention: AttentionMode,
     ) -> SSAValue:
         """To blocks or to all of the past, as config and mode say."""
-        return attend(step, batch, qkv, heads, config.sparse_config, attention)
+        return attend(step, batch, qkv, unrotated, heads, config.sparse_config, attention)

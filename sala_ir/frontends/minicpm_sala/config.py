@@ -113,7 +113,7 @@ class MiniCPMSalaConfig(DecoderConfig):
         check_heads(self, refuse, ("lightning_nh", "lightning_nkv", "lightning_head_dim"))
         check_rope(self.rope, self.rope_theta, self.lightning_head_dim, refuse)
         if self.sparse_config is not None and MixerType.SPARSE in self.mixer_types:
-            self.sparse_config.check(refuse, rotates=self.attn_use_rope)
+            self.sparse_config.check(refuse)
 
     def notes(self, raw: Mapping[str, Any], file: str) -> tuple[str, ...]:
         """Unknown fields, and attention that is dense."""

@@ -38,7 +38,11 @@ class MiniCPMSalaFrontend(Frontend[MiniCPMSalaConfig]):
         """Keys and values, compressed keys too where blocks are selected; or a recurrent state."""
         states = dict[str, StateType]()
         attends = attention_states(
-            config.sparse_config, config.num_key_value_heads, config.head_dim, attention
+            config.sparse_config,
+            config.num_key_value_heads,
+            config.head_dim,
+            attention,
+            rotates=config.attn_use_rope,
         )
         recurs = _lightning(config).states
         for layer, mixer in enumerate(config.mixer_types):
@@ -122,8 +126,9 @@ class _Mixers:
         q = self._linear(x, "q_proj", heads.columns, role)
         k = self._linear(x, "k_proj", heads.kv_columns, role)
         v = self._linear(x, "v_proj", heads.kv_columns)
-        q, k = (step.rotate(part, self.tables.get(MixerType.SPARSE), size) for part in (q, k))
-        return attend(step, self.batch, (q, k, v), heads, config.sparse_config, self.attention)
+        table, sparse = self.tables.get(MixerType.SPARSE), config.sparse_config
+        qkv = step.rotate(q, table, size), step.rotate(k, table, size), v
+        return attend(step, self.batch, qkv, (q, k), heads, sparse, self.attention)
 
     def _linear(
         self,

@@ -1,23 +1,13 @@
 """Qwen2 and Qwen2.5: Llama with a bias on queries, keys and values alone."""
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
-from sala_compile.sala_ir.field_rules import NO_EFFECT, FieldRule, FieldRules, only
+from sala_compile.sala_ir.field_rules import NO_EFFECT, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.dense import DenseConfig, DenseFrontend
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 
-
-def _is_full(value: Any) -> bool:
-    return isinstance(value, list) and set(map(str, cast(list[Any], value))) <= {"full_attention"}
-
-
-FULL_ATTENTION: FieldRules = {
-    "use_sliding_window": only(False),
-    "sliding_window": NO_EFFECT,  # these two of a window that is not used
-    "max_window_layers": NO_EFFECT,
-    "layer_types": FieldRule(_is_full, 'a list of "full_attention"'),
-}
-"""A config whose layers have no sliding window."""
+UNUSED_WINDOW: FieldRules = {"sliding_window": NO_EFFECT, "max_window_layers": NO_EFFECT}
+"""Fields of a window that `use_sliding_window` leaves unused."""
 
 
 class Qwen2Config(DenseConfig):
@@ -26,7 +16,7 @@ class Qwen2Config(DenseConfig):
     FAMILY: ClassVar[str] = "qwen2"
     FIELDS: ClassVar[FieldRules] = {
         **COMMON,
-        **FULL_ATTENTION,
+        **UNUSED_WINDOW,
         "attention_bias": only(True, False),  # not read: the biases are always those of Qwen2
         "use_mrope": only(False),
     }

@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 from sala_compile.sala_ir.field_rules import FieldRules
 from sala_compile.sala_ir.frontends.kit.dense import DenseConfig, DenseFrontend
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
-from sala_compile.sala_ir.frontends.qwen2 import FULL_ATTENTION
+from sala_compile.sala_ir.frontends.qwen2 import UNUSED_WINDOW
 
 
 class Qwen3Config(DenseConfig):
     """Fields and defaults of transformers' Qwen3Config."""
 
     FAMILY: ClassVar[str] = "qwen3"
-    FIELDS: ClassVar[FieldRules] = {**COMMON, **FULL_ATTENTION}
+    FIELDS: ClassVar[FieldRules] = {**COMMON, **UNUSED_WINDOW}
 
     @classmethod
     def fill(cls, fields: dict[str, Any], file: str) -> None:

@@ -13,6 +13,7 @@ from tests.codegen.kernels import test_gpu_product_schedules as product
 from tests.codegen.kernels import test_gpu_rows as rows
 from tests.codegen.kernels.append_kv import test_gpu as pools
 from tests.codegen.kernels.attend_blocks import test_gpu as attend
+from tests.codegen.kernels.compress_new_keys import test_gpu as new_keys
 from tests.codegen.kernels.lightning_attention import test_gpu as lightning
 from tests.codegen.kernels.linear import test_gpu as linear
 from tests.codegen.kernels.sample import test_gpu as sample
@@ -20,7 +21,7 @@ from tests.codegen.kernels.select_blocks import test_gpu as select
 from tests.support import gpu_rows
 from tests.support.ptx.runner import Executor
 
-MODULES = (gpu_rows, pools, select, attend, lightning, linear, sample)
+MODULES = (gpu_rows, pools, new_keys, select, attend, lightning, linear, sample)
 """Those that run kernels."""
 SELECT = select.test_prefill_selects_what_the_reference_scores_highest
 SELECT_ONE = select.test_decode_selects_what_the_reference_scores_highest
@@ -29,6 +30,7 @@ CASES: dict[str, tuple[int, Callable[[], Any]]] = {
     "norm": (89, partial(rows.test_rms_norm, rows.NORMS[0], 5)),
     "gate": (89, partial(rows.test_rms_norm, rows.NORMS[4], 5)),
     "append and compress": (89, partial(pools.test_one_step, pools.CASES[1])),
+    "compress new keys": (89, partial(new_keys.test_one_step, new_keys.CASES[1])),
     "select": (89, partial(SELECT, select.CASES[1])),
     "select, decode": (89, partial(SELECT_ONE, select.CASES[1])),
     "attend": (89, partial(attend.test_prefill_attends_like_the_reference, attend.CASES[1])),

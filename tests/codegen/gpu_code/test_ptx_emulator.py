@@ -223,8 +223,12 @@ def test_a_race_and_a_store_out_of_bounds_in_a_triton_kernel_are_found() -> None
         Executor(89).run(_seeded(1), buffers, {})
 
 
-def _without(*statements: str):
+def _without(*statements: str, of: str = ""):
+    """Strike statements out of a function, or of every one."""
+
     def edit(text: str) -> str:
+        if f".entry {of}" not in text:
+            return text
         for statement in statements:
             assert statement in text, statement
             text = text.replace(statement, "")
@@ -238,9 +242,32 @@ def test_a_barrier_that_is_struck_out_is_missed(monkeypatch: pytest.MonkeyPatch)
     draw = [sample.Draw(1.0, 0.5, 3, 0.5)]
     monkeypatch.setattr(sample, "run", Executor(89).run)
     sample.chosen(logits, draw)
-    monkeypatch.setattr(sample, "run", Executor(89, _without("bar.sync \t0;")).run)
+    monkeypatch.setattr(sample, "run", Executor(89, _without("bar.sync \t0;", of="choose")).run)
     with pytest.raises(AssertionError, match="no barrier since"):
         sample.chosen(logits, draw)
+
+
+@pytest.mark.parametrize("space", ["shared", "global"])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("s8", -128), ("u8", 128), ("b8", 128), ("s16", -384), ("u16", 65152)]
+)
+def test_a_load_extends_what_its_register_is_wider_than(
+    space: str, kind: str, expected: int
+) -> None:
+    place = "%r5" if space == "shared" else "%rd3"
+    text = f"""
+    mul.lo.u32 %r5, %r10, 4;
+    add.u64 %rd3, %rd10, %rd1;
+    mov.u32 %r6, 0xFE80;
+    st.{space}.b32 [{place}], %r6;
+    ld.{space}.{kind} %rs1, [{place}];
+    cvt.s32.s16 %r1, %rs1;
+    ld.{space}.{kind} %r2, [{place}];
+    """
+    word = np.int32(expected)
+    narrow = np.int32(np.int16(word & 0xFFFF if word < 1 << 15 else word - (1 << 16)))
+    assert (result_of(text).view(np.int32) == narrow).all()
+    assert (result_of(text + "mov.b32 %r1, %r2;").view(np.int32) == word).all()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ DECLARED = (
     given("scales", "f16", 7, operand="weight", part="scales"),
     activation("gate", "f32", 16, when=False),
     state("pool", "bf16", "pages", 2, operand="kv", part="k"),
-    result("y", "f32", 16, number=1, over=("x",)),
+    result("y", "f32", 16, number=1),
     workspace("sums", "f32", 0, when=False),
     workspace("parts", "i8", 5, per_token=3),
 )

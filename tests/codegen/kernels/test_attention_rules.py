@@ -11,6 +11,7 @@ from xdsl.ir import Operation, SSAValue
 from sala_compile.codegen.kernels.append_kv import cpu as append_kv
 from sala_compile.codegen.kernels.attend_blocks.cpu import kernel as attend_blocks
 from sala_compile.codegen.kernels.compress_keys import cpu as compress_keys
+from sala_compile.codegen.kernels.compress_new_keys import cpu as compress_new_keys
 from sala_compile.codegen.kernels.lightning_attention.cpu import kernel as lightning_attention
 from sala_compile.codegen.kernels.select_blocks.cpu import kernel as select_blocks
 from sala_compile.codegen.targets.cpu import CpuTarget
@@ -22,12 +23,14 @@ from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
     AttendBlocksOp,
     CompressKeysOp,
+    CompressNewKeysOp,
     SelectBlocksOp,
 )
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     KvCacheType,
+    RecentKeysType,
     RecurrentStateType,
     WeightType,
     activation_type,
@@ -36,7 +39,10 @@ from sala_compile.sala_ir.dialect.types import (
 TARGET = CpuTarget("x86-64-v3")
 HEADS, KV_HEADS, SIZE, BLOCK, STRIDE = 6, 2, 10, 16, 4
 SIZES = Heads(HEADS, KV_HEADS, SIZE, 0.5)
-MODULES = (lightning_attention, append_kv, compress_keys, select_blocks, attend_blocks)
+MODULES = (
+    *(lightning_attention, append_kv, compress_keys, compress_new_keys),
+    *(select_blocks, attend_blocks),
+)
 
 
 def folder(module: ModuleType) -> str:
@@ -85,6 +91,12 @@ def operations(element: Any = bf16, activation: Any = f32) -> dict[str, Operatio
         ),
         "append_kv": AppendKvOp(k, v, kv, batch),
         "compress_keys": CompressKeysOp(kv, ck, batch),
+        "compress_new_keys": CompressNewKeysOp(
+            k,
+            value(RecentKeysType(KV_HEADS, 8 * STRIDE, SIZE, element)),
+            value(ck.type),
+            batch,
+        ),
         "select_blocks": selected,
         "attend_blocks": AttendBlocksOp(
             q,
@@ -131,7 +143,9 @@ def test_slices_become_column_starts() -> None:
     assert choice.spec["q_pitch"] == choice.spec["gate_pitch"] == 160
 
 
-@pytest.mark.parametrize("family", ["lightning_attention", "append_kv", "select_blocks"])
+@pytest.mark.parametrize(
+    "family", ["lightning_attention", "append_kv", "compress_new_keys", "select_blocks"]
+)
 def test_refuses_bf16_projections(family: str) -> None:
     module = next(m for m in MODULES if folder(m) == family)
     answer = module.FAMILY.rule(operations(activation=bf16)[family], TARGET)

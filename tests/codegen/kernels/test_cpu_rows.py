@@ -11,6 +11,7 @@ import pytest
 
 from sala_compile.codegen.kernels.elementwise import cpu as elementwise
 from sala_compile.codegen.kernels.embedding import cpu as embedding
+from sala_compile.codegen.kernels.embedding_integers import cpu as embedding_integers
 from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
 from sala_compile.codegen.kernels.rope import cpu as rope
 from sala_compile.codegen.kernels.rope_table import cpu as rope_table
@@ -18,6 +19,7 @@ from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.panels import pack_panels
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.sala_ir import reference
+from tests.support.integers import panel_parts, random_integers
 from tests.support.rows import TABLES, activation, check_table, close, exact, vector_weight
 from tests.support.steps import EXTRA, Library, aligned, padded, poisoned, to_bits
 
@@ -73,6 +75,21 @@ def embedding_specs() -> list[embedding.Spec]:
     ]
 
 
+def integer_specs() -> list[embedding_integers.Spec]:
+    """Every number of bits, zeros and minima, super-blocks; parts of vectors and of panels."""
+    kinds: list[dict[str, Any]] = [
+        {"columns": 90, "bits": 4, "group": 32},
+        {"columns": 160, "bits": 4, "group": 128, "stores_zeros": True},
+        {"columns": 80, "bits": 8, "group": 32, "output": BF16},
+        {"columns": 144, "bits": 5, "group": 32, "has_minima": True},
+        {"columns": 512, "bits": 4, "group": 32, "has_minima": True, "super_block": 256},
+        {"columns": 256, "bits": 5, "group": 32, "has_minima": True, "super_block": 256},
+        {"columns": 256, "bits": 6, "group": 16, "super_block": 256},
+    ]
+    common = {"vocabulary": 70, "scale": 12.0, "output": F32}
+    return [embedding_integers.Spec(**(common | kind)) for kind in kinds]
+
+
 def pair_specs() -> list[elementwise.Spec]:
     """Every function; views; both element types."""
     return [
@@ -94,6 +111,7 @@ def library(target: CpuTarget) -> Library:
         functions(target, rope, rope_specs()),
         functions(target, rope_table, list(TABLES)),
         functions(target, embedding, embedding_specs()),
+        functions(target, embedding_integers, integer_specs()),
         functions(target, elementwise, pair_specs()),
     )
     return Library([function for part in parts for function in part], target)
@@ -205,6 +223,22 @@ def test_embedding(spec: embedding.Spec, rows: int, target: CpuTarget) -> None:
     assert np.array_equal(found, exact(bits)[ids[:rows]].astype(np.float32) * np.float32(12))
 
 
+@both_targets
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("spec", integer_specs(), ids=lambda s: s.symbol)
+def test_embedding_of_integers(spec: embedding_integers.Spec, rows: int, target: CpuTarget) -> None:
+    """The values of the integers to the bit, times the scale, rounded once more for bf16."""
+    integers = random_integers(spec, spec.vocabulary, spec.columns)
+    ids = np.random.default_rng(2).integers(0, spec.vocabulary, rows + EXTRA).astype(np.int32)
+    ids[:2] = 0, spec.vocabulary - 1
+    ids[rows:] = -1
+    parts = panel_parts(integers, spec.bits, zeros=spec.stores_zeros)
+    found = run(target, spec, rows, spec.columns, spec.output, aligned(ids), *parts)
+    wanted = integers.values(spec.columns)[ids[:rows]] * np.float32(12)
+    wanted = exact(to_bits(wanted)) if spec.output is BF16 else wanted
+    assert np.array_equal(found, wanted)
+
+
 PAIRS: dict[elementwise.Function, Callable[..., np.ndarray]] = {
     elementwise.Function.OUTPUT_GATE: lambda a, b: a * sigmoid(b),
     elementwise.Function.SWIGLU: lambda a, b: a * sigmoid(a) * b,
@@ -223,16 +257,3 @@ def test_elementwise(spec: elementwise.Spec, rows: int, target: CpuTarget) -> No
     )
     expected = PAIRS[spec.function](*operands)
     close(run(target, spec, rows, spec.columns, spec.output, a, b), expected, spec.output)
-
-
-@both_targets
-def test_residual_add_in_place(target: CpuTarget) -> None:
-    spec = elementwise.Spec(
-        elementwise.Function.RESIDUAL_ADD, 32, 0.25, 0, 32, 0, 32, F32, F32, F32
-    )
-    kernels = Library([elementwise.FAMILY.build(spec, target)], target)
-    stream, branch = activation(5, 32, F32), activation(5, 32, F32, seed=4)
-    expected = exact(stream[:5]) + 0.25 * exact(branch[:5])
-    control = aligned(np.array([5, 0, 0, 2, *[0] * 12], np.int32))
-    kernels.call(spec.symbol, control, stream, branch, stream)
-    close(exact(stream[:5]), expected, F32)

@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import Attribute, FunctionType, bf16, f32
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from sala_compile.codegen.kernels.registry import families
+from sala_compile.codegen.kernels.registry import families, family
 from sala_compile.codegen.kernels.triton.kernel import GpuKernel
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.weights.packing import packed_weight, pieces
@@ -109,7 +109,7 @@ def test_lightning_attention_follows_phase_and_precision() -> None:
     prepared, segments = prefill.workspaces
     assert (prepared.elements_per_token, prepared.elements_per_sequence) == (6 * 8, 0)
     assert (segments.elements_per_token, segments.elements_per_sequence) == (1, 2 * 4 * 64)
-    assert prefill.read_multiple == 512
+    assert family(prefill.family, "gpu").multiple(prefill.spec, TARGET) == 512
     op = lightning(f32)
     FuncOp("decode", FunctionType.from_lists([], []), Region(Block([op, ReturnOp()])))
     decode, kernel = chosen(op)
@@ -125,7 +125,7 @@ def test_lightning_attention_follows_phase_and_precision() -> None:
         (LinearOp(activation(16), weight(8, 16, element=bf16)), "must be equal"),
         (
             LinearOp(activation(48), weight(8, 48, encoding=EncodingAttr("int4", 48))),
-            "groups of 48 columns do not fit blocks of 256",
+            "groups of 48 columns do not fit blocks of 64",
         ),
     ],
 )

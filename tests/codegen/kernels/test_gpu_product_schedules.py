@@ -84,8 +84,17 @@ def test_selection(decode: bool) -> None:
     select.check(layer, *select.select(layer, parts, decode=decode))
 
 
+def _attend(layer: GpuLayer, lists: attend.Lists | None, *, decode: bool) -> None:
+    found = attend.attend(layer, lists, decode=decode, product=True)
+    attend.check(layer, lists, found)
+
+
 @pytest.mark.parametrize("decode", [True, False])
 def test_attention(decode: bool) -> None:
     layer = _layer(decode)
-    lists = attend.lists_of(layer)
-    attend.check(layer, lists, attend.attend(layer, lists, decode=decode))
+    _attend(layer, attend.lists_of(layer), decode=decode)
+
+
+def test_attention_of_a_whole_past() -> None:
+    """The programs that share it, some of which have nothing."""
+    _attend(_layer(True), None, decode=True)

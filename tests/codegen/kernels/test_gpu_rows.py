@@ -8,13 +8,16 @@ import pytest
 from sala_compile.codegen.kernels.elementwise import gpu as elementwise
 from sala_compile.codegen.kernels.elementwise.cpu import Function
 from sala_compile.codegen.kernels.embedding import gpu as embedding
+from sala_compile.codegen.kernels.embedding_integers import gpu as embedding_integers
 from sala_compile.codegen.kernels.rms_norm import gpu as rms_norm
 from sala_compile.codegen.kernels.rope import gpu as rope
 from sala_compile.codegen.kernels.rope_table import gpu as rope_table
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.integer_blocks import IntegerBlocks
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.sala_ir import reference
 from tests.support.gpu_rows import run_rows
+from tests.support.integers import random_integers
 from tests.support.rows import TABLES, activation, check_table, close, exact, stored, vector_weight
 from tests.support.steps import EXTRA, aligned, padded
 
@@ -45,6 +48,16 @@ ROPES = tuple(
 )
 EMBEDDINGS = tuple(
     embedding.Spec(70, columns, 12.0, False, kind, F32) for columns, kind in ((33, BF16), (80, F32))
+)
+INTEGERS = tuple(
+    embedding_integers.Spec(70, columns, 12.0, F32, bits, group, *more)
+    for columns, bits, group, *more in (
+        (90, 4, 32),
+        (160, 4, 128, True),
+        (80, 8, 32),
+        (256, 5, 32, False, True, 256),
+        (256, 6, 16, False, False, 256),
+    )
 )
 
 
@@ -118,6 +131,32 @@ def test_embedding(spec: embedding.Spec, rows: int) -> None:
     found = run_rows(kernel, rows, spec.columns, F32, aligned(ids), weight)
     expected = exact(weight)[ids[:rows], : spec.columns].astype(np.float32) * np.float32(12)
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("spec", INTEGERS, ids=lambda s: s.symbol)
+def test_embedding_of_integers(spec: embedding_integers.Spec) -> None:
+    """The values of the integers, to the bit but for a sum with a minimum."""
+    integers = random_integers(spec, spec.vocabulary, spec.columns)
+    kernel = embedding_integers.FAMILY.build(spec, TARGET, embedding_integers.Schedule(block=64))
+    shapes = IntegerBlocks(
+        spec.vocabulary,
+        spec.columns,
+        spec.bits,
+        spec.group,
+        zeros=spec.stores_zeros,
+        minima=spec.has_minima,
+        super_block=spec.super_block,
+    )
+    parts = [shapes.pack_codes(integers.codes), shapes.pack_groups(integers.scales).view(np.uint16)]
+    parts += [shapes.pack_groups(integers.zeros)] if spec.stores_zeros else []
+    parts += [shapes.pack_groups(integers.factors)] if spec.super_block else []
+    ids = np.random.default_rng(2).integers(0, spec.vocabulary, 5 + EXTRA).astype(np.int32)
+    ids[:2] = 0, spec.vocabulary - 1
+    ids[5:] = -1
+    found = run_rows(kernel, 5, spec.columns, spec.output, aligned(ids), *map(aligned, parts))
+    wanted = integers.values(spec.columns)[ids[:5]] * np.float32(spec.scale)
+    tolerance = 2.0**-20 * np.abs(wanted).max() if spec.has_minima else 0
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
 
 
 PAIRS = {

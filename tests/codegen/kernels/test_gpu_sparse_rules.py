@@ -11,6 +11,7 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from sala_compile.codegen.kernels.append_kv import gpu as append_kv
 from sala_compile.codegen.kernels.attend_blocks.gpu import kernel as attend_blocks
 from sala_compile.codegen.kernels.compress_keys.gpu import kernel as compress_keys
+from sala_compile.codegen.kernels.compress_new_keys.gpu import kernel as compress_new_keys
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.select_blocks.gpu import kernel as select_blocks
 from sala_compile.codegen.targets.cuda import CudaTarget
@@ -20,12 +21,14 @@ from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
     AttendBlocksOp,
     CompressKeysOp,
+    CompressNewKeysOp,
     SelectBlocksOp,
 )
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     KvCacheType,
+    RecentKeysType,
     activation_type,
 )
 
@@ -33,6 +36,7 @@ TARGET = CudaTarget(90)
 MODULES = {
     "append_kv": append_kv,
     "compress_keys": compress_keys,
+    "compress_new_keys": compress_new_keys,
     "select_blocks": select_blocks,
     "attend_blocks": attend_blocks,
 }
@@ -63,6 +67,8 @@ def operation(
         return AppendKvOp(k, v, kv, batch)
     if name == "compress_keys":
         return CompressKeysOp(kv, ck, batch)
+    if name == "compress_new_keys":
+        return CompressNewKeysOp(k, value(RecentKeysType(2, 32, size, element)), ck, batch)
     selected = SelectBlocksOp(q, ck, batch, heads=sizes, selection=selection)
     if name == "select_blocks":
         return selected
@@ -115,6 +121,7 @@ def test_phases_have_kernels_of_their_own(name: str) -> None:
         ("select_blocks", {"activation": bf16}, "q must be f32"),
         ("attend_blocks", {"activation": bf16}, "q must be f32"),
         ("append_kv", {"activation": bf16}, "k must be f32"),
+        ("compress_new_keys", {"activation": bf16}, "k must be f32"),
         ("select_blocks", {"size": 144}, "heads of 144 columns pass 128"),
         ("attend_blocks", {"size": 144}, "heads of 144 columns pass 128"),
         ("attend_blocks", {"heads": 66}, "groups of 33 heads pass 32"),

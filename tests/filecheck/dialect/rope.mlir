@@ -8,7 +8,7 @@ func.func @rope_of_a_part_by_the_length_of_the_call(%x: tensor<?x64xf32>, %batch
   %y = sala.rope %x, %table {head_dim = 16 : i64} : tensor<?x64xf32>, tensor<?x4xf32> -> tensor<?x64xf32>
   return
 }
-func.func @rope_of_normalised_heads(%x: tensor<?x64xf32>, %table: tensor<?x8xf32>, %w: !sala.weight<[16], f32>) {
-  %y = sala.rope %x, %table norm(%w : !sala.weight<[16], f32>) {head_dim = 16 : i64, eps = 1.000000e-06 : f64} : tensor<?x64xf32>, tensor<?x8xf32> -> tensor<?x64xf32>
+func.func @rope_of_normalised_heads(%x: tensor<?x64xf32>, %table: tensor<?x8xf32>, %w: !sala.weights<[16], f32>) {
+  %y = sala.rope %x, %table norm(%w : !sala.weights<[16], f32>) {head_dim = 16 : i64, eps = 1.000000e-06 : f64} : tensor<?x64xf32>, tensor<?x8xf32> -> tensor<?x64xf32>
   return
 }

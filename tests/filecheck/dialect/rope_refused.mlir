@@ -77,13 +77,13 @@ func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x16xf32>) {
 }
 // -----
 // REFUSE: norm and eps come together
-func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x16xf32>, %w: !sala.weight<[16], f32>) {
-  %y = sala.rope %x, %table norm(%w : !sala.weight<[16], f32>) {head_dim = 16 : i64} : tensor<?x64xf32>, tensor<?x16xf32> -> tensor<?x64xf32>
+func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x16xf32>, %w: !sala.weights<[16], f32>) {
+  %y = sala.rope %x, %table norm(%w : !sala.weights<[16], f32>) {head_dim = 16 : i64} : tensor<?x64xf32>, tensor<?x16xf32> -> tensor<?x64xf32>
   return
 }
 // -----
 // REFUSE: norm must have shape [16], not [64]
-func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x16xf32>, %w: !sala.weight<[64], f32>) {
-  %y = sala.rope %x, %table norm(%w : !sala.weight<[64], f32>) {head_dim = 16 : i64, eps = 1.0e-6 : f64} : tensor<?x64xf32>, tensor<?x16xf32> -> tensor<?x64xf32>
+func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x16xf32>, %w: !sala.weights<[64], f32>) {
+  %y = sala.rope %x, %table norm(%w : !sala.weights<[64], f32>) {head_dim = 16 : i64, eps = 1.0e-6 : f64} : tensor<?x64xf32>, tensor<?x16xf32> -> tensor<?x64xf32>
   return
 }

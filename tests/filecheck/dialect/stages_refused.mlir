@@ -87,3 +87,57 @@ func.func @attend(%q: tensor<?x64xf32>, %kv: !sala.kv_cache<2, 16, 8, f32>, %bat
   %out, %blocks_read = sala.attend_blocks %q, %kv, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 8, f32> -> tensor<?x64xf32>, tensor<?x2xi32>
   return
 }
+// -----
+// REFUSE: k must have 32 columns, not 64
+func.func @f(%k: tensor<?x64xf32>, %recent: !sala.recent_keys<2, 32, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) -> (!sala.recent_keys<2, 32, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>) {
+  %recent_1, %ck_1 = sala.compress_new_keys %k, %recent, %ck, %batch {layer = 0 : i64} : (tensor<?x64xf32>, !sala.recent_keys<2, 32, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (!sala.recent_keys<2, 32, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>)
+  return %recent_1, %ck_1 : !sala.recent_keys<2, 32, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>
+}
+// -----
+// REFUSE: do not belong to
+func.func @f(%k: tensor<?x32xf32>, %recent: !sala.recent_keys<1, 32, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) -> (!sala.recent_keys<1, 32, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>) {
+  %recent_1, %ck_1 = sala.compress_new_keys %k, %recent, %ck, %batch {layer = 0 : i64} : (tensor<?x32xf32>, !sala.recent_keys<1, 32, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (!sala.recent_keys<1, 32, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>)
+  return %recent_1, %ck_1 : !sala.recent_keys<1, 32, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>
+}
+// -----
+// REFUSE: do not belong to
+func.func @f(%k: tensor<?x32xf32>, %recent: !sala.recent_keys<2, 8, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) -> (!sala.recent_keys<2, 8, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>) {
+  %recent_1, %ck_1 = sala.compress_new_keys %k, %recent, %ck, %batch {layer = 0 : i64} : (tensor<?x32xf32>, !sala.recent_keys<2, 8, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> (!sala.recent_keys<2, 8, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>)
+  return %recent_1, %ck_1 : !sala.recent_keys<2, 8, 16, f32>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>
+}
+// -----
+// REFUSE: pages are rounded: sala.round_pages
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
+  %0 = sala.append_kv %k, %k, %kv, %batch : (tensor<?x32xf32>, tensor<?x32xf32>, !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>, !sala.batch) -> !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>
+  return
+}
+// -----
+// REFUSE: no pages are rounded: sala.append_kv
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
+  %0 = sala.round_pages %k, %k, %kv, %batch : (tensor<?x32xf32>, tensor<?x32xf32>, !sala.kv_cache<2, 16, 16, f32>, !sala.batch) -> !sala.kv_cache<2, 16, 16, f32>
+  return
+}
+// -----
+// REFUSE: k must have 32 columns, not 64
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
+  %0 = sala.keep_recent %q, %q, %kv, %batch : (tensor<?x64xf32>, tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>, !sala.batch) -> !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>
+  return
+}
+// -----
+// REFUSE: k is there where pages are rounded
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
+  %0 = sala.compress_keys %kv, %ck, %batch : (!sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch) -> !sala.compressed_keys<2, 8, 4, 16, 16, f32>
+  return
+}
+// -----
+// REFUSE: a window has 32 keys
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
+  %0 = sala.compress_keys %kv, %ck, %batch, %k : (!sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>, !sala.compressed_keys<2, 8, 4, 16, 16, f32>, !sala.batch, tensor<?x32xf32>) -> !sala.compressed_keys<2, 8, 4, 16, 16, f32>
+  return
+}
+// -----
+// REFUSE: k and v are there where pages are rounded
+func.func @f(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %kv: !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>>, %ck: !sala.compressed_keys<2, 8, 4, 16, 16, f32>, %batch: !sala.batch) {
+  %0, %1 = sala.attend_blocks %q, %kv, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 16, scale = 2.500000e-01> : tensor<?x64xf32>, !sala.kv_cache<2, 16, 16, f32, #sala.page_rounding<key_bits = 4, value_bits = 4, recent = 16>> -> tensor<?x64xf32>, tensor<?x2xi32>
+  return
+}

@@ -2,8 +2,12 @@
 
 from tests.fuzz.target import Target
 from tests.fuzz.targets.config import ConfigTarget
+from tests.fuzz.targets.gguf import GgufTarget
 from tests.fuzz.targets.golden import GoldenTarget
+from tests.fuzz.targets.graph import GraphTarget
+from tests.fuzz.targets.kept import KeptTarget
 from tests.fuzz.targets.manifest import ManifestTarget
+from tests.fuzz.targets.onnx import OnnxTarget
 from tests.fuzz.targets.program import ProgramTarget
 from tests.fuzz.targets.quantization import QuantizationTarget
 from tests.fuzz.targets.safetensors import SafetensorsTarget
@@ -19,6 +23,9 @@ TARGETS: dict[str, type[Target]] = {
         ConfigTarget,
         QuantizationTarget,
         SafetensorsTarget,
+        GgufTarget,
+        OnnxTarget,
+        GraphTarget,
         TokenizerTarget,
         TemplateTarget,
         ManifestTarget,
@@ -26,6 +33,7 @@ TARGETS: dict[str, type[Target]] = {
         StoredTarget,
         GoldenTarget,
         StateTarget,
+        KeptTarget,
         TuningTarget,
     )
 }

@@ -19,7 +19,7 @@ class SafetensorsTarget(Target):
     """Headers as JSON (their length is put right, or not) and files as bytes; all data is read."""
 
     name = "safetensors"
-    share = 18_000
+    share = 10_000
     continuous = 400
 
     def prepare(self) -> None:

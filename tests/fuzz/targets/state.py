@@ -31,7 +31,7 @@ class StateTarget(Target):
     """
 
     name = "state"
-    share = 12_000
+    share = 10_000
     continuous = 300
 
     def prepare(self) -> None:

@@ -28,7 +28,7 @@ class TemplateTarget(Target):
     """Read from a directory and rendered with two conversations."""
 
     name = "template"
-    share = 8_000
+    share = 5_000
     continuous = 300
 
     def prepare(self) -> None:

@@ -91,7 +91,6 @@ def test_activations_of_other_rows_are_refused(copy: Path, phase: str, dim: Any)
         (put("paths", 1, "name", "dense"), "two paths have one name"),
         (put(*PREFILL, "steps", []), "live|compiled for"),
         (put(*PREFILL, "steps", 0, "arguments", 0, "slots"), "compiled for"),
-        (put(*PREFILL, "alias", {}), "compiled for"),
         (put("observable", {}), "compiled for"),
     ],
 )

@@ -17,6 +17,18 @@ from tests.support import handmade as tiny
 
 GRAPH = 'builtin.module {\n  // [bold] stays as it is\n  %x = "sala.embedding"() : () -> i32\n}\n'
 
+GENERIC = '"builtin.module"() ({\n}) : () -> ()\n'
+DEFINITION = """irdl.dialect @sala {
+  irdl.operation @op {
+    %0 = irdl.any
+    irdl.operands(x: %0, y: optional %0)
+    irdl.attributes {
+      "a" = %0
+    }
+  }
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,6 +42,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def write(writer: ArtifactWriter) -> Manifest:
         writer.write_bytes("model.mlir", GRAPH.encode())
+        writer.write_bytes("model.generic.mlir", GENERIC.encode())
+        writer.write_bytes("sala.irdl.mlir", DEFINITION.encode())
         passes = (PassInfo(name="fold-scales", before=9, after=7),)
         return tiny.fill(writer, passes=passes, kernels=(kernel,))
 
@@ -110,6 +124,20 @@ def test_kernels_tell_why(artifact: Path):
 def test_the_graph_is_printed_as_it_is(artifact: Path):
     assert _inspect(artifact, "--ir").stdout == GRAPH
     assert _document(artifact, "--ir")["ir"] == GRAPH
+    assert _inspect(artifact, "--generic").stdout == GENERIC
+
+
+def test_the_definition_of_the_dialect_is_printed_for_a_release(artifact: Path):
+    """LLVM 19 and before do not read the names of operands and parameters."""
+    assert _inspect(artifact, "--irdl").stdout == DEFINITION
+    older = _inspect(artifact, "--irdl", "--llvm", 19).stdout
+    assert older == DEFINITION.replace("x: ", "").replace("y: ", "")
+
+
+def test_an_artifact_without_the_generic_form_says_so(tmp_path: Path):
+    result = _inspect(tiny.write_handmade(tmp_path / "older.sala"), "--generic")
+    assert result.exit_code == 2
+    assert "has no model.generic.mlir" in result.stderr
 
 
 def test_verify_runs_the_golden_vectors(artifact: Path):

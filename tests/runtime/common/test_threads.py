@@ -12,7 +12,8 @@ from click.testing import CliRunner
 import sala_compile
 from sala_compile.codegen.cli import tune
 from sala_compile.runtime.cli import bench, inspect, run
-from sala_compile.runtime.common.threads import THREADS_OF_A_CPU
+from sala_compile.runtime.common import threads
+from sala_compile.runtime.common.threads import THREADS_OF_A_CPU, available_cpus, cpu_quota
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.verify import verify_artifact
 from tests.support.handmade import expected_logits
@@ -46,6 +47,33 @@ def test_the_cpus_are_those_that_the_process_may_use(handmade: Path):
             assert model.info()["threads"] == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu.max": "of another version\n"}, None),
+        ({}, None),
+    ],
+)
+def test_the_quota_of_a_control_group_is_read(
+    files: dict[str, str], expected: float | None, tmp_path: Path
+):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_quota(tmp_path) == expected
+
+
+def test_the_cpus_are_no_more_than_the_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(threads, "CONTROL_GROUPS", tmp_path)
+    for quota, cpus in (("50000", 1), ("150000", min(2, CPUS)), ("100000000", CPUS)):
+        (tmp_path / "cpu.max").write_text(f"{quota} 100000\n")
+        assert available_cpus() == cpus
 
 
 @pytest.mark.parametrize("threads", [1, CPUS, 2 * CPUS + 1])

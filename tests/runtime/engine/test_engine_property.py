@@ -1,8 +1,8 @@
 """Random mixes of chunks in one step: every sequence is, to the bit, what it is alone.
 
-Prompts in chunks, decoded tokens, several tokens to verify, tokens chosen on the device, calls
-that are cancelled, admissions that fail, mistakes, and logits that are not numbers, in the same
-steps.
+Prompts in chunks, decoded tokens, several tokens to verify, drafted ones of which some remain,
+tokens chosen on the device, calls that are cancelled, admissions that fail, mistakes, and logits
+that are not numbers, in the same steps.
 """
 
 import random
@@ -71,7 +71,11 @@ class Scheduler:
         self.texts: list[Text] = []
         self.done: list[Text] = []
         self.counts = dict.fromkeys(
-            ("mixed", "refused", "verified", "not a number", "cancelled", "chosen", "mistakes"), 0
+            (
+                *("mixed", "refused", "verified", "drafted", "not a number"),
+                *("cancelled", "chosen", "mistakes"),
+            ),
+            0,
         )
 
     def ids(self, count: int) -> list[int]:
@@ -197,6 +201,9 @@ class Scheduler:
         samples = self.engine.stepper.samples and self.random.random() < 0.5
         if count == 1:
             return SequenceChunk.decode(state, text.ids[0], GREEDY if samples else None)
+        if self.random.random() < 0.6:
+            ids, kept = np.array(text.ids, np.int32), self.random.randint(1, count)
+            return SequenceChunk.verify(state, ids, lambda _: kept)
         rows = sorted(self.random.sample(range(count), self.random.randint(0, count)))
         ids, end = np.array(text.ids, np.int32), state.length + count
         draws = [GREEDY] * len(rows) if samples else []
@@ -256,16 +263,21 @@ class Scheduler:
             assert text.state.length == begin
             self.counts["refused"] += 1
             return
+        if isinstance(result.error, RequestError):
+            assert "drafted tokens is requested" in str(result.error)
+            assert text.state.length == begin
+            return
         if chunk.fed is not None:
             text.ids = [chunk.fed.take()]
+        kept = self.kept(text, chunk, result, spoil=spoil)
         if result.error is not None:
             assert spoil
             assert isinstance(result.error, NotANumberError)
             self.counts["not a number"] += 1
-        elif result.logits is not None:
-            for row, logits in zip(chunk.rows, result.logits, strict=True):
-                text.seen[begin + row] = logits.copy()
-        assert text.state.length == begin + len(chunk)
+        if result.logits is not None and result.error is None:
+            found = zip(chunk.rows, result.logits, strict=True)
+            text.seen |= {begin + row: logits.copy() for row, logits in found if row < kept}
+        assert text.state.length == begin + kept
         if text.append is not None:
             text.append.done(result)
             if text.append.finished:
@@ -278,8 +290,22 @@ class Scheduler:
                 text.calls.append((False, text.ids))
             return
         text.calls += [(True, [token]) for token in text.ids]
-        self.counts["verified"] += len(chunk) > 1
+        self.counts["verified"] += len(chunk) > 1 and chunk.accept is None
         self.choose(text, chunk, result, begin, spoil=spoil)
+
+    def kept(self, text: Text, chunk: SequenceChunk, result: StepResult, *, spoil: bool) -> int:
+        """How many tokens of a chunk remain: all but of one that drafts."""
+        if chunk.accept is None or result.logits is None:
+            return len(chunk)
+        count = chunk.accept(result.logits)
+        self.counts["drafted"] += count < len(chunk)
+        text.ids = text.ids[:count]
+        if spoil:
+            result.error = NotANumberError("whoever accepts looks at the logits")
+            return count
+        last = self.engine.states.last_logits(text.state)
+        np.testing.assert_array_equal(last, result.logits[count - 1])
+        return count
 
     def choose(
         self, text: Text, chunk: SequenceChunk, result: StepResult, begin: int, *, spoil: bool
@@ -326,7 +352,13 @@ def _run(model: Model, alone: Model, seed: int, turns: int) -> dict[str, int]:
     return scheduler.counts
 
 
-OPTIONS: dict[str, Any] = {"batch": 3, "sequences": 5, "snapshots": 2, "poison": True}
+OPTIONS: dict[str, Any] = {
+    "batch": 3,
+    "sequences": 5,
+    "snapshots": 2,
+    "speculate": 5,
+    "poison": True,
+}
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -347,7 +379,7 @@ def test_any_mix_on_the_handmade_model(handmade_gpu: Path, device: str):
         assert (chosen > 20) is (device == "cuda")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "rounded"])
 def test_any_mix_on_a_compiled_model(compiled, dtype: str):
     """Dense and sparse calls, of several chunks that end at multiples of 64."""
     with (

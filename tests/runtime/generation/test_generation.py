@@ -32,6 +32,10 @@ class Script:
         return self.context - len(self.appended)
 
     @property
+    def draft_room(self) -> int:
+        return 0
+
+    @property
     def last_logits(self) -> np.ndarray:
         return self._row()
 

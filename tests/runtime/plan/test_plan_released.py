@@ -1,11 +1,13 @@
 """The memory plan of the released 32-layer model, compiled on paper."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from sala_compile.runtime.artifact import Program, Symbol
 from sala_compile.runtime.plan import (
+    LAST_LOGITS,
     MemoryPart,
     MemoryPlan,
     Sizes,
@@ -86,6 +88,15 @@ def test_a_token_costs_what_the_plan_grows_by(program: Program, plan: MemoryPlan
         larger.parts[MemoryPart.INPUTS] - plan.parts[MemoryPart.INPUTS]
         == tokens[MemoryPart.INPUTS] * grown
     )
+
+
+def test_only_live_sequences_have_room_for_their_tokens(program: Program, plan: MemoryPlan):
+    more = plan_memory(program, "cpu", replace(plan.sizes, snapshots=100, pages=1 << 14), WEIGHTS)
+    slots = {LAST_LOGITS, *program.paging.tables}
+    rows = sum(place.size // place.shape[0] for name, place in plan.places.items() if name in slots)
+    grown = more.parts[MemoryPart.INPUTS] - plan.parts[MemoryPart.INPUTS]
+    assert grown == pytest.approx(100 * rows, abs=64 * len(slots))
+    assert rows < 4 * CONTEXT, "the tokens of a sequence are more than all else"
 
 
 def test_the_largest_contexts_fit_to_the_page(program: Program):

@@ -1,13 +1,14 @@
 """What a new kind of state touches: its type. All else follows from what the type describes.
 
-Two kinds that the compiler does not know: a latent cache whose pages are twice those of keys, with
-a second tensor of one entry for two tokens, and a window of the last inputs of a convolution. Their
-types alone are written here; they run through the step, the program, the plan, the memory, forks,
+Three kinds that the compiler does not know: a latent cache whose pages are twice those of keys,
+with a second tensor of one entry for two tokens; a window of the last inputs of a convolution; and
+pages of integers with scales, next to rows that every sequence has. Their types alone are written
+here; they run through the step, the program, the plan, the memory, forks,
 snapshots, prefixes, state files and drawn states.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +25,15 @@ from sala_compile.codegen.program.phases import ValueTable
 from sala_compile.codegen.program.stored_state import paging_of, pools_of
 from sala_compile.codegen.vectors.sequences import seeded_state
 from sala_compile.passes.assign_precision import AssignPrecision
-from sala_compile.runtime.artifact import Paging, Program, write_artifact
+from sala_compile.runtime.artifact import (
+    ElementType,
+    Paging,
+    Program,
+    Symbol,
+    dim_of,
+    write_artifact,
+)
+from sala_compile.runtime.artifact.format_model import align
 from sala_compile.runtime.cli import inspect
 from sala_compile.runtime.errors import CompileError
 from sala_compile.runtime.golden.drawn_state import draw_state
@@ -76,9 +85,38 @@ class ConvolutionWindowType(StateType):
         return (StatePart("", "window", self.sizes),)
 
 
+@irdl_attr_definition
+class RoundedPagesType(StateType):
+    """`!toy.rounded_pages<page, width, element>`: full pages alone hold anything."""
+
+    name = "toy.rounded_pages"
+    MEMORY: ClassVar[str] = "rounded_pages"
+    page_tokens: IntAttr
+    width: IntAttr
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        page, width = self.sizes
+        whole = partial(StatePart, stride=page, shared=None)
+        return (
+            whole("words", "words", (2, width), words=True),
+            whole("scale", "scales", (width,), unit=0.25),
+            StatePart("open", "open", (page, width), slots="open_rows"),
+        )
+
+    @property
+    def numbering(self) -> PageNumbering:
+        return PageNumbering("latent", "latent_table", self.page_tokens.data, "latent pages")
+
+
 LATENT = LatentCacheType(bf16, IntAttr(8), IntAttr(6))
 WINDOW = ConvolutionWindowType(f32, IntAttr(5), IntAttr(3))
-STATES: dict[str, StateType] = {"layers.0.latent_cache": LATENT, "layers.1.window": WINDOW}
+ROUNDED = RoundedPagesType(bf16, IntAttr(8), IntAttr(3))
+STATES: dict[str, StateType] = {
+    "layers.0.latent_cache": LATENT,
+    "layers.1.window": WINDOW,
+    "layers.2.pages": ROUNDED,
+}
 
 
 def described(program: Program) -> Program:
@@ -120,12 +158,10 @@ def assert_held_by_the_cache_only(model: Model) -> None:
     assert model.info()["prefix_cache"]["entries"] >= 0
 
 
-@dataclass
-class Filled:
-    """A sequence whose states of the new kinds hold numbers of its own, as a kernel would write."""
-
-    sequence: TokenSequence
-    arrays: dict[str, np.ndarray]
+NAMES = {
+    *("layers.0.latent", "layers.0.index", "layers.1.window"),
+    *("layers.2.words", "layers.2.scales", "layers.2.open"),
+}
 
 
 def layout(model: Model) -> StateLayout:
@@ -156,7 +192,7 @@ def read(model: Model, sequence: TokenSequence) -> dict[str, np.ndarray]:
 
 
 def same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
-    assert found.keys() == wanted.keys() == {"layers.0.latent", "layers.0.index", "layers.1.window"}
+    assert found.keys() == wanted.keys() == NAMES
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[name], array)
 
@@ -164,7 +200,7 @@ def same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
 def test_the_step_takes_its_table_and_its_states():
     step = StepWriter({})
     step.begin(STATES)
-    assert [*step.arguments][-3:] == ["latent_table", *STATES]
+    assert [*step.arguments][-4:] == ["latent_table", *STATES]
     call = KernelCallOp(
         [step.arguments["layers.0.latent_cache"], step.arguments["layers.1.window"]],
         symbol="k",
@@ -204,7 +240,17 @@ def test_the_program_has_the_layouts_of_every_target():
         "cuda/layers.0.latent_cache.index": (1, 0, 2),
     }
     assert pools["layers.1.window"].parts[0].stored == {"layers.1.window": (1, 2)}
+    pages, rows = pools["layers.2.pages"], pools["layers.2.pages.open_rows"]
+    assert (pages.group, rows.group) == ("latent", None)
+    assert [part.stored for part in (*pages.parts, *rows.parts)] == [
+        {"layers.2.pages.words": (1, 2)},
+        {"layers.2.pages.scale": (1,)},
+        {"layers.2.pages.open": (1, 2)},
+    ]
     values = assembly.table.values
+    assert values["layers.2.pages.words"].dtype is ElementType.INT32
+    assert values["layers.2.pages.words"].shape == (dim_of("latent_pages"), 2, 3)
+    assert values["layers.2.pages.open"].shape == (dim_of(Symbol.SLOTS), 8, 3)
     assert values["layers.0.latent_cache.latent"].shape[1:] == (3, 16, 2)
     assert values["cuda/layers.0.latent_cache.index"].shape[1:] == (2, 4, 4)
     assert "latent_table" in values
@@ -224,6 +270,7 @@ def test_pages_of_two_sizes_in_a_group_are_refused():
         ((2, 4, 4), (1, 0, 2), (4, 2, 4)),
         ((5, 3), (1, 2), (5, 3)),
         ((4, 3, 2), (2, 1, 2), (3, 7)),
+        ((5, 3), (1, 2), (1, 5, 3)),
     ],
 )
 def test_rows_come_back_from_every_layout(shape, axes, logical):
@@ -238,11 +285,12 @@ def test_rows_come_back_from_every_layout(shape, axes, logical):
 def test_the_plan_and_the_commands_show_them(model: Model, artifact: Path):
     parts = model.plan.parts
     assert list(parts) == [
-        *("weights", "kv_pages", "latent_cache", "compressed_keys", "convolution_windows"),
-        *("recurrent_state", "arena", "inputs"),
+        *("weights", "kv_pages", "latent_cache", "rounded_pages", "compressed_keys"),
+        *("convolution_windows", "open_rows", "recurrent_state", "arena", "inputs"),
     ]
     pages = model.info()["pages"]["latent"]["total"]
     assert parts["latent_cache"] == pages * (3 * 16 * 2 + 2 * 8 * 16 * 2) * 2
+    assert parts["rounded_pages"] == align(pages * 6 * 4) + align(pages * 3 * 2)
     shown = CliRunner().invoke(inspect.command, [str(artifact), "--memory"]).output
     assert "latent cache" in shown
     assert "convolution windows" in shown
@@ -316,5 +364,9 @@ def test_the_drawn_state_is_the_references(model: Model):
     assert (latent.shape, index.shape) == ((13, 6), (5, 2, 4))
     window = seeded_state("layers.1.window", WINDOW, 13, 0, 7)
     np.testing.assert_array_equal(found["layers.1.window"], window.astype(np.float32))
+    words, scales, rows = seeded_state("layers.2.pages", ROUNDED, 13, 0, 7)
+    np.testing.assert_array_equal(found["layers.2.words"], words)
+    assert (words.dtype, scales.shape, rows.shape) == (np.int32, (1, 3), (8, 3))
+    assert 0 < np.abs(scales).max() < 0.25 * 3**0.5
     wide = (found["layers.0.latent"].astype(np.uint32) << 16).view(np.float32)
     np.testing.assert_array_equal(wide, latent.astype(np.float32))

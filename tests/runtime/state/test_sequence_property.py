@@ -287,7 +287,7 @@ def test_random_lives_of_the_handmade_model(handmade: Path, cache: dict):
             assert model.info()["prefix_cache"]["hit_tokens"] > 0
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "rounded"])
 def test_random_lives_of_a_compiled_model(compiled, dtype: str):
     path = compiled(dtype)
 

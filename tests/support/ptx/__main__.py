@@ -1,7 +1,8 @@
-"""`python -m tests.support.ptx`: every GPU kernel's tests on executed PTX, as a table.
+"""`python -m tests.support.ptx [WORDS]`: every GPU kernel's tests on executed PTX, as a table.
 
-Writes Markdown to standard output, a row for each file and architecture; the exit code is 1 where
-a test failed.
+Takes all files of tests that launch kernels, or those with one of WORDS in their paths. Writes
+Markdown to standard output, a row for each file and architecture; the exit code is 1 where a test
+failed.
 """
 
 import re
@@ -10,31 +11,22 @@ import sys
 import time
 from datetime import date
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 
 from sala_compile.codegen.gpu_code.cubin import assembler_version
 from sala_compile.codegen.targets.cuda import CudaTarget
+from tests.support.launching_tests import FOLDER, launching_files
 
-FOLDER = "tests/codegen/kernels"
-FILES = (
-    "test_gpu_rows",
-    "append_kv/test_gpu",
-    "select_blocks/test_gpu",
-    "attend_blocks/test_gpu",
-    "lightning_attention/test_gpu",
-    "linear/test_gpu",
-    "linear/test_gpu_norm_split",
-    "sample/test_gpu",
-    "test_gpu_product_schedules",
-)
 EXECUTED = re.compile(r"executed (\d+) instructions of (\d+) programs .* in (\d+) launches")
 PASSED = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
 
 @click.command()
+@click.argument("words", nargs=-1)
 @click.option("--arch", default="89,90,120", show_default=True, help="Architectures to execute.")
-def main(arch: str) -> None:
+def main(words: tuple[str, ...], arch: str) -> None:
     """Run the tests of the GPU kernels on the PTX of each architecture."""
     failed = False
     click.echo(f"# GPU kernels, their compiled PTX executed, {date.today()}\n")
@@ -46,8 +38,10 @@ def main(arch: str) -> None:
     click.echo("|---|---|---|---|---|---|---|---|")
     for number in arch.split(","):
         target = CudaTarget(int(number))
-        for name in FILES:
-            row, output = _run(name, target)
+        for path in launching_files():
+            if words and not any(word in str(path) for word in words):
+                continue
+            row, output = _run(path, target)
             click.echo(row)
             if output:
                 failed = True
@@ -56,17 +50,18 @@ def main(arch: str) -> None:
     sys.exit(failed)
 
 
-def _run(name: str, target: CudaTarget) -> tuple[str, str]:
+def _run(path: Path, target: CudaTarget) -> tuple[str, str]:
     """The row of a file, and what pytest printed if something failed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += ["-p", "tests.support.ptx.plugin", "--ptx", str(target.architecture)]
     began = time.monotonic()
-    done = subprocess.run([*command, f"{FOLDER}/{name}.py"], capture_output=True, text=True)
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True)
     seconds = time.monotonic() - began
     counts = {kind: int(count) for count, kind in PASSED.findall(done.stdout.splitlines()[-1])}
     found = EXECUTED.search(done.stdout)
     instructions, programs, launches = found.groups() if found else ("-",) * 3
     passed, failed = counts.get("passed", 0), counts.get("failed", 0) + counts.get("error", 0)
+    name = path.relative_to(FOLDER).with_suffix("")
     cells = (name, target.processor, passed, failed, programs, launches, instructions)
     row = "| " + " | ".join(map(str, cells)) + f" | {seconds:.0f} |"
     return row, done.stdout + done.stderr if done.returncode else ""

@@ -70,8 +70,7 @@ def _load(block: Block, instruction: Instruction, mask: Mask) -> None:
     raw[threads] = memory.read(block.actor, addresses, size, threads)
     words = raw.view(UNSIGNED[element])
     for place, item in enumerate(into):
-        word = words[:, place].copy()
-        block.write(item, word.view(kind) if element > 1 else word.astype(np.uint16), mask)
+        block.write(item, words[:, place].copy().view(kind), mask)
     return None
 
 

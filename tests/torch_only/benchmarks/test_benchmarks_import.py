@@ -15,4 +15,6 @@ MODULES = sorted(
 
 @pytest.mark.parametrize("name", MODULES)
 def test_imports(name: str) -> None:
+    if name.endswith("llama_cpp_side"):  # it runs in an environment of its own
+        pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
     assert hasattr(import_module(name), "__doc__")

@@ -17,8 +17,22 @@ def axes(spec: Spec, target: CpuTarget) -> tuple[Axis, ...]:
         tuple(
             {"row_tile": rows, "column_vectors": vectors}
             for rows, vectors in shapes
-            if rows * vectors <= limit and rows <= max(2, spec.group)
+            if rows * vectors <= limit
         ),
     )
-    several = (single("query_rows", 4, 8, 16),) if spec.group < 4 else ()
-    return (tile, *several, single("tile_tokens", 128, 256, 512, exact=False))
+    token = Axis(
+        "token",
+        tuple(
+            {"token_rows": rows, "token_vectors": vectors}
+            for rows in range(1, 9)
+            for vectors in (1, 2, 3, 4, 8)
+            if spec.group % rows == 0 and rows * vectors <= limit
+        ),
+    )
+    return (
+        tile,
+        token,
+        single("query_rows", 16, 32, 64, 128),
+        single("value_blocks", 1, 2, 4),
+        single("tile_tokens", 128, 256, 512, exact=False),
+    )

@@ -1,17 +1,24 @@
-"""attend_blocks on the CPU: one (token, kv head) at a time, all heads of a group together."""
+"""attend_blocks on the CPU: a tile of queries and a kv head at a time, all heads of its group."""
+
+from collections.abc import Callable
 
 from sala_compile.codegen.kernels.arguments import Arguments, workspace
 from sala_compile.codegen.kernels.attend_blocks import spec as attend
 from sala_compile.codegen.kernels.attend_blocks.cpu.attend_rows import Attend
 from sala_compile.codegen.kernels.attend_blocks.cpu.axes import axes
+from sala_compile.codegen.kernels.attend_blocks.cpu.query_tiles import QueryTiles, StepDivision
 from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import Schedule
 from sala_compile.codegen.kernels.attend_blocks.spec import Spec
-from sala_compile.codegen.kernels.tir.builder import KernelBuilder
+from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, when
+from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.product import widens
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.sala_ir.dialect.stages import AttendBlocksOp
+
+WIDE_VECTORS = {1: 8, 2: 8, 3: 8, 4: 4, 5: 4, 6: 4, 7: 2, 8: 2}
+"""Vectors of a register tile of so many rows where there are 32 wide registers."""
 
 
 def describe(op: AttendBlocksOp, target: CpuTarget) -> Spec | str:
@@ -22,30 +29,45 @@ def describe(op: AttendBlocksOp, target: CpuTarget) -> Spec | str:
 
 def tiles(spec: Spec, target: CpuTarget) -> Schedule:
     """The tiles that fill the registers of the target."""
-    vectors = 4 if target.has_avx512 else 1
-    return Schedule(column_vectors=vectors, widened=widens(target))
+    far = not target.processor.startswith("znver")  # whose first level takes a block in advance
+    splits, wide = widens(target), target.has_avx512
+    rows = max(n for n in range(1, 9 if wide else 7) if spec.group % n == 0)
+    token = {"token_rows": rows, "token_vectors": WIDE_VECTORS[rows] if wide else 1}
+    if wide and ((splits and spec.element is Element.BF16) or spec.is_rounded):
+        tile = {"row_tile": 8, "column_vectors": 2, "query_rows": 128}
+    else:
+        tile = {"column_vectors": 4 if wide else 1}
+    return Schedule(fetches_far=far, widened=splits, **token, **tile)
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:
     """The arguments of a call, with scores, sums and outputs; queries and probabilities."""
+    splits = schedule.product(spec).splits or spec.is_rounded
     workspaces = (
         workspace("scores", "f32", schedule.floats(spec)),
         workspace("operands", schedule.product(spec).stored, schedule.operands(spec)),
+        workspace("split", "f32", schedule.split(spec), when=splits),
+        workspace("partials", "f32", schedule.partials(spec)),
     )
     return attend.arguments(spec, workspaces, packed=True)
 
 
 def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
     """Emit the attention of all new tokens."""
-    tensors = builder.tensors
-    body = Attend(spec, schedule, tensors)
-    queries = schedule.queries(spec)
-    groups = (tensors.control.tokens + (queries - 1)) // queries
+    control = builder.tensors.control
+    tiles = QueryTiles(spec, schedule, builder.tensors)
+    division = StepDivision.of(tiles)
+    body = Attend(tiles, division)
 
-    def work(team: Team) -> None:
-        team.dynamic(groups * spec.kv_heads, lambda item: body.item(team.worker, item))
+    def turn(items: Expr, emit_item: Callable[[Expr, Expr], None]) -> None:
+        def work(team: Team) -> None:
+            team.dynamic(items, lambda item: emit_item(team.worker, item))
 
-    workers(builder, tensors.control, work)
+        workers(builder, control, work)
+
+    turn(body.items, body.item)
+    with when(division.is_split):
+        turn(body.rows, body.row)
 
 
 FAMILY = CpuFamily(

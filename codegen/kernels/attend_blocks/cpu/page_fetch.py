@@ -1,56 +1,61 @@
-"""Prefetching of pages: the processor's own prefetcher stops at every 4 KiB."""
+"""Prefetching of blocks: the processor's own prefetcher stops where what it follows ends."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 
-from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, let, prefetch_far
-from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import QueryRows
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    address_of,
+    long,
+    prefetch_at,
+)
+from sala_compile.codegen.kernels.tir.ir import T
 
-LINE = 64
-"""Bytes of a cache line."""
+PACK_BYTES = 4
+"""Bytes of a pack of any element; a vector of packs is a cache line."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageFetch:
-    """Brings one head of a block into the second-level cache while other products run.
+    """Brings a block that is read next into a cache, line by line in the order of memory.
 
-    Its lines are distributed over the `packs` packs of each of `tiles` register tiles. A page has
-    `parts` blocks; the block begins at `start` in the extent of the tokens: the first one of values
-    [tokens / p, columns, p], the second one of keys [columns / p, tokens, p].
+    `start` is its address; it has `columns` packs of each row of `pitch` packs.
     """
 
-    pool: Tensor
-    element: Element
-    page: Expr
-    head: Expr
-    tiles: int
-    packs: int
     start: Expr
-    parts: int
-    by_columns: bool
+    columns: int
+    pitch: int
 
-    def during(self, tile: Expr) -> Callable[[Expr], None]:
-        """What to emit with every pack of tile number `tile`."""
-        per_line = LINE // self.element.bytes
-        extents = [int(extent) for extent in self.pool.buffer.shape[2:]]
-        lines = -(-prod(extents) // self.parts // per_line)
-        share = -(-lines // (self.tiles * self.packs))
-        first = let(tile * (self.packs * share))
+    def lines(self, first: Expr, count: int, *, far: bool) -> None:
+        """Emit the fetch of `count` lines from the `first` of the block on.
 
-        def emit(pack: Expr) -> None:
-            for line in range(share):
-                place = (first + pack * share + line) * per_line
-                prefetch_far(self.pool, self.page, self.head, 0, 0, self._flat(place, extents))
+        `far`: into the second level of the caches, otherwise into the first.
+        """
+        whole = self.columns == self.pitch
+        for line in range(count):
+            place = (first + line) * LANES
+            if not whole:
+                place = place // self.columns * self.pitch + place % self.columns
+            prefetch_at(self.start + long(place) * PACK_BYTES, far=far)
 
-        return emit
 
-    def _flat(self, place: Expr, extents: list[int]) -> Expr:
-        """Where an element of the block is within the head of a page."""
-        if self.parts == 1:
-            return place
-        inner, pack = extents[1:]
-        if self.by_columns:
-            row = inner * pack // self.parts
-            return place // row * (inner * pack) + self.start * pack + place % row
-        return self.start * (inner * pack) + place
+def keys_of(work: QueryRows, page: Expr, first: Expr) -> Expr:
+    """The address of the keys of the block that begins at position `first`."""
+    if work.spec.is_rounded:
+        return address_of(work.tensors.k_words, page, work.head, 0, inside(work, first))
+    return address_of(work.tensors.k_pool, page, work.head, 0, inside(work, first), 0)
+
+
+def values_of(work: QueryRows, page: Expr, first: Expr) -> Expr:
+    """The address of its values."""
+    if work.spec.is_rounded:
+        row = inside(work, first) // work.spec.rounded.value_count
+        return address_of(work.tensors.v_words, page, work.head, row, 0)
+    row = inside(work, first) // work.spec.element.pack
+    return address_of(work.tensors.v_pool, page, work.head, row, 0, 0)
+
+
+def inside(work: QueryRows, first: Expr) -> Expr:
+    """The token of its page at which a block begins whose first position is `first`."""
+    return T.int32(0) if work.spec.page_blocks == 1 else first % work.spec.page_tokens

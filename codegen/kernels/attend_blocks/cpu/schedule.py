@@ -7,32 +7,50 @@ from sala_compile.codegen.kernels.tir.builder import LANES
 from sala_compile.codegen.kernels.tir.product import Product
 from sala_compile.codegen.layouts.padding import padded
 
+MOST_SEGMENTS = 32
+"""Segments of a row: they become longer where there would be more."""
+PARTIAL_ROWS = 512
+"""Rows of partial results that the workspace of a worker has room for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """`row_tile` x `column_vectors` accumulators; softmax over tiles of about `tile_tokens`.
 
-    Dense attention with fewer than `row_tile` heads in a group takes several tokens at a time,
-    about `query_rows` rows in all. `tile_tokens` is part of the result: it says where the running
-    maximum is taken. `widened`: see `Product`.
+    A single token takes `token_rows` x `token_vectors`; `token_rows` divides the heads of a group,
+    so that no row is empty.
+
+    Dense attention takes several tokens at a time, about `query_rows` rows (token, head) in all.
+    `tile_tokens` and `segment_tiles` are part of the result: they say where the running maximum
+    is taken, and where it begins anew. `widened`: see `Product`.
     """
 
     row_tile: int = 4
     column_vectors: int = 4
-    query_rows: int = 8
+    token_rows: int = 1
+    token_vectors: int = 4
+    query_rows: int = 64
     tile_tokens: int = 256
+    segment_tiles: int = 4
+    value_blocks: int = 4
+    fetches_far: bool = True
     widened: bool = False
 
     def product(self, spec: Spec) -> Product:
         """How queries and probabilities are multiplied by the cache."""
-        return Product(spec.element, self.widened)
+        return Product(spec.element, self.widened or spec.is_rounded)
 
     def queries(self, spec: Spec) -> int:
-        """Tokens that are taken at a time on the dense path."""
-        return 1 if spec.group >= 4 else self.query_rows // spec.group
+        """Tokens that are taken at a time on the dense path, a power of two.
+
+        They are of one page where each reads its own in another way.
+        """
+        most = 1 << max(self.query_rows // spec.group, 1).bit_length() - 1
+        page = spec.page_tokens
+        return min(most, page & -page) if spec.is_rounded else most
 
     def rows(self, spec: Spec) -> int:
-        """Rows (token, head) of one item, rounded up to whole tiles."""
+        """Rows (token, head) of one tile of queries, rounded up to whole register tiles."""
         rows = self.queries(spec) * spec.group
         return -(-rows // self.row_tile) * self.row_tile
 
@@ -40,14 +58,32 @@ class Schedule:
         """Blocks of one softmax tile."""
         return max(1, self.tile_tokens // padded(spec.block_size))
 
+    def segment(self, spec: Spec) -> int:
+        """Blocks of a segment of a row that has no more than `MOST_SEGMENTS` of them."""
+        return self.segment_tiles * self.blocks(spec)
+
     def tile_columns(self, spec: Spec) -> int:
         """Scores of one row of a softmax tile."""
         return self.blocks(spec) * padded(spec.block_size)
 
+    def record(self, spec: Spec) -> int:
+        """Floats of the partial result of a row: output, maximum, sum, blocks read."""
+        return padded(spec.head_dim) + 3 * LANES
+
     def floats(self, spec: Spec) -> int:
-        """Floats of scratch memory of a worker: scores, output, maximum, sum, factor."""
-        return self.rows(spec) * (self.tile_columns(spec) + padded(spec.head_dim) + 3 * LANES)
+        """Floats of scratch memory of a worker: scores, two records of each row, factors."""
+        row = self.tile_columns(spec) + 2 * self.record(spec) + LANES
+        return self.rows(spec) * row
+
+    def split(self, spec: Spec) -> int:
+        """Floats of a worker for split columns of the keys or values of some blocks."""
+        rows = max(spec.head_dim, self.value_blocks * padded(spec.block_size))
+        return rows * self.column_vectors * LANES
 
     def operands(self, spec: Spec) -> int:
         """Elements of scratch memory of a worker: queries and probabilities."""
         return self.rows(spec) * (padded(spec.head_dim) + self.tile_columns(spec))
+
+    def partials(self, spec: Spec) -> int:
+        """Floats of a worker for records that other workers read."""
+        return PARTIAL_ROWS * self.record(spec)

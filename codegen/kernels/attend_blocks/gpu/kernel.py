@@ -49,7 +49,8 @@ def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Laun
         split, heads = (tokens, heads, Grid(schedule.splits)), Grid(spec.num_heads)
         # Threads that share a sum store it to one place: it has the same bits in each of them only
         # if no product enters it unrounded.
-        exact: dict[str, Any] = {"warps": 4, "fusion": False}
+        warps = max(4, schedule.splits // 8)
+        exact: dict[str, Any] = {"warps": warps, "fusion": False}
         return (
             launch(attend_split, split, arguments, known, **options),
             launch(combine_splits, (tokens, heads, ONE), arguments, known, **exact),

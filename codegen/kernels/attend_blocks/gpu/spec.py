@@ -13,6 +13,8 @@ UNION_QUERIES = 8
 """Queries whose lists are merged at most: each has a bit next to the number of a block."""
 PARTS_ROWS = 16
 """Rows of a tile of one query: the least that matrix instructions take."""
+SPLITS, MOST_SPLITS = 32, 64
+"""Programs that share the blocks of a query and kv head: of a list, and of a past at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +42,23 @@ class Schedule:
         bf16 = spec.element is Element.BF16
         if spec.decode:
             warps, stages = (4, 3) if bf16 else (8, 1)
-            return cls(rows=PARTS_ROWS, splits=32, warps=warps, stages=stages)
+            return cls(rows=PARTS_ROWS, splits=SPLITS, warps=warps, stages=stages)
         if bf16:
             return cls(rows=64, splits=1, warps=4, stages=2)
         return cls(rows=16, splits=1, warps=8, stages=1)
 
     @classmethod
     def fitting(cls, spec: Spec, target: CudaTarget) -> "Schedule":
-        """The default, within what two blocks of a tile may take on a multiprocessor."""
+        """The default, within what two blocks of a tile may take on a multiprocessor.
+
+        Products that take operands from registers leave none to load ahead: one stage. Few kv
+        heads whose past is read whole have as many programs as memory asks for.
+        """
         schedule = cls.default(spec)
-        small = target.shared_bytes < 128 << 10
-        return replace(schedule, stages=1) if small and not spec.decode else schedule
+        if spec.decode and not spec.budget:
+            return replace(schedule, splits=_past_splits(spec.kv_heads, target))
+        ahead = spec.decode or target.multiplies_shared
+        return schedule if ahead else replace(schedule, stages=1)
 
     def heads(self, spec: Spec) -> int:
         """Rows of a query: a power of two."""
@@ -82,3 +90,12 @@ class Schedule:
             workspace("pages", "i32", 0, per_token=lists, per_sequence=each),
             workspace("lengths", "i32", 0, per_token=heads, per_sequence=heads),
         )
+
+
+def _past_splits(kv_heads: int, target: CudaTarget) -> int:
+    """The largest power of two that gives a sequence no more programs than memory asks for.
+
+    Within limits: every part is written and read once more.
+    """
+    each = max(1, target.memory_programs // kv_heads)
+    return min(max(SPLITS, 1 << each.bit_length() - 1), MOST_SPLITS)

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import triton
-
 from sala_compile.codegen.kernels.arguments import Arguments, batch
 from sala_compile.codegen.kernels.compress_keys.gpu.window_means import average_windows
+from sala_compile.codegen.kernels.compress_keys.gpu.windows import window_constants
 from sala_compile.codegen.kernels.compress_keys.spec import Spec, describe, pools
 from sala_compile.codegen.kernels.triton.family import GpuFamily
 from sala_compile.codegen.kernels.triton.kernel import Grid, Launch
@@ -29,20 +28,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
 
 def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Launch, ...]:
     """Programs (tiles of tokens, kv heads, levels)."""
-    fine, coarse = spec.levels
-    constants = constants_of(
-        spec,
-        BLOCK=spec.block_size,
-        D=spec.head_dim,
-        STRIDE=spec.kernel_stride,
-        FINE_PARTS=fine.size // spec.kernel_stride,
-        FINE_SLOTS=fine.slots,
-        COARSE_PARTS=coarse.size // spec.kernel_stride,
-        COARSE_SLOTS=coarse.slots,
-        TOKENS=schedule.tokens,
-        ROWS=triton.next_power_of_2(spec.kernel_stride),
-        COLUMNS=triton.next_power_of_2(spec.head_dim),
-    )
+    constants = constants_of(spec, BLOCK=spec.block_size, **window_constants(spec, schedule.tokens))
     grid = (Grid(0, (("tokens", schedule.tokens, 1),)), Grid(spec.kv_heads), Grid(2))
     return (launch(average_windows, grid, arguments, constants, warps=schedule.warps),)
 

@@ -30,7 +30,7 @@ def tiles(spec: Spec, target: CpuTarget) -> Schedule:
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:
     """The arguments of a call, with what a chunk computes."""
     return (
-        *batch("control", "offsets", "history", "generated", "slots"),
+        *batch("control", "offsets", "history", "generated", "slots", "checkpoints"),
         *lightning.inputs(spec),
         result("out", spec.out_element, padded(spec.num_heads * spec.head_dim)),
         workspace("chunk", "f32", schedule.workspace(spec.head_dim)),

@@ -1,22 +1,42 @@
 """Single tokens of a head: the recurrent form."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sala_compile.codegen.kernels.lightning_attention.cpu.head_work import F32, Head
 from sala_compile.codegen.kernels.lightning_attention.cpu.prepare_heads import prepare
 from sala_compile.codegen.kernels.tir import vector
-from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    held,
+    let,
+    long,
+    loop,
+    scalar,
+    when,
+)
 from sala_compile.codegen.kernels.tir.tile import cover_columns, zero_tile
 
 
-def steps(work: Head, start: Expr, count: Expr) -> None:
-    """Emit the tokens from row `start` on one after the other: each as if it came alone."""
+def steps(work: Head, start: Expr, count: Expr, checkpoint: Expr) -> None:
+    """Emit the tokens from row `start` on one after the other: each as if it came alone.
+
+    With a `checkpoint` that is not negative, the states after all tokens but the last go to the
+    rows of the pool from there on, and the sequence's own row gets the last.
+    """
+    place = scalar(work.slot, "int64")
     with loop(count) as index:
-        _step(work, let(start + index))
+        source = held(place[0], "int64")
+        place[0] = work.slot
+        with when(checkpoint >= 0), when(index < count - 1):
+            place[0] = checkpoint + long(index)
+        target = replace(work, slot=held(place[0], "int64"))
+        _step(replace(work, slot=source), target, let(start + index))
 
 
-def _step(work: Head, row: Expr) -> None:
-    """Emit one token: the state is read and written once, nothing else is large."""
+def _step(work: Head, target: Head, row: Expr) -> None:
+    """Emit one token: the state is read and written once, to `target`; nothing else is large."""
     spec = work.spec
     prepare(work, row, 0)
     decay = let(work.power(1))
@@ -34,7 +54,7 @@ def _step(work: Head, row: Expr) -> None:
             key = work.chunk_spread(work.keys_at + a)
             for j, (place, count) in enumerate(zip(places, live, strict=True)):
                 state = let(vector.fma(decay, work.state(a, place, count), key * values[j]))
-                work.set_state(a, place, state, count)
+                target.set_state(a, place, state, count)
                 out[0, j] = vector.fma(query, state, out[0, j])
         for j, (place, count) in enumerate(zip(places, live, strict=True)):
             work.set_out(row, place, out[0, j], count)

@@ -24,7 +24,7 @@ def emit_item(
         work.clear_state()
     choose(
         tensors.generated[sequence] != 0,
-        lambda: steps(work, start, count),
+        lambda: steps(work, start, count, let(long(tensors.checkpoints[sequence]))),
         lambda: chunks(work, start, count, history),
     )
     with when(head == heads - 1):

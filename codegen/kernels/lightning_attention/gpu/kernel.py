@@ -75,6 +75,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
     per_token = -(-spec.state_size // schedule.segment)
     return (
         *batch("control", "offsets", "history", "slots"),
+        *(batch("checkpoints") if spec.form is TokenForm.STEP else ()),
         *lightning.inputs(spec),
         given("norm", "f32", pitch, when=spec.scaled),
         activation("gate", "f32", spec.gate_pitch, when=bool(spec.gate_pitch)),

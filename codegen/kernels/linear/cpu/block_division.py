@@ -103,8 +103,8 @@ class PreparedOperands(Protocol):
         """Blocks of a part where rows are many."""
         ...
 
-    def prepare(self, part: DepthPart) -> None:
-        """Emit the preparation of the rows of a part."""
+    def prepare(self, part: DepthPart, *, expanded: bool) -> None:
+        """Emit the preparation of the rows of a part, for the weight as stored or as prepared."""
         ...
 
     @property
@@ -150,7 +150,7 @@ class Division:
     def _few(self, team: Team, live: Expr) -> None:
         depth = self.operands.depth_blocks
         part = DepthPart(team.worker, 0, live, 0, depth, depth)
-        self.operands.prepare(part)
+        self.operands.prepare(part, expanded=False)
         below = 0
         for rows in self.blocks.few:
             with when(T.And(live > below, live <= rows)):
@@ -195,7 +195,7 @@ class Division:
         with loop(-(-depth // size)) as index:
             first = held(index * size)
             part = DepthPart(worker, row, count, first, held(T.min(depth - first, size)), size)
-            self.operands.prepare(part)
+            self.operands.prepare(part, expanded=True)
             with loop(panels) as turn:
                 here = held(panel + turn)
                 more = turn + 1 < panels

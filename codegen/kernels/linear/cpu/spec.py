@@ -88,6 +88,6 @@ def arguments(spec: Spec, weight: Arguments, workspaces: Arguments) -> Arguments
         *weight,
         given("bias", "f32", padded(spec.rows), when=spec.bias),
         activation("residual", "f32", pitch, when=bool(pitch)),
-        result("y", spec.output, spec.columns, over=("residual",) if pitch else ()),
+        result("y", spec.output, spec.columns),
         *workspaces,
     )

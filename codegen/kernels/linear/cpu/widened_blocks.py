@@ -59,7 +59,7 @@ class WidenedOperands:
         """Blocks of a part where rows are many."""
         return self.blocks.depth // LANES
 
-    def prepare(self, part: DepthPart) -> None:
+    def prepare(self, part: DepthPart, *, expanded: bool) -> None:
         """Emit the widening of the rows of a part."""
         spec = self.spec
         whole, left = divmod(spec.depth, LANES)

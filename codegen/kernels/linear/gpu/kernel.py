@@ -51,6 +51,8 @@ def _spec(op: LinearOp) -> Spec:
         bits=encoding.bits,
         group=encoding.group.data,
         zeros=encoding.stores_zeros,
+        minima=encoding.has_minima,
+        super=encoding.super_block.data,
         **views,
     )
 

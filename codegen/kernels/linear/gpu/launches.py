@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from sala_compile.codegen.kernels.arguments import Argument, Arguments
+from sala_compile.codegen.kernels.linear.gpu.constants import IntegerConstants
 from sala_compile.codegen.kernels.linear.gpu.few_rows import multiply_rows
 from sala_compile.codegen.kernels.linear.gpu.integer_products import (
     expand_panels,
@@ -48,18 +50,11 @@ class Launches:
     def rows(self) -> Launch:
         """Plain weights, few rows."""
         depth = self.schedule.depth
-        sizes = {
-            "WEIGHT_ROWS": self.spec.rows,
-            "WEIGHT_PITCH": padded(self.spec.depth),
-            "STEP": depth,
-        }
-        parts = self._parts(depth, -(-self.spec.depth // depth))
-        return self._few_rows(multiply_rows, sizes | parts)
+        return self._few_rows(multiply_rows, depth, -(-self.spec.depth // depth))
 
     def integer_rows(self) -> Launch:
-        """Integers, few rows."""
-        parts = self._parts(1, self.spec.integers.codes_shape[1])
-        return self._few_rows(multiply_rows_by_integers, parts)
+        """Integers, few rows; a step is a block."""
+        return self._few_rows(multiply_rows_by_integers, 1, self.spec.integers.codes_shape[1])
 
     def _tiles(self, others: Mapping[str, Pointer], columns: int, width: int) -> Launch:
         """Tiles of `columns` outputs, `width` with their padding."""
@@ -83,10 +78,18 @@ class Launches:
         grid = (Grid(panels), Grid(self.spec.integers.codes_shape[1]), ONE)
         return launch(expand_panels, grid, self.arguments, self._constants(), others, warps=4)
 
-    def _few_rows(self, function: Any, constants: Mapping[str, Constant]) -> Launch:
+    def _few_rows(self, function: Any, step: int, steps: int) -> Launch:
+        """Each warp takes a part of the depth, which is a whole number of steps."""
         spec, tiles = self.spec, self.schedule
+        constants = self._constants() | {
+            "WEIGHT_ROWS": spec.rows,
+            "WEIGHT_PITCH": padded(spec.depth),
+            "STEP": step,
+            "PARTS": tiles.warps,
+            "PART": -(-steps // tiles.warps) * step,
+        }
         grid = (Grid(0, ((spec.extent, tiles.rows, 1),)), Grid(tiles.across(spec)), ONE)
-        return self._launch(function, grid, {**self._constants(), **constants}, {})
+        return self._launch(function, grid, constants, {})
 
     def _launch(
         self,
@@ -98,21 +101,10 @@ class Launches:
         options: dict[str, Any] = {"warps": self.schedule.warps, "stages": self.schedule.stages}
         return launch(function, grid, self.arguments, constants, others, **options)
 
-    def _parts(self, step: int, steps: int) -> dict[str, Constant]:
-        """How the warps share the depth: a part is a whole number of steps."""
-        warps = self.schedule.warps
-        return {"PARTS": warps, "PART": -(-steps // warps) * step}
-
     def _constants(self) -> dict[str, Constant]:
         """What several functions are compiled for."""
         spec, tiles = self.spec, self.schedule
-        integers: dict[str, Constant] = {}
-        if spec.bits:
-            integers = {
-                "BLOCKS": spec.integers.codes_shape[1],
-                "WORDS": spec.integers.words,
-                "RANGE": 1 << spec.bits,
-            }
+        integers = IntegerConstants.of(spec.integers)._asdict() if spec.bits else {}
         return constants_of(
             spec,
             **integers,
@@ -131,10 +123,11 @@ class Launches:
         return {name: self._moved(name, column * count) for name, count in values.items()}
 
     def _from_panel(self, panel: int) -> dict[str, Pointer]:
-        """Codes, scales and zeros from a panel on."""
-        _, blocks, rows, words = self.spec.integers.codes_shape
-        groups = self.spec.integers.groups_shape[1] * PANEL_ROWS
-        values = {"codes": blocks * rows * words, "scales": groups, "zeros": groups}
+        """Codes, scales, zeros and factors from a panel on."""
+        shapes = self.spec.integers
+        groups = prod(shapes.groups_shape[1:])
+        values = {"codes": prod(shapes.codes_shape[1:]), "scales": prod(shapes.scales_shape[1:])}
+        values |= {"zeros": groups, "factors": groups}
         return {name: self._moved(name, panel * count) for name, count in values.items()}
 
     def _moved(self, name: str, values: int) -> Pointer:

@@ -48,6 +48,8 @@ class Spec(KernelSpec):
     bits: int = 0
     group: int = 0
     zeros: bool = False
+    minima: bool = False
+    super: int = 0
     norm: int = 0
     squares: int = 0
     eps: float = 0.0
@@ -57,6 +59,7 @@ class Spec(KernelSpec):
     def label(self) -> str:
         """The family, the sizes, the element, and what is fused, for names."""
         kind = f"int{self.bits}g{self.group}" if self.bits else str(self.weight)
+        kind += "minima" * self.minima + (f"super{self.super}" if self.super else "")
         parts = [f"linear_{self.depth}x{self.rows}", kind, str(self.form)]
         parts += ["bias"] * self.bias + ["swiglu"] * self.swiglu
         parts += ["residual"] * bool(self.residual_pitch)
@@ -76,7 +79,15 @@ class Spec(KernelSpec):
     @property
     def integers(self) -> IntegerBlocks:
         """How integers are stored; only where `bits` is not 0."""
-        return IntegerBlocks(self.rows, self.depth, self.bits, self.group, self.zeros)
+        return IntegerBlocks(
+            self.rows,
+            self.depth,
+            self.bits,
+            self.group,
+            zeros=self.zeros,
+            minima=self.minima,
+            super_block=self.super,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,52 +10,35 @@ which is one number: the sums of squares are added in order. No program waits fo
 import triton
 import triton.language as tl
 
+from sala_compile.codegen.kernels.linear.gpu.constants import RowConstants
 from sala_compile.codegen.kernels.triton.values import inverse_root, squared
 
 
 @triton.jit
-def inverse_norms(
-    squares,
-    first,
-    live,
-    ROWS: tl.constexpr,
-    SQUARES: tl.constexpr,
-    NORM: tl.constexpr,
-    EPS: tl.constexpr,
-):
-    """The factor of each of ROWS rows, from SQUARES sums over NORM values in all."""
-    row = tl.arange(0, ROWS)
-    WIDTH: tl.constexpr = triton.next_power_of_2(SQUARES)  # type: ignore
+def inverse_norms(squares, first, live, C: RowConstants):
+    """The factor of each row of a tile, from SQUARES sums over NORM values in all."""
+    row = tl.arange(0, C.TILE_ROWS)
+    WIDTH: tl.constexpr = triton.next_power_of_2(C.SQUARES)  # type: ignore
     place = tl.arange(0, WIDTH)
-    PITCH: tl.constexpr = (SQUARES + 15) // 16 * 16
+    PITCH: tl.constexpr = (C.SQUARES + 15) // 16 * 16
     at = squares + (first + row).to(tl.int64)[:, None] * PITCH + place[None, :]
-    mask = (row < live - first)[:, None] & (place < SQUARES)[None, :]
-    return inverse_root(tl.sum(tl.load(at, mask=mask, other=0.0), 1), NORM, EPS)
+    mask = (row < live - first)[:, None] & (place < C.SQUARES)[None, :]
+    return inverse_root(tl.sum(tl.load(at, mask=mask, other=0.0), 1), C.NORM, C.EPS)
 
 
 @triton.jit
-def store_scaled(
-    value,
-    norm,
-    scaled,
-    sums,
-    row,
-    column,
-    live,
-    tile,
-    COLUMNS: tl.constexpr,
-    PITCH: tl.constexpr,
-    TILES: tl.constexpr,
-):
+def store_scaled(value, norm, scaled, sums, row, column, live, tile, C: RowConstants):
     """Write value [columns, rows] times `norm`, and its sums of squares as those of a tile.
 
     Values beyond COLUMNS are 0.
     """
-    factor = tl.load(norm + column, mask=column < COLUMNS, other=0.0)
+    factor = tl.load(norm + column, mask=column < C.COLUMNS, other=0.0)
     place = row.to(tl.int64)
-    cells = (column < PITCH)[:, None] & (row < live)[None, :]
-    to = scaled + place[None, :] * PITCH + column[:, None]
+    cells = (column < C.Y_PITCH)[:, None] & (row < live)[None, :]
+    to = scaled + place[None, :] * C.Y_PITCH + column[:, None]
     tl.store(to, (value * factor[:, None]).to(scaled.dtype.element_ty), mask=cells)
     tl.store(
-        sums + place * ((TILES + 15) // 16 * 16) + tile, tl.sum(squared(value), 0), mask=row < live
+        sums + place * ((C.TILES + 15) // 16 * 16) + tile,
+        tl.sum(squared(value), 0),
+        mask=row < live,
     )

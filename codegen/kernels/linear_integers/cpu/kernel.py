@@ -9,7 +9,7 @@ from sala_compile.codegen.kernels.linear_integers.cpu.axes import axes
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import (
     PanelWeights,
-    weight_arguments,
+    panel_arguments,
 )
 from sala_compile.codegen.kernels.linear_integers.cpu.pair_activations import PairActivations
 from sala_compile.codegen.kernels.linear_integers.cpu.pair_products import PairOperands
@@ -17,6 +17,7 @@ from sala_compile.codegen.kernels.linear_integers.cpu.quad_activations import Qu
 from sala_compile.codegen.kernels.linear_integers.cpu.quad_products import QuadOperands
 from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule, default_tiles
 from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
+from sala_compile.codegen.kernels.linear_integers.cpu.split_products import SplitOperands
 from sala_compile.codegen.kernels.tir.builder import KernelBuilder, let
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.team import Team, workers
@@ -35,13 +36,18 @@ def describe(op: LinearOp, target: CpuTarget) -> Spec | str:
     fields = linear.fields_of(op)
     if isinstance(fields, str):
         return fields
-    return Spec(
+    spec = Spec(
         **fields,
         bits=encoding.bits,
         group=encoding.group.data,
         stores_zeros=encoding.stores_zeros,
+        has_minima=encoding.has_minima,
+        super_block=encoding.super_block.data,
         x_bits=8 if op.activation_group.value.data else 16,
     )
+    if spec.padded_depth % spec.block:
+        return f"{spec.padded_depth} columns are no whole blocks of {spec.block} for bytes of x"
+    return spec
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:
@@ -49,14 +55,15 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
     a part of a panel?.
     """
     pairs, blocks = spec.x_bits == 16, schedule.prepared_blocks(spec)
+    sums = schedule.prepared_sums(spec)
     return linear.arguments(
         spec,
-        weight_arguments(spec),
+        panel_arguments(spec.stored),
         (
             workspace("sums", "f32", schedule.sums),
             workspace("x_values", "u16" if pairs else "i8", schedule.prepared_values(spec)),
             workspace("x_scales", "f32", blocks),
-            workspace("x_sums", "i32", blocks, when=not pairs),
+            workspace("x_sums", "f32" if pairs and spec.has_minima else "i32", sums, when=sums > 0),
             workspace(
                 "unpacked",
                 "u16" if pairs else "u8",
@@ -87,7 +94,8 @@ def _operands(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> Integer
     tensors = builder.tensors
     weights = PanelWeights(spec, tensors)
     if spec.x_bits == 16:
-        return PairOperands(spec, schedule, PairActivations(spec, tensors), weights, tensors)
+        operands = SplitOperands if schedule.splits else PairOperands
+        return operands(spec, schedule, PairActivations(spec, tensors), weights, tensors)
     return QuadOperands(spec, schedule, QuadActivations(spec, tensors), weights, tensors)
 
 

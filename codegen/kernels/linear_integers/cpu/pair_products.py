@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sala_compile.codegen.kernels.linear.cpu.block_division import (
     PANEL_VECTORS,
     Column,
@@ -9,7 +11,7 @@ from sala_compile.codegen.kernels.linear.cpu.block_division import (
     DivisionTile,
 )
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
-from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import LINE
+from sala_compile.codegen.kernels.linear_integers.cpu.integer_weights import LINE, WORDS
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -19,14 +21,12 @@ from sala_compile.codegen.kernels.tir.builder import (
     lanes,
     let,
     loop,
-    prefetch,
 )
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.layouts.panels import PANEL_ROWS
 
 PAIRS = f"int16x{LINE}"
 """The type of a pair of neighbours of each of 16 rows of the weight."""
-WORDS = f"uint16x{LINE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,85 +36,74 @@ class PairOperands(IntegerOperands):
     def expand(self, part: DepthPart, panel: Expr) -> None:
         """Emit the pairs of a part of a panel."""
         spec, weights = self.spec, self.weights
-        lines = spec.span // spec.line
         with loop(part.blocks * spec.spans) as index:
             span = held(part.first * spec.spans + index)
             group = weights.group(span)
             zeros = [self._zero(panel, group, j) for j in range(PANEL_VECTORS)]
-            with loop(lines) as step:
-                line = held(span * lines + step)
-                pair = held((index * lines + step) * spec.lane)
+            with loop(spec.units) as step:
+                unit = held(span * spec.units + step)
+                first = held((index * spec.units + step) * (spec.unit // 2))
                 for j in range(PANEL_VECTORS):
-                    word = weights.line(panel, line, j)
-                    for q in range(spec.lane):
-                        place = (pair + q) * (2 * PANEL_ROWS) + j * LINE
-                        pairs = T.reinterpret(self._unpack(word, q, zeros[j]), dtype=WORDS)
-                        weights.unpacked[part.worker, lanes(place, LINE)] = pairs
+                    high = weights.high(panel, unit, j)
+                    for line, place in np.ndindex(spec.low_lines, spec.pairs):
+                        low = weights.line(panel, unit, line, j)
+                        pair = T.reinterpret(weights.pair(low, high, line, place), dtype=PAIRS)
+                        here = (first + line * spec.pairs + place) * (2 * PANEL_ROWS) + j * LINE
+                        unpacked = T.reinterpret(pair - zeros[j], dtype=WORDS)
+                        weights.unpacked[part.worker, lanes(here, LINE)] = unpacked
 
     def multiply_expanded(
         self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a span from pairs that were unpacked."""
-        self._clear(tile, columns, sums)
+        self.clear(tile.rows * self.spec.terms * len(columns), sums)
         pairs = self.spec.span // 2
         with loop(pairs) as pair:
             places = [(index * pairs + pair) * (2 * PANEL_ROWS) + j * LINE for _, j in columns]
-            words = [
-                let(self.weights.unpacked[tile.part.worker, lanes(place, LINE)]) for place in places
-            ]
-            self._multiply(tile, index, pair, words, sums)
+            words = {
+                n: let(self.weights.unpacked[tile.part.worker, lanes(place, LINE)])
+                for n, place in enumerate(places)
+            }
+            self._multiply(tile, index, pair, words, len(columns), sums)
 
     def multiply_stored(
         self, tile: DivisionTile, index: Expr, columns: list[Column], sums: Registers
     ) -> None:
         """Emit the sums of a span, unpacking the weight on the way."""
-        self._clear(tile, columns, sums)
-        spec, weights = self.spec, self.weights
-        lines = spec.span // spec.line
-        group = weights.group(index)
+        spec = self.spec
+        self.clear(tile.rows * spec.terms * len(columns), sums)
+        group = self.weights.group(index)
         zeros = [self._zero(panel, group, j) for panel, j in columns]
-        with loop(lines) as step:
-            line = held(index * lines + step)
-            words = [weights.line(panel, line, j) for panel, j in columns]
-            for panel, j in columns:
-                prefetch(self.tensors.codes, panel, line + self.schedule.ahead, j * LANES, 0)
-            for q in range(spec.lane):
-                pairs = [
-                    self._unpack(word, q, zero) for word, zero in zip(words, zeros, strict=True)
-                ]
-                self._multiply(tile, index, step * spec.lane + q, pairs, sums)
-
-    def _clear(self, tile: DivisionTile, columns: list[Column], sums: Registers) -> None:
-        for cell in range(tile.rows * self.spec.terms * len(columns)):
-            sums[cell] = T.broadcast(T.int32(0), LANES)
+        read = self.weights.pair
+        for number, codes in self.unpacked(tile, index, columns, spec.pairs, read):
+            pairs = {n: let(T.reinterpret(x, dtype=PAIRS) - zeros[n]) for n, x in codes.items()}
+            self._multiply(tile, index, number, pairs, len(columns), sums)
 
     def _multiply(
-        self, tile: DivisionTile, index: Expr, pair: Expr, words: list[Expr], sums: Registers
+        self,
+        tile: DivisionTile,
+        index: Expr,
+        pair: Expr,
+        words: dict[int, Expr],
+        width: int,
+        sums: Registers,
     ) -> None:
-        """Emit the products of a pair of columns of a span."""
+        """Emit the products of a pair of values of k of some of `width` columns."""
         spec = self.spec
         for i in range(tile.rows * spec.terms):
             row = tile.row * spec.terms + i
             place = (row * (tile.part.pitch * spec.spans) + index) * spec.span + pair * 2
             x = vector.spread_pair(self.tensors.x_values, tile.part.worker, place)
-            for j, word in enumerate(words):
-                cell = i * len(words) + j
+            for n, word in words.items():
+                cell = i * width + n
                 sums[cell] = vector.dot_i16(sums[cell], word, x)
 
     def _zero(self, panel: Expr, group: Expr, j: Expr) -> Expr:
         """The zeros of vector j of a panel, as pairs."""
         zeros = self.tensors.find("zeros")
         if zeros is None:
-            return T.broadcast(T.int16(1 << (self.spec.bits - 1)), LINE)
+            middle = 0 if self.spec.has_minima else 1 << (self.spec.bits - 1)
+            return T.broadcast(T.int16(middle), LINE)
         words = T.Cast(f"uint32x{LANES}", zeros[panel, group, lanes(j * LANES)])
         both = T.bitwise_or(words, T.shift_left(words, T.broadcast(T.uint32(16), LANES)))
         return let(T.reinterpret(both, dtype=PAIRS))
-
-    def _unpack(self, line: Expr, index: int, zero: Expr) -> Expr:
-        """Pair `index` of a line, less the zeros."""
-        bits = self.spec.bits
-        if index:
-            line = T.shift_right(line, T.broadcast(T.uint16(bits * index), LINE))
-        if index + 1 < self.spec.lane:
-            line = line & T.broadcast(T.uint16((1 << bits) - 1), LINE)
-        return let(T.reinterpret(line, dtype=PAIRS) - zero)

@@ -1,10 +1,19 @@
-"""The Triton function that chooses a token from a row of logits."""
+"""The Triton function that chooses a token from what `measure_groups` found of a row."""
 
 import triton
 import triton.language as tl
 
-LOWEST = tl.constexpr(0x007FFFFF)
-"""Key of minus infinity; below it are the keys of NaN."""
+from sala_compile.codegen.kernels.sample.gpu.group_peaks import weight_of
+from sala_compile.codegen.kernels.sample.gpu.kept_logits import (
+    candidates,
+    counted,
+    first_candidate,
+    keep,
+    list_groups,
+    place_of,
+    units,
+    value_of,
+)
 
 
 @triton.jit
@@ -12,209 +21,186 @@ def choose(
     control,
     sampling,
     logits,
+    groups,
+    listed,
     sampled,
     LIVE: tl.constexpr,
     WORDS: tl.constexpr,
     COLUMNS: tl.constexpr,
     PITCH: tl.constexpr,
-    BLOCK: tl.constexpr,
+    GROUP: tl.constexpr,
+    GROUPS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    TURN: tl.constexpr,
 ):
-    """sampled[row] = (token, 1 if a logit is not a number, 2 if all are minus infinity)."""
+    """sampled[row] = (token, 1 if a logit is not a number, 2 if all are minus infinity).
+
+    WIDTH is a power of two that holds GROUPS. Of groups that may have kept logits TURN are read at
+    a time, the first TURN once. `listed` [rows, 2 GROUPS] is scratch.
+    """
     row = tl.program_id(0)
     if row >= tl.load(control + LIVE):
         return
     line = logits + row.to(tl.int64) * PITCH
-    best, token, wrong = largest(line, COLUMNS, BLOCK)
+    group = tl.arange(0, WIDTH)
+    at = groups + row.to(tl.int64) * (2 * GROUPS) + group
+    peak = tl.load(at, mask=group < GROUPS, other=-float("inf"))
+    wrong = tl.max((peak != peak).to(tl.int32), 0)
+    best = tl.max(tl.where(peak == peak, peak, -float("inf")), 0)
+    first = tl.min(tl.where(peak == best, group, GROUPS - 1), 0)
+    column = first * GROUP + tl.arange(0, GROUP)
+    value = tl.load(line + column, mask=column < COLUMNS, other=float("nan"))
+    token = tl.min(tl.where(value == best, column, COLUMNS), 0)
     words = sampling + row * WORDS
     temperature = tl.load(words).to(tl.float32, bitcast=True)
-    if (temperature > 0) & (tl.abs(best) < float("inf")):
-        share = tl.load(words + 1).to(tl.float32, bitcast=True).to(tl.float64)
-        count = tl.load(words + 2)
-        uniform = tl.load(words + 3).to(tl.float32, bitcast=True).to(tl.float64)
-        floor = tl.load(words + 4).to(tl.float32, bitcast=True)
-        least = tl.full((), -float("inf"), tl.float32)
-        level = tl.full((), COLUMNS, tl.int32)
-        if (count > 0) & (count < COLUMNS):
-            least, level = keep_best(line, count, COLUMNS, BLOCK)
-        total = weight_kept(line, least, level, 0.0, best, temperature, COLUMNS, BLOCK)
-        if share < 1:
-            least, level, total = keep_share(
-                line, share * total, least, level, best, temperature, COLUMNS, BLOCK
-            )
-        if floor > 0:
-            total = weight_kept(line, least, level, floor, best, temperature, COLUMNS, BLOCK)
-        token = walk(line, uniform * total, least, level, floor, best, temperature, COLUMNS, BLOCK)
-    mark = tl.where(wrong > 0, 1, tl.where(best == -float("inf"), 2, 0))
+    if (temperature > 0) & (wrong == 0) & (tl.abs(best) < float("inf")):
+        best = tl.where(best == 0, 0.0, best)  # the key of -0 is not that of +0
+        heaviest = weight_of(peak, best, temperature)
+        weight = tl.load(at + GROUPS, mask=group < GROUPS, other=0.0) * heaviest
+        places = listed + row.to(tl.int64) * (2 * GROUPS)
+        token = draw(
+            line, words, places, peak, heaviest, weight, best, temperature, COLUMNS, GROUP, GROUPS,
+            TURN
+        )  # fmt: skip
+    mark = tl.where(wrong > 0, 1, tl.where(best == -float("inf"), 2, 0))  # type: ignore
     tl.store(sampled + row * 2, tl.where(mark > 0, 0, token))
     tl.store(sampled + row * 2 + 1, mark)
 
 
 @triton.jit
-def load_block(line, start, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
-    """A block of logits and their columns; not a number beyond the last one."""
-    column = start + tl.arange(0, BLOCK)
-    return tl.load(line + column, mask=column < COLUMNS, other=float("nan")), column
-
-
-@triton.jit
-def largest(line, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
-    """The largest logit, its lowest column, and how many logits are not numbers."""
-    best = tl.full((), -float("inf"), tl.float32)
-    token = tl.full((), 0, tl.int32)
-    wrong = token
-    for start in range(0, COLUMNS, BLOCK):
-        value, column = load_block(line, start, COLUMNS, BLOCK)
-        number = value == value
-        wrong += tl.sum(((column < COLUMNS) & (number == 0)).to(tl.int32), 0)
-        value = tl.where(number, value, -float("inf"))
-        top = tl.max(value, 0)
-        place = tl.min(tl.where(value == top, column, COLUMNS), 0)
-        token = tl.where(top > best, place, token)
-        best = tl.maximum(best, top)
-    return best, token, wrong
-
-
-@triton.jit
-def float_of(key):
-    """The float32 with an order-preserving key from 0 to 2^32 - 1."""
-    # Keys from 2^31 on are numbers >= +0 (sign cleared); below, all bits of negatives flipped.
-    bits = tl.where(key >= 2147483648, key - 2147483648, 4294967295 - key)
-    return bits.to(tl.uint32).to(tl.float32, bitcast=True)
-
-
-@triton.jit
-def weight_of(value, best, temperature):
-    """e^((value - best) / temperature); 0 for NaN."""
-    return tl.where(value == value, tl.exp((value - best) / temperature), 0.0)
-
-
-@triton.jit
-def keep_best(line, count, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
-    """The `count`-th largest logit, and how many logits equal to it are among the `count` best."""
-    key = tl.full((), 0, tl.int64)
-    for step in range(32):
-        # Binary search over the 32 bits of an order-preserving key.
-        trial = key + (tl.full((), 1, tl.int64) << (31 - step))
-        found, _ = count_from(line, float_of(trial), COLUMNS, BLOCK)
-        key = tl.where((found >= count) | (trial < LOWEST), trial, key)
-    least = float_of(key)
-    _, above = count_from(line, least, COLUMNS, BLOCK)
-    return least, count - above
-
-
-@triton.jit
-def count_from(line, least, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
-    """How many logits are at least `least`, and how many are above it."""
-    found = tl.zeros((BLOCK,), tl.int32)
-    above = found
-    for start in range(0, COLUMNS, BLOCK):
-        value, _ = load_block(line, start, COLUMNS, BLOCK)
-        found += (value >= least).to(tl.int32)
-        above += (value > least).to(tl.int32)
-    return tl.sum(found, 0), tl.sum(above, 0)
-
-
-@triton.jit
-def weight_above(
+def draw(
     line,
-    least,
-    floor,
+    words,
+    listed,
+    peak,
+    heaviest,
+    weight,
     best,
     temperature,
     COLUMNS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    GROUP: tl.constexpr,
+    GROUPS: tl.constexpr,
+    TURN: tl.constexpr,
 ):
-    """The weight, float64, of all logits above `least` that weigh at least `floor`."""
-    total = tl.zeros((BLOCK,), tl.float32)
-    for start in range(0, COLUMNS, BLOCK):
-        value, _ = load_block(line, start, COLUMNS, BLOCK)
-        weight = weight_of(value, best, temperature)
-        total += tl.where((value > least) & (weight >= floor), weight, 0.0)
-    return tl.sum(total.to(tl.float64), 0)
+    """The first kept token, by ascending id, at which the kept weigh more than their share.
 
-
-@triton.jit
-def weight_kept(
-    line,
-    least,
-    level,
-    floor,
-    best,
-    temperature,
-    COLUMNS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """The weight, float64, of all above `least` and of `level` at it, if they weigh `floor`."""
-    above = weight_above(line, least, floor, best, temperature, COLUMNS, BLOCK)
-    weight = weight_of(least, best, temperature)
-    return above + level.to(tl.float64) * tl.where(weight >= floor, weight, 0.0).to(tl.float64)
-
-
-@triton.jit
-def keep_share(
-    line,
-    goal,
-    least,
-    level,
-    best,
-    temperature,
-    COLUMNS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """The least logit that is kept, how many equal to it, and the weight of all that are kept.
-
-    The heaviest are kept until their weight reaches `goal`, none below `least`, of those equal to
-    it the first `level`. The weight above a logit falls with it: the search is for the last key
-    above which `goal` is reached; what is kept begins after it.
+    Of each group the largest logit `peak`, its weight `heaviest`, and the `weight` of all.
     """
-    key = tl.full((), 0, tl.int64)
-    for step in range(32):
-        trial = key + (tl.full((), 1, tl.int64) << (31 - step))
-        bound = float_of(trial)
-        reached = weight_above(line, bound, 0.0, best, temperature, COLUMNS, BLOCK) >= goal
-        key = tl.where(reached | (bound < least) | (trial < LOWEST), trial, key)
-    bound = float_of(key + 1)
-    above = weight_above(line, bound, 0.0, best, temperature, COLUMNS, BLOCK)
-    weight = weight_of(bound, best, temperature).to(tl.float64)
-    fitting = tl.where(weight > 0, tl.ceil((goal - above) / weight), COLUMNS)
-    fitting = tl.minimum(fitting, COLUMNS).to(tl.int32)
-    found, heavier = count_from(line, bound, COLUMNS, BLOCK)
-    fitting = tl.minimum(fitting, found - heavier)  # type: ignore
-    level = tl.minimum(fitting, tl.where(bound == least, level, COLUMNS))
-    return bound, level, above + level.to(tl.float64) * weight
+    share = tl.load(words + 1).to(tl.float32, bitcast=True)
+    most = tl.load(words + 2)
+    most = tl.where(most < COLUMNS, most, 0)
+    uniform = tl.load(words + 3).to(tl.float32, bitcast=True)
+    floor = tl.load(words + 4).to(tl.float32, bitcast=True)
+    kept = place_of(tl.full((), -float("inf"), tl.float32))
+    if (most > 0) | (share < 1) | (floor > 0):
+        counts = most > 0
+        narrows = counts | (share < 1)
+        kept = first_candidate(
+            peak,
+            tl.where(counts, 1.0, heaviest),
+            tl.where(counts, 1.0, weight),
+            tl.where(counts, 0.0, GROUP - 1.0),
+            # The weights of groups have other errors of rounding.
+            tl.where(counts, most.to(tl.float32), share * tl.sum(weight, 0) * 1.0001),
+            best,
+            temperature,
+            tl.where(narrows, GROUPS, 0),
+            TURN,
+        )
+        chosen = (peak > -float("inf")) & (peak >= value_of(kept))
+        chosen = chosen & (heaviest >= tl.where(narrows, 0.0, floor))
+        count = list_groups(listed, chosen)
+        # Other threads read the list that these wrote.
+        tl.debug_barrier()
+        whole = tl.sum(units(weight), 0)
+        kept, whole = keep(
+            line,
+            listed,
+            count,
+            kept,
+            most,
+            share,
+            floor,
+            whole,
+            best,
+            temperature,
+            COLUMNS,
+            GROUP,
+            GROUPS,
+            TURN,
+        )
+        goal = share_of(uniform, whole)
+        place, goal = walk(
+            line, listed, count, goal, kept, floor, best, temperature, COLUMNS, GROUP, TURN
+        )
+    else:
+        one = units(weight)
+        place, goal = passing(one, share_of(uniform, tl.sum(one, 0)))
+    return pick(line, place, goal, kept, floor, best, temperature, COLUMNS, GROUP)
+
+
+@triton.jit
+def share_of(uniform, total):
+    """The part of a sum of integers, a whole number below it."""
+    part = tl.floor(uniform.to(tl.float64) * total.to(tl.float64)).to(tl.int64)
+    return tl.minimum(part, total - 1)
+
+
+@triton.jit
+def passing(one, goal):
+    """The first place where the running sum is above `goal`, and how much of that is left there.
+
+    Without such a place their number, and `goal` less the sum.
+    """
+    COUNT: tl.constexpr = one.shape[0]
+    order = tl.cumsum(one, 0)
+    place = tl.min(tl.where(order > goal, tl.arange(0, COUNT), COUNT), 0)
+    return place, goal - tl.max(tl.where(order <= goal, order, 0), 0)
 
 
 @triton.jit
 def walk(
     line,
+    listed,
+    count,
     goal,
-    least,
-    level,
+    kept,
     floor,
     best,
     temperature,
     COLUMNS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    GROUP: tl.constexpr,
+    TURN: tl.constexpr,
 ):
-    """The first kept token, by ascending id, at which the weight of the kept passes `goal`.
+    """The listed group with the token, and what is left of `goal` in it."""
+    found = count * 0 - 1
+    for start in range(0, count, TURN):
+        value, column = candidates(line, listed, start, count, COLUMNS, GROUP, TURN)
+        one = tl.sum(counted(value, column, kept, True, floor, best, temperature), 1)
+        place, left = passing(one, goal)
+        goal = tl.where(found < 0, left, goal)
+        found = tl.where((found < 0) & (place < TURN), start + place, found)  # type: ignore
+    return tl.load(listed + found), goal
 
-    All above `least` are kept, and the first `level` that equal it, if they weigh `floor`.
+
+@triton.jit
+def pick(
+    line,
+    group,
+    goal,
+    kept,
+    floor,
+    best,
+    temperature,
+    COLUMNS: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    """The first kept column of a group at which their weight is above `goal`, or the last one.
+
+    The weight of a group has other errors of rounding than those of its logits.
     """
-    token = tl.full((), -1, tl.int32)
-    last = token
-    passed = tl.full((), 0.0, tl.float64)
-    equal = tl.full((), 0, tl.int32)
-    for start in range(0, COLUMNS, BLOCK):
-        value, column = load_block(line, start, COLUMNS, BLOCK)
-        same = (value == least).to(tl.int32)
-        rank = equal + tl.cumsum(same, 0)
-        weight = weight_of(value, best, temperature)
-        kept = ((value > least) | ((same == 1) & (rank <= level))) & (weight >= floor)
-        weight = tl.where(kept, weight, 0.0).to(tl.float64)
-        reached = passed + tl.cumsum(weight, 0)
-        here = tl.min(tl.where(kept & (reached > goal), column, COLUMNS), 0)
-        token = tl.where((token < 0) & (here < COLUMNS), here, token)
-        last = tl.maximum(last, tl.max(tl.where(weight > 0, column, -1), 0))
-        passed += tl.sum(weight, 0)
-        equal += tl.sum(same, 0)
-    return tl.where(token < 0, last, token)
+    column = group * GROUP + tl.arange(0, GROUP)
+    value = tl.load(line + column, mask=column < COLUMNS, other=-float("inf"))
+    one = counted(value, column, kept, True, floor, best, temperature)
+    here = tl.min(tl.where(tl.cumsum(one, 0) > goal, column, COLUMNS), 0)
+    return tl.minimum(here, tl.max(tl.where(one > 0, column, 0), 0))

@@ -99,7 +99,6 @@ def _constants(spec: Spec, schedule: Schedule, level: CompressedLevel) -> dict[s
         SLOTS=level.slots,
         KEYS=schedule.coarse_keys(spec),
         BLOCKS=schedule.blocks(spec),
-        TILE=schedule.blocks(spec),
         STEP=schedule.step(spec),
         SLAB=schedule.slab,
         QUERIES=schedule.queries(spec),
@@ -110,6 +109,7 @@ def _constants(spec: Spec, schedule: Schedule, level: CompressedLevel) -> dict[s
         MIDDLE=schedule.middle,
         WIDTH=schedule.width,
         LIST=triton.next_power_of_2(spec.budget),
+        TIES=True,
     )
 
 

@@ -22,6 +22,20 @@ define void @sala_prefetch_far(ptr %p) {
   call void @llvm.prefetch.p0(ptr %p, i32 0, i32 2, i32 1)
   ret void
 }
+define i64 @sala_address(ptr %p) {
+  %a = ptrtoint ptr %p to i64
+  ret i64 %a
+}
+define void @sala_prefetch_at(i64 %a) {
+  %p = inttoptr i64 %a to ptr
+  call void @llvm.prefetch.p0(ptr %p, i32 0, i32 3, i32 1)
+  ret void
+}
+define void @sala_prefetch_far_at(i64 %a) {
+  %p = inttoptr i64 %a to ptr
+  call void @llvm.prefetch.p0(ptr %p, i32 0, i32 2, i32 1)
+  ret void
+}
 define <16 x float> @sala_fma(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
   %r = call <16 x float> @llvm.MULTIPLY_ADD.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %c)
   ret <16 x float> %r
@@ -55,6 +69,10 @@ define <16 x i16> @sala_load_u16(ptr %p, i32 %count) {
   %m = call <16 x i1> @sala_mask(i32 %count)
   %r = call <16 x i16> @llvm.masked.load.v16i16.p0(ptr %p, i32 2, <16 x i1> %m, <16 x i16> zeroinitializer)
   ret <16 x i16> %r
+}
+define <32 x i16> @sala_load_pairs_again(ptr %p) {
+  %r = load volatile <32 x i16>, ptr %p, align 64
+  ret <32 x i16> %r
 }
 define void @sala_store_f32(ptr %p, i32 %count, <16 x float> %v) {
   %m = call <16 x i1> @sala_mask(i32 %count)

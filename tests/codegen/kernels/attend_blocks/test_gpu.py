@@ -13,12 +13,11 @@ from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.reference.selection import select_blocks
 from tests.support.gpu_layer import GpuLayer
-from tests.support.interpreted import run
+from tests.support.interpreted import TARGET, run
 from tests.support.pools import loaded
 from tests.support.sparse_layer import START, SparseCase
 from tests.support.steps import EXTRA, Step, aligned, padded, poisoned, step
 
-TARGET = CudaTarget(90)
 BF16, F32 = Element.BF16, Element.F32
 
 CASES = (
@@ -63,12 +62,18 @@ def lists_of(layer: GpuLayer) -> Lists:
     )
 
 
-def attend(layer: GpuLayer, lists: Lists | None, *, decode: bool = False) -> Lists:
-    """Output and blocks read; nothing behind the live rows is written."""
+def attend(
+    layer: GpuLayer, lists: Lists | None, *, decode: bool = False, product: bool = False
+) -> Lists:
+    """Output and blocks read; nothing behind the live rows is written.
+
+    Tiles are small and splits few, unless those of the product are wanted.
+    """
     case, batch = layer.case, layer.batch
     spec = spec_of(case, lists=lists is not None, decode=decode)
-    schedule = attend_blocks.Schedule.default(spec)
-    schedule = replace(schedule, rows=min(schedule.rows, 64), splits=4)
+    schedule = attend_blocks.Schedule.fitting(spec, TARGET)
+    if not product:
+        schedule = replace(schedule, rows=min(schedule.rows, 64), splits=4)
     rows, width = batch.tokens + EXTRA, padded(case.used)
     out = poisoned(rows, width, dtype=np.dtype(case.out_element.dtype))
     read = np.full((rows, case.kv_heads), -77, np.int32)
@@ -255,3 +260,16 @@ def test_no_number_outside_of_the_past_is_followed(wrong: int, decode: bool) -> 
     found, read = attend(layer, (blocks, np.full_like(counted, 2**31 - 1)), decode=decode)
     assert np.array_equal(found, expected)
     assert read.max() <= case.topk + case.window
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kv_heads", "splits"),
+    [(90, 1, 64), (90, 2, 64), (90, 4, 32), (90, 16, 32), (89, 1, 32)],
+)
+def test_a_past_of_few_kv_heads_has_the_programs_that_memory_asks_for(
+    architecture: int, kv_heads: int, splits: int
+) -> None:
+    spec = replace(spec_of(CASES[0], lists=False, decode=True), kv_heads=kv_heads)
+    target = CudaTarget(architecture)
+    assert attend_blocks.Schedule.fitting(spec, target).splits == splits
+    assert attend_blocks.Schedule.fitting(replace(spec, budget=96), target).splits == 32

@@ -13,7 +13,7 @@ from sala_compile.codegen.targets.cpu import CpuTarget
 from tests.support.lightning import LightningInputs, spec_of
 from tests.support.steps import EXTRA, Library, Step, padded, poisoned, step
 
-FIELDS = ("control", "offsets", "history", "generated", "slots")
+FIELDS = ("control", "offsets", "history", "generated", "slots", "checkpoints")
 HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
 SPECS = (
@@ -144,6 +144,25 @@ def test_continues_from_any_split(pieces: tuple[int, ...]) -> None:
     found = inputs.in_pieces((CHUNK, *pieces), HOST)
     assert close(found, out)
     assert close(inputs.state[0], states[0])
+
+
+@pytest.mark.parametrize("history", [0, 5])
+@pytest.mark.parametrize("spec", SPECS[:3], ids=lambda spec: spec.symbol)
+def test_states_after_generated_tokens_are_kept_as_of_single_steps(spec: Spec, history: int):
+    """In the rows from the checkpoint on, but the last, which is in the sequence's own row."""
+    both = step((4, 3), (history, 9), generated=(True, True))
+    both = replace(both, slots=(0, 1), checkpoints=(2, -1))
+    inputs = Inputs(spec, both.tokens, 7)
+    begin = inputs.state.copy()
+    together = inputs.run(both, HOST)
+    kept = inputs.state.copy()
+    inputs.state[...] = begin
+    for length in range(4):
+        alone = replace(step((1,), (history + length,), generated=(True,)), slots=(0,))
+        out = inputs.rows(slice(length, length + 1)).run(alone, HOST)
+        assert np.array_equal(out, together[length : length + 1])
+        assert np.array_equal(inputs.state[0], kept[2 + length if length < 3 else 0])
+    assert np.array_equal(kept[5:], begin[5:], equal_nan=True)
 
 
 TARGETS = pytest.mark.parametrize("target", [HOST, PORTABLE], ids=lambda target: target.name)

@@ -50,6 +50,7 @@ class Inputs(LightningInputs):
         heads = spec.num_heads + spec.kv_heads
         optional["prepared"] = poisoned(1, bucket["tokens"] * heads * spec.head_dim)
         optional["segments"] = poisoned(1, slots * spec.state_size)
+        optional["checkpoints"] = batch.field("checkpoints")
         buffers = {name: batch.field(name) for name in ("control", "offsets", "history", "slots")}
         buffers |= {name: self.merged for name in "qkv"} | {"state": self.state, "out": out}
         present = {parameter.name for parameter in kernel.parameters}
@@ -139,6 +140,23 @@ def test_generated_tokens_have_the_bits_of_single_steps(spec: Spec) -> None:
         assert np.array_equal(inputs.in_pieces([2, 3], STEP, history), single)
         assert np.array_equal(inputs.state, state)
     check(spec, step((2, 1, 4), (3, 0, 70)), STEP)
+
+
+@pytest.mark.parametrize("history", [0, 5])
+def test_states_after_generated_tokens_are_kept_as_of_single_steps(history: int) -> None:
+    """In the rows from the checkpoint on, but the last, which is in the sequence's own row."""
+    both = replace(step((3, 2), (history, 9)), slots=(0, 1), checkpoints=(2, -1))
+    inputs = Inputs(SPECS[0], both.tokens, 6)
+    begin = inputs.state.copy()
+    together = inputs.run(both, STEP)
+    kept = inputs.state.copy()
+    inputs.state[...] = begin
+    for length in range(3):
+        alone = replace(step((1,), (history + length,)), slots=(0,))
+        out = inputs.rows(slice(length, length + 1)).run(alone, STEP)
+        assert np.array_equal(out, together[length : length + 1])
+        assert np.array_equal(inputs.state[0], kept[2 + length if length < 2 else 0])
+    assert np.array_equal(kept[4:], begin[4:])
 
 
 def test_factors_of_tf32_are_cut() -> None:

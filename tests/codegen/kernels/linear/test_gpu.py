@@ -1,6 +1,7 @@
 """The linear kernels of a GPU, interpreted, against the reference in float64."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sala_compile.codegen.layouts.integer_blocks import IntegerBlocks
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.sala_ir import reference
 from tests.support.gpu_rows import control_of
+from tests.support.integers import random_integers
 from tests.support.interpreted import run
 from tests.support.rows import exact, stored
 from tests.support.steps import EXTRA, aligned, padded, poisoned
@@ -51,11 +53,21 @@ CODED = {
     "int4": {"bits": 4, "group": 128},
     "int4-g32-zeros": {"bits": 4, "group": 32, "zeros": True},
     "int8-zeros": {"bits": 8, "group": 64, "zeros": True},
+    "q5_1": {"bits": 5, "group": 32, "minima": True},
+    "q4_k": {"bits": 4, "group": 32, "minima": True, "super": 256},
+    "q5_k": {"bits": 5, "group": 32, "minima": True, "super": 256},
+    "q6_k": {"bits": 6, "group": 16, "super": 256},
+    "q2_k": {"bits": 4, "group": 16, "minima": True, "super": 256},
 }
 INTEGERS = {
     "int4": spec_of(300, 70, BF16, bias=True, scale=0.3, output=BF16, **CODED["int4"]),
     "int4-g32-zeros": spec_of(256, 96, BF16, swiglu=True, bias=True, **CODED["int4-g32-zeros"]),
     "int8-zeros": spec_of(140, 70, F32, x_start=3, **CODED["int8-zeros"], **RESIDUAL),
+    "q5_1": spec_of(224, 70, BF16, output=BF16, **CODED["q5_1"]),
+    "q4_k": spec_of(256, 96, BF16, swiglu=True, bias=True, **CODED["q4_k"]),
+    "q5_k": spec_of(256, 70, F32, x_start=3, **CODED["q5_k"], **RESIDUAL),
+    "q6_k": spec_of(512, 70, BF16, bias=True, **CODED["q6_k"]),
+    "q2_k": spec_of(256, 33, F32, **CODED["q2_k"]),
 }
 
 
@@ -71,7 +83,10 @@ class Problem:
             random.standard_normal((rows, spec.depth)), spec.weight
         )
         self.operands, self.values = _weight(spec, random)
-        self.bias = self.residual = None
+        self.bias = self.residual = self.squares = None
+        if spec.norm:
+            self.squares = poisoned(rows + EXTRA, padded(spec.squares))
+            self.squares[:rows, : spec.squares] = random.standard_normal((rows, spec.squares)) ** 2
         if spec.bias:
             self.bias = self.operands["bias"] = aligned(np.zeros(padded(spec.rows), np.float32))
             self.bias[: spec.rows] = random.standard_normal(spec.rows)
@@ -87,6 +102,9 @@ class Problem:
         """The result in float64, without padding."""
         spec, start = self.spec, self.spec.residual_start
         x = exact(self.x[: self.rows, spec.x_start : spec.x_start + spec.depth])
+        if self.squares is not None:
+            sums = exact(self.squares[: self.rows, : spec.squares]).sum(1)
+            x = x / np.sqrt(sums / spec.norm + spec.eps)[:, None]
         bias = None if self.bias is None else self.bias[: spec.rows].astype(np.float64)
         residual = None
         if self.residual is not None:
@@ -103,7 +121,13 @@ class Problem:
         buffers |= self.operands
         if self.residual is not None:
             buffers["residual"] = self.residual
+        if self.squares is not None:
+            buffers["squares"] = self.squares
         bucket = self.rows + EXTRA
+        if spec.scaled:
+            buffers["norm"] = aligned(np.ones(spec.y_pitch, np.float32))
+            buffers["scaled"] = poisoned(bucket, spec.y_pitch, dtype=spec.weight.dtype)
+            buffers["sums"] = poisoned(bucket, padded(schedule.across(spec)))
         buffers["y"] = poisoned(bucket, spec.y_pitch, dtype=spec.output.dtype)
         sizes = {}
         if spec.bits:
@@ -122,23 +146,25 @@ def _weight(spec: Spec, random: np.random.Generator) -> tuple[dict[str, np.ndarr
         missing = padded(spec.depth) - spec.depth
         return {"weight": aligned(np.pad(weight, [(0, 0), (0, missing)]))}, exact(weight)
     shapes = spec.integers
-    groups = -(-spec.depth // spec.group)
-    codes = random.integers(0, 1 << spec.bits, (spec.rows, spec.depth)).astype(np.uint8)
-    scales = (0.1 / spec.bits * random.standard_normal((spec.rows, groups))).astype(np.float16)
-    zeros = np.full((spec.rows, groups), 1 << (spec.bits - 1), np.uint8)
-    if spec.zeros:
-        zeros = random.integers(0, 1 << spec.bits, zeros.shape).astype(np.uint8)
+    wanted = SimpleNamespace(
+        bits=spec.bits,
+        group=spec.group,
+        stores_zeros=spec.zeros,
+        has_minima=spec.minima,
+        super_block=spec.super,
+        entries=shapes.entries,
+    )
+    integers = random_integers(wanted, spec.rows, spec.depth, seed=int(random.integers(1 << 30)))
+    integers.scales[:] = integers.scales * np.float16((0.001 if spec.super else 0.1) / spec.bits)
     buffers = {
-        "codes": aligned(shapes.pack_codes(codes)),
-        "scales": aligned(shapes.pack_groups(scales).view(np.uint16)),
+        "codes": aligned(shapes.pack_codes(integers.codes)),
+        "scales": aligned(shapes.pack_groups(integers.scales).view(np.uint16)),
     }
     if spec.zeros:
-        buffers["zeros"] = aligned(shapes.pack_groups(zeros))
-    spread = (
-        np.repeat(x.astype(np.float64), spec.group, 1)[:, : spec.depth] for x in (scales, zeros)
-    )
-    scale, zero = spread
-    value = scale * (codes - zero)
+        buffers["zeros"] = aligned(shapes.pack_groups(integers.zeros))
+    if spec.super:
+        buffers["factors"] = aligned(shapes.pack_groups(integers.factors))
+    value = integers.values(spec.depth).astype(np.float64)
     return buffers, value if spec.form is LinearForm.ROWS else exact(stored(value, spec.weight))
 
 
@@ -190,6 +216,15 @@ def test_a_row_has_the_same_bits_in_any_batch(spec: Spec, form: str) -> None:
         alone = Problem(problem.spec, 1)
         alone.operands, alone.x[0] = problem.operands, problem.x[row]
         assert np.array_equal(alone.run(schedule)[0], together[row])
+
+
+@pytest.mark.parametrize("name", ["plain", "int4"])
+def test_a_problem_of_a_norm_in_parts_has_all_its_operands(name: str) -> None:
+    """The released artifacts have such kernels, which `benchmarks/gpu` checks by this class."""
+    spec = PLAIN["residual"] if name == "plain" else INTEGERS["int4"]
+    split = replace(in_form(spec, "rows"), norm=77, squares=5, eps=1e-5, scaled=True)
+    problem = Problem(split, 5)
+    check(problem, problem.run(PARTS))
 
 
 def test_the_output_may_take_the_place_of_the_residual() -> None:

@@ -119,7 +119,8 @@ def test_a_linear_multiplies_by_the_factor_of_its_row(bits: int, swiglu: bool) -
         swiglu_columns=48 if swiglu else None,
     )  # fmt: skip
     found = _read(spec, problem, squares)
-    np.testing.assert_allclose(found[:, : spec.columns], expected, 2e-4, 2e-4)
+    cancelled = 1e-5 * np.abs(expected).max()  # as in `check` of test_gpu.py
+    np.testing.assert_allclose(found[:, : spec.columns], expected, 2e-4, max(2e-4, cancelled))
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -143,7 +144,8 @@ def test_a_step_writes_what_its_norm_is_made_of(gated: bool) -> None:
     kernel = lightning.FAMILY.build(spec, TARGET, schedule)
     count = spec.num_heads * -(-spec.head_dim // 16)
     buffers: dict[str, Any] = {
-        name: batch.field(name) for name in ("control", "offsets", "history", "slots")
+        name: batch.field(name)
+        for name in ("control", "offsets", "history", "slots", "checkpoints")
     }
     buffers |= {name: inputs.merged for name in "qkv"}
     buffers |= {"state": inputs.state, "q_norm": inputs.norms[0], "k_norm": inputs.norms[1]}

@@ -11,13 +11,15 @@ from sala_compile.codegen.kernels.linear_integers.cpu.kernel import FAMILY
 from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule
 from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.layouts.integer_panels import panel_codes, panel_groups
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write.cpu_library import compile_functions
 from sala_compile.sala_ir.checkpoint.integers import Integers
 from tests.codegen.kernels.linear.test_cpu import HOST, Problem, exact, stored
+from tests.support.integers import panel_parts, random_integers
 from tests.support.steps import EXTRA, Library, aligned, padded, poisoned
 
 OTHERS = [CpuTarget("x86-64-v3"), CpuTarget("x86-64")]
+AVX_VNNI = CpuTarget("alderlake")
 COMPILED_ONLY = ["sapphirerapids", "znver5", "icelake-server"]
 BF16, F32 = Element.BF16, Element.F32
 ROWS = (0, 1, 2, 3, 5, 8, 9, 13, 20, 33, 101)
@@ -45,15 +47,29 @@ SPECS = {
     "int8": spec_of(300, 96, BF16, bits=8, group=128, swiglu=True, bias=True, output=BF16),
     "residual": spec_of(64, 150, F32, scale=-1.7, residual_start=14, residual_pitch=164),
     "view": spec_of(330, 64, F32, bits=8, group=256, stores_zeros=True, x_start=7),
+    "minima": spec_of(224, 70, BF16, has_minima=True, bias=True),
+    "q4_k": spec_of(
+        512, 96, BF16, has_minima=True, super_block=256, swiglu=True, bias=True, output=BF16
+    ),
+    "q5_k": spec_of(256, 150, F32, bits=5, has_minima=True, super_block=256, scale=-1.7),
+    "q5_0": spec_of(208, 66, BF16, bits=5, residual_start=14, residual_pitch=80),
+    "q6_k": spec_of(256, 130, BF16, bits=6, group=16, super_block=256, x_start=5),
+    "q6_k-wide": spec_of(512, 64, F32, bits=6, group=16, super_block=256),
 }
-ON_ALL_TARGETS = ("odd", "residual")
+ON_ALL_TARGETS = ("odd", "residual", "q5_k", "q6_k")
 
 
 @cache
 def library(target: CpuTarget) -> Library:
     """The kernels for a target."""
-    names = SPECS if target == HOST else ON_ALL_TARGETS
+    names = SPECS if target == HOST else ["q6_k"] if target == AVX_VNNI else ON_ALL_TARGETS
     return Library([FAMILY.build(SPECS[name], target) for name in names], target)
+
+
+def replace_codes(integers: Integers, code: int) -> Integers:
+    """The same groups, with one code everywhere."""
+    _, *rest = integers.arrays
+    return Integers(np.full_like(integers.codes, code), *rest)
 
 
 class IntegerProblem(Problem):
@@ -64,17 +80,14 @@ class IntegerProblem(Problem):
         random = np.random.default_rng(seed)
         scales = np.exp(random.standard_normal((rows, spec.x_pitch // 16)) * 3).repeat(16, axis=1)
         self.x[:rows] = stored(random.standard_normal((rows, spec.x_pitch)) * scales, spec.weight)
-        groups, limit = spec.padded_depth // spec.group, 1 << spec.bits
-        codes = random.integers(0, limit, (spec.rows, spec.padded_depth)).astype(np.uint8)
-        zeros = random.integers(0, limit, (spec.rows, groups)).astype(np.uint8)
-        if not spec.stores_zeros:
-            zeros[:] = limit // 2
-        steps = random.standard_normal((spec.rows, groups)).astype(np.float16)
-        integers = Integers(codes, steps, zeros)
+        integers = random_integers(spec, spec.rows, spec.depth, seed)
         self._rows = integers.values(spec.depth).astype(np.float64)
-        self.parts = [panel_codes(integers, spec.bits, 64), panel_groups(steps, 64).view(np.uint16)]
-        self.parts += [panel_groups(zeros, 64)] if spec.stores_zeros else []
-        self.parts = [aligned(part) for part in self.parts]
+        self.parts = panel_parts(integers, spec.bits, zeros=spec.stores_zeros)
+        # What the product of x and the codes is before minima are added to it.
+        self._steps = np.abs(self._rows)
+        if spec.has_minima:
+            least = replace_codes(integers, 0).values(spec.depth)
+            self._steps = np.abs(self._rows - least) + np.abs(least)
 
     @property
     def lost(self) -> np.ndarray:
@@ -90,7 +103,7 @@ class IntegerProblem(Problem):
     def bound(self) -> np.ndarray:
         """How far that may take the result."""
         spec, x = self.spec, self.inputs
-        bound = self.lost @ np.abs(self._rows).T
+        bound = self.lost @ self._steps.T
         if spec.swiglu:
             y = (x @ self._rows.T + self.bias[: spec.rows]).reshape(self.rows, -1, 2, 16)
             off = bound.reshape(self.rows, -1, 2, 16)
@@ -148,7 +161,15 @@ def test_other_targets(name: str, target: CpuTarget) -> None:
         check(problem, problem.run(target))
 
 
-@pytest.mark.parametrize("name", ["odd", "int8", "view"])
+@pytest.mark.skipif(not AVX_VNNI.runs_here, reason="this processor has no AVX-VNNI")
+def test_bytes_of_few_rows_256_bits_wide() -> None:
+    assert FAMILY.default_schedule(SPECS["q6_k"], AVX_VNNI).splits
+    for rows in (1, 3, 4, 5):
+        problem = IntegerProblem(SPECS["q6_k"], rows)
+        check(problem, problem.run(AVX_VNNI))
+
+
+@pytest.mark.parametrize("name", ["odd", "zeros", "int8", "view", "q4_k", "q5_k", "q6_k"])
 def test_a_row_has_the_same_bits_in_any_batch(name: str) -> None:
     problem = IntegerProblem(SPECS[name], 33)
     together = problem.run(HOST)[:33]
@@ -162,14 +183,17 @@ def test_a_row_has_the_same_bits_in_any_batch(name: str) -> None:
 
 
 def test_bits_do_not_depend_on_the_schedule() -> None:
+    """Not on the tiles, and not on whether few rows are pairs or bytes."""
     spec = SPECS["zeros"]
-    problem = IntegerProblem(spec, 20)
     schedule = Schedule(
-        few=(2,), rows=4, panels=1, depth=1, heights=(1, 4), accumulators=4, ahead=1
+        few=(2,), rows=4, panels=1, depth=1, heights=(1, 4), accumulators=4, ahead=1, splits=False
     )
-    arrays = problem.arrays(schedule, 2)
-    Library([FAMILY.build(spec, HOST, schedule)], HOST).call(spec.symbol, *arrays)
-    assert np.array_equal(arrays[-5][:20], problem.run(HOST)[:20])
+    pairs = Library([FAMILY.build(spec, HOST, schedule)], HOST)
+    for rows in (1, 2, 20):
+        problem = IntegerProblem(spec, rows)
+        arrays = problem.arrays(schedule, 2)
+        pairs.call(spec.symbol, *arrays)
+        assert np.array_equal(arrays[-5][:rows], problem.run(HOST)[:rows])
 
 
 @pytest.mark.parametrize("rows", [2, 20])
@@ -188,8 +212,9 @@ def test_the_output_may_take_the_place_of_the_residual() -> None:
     spec = replace(SPECS["residual"], residual_start=0, residual_pitch=padded(150))
     problem = IntegerProblem(spec, 5)
     expected, stream = problem.expected, problem.residual
-    arrays = list(problem.arrays(FAMILY.default_schedule(spec, HOST), 2))
-    arrays[-5] = stream
+    schedule = FAMILY.default_schedule(spec, HOST)
+    arrays = list(problem.arrays(schedule, 2))
+    arrays[-len(FAMILY.workspaces(spec, schedule)) - 1] = stream
     Library([FAMILY.build(spec, HOST)], HOST).call(spec.symbol, *arrays)
     np.testing.assert_allclose(stream[:5, :150], expected, 1e-5, 1e-4)
 
@@ -199,4 +224,6 @@ def test_compiles_for_other_processors(processor: str) -> None:
     target = CpuTarget(processor)
     spec = SPECS["one"]
     module: Any = compile_functions({spec.symbol: FAMILY.build(spec, target)}, target)
-    assert "vpdpwssd" in module.mod.inspect_source("asm")
+    text = module.mod.inspect_source("asm")
+    assert "vpdpwssd" in text
+    assert "vpdpbusd" in text

@@ -10,7 +10,8 @@ import pytest
 
 from sala_compile.codegen.kernels.linear_integers.cpu.kernel import FAMILY
 from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule
-from sala_compile.codegen.targets.cpu import CpuTarget, compile_functions
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write.cpu_library import compile_functions
 from sala_compile.sala_ir.reference import round_activations
 from tests.codegen.kernels.linear.test_cpu import HOST, exact, stored
 from tests.codegen.kernels.linear_integers.test_cpu import BF16, F32, IntegerProblem, check, spec_of
@@ -28,8 +29,11 @@ SPECS = {
     "zeros": spec_of(144, 130, BF16, group=128, stores_zeros=True, x_bits=8, residual_pitch=144),
     "int8": spec_of(300, 96, BF16, bits=8, group=128, swiglu=True, bias=True, x_bits=8),
     "view": spec_of(330, 64, F32, bits=8, group=256, stores_zeros=True, x_start=7, x_bits=8),
+    "minima": spec_of(224, 70, BF16, has_minima=True, bias=True, x_bits=8),
+    "q5_k": spec_of(256, 70, BF16, bits=5, has_minima=True, super_block=256, x_bits=8),
+    "q6_k": spec_of(512, 66, F32, bits=6, group=16, super_block=256, x_bits=8),
 }
-ON_ALL_TARGETS = ("zeros", "view")
+ON_ALL_TARGETS = ("zeros", "view", "q5_k", "q6_k")
 
 
 class ByteProblem(IntegerProblem):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sala_compile.codegen.kernels.sample.gpu.kernel import FAMILY, WORDS, Schedule, Spec
+from sala_compile.codegen.program.sampling_steps import sampling_choice
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.runtime.generation.sampling import Draw, Sampler, SamplingOptions
 from tests.support.gpu_rows import control_of
@@ -13,7 +14,9 @@ from tests.support.interpreted import run
 from tests.support.steps import EXTRA, aligned, padded, poisoned
 
 VOCABULARY = 100
-KERNEL = FAMILY.build(Spec(VOCABULARY), CudaTarget(90), Schedule(block=64, warps=4))
+KERNEL = FAMILY.build(
+    Spec(VOCABULARY), CudaTarget(90), Schedule(group=4, block=32, turn=32, warps=4)
+)
 
 
 def chosen(logits: np.ndarray, draws: list[Draw], **options: bool) -> np.ndarray:
@@ -24,6 +27,8 @@ def chosen(logits: np.ndarray, draws: list[Draw], **options: bool) -> np.ndarray
         "sampling": aligned(np.full((rows + EXTRA, WORDS), -1, np.int32)),
         "logits": poisoned(rows + EXTRA, padded(VOCABULARY)),
         "sampled": poisoned(rows + EXTRA, 2, dtype=np.int32),
+        "groups": poisoned(rows + EXTRA, KERNEL.parameter("groups").shape[1]),
+        "listed": poisoned(rows + EXTRA, KERNEL.parameter("listed").shape[1], dtype=np.int32),
     }
     buffers["logits"][:rows, :VOCABULARY] = logits
     for row, draw in enumerate(draws):
@@ -116,3 +121,59 @@ def test_min_p_drops_what_weighs_too_little_beside_the_best() -> None:
     found = chosen(logits, draws)
     assert found[:, 0].tolist() == [expected(*pair) for pair in zip(logits, draws, strict=True)]
     assert not found[:, 1].any()
+
+
+def test_the_host_chooses_from_vocabularies_that_the_kernel_cannot_count() -> None:
+    assert sampling_choice(CudaTarget(90), 1 << 21) is not None
+    assert sampling_choice(CudaTarget(90), (1 << 21) + 1) is None
+
+
+def float32_of(random: np.random.Generator, *choices: float) -> float:
+    """One of some numbers, or a random one, that float32 holds."""
+    return float32(random.choice([*choices, random.random()]))[0]
+
+
+def rows_of_all_kinds(random: np.random.Generator) -> list[np.ndarray]:
+    """Wide, narrow, tied, masked, shifted and signed zeros; groups of them are read in turns."""
+    normal = random.standard_normal((12, VOCABULARY))
+    normal[0] *= 0.01  # all are candidates, far more than are read at a time
+    normal[1] = np.round(normal[1])
+    normal[2, random.random(VOCABULARY) < 0.9] = -np.inf
+    normal[3] = random.choice([0.0, -0.0, 0.25, -0.25], VOCABULARY)
+    normal[4] += 1e4
+    normal[5] *= 1e30
+    normal[6] = -3.0
+    normal[7, 3:] = -1e30
+    normal[8] *= 30
+    return list(normal.astype(np.float32))
+
+
+def test_rows_of_all_kinds_are_those_of_the_runtime() -> None:
+    random = np.random.default_rng(5)
+    rows = rows_of_all_kinds(random) + rows_of_all_kinds(random)
+    draws = [
+        Draw(
+            float32(random.choice([0.2, 0.7, 1.0, 2.5]))[0],
+            float32_of(random, 1.0, 0.05, 0.9, 0.999),
+            int(random.choice([0, 0, 1, 20, VOCABULARY - 1, VOCABULARY, 500])),
+            float32_of(random, 0.0, 1 - 2**-24),
+            float32(random.choice([0.0, 0.0, 0.05, 1.0]))[0],
+        )
+        for _ in rows
+    ]
+    logits = np.stack(rows)
+    found = chosen(logits, draws)
+    assert found[:, 0].tolist() == [expected(*pair) for pair in zip(logits, draws, strict=True)]
+    assert not found[:, 1].any()
+
+
+def test_a_row_of_which_all_is_kept_is_cut_where_share_and_ties_say() -> None:
+    """Far more candidates than are held: equal ones, and a slope whose weights are powers."""
+    slope = (np.arange(VOCABULARY) % 50 * -0.01).astype(np.float32)
+    logits = np.stack([np.zeros(VOCABULARY, np.float32), slope, slope[::-1]] * 2)
+    share, most = float32(0.55)[0], 73
+    last = 1 - 2**-24
+    draws = [Draw(1.0, share, 0, last)] * 3 + [Draw(1.0, 1.0, most, last)] * 3
+    found = chosen(logits, draws)[:, 0].tolist()
+    assert found == [expected(*pair) for pair in zip(logits, draws, strict=True)]
+    assert (found[0], found[3]) == (55, most - 1)

@@ -1,6 +1,6 @@
 // run: open-attention
 func.func @step(%q: tensor<?x16xf32>, %k: tensor<?x8xf32>, %v: tensor<?x8xf32>, %kv: !sala.kv_cache<2, 16, 4, f32>, %ck: !sala.compressed_keys<2, 8, 4, 16, 4, f32>, %batch: !sala.batch) -> (tensor<?x16xf32>, !sala.kv_cache<2, 16, 4, f32>, !sala.compressed_keys<2, 8, 4, 16, 4, f32>) {
-  %out, %kv_1, %ck_1 = sala.block_sparse_attention %q, %k, %v, %kv, %ck, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 4, scale = 0.5> selection <kernel_size = 8, kernel_stride = 4, block_size = 16, init_blocks = 1, window_blocks = 2, topk = 3, dense_len = 64> {layer = 2 : i64} : (tensor<?x16xf32>, tensor<?x8xf32>, tensor<?x8xf32>, !sala.kv_cache<2, 16, 4, f32>, !sala.compressed_keys<2, 8, 4, 16, 4, f32>, !sala.batch) -> (tensor<?x16xf32>, !sala.kv_cache<2, 16, 4, f32>, !sala.compressed_keys<2, 8, 4, 16, 4, f32>)
+  %out, %kv_1, %ck_1 = sala.block_sparse_attention %q, %k, %v, %kv, %ck, %batch heads <num_heads = 4, kv_heads = 2, head_dim = 4, scale = 0.5> selection <kernel_size = 8, kernel_stride = 4, block_size = 16, init_blocks = 1, window_blocks = 2, topk = 3, dense_len = 64> {layer = 2 : i64} : tensor<?x16xf32>, tensor<?x8xf32>, tensor<?x8xf32>, !sala.kv_cache<2, 16, 4, f32>, !sala.compressed_keys<2, 8, 4, 16, 4, f32> -> tensor<?x16xf32>, !sala.kv_cache<2, 16, 4, f32>, !sala.compressed_keys<2, 8, 4, 16, 4, f32>
   func.return %out, %kv_1, %ck_1 : tensor<?x16xf32>, !sala.kv_cache<2, 16, 4, f32>, !sala.compressed_keys<2, 8, 4, 16, 4, f32>
 }
 // -----

@@ -1,0 +1,1 @@
+"""Servers under load: what they are asked, and when they answer."""

@@ -1,0 +1,1 @@
+"""Answers with drafted tokens beside answers without, on committed texts."""

@@ -1,0 +1,1 @@
+"""Means of windows of keys that no cache holds."""

@@ -1,0 +1,1 @@
+"""Keeping the newest keys and values unrounded."""

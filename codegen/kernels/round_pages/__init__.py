@@ -1,0 +1,1 @@
+"""Rounding the pages of keys and values that new tokens complete to integers."""

@@ -1,0 +1,1 @@
+"""What each operation of the captured graph becomes, by family; one function per operation."""

@@ -1,0 +1,1 @@
+"""The captured graph of a model as a torch module."""

@@ -1,0 +1,1 @@
+"""The server: many callers of one loaded model."""

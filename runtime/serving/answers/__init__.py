@@ -1,0 +1,1 @@
+"""What clients see of an answer: its text in pieces, its tokens, and why it ended."""

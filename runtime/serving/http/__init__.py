@@ -1,0 +1,1 @@
+"""The server's HTTP side: OpenAI's routes, their errors, what a request may cost."""

@@ -1,0 +1,1 @@
+"""State that survives the process: prefixes on disk, and states that have a name."""

@@ -1,0 +1,1 @@
+"""Which jobs run in the next step, and the thread that runs them."""

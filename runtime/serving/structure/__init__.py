@@ -1,0 +1,1 @@
+"""Answers that follow a schema, an expression or a grammar."""

@@ -1,0 +1,1 @@
+"""Tools that a model may call, in the form that its chat template writes them."""

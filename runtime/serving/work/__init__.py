@@ -1,0 +1,1 @@
+"""What the scheduler owes its callers, and what it tells them."""

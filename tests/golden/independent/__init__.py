@@ -1,0 +1,1 @@
+"""MiniCPM and HypeNet a second time, from their descriptions alone, in NumPy and float64."""
