@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 SUFFIX = ".partial"
@@ -24,29 +24,18 @@ _WITHOUT_LOCKS = frozenset(
 )
 
 
-@contextmanager
-def staged_directory(target: Path) -> Iterator[Path]:
+def staged_directory(target: Path) -> AbstractContextManager[Path]:
     """An empty directory next to `target`, which is gone at the end of the block."""
-    with _staged(target, lambda path: path.mkdir(0o700)) as path:
-        try:
-            yield path
-        finally:
-            _remove_tree(path)
+    return _staged(target, lambda path: path.mkdir(0o700), _remove_tree)
 
 
-@contextmanager
-def staged_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
+def staged_file(target: Path, mode: int = 0o666) -> AbstractContextManager[Path]:
     """An empty file next to `target`, which is gone at the end of the block unless it was moved."""
 
     def create(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
 
-    with _staged(target, create) as path:
-        try:
-            yield path
-        finally:
-            with suppress(OSError):
-                path.unlink()
+    return _staged(target, create, lambda path: path.unlink(missing_ok=True))
 
 
 def remove_leftovers(target: Path) -> None:
@@ -84,22 +73,41 @@ def _remove_tree(path: Path) -> None:
 
 
 @contextmanager
-def _staged(target: Path, create: Callable[[Path], None]) -> Iterator[Path]:
-    """What `create` makes under a name of its own, locked in the block."""
+def _staged(
+    target: Path, create: Callable[[Path], None], remove: Callable[[Path], None]
+) -> Iterator[Path]:
+    """What `create` makes under a name of its own, locked in the block; at its end it is removed.
+
+    A signal may end the block at any place, also between making it and entering the block.
+    """
     with suppress(FileNotFoundError):
         target.lstat()  # a name that is too long is found out here, not at the end
     remove_leftovers(target)
-    descriptor, path = None, target
-    while descriptor is None:
+    while True:
         path = target.with_name(f".{_stem(target)}.{secrets.token_hex(4)}{SUFFIX}")
-        with suppress(FileExistsError):
-            create(path)
-            descriptor = _held(path)
+        descriptor, another = None, False
+        try:
+            another = not _created(path, create)
+            descriptor = None if another else _held(path)
+            if descriptor is not None:
+                yield path
+                return
+        finally:
+            with suppress(OSError):
+                if not another:
+                    remove(path)
+            with suppress(OSError):  # it was only held, and nothing was written through it
+                if descriptor is not None:
+                    os.close(descriptor)
+
+
+def _created(path: Path, create: Callable[[Path], None]) -> bool:
+    """Whether `create` made it; False where something has its name."""
     try:
-        yield path
-    finally:
-        with suppress(OSError):  # it was only held, and nothing was written through it
-            os.close(descriptor)
+        create(path)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _stem(target: Path) -> str:

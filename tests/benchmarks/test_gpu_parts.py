@@ -124,8 +124,9 @@ def test_a_recording_that_was_cut_off_goes_on(
             with pytest.raises(KeyboardInterrupt):
                 record(tmp_path, CudaTarget(90), "sources", TESTS)
         assert any((tmp_path / recorded.PARTS).iterdir())
-        monkeypatch.setattr(gpu_library, "compile_source", None)  # nothing is compiled again
-        record(tmp_path, CudaTarget(90), "sources", TESTS)
+        with monkeypatch.context() as patch:
+            patch.setattr(gpu_library, "compile_source", None)  # nothing is compiled again
+            record(tmp_path, CudaTarget(90), "sources", TESTS)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted((TABLE, CODE))
 
 

@@ -7,10 +7,10 @@ import ctypes
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pytest
 
 from sala_compile.codegen.gpu_code.cubin import Cubin, KernelSource
 from sala_compile.codegen.targets.cuda import CudaTarget
@@ -44,9 +44,9 @@ def name_source(source: KernelSource, target: CudaTarget, where: str) -> Cubin:
 @contextmanager
 def emulated_code() -> Iterator[None]:
     """Compile GPU kernels for emulated GPUs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu_library, "compile_source", name_source)
-        patch.setattr(gpu_library, "assembler_version", lambda target: RELEASE)
+    with _replaced(
+        gpu_library, compile_source=name_source, assembler_version=lambda target: RELEASE
+    ):
         yield
 
 
@@ -59,9 +59,26 @@ def emulated_gpu(**options: Any) -> "Iterator[list[EmulatedDriver]]":
         opened.append(EmulatedDriver(**options))
         return opened[-1]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda_device, "Driver", open_driver)
+    with _replaced(cuda_device, Driver=open_driver):
         yield opened
+
+
+@contextmanager
+def _replaced(module: ModuleType, **values: Any) -> Iterator[None]:
+    """Replace what a module holds, for the block; a patch made in it has to end in it.
+
+    One that outlives the block would put back, at its end, what only the block may see.
+    """
+    before = {name: getattr(module, name) for name in values}
+    for name, value in values.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        crossed = [name for name in values if getattr(module, name) is not values[name]]
+        for name, value in before.items():
+            setattr(module, name, value)
+    assert not crossed, f"a patch of {module.__name__}.{', '.join(crossed)} outlives its block"
 
 
 @dataclass(frozen=True, slots=True)

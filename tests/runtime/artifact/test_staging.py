@@ -2,16 +2,20 @@
 
 import errno
 import fcntl
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from sala_compile.runtime.artifact import write_artifact
+from sala_compile.runtime.artifact import staging, write_artifact
 from sala_compile.runtime.artifact.replace import write_whole
 from sala_compile.runtime.artifact.staging import PREVIOUS, staged_directory, staged_file
 from sala_compile.runtime.state.state_file import StateHeader, StateSection, replacing
@@ -138,3 +142,35 @@ def test_a_leftover_that_cannot_be_removed_stops_nobody(
     write_whole(target, b"x")
     assert target.read_bytes() == b"x"
     assert left.exists()
+
+
+@pytest.mark.parametrize("kind", [staged_directory, staged_file])
+def test_a_signal_at_any_place_leaves_nothing(tmp_path: Path, kind: Any) -> None:
+    """A signal's handler may raise between any two lines, also before the block is entered."""
+    for place in count():
+        lines = iter(range(place))
+
+        def watch(frame: FrameType, event: str, _: Any, lines: Iterator[int] = lines) -> Any:
+            if frame.f_code.co_filename != staging.__file__:
+                return None
+            if event == "line" and next(lines, None) is None:
+                sys.settrace(None)
+                raise SystemExit
+            return watch
+
+        entered = False
+        sys.settrace(watch)
+        try:
+            with kind(tmp_path / "target"):
+                entered = True
+                sys.settrace(None)
+        except SystemExit:
+            pass
+        finally:
+            sys.settrace(None)
+        gc.collect()
+        left = list(tmp_path.iterdir())
+        assert not left, f"after a signal at line {place} that was run"
+        if entered:
+            break
+    assert place > 15
