@@ -1,7 +1,7 @@
 """The code of every Triton function that a family launches, with the product's schedules."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 from benchmarks.gpu.released import calls_of, lowered
@@ -34,35 +34,18 @@ Texts = dict[tuple[str, str], list[str]]
 def texts_of_families(target: CudaTarget) -> Texts:
     """The PTX of functions of the released model in int4-g128, and of what other models add.
 
-    Of each function the launches of one kernel of a decoded token, and of one of a chunk.
+    Of each function the launches of one kernel, of a chunk where one has it, else of a token.
     """
     model = lowered(target, Quantization.INT4_G128, Precision.BFLOAT16)
-    decode, prefill = (
-        [(call.family, call.kernel) for call in calls_of(model, phase)]
-        for phase in ("decode", "prefill")
-    )
-    released = [*_one_each(decode, set()), *_one_each(prefill, set())]
-    known = {each for name, kernel in released for each in _functions(name, kernel)}
+    calls = [call for phase in ("prefill", "decode") for call in calls_of(model, phase)]
+    kernels = [*((call.family, call.kernel) for call in calls), *_others(target)]
     found: Texts = defaultdict(list)
-    for name, kernel in (*released, *_one_each(_others(target), known)):
-        for function, text in texts_of(kernel, target):
-            found[name, function].append(text)
-    return dict(found)
-
-
-def _functions(name: str, kernel: GpuKernel) -> set[tuple[str, str]]:
-    return {(name, launch.function.__name__) for launch in kernel.each_launch()}
-
-
-def _one_each(
-    kernels: Iterable[tuple[str, GpuKernel]], known: set[tuple[str, str]]
-) -> Iterator[tuple[str, GpuKernel]]:
-    """Kernels that launch a function that neither `known` nor one before has."""
     for name, kernel in kernels:
-        functions = _functions(name, kernel)
-        if not functions <= known:
-            known |= functions
-            yield name, kernel
+        functions = {(name, launch.function.__name__) for launch in kernel.each_launch()}
+        if not functions <= found.keys():
+            for function, text in texts_of(kernel, target):
+                found[name, function].append(text)
+    return dict(found)
 
 
 def _others(target: CudaTarget) -> Iterator[tuple[str, GpuKernel]]:
