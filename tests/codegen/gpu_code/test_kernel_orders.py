@@ -5,10 +5,10 @@ The rules of `tests/support/ptx/order.py` hold on every way through the code of 
 
 import re
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu.readme_tables import KERNELS
 from sala_compile.codegen.targets.cuda import CudaTarget
 from tests.support.ptx.divergence import divergences
 from tests.support.ptx.families import texts_of_families
@@ -16,6 +16,7 @@ from tests.support.ptx.mechanisms import ALLOWED, mechanisms
 from tests.support.ptx.order import RULES, violations
 from tests.support.ptx.program import Program
 
+KERNELS = Path(__file__).parents[3] / "codegen" / "kernels"
 ARCHITECTURES = (90, 100)
 SECTION = re.compile(r"^## Waits\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `(\w+)` \| (.*) \| (.*) \|$", re.MULTILINE)

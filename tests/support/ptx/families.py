@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
-from benchmarks.gpu.released import calls_of, lowered
 from sala_compile.codegen.kernels.elementwise import gpu as elementwise
 from sala_compile.codegen.kernels.elementwise.cpu import Function
 from sala_compile.codegen.kernels.embedding_integers import gpu as embedding_integers
@@ -26,6 +26,13 @@ OTHERS = {
     "rope": rope.Spec(512, 128, 128, 0, 512, F32, F32),
 }
 """Of what neither the released model nor that with unrotated keys has."""
+RELEASED = CompileOptions(
+    checkpoint=None,
+    output=None,
+    config_file=Path(__file__).parents[3] / "examples" / "released-config.json",
+    dry_run=True,
+    quantization=Quantization.INT4_G128,
+)
 Texts = dict[tuple[str, str], list[str]]
 """By family and function."""
 
@@ -34,13 +41,10 @@ Texts = dict[tuple[str, str], list[str]]
 def texts_of_families(target: CudaTarget) -> Texts:
     """The PTX of functions of the released model in int4-g128, and of what other models add.
 
-    Of each function the launches of one kernel, of a chunk where one has it, else of a token.
+    Of each function the launches of one kernel.
     """
-    model = lowered(target, Quantization.INT4_G128, Precision.BFLOAT16)
-    calls = [call for phase in ("prefill", "decode") for call in calls_of(model, phase)]
-    kernels = [*((call.family, call.kernel) for call in calls), *_others(target)]
     found: Texts = defaultdict(list)
-    for name, kernel in kernels:
+    for name, kernel in (*families_of(RELEASED, target), *_others(target)):
         functions = {(name, launch.function.__name__) for launch in kernel.each_launch()}
         if not functions <= found.keys():
             for function, text in texts_of(kernel, target):
