@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -59,6 +59,8 @@ class KeptFolder:
         self._told: set[str] = set()
         self._pins: Counter[str] = Counter()
         self._descriptor = -1
+        self.when_refreshed: Callable[[], None] | None = None
+        """Called, by a thread of its own, when others may have changed what is there."""
         self._open()
 
     def _open(self) -> None:

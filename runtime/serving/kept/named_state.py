@@ -55,6 +55,10 @@ class NamedState(Frozen):
         """The token ids, int32 [tokens]."""
         return np.frombuffer(base64.b64decode(self.tokens), "<i4").astype(np.int32)
 
+    def light(self) -> "NamedState":
+        """The state without what may be large: its text is in its record."""
+        return self.model_copy(update={"messages": None, "prompt": None})
+
     def conversation(self, more: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages of the state with those that follow; RequestError if it is of a text."""
         if self.messages is None:

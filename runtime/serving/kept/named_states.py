@@ -54,6 +54,7 @@ class NamedStates:
         self._records = kept.folder.records(model)
         self._lock = threading.Lock()
         self._states = {state.id: state for state in self._found()}
+        kept.folder.when_refreshed = self._follow
 
     def create(
         self,
@@ -90,7 +91,7 @@ class NamedStates:
         try:
             with self._lock:
                 self._records.write(state)
-                old, self._states[name] = self._states.get(name), _light(state)
+                old, self._states[name] = self._states.get(name), state.light()
         except OSError as problem:
             self._kept.folder.unpin(stem)
             raise StateFileError(
@@ -129,9 +130,9 @@ class NamedStates:
 
     def all(self) -> list[NamedState]:
         """All states by their age, without their texts."""
+        if self._records.is_shared:
+            self._follow()
         with self._lock:
-            if self._records.is_shared:
-                self._states = {state.id: state for state in self._found()}
             return sorted(self._states.values(), key=lambda state: (state.created, state.id))
 
     def size(self, state: NamedState) -> int:
@@ -176,9 +177,13 @@ class NamedStates:
         states = self._records.all(lambda problem: self._kept.folder.tell("damaged", problem.found))
         for state in states:
             self._kept.folder.keep(state.kept)
-        return [_light(state) for state in states]
+        return states
 
-
-def _light(state: NamedState) -> NamedState:
-    """The state without what may be large: its text is in its record."""
-    return state.model_copy(update={"messages": None, "prompt": None})
+    def _follow(self) -> None:
+        """Learn what other servers saved and deleted; their files stay here as long as theirs."""
+        with suppress(StateFileError), self._lock:
+            before, self._states = self._states, {state.id: state for state in self._found()}
+            kept = {state.kept for state in self._states.values()}
+            for state in before.values():
+                if state.kept not in kept:
+                    self._kept.folder.unpin(state.kept)

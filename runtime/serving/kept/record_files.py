@@ -15,7 +15,7 @@ from sala_compile.runtime.serving.kept.named_state import (
     record_name,
     write_record,
 )
-from sala_compile.runtime.serving.kept.url_files import UrlFiles
+from sala_compile.runtime.serving.kept.url_files import UrlFile, UrlFiles
 
 Tell = Callable[[StateFileError], None]
 
@@ -27,7 +27,7 @@ class StateRecords(Protocol):
     """Whether others add and remove records as well."""
 
     def all(self, tell: Tell) -> list[NamedState]:
-        """Those that are there and whole; `tell` hears of damaged ones."""
+        """Those that are there and whole, without their texts; `tell` hears of damaged ones."""
         ...
 
     def read(self, name: str) -> NamedState:
@@ -60,7 +60,7 @@ class RecordFiles:
             ) from None
 
     def all(self, tell: Tell) -> list[NamedState]:
-        """Those that are there and whole; `tell` hears of damaged ones."""
+        """Those that are there and whole, without their texts; `tell` hears of damaged ones."""
         found: list[NamedState] = []
         for path in sorted(self._folder.glob(f"*{RECORD_SUFFIX}")):
             try:
@@ -69,7 +69,7 @@ class RecordFiles:
                 tell(problem)
                 continue
             if state.model == self._model and path == self._path(state.id):
-                found.append(state)
+                found.append(state.light())
         return found
 
     def read(self, name: str) -> NamedState:
@@ -98,20 +98,22 @@ class UrlRecords:
         """For the model with that digest; RequestError as of UrlFiles."""
         self._files = UrlFiles(url)
         self._model = model
+        self._known: dict[UrlFile, NamedState] = {}
 
     def all(self, tell: Tell) -> list[NamedState]:
-        """Those that are there and whole; `tell` hears of damaged ones."""
-        found: list[NamedState] = []
+        """Those that are there and whole, without their texts; `tell` hears of damaged ones.
+
+        What was read before and is as it was is not read again. StateFileError if the folder
+        cannot be listed.
+        """
         try:
-            listed = self._files.list()
+            listed = [f for f in self._files.list() if f.name.endswith(RECORD_SUFFIX)]
         except OSError as problem:
-            tell(_unreadable(self._files.url, problem))
-            return []
-        for file in sorted(listed, key=lambda each: each.name):
-            if not file.name.endswith(RECORD_SUFFIX):
-                continue
+            raise _unreadable(self._files.url, problem) from None
+        known, self._known = self._known, {}
+        for file in listed:
             try:
-                state = parsed_record(self._files.read(file.name), self._files.where(file.name))
+                state = known.get(file) or self._state(file.name)
             except FileNotFoundError:
                 continue  # somebody removed it just now
             except OSError as problem:
@@ -121,8 +123,11 @@ class UrlRecords:
                 tell(problem)
                 continue
             if state.model == self._model and file.name == record_name(self._model, state.id):
-                found.append(state)
-        return found
+                self._known[file] = state
+        return [*self._known.values()]
+
+    def _state(self, file: str) -> NamedState:
+        return parsed_record(self._files.read(file), self._files.where(file)).light()
 
     def read(self, name: str) -> NamedState:
         """The record of an id; StateFileError if it is not there, or damaged."""

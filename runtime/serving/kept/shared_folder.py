@@ -226,6 +226,8 @@ class SharedFolder(KeptFolder):
     def _try_refresh(self) -> None:
         try:
             self.refresh()
+            if self.when_refreshed is not None:
+                self.when_refreshed()
         except OSError as problem:
             self.tell("not_listed", f"{self._files.url} cannot be listed: {problem}")
 
