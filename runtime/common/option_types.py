@@ -45,7 +45,7 @@ class Several(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: g
         return tuple(self._kind.convert(part, param, ctx) for part in parts)
 
 
-class Place(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: generic from click 8.3 on
+class DirectoryOrUrl(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: generic from click 8.3 on
     """A directory of this machine, or a URL."""
 
     name = "place"
@@ -64,7 +64,7 @@ def _threads(text: Any) -> int:
 TOKENS = Size("tokens", parse_tokens)
 BYTES = Size("bytes", parse_bytes)
 THREADS = Size("threads", _threads)
-PLACE = Place()
+PLACE = DirectoryOrUrl()
 VERIFY_KEY = click.option(
     "--verify-key",
     type=click.Path(path_type=Path),

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from sala_compile.runtime.artifact import open_artifact
 from sala_compile.runtime.common.option_types import BYTES, PLACE, THREADS, TOKENS
 from sala_compile.runtime.common.process import run_command
-from sala_compile.runtime.errors import reported_as
+from sala_compile.runtime.errors import RequestError, reported_as
 from sala_compile.runtime.serving.batch.batch_lines import BatchLine, batch_lines, check_ids
 from sala_compile.runtime.serving.batch.batch_output import BatchOutput
 from sala_compile.runtime.serving.batch.line_answerer import LineAnswerer
@@ -111,7 +111,14 @@ def _answers(
         answerer = LineAnswerer(options["model"], options, options["model_name"])
         undo.callback(answerer.close)
         return answerer.answers(left)
-    from sala_compile.runtime.serving.ray.batch_pipeline import pipeline_answers
+    try:
+        from sala_compile.runtime.serving.batch.ray_pipeline import pipeline_answers
+    except ModuleNotFoundError as missing:
+        raise RequestError(
+            f"batches on several replicas need a package that is not installed: {missing.name}",
+            expected="the extra [ray]",
+            fix="pip install 'sala-compile[ray]', or leave --replicas out",
+        ) from None
 
     return pipeline_answers(left, options)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -121,7 +122,7 @@ class EngineReplica:
 
     async def usage(self, to: str | None = None) -> dict[str, Any]:
         """What this replica holds and does, as JSON values."""
-        return {"replica": self.name, **self._thread.usage()}
+        return {"replica": self.name, "process": os.getpid(), **self._thread.usage()}
 
     async def metrics(self, to: str | None = None) -> bytes:
         """Its measures in the format of Prometheus."""

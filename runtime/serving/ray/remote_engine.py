@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -16,9 +16,9 @@ from sala_compile.runtime.errors import SalaError
 from sala_compile.runtime.serving.ray.event_parcel import unpacked_events
 from sala_compile.runtime.serving.ray.held_pages import PromptPages
 from sala_compile.runtime.serving.ray.job_parcel import packed_job
+from sala_compile.runtime.serving.ray.seen_measures import SeenMeasures
 from sala_compile.runtime.serving.work.event import End, Ended, Event, PromptRead, TokenChosen
 from sala_compile.runtime.serving.work.job import Job, Reuse
-from sala_compile.runtime.serving.work.measures import Measures
 from sala_compile.runtime.serving.work.refusals import QueueFull, ReplicaLost
 
 _TRIES = 3
@@ -38,11 +38,13 @@ class RemoteEngine:
         self._pages = pages
         self._tasks: set[asyncio.Task[None]] = set()
         self._after: list[Callable[[], None]] = []
-        self._usage: Mapping[str, Any] = {}
+        self._ask_usage = engines.options(method_name="usage")
+        self._usage: dict[str, Mapping[str, Any]] = {}
+        self._seen = SeenMeasures()
         self.failed: SalaError | None = None
         """Nothing: Ray replaces an engine that fails, and the others go on."""
-        self.measures = Measures()
-        """Those of an engine, which are 0 here: each has its own."""
+        self.measures = self._seen.measures
+        """What clients of this ingress saw; Ray has those of replicas and queues."""
 
     @property
     def ready(self) -> bool:
@@ -50,8 +52,15 @@ class RemoteEngine:
         return True
 
     def usage(self) -> Mapping[str, Any]:
-        """What the engines hold and do, as `watch` was told last."""
-        return self._usage
+        """What the engines hold and do that this ingress had answers of, by their names.
+
+        At the top what one of them says, for pages that show one; all as it was when it was last
+        requested, which requests it again.
+        """
+        for name in self._usage:
+            self._spawn(self._refresh(name))
+        first = next(iter(self._usage.values()), dict[str, Any]())
+        return {**first, "replicas": dict(self._usage)}
 
     def after_turns(self, act: Callable[[], None]) -> None:
         """Have a function called after the sinks of each turn, on the loop."""
@@ -59,12 +68,27 @@ class RemoteEngine:
 
     def submit(self, *jobs: Job) -> None:
         """Send jobs to replicas, each on its own; what refuses them is told as their end."""
-        loop = asyncio.get_running_loop()
         for job in jobs:
-            # Ray takes two calls of one request for one if they share its context.
-            task = loop.create_task(self._run(job), context=contextvars.Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._seen.began(job)
+            self._spawn(self._run(job))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Ray takes two calls of one request for one if they share its context."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _refresh(self, name: str) -> None:
+        try:
+            response: Any = self._ask_usage.remote(to=name)
+            found: dict[str, Any] = await asyncio.wait_for(response, _LAST_SECONDS)
+        except (RayError, TimeoutError):
+            found = {}
+        if found.get("replica") == name:
+            self._usage[name] = found
+        else:
+            self._usage.pop(name, None)  # it is gone, and another one answered
 
     async def _run(self, job: Job) -> None:
         """Answer a job, at another replica if one is lost before anything was told."""
@@ -113,18 +137,22 @@ class RemoteEngine:
         finally:
             watch.over()
 
-    @staticmethod
     async def _events(
-        stream: AsyncIterator[str | bytes], watch: "_Cancelling"
+        self, stream: AsyncIterator[str | bytes], watch: "_Cancelling"
     ) -> AsyncIterator[list[Event]]:
         """What a replica says; first its name."""
         async for data in stream:
             if isinstance(data, str):
                 watch.begun(data)
+                known = self._usage
+                if data not in known:
+                    known[data] = {}
+                    self._spawn(self._refresh(data))
             else:
                 yield unpacked_events(data)
 
     def _tell(self, job: Job, events: Sequence[Event]) -> None:
+        self._seen.told(job, events)
         with suppress(Exception):  # whatever a caller's function raises
             job.sink(events)
         for act in self._after:

@@ -16,8 +16,8 @@ _UNSEEN = 4
 """How many requests more than may wait Ray holds back for a replica: those on their way."""
 
 
-def app(options: AppOptions) -> Application:
-    """What `serve run sala_compile.runtime.serving.ray:app artifact=NAME.sala replicas=4` runs."""
+def built_app(options: AppOptions) -> Application:
+    """The ingress and the engines behind it, bound to each other."""
     engine = _deployment(
         EngineReplica,
         name="engine",
