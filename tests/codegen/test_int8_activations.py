@@ -122,11 +122,21 @@ def test_the_ceiling_of_bytes_comes_along(artifact):
     control[0], control[3] = 1, 1
     arrays = [aligned(array) for array in (control, np.zeros(READ_MULTIPLE, np.float32), result)]
     library = Library([built[Ceiling.INT8], built[Ceiling.INT16]], target)
-    library.call(Ceiling.INT8.value, *arrays)  # the bytes of 2.0 are 0, 0, 0, 64
-    assert arrays[2][0] == OPERATIONS // (2 * 4) * 64 * 64
+    for kind in (Ceiling.INT8, Ceiling.INT16):
+        arrays[2][0] = 2.0  # its bytes are 0, 0, 0, 64
+        library.call(kind.value, *arrays)
+        assert np.isfinite(arrays[2][0])
+        assert arrays[2][0] != 2.0
+    sums = np.ones(16, np.int32)
+    factor = np.full(16, 2.0, np.float32).view(np.int8).reshape(16, 4).astype(np.int32)
+    for _ in range(OPERATIONS // (2 * 16 * 4 * 24)):
+        bytes_of = sums.view(np.uint8).reshape(16, 4).astype(np.int32)
+        sums += (bytes_of * factor).sum(axis=1)
     arrays[2][0] = 2.0
-    library.call(Ceiling.INT16.value, *arrays)
-    assert np.isfinite(arrays[2][0])
+    library.call(Ceiling.INT8.value, *arrays)
+    cells = 24 if target.has_avx512 else 6
+    if cells == 24:
+        assert arrays[2][0] == pytest.approx(24 * sums.astype(np.float64).sum(), rel=1e-5)
 
 
 def test_random_weights_have_no_effect_to_report(checkpoint, tmp_path):
