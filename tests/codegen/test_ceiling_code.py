@@ -27,7 +27,8 @@ PRODUCTS = {
 Where no instruction has four products of bytes, they are two of pairs of 16 bits.
 """
 _LABEL, _JUMP = re.compile(r"(\.L\w+):"), re.compile(r"\s+j\w+\s+(\.L\w+)")
-_CODE = re.compile(r"\s+(?:\{\w+\}\s+)?([a-z]\w*)(?:\s+(.*))?")
+_CODE = re.compile(r"\s+(?:\{\w+\}\s+)?([a-z]\w*)")
+_COUNTER = re.compile(r"\s+(?:decl\s+|addl\s+\$-(\d+), )(%\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,6 @@ class Loop:
 
     instructions: Counter[str]
     trips: int
-    operands: tuple[str, ...]
 
 
 def innermost(text: str) -> list[Loop]:
@@ -50,15 +50,13 @@ def innermost(text: str) -> list[Loop]:
         body = lines[begin + 1 : end]
         if begin == end or any(_LABEL.match(each) or _JUMP.match(each) for each in body):
             continue
+        before = "\n".join(lines[: begin + 1])
         codes = [found for each in body if (found := _CODE.match(each))]
-        last, operand = codes[-1][1], codes[-1][2] or ""
-        step = 1 if last == "decl" else -int(operand.partition(",")[0].lstrip("$"))
-        register = operand.rpartition("%")[2]
-        before = "\n".join(lines[:begin])
-        starts = re.findall(rf"movl\s+\$(-?\d+), %{register}\b", before)
-        if last in ("decl", "addl") and starts:
+        counters = [found for each in body if (found := _COUNTER.match(each))]
+        starts = [re.findall(rf"movl\s+\$(\d+), {each[2]}\n", before) for each in counters]
+        if len(counters) == 1 and starts[0]:
             names = Counter(each[1] for each in codes)
-            loops.append(Loop(names, int(starts[-1]) // step, tuple(each[2] for each in codes)))
+            loops.append(Loop(names, int(starts[0][-1]) // int(counters[0][1] or 1)))
     return loops
 
 

@@ -127,16 +127,13 @@ def test_the_ceiling_of_bytes_comes_along(artifact):
         library.call(kind.value, *arrays)
         assert np.isfinite(arrays[2][0])
         assert arrays[2][0] != 2.0
-    sums = np.ones(16, np.int32)
-    factor = np.full(16, 2.0, np.float32).view(np.int8).reshape(16, 4).astype(np.int32)
-    for _ in range(OPERATIONS // (2 * 16 * 4 * 24)):
-        bytes_of = sums.view(np.uint8).reshape(16, 4).astype(np.int32)
-        sums += (bytes_of * factor).sum(axis=1)
+    cells = 24 if target.has_avx512 else 6
+    sums, factor = np.ones(1, np.int32), np.array([0, 0, 0, 64], np.int32)
+    for _ in range(OPERATIONS // (2 * 16 * 4 * cells)):
+        sums = sums + sums.view(np.uint8).astype(np.int32) @ factor
     arrays[2][0] = 2.0
     library.call(Ceiling.INT8.value, *arrays)
-    cells = 24 if target.has_avx512 else 6
-    if cells == 24:
-        assert arrays[2][0] == pytest.approx(24 * sums.astype(np.float64).sum(), rel=1e-5)
+    assert arrays[2][0] == pytest.approx(16.0 * cells * sums[0], rel=1e-5)
 
 
 def test_random_weights_have_no_effect_to_report(checkpoint, tmp_path):
