@@ -25,7 +25,7 @@ from rich.console import Console
 
 import sala_compile
 from benchmarks.answers.measure_text import measure_text
-from benchmarks.answers.quality_models import MODELS, SAVINGS, QualityModel
+from benchmarks.answers.quality_models import MODELS, QualityModel
 from benchmarks.answers.quality_report import PREDICTIONS, answers_name, brief, markdown
 from benchmarks.answers.questions import SEED, TASKS, ask
 from benchmarks.answers.real_texts import real_texts
@@ -59,7 +59,7 @@ def main(
     asked = {"texts": texts, "tokens": TOKENS, "seed": SEED}
     record = RowRecord(work / "record.json", asked)
     for model in MODELS:
-        for saving in SAVINGS:
+        for saving in model.savings:
             known = (work / f"{model.name}-{saving}.sala").exists() or not compiled
             wanted = known and model.name in (names or [each.name for each in MODELS])
             for part, measure in _parts(model, work).items():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,23 +34,33 @@ SAVINGS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Options of the compiler by the name of a row, the baseline first; `rows` are activations."""
+PUBLISHED: dict[str, tuple[str, ...]] = {
+    "as-published": (),
+    "as-published-rows-int8": ("--activations", "int8"),
+}
+"""The same for the published file, whose integers are those values: no second rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class QualityModel:
-    """A model, its longest sequence, the lengths of its texts, and how many of each are asked."""
+    """A model, its longest sequence, the lengths of its texts, and how many of each are asked.
+
+    `savings` are the options of its rows by their names.
+    """
 
     name: str
     context: int
     lengths: tuple[int, ...]
     texts: int
+    savings: Mapping[str, tuple[str, ...]]
 
     def artifact(self, saving: str, work: Path) -> Path:
         """The artifact with a saving, compiled unless it is there."""
         path = work / f"{self.name}-{saving}.sala"
         if not path.exists():
             source = NEEDLE if self.name == "needle" else _plain_smollm2(work / self.name)
-            options = SAVINGS[saving]
+            source = fetch() if saving in PUBLISHED else source
+            options = self.savings[saving]
             if "--quantize" in options:
                 options += ("--calibration-tokens", str(CALIBRATION))
             arguments = [str(source), "-o", str(path), "--context", str(self.context)]
@@ -58,8 +69,8 @@ class QualityModel:
 
 
 MODELS = (
-    QualityModel("smollm2", 8192, (1024, 4096), 5),
-    QualityModel("needle", 262144, (1024, 8192, 65536), 5),
+    QualityModel("smollm2", 8192, (1024, 4096), 5, SAVINGS | PUBLISHED),
+    QualityModel("needle", 262144, (1024, 8192, 65536), 5, SAVINGS),
 )
 
 

@@ -5,7 +5,7 @@ from math import exp
 from typing import Any
 
 from benchmarks.answers.measure_text import KEPT
-from benchmarks.answers.quality_models import BASELINE, CALIBRATION, MODELS, SAVINGS, QualityModel
+from benchmarks.answers.quality_models import BASELINE, CALIBRATION, MODELS, QualityModel
 from benchmarks.answers.questions import DEPTHS, TASKS
 from benchmarks.markdown import Document, page, table
 
@@ -34,9 +34,10 @@ def markdown(document: Document) -> str:
     blocks: list[Any] = [
         "What each saving costs in answers. SmolLM2-135M-Instruct is taken with the values of its "
         "published file (Q4_1, the embedding Q8_0) in bfloat16: integers of `--quantize` are a "
-        "second rounding. The needle model is the trained example, of 3.5 million parameters; "
-        "beyond 512 tokens its sparse layers select blocks. Integers are rounded with "
-        f"{CALIBRATION} tokens of the text of sala-compile (GPTQ); all else is as by default.",
+        "second rounding, which the file as published has not. The needle model is the trained "
+        "example, of 3.5 million parameters; beyond 512 tokens its sparse layers select blocks. "
+        f"Integers are rounded with {CALIBRATION} tokens of the text of sala-compile (GPTQ); all "
+        "else is as by default.",
         f"Perplexity: of the first {document['asked']['tokens']} tokens of each of these texts, "
         f"with their SHA-256: {origins}. Divergence: relative entropy of the predictions seen from "
         f"those of {BASELINE}, in thousandths of a nat, over every {KEPT}th; "
@@ -47,7 +48,9 @@ def markdown(document: Document) -> str:
     ]
     for model in MODELS:
         rows = document["rows"].get(model.name, {})
-        measured = [name for name in SAVINGS if any(row.startswith(f"{name}, ") for row in rows)]
+        measured = [
+            name for name in model.savings if any(row.startswith(f"{name}, ") for row in rows)
+        ]
         if not measured:
             continue
         blocks += [f"## {model.name}", _answers_table(model, rows, measured)]
