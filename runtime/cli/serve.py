@@ -74,7 +74,7 @@ _EXTRA = ("fastapi", "uvicorn", "httptools", "sse_starlette", "prometheus_client
     type=Seconds(min=0.001, max=3600),
     default=0.25,
     metavar="SECONDS",
-    help="Longest wait of a running answer for somebody's prompt.",
+    help="Longest wait of a running answer for somebody's prompt, such as 250ms.",
 )
 @click.option("--queue", type=click.IntRange(1), default=256, help="Most requests that wait.")
 @click.option(
