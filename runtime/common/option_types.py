@@ -69,6 +69,18 @@ class Seconds(click.FloatRange):
         return super().convert(number, param, ctx)
 
 
+class DirectoryOrUrl(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: generic from click 8.3 on
+    """A directory of this machine, or a URL."""
+
+    name = "place"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        """The path, or the text of a URL."""
+        return value if isinstance(value, Path) or "://" in value else Path(value)
+
+
 def _threads(text: Any) -> int:
     return checked_threads(click.INT.convert(text, None, None))
 
@@ -76,6 +88,7 @@ def _threads(text: Any) -> int:
 TOKENS = Size("tokens", parse_tokens)
 BYTES = Size("bytes", parse_bytes)
 THREADS = Size("threads", _threads)
+PLACE = DirectoryOrUrl()
 VERIFY_KEY = click.option(
     "--verify-key",
     type=click.Path(path_type=Path),
