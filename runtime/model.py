@@ -269,6 +269,11 @@ class Model:
             yield
 
     @property
+    def target(self) -> str:
+        """For which of the artifact's targets it is loaded."""
+        return self._device.target
+
+    @property
     def plan(self) -> MemoryPlan:
         """What the memory was planned for."""
         return self._memory.plan
