@@ -67,7 +67,7 @@ def main(until: int, layers: int, rounds: int, stop_after: float, work: Path, ou
     console, end = Console(stderr=True), time.monotonic() + stop_after
     artifact = _artifact(work, layers)
     machine = machine_document(PACKAGES, available_cpus())
-    asked = {"layers": layers, "chunk": CHUNK, "processor": machine["processor"]}
+    asked = {"layers": layers, "chunk": CHUNK, "steps": DECODED, "processor": machine["processor"]}
     record = RowRecord(work / "record.json", asked)
     for length in (each for each in LENGTHS if each <= until):
         if not record.has("lengths", str(length)) and time.monotonic() < end:
@@ -108,14 +108,15 @@ def _measured(artifact: Path, length: int, rounds: int) -> dict[str, Any]:
         with model.restore(Path(folder) / "state") as sequence:
             sequence.snapshot()
             turns, waited = _read(model, sequence, length, rounds, probe)
-            steps, decode_waited = _decode(sequence)
+            steps = _decode(model, sequence)
         ceilings = probe.result()
         return {
-            "stages": _stages(model, turns, costs, ceilings, length),
+            "stages": _stages(model, turns, costs, ceilings),
             "seconds": median(turn.sample.seconds for turn in turns),
             "waited": waited,
-            "decode_seconds": median(steps),
-            "decode_waited": decode_waited,
+            "decode": _stages(model, steps, costs, ceilings),
+            "decode_seconds": median(turn.sample.seconds for turn in steps),
+            "decode_waited": median(turn.sample.waited for turn in steps),
             "bandwidth": ceilings.bandwidth,
             "peak": ceilings.peak,
         }
@@ -142,29 +143,28 @@ def _read(
     return recording.turns[1:], waited
 
 
-def _decode(sequence: TokenSequence) -> tuple[list[float], float]:
-    """Seconds of single tokens, and the median part of them that waited for a CPU."""
+def _decode(model: Model, sequence: TokenSequence) -> list[Turn]:
+    """Steps of single tokens."""
     sequence.append([5], generated=True)
-    seconds: list[float] = []
-    waited: list[float] = []
-    watch = Stopwatch()
-    for number in range(DECODED):
-        watch.lap()
-        sequence.append([3 + number], generated=True)
-        taken = watch.lap()
-        seconds.append(taken.seconds)
-        waited.append(taken.waited)
-    return seconds, median(waited)
+    recording, watch = Recording(), Stopwatch()
+    with model.wrapped(recording.wrap):
+        for number in range(DECODED - 1):
+            history = len(sequence)
+            watch.lap()
+            began = watch.began
+            sequence.append([3 + number], generated=True)
+            recording.finish(Live(1, 1, history, history + 1), began, watch.lap())
+    return recording.turns
 
 
 def _stages(
-    model: Model, turns: list[Turn], costs: CostModel, ceilings: Ceilings, length: int
+    model: Model, turns: list[Turn], costs: CostModel, ceilings: Ceilings
 ) -> dict[str, dict[str, float]]:
-    """Seconds, bytes and operations of the kernels of each family in a chunk."""
+    """Seconds, bytes and operations of the kernels of each family in a step."""
     phases = model.artifact.program.targets[model.info()["target"]].phases
-    live = Live(1, CHUNK, length - CHUNK, length)
+    live = turns[-1].live
     found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for phase in (PhaseName.PREFILL, PhaseName.LOGITS):
+    for phase in (PhaseName.DECODE if live.tokens == 1 else PhaseName.PREFILL, PhaseName.LOGITS):
         every = costs.steps(phase, live)
         for index, (step, cost) in enumerate(zip(phases[phase].steps, every, strict=True)):
             taken = [
@@ -187,18 +187,14 @@ def markdown(document: Document) -> str:
     """The page: seconds and fractions of the limit by stage and length, then decode."""
     rows = document["rows"].get("lengths", {})
     lengths = list(rows)
-    names: dict[str, float] = defaultdict(float)
-    for row in rows.values():
-        for name, stage in row["stages"].items():
-            names[name] = max(names[name], stage["seconds"] / row["seconds"])
-    shown = [name for name in sorted(names, key=lambda name: -names[name]) if names[name] > 0.01]
     head = ["stage", *(f"{int(length) >> 10}K" for length in lengths)]
-    stages = [[name, *(_stage(rows[length], name) for length in lengths)] for name in shown]
+    stages = _stage_rows(rows, "stages", "seconds")
     whole = ["whole chunk, ms", *(f"{rows[x]['seconds'] * 1e3:.0f}" for x in lengths)]
     waited = ["waited for a CPU", *(f"{rows[x]['waited']:.0%}" for x in lengths)]
     base = rows.get(str(LENGTHS[1]), {}).get("decode_seconds")
     ratios = [f"{rows[x]['decode_seconds'] / base:.2f}" if base else "" for x in lengths]
     decode = [
+        *_stage_rows(rows, "decode", "decode_seconds"),
         ["times 16K", *ratios],
         ["waited for a CPU", *(f"{rows[x]['decode_waited']:.0%}" for x in lengths)],
     ]
@@ -213,21 +209,28 @@ def markdown(document: Document) -> str:
         "and operations at the measured peak of the best instruction; made by "
         "`python -m benchmarks.long_prefill`.",
         table(head, [*stages, whole, waited], texts=1),
-        "One token after the prompt:",
-        table(["decode", *head[1:]], decode, texts=1),
+        "One token after the prompt, a median of each kernel:",
+        table(["stage", *head[1:]], decode, texts=1),
     )
 
 
-def _stage(row: dict[str, Any], name: str) -> str:
-    stage = row["stages"].get(name)
+def _stage_rows(rows: dict[str, Any], kind: str, whole: str) -> list[list[str]]:
+    """The stages that take over 1 % of a step somewhere, the largest first."""
+    shares: dict[str, float] = defaultdict(float)
+    for row in rows.values():
+        for name, stage in row[kind].items():
+            shares[name] = max(shares[name], stage["seconds"] / row[whole])
+    shown = [name for name in sorted(shares, key=lambda name: -shares[name]) if shares[name] > 0.01]
+    return [[name, *(_stage(row[kind].get(name)) for row in rows.values())] for name in shown]
+
+
+def _stage(stage: dict[str, float] | None) -> str:
     if stage is None:
         return ""
     part = stage["limit"] / stage["seconds"]
-    return (
-        f"{stage['seconds'] * 1e3:.1f} ({part:.2f})"
-        if stage["operations"]
-        else (f"{stage['seconds'] * 1e3:.1f}")
-    )
+    taken = stage["seconds"] * 1e3
+    shown = f"{taken:.0f}" if taken >= 100 else f"{taken:.3g}"
+    return f"{shown} ({part:.2f})" if stage["operations"] else shown
 
 
 if __name__ == "__main__":

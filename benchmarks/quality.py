@@ -13,9 +13,8 @@ one. --stop-after SECONDS ends a run in time; --compiled measures only what is c
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -58,18 +57,16 @@ def main(
     texts = [[text.name, text.origin, text.digest] for text in real_texts()]
     asked = {"texts": texts, "tokens": TOKENS, "seed": SEED}
     record = RowRecord(work / "record.json", asked)
-    for model in MODELS:
-        for saving in model.savings:
-            known = (work / f"{model.name}-{saving}.sala").exists() or not compiled
-            wanted = known and model.name in (names or [each.name for each in MODELS])
-            for part, measure in _parts(model, work).items():
-                name = f"{saving}, {part}"
-                late = time.monotonic() >= end
-                if not wanted or late or record.has(model.name, name):
-                    continue
-                with _loaded(model, saving, work) as loaded:
-                    record.add(model.name, name, measure(loaded))
-                console.print(f"{model.name}, {name}: {brief(record.row(model.name, name))}")
+    wanted = [model for model in MODELS if model.name in names or not names]
+    for model, part, saving in _rows(wanted):
+        name, path = f"{saving}, {part}", work / f"{model.name}-{saving}.sala"
+        if record.has(model.name, name) or (compiled and not path.exists()):
+            continue
+        if time.monotonic() >= end:
+            break
+        with _loaded(model, saving, work) as loaded:
+            record.add(model.name, name, _measured(loaded, model, part, work))
+        console.print(f"{model.name}, {name}: {brief(record.row(model.name, name))}")
     document = {**machine_document(PACKAGES, available_cpus()), **record.document}
     write_report(output, document, markdown)
     print(markdown(document))
@@ -103,13 +100,19 @@ def _answers(loaded: Model, model: QualityModel, length: int) -> dict[str, Any]:
     return scores
 
 
-def _parts(model: QualityModel, work: Path) -> dict[str, Callable[[Model], dict[str, Any]]]:
-    """The rows of a model with one saving."""
-    answers = {
-        answers_name(length): partial(_answers, model=model, length=length)
-        for length in model.lengths
-    }
-    return {PREDICTIONS: partial(_predictions, model=model, work=work), **answers}
+def _rows(models: Sequence[QualityModel]) -> Iterator[tuple[QualityModel, str, str]]:
+    """Model, part and saving of every row, the parts of all savings in turn."""
+    for model in models:
+        parts = [PREDICTIONS, *map(answers_name, model.lengths)]
+        yield from ((model, part, saving) for part in parts for saving in model.savings)
+
+
+def _measured(loaded: Model, model: QualityModel, part: str, work: Path) -> dict[str, Any]:
+    """One row."""
+    if part == PREDICTIONS:
+        return _predictions(loaded, model, work)
+    (length,) = (each for each in model.lengths if answers_name(each) == part)
+    return _answers(loaded, model, length)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def markdown(document: Document) -> str:
         "other: the share of these where another token is the likeliest. The needle model reads "
         "4096 tokens of its own kind of text, of which random words are most of the perplexity.",
         "Answers: right of all, greedy, every token of the value. A needle is one key in its text; "
-        "16 keys: each is asked for; variables: what names another key, up to four steps.",
+        "16 keys: each is asked for; variables: what names another key, up to four steps. Empty "
+        "cells were not measured.",
     ]
     for model in MODELS:
         rows = document["rows"].get(model.name, {})
