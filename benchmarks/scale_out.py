@@ -11,6 +11,7 @@ stays.
 """
 
 import json
+import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -105,6 +106,7 @@ def measured(artifact: Path, router: str, replicas: int, seed: int, load: dict[s
     return {
         "requests": len(firsts),
         "errors": run.errors,
+        "machine_load": os.getloadavg()[0],
         "prompt_tokens": run.prompt,
         "hit_rate": run.cached / run.prompt,
         "first_token": {"median": median(firsts), "p90": firsts[int(0.9 * (len(firsts) - 1))]},
@@ -170,20 +172,32 @@ def _replicas(document: dict[str, Any]) -> list[str | list[str]]:
     if not rows:
         return []
     load = document["load"]
-    head = ("router", "round", "requests", "hit rate", "first token, median", "90 %", "errors")
+    head = (
+        "router",
+        "round",
+        "requests",
+        "hit rate",
+        "first token, median",
+        "90 %",
+        "errors",
+        "load",
+    )
     lines = [
         (
             *(NAMES[row["router"]], str(row["round"] + 1), str(row["requests"])),
             f"{row['hit_rate']:.1%}",
             *(f"{1000 * row['first_token'][name]:.0f} ms" for name in ("median", "p90")),
             str(row["errors"]),
+            f"{row['machine_load']:.0f}",
         )
         for row in rows
     ]
     return [
         f"{document['replicas']} replicas of {document['artifact']} on this machine, in turns; "
         f"{load['conversations']} conversations of {load['turns']} turns, twice as many at a time "
-        f"as replicas, half of them on one of three documents of {load['words']} words.",
+        f"as replicas, half of them on one of three documents of {load['words']} words. The load "
+        "is the system's average of processes that want a CPU: above the CPUs, others worked here "
+        "too, and times say little.",
         table(head, lines, 1),
     ]
 
