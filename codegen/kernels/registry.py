@@ -18,6 +18,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.swiglu": ("elementwise",),
     "sala.residual_add": ("elementwise",),
     "sala.lightning_attention": ("lightning_attention",),
+    "sala.short_convolution": ("short_convolution",),
+    "sala.gated_delta": ("gated_delta",),
     "sala.append_kv": ("append_kv",),
     "sala.round_pages": ("round_pages",),
     "sala.keep_recent": ("keep_recent",),

@@ -3,6 +3,7 @@
 from xdsl.ir import Attribute, Dialect
 
 from sala_compile.sala_ir.dialect.attributes import (
+    DeltaHeadsAttr,
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
@@ -35,6 +36,7 @@ from sala_compile.sala_ir.dialect.mixers import (
 )
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.plain import attribute_of, plain
+from sala_compile.sala_ir.dialect.recurrence import GatedDeltaOp, ShortConvolutionOp
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.sala_op import SalaOp, state_updates
 from sala_compile.sala_ir.dialect.stages import (
@@ -49,6 +51,7 @@ from sala_compile.sala_ir.dialect.stages import (
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
+    ConvolutionWindowType,
     KvCacheType,
     RecentKeysType,
     RecurrentStateType,
@@ -75,6 +78,7 @@ from sala_compile.sala_ir.dialect.weights import (
     PackWeightOp,
     QuantizeWeightOp,
     ScaleWeightOp,
+    TransposeWeightOp,
     WeightOp,
     round_up,
 )
@@ -99,12 +103,15 @@ __all__ = [
     "CompressNewKeysOp",
     "CompressedKeysType",
     "ConcatWeightsOp",
+    "ConvolutionWindowType",
+    "DeltaHeadsAttr",
     "EmbeddingOp",
     "EncodingAttr",
     "EncodingKind",
     "EncodingKindAttr",
     "Epilogue",
     "EpilogueAttr",
+    "GatedDeltaOp",
     "HeadsAttr",
     "InterleaveWeightsOp",
     "KeepRecentOp",
@@ -135,10 +142,12 @@ __all__ = [
     "ScaleWeightOp",
     "SelectBlocksOp",
     "SelectionAttr",
+    "ShortConvolutionOp",
     "SliceOp",
     "SoftmaxAttentionOp",
     "StateType",
     "SwigluOp",
+    "TransposeWeightOp",
     "WeightOp",
     "WeightRole",
     "WeightRoleAttr",

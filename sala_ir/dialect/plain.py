@@ -26,8 +26,9 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute
 
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding
+from sala_compile.sala_ir.attention_sizes import BlockSelection, DeltaHeads, Heads, PageRounding
 from sala_compile.sala_ir.dialect.attributes import (
+    DeltaHeadsAttr,
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
@@ -39,6 +40,7 @@ from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 _OWN: dict[type, Callable[[Any], Attribute]] = {
     Epilogue: EpilogueAttr,
     Heads: HeadsAttr,
+    DeltaHeads: DeltaHeadsAttr,
     BlockSelection: SelectionAttr,
     PageRounding: PageRoundingAttr,
     WeightRole: WeightRoleAttr,
@@ -112,7 +114,7 @@ def plain(attribute: Attribute) -> Any:
             return attribute.value.data
         case StringAttr() | IntAttr() | EnumAttribute():
             return attribute.data
-        case HeadsAttr() | SelectionAttr():
+        case HeadsAttr() | DeltaHeadsAttr() | SelectionAttr():
             return asdict(attribute.data)
         case DenseIntOrFPElementsAttr():
             return tuple(attribute.get_values())

@@ -166,6 +166,32 @@ class ScaleWeightOp(SalaOp):
 
 
 @irdl_op_definition
+class TransposeWeightOp(SalaOp):
+    """Columns as rows: [N, K] gives [K, N]. For small weights: it is read whole."""
+
+    name = "sala.transpose_weight"
+
+    weight = operand_def(WeightType)
+    result = result_def(WeightType)
+
+    assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The sizes, exchanged."""
+        kind = weight_type(self.weight)
+        return (kind.with_shape(kind.get_shape()[::-1]),)
+
+    def verify_(self) -> None:
+        """A plain matrix in rows, and the same in columns."""
+        kind = weight_type(self.weight)
+        require(len(kind.get_shape()) == 2, "only a matrix is transposed")
+        require(kind.encoding.is_plain, "integers are not transposed")
+        _require_row_major(self.weight)
+        (expected,) = self.infer(f32)
+        require(self.result.type == expected, "result must be {}", expected)
+
+
+@irdl_op_definition
 class CastWeightOp(SalaOp):
     """Round a weight to the element type of the result."""
 

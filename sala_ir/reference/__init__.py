@@ -22,6 +22,8 @@ from sala_compile.sala_ir.reference.cache import (
     compress_new_keys,
     compress_unrounded_keys,
 )
+from sala_compile.sala_ir.reference.convolution import ConvolutionWindow, short_convolution
+from sala_compile.sala_ir.reference.delta import delta_recurrence, gated_delta
 from sala_compile.sala_ir.reference.embedding import embedding
 from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
 from sala_compile.sala_ir.reference.lightning import (
@@ -51,6 +53,7 @@ __all__ = [
     "Batch",
     "BlockSelection",
     "CompressedKeys",
+    "ConvolutionWindow",
     "KVCache",
     "LightningForm",
     "RecentKeys",
@@ -70,8 +73,10 @@ __all__ = [
     "compress_new_keys",
     "compress_unrounded_keys",
     "concat_weights",
+    "delta_recurrence",
     "embedding",
     "exact",
+    "gated_delta",
     "interleave_weights",
     "lightning_attention",
     "lightning_chunked",
@@ -90,6 +95,7 @@ __all__ = [
     "scale_and_zero",
     "scale_weight",
     "select_blocks",
+    "short_convolution",
     "slice_columns",
     "softmax_attention",
     "swiglu",

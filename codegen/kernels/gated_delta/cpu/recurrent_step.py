@@ -1,0 +1,68 @@
+"""Single tokens of a head: the recurrent form."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sala_compile.codegen.kernels.gated_delta.cpu.head_work import Head
+from sala_compile.codegen.kernels.gated_delta.cpu.prepare_token import decay_of, prepare, rate_of
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    held,
+    let,
+    long,
+    loop,
+    scalar,
+    splat,
+    when,
+)
+from sala_compile.codegen.kernels.tir.tile import cover_columns, zero_tile
+
+
+def steps(work: Head, start: Expr, count: Expr, checkpoint: Expr) -> None:
+    """Emit the tokens from row `start` on one after the other: each as if it came alone.
+
+    With a `checkpoint` that is not negative, the states after all tokens but the last go to the
+    rows of the pool from there on, and the sequence's own row gets the last.
+    """
+    place = scalar(work.slot, "int64")
+    with loop(count) as index:
+        source = held(place[0], "int64")
+        place[0] = work.slot
+        with when(checkpoint >= 0), when(index < count - 1):
+            place[0] = checkpoint + long(index)
+        target = replace(work, slot=held(place[0], "int64"))
+        _step(replace(work, slot=source), target, let(start + index))
+
+
+def _step(work: Head, target: Head, row: Expr) -> None:
+    """Emit one token: some columns of the state are read twice, the second time from the cache."""
+    spec, at = work.spec, work.at
+    prepare(work, row, 0)
+    decay, rate = let(splat(decay_of(work, row))), let(splat(rate_of(work, row)))
+
+    def columns(first: Expr, live: Sequence[int]) -> None:
+        places = [(first + j) * LANES for j in range(len(live))]
+        sums = zero_tile(1, len(live))
+        with loop(spec.key_dim) as a:
+            key = work.spread(at.keys + a)
+            for j, place in enumerate(places):
+                sums[0, j] = vector.fma(key, work.state(a, place, live[j]), sums[0, j])
+        updates = [
+            let(rate * (work.vector(at.updates + place) - decay * sums[0, j]))
+            for j, place in enumerate(places)
+        ]
+        for j in range(len(live)):
+            sums[0, j] = splat(0.0)
+        with loop(spec.key_dim) as a:
+            query, key = work.spread(at.queries + a), work.spread(at.keys + a)
+            for j, place in enumerate(places):
+                old = work.state(a, place, live[j])
+                state = let(vector.fma(decay, old, key * updates[j]))
+                target.set_state(a, place, state, live[j])
+                sums[0, j] = vector.fma(query, state, sums[0, j])
+        for j, place in enumerate(places):
+            work.set_out(row, place, sums[0, j], live[j])
+
+    cover_columns(spec.value_dim, work.schedule.step_vectors, columns)
