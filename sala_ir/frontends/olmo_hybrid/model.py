@@ -51,6 +51,17 @@ class OlmoHybridFrontend(Frontend[OlmoHybridConfig]):
             for kind, state in kinds[mixer].items()
         }
 
+    def other_names(self, config: OlmoHybridConfig) -> dict[str, str]:
+        """transformers 5.23 saves the norm after attention by the name of a delta layer's norm."""
+        root = StepWriter().root
+        return {
+            f"{root}layers.{layer}.{_NORMS[OlmoMixer.DELTA].mlp}.weight": (
+                f"{root}layers.{layer}.{_NORMS[kind].mixer}.weight"
+            )
+            for layer, kind in enumerate(config.layer_types)
+            if kind is OlmoMixer.ATTENTION
+        }
+
     def emit(
         self,
         step: StepWriter,
