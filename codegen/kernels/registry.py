@@ -14,6 +14,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.rms_norm": ("rms_norm",),
     "sala.rope_table": ("rope_table",),
     "sala.rope": ("rope",),
+    "sala.cast": ("cast",),
     "sala.output_gate": ("elementwise",),
     "sala.swiglu": ("elementwise",),
     "sala.residual_add": ("elementwise",),

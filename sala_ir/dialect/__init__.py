@@ -20,7 +20,12 @@ from sala_compile.sala_ir.dialect.base import (
     weight_type,
 )
 from sala_compile.sala_ir.dialect.batch import MakeBatchOp
-from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
+from sala_compile.sala_ir.dialect.elementwise import (
+    CastOp,
+    OutputGateOp,
+    ResidualAddOp,
+    SwigluOp,
+)
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.linear import (
@@ -98,6 +103,7 @@ __all__ = [
     "AttendBlocksOp",
     "BatchType",
     "BlockSparseAttentionOp",
+    "CastOp",
     "CastWeightOp",
     "CompressKeysOp",
     "CompressNewKeysOp",

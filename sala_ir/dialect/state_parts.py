@@ -25,7 +25,7 @@ class StatePart:
     """One tensor of a state, of which a sequence has one entry for every `stride` tokens.
 
     `suffix` is what kernels call it ("" where a state is one tensor), `name` its canonical name in
-    state files. `row` is the shape of an entry, or of the whole where the state is fixed. The first
+    state files ("" for that of the state, of which a layer may have several). `row` is the shape of an entry, or of the whole where the state is fixed. The first
     `skipped` entries of a sequence are never complete: entry j is in place j + skipped. Of a part
     whose entries are whole pages nothing is `shared`: all targets store the row as it is.
 

@@ -361,7 +361,7 @@ class ConvolutionWindowType(StateType):
     @property
     def parts(self) -> tuple[StatePart, ...]:
         """The inputs of the tokens."""
-        return (StatePart("", "convolution_window", self.sizes),)
+        return (StatePart("", "", self.sizes),)
 
     def __init__(self, tokens: int, columns: int, element_type: Attribute):
         super().__init__(element_type, IntAttr(tokens), IntAttr(columns))

@@ -115,6 +115,12 @@ class SalaFunctions(InterpreterFunctions):
     def _slice(self, _: Interpreter, op: dialect.SliceOp, args: PythonValues) -> PythonValues:
         return self._results(op, reference.slice_columns(args[0], **op.parameters))
 
+    @impl(dialect.CastOp)
+    def _cast_activation(
+        self, _: Interpreter, op: dialect.CastOp, args: PythonValues
+    ) -> PythonValues:
+        return self._results(op, args[0])
+
     @impl(dialect.OutputGateOp)
     def _output_gate(
         self, _: Interpreter, op: dialect.OutputGateOp, args: PythonValues

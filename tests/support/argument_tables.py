@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sala_compile.codegen.kernels.arguments import Argument, Arguments
+from sala_compile.codegen.kernels.cast import spec as cast
 from sala_compile.codegen.kernels.compress_new_keys import spec as compress_new_keys
 from sala_compile.codegen.kernels.elementwise.spec import Function, Spec
 from sala_compile.codegen.kernels.embedding_integers import spec as embedding_integers
@@ -46,6 +47,7 @@ DELTA = gated_delta.Spec(
 )
 """Of the shape of Qwen3-Next-80B-A3B."""
 UNCALLED: Mapping[str, Mapping[str, Any]] = {
+    "cast": cast.Spec(4096, 0, 4096, F32, Element.BF16).values,
     "compress_new_keys": UNROTATED.values,
     "elementwise": SWIGLU.values,
     "embedding_integers": Q6_K.values,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules
+from sala_compile.runtime.common.json_text import is_list
+from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRule, FieldRules
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig, fill_from, fill_head_dim
 from sala_compile.sala_ir.frontends.kit.fields import (
     Count,
@@ -13,7 +14,6 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     Heads,
     Positive,
     Refuse,
-    config_error,
 )
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 
@@ -26,7 +26,7 @@ class OlmoMixer(StrEnum):
 
 
 _USED = (
-    *("layer_types", "linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim"),
+    *("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim"),
     *("linear_value_head_dim", "linear_conv_kernel_dim", "linear_allow_neg_eigval"),
 )
 _INITIAL = (
@@ -34,6 +34,10 @@ _INITIAL = (
     "linear_dt_init_floor",
 )
 """Of the values that weights have before training."""
+
+
+def _is_kinds(value: Any) -> bool:
+    return is_list(value) and all(isinstance(k, str) and k in set(OlmoMixer) for k in value)
 
 
 class OlmoHybridConfig(DecoderConfig):
@@ -44,6 +48,9 @@ class OlmoHybridConfig(DecoderConfig):
         **COMMON,
         **dict.fromkeys(_USED, USED),
         **dict.fromkeys(_INITIAL, NO_EFFECT),
+        "layer_types": FieldRule(
+            _is_kinds, "a list of " + " and ".join(f'"{kind.value}"' for kind in OlmoMixer)
+        ),
     }
     ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn", "longrope")
 
@@ -69,10 +76,8 @@ class OlmoHybridConfig(DecoderConfig):
             linear_num_key_heads="num_attention_heads",
             linear_num_value_heads="num_attention_heads",
         )
-        kinds = fields.get("layer_types")
-        if isinstance(kinds, list):
-            listed = enumerate(cast(list[Any], kinds))
-            fields["layer_types"] = tuple(_mixer(kind, layer, file) for layer, kind in listed)
+        if "layer_types" in fields:
+            fields["layer_types"] = tuple(map(OlmoMixer, fields["layer_types"]))
 
     def check(self, refuse: Refuse) -> None:
         """Raise `ConfigError` for the first constraint between fields that is broken."""
@@ -88,11 +93,3 @@ class OlmoHybridConfig(DecoderConfig):
         if self.linear_conv_kernel_dim < 2:
             expected, fix = "at least 2", "a convolution of one tap keeps no state"
             raise refuse("linear_conv_kernel_dim", self.linear_conv_kernel_dim, expected, fix)
-
-
-def _mixer(spelling: Any, layer: int, file: str) -> OlmoMixer:
-    if isinstance(spelling, str) and spelling in set(OlmoMixer):
-        return OlmoMixer(spelling)
-    expected = "one of " + ", ".join(f'"{mixer.value}"' for mixer in OlmoMixer)
-    fix = f"layer {layer} is of a kind that this compiler does not know"
-    raise config_error(file, f"layer_types[{layer}]", spelling, expected, fix)

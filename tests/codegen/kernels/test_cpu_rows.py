@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sala_compile.codegen.kernels.cast import cpu as cast
 from sala_compile.codegen.kernels.elementwise import cpu as elementwise
 from sala_compile.codegen.kernels.embedding import cpu as embedding
 from sala_compile.codegen.kernels.embedding_integers import cpu as embedding_integers
@@ -98,6 +99,11 @@ def pair_specs() -> list[elementwise.Spec]:
     ]
 
 
+def cast_specs() -> list[cast.Spec]:
+    """Views; both ways, and none."""
+    return [cast.Spec(70, 3, 80, x, y) for x, y in product(Element, Element)]
+
+
 def functions(target: CpuTarget, module: ModuleType, specs: list[Any]) -> list[Any]:
     """The PrimFuncs of some specs."""
     return [module.FAMILY.build(spec, target) for spec in specs]
@@ -113,6 +119,7 @@ def library(target: CpuTarget) -> Library:
         functions(target, embedding, embedding_specs()),
         functions(target, embedding_integers, integer_specs()),
         functions(target, elementwise, pair_specs()),
+        functions(target, cast, cast_specs()),
     )
     return Library([function for part in parts for function in part], target)
 
@@ -257,3 +264,13 @@ def test_elementwise(spec: elementwise.Spec, rows: int, target: CpuTarget) -> No
     )
     expected = PAIRS[spec.function](*operands)
     close(run(target, spec, rows, spec.columns, spec.output, a, b), expected, spec.output)
+
+
+@both_targets
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("spec", cast_specs(), ids=lambda s: s.symbol)
+def test_cast(spec: cast.Spec, rows: int, target: CpuTarget) -> None:
+    x = activation(rows, spec.x_pitch, spec.x)
+    wanted = exact(x[:rows, 3:73])
+    wanted = exact(to_bits(wanted)) if spec.output is BF16 else wanted
+    assert np.array_equal(run(target, spec, rows, 70, spec.output, x), wanted)
