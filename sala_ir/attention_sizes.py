@@ -32,8 +32,8 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True)
-class DeltaHeads:
-    """Heads of a delta rule: states [key_dim, value_dim], each key head for several of them.
+class StateHeads:
+    """Heads of a recurrence: states [key_dim, value_dim], each key head for several of them.
 
     Queries have the heads of the keys and are multiplied by `scale`.
     """
@@ -59,6 +59,9 @@ class DeltaHeads:
         """Columns of the values and of the output."""
         return self.num_heads * self.value_dim
 
+
+NO_LIMIT = 3.4e38
+"""What no step of a recurrence reaches."""
 
 DENSE_BLOCK = 64
 """Tokens that dense attention takes at a time, at most, of a page."""

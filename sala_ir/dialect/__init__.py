@@ -3,7 +3,6 @@
 from xdsl.ir import Attribute, Dialect
 
 from sala_compile.sala_ir.dialect.attributes import (
-    DeltaHeadsAttr,
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
@@ -11,6 +10,7 @@ from sala_compile.sala_ir.dialect.attributes import (
     Rows,
     RowsAttr,
     SelectionAttr,
+    StateHeadsAttr,
 )
 from sala_compile.sala_ir.dialect.base import (
     columns_of,
@@ -41,7 +41,11 @@ from sala_compile.sala_ir.dialect.mixers import (
 )
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.plain import attribute_of, plain
-from sala_compile.sala_ir.dialect.recurrence import GatedDeltaOp, ShortConvolutionOp
+from sala_compile.sala_ir.dialect.recurrence import (
+    GatedDeltaOp,
+    ShortConvolutionOp,
+    StateSpaceOp,
+)
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.sala_op import SalaOp, state_updates
 from sala_compile.sala_ir.dialect.stages import (
@@ -83,6 +87,7 @@ from sala_compile.sala_ir.dialect.weights import (
     PackWeightOp,
     QuantizeWeightOp,
     ScaleWeightOp,
+    SliceWeightOp,
     TransposeWeightOp,
     WeightOp,
     round_up,
@@ -110,7 +115,6 @@ __all__ = [
     "CompressedKeysType",
     "ConcatWeightsOp",
     "ConvolutionWindowType",
-    "DeltaHeadsAttr",
     "EmbeddingOp",
     "EncodingAttr",
     "EncodingKind",
@@ -150,7 +154,10 @@ __all__ = [
     "SelectionAttr",
     "ShortConvolutionOp",
     "SliceOp",
+    "SliceWeightOp",
     "SoftmaxAttentionOp",
+    "StateHeadsAttr",
+    "StateSpaceOp",
     "StateType",
     "SwigluOp",
     "TransposeWeightOp",

@@ -14,7 +14,7 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 from xdsl.utils.str_enum import StrEnum
 
-from sala_compile.sala_ir.attention_sizes import BlockSelection, DeltaHeads, Heads, PageRounding
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding, StateHeads
 from sala_compile.sala_ir.dialect.parameters import KeywordParameter, parse_real, parse_whole
 
 Record = TypeVar("Record")
@@ -106,11 +106,11 @@ class HeadsAttr(RecordAttr[Heads]):
 
 
 @irdl_attr_definition
-class DeltaHeadsAttr(RecordAttr[DeltaHeads]):
-    """`#sala.delta_heads<num_heads = 32, key_heads = 16, key_dim = 128, value_dim = 128, ...>`."""
+class StateHeadsAttr(RecordAttr[StateHeads]):
+    """`#sala.state_heads<num_heads = 32, key_heads = 16, key_dim = 128, value_dim = 128, ...>`."""
 
-    name = "sala.delta_heads"
-    record = DeltaHeads
+    name = "sala.state_heads"
+    record = StateHeads
 
     def verify(self) -> None:
         """Positive counts and sizes, key heads dividing the heads."""

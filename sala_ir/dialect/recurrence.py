@@ -1,4 +1,4 @@
-"""Mixers of a fixed-size state that learn what to forget: the delta rule, and its convolutions."""
+"""Mixers of a fixed-size state that learn what to forget, and the convolutions before them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from xdsl.irdl import (
     result_def,
 )
 
-from sala_compile.sala_ir.dialect.attributes import DeltaHeadsAttr, FloatProperty
+from sala_compile.sala_ir.attention_sizes import NO_LIMIT
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, StateHeadsAttr
 from sala_compile.sala_ir.dialect.base import (
     RowsActivation,
     SameActivation,
@@ -74,6 +75,52 @@ class ShortConvolutionOp(SalaOp):
 
 
 @irdl_op_definition
+class StateSpaceOp(SalaOp):
+    """S <- a S + k (s v)^T; out = S^T (scale q) + skip v, per head and token.
+
+    q and k [T, KH*K], v [T, H*V]; s = clip(softplus(decay + decay_bias), least, most) and
+    a = exp(-exp(decay_rate) * s), of decay [T, H]; decay_rate, decay_bias and skip [H]. Key head
+    h / (H/KH) is that of head h. In the words of Mamba-2 (Dao and Gu, arXiv 2405.21060) q, k, v and
+    decay are C, B, x and dt; decay_rate is A_log, skip D.
+    """
+
+    name = "sala.state_space"
+    CONTINUES: ClassVar = (("state_out", "state"),)
+
+    q = operand_def(RowsActivation)
+    k = operand_def(RowsActivation)
+    v = operand_def(SameActivation)
+    decay = operand_def(RowsActivation)
+    state = operand_def(RecurrentStateType)
+    batch = operand_def(BatchType())
+    decay_rate = operand_def(WeightType)
+    decay_bias = operand_def(WeightType)
+    skip = operand_def(WeightType)
+    heads = prop_def(StateHeadsAttr)
+    least = opt_prop_def(FloatProperty, default_value=floating(0.0))
+    most = opt_prop_def(FloatProperty, default_value=floating(NO_LIMIT))
+    out = result_def(SameActivation)
+    state_out = result_def(RecurrentStateType)
+
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = (
+        "$q `,` $k `,` $v `,` $decay `,` $state `,` $batch `,` $decay_rate `,` $decay_bias `,`"
+        " $skip `heads` $heads attr-dict `:` functional-type(operands, results)"
+    )
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The output is like the values."""
+        return like(self.v, element), self.state.type
+
+    def verify_(self) -> None:
+        """Heads, state, limits and the weights of every head agree."""
+        limits = (self.least.value.data, self.most.value.data)
+        require(0 <= limits[0] <= limits[1], "least and most must be 0 <= least <= most")
+        _require_heads(self)
+        require_shape(self.skip, (self.heads.data.num_heads,), "skip")
+
+
+@irdl_op_definition
 class GatedDeltaOp(SalaOp):
     """S <- a S; u = b (v - S^T k); S <- S + k u^T; out = S^T (scale q), per head and token.
 
@@ -96,7 +143,7 @@ class GatedDeltaOp(SalaOp):
     batch = operand_def(BatchType())
     decay_rate = operand_def(WeightType)
     decay_bias = operand_def(WeightType)
-    heads = prop_def(DeltaHeadsAttr)
+    heads = prop_def(StateHeadsAttr)
     eps = prop_def(FloatProperty)
     rate_scale = opt_prop_def(FloatProperty, default_value=floating(1.0))
     out = result_def(SameActivation)
@@ -114,15 +161,20 @@ class GatedDeltaOp(SalaOp):
 
     def verify_(self) -> None:
         """Heads, state and the weights of the decay agree."""
-        heads, count = self.heads.data, self.heads.data.num_heads
-        for name, value in (("q", self.q), ("k", self.k)):
-            require_columns(value, heads.key_columns, name)
-        require_columns(self.v, heads.value_columns, "v")
-        for name, value in (("decay", self.decay), ("rate", self.rate)):
-            require_columns(value, count, name)
-        for name, weight in (("decay_rate", self.decay_rate), ("decay_bias", self.decay_bias)):
-            require_shape(weight, (count,), name)
-        state = self.state.type
-        assert isinstance(state, RecurrentStateType)
-        fits = state.sizes == (count, heads.key_dim, heads.value_dim)
-        require(fits, "{} does not fit the heads", state)
+        _require_heads(self)
+        require_columns(self.rate, self.heads.data.num_heads, "rate")
+
+
+def _require_heads(op: GatedDeltaOp | StateSpaceOp) -> None:
+    """Raise `VerifyException` unless operands and state fit the heads."""
+    heads, count = op.heads.data, op.heads.data.num_heads
+    for name, value in (("q", op.q), ("k", op.k)):
+        require_columns(value, heads.key_columns, name)
+    require_columns(op.v, heads.value_columns, "v")
+    require_columns(op.decay, count, "decay")
+    for name, weight in (("decay_rate", op.decay_rate), ("decay_bias", op.decay_bias)):
+        require_shape(weight, (count,), name)
+    state = op.state.type
+    assert isinstance(state, RecurrentStateType)
+    fits = state.sizes == (count, heads.key_dim, heads.value_dim)
+    require(fits, "{} does not fit the heads", state)

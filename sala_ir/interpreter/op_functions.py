@@ -59,6 +59,7 @@ class SalaFunctions(InterpreterFunctions):
     _concat = impl(dialect.ConcatWeightsOp)(_weight_side)
     _interleave = impl(dialect.InterleaveWeightsOp)(_weight_side)
     _scale = impl(dialect.ScaleWeightOp)(_weight_side)
+    _slice_weight = impl(dialect.SliceWeightOp)(_weight_side)
     _transpose = impl(dialect.TransposeWeightOp)(_weight_side)
     _cast = impl(dialect.CastWeightOp)(_weight_side)
     _quantize = impl(dialect.QuantizeWeightOp)(_weight_side)
@@ -185,6 +186,20 @@ class SalaFunctions(InterpreterFunctions):
             heads=op.heads.data,
             eps=op.parameters["eps"],
             rate_scale=op.parameters["rate_scale"],
+            state_rounding=self._state_rounder(op.state),
+        )
+        return self._results(op, out, state)
+
+    @impl(dialect.StateSpaceOp)
+    def _state_space(
+        self, _: Interpreter, op: dialect.StateSpaceOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        out, state = reference.state_space(
+            *(value(operand) for operand in op.operands),
+            heads=op.heads.data,
+            least=op.parameters["least"],
+            most=op.parameters["most"],
             state_rounding=self._state_rounder(op.state),
         )
         return self._results(op, out, state)

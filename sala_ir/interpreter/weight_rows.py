@@ -20,6 +20,7 @@ from sala_compile.sala_ir.dialect import (
     QuantizeWeightOp,
     SalaOp,
     ScaleWeightOp,
+    SliceWeightOp,
     TransposeWeightOp,
     WeightOp,
     weight_shape,
@@ -141,6 +142,10 @@ def weight_value(
             return parts[0].map(partial(arithmetic.compute, op))
         case PackWeightOp():
             return parts[0]
+        case SliceWeightOp():
+            first = op.start.value.data
+            part = parts[0]
+            return WeightValue(shape, lambda start, stop: part.read(first + start, first + stop))
         case TransposeWeightOp():
             return WeightValue(shape, _transposed(parts[0]))
         case _:

@@ -23,7 +23,6 @@ from sala_compile.sala_ir.reference.cache import (
     compress_unrounded_keys,
 )
 from sala_compile.sala_ir.reference.convolution import ConvolutionWindow, short_convolution
-from sala_compile.sala_ir.reference.delta import delta_recurrence, gated_delta
 from sala_compile.sala_ir.reference.embedding import embedding
 from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
 from sala_compile.sala_ir.reference.lightning import (
@@ -35,6 +34,7 @@ from sala_compile.sala_ir.reference.lightning import (
 )
 from sala_compile.sala_ir.reference.linear import linear, logits
 from sala_compile.sala_ir.reference.norms import rms_norm
+from sala_compile.sala_ir.reference.recurrence import delta_recurrence, gated_delta, state_space
 from sala_compile.sala_ir.reference.rope import rope, rope_table
 from sala_compile.sala_ir.reference.rounded_pages import RoundedCache, RoundedPages
 from sala_compile.sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
@@ -98,6 +98,7 @@ __all__ = [
     "short_convolution",
     "slice_columns",
     "softmax_attention",
+    "state_space",
     "swiglu",
     "to_bfloat16",
     "to_float32",

@@ -207,6 +207,7 @@ def test_unknown_model_types(model_type: object) -> None:
         frontend_for({} if model_type is None else {"model_type": model_type})
     assert (
         caught.value.expected
-        == '"minicpm_sala", "minicpm", "hypenet", "llama", "qwen2", "qwen3", "olmo_hybrid"'
+        == '"minicpm_sala", "minicpm", "hypenet", "llama", "qwen2", "qwen3", "olmo_hybrid", '
+        '"falcon_h1"'
     )
     assert caught.value.where == "config.json: model_type"

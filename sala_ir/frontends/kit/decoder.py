@@ -43,13 +43,15 @@ class LayerNorms:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Emits a model into a step; the scales are 1 but for muP."""
+    """Emits a model into a step; the scales are 1 but for muP. `mlp` replaces the gated one."""
 
     step: StepWriter
     config: DecoderConfig
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logit_scale: float = 1.0
+    final_norm: str = "norm"
+    mlp: Mixer | None = None
 
     def emit(
         self, mixer: Mixer, norms: Callable[[int], LayerNorms] = lambda layer: LayerNorms()
@@ -64,9 +66,9 @@ class Decoder:
             step.layer = layer
             own = norms(layer)
             hidden = self._branch(hidden, own.mixer, mixer, after=own.after)
-            hidden = self._branch(hidden, own.mlp, self._mlp, after=own.after)
+            hidden = self._branch(hidden, own.mlp, self.mlp or self._gated_mlp, after=own.after)
         step.layer = None
-        normal = step.norm(hidden, "norm", config.rms_norm_eps)
+        normal = step.norm(hidden, self.final_norm, config.rms_norm_eps)
         tied = config.tie_word_embeddings
         head = embedding if tied else step.weight(HEAD, shape, WeightRole.HEAD)
         rows = step.arguments["logit_rows"]
@@ -81,7 +83,7 @@ class Decoder:
         op = ResidualAddOp(hidden, branch, scale=self.residual_scale, layer=step.layer)
         return step.emit(op, "hidden")
 
-    def _mlp(self, x: SSAValue) -> SSAValue:
+    def _gated_mlp(self, x: SSAValue) -> SSAValue:
         inner, bias = self.config.intermediate_size, self.config.mlp_bias
         return gated_mlp(self.step, x, "mlp.", inner, bias=bias)
 

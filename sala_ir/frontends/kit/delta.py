@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
-from sala_compile.sala_ir.attention_sizes import DeltaHeads
+from sala_compile.sala_ir.attention_sizes import StateHeads
 from sala_compile.sala_ir.dialect import (
     ConvolutionWindowType,
     GatedDeltaOp,
     RecurrentStateType,
-    ShortConvolutionOp,
-    TransposeWeightOp,
     WeightRole,
-    columns_of,
 )
 from sala_compile.sala_ir.dialect.types import StateType
+from sala_compile.sala_ir.frontends.kit.convolution import short_convolution
 from sala_compile.sala_ir.frontends.kit.step import StepWriter
 
 UNIT_EPS = 1e-6
@@ -32,7 +30,7 @@ class GatedDelta:
     `taps` is the length of the convolutions; tensors are those of `linear_attn`.
     """
 
-    heads: DeltaHeads
+    heads: StateHeads
     taps: int
     rate_scale: float = 1.0
 
@@ -56,7 +54,12 @@ class GatedDelta:
         heads = self.heads
         q, k, v = (
             short_convolution(
-                step, batch, step.linear(x, f"linear_attn.{name}_proj", rows), name, self.taps
+                step,
+                batch,
+                step.linear(x, f"linear_attn.{name}_proj", rows),
+                f"linear_attn.{name}_conv1d",
+                f"{name}_window",
+                self.taps,
             )
             for name, rows in (
                 ("q", heads.key_columns),
@@ -82,16 +85,3 @@ class GatedDelta:
         )
         step.update(recurrent_state=op.state_out)
         return step.emit(op, "mixed", "recurrent_state")
-
-
-def short_convolution(
-    step: StepWriter, batch: SSAValue, x: SSAValue, name: str, taps: int
-) -> SSAValue:
-    """The columns of x after the filter `linear_attn.<name>_conv1d`, whose window is a state."""
-    tensor = f"{step.prefix}linear_attn.{name}_conv1d.weight"
-    filters = step.weight(tensor, (columns_of(x), taps))
-    weight = step.emit(TransposeWeightOp(filters, layer=step.layer), f"{name}_taps")
-    window = f"{name}_window"
-    op = ShortConvolutionOp(x, step.state(window), batch, weight, layer=step.layer)
-    step.update(**{window: op.window_out})
-    return step.emit(op, name, window)

@@ -56,8 +56,9 @@ class OlmoHybridConfig(DecoderConfig):
 
     layer_types: tuple[OlmoMixer, ...]
     rms_norm_eps: Positive = 1e-6
-    rope_theta: Positive | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
-    """None: nothing is rotated."""
+    rope_theta: Positive = 10000.0
+    rotates: bool = False
+    """Whether the config gives a base of the frequencies: without one nothing is rotated."""
     tie_word_embeddings: bool = False
     linear_num_key_heads: Heads
     linear_num_value_heads: Heads
@@ -69,6 +70,7 @@ class OlmoHybridConfig(DecoderConfig):
     @classmethod
     def fill(cls, fields: dict[str, Any], file: str) -> None:
         """Kinds of layers as values of their type; delta heads as those of attention."""
+        fields["rotates"] = "rope_theta" in fields
         fill_head_dim(fields)
         fill_from(fields, num_key_value_heads="num_attention_heads")
         fill_from(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
-from sala_compile.sala_ir.attention_sizes import DeltaHeads, Heads
+from sala_compile.sala_ir.attention_sizes import Heads, StateHeads
 from sala_compile.sala_ir.dialect import KvCacheType, SwigluOp, WeightRole
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
@@ -71,7 +71,7 @@ class OlmoHybridFrontend(Frontend[OlmoHybridConfig]):
     ) -> SSAValue:
         """The decoder without scales, each layer with the mixer that the config names."""
         table = None
-        if config.rope_theta is not None and OlmoMixer.ATTENTION in config.layer_types:
+        if config.rotates and OlmoMixer.ATTENTION in config.layer_types:
             frequencies = rotary(config.rope, config.rope_theta, config.head_dim)
             table = step.rope_table(batch, frequencies)
         mixers = _Mixers(step, batch, config, table)
@@ -132,7 +132,7 @@ class _Mixers:
 def _delta(config: OlmoHybridConfig) -> GatedDelta:
     key_dim = config.linear_key_head_dim
     return GatedDelta(
-        heads=DeltaHeads(
+        heads=StateHeads(
             config.linear_num_value_heads,
             config.linear_num_key_heads,
             key_dim,

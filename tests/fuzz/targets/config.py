@@ -42,7 +42,15 @@ WORDS = (
     *("sliding_window", "full_attention", "original_max_position_embeddings"),
     *("attn_use_rope", "use_nope", "quantization_config", "torch_dtype", "dtype", "head_dim"),
 )
-OTHERS = ("llama-tied-a", "llama-llama3-a", "qwen3-a", "minicpm-a", "hypenet-a", "olmo_hybrid-a")
+OTHERS = (
+    "llama-tied-a",
+    "llama-llama3-a",
+    "qwen3-a",
+    "minicpm-a",
+    "hypenet-a",
+    "olmo_hybrid-a",
+    "falcon_h1-a",
+)
 """Golden checkpoints of other families, whose configs are small."""
 OPTIONS = {
     "dtype": ("bfloat16", "float32"),

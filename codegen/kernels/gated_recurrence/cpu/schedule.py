@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.gated_delta.spec import CHUNK, Spec
+from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Spec
 from sala_compile.codegen.kernels.tir.builder import LANES
 from sala_compile.codegen.layouts.padding import padded
 

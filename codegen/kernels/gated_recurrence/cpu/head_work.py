@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.gated_delta.cpu.schedule import Places, Schedule
-from sala_compile.codegen.kernels.gated_delta.spec import Spec
+from sala_compile.codegen.kernels.gated_recurrence.cpu.schedule import Places, Schedule
+from sala_compile.codegen.kernels.gated_recurrence.spec import Spec
+from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import Expr, Tensors, lanes, let, loop, splat
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.tile import live_lanes
@@ -58,6 +59,14 @@ class Head:
     def set_out(self, row: Expr, column: Expr, value: Expr, live: int) -> None:
         place = (row, self.head * self.spec.value_dim + column)
         self.spec.out_element.store(self.tensors.out, *place, value=value, count=live)
+
+    def skipped(self, row: Expr, column: Expr, out: Expr, live: int) -> Expr:
+        """An output with what it takes of its own token's value."""
+        if not self.spec.skip:
+            return out
+        place = (row, self.spec.v_start + self.head * self.spec.value_dim + column)
+        value = let(F32.load(self.tensors.v, *place, count=live))
+        return vector.fma(splat(self.tensors.skip[self.head]), value, out)
 
     def clear_state(self) -> None:
         """Emit a start from zero."""

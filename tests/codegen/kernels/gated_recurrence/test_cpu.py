@@ -1,4 +1,4 @@
-"""The gated delta rule against the float64 reference."""
+"""Gated recurrences against the float64 reference."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,26 +7,29 @@ from functools import cache
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.gated_delta.cpu.kernel import FAMILY
-from sala_compile.codegen.kernels.gated_delta.cpu.schedule import Places
-from sala_compile.codegen.kernels.gated_delta.spec import CHUNK, Spec
+from sala_compile.codegen.kernels.gated_recurrence.cpu.kernel import FAMILY
+from sala_compile.codegen.kernels.gated_recurrence.cpu.schedule import Places
+from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Spec
 from sala_compile.codegen.targets.cpu import CpuTarget
-from tests.support.delta import DeltaInputs, spec_of
+from tests.support.recurrence import RecurrenceInputs, delta_of, sum_of
 from tests.support.steps import EXTRA, Library, Step, padded, poisoned, step
 
 FIELDS = ("control", "offsets", "history", "generated", "slots", "checkpoints")
 HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
 SPECS = (
-    spec_of(3, 3, 10, 18, rate_scale=2.0),
-    spec_of(4, 2, 16, 32),
-    spec_of(2, 1, 30, 7),
-    spec_of(5, 5, 1, 1),
-    spec_of(2, 2, 64, 64),
-    spec_of(1, 1, 128, 128),
-    spec_of(3, 1, 82, 50, rate_scale=2.0),
+    delta_of(3, 3, 10, 18, rate_scale=2.0),
+    delta_of(4, 2, 16, 32),
+    delta_of(2, 1, 30, 7),
+    delta_of(5, 5, 1, 1),
+    delta_of(2, 2, 64, 64),
+    delta_of(1, 1, 128, 128),
+    delta_of(3, 1, 82, 50, rate_scale=2.0),
+    sum_of(6, 2, 20, 16),
+    sum_of(3, 1, 128, 64, least=0.5, most=2.0),
+    sum_of(2, 2, 7, 33),
 )
-PORTABLE_SPECS = (SPECS[0], SPECS[4])
+PORTABLE_SPECS = (SPECS[0], SPECS[4], SPECS[7])
 
 
 @cache
@@ -36,7 +39,7 @@ def library(target: CpuTarget) -> Library:
     return Library([FAMILY.build(spec, target) for spec in specs], target)
 
 
-class Inputs(DeltaInputs):
+class Inputs(RecurrenceInputs):
     """Inputs that the kernel runs on."""
 
     def run(self, batch: Step, target: CpuTarget) -> np.ndarray:
@@ -47,7 +50,7 @@ class Inputs(DeltaInputs):
         schedule = FAMILY.default_schedule(spec, target)
         chunk = poisoned(batch.workers, Places.of(spec, schedule).size)
         fields = [batch.field(name) for name in FIELDS]
-        inputs = [self.merged] * 5 + [self.state, *self.weights]
+        inputs = [self.merged] * len(self.columns) + [self.state, *self.weights]
         library(target).call(spec.symbol, *fields, *inputs, out, chunk)
         assert np.isnan(out[batch.tokens :]).all()
         assert (out[: batch.tokens, used:] == 0).all()
@@ -111,7 +114,7 @@ def test_equals_reference(
             assert np.array_equal(inputs.state[slot], before[slot], equal_nan=True)
 
 
-@pytest.mark.parametrize("spec", SPECS[:2], ids=lambda spec: spec.symbol)
+@pytest.mark.parametrize("spec", [*SPECS[:2], SPECS[7]], ids=lambda spec: spec.symbol)
 def test_a_sequence_is_bit_equal_alone_and_in_a_batch(spec: Spec) -> None:
     batch = step((1, 70, 3, 64, 2), (7, 2, 0, 5, 63), generated=(True, False, True, False, False))
     inputs = Inputs(spec, batch.tokens, 7)
@@ -145,7 +148,7 @@ def test_continues_from_any_split(pieces: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("history", [0, 5])
-@pytest.mark.parametrize("spec", SPECS[:3], ids=lambda spec: spec.symbol)
+@pytest.mark.parametrize("spec", [*SPECS[:3], SPECS[7]], ids=lambda spec: spec.symbol)
 def test_states_after_generated_tokens_are_kept_as_of_single_steps(spec: Spec, history: int):
     """In the rows from the checkpoint on, but the last, which is in the sequence's own row."""
     both = step((4, 3), (history, 9), generated=(True, True))

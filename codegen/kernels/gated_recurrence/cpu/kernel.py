@@ -1,24 +1,24 @@
-"""The gated delta rule on the CPU: one (sequence, head) at a time, in chunks or single steps."""
+"""Gated recurrences on the CPU: one (sequence, head) at a time, in chunks or single steps."""
 
 from sala_compile.codegen.kernels.arguments import Arguments, batch, result, workspace
 from sala_compile.codegen.kernels.choices import Axis, single
-from sala_compile.codegen.kernels.gated_delta import spec as gated_delta
-from sala_compile.codegen.kernels.gated_delta.cpu.chunked_form import chunks
-from sala_compile.codegen.kernels.gated_delta.cpu.head_work import Head
-from sala_compile.codegen.kernels.gated_delta.cpu.recurrent_step import steps
-from sala_compile.codegen.kernels.gated_delta.cpu.schedule import Places, Schedule
-from sala_compile.codegen.kernels.gated_delta.spec import CHUNK, Spec
+from sala_compile.codegen.kernels.gated_recurrence import spec as recurrence
+from sala_compile.codegen.kernels.gated_recurrence.cpu.chunked_form import chunks
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import Head
+from sala_compile.codegen.kernels.gated_recurrence.cpu.recurrent_step import steps
+from sala_compile.codegen.kernels.gated_recurrence.cpu.schedule import Places, Schedule
+from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Spec
 from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, choose, let, long, when
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cpu import CpuTarget
-from sala_compile.sala_ir.dialect.recurrence import GatedDeltaOp
+from sala_compile.sala_ir.dialect.recurrence import GatedDeltaOp, StateSpaceOp
 
 
-def describe(op: GatedDeltaOp, target: CpuTarget) -> Spec | str:
+def describe(op: GatedDeltaOp | StateSpaceOp, target: CpuTarget) -> Spec | str:
     """Take every float32 op whose state is float32."""
-    fields = gated_delta.fields_of(op)
+    fields = recurrence.fields_of(op)
     return fields if isinstance(fields, str) else Spec(**fields)
 
 
@@ -46,7 +46,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
     """The arguments of a call, with what a chunk computes."""
     return (
         *batch("control", "offsets", "history", "generated", "slots", "checkpoints"),
-        *gated_delta.inputs(spec),
+        *recurrence.inputs(spec),
         result("out", spec.out_element, padded(spec.num_heads * spec.value_dim)),
         workspace("chunk", "f32", Places.of(spec, schedule).size),
     )
@@ -84,7 +84,7 @@ def _emit_head(work: Head, sequence: Expr) -> None:
 
 
 FAMILY = CpuFamily(
-    name="gated_delta",
+    name="gated_recurrence",
     spec=Spec,
     describe=describe,
     arguments=arguments,

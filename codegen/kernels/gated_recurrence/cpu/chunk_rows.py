@@ -1,8 +1,8 @@
 """What the rows of a chunk are to each other: decays, and products of queries and keys."""
 
-from sala_compile.codegen.kernels.gated_delta.cpu.head_work import F32, Head
-from sala_compile.codegen.kernels.gated_delta.cpu.prepare_token import decay_of, prepare, rate_of
-from sala_compile.codegen.kernels.gated_delta.spec import CHUNK
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import F32, Head
+from sala_compile.codegen.kernels.gated_recurrence.cpu.prepare_token import first_lane, prepare
+from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Rule
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop, scalar, splat
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.tile import zero_tile
@@ -18,14 +18,14 @@ def gather(work: Head, start: Expr, count: Expr) -> None:
     since = scalar(T.float32(1.0))
     with loop(count) as r:
         row = let(start + r)
-        prepare(work, row, r)
+        decays, rates = prepare(work, row, r)
         key = let(at.keys + r * at.key_columns)
         with loop(spec.key_dim) as a:
             work.set_number(at.transposed + a * CHUNK + r, work.number(key + a))
-        decay = decay_of(work, row)
+        decay = first_lane(decays)
         since[0] = since[0] * decay
         work.set_number(at.since + r, since[0])
-        work.set_number(at.rates + r, rate_of(work, row))
+        work.set_number(at.rates + r, first_lane(rates))
         here, above = let(at.decays + r * CHUNK), let(at.decays + T.max(r - 1, 0) * CHUNK)
         for column in range(0, CHUNK, LANES):
             earlier = let(work.vector(above + column) * splat(decay))
@@ -34,12 +34,15 @@ def gather(work: Head, start: Expr, count: Expr) -> None:
 
 
 def products(work: Head, top: Expr) -> None:
-    """Emit a q_i . k_j (`scores`) and -b_i a k_i . k_j (`corrections`) of a tile of rows i."""
+    """Emit a q_i . k_j (`scores`) of a tile of rows i; -b_i a k_i . k_j too in a delta rule."""
     at, height, width = work.at, work.schedule.row_tile, work.schedule.column_vectors
+    pairs = [(at.queries, at.scores)]
+    if work.spec.rule is Rule.DELTA:
+        pairs.append((at.keys, at.corrections))
     last = T.min((top + height - 1) // (LANES * width) + 1, T.int32(CHUNK // (LANES * width)))
     with loop(last) as turn:
         left = let(turn * (LANES * width))
-        for rows_at, target in ((at.queries, at.scores), (at.keys, at.corrections)):
+        for rows_at, target in pairs:
             sums = zero_tile(height, width)
             sums.accumulate(
                 F32,

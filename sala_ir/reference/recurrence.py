@@ -1,8 +1,8 @@
-"""The gated delta rule: a state per head that decays, and is corrected towards each new value."""
+"""Recurrences whose decay follows from the input: the gated delta rule, and Mamba-2."""
 
 from array_api_compat import array_namespace
 
-from sala_compile.sala_ir.attention_sizes import DeltaHeads
+from sala_compile.sala_ir.attention_sizes import StateHeads
 from sala_compile.sala_ir.reference.arrays import (
     Array,
     device_of,
@@ -27,7 +27,7 @@ def gated_delta(
     decay_rate: Array,
     decay_bias: Array,
     *,
-    heads: DeltaHeads,
+    heads: StateHeads,
     eps: float,
     rate_scale: float = 1.0,
     state_rounding: Round = exact,
@@ -53,6 +53,46 @@ def gated_delta(
         out, final = delta_recurrence(*inputs, state=start)
         outs.append(out)
         updated[part.slot] = state_rounding(final)
+    return merge_heads(xp.concat(outs, axis=0)), updated
+
+
+def state_space(
+    q: Array,
+    k: Array,
+    v: Array,
+    decay: Array,
+    state: RecurrentState,
+    batch: Batch,
+    decay_rate: Array,
+    decay_bias: Array,
+    skip: Array,
+    *,
+    heads: StateHeads,
+    least: float,
+    most: float,
+    state_rounding: Round = exact,
+) -> tuple[Array, RecurrentState]:
+    """Run the recurrence of every sequence; the operands are those of `StateSpaceOp`.
+
+    q and k [tokens, key heads * key dim], v [tokens, heads * value dim], decay [tokens, heads] ->
+    out like v, and the new states. A sequence without history starts from zero.
+    """
+    xp = array_namespace(q, k, v)
+    queries, keys = (repeat_heads(split_heads(x, heads.key_heads), heads.group) for x in (q, k))
+    values = split_heads(v, heads.num_heads)
+    steps = xp.clip(softplus(decay + decay_bias), least, most)
+    decays = xp.exp(-xp.exp(decay_rate) * steps)
+    outs, updated = [values[:0, ...]], dict(state)
+    shape = (heads.num_heads, heads.key_dim, heads.value_dim)
+    nothing = xp.zeros(shape, dtype=v.dtype, device=device_of(v))
+    for part in batch:
+        now = state[part.slot] if part.history else nothing
+        for t in range(part.start, part.stop):
+            added = steps[t, :, None] * values[t, ...]
+            now = decays[t, :, None, None] * now + keys[t, :, :, None] * added[:, None, :]
+            read = heads.scale * xp.sum(queries[t, :, :, None] * now, axis=1)
+            outs.append((read + skip[:, None] * values[t, ...])[None, ...])
+        updated[part.slot] = state_rounding(now)
     return merge_heads(xp.concat(outs, axis=0)), updated
 
 

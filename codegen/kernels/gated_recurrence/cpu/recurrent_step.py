@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sala_compile.codegen.kernels.gated_delta.cpu.head_work import Head
-from sala_compile.codegen.kernels.gated_delta.cpu.prepare_token import decay_of, prepare, rate_of
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import Head
+from sala_compile.codegen.kernels.gated_recurrence.cpu.prepare_token import prepare
+from sala_compile.codegen.kernels.gated_recurrence.spec import Rule
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -37,24 +38,22 @@ def steps(work: Head, start: Expr, count: Expr, checkpoint: Expr) -> None:
 
 
 def _step(work: Head, target: Head, row: Expr) -> None:
-    """Emit one token: some columns of the state are read twice, the second time from the cache."""
+    """Emit one token; a delta rule reads columns of the state twice, then from the cache."""
     spec, at = work.spec, work.at
-    prepare(work, row, 0)
-    decay, rate = let(splat(decay_of(work, row))), let(splat(rate_of(work, row)))
+    decay, rate = prepare(work, row, 0)
 
     def columns(first: Expr, live: Sequence[int]) -> None:
         places = [(first + j) * LANES for j in range(len(live))]
+        updates = [work.vector(at.updates + place) for place in places]
         sums = zero_tile(1, len(live))
-        with loop(spec.key_dim) as a:
-            key = work.spread(at.keys + a)
-            for j, place in enumerate(places):
-                sums[0, j] = vector.fma(key, work.state(a, place, live[j]), sums[0, j])
-        updates = [
-            let(rate * (work.vector(at.updates + place) - decay * sums[0, j]))
-            for j, place in enumerate(places)
-        ]
-        for j in range(len(live)):
-            sums[0, j] = splat(0.0)
+        if spec.rule is Rule.DELTA:
+            with loop(spec.key_dim) as a:
+                key = work.spread(at.keys + a)
+                for j, place in enumerate(places):
+                    sums[0, j] = vector.fma(key, work.state(a, place, live[j]), sums[0, j])
+            for j, value in enumerate(updates):
+                updates[j] = let(rate * (value - decay * sums[0, j]))
+                sums[0, j] = splat(0.0)
         with loop(spec.key_dim) as a:
             query, key = work.spread(at.queries + a), work.spread(at.keys + a)
             for j, place in enumerate(places):
@@ -63,6 +62,7 @@ def _step(work: Head, target: Head, row: Expr) -> None:
                 target.set_state(a, place, state, live[j])
                 sums[0, j] = vector.fma(query, state, sums[0, j])
         for j, place in enumerate(places):
-            work.set_out(row, place, sums[0, j], live[j])
+            out = work.skipped(row, place, sums[0, j], live[j])
+            work.set_out(row, place, out, live[j])
 
     cover_columns(spec.value_dim, work.schedule.step_vectors, columns)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from sala_compile.codegen.kernels.gated_delta.cpu.chunk_rows import gather, products
-from sala_compile.codegen.kernels.gated_delta.cpu.head_work import F32, Head
-from sala_compile.codegen.kernels.gated_delta.spec import CHUNK
+from sala_compile.codegen.kernels.gated_recurrence.cpu.chunk_rows import gather, products
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import F32, Head
+from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Rule
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop, when
 from sala_compile.codegen.kernels.tir.ir import T
@@ -38,7 +38,8 @@ def _chunk(work: Head, start: Expr, count: Expr) -> None:
     def columns(first: Expr, live: Sequence[int]) -> None:
         with loop(tiles) as turn:
             top = let(turn * height)
-            _updates(work, top, first, live)
+            if work.spec.rule is Rule.DELTA:
+                _updates(work, top, first, live)
             _outputs(work, start, count, top, first, live)
         _state(work, count, whole, first, live)
 
@@ -96,7 +97,8 @@ def _outputs(
     for i in range(height):
         with when(top + i < count):
             for j, place in enumerate(places):
-                work.set_out(start + top + i, place, out[i, j], live[j])
+                row = start + top + i
+                work.set_out(row, place, work.skipped(row, place, out[i, j], live[j]), live[j])
 
 
 def _state(work: Head, count: Expr, whole: Expr, first: Expr, live: Sequence[int]) -> None:
