@@ -17,3 +17,13 @@ func.func @transposed(%w: !sala.weights<[48, 4], f32>) -> !sala.weights<[4, 48],
   %out = sala.transpose_weight %w {layer = 2 : i64} : !sala.weights<[48, 4], f32> -> !sala.weights<[4, 48], f32>
   return %out : !sala.weights<[4, 48], f32>
 }
+// -----
+func.func @space(%q: tensor<?x40xf32>, %v: tensor<?x96xf32>, %dt: tensor<?x6xf32>, %state: !sala.recurrent_state<6, 20, 16, f32>, %batch: !sala.batch, %w: !sala.weights<[6], f32>) -> (tensor<?x96xf32>, !sala.recurrent_state<6, 20, 16, f32>) {
+  %out, %state_1 = sala.state_space %q, %q, %v, %dt, %state, %batch, %w, %w, %w heads <num_heads = 6, key_heads = 2, key_dim = 20, value_dim = 16, scale = 1.000000e+00> {layer = 1 : i64, least = 1.250000e-01 : f64} : (tensor<?x40xf32>, tensor<?x40xf32>, tensor<?x96xf32>, tensor<?x6xf32>, !sala.recurrent_state<6, 20, 16, f32>, !sala.batch, !sala.weights<[6], f32>, !sala.weights<[6], f32>, !sala.weights<[6], f32>) -> (tensor<?x96xf32>, !sala.recurrent_state<6, 20, 16, f32>)
+  return %out, %state_1 : tensor<?x96xf32>, !sala.recurrent_state<6, 20, 16, f32>
+}
+// -----
+func.func @sliced(%w: !sala.weights<[48, 4], f32>) -> !sala.weights<[10, 4], f32> {
+  %out = sala.slice_weight %w {layer = 2 : i64, start = 38 : i64, size = 10 : i64} : !sala.weights<[48, 4], f32> -> !sala.weights<[10, 4], f32>
+  return %out : !sala.weights<[10, 4], f32>
+}

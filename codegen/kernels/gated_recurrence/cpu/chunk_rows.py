@@ -1,6 +1,6 @@
 """What the rows of a chunk are to each other: decays, and products of queries and keys."""
 
-from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import F32, Head
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import F32, StateHead
 from sala_compile.codegen.kernels.gated_recurrence.cpu.prepare_token import first_lane, prepare
 from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Rule
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop, scalar, splat
@@ -8,7 +8,7 @@ from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.tile import zero_tile
 
 
-def gather(work: Head, start: Expr, count: Expr) -> None:
+def gather(work: StateHead, start: Expr, count: Expr) -> None:
     """Emit the rows of the tokens from `start` on, their rates, and all decays between them.
 
     The decay of token i since token j < i is the product of those of j + 1 to i, as the recurrence
@@ -33,7 +33,7 @@ def gather(work: Head, start: Expr, count: Expr) -> None:
         work.set_number(here + r, T.float32(1.0))
 
 
-def products(work: Head, top: Expr) -> None:
+def products(work: StateHead, top: Expr) -> None:
     """Emit a q_i . k_j (`scores`) of a tile of rows i; -b_i a k_i . k_j too in a delta rule."""
     at, height, width = work.at, work.schedule.row_tile, work.schedule.column_vectors
     pairs = [(at.queries, at.scores)]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sala_compile.codegen.kernels.gated_recurrence.cpu.chunk_rows import gather, products
-from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import F32, Head
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import F32, StateHead
 from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Rule
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop, when
@@ -11,7 +11,7 @@ from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.tile import Tile, cover_columns, cover_rows, tile, zero_tile
 
 
-def chunks(work: Head, start: Expr, count: Expr, history: Expr) -> None:
+def chunks(work: StateHead, start: Expr, count: Expr, history: Expr) -> None:
     """Emit the chunks of the tokens from row `start` on, which come after `history` tokens.
 
     A chunk ends at a position that is a multiple of 64, or with the last token.
@@ -25,7 +25,7 @@ def chunks(work: Head, start: Expr, count: Expr, history: Expr) -> None:
         _chunk(work, let(start + done - known), let(T.min(count + known - done, most)))
 
 
-def _chunk(work: Head, start: Expr, count: Expr) -> None:
+def _chunk(work: StateHead, start: Expr, count: Expr) -> None:
     """Emit one chunk of `count` <= 64 tokens; columns of the values do not depend on others."""
     height = work.schedule.row_tile
     gather(work, start, count)
@@ -46,7 +46,7 @@ def _chunk(work: Head, start: Expr, count: Expr) -> None:
     cover_columns(work.spec.value_dim, work.schedule.column_vectors, columns)
 
 
-def _scale_keys(work: Head, count: Expr) -> None:
+def _scale_keys(work: StateHead, count: Expr) -> None:
     """Emit keys that decayed to the end of the chunk, for the state, in a place of their own."""
     at = work.at
     with loop(count) as r:
@@ -56,7 +56,7 @@ def _scale_keys(work: Head, count: Expr) -> None:
             work.keep(place, work.vector(at.keys + r * at.key_columns + column) * to_end)
 
 
-def _updates(work: Head, top: Expr, first: Expr, live: Sequence[int]) -> None:
+def _updates(work: StateHead, top: Expr, first: Expr, live: Sequence[int]) -> None:
     """Emit u = b (v - a k S) - corrections u of a tile of rows, in place of its values.
 
     The earlier tiles come as one product; inside, each row is subtracted from those after it.
@@ -82,7 +82,7 @@ def _updates(work: Head, top: Expr, first: Expr, live: Sequence[int]) -> None:
 
 
 def _outputs(
-    work: Head, start: Expr, count: Expr, top: Expr, first: Expr, live: Sequence[int]
+    work: StateHead, start: Expr, count: Expr, top: Expr, first: Expr, live: Sequence[int]
 ) -> None:
     """Emit o = a q S + scores u of a tile of rows."""
     at, height = work.at, work.schedule.row_tile
@@ -101,7 +101,7 @@ def _outputs(
                 work.set_out(row, place, work.skipped(row, place, out[i, j], live[j]), live[j])
 
 
-def _state(work: Head, count: Expr, whole: Expr, first: Expr, live: Sequence[int]) -> None:
+def _state(work: StateHead, count: Expr, whole: Expr, first: Expr, live: Sequence[int]) -> None:
     """Emit S' = a S + sum of k u, the keys decayed to the end."""
     at = work.at
     places = [let((first + j) * LANES) for j in range(len(live))]
@@ -123,7 +123,12 @@ def _state(work: Head, count: Expr, whole: Expr, first: Expr, live: Sequence[int
 
 
 def _add_state(
-    work: Head, sums: Tile, rows_at: int, top: Expr, places: Sequence[Expr], live: Sequence[int]
+    work: StateHead,
+    sums: Tile,
+    rows_at: int,
+    top: Expr,
+    places: Sequence[Expr],
+    live: Sequence[int],
 ) -> None:
     """Emit sums += rows S, the rows of queries or keys from `top` on."""
     columns = work.at.key_columns
@@ -136,7 +141,7 @@ def _add_state(
 
 
 def _add_updates(
-    work: Head, sums: Tile, factors_at: int, top: Expr, count: Expr, places: Sequence[Expr]
+    work: StateHead, sums: Tile, factors_at: int, top: Expr, count: Expr, places: Sequence[Expr]
 ) -> None:
     """Emit sums += factors u of the first `count` tokens."""
     at = work.at

@@ -14,7 +14,7 @@ F32 = Element.F32
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class StateHead:
     """One head of one sequence, whose state is the row `slot` of the pool."""
 
     spec: Spec

@@ -4,7 +4,7 @@ from sala_compile.codegen.kernels.arguments import Arguments, batch, result, wor
 from sala_compile.codegen.kernels.choices import Axis, single
 from sala_compile.codegen.kernels.gated_recurrence import spec as recurrence
 from sala_compile.codegen.kernels.gated_recurrence.cpu.chunked_form import chunks
-from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import Head
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import StateHead
 from sala_compile.codegen.kernels.gated_recurrence.cpu.recurrent_step import steps
 from sala_compile.codegen.kernels.gated_recurrence.cpu.schedule import Places, Schedule
 from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Spec
@@ -60,14 +60,14 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
         def take(item: Expr) -> None:
             sequence, head = let(item // spec.num_heads), let(item % spec.num_heads)
             slot = let(long(tensors.slots[sequence]))
-            _emit_head(Head(spec, schedule, tensors, team.worker, head, slot), sequence)
+            _emit_head(StateHead(spec, schedule, tensors, team.worker, head, slot), sequence)
 
         team.dynamic(tensors.control.sequences * spec.num_heads, take)
 
     workers(builder, tensors.control, work)
 
 
-def _emit_head(work: Head, sequence: Expr) -> None:
+def _emit_head(work: StateHead, sequence: Expr) -> None:
     tensors = work.tensors
     start = let(tensors.offsets[sequence])
     count = let(tensors.offsets[sequence + 1] - start)

@@ -1,6 +1,6 @@
 """What the recurrence reads of a token: query, key and value, its decay and its rate."""
 
-from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import F32, Head
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import F32, StateHead
 from sala_compile.codegen.kernels.gated_recurrence.spec import Rule
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, let, splat
@@ -9,7 +9,7 @@ from sala_compile.codegen.kernels.tir.tile import live_lanes, zero_tile
 from sala_compile.sala_ir.attention_sizes import NO_LIMIT
 
 
-def prepare(work: Head, row: Expr, place: Expr) -> tuple[Expr, Expr]:
+def prepare(work: StateHead, row: Expr, place: Expr) -> tuple[Expr, Expr]:
     """Emit query, key and value of the token `row` as rows `place` of the worker's memory.
 
     The results are its decay and its rate, 16 equal lanes each. What a sum adds to the state does
@@ -33,7 +33,7 @@ def prepare(work: Head, row: Expr, place: Expr) -> tuple[Expr, Expr]:
     return decay, rate
 
 
-def _step(work: Head, row: Expr) -> Expr:
+def _step(work: StateHead, row: Expr) -> Expr:
     """softplus(decay + decay_bias) of a token, between the limits of the spec."""
     spec, tensors, head = work.spec, work.tensors, work.head
     x = let(splat(tensors.decay[row, spec.decay_start + head] + tensors.decay_bias[head]))
@@ -51,7 +51,7 @@ def _step(work: Head, row: Expr) -> Expr:
     return step
 
 
-def _rate(work: Head, row: Expr) -> Expr:
+def _rate(work: StateHead, row: Expr) -> Expr:
     """rate_scale * sigmoid(rate) of a token."""
     spec, tensors = work.spec, work.tensors
     x = splat(tensors.rate[row, spec.rate_start + work.head])
@@ -64,7 +64,7 @@ def first_lane(x: Expr) -> Expr:
 
 
 def _keep_key(
-    work: Head, source: Tensor, row: Expr, start: Expr, scale: float, position: Expr
+    work: StateHead, source: Tensor, row: Expr, start: Expr, scale: float, position: Expr
 ) -> None:
     """Emit a query or a key times `scale`, of unit length before that in a delta rule."""
     pieces = live_lanes(work.spec.key_dim)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import Head
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import StateHead
 from sala_compile.codegen.kernels.gated_recurrence.cpu.prepare_token import prepare
 from sala_compile.codegen.kernels.gated_recurrence.spec import Rule
 from sala_compile.codegen.kernels.tir import vector
@@ -21,7 +21,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.tile import cover_columns, zero_tile
 
 
-def steps(work: Head, start: Expr, count: Expr, checkpoint: Expr) -> None:
+def steps(work: StateHead, start: Expr, count: Expr, checkpoint: Expr) -> None:
     """Emit the tokens from row `start` on one after the other: each as if it came alone.
 
     With a `checkpoint` that is not negative, the states after all tokens but the last go to the
@@ -37,7 +37,7 @@ def steps(work: Head, start: Expr, count: Expr, checkpoint: Expr) -> None:
         _step(replace(work, slot=source), target, let(start + index))
 
 
-def _step(work: Head, target: Head, row: Expr) -> None:
+def _step(work: StateHead, target: StateHead, row: Expr) -> None:
     """Emit one token; a delta rule reads columns of the state twice, then from the cache."""
     spec, at = work.spec, work.at
     decay, rate = prepare(work, row, 0)
