@@ -40,6 +40,9 @@ ON_A_GPU = [
 LIMIT = 2e-4
 NEAR = 0.05
 """Largest difference of a bfloat16 logit from the rounded reference, in standard deviations."""
+FAR_ROWS = 0.01
+"""Of the rows so many may be farther: where both are as far from the exact logits, since a value that
+is rounded the other way moves a state that others read."""
 
 every_prompt = pytest.mark.parametrize(("name", "prompt"), EVERY)
 every_name = pytest.mark.parametrize("name", PROMPTS)
@@ -115,7 +118,9 @@ def test_bfloat16_is_the_reference_rounded_at_the_same_points(
     module = kernel_level_module(GOLDEN / name, Precision.BFLOAT16)
     with Checkpoint.open(GOLDEN / name) as weights:
         wanted = ReferenceModel(module, weights, Rounding.ROUNDED).prefill(ids.tolist())
-    assert np.abs(found - wanted).max() < NEAR * wanted.std()
+    far = np.abs(found - wanted).max(axis=1) > NEAR * wanted.std()
+    assert far.mean() <= FAR_ROWS
+    assert np.sqrt(np.mean((found - wanted) ** 2)) < 0.02 * wanted.std()
 
 
 @every_name
