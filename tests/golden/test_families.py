@@ -41,8 +41,8 @@ LIMIT = 2e-4
 NEAR = 0.05
 """Largest difference of a bfloat16 logit from the rounded reference, in standard deviations."""
 FAR_ROWS = 0.01
-"""So many rows may be farther: a value that is rounded the other way moves a state that later tokens
-read, and both are as far from the exact logits."""
+"""So many rows may be farther: a value that is rounded the other way moves a state that later
+tokens read, and both are as far from the exact logits."""
 
 every_prompt = pytest.mark.parametrize(("name", "prompt"), EVERY)
 every_name = pytest.mark.parametrize("name", PROMPTS)
