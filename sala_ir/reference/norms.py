@@ -27,6 +27,7 @@ def rms_norm(
     x = x if rows is None else take_rows(x, rows)
     parts = xp.reshape(x, (x.shape[0], x.shape[1] // group, group))
     power = xp.mean(xp.square(parts), axis=-1, keepdims=True)
-    normal = xp.reshape(parts * (1.0 / xp.sqrt(power + eps)), (x.shape[0], -1, weight.shape[0]))
+    normal = parts * (1.0 / xp.sqrt(power + eps))
+    normal = xp.reshape(normal, (x.shape[0], x.shape[1] // weight.shape[0], weight.shape[0]))
     y = xp.reshape(normal * weight, x.shape)
     return y if gate is None else output_gate(y, gate)
