@@ -85,6 +85,6 @@ $(VENV)/.serve-installed: $(VENV)/.installed
 
 $(VENV)/.test-installed: $(VENV)/.installed
 	@echo "Installing the test dependencies, torch among them, into $(VENV)"
-	$(PIP) $(INDEX) --editable '.[compile,gpu,sign,plot,serve,onnx,dev,train]'
+	$(PIP) $(INDEX) --editable '.[compile,gpu,sign,plot,serve,ray,onnx,dev,train]'
 	@$(VENV)/bin/python -m examples.chat.smollm2 >/dev/null || echo "The tests of SmolLM2 will be skipped"
 	@touch $@

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import lcm
 from pathlib import Path
+from typing import Any
 
 from sala_compile.runtime.artifact import Artifact, InputName, Symbol, open_artifact
 from sala_compile.runtime.artifact.tuned_program import with_tuning
@@ -25,6 +26,7 @@ from sala_compile.runtime.model import Model
 from sala_compile.runtime.plan import MemoryPlan, Sizes, largest_context, plan_memory, require_fit
 from sala_compile.runtime.plan.arena_packing import largest
 from sala_compile.runtime.state.prefix_cache import PrefixOptions
+from sala_compile.runtime.text.tokenizers.same_tokens import require_same_tokens
 
 MAX_SNAPSHOTS = 1 << 20
 SNAPSHOT_PAGES = 64
@@ -61,6 +63,7 @@ def load(
     snapshots: int = 0,
     capacity: int | str | None = None,
     speculate: int = 0,
+    draft: str | Path | None = None,
     *,
     device: str | None = None,
     target: str | None = None,
@@ -84,7 +87,8 @@ def load(
     `snapshots` is how many can be taken by hand at a time (`Sequence.snapshot`).
     `speculate` is how many drafted tokens a step verifies at most, in all its sequences; there is a
     recurrent state for each. Answers then take drafts from what the text repeats, with the same
-    tokens as without.
+    tokens as without. `draft` is a smaller artifact with the same tokenizer, which drafts too; its
+    memory counts, and it has as many sequences of the same context.
     `device` is `"cpu"`, `"cuda"` or the number of a GPU, `"cuda:1"` (default: the CPU, if the
     artifact has a target for one); `target` is one of the artifact's (default: the best for the
     device). `tuning` is a file that sala-tune wrote for the artifact, whose library is used instead
@@ -135,26 +139,86 @@ def load(
         shared=shared,
         speculate=checked_whole("speculate", speculate, 0, "a whole number from 0"),
     )
+    drafting = _draft_path(draft, request.speculate)
     artifact = open_artifact(path, hash_weights=hash_weights, verify_key=verify_key)
     if library is not None:
         own = tuned_target(artifact, device, target)
         artifact = with_tuning(artifact, own, library)
-    chosen = choose_device(artifact, device, target, request.threads)
     with ExitStack() as undo:
+        options: dict[str, Any] = {"device": device, "poison": poison}
+        options |= {"hash_weights": hash_weights, "verify_key": verify_key}
+        helper, request = _draft_model(drafting, artifact, request, undo, options)
+        chosen = choose_device(artifact, device, target, request.threads)
         undo.callback(chosen.close)
         prefix = _prefix_options(artifact, chosen.target, request.prefix_bytes, snapshot_every)
         plan = plan_for(artifact, chosen, request)
         if prefix is not None:
             plan = with_prefix_cache(artifact, chosen, plan, prefix)
+        model = Model(
+            artifact,
+            plan,
+            chosen,
+            poison=poison_wanted() if poison is None else poison,
+            prefix=prefix,
+            advance=progress,
+            draft=helper,
+        )
         undo.pop_all()
-    return Model(
-        artifact,
-        plan,
-        chosen,
-        poison=poison_wanted() if poison is None else poison,
-        prefix=prefix,
-        advance=progress,
+    return model
+
+
+def _draft_path(draft: object, speculate: int) -> Path | None:
+    """The draft model's place; RequestError where nothing is to be drafted."""
+    if draft is None or speculate:
+        return None if draft is None else checked_path("draft", draft)
+    raise RequestError(
+        "a draft model is given, and no drafted tokens are planned",
+        where="draft",
+        expected="speculate, the number of tokens that are drafted at most",
+        fix="give speculate, such as 4, or leave draft out",
     )
+
+
+def _draft_model(
+    path: Path | None,
+    artifact: Artifact,
+    request: LoadRequest,
+    undo: ExitStack,
+    options: dict[str, Any],
+) -> tuple[Model | None, LoadRequest]:
+    """The draft model of an artifact, which `undo` closes, and the request with what it leaves.
+
+    It has as many sequences of the same context.
+    """
+    if path is None:
+        return None, request
+    require_same_tokens(artifact, open_artifact(path, hash_weights=False))
+    model = load(
+        path,
+        context=artifact.manifest.context if request.context is None else request.context,
+        batch=request.sequences,
+        memory=request.memory,
+        threads=request.threads,
+        snapshots=request.sequences,
+        **options,
+    )
+    undo.callback(model.close)
+    return model, _less(request, model.plan)
+
+
+def _less(request: LoadRequest, draft: MemoryPlan) -> LoadRequest:
+    """The request with the memory that a draft model leaves; MemoryBudgetError if it is none."""
+    if request.memory is None:
+        return request
+    left = request.memory - draft.total_bytes
+    if left <= 0:
+        raise MemoryBudgetError(
+            f"the draft model takes {format_bytes(draft.total_bytes)}, all that may be taken",
+            where="draft",
+            expected=f"less than {format_bytes(request.memory)}",
+            fix="give more memory, or load without draft",
+        )
+    return replace(request, memory=left)
 
 
 def poison_wanted() -> bool:

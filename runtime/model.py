@@ -29,6 +29,7 @@ from sala_compile.runtime.generation.generation import (
     stop_strings,
 )
 from sala_compile.runtime.generation.generation_config import Defaults, GenerationDefaults
+from sala_compile.runtime.generation.model_drafts import ModelDrafts
 from sala_compile.runtime.plan import MemoryPlan
 from sala_compile.runtime.sequence import TokenSequence
 from sala_compile.runtime.state.pages import PagePool
@@ -52,10 +53,12 @@ class Model:
         poison: bool = False,
         prefix: PrefixOptions | None = None,
         advance: Advance | None = None,
+        draft: "Model | None" = None,
     ) -> None:
         """Open the kernels, take the memory of the plan and bind them to each other.
 
-        `advance` receives the progress of weights that are copied to the device.
+        `advance` receives the progress of weights that are copied to the device. `draft` is a
+        model of the same tokens that drafts for answers; it is closed with this one.
         """
         self.artifact = artifact
         self._device = device
@@ -68,6 +71,7 @@ class Model:
             undo.pop_all()
         self._tokenizer: Tokenizer | None = None
         self._answers: AnswerOptions | None = None
+        self.draft = draft
 
     @property
     def engine(self) -> Engine:
@@ -242,7 +246,11 @@ class Model:
         if not (history and _is_empty(token_ids)):
             ids = engine.limits.checked_tokens(token_ids, len(history))
         chosen = replace(options, eos=options.eos or self.artifact.manifest.model.eos_token_ids)
-        with nullcontext(sequence) if sequence is not None else self.sequence() as source:
+        drafts = self._drafts(chosen)
+        with (
+            nullcontext(sequence) if sequence is not None else self.sequence() as source,
+            nullcontext() if drafts is None else drafts,
+        ):
             yield Generation(
                 source,
                 ids.tolist(),
@@ -251,6 +259,7 @@ class Model:
                 progress,
                 history,
                 ahead or sequence is None,
+                drafts,
             )
 
     @contextmanager
@@ -258,6 +267,11 @@ class Model:
         """Run the program as `wrap` returns it inside the block, to measure it."""
         with self.engine.wrapped(wrap):
             yield
+
+    @property
+    def target(self) -> str:
+        """For which of the artifact's targets it is loaded."""
+        return self._device.target
 
     @property
     def plan(self) -> MemoryPlan:
@@ -288,6 +302,7 @@ class Model:
             "sequences": _usage(store.slots),
             "snapshots": _usage(store.snapshots),
             "pages": {name: _usage(pool) for name, pool in store.groups.pools()},
+            "draft": None if self.draft is None else self.draft.info(),
             "prefix_cache": {"enabled": False} if engine.prefix is None else engine.prefix.info(),
             "memory": {
                 "total_bytes": sum(counters.values()),
@@ -311,6 +326,8 @@ class Model:
             self._engine = None
             self._memory.close()
             self._device.close()
+            if self.draft is not None:
+                self.draft.close()
 
     def __enter__(self) -> "Model":
         """The model itself."""
@@ -319,6 +336,12 @@ class Model:
     def __exit__(self, *error: object) -> None:
         """Close."""
         self.close()
+
+    def _drafts(self, options: GenerationOptions) -> ModelDrafts | None:
+        """A sequence of the draft model for an answer; None without one."""
+        if self.draft is None or not options.speculate:
+            return None
+        return ModelDrafts(self.draft.sequence())
 
     def _prompt_ids(self, prompt: str | TokenIds) -> TokenIds:
         """The token ids of a prompt; RequestError for an empty text, which would be one <s>."""

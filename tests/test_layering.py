@@ -129,10 +129,18 @@ SERVE_LIBRARIES = {
     *("starlette", "uvicorn", "pydantic_core"),
 }
 """What the server imports: the extra [serve], and what comes with it."""
+RAY = "sala_compile.runtime.serving.ray"
+RAY_USERS = {"sala_compile.runtime.serving.batch.ray_pipeline"}
+RAY_FREE = ("", ".app_options", ".replica_choice", ".held_pages", ".job_parcel", ".event_parcel")
+"""What of the package for Ray needs none of it: the builder's options, and the router's core."""
 
 
 def _extras(module: str) -> set[str]:
     """What `module` may import that the base install does not have."""
+    if module in RAY_USERS or (
+        _within(module, (RAY,)) and module.removeprefix(RAY) not in RAY_FREE
+    ):
+        return SERVE_LIBRARIES | {"ray"}
     return SERVE_LIBRARIES if _within(module, (SERVE,)) else EXTRAS.get(module, set())
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sala_compile.runtime.generation.model_drafts import ModelDrafts
 from sala_compile.runtime.generation.speculation import Speculation
 from sala_compile.runtime.generation.step_costs import StepCosts
 from sala_compile.runtime.sequence import TokenSequence
@@ -28,12 +29,20 @@ class Replay:
 
 
 def replay(
-    sequence: TokenSequence, prompt: Sequence[int], answer: Sequence[int], *, drafts: bool
+    sequence: TokenSequence,
+    prompt: Sequence[int],
+    answer: Sequence[int],
+    *,
+    drafts: bool,
+    model: ModelDrafts | None = None,
 ) -> Replay:
-    """Write `answer` after the prompt, at which the sequence has a snapshot, and return there."""
+    """Write `answer` after the prompt, at which the sequence has a snapshot, and return there.
+
+    With `drafts` they come from the text, and from a draft `model` that has read the prompt.
+    """
     found, place = Replay(), 1
     began = time.perf_counter()
-    speculation = Speculation([*prompt, answer[0]]) if drafts else None
+    speculation = Speculation([*prompt, answer[0]], model) if drafts else None
     costs = StepCosts()
 
     def choose(logits: np.ndarray) -> int:
@@ -44,9 +53,11 @@ def replay(
         return len(found.rows) == len(answer) - 1
 
     while not ends():
-        step = time.perf_counter()
         room = min(sequence.draft_room, len(answer) - 1 - place)
-        guessed = [] if speculation is None else speculation.draft(room, costs.slope(1))
+        guessed = []
+        if speculation is not None:
+            guessed = speculation.draft(room, costs.slope(1), costs.seconds(1))
+        verified = time.perf_counter()
         if guessed:
             chosen = sequence.verify([answer[place - 1], *guessed], choose, ends)
         else:
@@ -57,7 +68,7 @@ def replay(
         found.right += len(chosen) - 1
         if speculation is not None:
             speculation.observe(chosen)
-            costs.note(1 + len(guessed), time.perf_counter() - step)
+            costs.note(1 + len(guessed), time.perf_counter() - verified)
     found.seconds = time.perf_counter() - began
     sequence.truncate(len(prompt))
     return found

@@ -100,7 +100,7 @@ def arithmetic_kernel(target: CpuTarget, kind: Ceiling = Ceiling.FLOAT32) -> Any
             is_integer = kind in INTEGERS
             sums = registers(count, "int32" if is_integer else "float32")
             for cell in range(count):
-                first = T.int32(kind is Ceiling.INT16)
+                first = T.int32(is_integer)
                 sums[cell] = T.broadcast(first, LANES) if is_integer else splat(0.0)
             factor = let(splat(result[team.worker * RESULT_FLOATS]))
             with loop(control.tokens), loop(OPERATIONS // (2 * LANES * PACKS[kind] * count)):
@@ -116,17 +116,19 @@ def arithmetic_kernel(target: CpuTarget, kind: Ceiling = Ceiling.FLOAT32) -> Any
 
 
 def _dot(kind: Ceiling, total: Expr, factor: Expr) -> Expr:
-    """The sum and the products of a vector, its bits taken as the kind says."""
+    """The sum and the products of a vector, its bits taken as the kind says.
+
+    Products of integers are those of the sum itself: where they are instructions of their own, LLVM
+    computes those of two constants once, and only adds.
+    """
     if kind is Ceiling.FLOAT32:
         return Element.F32.dot(total, factor, factor)
     if kind is Ceiling.INT8:
-        unsigned, signed = (
-            T.reinterpret(factor, dtype=f"{sign}int8x{4 * LANES}") for sign in ("u", "")
-        )
+        unsigned = T.reinterpret(total, dtype=f"uint8x{4 * LANES}")
+        signed = T.reinterpret(factor, dtype=f"int8x{4 * LANES}")
         return vector.dot_bytes(total, unsigned, signed)
     pairs = T.reinterpret(factor, dtype=f"uint16x{2 * LANES}")
     if kind is Ceiling.INT16:
-        # Products of the sum itself: LLVM computes those of two constants once, and only adds.
         return vector.dot_i16(total, T.reinterpret(total, dtype=f"uint16x{2 * LANES}"), pairs)
     return Element.BF16.dot(total, pairs, pairs)
 

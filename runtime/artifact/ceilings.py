@@ -33,6 +33,15 @@ class Ceiling(StrEnum):
 
 
 INTEGERS = (Ceiling.INT16, Ceiling.INT8)
+MOST_PER_CYCLE = {
+    Ceiling.FLOAT32: 64,
+    Ceiling.BFLOAT16: 1024,
+    Ceiling.INT16: 128,
+    Ceiling.INT8: 256,
+}
+"""Operations of one core in a cycle, on any processor: two vectors of 512 bits; bfloat16 by AMX."""
+FASTEST_CLOCK = 6.5e9
+"""Cycles per second that no processor reaches on all of its cores."""
 ARITHMETIC = {
     "float32": (Ceiling.FLOAT32, *INTEGERS),
     "bfloat16": (Ceiling.BFLOAT16, Ceiling.FLOAT32, *INTEGERS),

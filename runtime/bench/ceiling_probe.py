@@ -10,6 +10,8 @@ import tvm_ffi
 from sala_compile.runtime.artifact import ALIGNMENT, Artifact
 from sala_compile.runtime.artifact.ceilings import (
     ARITHMETIC,
+    FASTEST_CLOCK,
+    MOST_PER_CYCLE,
     OPERATIONS,
     READ_MULTIPLE,
     RESULT_FLOATS,
@@ -119,6 +121,7 @@ class CeilingProbe:
         """The medians of all samples so far."""
         found = {kind: summarise(samples) for kind, samples in self._samples.items()}
         rates = {kind: self._work(kind) / each.median for kind, each in found.items()}
+        require_plausible(rates, self._threads)
         arithmetic = {kind.name.lower(): rates[kind] for kind in self.kinds}
         peak = max(arithmetic.values())
         return Ceilings(rates[Ceiling.READ], arithmetic, peak, found[Ceiling.READ])
@@ -139,6 +142,24 @@ class CeilingProbe:
         self._rounds = {kind: 1}
         seconds = min(sample(lambda: self._call(kind)).seconds for _ in range(3))
         return max(1, ceil(SAMPLE_SECONDS / seconds))
+
+
+def require_plausible(rates: dict[Ceiling, float], threads: int) -> None:
+    """ArtifactError for operations per second that `threads` cores cannot compute.
+
+    Then the compiler has left products out of a kernel that counts them.
+    """
+    for kind, rate in rates.items():
+        if kind in MOST_PER_CYCLE and rate > (
+            most := MOST_PER_CYCLE[kind] * FASTEST_CLOCK * threads
+        ):
+            raise ArtifactError(
+                f"the kernel of the {kind.name.lower()} ceiling seems to compute {rate / 1e9:.0f} "
+                "G operations/s",
+                where=kind.value,
+                expected=f"at most {most / 1e9:.0f} G operations/s of {threads} threads",
+                fix="report this with the processor's name; compile again with another version",
+            )
 
 
 def largest_cache() -> int:

@@ -85,6 +85,12 @@ if TYPE_CHECKING:
     help="Draft up to N tokens from what the text repeats and verify them in one step: the same "
     "answer, sooner. There is a recurrent state in memory for each.",
 )
+@click.option(
+    "--draft",
+    type=click.Path(path_type=Path),
+    metavar="SMALL.sala",
+    help="A smaller model with the same tokenizer, which drafts too; with --speculate.",
+)
 @VERIFY_KEY
 @click.option(
     "--json",

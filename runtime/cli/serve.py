@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sala_compile.runtime.common.option_types import BYTES, THREADS, TOKENS, VERIFY_KEY
+from sala_compile.runtime.common.option_types import BYTES, PLACE, THREADS, TOKENS, VERIFY_KEY
 from sala_compile.runtime.common.process import run_command
 from sala_compile.runtime.errors import RequestError, reported_as
 
@@ -63,10 +63,11 @@ _EXTRA = ("fastapi", "uvicorn", "httptools", "sse_starlette", "prometheus_client
 @click.option("--no-prefix-cache", is_flag=True, help="Keep no texts: read every prompt whole.")
 @click.option(
     "--prefix-dir",
-    type=_PATH,
+    type=PLACE,
     metavar="DIR",
     help="Keep such texts in DIR as well, from which a restarted server continues, and what "
-    "/v1/states saves; not with --no-prefix-cache.",
+    "/v1/states saves; not with --no-prefix-cache. A URL such as s3://bucket/folder (the extra "
+    "[ray]) may be that of several servers.",
 )
 @click.option("--prefix-dir-size", type=BYTES, default="16GiB", help="Most bytes in DIR.")
 @click.option(

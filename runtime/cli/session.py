@@ -48,6 +48,7 @@ class Session:
             verify_key=options["verify_key"],
             snapshots=SNAPSHOTS if request.interactive else 0,
             speculate=options["speculate"],
+            draft=options["draft"],
             progress=weights_bar(self._console),
         )
         silent = not (request.text or request.chat or self._model.artifact.has(TOKENIZER_FILE))

@@ -45,6 +45,18 @@ class Several(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: g
         return tuple(self._kind.convert(part, param, ctx) for part in parts)
 
 
+class DirectoryOrUrl(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: generic from click 8.3 on
+    """A directory of this machine, or a URL."""
+
+    name = "place"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        """The path, or the text of a URL."""
+        return value if isinstance(value, Path) or "://" in value else Path(value)
+
+
 def _threads(text: Any) -> int:
     return checked_threads(click.INT.convert(text, None, None))
 
@@ -52,6 +64,7 @@ def _threads(text: Any) -> int:
 TOKENS = Size("tokens", parse_tokens)
 BYTES = Size("bytes", parse_bytes)
 THREADS = Size("threads", _threads)
+PLACE = DirectoryOrUrl()
 VERIFY_KEY = click.option(
     "--verify-key",
     type=click.Path(path_type=Path),

@@ -1,5 +1,7 @@
 """How many drafted tokens pay: by how often drafts were right, and by what a step costs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 PRIORS = (0.3, 0.45, 0.6, 0.75, 0.88, 0.93)
@@ -21,29 +23,34 @@ class DraftLengths:
     shared, so that k drafts give (1 - p^(k+1)) / (1 - p) tokens. A step costs 1 + slope k.
     """
 
-    def __init__(self) -> None:
-        self._right = np.array(PRIORS) * WEIGHT
-        self._seen = np.full(len(PRIORS), WEIGHT)
+    def __init__(self, priors: Sequence[float] = PRIORS) -> None:
+        """With what is taken for p before anything was observed, by the class of shared tokens."""
+        self._priors = priors
+        self._right = np.array(priors) * WEIGHT
+        self._seen = np.full(len(priors), WEIGHT)
 
     def best(self, shared: int, most: int, slope: float) -> int:
         """The number of drafts, 0 to `most`, with the most tokens for the time of a step."""
-        kind = _kind(shared)
+        return self.promise(shared, most, slope)[0]
+
+    def promise(self, shared: int, most: int, slope: float) -> tuple[int, float]:
+        """That number, and how many times as fast tokens come with it, 1 for no drafts."""
+        kind = self._kind(shared)
         p = min(0.999, float(self._right[kind] / self._seen[kind]))
         drafts = np.arange(most + 1)
         gain = (1 - p ** (drafts + 1)) / (1 - p) / (1 + slope * drafts)
-        count = int(gain.argmax()) if gain.max() >= LEAST_GAIN else 0
-        if count == 0:
-            toward = PRIORS[kind] * self._seen[kind] - self._right[kind]
-            self._right[kind] += RETURN * toward
-        return count
+        if gain.max() >= LEAST_GAIN:
+            return int(gain.argmax()), float(gain.max())
+        toward = self._priors[kind] * self._seen[kind] - self._right[kind]
+        self._right[kind] += RETURN * toward
+        return 0, 1.0
 
     def observe(self, shared: int, drafted: int, right: int) -> None:
         """Note that of so many drafts the first `right` held."""
-        kind = _kind(shared)
+        kind = self._kind(shared)
         self._right[kind] = MEMORY * self._right[kind] + right
         self._seen[kind] = MEMORY * self._seen[kind] + right + (right < drafted)
 
-
-def _kind(shared: int) -> int:
-    """The class of a number of shared tokens, from 3 on."""
-    return min(max(shared, 3).bit_length() - 2, len(PRIORS) - 1)
+    def _kind(self, shared: int) -> int:
+        """The class of a number of shared tokens, from 3 on."""
+        return min(max(shared, 3).bit_length() - 2, len(self._priors) - 1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from sala_compile.runtime.common.checks import checked_flag, checked_whole, refusal
 from sala_compile.runtime.engine.append import Progress
+from sala_compile.runtime.generation.model_drafts import ModelDrafts
 from sala_compile.runtime.generation.sampling import Sampler, SamplingOptions
 from sala_compile.runtime.generation.speculation import Speculation
 from sala_compile.runtime.generation.step_costs import StepCosts
@@ -87,7 +88,8 @@ class Generation:
     a device that chooses tokens computes the next one while the consumer has the one before; the
     source may then hold the last token of the answer, which it does not otherwise. A model that
     was loaded to speculate chooses several tokens in a step, so that `token_ids` and the source can
-    be ahead of a consumer that stops; of `drafted_tokens` so many were `accepted_tokens`.
+    be ahead of a consumer that stops; of `drafted_tokens` so many were `accepted_tokens`. Drafts
+    come from the text, and from `drafts` where a draft model was loaded.
     """
 
     source: TokenSequence
@@ -97,6 +99,7 @@ class Generation:
     progress: Progress | None = None
     history: Sequence[int] = ()
     ahead: bool = False
+    drafts: ModelDrafts | None = None
     token_ids: list[int] = field(default_factory=list[int], init=False)
     finish: Finish | None = field(default=None, init=False)
     prefill_seconds: float = field(default=0.0, init=False)
@@ -133,11 +136,14 @@ class Generation:
 
     def _speculate(self, sampler: Sampler, token: int) -> Iterator[int]:
         """The tokens after the first, several of a step where the text repeats itself."""
-        speculation, costs = Speculation([*self.history, *self.prompt, token]), StepCosts()
+        text = [*self.history, *self.prompt, token]
+        speculation, costs = Speculation(text, self.drafts), StepCosts()
         while self.finish is None:
             began = time.perf_counter()
             left = self.options.max_new_tokens - len(self.token_ids)
-            drafts = speculation.draft(min(self.source.draft_room, left - 1), costs.slope(1))
+            most = min(self.source.draft_room, left - 1)
+            drafts = speculation.draft(most, costs.slope(1), costs.seconds(1))
+            verified = time.perf_counter()
             if drafts:
                 chosen = self.source.verify([token, *drafts], self._choose(sampler), self._ended)
                 self.drafted_tokens += len(drafts)
@@ -146,9 +152,9 @@ class Generation:
                 chosen = [self._note(self._next(sampler, (token,), generated=True))]
             token = chosen[-1]
             speculation.observe(chosen)
-            seconds = time.perf_counter() - began
-            costs.note(1 + len(drafts), seconds)
-            self.decode_seconds += seconds
+            ended = time.perf_counter()
+            costs.note(1 + len(drafts), ended - verified)
+            self.decode_seconds += ended - began
             yield from chosen
 
     def _choose(self, sampler: Sampler) -> Callable[[np.ndarray], int]:

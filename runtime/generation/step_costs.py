@@ -20,7 +20,7 @@ class StepCosts:
 
     def note(self, tokens: int, seconds: float) -> None:
         """Note a step that generates."""
-        if self._count >= ENOUGH and seconds > LATE * self._line(tokens):
+        if self._count >= ENOUGH and seconds > LATE * self.seconds(tokens):
             return
         self._count += 1
         terms = (1, tokens, seconds, tokens * tokens, tokens * seconds)
@@ -32,7 +32,8 @@ class StepCosts:
         whole = base + each * tokens
         return SLOPE if whole <= 0 else min(1.0, max(0.0, each / whole))
 
-    def _line(self, tokens: int) -> float:
+    def seconds(self, tokens: int) -> float:
+        """What a step of so many tokens takes; 0 before any was noted."""
         base, each = self._fit()
         return base + each * tokens
 

@@ -17,7 +17,7 @@ EVERY = 128
 
 
 @contextmanager
-def server(path: Path, directory: Path, limit: int = LIMIT, **options: Any) -> Iterator[Any]:
+def server(path: Path, directory: Path | str, limit: int = LIMIT, **options: Any) -> Iterator[Any]:
     """A model with a prefix directory, which is left as at a kill unless it is closed."""
     chosen = {"context": 1152, "batch": 2, "chunk": 64, "snapshot_every": EVERY} | options
     with sala_compile.load(path, prefix_cache="4MiB", poison=True, **chosen) as model:

@@ -8,7 +8,13 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from sala_compile.runtime.errors import DeviceError, MemoryBudgetError, RequestError, SalaError
-from sala_compile.runtime.serving.work.refusals import QueueFull, ServerFailed, ServerStopping
+from sala_compile.runtime.serving.work.refusals import (
+    NeverFits,
+    QueueFull,
+    ReplicaLost,
+    ServerFailed,
+    ServerStopping,
+)
 
 INVALID = "invalid_request_error"
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -76,6 +82,10 @@ def of_sala_error(error: SalaError) -> ApiError:
     Where the error names a file or a device, its message stays in the log.
     """
     match error:
+        case NeverFits():
+            return refused(None, error.found, "context_length_exceeded")
+        case ReplicaLost():
+            return busy("the replica that computed the answer is gone")
         case RequestError():
             return ApiError(400, _sentence(error), _field(error), "invalid_value")
         case QueueFull():

@@ -12,12 +12,12 @@ from anyio import to_thread
 
 from sala_compile.runtime.artifact import Artifact
 from sala_compile.runtime.errors import SalaError
+from sala_compile.runtime.generation.generation import GenerationOptions
 from sala_compile.runtime.generation.generation_config import GenerationDefaults
-from sala_compile.runtime.model import Model
 from sala_compile.runtime.serving.answers.chats import Chats
 from sala_compile.runtime.serving.http.api_error import ApiError
 from sala_compile.runtime.serving.http.text_room import require_text_fits
-from sala_compile.runtime.serving.kept.named_states import NamedStates
+from sala_compile.runtime.serving.kept.saved_states import SavedStates
 from sala_compile.runtime.serving.structure.structures import Structures
 from sala_compile.runtime.serving.work.job import Job
 from sala_compile.runtime.serving.work.measures import Measures
@@ -52,6 +52,44 @@ class JobTaker(Protocol):
         ...
 
 
+class DescribedModel(Protocol):
+    """What a server has to know of a model: one that is loaded here, or elsewhere."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """Its files."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Tokens of the longest sequence."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """For which of the artifact's targets it is loaded."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of token ids."""
+        ...
+
+    @property
+    def generation_defaults(self) -> GenerationDefaults:
+        """What its checkpoint requests."""
+        ...
+
+    def generation_options(self) -> GenerationOptions:
+        """The options of an answer that gives none of its own."""
+        ...
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """A model behind the routes.
@@ -72,7 +110,7 @@ class ServedModel:
     ends: frozenset[int]
     template_facts: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
     """The special tokens by name, such as `bos_token`, and the source of `chat_template`."""
-    states: NamedStates | None = None
+    states: SavedStates | None = None
     log_prompts: bool = False
     _threads: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(_workers())
@@ -80,14 +118,14 @@ class ServedModel:
 
     @staticmethod
     def of(
-        model: Model,
+        model: DescribedModel,
         engine: JobTaker,
         name: str | None = None,
         *,
-        states: NamedStates | None = None,
+        states: SavedStates | None = None,
         log_prompts: bool = False,
     ) -> "ServedModel":
-        """For a loaded model with a tokenizer. Takes half a second for 150 000 tokens."""
+        """For a model with a tokenizer. Takes half a second for 150 000 tokens."""
         artifact, tokenizer = model.artifact, model.tokenizer
         options = model.generation_options()
         ends = frozenset(options.eos or artifact.manifest.model.eos_token_ids)
@@ -148,8 +186,8 @@ def _workers() -> int:
     return min(8, len(os.sched_getaffinity(0)) + 1)
 
 
-def _fingerprint(model: Model) -> str:
+def _fingerprint(model: DescribedModel) -> str:
     """Equal for servers that give equal answers: of the weights, the program and the target."""
     manifest = model.artifact.manifest
-    known: Any = (manifest.model_dump_json(), model.info()["target"])
+    known: Any = (manifest.model_dump_json(), model.target)
     return f"fp_{sha256(repr(known).encode()).hexdigest()[:10]}"

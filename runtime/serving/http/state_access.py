@@ -7,12 +7,12 @@ from sala_compile.runtime.errors import SalaError, StateFileError
 from sala_compile.runtime.serving.http.api_error import ApiError, of_sala_error
 from sala_compile.runtime.serving.http.served_model import ServedModel
 from sala_compile.runtime.serving.kept.named_state import NamedState, UnknownState
-from sala_compile.runtime.serving.kept.named_states import NamedStates
+from sala_compile.runtime.serving.kept.saved_states import SavedStates
 
 Result = TypeVar("Result")
 
 
-def states_of(served: ServedModel) -> NamedStates:
+def states_of(served: ServedModel) -> SavedStates:
     """The states; ApiError for a server that keeps none."""
     if served.states is None:
         message = "this server keeps no states; it does if it is started with --prefix-dir"

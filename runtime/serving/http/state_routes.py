@@ -20,7 +20,7 @@ from sala_compile.runtime.serving.http.request_fields import ConversationFields,
 from sala_compile.runtime.serving.http.served_model import ServedModel
 from sala_compile.runtime.serving.http.state_access import known_state, refusing, states_of
 from sala_compile.runtime.serving.kept.named_state import NamedState, checked_id
-from sala_compile.runtime.serving.kept.named_states import NamedStates
+from sala_compile.runtime.serving.kept.saved_states import SavedStates
 
 _AT_A_TIME = 2
 """States that are made at a time; each waits for the engine in a thread of its own."""
@@ -104,7 +104,7 @@ def _created(
     )
 
 
-def _document(states: NamedStates, state: NamedState) -> dict[str, Any]:
+def _document(states: SavedStates, state: NamedState) -> dict[str, Any]:
     return {
         "id": state.id,
         "object": "state",

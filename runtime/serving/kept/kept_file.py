@@ -128,7 +128,7 @@ def read_kept_header(path: Path) -> KeptHeader:
     UnreadableFile if the system refuses.
     """
     with _opened(path) as file:
-        return _header(path, file)
+        return header_in(path, file, os.fstat(file.fileno()).st_size)
 
 
 def read_kept_pieces(path: Path, expected: KeptHeader) -> Iterator[np.ndarray]:
@@ -138,17 +138,27 @@ def read_kept_pieces(path: Path, expected: KeptHeader) -> Iterator[np.ndarray]:
     UnreadableFile if the system refuses.
     """
     with _opened(path) as file:
-        header = _header(path, file)
-        if header.model_copy(update={"sha256": expected.sha256}) != expected:
+        header = header_in(path, file, os.fstat(file.fileno()).st_size)
+        if not same_but_checksums(header, expected):
             raise damaged(path, "is another one than that of its name")
-        for size, checksum in zip(header.sizes, header.sha256, strict=True):
-            data = np.frombuffer(_read(path, file, size), np.uint8)
-            if len(data) != size or hashlib.sha256(data.data).hexdigest() != checksum:
-                raise damaged(path, "is damaged: a checksum does not match")
-            yield data
+        yield from pieces_in(path, file, header)
 
 
-def damaged(path: Path, found: str, expected: str | None = None) -> StateFileError:
+def pieces_in(path: Path | str, file: BinaryIO, header: KeptHeader) -> Iterator[np.ndarray]:
+    """The pieces that follow a header in a file, as `read_kept_pieces` gives them."""
+    for size, checksum in zip(header.sizes, header.sha256, strict=True):
+        data = np.frombuffer(_read(path, file, size), np.uint8)
+        if len(data) != size or hashlib.sha256(data.data).hexdigest() != checksum:
+            raise damaged(path, "is damaged: a checksum does not match")
+        yield data
+
+
+def same_but_checksums(one: KeptHeader, other: KeptHeader) -> bool:
+    """Whether two headers are of the same rows, which one of them may not know yet."""
+    return one.model_copy(update={"sha256": other.sha256}) == other
+
+
+def damaged(path: Path | str, found: str, expected: str | None = None) -> StateFileError:
     """The error for a file of which `found` ("is truncated") is true."""
     return StateFileError(
         f"the kept prefix {found}",
@@ -166,7 +176,7 @@ def _opened(path: Path) -> BinaryIO:
         raise UnreadableFile(found, shown(path)) from None
 
 
-def _read(path: Path, file: BinaryIO, size: int) -> bytes:
+def _read(path: Path | str, file: BinaryIO, size: int) -> bytes:
     try:
         return file.read(size)
     except OSError as problem:
@@ -174,8 +184,9 @@ def _read(path: Path, file: BinaryIO, size: int) -> bytes:
         raise UnreadableFile(found, shown(path)) from None
 
 
-def _header(path: Path, file: BinaryIO) -> KeptHeader:
-    prefix, found = _read(path, file, _PREFIX.size), os.fstat(file.fileno()).st_size
+def header_in(path: Path | str, file: BinaryIO, found: int) -> KeptHeader:
+    """The header at the beginning of a file of `found` bytes, as `read_kept_header` gives it."""
+    prefix = _read(path, file, _PREFIX.size)
     if len(prefix) < _PREFIX.size or prefix[: len(MAGIC)] != MAGIC:
         raise damaged(path, "is none, or truncated")
     _, version, length, digest = _PREFIX.unpack(prefix)

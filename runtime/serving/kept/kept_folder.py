@@ -9,10 +9,13 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
+from sala_compile.runtime.artifact.replace import sync_directory
 from sala_compile.runtime.common.files import shown
 from sala_compile.runtime.errors import RequestError, StateFileError
 from sala_compile.runtime.serving.kept.kept_file import (
@@ -22,14 +25,16 @@ from sala_compile.runtime.serving.kept.kept_file import (
     UnreadableFile,
     damaged,
     read_kept_header,
+    read_kept_pieces,
 )
 from sala_compile.runtime.serving.kept.kept_index import KeptIndex, KeptPages, KeptState
+from sala_compile.runtime.serving.kept.record_files import RecordFiles, StateRecords
 
 LOCK = "in-use.lock"
 NAMED = "named"
 """The folder of states that have a name."""
 PARTIAL = ".partial"
-_FILE = re.compile(rf"[0-9a-f]{{32}}\.({'|'.join(KeptKind)})")
+KEPT_NAME = re.compile(rf"[0-9a-f]{{32}}\.({'|'.join(KeptKind)})")
 _LEFT = re.compile(rf"[0-9a-f]{{32}}\.({'|'.join(KeptKind)}){re.escape(PARTIAL)}")
 _OWN = (LOCK, NAMED)
 _FREE = 64 << 20
@@ -53,15 +58,25 @@ class KeptFolder:
         self._index = KeptIndex(identity)
         self._told: set[str] = set()
         self._pins: Counter[str] = Counter()
-        self._descriptor = _locked(directory)
+        self._descriptor = -1
+        self.when_refreshed: Callable[[], None] | None = None
+        """Called, by a thread of its own, when others may have changed what is there."""
+        self._open()
+
+    def _open(self) -> None:
+        self._descriptor = _locked(self.directory)
         try:
             self._scan()
             self.make_room(0)
         except BaseException as problem:
             self.close()
             if isinstance(problem, OSError):
-                raise _unusable(directory, problem) from None
+                raise _unusable(self.directory, problem) from None
             raise
+
+    def records(self, model: str) -> StateRecords:
+        """The records of the named states of a model; RequestError if there can be none."""
+        return RecordFiles(self.directory / NAMED, model)
 
     def close(self) -> None:
         """Let another process have the directory."""
@@ -71,8 +86,24 @@ class KeptFolder:
                 os.close(descriptor)
 
     def path(self, header: KeptHeader) -> Path:
-        """Where a file is."""
+        """Where a file is; one that has its place elsewhere is staged beside it."""
         return self.directory / header.name
+
+    def where(self, header: KeptHeader) -> Path | str:
+        """Where a file is, for messages."""
+        return self.path(header)
+
+    def pieces(self, header: KeptHeader) -> Iterator[np.ndarray]:
+        """The pieces of a file, as `read_kept_pieces` gives them."""
+        return read_kept_pieces(self.path(header), header)
+
+    def place(self, staged: Path, header: KeptHeader) -> None:
+        """Give a whole file its name; raises OSError."""
+        staged.replace(self.path(header))
+
+    def sync(self) -> None:
+        """Make the names of files durable; raises OSError."""
+        sync_directory(self.directory)
 
     def pages(self, header: KeptHeader) -> KeptPages | None:
         """The pages with the key of a header, if they are there; they are needed from now on."""
@@ -110,6 +141,10 @@ class KeptFolder:
         """Hold a state once less."""
         with self._lock:
             self._index.let_go(state)
+
+    def keep(self, stem: str) -> bool:
+        """Pin a state that was found, not made: one that others pinned before, once."""
+        return stem in self._pins or self.pin(stem)
 
     def pin(self, stem: str) -> bool:
         """Keep a state until `unpin`; False if it is not there, or too much would be pinned."""
@@ -154,8 +189,7 @@ class KeptFolder:
         while nbytes <= self.limit:
             with self._lock:
                 if self._index.nbytes + nbytes <= self.limit:
-                    free = shutil.disk_usage(self.directory).free
-                    return nbytes == 0 or free >= nbytes + _FREE
+                    return nbytes == 0 or self._free() >= nbytes + _FREE
                 state = self._index.least_used()
                 gone = [] if state is None else self._index.drop_state(state)
             if not gone:
@@ -205,6 +239,10 @@ class KeptFolder:
             sizes = {"files": len(self._index), "states": self._index.states}
             return {**sizes, "bytes": self._index.nbytes, **self.counts}
 
+    def _free(self) -> int:
+        """Bytes that the file system has left."""
+        return shutil.disk_usage(self.directory).free
+
     def _unlink(self, headers: Iterable[KeptHeader]) -> None:
         for header in headers:
             self._remove(self.path(header))
@@ -222,7 +260,7 @@ class KeptFolder:
             if _LEFT.fullmatch(entry.name):
                 self.counts["unfinished"] += 1
                 self._remove(Path(entry.path))
-            elif not _FILE.fullmatch(entry.name):
+            elif not KEPT_NAME.fullmatch(entry.name):
                 self.counts["foreign"] += entry.name not in _OWN
             else:
                 header = self._whole(Path(entry.path))

@@ -83,6 +83,16 @@ class KeptIndex:
         """The state whose file has this stem."""
         return self._states.get(stem)
 
+    def names(self) -> set[str]:
+        """The names of all files."""
+        return {each.header.name for each in (*self._pages.values(), *self._states.values())}
+
+    def named(self, name: str) -> KeptHeader | None:
+        """The header of the file with this name."""
+        stem, _, kind = name.partition(".")
+        found = (self._states if kind == KeptKind.STATE else self._pages).get(stem)
+        return None if found is None else found.header
+
     def bytes_of(self, states: Sequence[KeptState]) -> int:
         """Bytes of some states and of the pages before them, each counted once."""
         found = {each.header.name: each.header.nbytes for each in states}

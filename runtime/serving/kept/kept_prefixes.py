@@ -13,13 +13,13 @@ from sala_compile.runtime.errors import MemoryBudgetError, RequestError
 from sala_compile.runtime.model import Model
 from sala_compile.runtime.serving.kept.entry_files import EntryFiles
 from sala_compile.runtime.serving.kept.kept_file import damaged
-from sala_compile.runtime.serving.kept.kept_folder import KeptFolder
 from sala_compile.runtime.serving.kept.kept_index import KeptState
 from sala_compile.runtime.serving.kept.kept_rows import KeptRows
 from sala_compile.runtime.serving.kept.prefix_reader import PrefixReader, PrefixReading
 from sala_compile.runtime.serving.kept.prefix_recall import PrefixRecall
 from sala_compile.runtime.serving.kept.prefix_sending import PrefixSending
 from sala_compile.runtime.serving.kept.prefix_writer import PrefixWriter
+from sala_compile.runtime.serving.kept.shared_folder import folder_at
 from sala_compile.runtime.state.lower_tier import Restore
 from sala_compile.runtime.state.page_groups import Pages, no_pages
 from sala_compile.runtime.state.prefix_cache import PrefixCache
@@ -52,12 +52,13 @@ class KeptPrefixes:
     """
 
     def __init__(
-        self, model: Model, directory: Path, limit: int, wake: Callable[[], None] = _nothing
+        self, model: Model, directory: Path | str, limit: int, wake: Callable[[], None] = _nothing
     ) -> None:
         """Become the lower tier of the model's prefix cache, with at most `limit` bytes of files.
 
-        `wake` is called from any thread when `turn` has something to do. RequestError for a model
-        without a prefix cache, and for a directory that cannot be used or is another's.
+        `directory` may be a URL, whose files other servers write and read as well. `wake` is called
+        from any thread when `turn` has something to do. RequestError for a model without a prefix
+        cache, and for a directory that cannot be used or is another's.
         """
         engine = model.engine
         if engine.prefix is None:
@@ -68,7 +69,7 @@ class KeptPrefixes:
         self._store = engine.store
         self._path = engine.stepper.rule.path
         self._rows = KeptRows(model.artifact, model.info()["target"], engine.rows)
-        self.folder = KeptFolder(directory, limit, self._rows.identity)
+        self.folder = folder_at(directory, limit, self._rows.identity)
         self._files = EntryFiles(self._cache, self.folder, self._rows, engine.store.page_tokens)
         self._writer = PrefixWriter(self.folder, wake)
         self._reader = PrefixReader(self.folder, wake)
@@ -124,7 +125,7 @@ class KeptPrefixes:
             return self._recalls[state]
         for header in (*(pages.header for pages in state.ancestry()), state.header):
             if header.sizes != tuple(piece.nbytes for piece in self._rows.of_file(header)):
-                wrong = damaged(self.folder.path(header), "has pieces of other sizes")
+                wrong = damaged(self.folder.where(header), "has pieces of other sizes")
                 self.folder.discard(header, wrong)
                 return None
         try:

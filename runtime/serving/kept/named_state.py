@@ -18,6 +18,7 @@ from sala_compile.runtime.errors import RequestError, StateFileError
 from sala_compile.runtime.serving.kept.kept_file import PRIVATE
 
 LONGEST_ID = 128
+RECORD_SUFFIX = ".json"
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:-]{{0,{LONGEST_ID - 1}}}")
 _RECORD = FileRule(what="the saved state", limit=256 << 20, error=StateFileError)
 
@@ -53,6 +54,10 @@ class NamedState(Frozen):
     def ids(self) -> np.ndarray:
         """The token ids, int32 [tokens]."""
         return np.frombuffer(base64.b64decode(self.tokens), "<i4").astype(np.int32)
+
+    def light(self) -> "NamedState":
+        """The state without what may be large: its text is in its record."""
+        return self.model_copy(update={"messages": None, "prompt": None})
 
     def conversation(self, more: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages of the state with those that follow; RequestError if it is of a text."""
@@ -102,10 +107,10 @@ def checked_id(name: object) -> str:
     )
 
 
-def record_path(folder: Path, model: str, name: str) -> Path:
-    """The file of a state: no part of an id is in its name."""
+def record_name(model: str, name: str) -> str:
+    """The name of the file of a state: no part of an id is in it."""
     digest = hashlib.blake2b(f"{model} {name}".encode(), digest_size=16).hexdigest()
-    return folder / f"{digest}.json"
+    return f"{digest}{RECORD_SUFFIX}"
 
 
 def encoded_ids(ids: np.ndarray) -> str:
@@ -115,15 +120,25 @@ def encoded_ids(ids: np.ndarray) -> str:
 
 def write_record(path: Path, state: NamedState) -> None:
     """Write the record durably; raises OSError."""
+    write_whole(path, record_bytes(state), PRIVATE)
+
+
+def record_bytes(state: NamedState) -> bytes:
+    """What the file of a state holds."""
     body = state.model_dump(mode="json")
     digest = hashlib.sha256(canonical_document(body)).hexdigest()
-    write_whole(path, json.dumps({"sha256": digest, "state": body}).encode(), PRIVATE)
+    return json.dumps({"sha256": digest, "state": body}).encode()
 
 
 def read_record(path: Path) -> NamedState:
     """The record in a file; StateFileError if there is none, or it is damaged."""
+    return parsed_record(_RECORD.read(path), str(path))
+
+
+def parsed_record(data: bytes, where: str) -> NamedState:
+    """The record that a file holds; StateFileError if it is damaged."""
     try:
-        document = json.loads(_RECORD.read(path))
+        document = json.loads(data)
         body = document["state"]
         if hashlib.sha256(canonical_document(body)).hexdigest() != document["sha256"]:
             raise ValueError("the checksum does not match")
@@ -131,7 +146,7 @@ def read_record(path: Path) -> NamedState:
     except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as problem:
         raise StateFileError(
             f"the saved state is damaged: {type(problem).__name__}",
-            where=str(path),
+            where=where,
             fix="save the state again",
         ) from None
 

@@ -5,23 +5,18 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from sala_compile.runtime.engine.engine import Engine
 from sala_compile.runtime.errors import RequestError, SalaError, StateFileError
-from sala_compile.runtime.serving.kept.kept_folder import NAMED
 from sala_compile.runtime.serving.kept.kept_prefixes import KeptPrefixes, Pinning
 from sala_compile.runtime.serving.kept.named_state import (
     NamedState,
     UnknownState,
     checked_id,
     encoded_ids,
-    read_record,
-    record_path,
-    write_record,
 )
 from sala_compile.runtime.serving.work.event import End, Ended, Event
 from sala_compile.runtime.serving.work.job import Job, Reuse
@@ -56,15 +51,10 @@ class NamedStates:
         self._kept = kept
         self._worker = worker
         self._model = model
-        self._folder = kept.folder.directory / NAMED
+        self._records = kept.folder.records(model)
         self._lock = threading.Lock()
-        try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-        except OSError as problem:
-            raise RequestError(
-                f"states cannot be saved: {problem.strerror}", where=str(self._folder)
-            ) from None
         self._states = {state.id: state for state in self._found()}
+        kept.folder.when_refreshed = self._follow
 
     def create(
         self,
@@ -100,12 +90,13 @@ class NamedStates:
         )
         try:
             with self._lock:
-                write_record(self._path(name), state)
-                old, self._states[name] = self._states.get(name), _light(state)
+                self._records.write(state)
+                old, self._states[name] = self._states.get(name), state.light()
         except OSError as problem:
             self._kept.folder.unpin(stem)
             raise StateFileError(
-                f"the state {name!r} cannot be written: {problem.strerror}", fix="free space"
+                f"the state {name!r} cannot be written: {problem.strerror or problem}",
+                fix="free space",
             ) from None
         if old is not None:
             self._kept.folder.unpin(old.kept)
@@ -115,11 +106,12 @@ class NamedStates:
         """The state of that id; UnknownState if there is none."""
         with self._lock:
             known = self._states.get(checked_id(name))
-        if known is not None:
+        if known is not None or self._records.is_shared:
             try:
-                return read_record(self._path(name))
+                return self._records.read(name)
             except StateFileError as problem:
-                self._kept.folder.tell("damaged", problem.found)
+                if known is not None:
+                    self._kept.folder.tell("damaged", problem.found)
         raise UnknownState(
             f"there is no state {name!r}", where="state_id", fix="create it with POST /v1/states"
         )
@@ -128,14 +120,18 @@ class NamedStates:
         """Remove a state, and files that nothing else needs; UnknownState if there is none."""
         with self._lock:
             known = self._states.pop(checked_id(name), None)
-            with suppress(OSError):
-                self._path(name).unlink(missing_ok=True)
+            if known is None and self._records.is_shared:
+                with suppress(StateFileError):
+                    known = self._records.read(name)
+            self._records.remove(name)
         if known is None:
             raise UnknownState(f"there is no state {name!r}", where="state_id")
         self._kept.folder.unpin(known.kept, remove=True)
 
     def all(self) -> list[NamedState]:
         """All states by their age, without their texts."""
+        if self._records.is_shared:
+            self._follow()
         with self._lock:
             return sorted(self._states.values(), key=lambda state: (state.created, state.id))
 
@@ -178,22 +174,16 @@ class NamedStates:
 
     def _found(self) -> list[NamedState]:
         """The records that are there, whose files stay from now on."""
-        states: list[NamedState] = []
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                state = read_record(path)
-            except StateFileError as problem:
-                self._kept.folder.tell("damaged", problem.found)
-                continue
-            if state.model == self._model and path == self._path(state.id):
-                self._kept.folder.pin(state.kept)
-                states.append(_light(state))
+        states = self._records.all(lambda problem: self._kept.folder.tell("damaged", problem.found))
+        for state in states:
+            self._kept.folder.keep(state.kept)
         return states
 
-    def _path(self, name: str) -> Path:
-        return record_path(self._folder, self._model, name)
-
-
-def _light(state: NamedState) -> NamedState:
-    """The state without what may be large: its text is in its record."""
-    return state.model_copy(update={"messages": None, "prompt": None})
+    def _follow(self) -> None:
+        """Learn what other servers saved and deleted; their files stay here as long as theirs."""
+        with suppress(StateFileError), self._lock:
+            before, self._states = self._states, {state.id: state for state in self._found()}
+            kept = {state.kept for state in self._states.values()}
+            for state in before.values():
+                if state.kept not in kept:
+                    self._kept.folder.unpin(state.kept)

@@ -7,7 +7,7 @@ from queue import Empty, Full, Queue
 import numpy as np
 
 from sala_compile.runtime.errors import StateFileError
-from sala_compile.runtime.serving.kept.kept_file import KeptHeader, read_kept_pieces
+from sala_compile.runtime.serving.kept.kept_file import KeptHeader
 from sala_compile.runtime.serving.kept.kept_folder import KeptFolder
 
 READ_AHEAD = 4
@@ -80,7 +80,7 @@ class PrefixReader:
             self._wake()
 
     def _read(self, reading: PrefixReading, header: KeptHeader) -> bool:
-        for data in read_kept_pieces(self._folder.path(header), header):
+        for data in self._folder.pieces(header):
             if not reading.give(data):
                 return False
             self._wake()

@@ -11,7 +11,6 @@ from queue import Queue
 
 import numpy as np
 
-from sala_compile.runtime.artifact.replace import sync_directory
 from sala_compile.runtime.serving.kept.kept_file import PRIVATE, KeptFileWriter, KeptHeader
 from sala_compile.runtime.serving.kept.kept_folder import PARTIAL, KeptFolder
 from sala_compile.runtime.serving.kept.kept_index import KeptPages
@@ -117,17 +116,17 @@ class PrefixWriter:
         """Give the whole files their names: the pages first, without which a state is nothing."""
         folder, pages = self._folder, writing.parent
         if writing.pages is not None:
-            paths[0].replace(folder.path(writing.pages))
+            folder.place(paths[0], writing.pages)
             pages = folder.publish_pages(writing.pages, writing.parent)
             if pages is None:
                 return
         try:
-            paths[-1].replace(folder.path(writing.state))
+            folder.place(paths[-1], writing.state)
             folder.publish_state(writing.state, pages)
         finally:
             if writing.pages is not None:
                 folder.need_less(pages)
-        sync_directory(folder.directory)
+        folder.sync()
 
     def _fill(self, path: Path, header: KeptHeader) -> None:
         with path.open("r+b") as file:

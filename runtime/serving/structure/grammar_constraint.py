@@ -4,15 +4,19 @@ import numpy as np
 from llguidance import LLMatcher
 
 from sala_compile.runtime.errors import RequestError
+from sala_compile.runtime.serving.structure.structure import Structure
 
 
 class GrammarConstraint:
     """Follows one answer through a grammar."""
 
-    def __init__(self, matcher: LLMatcher, vocabulary: int, size: int, where: str) -> None:
-        """From a matcher of `size` ids at its beginning, of the request's field `where`."""
+    def __init__(
+        self, matcher: LLMatcher, vocabulary: int, size: int, structure: Structure
+    ) -> None:
+        """From a matcher of `size` ids at its beginning, which was compiled of `structure`."""
+        self.structure = structure
         self._matcher = matcher
-        self._where = where
+        self._where = structure.where
         self._vocabulary = vocabulary
         self._words = (vocabulary + 31) // 32
         known = (size + 31) // 32  # the library may know an end beyond the vocabulary

@@ -22,15 +22,16 @@ _STACK = 64 << 20
 class CompiledStructure:
     """A structure for a model's tokens; gives a constraint to each answer."""
 
-    def __init__(self, matcher: LLMatcher, tokens: GrammarTokenizer, where: str) -> None:
+    def __init__(self, matcher: LLMatcher, tokens: GrammarTokenizer, structure: Structure) -> None:
+        self.structure = structure
         self._matcher = matcher
         self._tokens = tokens
-        self._where = where
 
     def constraint(self) -> GrammarConstraint:
         """A new one, at its beginning."""
         tokens, matcher = self._tokens, self._matcher.deep_copy()
-        return GrammarConstraint(matcher, tokens.vocabulary, tokens.library.vocab_size, self._where)
+        size = tokens.library.vocab_size
+        return GrammarConstraint(matcher, tokens.vocabulary, size, self.structure)
 
 
 class Structures:
@@ -91,4 +92,4 @@ class Structures:
         except GrammarFailure as failure:
             found = f"the {structure.kind} does not compile: {failure}"
             raise RequestError(found, structure.where) from None
-        return CompiledStructure(matcher, tokens, structure.where)
+        return CompiledStructure(matcher, tokens, structure)

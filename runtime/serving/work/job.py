@@ -50,7 +50,11 @@ class Job:
     deadline: float | None = None
     observe: bool = False
     cancelled: bool = False
+    on_cancel: Callable[[], None] | None = None
+    """Called by `cancel`, where the engine is in another process; from any thread, and again."""
 
     def cancel(self) -> None:
         """End the job within a turn, from any thread."""
         self.cancelled = True
+        if (told := self.on_cancel) is not None:
+            told()

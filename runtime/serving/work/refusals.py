@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sala_compile.runtime.errors import SalaError
+from sala_compile.runtime.errors import RequestError, SalaError
 
 
 @dataclass(slots=True, eq=False)
@@ -18,3 +18,11 @@ class ServerStopping(SalaError):
 
 class ServerFailed(SalaError):
     """The device or the engine failed again and again; nothing can be answered any more."""
+
+
+class NeverFits(RequestError):
+    """A prompt that memory has no room for if it is alone."""
+
+
+class ReplicaLost(SalaError):
+    """The process of an engine is gone, with the answers that it was computing."""

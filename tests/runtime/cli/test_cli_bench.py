@@ -12,9 +12,10 @@ from click.testing import CliRunner, Result
 
 from sala_compile.runtime.artifact import PhaseName, ValueKind, open_artifact
 from sala_compile.runtime.artifact.ceilings import Ceiling
-from sala_compile.runtime.bench.ceiling_probe import CeilingProbe
+from sala_compile.runtime.bench.ceiling_probe import CeilingProbe, require_plausible
 from sala_compile.runtime.bench.costs import CostModel, Live
 from sala_compile.runtime.cli import bench
+from sala_compile.runtime.errors import ArtifactError
 from tests.runtime.conftest import Compiled
 
 
@@ -175,6 +176,13 @@ def test_mistakes_are_told(compiled: Compiled, arguments: tuple[str, ...], words
     assert result.exit_code == 2
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_ceilings_that_no_core_reaches_are_refused():
+    """What 16-bit integers seemed to reach on a processor where the loop had been folded away."""
+    require_plausible({Ceiling.INT16: 920e9, Ceiling.FLOAT32: 230e9, Ceiling.READ: 1e15}, 2)
+    with pytest.raises(ArtifactError, match="3649 G operations/s"):
+        require_plausible({Ceiling.INT16: 3649e9}, 2)
 
 
 def test_an_artifact_without_ceilings_says_so(handmade: Path):

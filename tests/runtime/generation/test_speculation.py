@@ -69,7 +69,7 @@ class Knowing:
     def __init__(self, answer: list[int], wrong: int, vocabulary: int) -> None:
         self.answer, self.wrong, self.vocabulary, self.begin = answer, wrong, vocabulary, 1
 
-    def draft(self, most: int, slope: float) -> list[int]:
+    def draft(self, most: int, slope: float, step_seconds: float) -> list[int]:
         places = range(self.begin, min(self.begin + most, len(self.answer)))
         return [(self.answer[at] + (at % self.wrong == 0)) % self.vocabulary for at in places]
 
@@ -90,7 +90,7 @@ def test_what_is_right_of_a_draft_remains(
     prompt = [3, 1, 4, 1, 5, 9, 2, 6]
     expected, _, held_plainly, after_plainly = _answer(plain, prompt, options)
     knowing = Knowing(expected, wrong, plain.vocabulary)
-    monkeypatch.setattr(generation_module, "Speculation", lambda _: knowing)
+    monkeypatch.setattr(generation_module, "Speculation", lambda *_: knowing)
     tokens, generation, held, after = _answer(drafting, prompt, options)
     assert tokens == expected
     assert held == held_plainly

@@ -11,8 +11,8 @@ import pytest
 import sala_compile
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.serving.kept import (
+    kept_folder,
     kept_prefixes,
-    prefix_reader,
     prefix_writer,
 )
 from sala_compile.runtime.serving.kept.kept_folder import LOCK
@@ -169,13 +169,13 @@ def test_a_disk_that_does_not_answer_is_not_waited_for(
         ids = text(model, 300)
         ask(model, kept, ids)
         written(kept)
-    answers, read = threading.Event(), prefix_reader.read_kept_pieces
+    answers, read = threading.Event(), kept_folder.read_kept_pieces
 
     def waiting(*arguments: Any) -> Any:
         assert answers.wait(60)
         return read(*arguments)
 
-    monkeypatch.setattr(prefix_reader, "read_kept_pieces", waiting)
+    monkeypatch.setattr(kept_folder, "read_kept_pieces", waiting)
     monkeypatch.setattr(kept_prefixes, "RECALL_SECONDS", 0.05)
     with server(float32, tmp_path) as (model, kept):
         cache, path = model.engine.prefix, model.engine.stepper.rule.path(300)
