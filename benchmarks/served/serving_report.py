@@ -79,9 +79,10 @@ def _decode(rounds: list[Row], batch: int) -> str:
     return (
         f"Decoding {batch} answers at a time: {http:.1f} tokens/s over HTTP, {scheduler:.1f} by "
         f"the scheduler without it, {bench:.1f} by sala-bench on the same artifact, in turn: over "
-        f"HTTP {100 * ratio:.1f} % of that (median of {len(rounds)} turns; at least 90 %). Of a "
-        f"step of {step:.2f} ms, scheduling costs {scheduled - alone:.2f} ms, HTTP with the "
-        f"client on the same CPUs {step - scheduled:.2f} ms."
+        f"HTTP {100 * ratio:.1f} % of that (median of {len(rounds)} turns; at least 90 %). A step "
+        f"takes {step:.2f} ms over HTTP, of which HTTP and its client on the same CPUs are "
+        f"{step - scheduled:.2f} ms; {scheduled:.2f} ms by the scheduler alone, {alone:.2f} ms in "
+        "sala-bench, which counts what its threads waited between two of them."
     )
 
 

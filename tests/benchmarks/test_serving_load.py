@@ -77,7 +77,7 @@ def test_only_gaps_within_a_time_count():
     for part in (
         "| 1 | sala-serve | 10.0 | 1.00 |",
         "90.0 %",
-        "scheduling costs 3.33 ms, HTTP with the client on the same CPUs 5.56 ms",
+        "HTTP and its client on the same CPUs are 5.56 ms; 83.33 ms by the scheduler alone",
         "1.20 of --max-stall",
         "2.00 %",
         "5.00 %",
