@@ -59,6 +59,7 @@ def open_source(
         plain = {name: value for name, value in raw.items() if name not in FIELDS}
         config = frontend.parse_config(plain, file=str(place))
         facts = frontend.facts(config)
+        checkpoint = checkpoint.renamed(frontend.other_names(config))
         checkpoint.check_copied()
         ends = end_tokens(folder, facts.end_tokens)
         rows, class_name = facts.vocabulary, raw.get("tokenizer_class")

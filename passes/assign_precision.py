@@ -10,9 +10,10 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation, OpResult, SSAValue, Use
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
+from xdsl.rewriter import InsertPoint
 
 from sala_compile.passes.support.rewriting import apply_patterns
-from sala_compile.sala_ir.dialect import LinearOp, LogitsOp, StateType
+from sala_compile.sala_ir.dialect import CastOp, LinearOp, LogitsOp, SalaOp, StateType
 
 
 class Precision(StrEnum):
@@ -54,6 +55,24 @@ class _RoundLinearInputs(RewritePattern):
         for result in op.results:
             if _feeds_linears_only(result):
                 rewriter.replace_value_with_new_type(result, _rounded(result.type))
+
+
+class _CastLinearInputs(RewritePattern):
+    """What others read too, such as the residual stream, is rounded for linears alone, once."""
+
+    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
+        for result in op.results:
+            if not (isinstance(result.type, TensorType) and result.type.element_type == f32):
+                continue
+            uses = [use for use in result.uses if _is_linear_input(result, use)]
+            if uses:
+                layer = op.layer if isinstance(op, SalaOp) else None
+                cast = CastOp(result, element=bf16, layer=layer)
+                cast.result.name_hint = result.name_hint
+                rewriter.insert(cast, InsertPoint.after(op))
+                for use in uses:
+                    use.operation.operands[use.index] = cast.result
+                    rewriter.notify_op_modified(use.operation)
 
 
 def _feeds_linears_only(value: OpResult) -> bool:
@@ -101,3 +120,4 @@ class AssignPrecision(ModulePass):
         if self.dtype is Precision.FLOAT32:
             return
         apply_patterns(op, _RoundCaches(), _RoundLinearInputs())
+        apply_patterns(op, _CastLinearInputs())

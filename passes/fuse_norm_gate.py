@@ -26,6 +26,7 @@ class _FuseGate(RewritePattern):
             norm.rows,
             op.gate,
             eps=norm.eps,
+            groups=norm.groups,
             result_types=[op.result.type],
             layer=op.layer,
         )

@@ -15,6 +15,7 @@ from sala_compile.sala_ir.dialect import (
     RmsNormOp,
     RopeOp,
     columns_of,
+    weight_shape,
 )
 
 
@@ -43,7 +44,9 @@ class _FuseNorm(RewritePattern):
             return
         if q.rows is not None or k.rows is not None or q.eps != k.eps:
             return
-        if not q.group == k.group == op.heads.data.head_dim:
+        if not weight_shape(q.weight) == weight_shape(k.weight) == (op.heads.data.head_dim,):
+            return
+        if q.groups.value.data != 1 or k.groups.value.data != 1:
             return
         norms = (q.weight, k.weight)
         _replace(op, rewriter, q=q.x, k=k.x, rope=op.rope, norms=norms, eps=q.eps)
@@ -57,7 +60,7 @@ class _NormIntoRope(RewritePattern):
         norm = sole_unrounded(op.x, RmsNormOp)
         if norm is None or op.norm is not None or norm.rows is not None or norm.gate is not None:
             return
-        if norm.group != op.head_dim.value.data:
+        if weight_shape(norm.weight) != (op.head_dim.value.data,) or norm.groups.value.data != 1:
             return
         fused = RopeOp(
             norm.x,

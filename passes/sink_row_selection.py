@@ -24,6 +24,7 @@ class _SinkRows(RewritePattern):
             norm.x,
             norm.weight,
             eps=norm.eps,
+            groups=norm.groups,
             rows=op.rows,
             element=element_of(norm.result),
             layer=norm.layer,

@@ -31,6 +31,38 @@ class Heads:
         return self.kv_heads * self.head_dim
 
 
+@dataclass(frozen=True, slots=True)
+class StateHeads:
+    """Heads of a recurrence: states [key_dim, value_dim], each key head for several of them.
+
+    Queries have the heads of the keys and are multiplied by `scale`.
+    """
+
+    num_heads: int
+    key_heads: int
+    key_dim: int
+    value_dim: int
+    scale: float
+
+    @property
+    def group(self) -> int:
+        """Heads that share one query and key head."""
+        return self.num_heads // self.key_heads
+
+    @property
+    def key_columns(self) -> int:
+        """Columns of the queries, and of the keys."""
+        return self.key_heads * self.key_dim
+
+    @property
+    def value_columns(self) -> int:
+        """Columns of the values and of the output."""
+        return self.num_heads * self.value_dim
+
+
+NO_LIMIT = 3.4e38
+"""What no step of a recurrence reaches."""
+
 DENSE_BLOCK = 64
 """Tokens that dense attention takes at a time, at most, of a page."""
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.gpu.bounds import predicted
 from benchmarks.gpu.cards import CARDS, Card
+from benchmarks.gpu.launch_bounds import predicted
 from benchmarks.gpu.released import Call
 from benchmarks.gpu.work import Case
 from sala_compile.codegen.kernels.attend_blocks.gpu.kernel import FAMILY

@@ -20,7 +20,7 @@ import pytest
 
 from benchmarks.gpu.budget import Budget, Stopped, like_the_last
 from benchmarks.gpu.part import part
-from benchmarks.gpu.recorded import recording, replaying
+from benchmarks.gpu.recorded import finish, is_recorded, recording, replaying
 from benchmarks.gpu.results import Document
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.write.gpu_library import build_library
@@ -111,18 +111,33 @@ def run_tests(tests: Iterable[str], *plugins: object) -> int:
     return int(pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=list(plugins)))
 
 
-def record(folder: Path, target: CudaTarget, sources: str, tests: Sequence[str] = PATHS) -> None:
+def record(
+    folder: Path,
+    target: CudaTarget,
+    sources: str,
+    groups: Sequence[Sequence[str]] = tuple((path,) for path in PATHS),
+) -> None:
     """Compile for `target` all that the tests launch; they run in the interpreter meanwhile.
 
-    `sources` is the digest of the checkout when the preparation began.
+    `sources` is the digest of the checkout when the preparation began; `groups` are arguments of
+    pytest, of which each complete one is noted.
     """
+    names = [" ".join(group) for group in groups]
+    for group, name in zip(groups, names, strict=True):
+        if not is_recorded(folder, name):
+            record_group(folder, target, group, name)
+    finish(folder, sources, names)
+
+
+def record_group(folder: Path, target: CudaTarget, tests: Sequence[str], name: str) -> None:
+    """Run some tests in the interpreter and note what they launch."""
     interpret = interpreted.run
 
     def run(kernel: Any, buffers: Any, sizes: Any, **options: Any) -> None:
         build_library({kernel.symbol: kernel}, target, "kernels.cubins", lambda _: None)
         interpret(kernel, buffers, sizes, **options)
 
-    with recording(folder, sources), launching(run, target, folder):
+    with recording(folder, name), launching(run, target, folder):
         status = run_tests(tests)
         if status:
             raise SystemExit(f"the kernels' tests fail without a GPU: pytest's code {status}")

@@ -1,4 +1,4 @@
-"""What the time model of `bounds.py` says of every kernel of the prepared artifacts.
+"""What the time model of `launch_bounds.py` says of every kernel of the prepared artifacts.
 
 It needs the compiler, so `prepare.py` writes it down; reports show it beside what was measured.
 """
@@ -22,8 +22,8 @@ def predict(
     architecture: int, quantization: str, contexts: Iterable[int], cache: Path
 ) -> Predictions | None:
     """Of a decoded token and of the chunk behind a context; None for GPUs that have no model."""
-    from benchmarks.gpu.bounds import predicted
     from benchmarks.gpu.cards import CARDS
+    from benchmarks.gpu.launch_bounds import predicted
     from benchmarks.gpu.released import calls_of, lowered
     from benchmarks.gpu.work import Case
     from sala_compile.codegen.targets.cuda import CudaTarget

@@ -19,15 +19,25 @@ import click
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.gpu import launch_bounds
 from benchmarks.gpu.carried import TooLarge, pack, require_room, sizes
 from benchmarks.gpu.golden import DTYPES, GOLDEN, PROMPTS
 from benchmarks.gpu.kernel_checks import record
 from benchmarks.gpu.marks import MARKS
 from benchmarks.gpu.predictions import FILE, predict
-from benchmarks.gpu.recorded import CODE, PARTS, ROOT, TABLE, digest_of_sources, is_current
+from benchmarks.gpu.recorded import (
+    CODE,
+    PARTS,
+    ROOT,
+    TABLE,
+    digest_of_sources,
+    is_current,
+    keeping,
+)
 from benchmarks.gpu.sizes import RELEASED
 from sala_compile.codegen.cli.compile import command as compile_command
 from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.codegen.write import gpu_library
 from sala_compile.passes.assign_precision import Precision
 from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.interpreter import ReferenceModel
@@ -54,16 +64,9 @@ def main(folder: Path, architecture: str, python_version: str, wheels: bool) -> 
     folder.mkdir(parents=True, exist_ok=True)
     sources = digest_of_sources()
     renew(folder, f"{architecture} {sources}")
-    for checkpoint in golden_checkpoints():
-        _golden(folder, checkpoint, architecture)
-    for label, quantization in RELEASED_AS.items():
-        _released(folder / f"released-{label}.sala", quantization, architecture)
-    target = CudaTarget.parse(f"cuda:{architecture}")
-    if not (folder / FILE).exists():
-        _predict(folder, target.architecture)
     if not is_current(folder):
-        click.echo("compiling what the kernels' tests launch")
-        record(folder, target, sources)
+        with keeping(folder, gpu_library, launch_bounds):
+            _compile_all(folder, architecture, sources)
     archive = pack(folder)
     if wheels:
         _download(archive.parent / "wheels", python_version)
@@ -72,6 +75,19 @@ def main(folder: Path, architecture: str, python_version: str, wheels: bool) -> 
     except TooLarge as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"carry {archive.parent}; {total / 2**20:.1f} MiB travel with the checkout")
+
+
+def _compile_all(folder: Path, architecture: str, sources: str) -> None:
+    """Every artifact, the predictions, and what the kernels' tests launch."""
+    for checkpoint in golden_checkpoints():
+        _golden(folder, checkpoint, architecture)
+    for label, quantization in RELEASED_AS.items():
+        _released(folder / f"released-{label}.sala", quantization, architecture)
+    target = CudaTarget.parse(f"cuda:{architecture}")
+    if not (folder / FILE).exists():
+        _predict(folder, target.architecture)
+    click.echo("compiling what the kernels' tests launch")
+    record(folder, target, sources)
 
 
 def renew(folder: Path, made_for: str) -> None:

@@ -3,17 +3,18 @@
     python -m benchmarks.gpu.readme_tables
 
 Compiles the released model in int4-g128 and writes the section of each README: for every Triton
-function the launch that takes most of a step, by the model of `bounds.py`.
+function the launch that takes most of a step, by the model of `launch_bounds.py`.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.gpu.bounds import CHUNK, Predicted, predicted
 from benchmarks.gpu.cards import CARDS, Card
+from benchmarks.gpu.launch_bounds import Predicted, predicted
 from benchmarks.gpu.recorded import ROOT
 from benchmarks.gpu.released import calls_of, lowered
 from benchmarks.gpu.sizes import Sizes
+from benchmarks.gpu.step_bounds import CHUNK
 from benchmarks.gpu.work import Case
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.assign_precision import Precision

@@ -1,16 +1,18 @@
 """Code that the compiler's Triton made, for a machine that has another Triton or no assembler.
 
-`recording` keeps every function that is compiled inside the block, `replaying` gives it out again
-and compiles nothing.
+`recording` notes every function that is compiled inside a block as one of a group, `finish` writes
+the code of all groups, and `replaying` gives it out again and compiles nothing.
 """
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,7 +23,7 @@ from sala_compile.codegen.write import gpu_library
 
 TABLE, CODE = "kernel-tests.json", "kernel-tests.cubins"
 PARTS = "kernel-tests"
-"""A folder of what was compiled so far: a recording that is cut off goes on."""
+"""A folder of what was compiled so far: a preparation that is cut off goes on."""
 ROOT = Path(__file__).parents[2]
 SOURCES = (
     *("codegen", "passes", "sala_ir", "tests/codegen/kernels", "tests/support"),
@@ -59,41 +61,85 @@ def is_current(folder: Path) -> bool:
 
 
 @contextmanager
-def recording(folder: Path, sources: str) -> Iterator[None]:
-    """Write all that is compiled in the block to `folder`, when it ends without an error.
+def keeping(folder: Path, *modules: Any) -> Iterator[None]:
+    """Keep all that `modules` compile in the block, by their `compile_source`, and take it again.
 
-    What was compiled for the same sources before is not compiled again. `sources` is the digest of
-    what it is compiled from.
+    What is in `folder` has to be of the sources of this checkout.
     """
-    made: dict[str, Cubin] = {}
+    with ExitStack() as stack:
+        for module in modules:
+            kept = partial(_kept, folder, module.compile_source)
+            stack.enter_context(patch.object(module, "compile_source", kept))
+        yield
+
+
+@contextmanager
+def recording(folder: Path, group: str) -> Iterator[None]:
+    """Note what is compiled in the block as that of a group, when it ends without an error.
+
+    What was compiled for the same sources before is not compiled again.
+    """
+    names: set[str] = set()
     releases: dict[str, str] = {}
     compile_source, assembler_version = gpu_library.compile_source, gpu_library.assembler_version
 
     def record(source: KernelSource, target: CudaTarget, where: str) -> Cubin:
-        name = name_of(source, target)
-        path = folder / PARTS / name
-        made[name] = _kept(path, lambda: compile_source(source, target, where))
-        return made[name]
+        names.add(name_of(source, target))
+        return _kept(folder, compile_source, source, target, where)
 
     def version(target: CudaTarget) -> str:
         return releases.setdefault(target.name, assembler_version(target))
 
     with _compiling(record, version):
         yield
+    note = {"names": sorted(names), "releases": releases}
+    _replace(_note(folder, group), json.dumps(note).encode())
+
+
+def is_recorded(folder: Path, group: str) -> bool:
+    """Whether a group is complete."""
+    return _note(folder, group).exists()
+
+
+def finish(folder: Path, sources: str, groups: Iterable[str]) -> None:
+    """Write the code of all groups, each once; what was kept on the way is removed.
+
+    `sources` is the digest of what it was compiled from.
+    """
+    notes = [json.loads(_note(folder, group).read_text()) for group in groups]
+    releases = {target: release for note in notes for target, release in note["releases"].items()}
+    names = {name for note in notes for name in note["names"]}
+    made = {name: pickle.loads((folder / PARTS / name).read_bytes()) for name in names}
     _write(folder, sources, made, releases)
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    shutil.rmtree(folder / PARTS)
 
 
-def _kept(path: Path, compile_it: Callable[[], Cubin]) -> Cubin:
-    """What an earlier recording compiled, or what is compiled now, which is kept."""
+def _note(folder: Path, group: str) -> Path:
+    return folder / PARTS / f"{hashlib.sha256(group.encode()).hexdigest()}.json"
+
+
+def _kept(
+    folder: Path,
+    compile_source: Callable[[KernelSource, CudaTarget, str], Cubin],
+    source: KernelSource,
+    target: CudaTarget,
+    where: str,
+) -> Cubin:
+    """What was compiled before, or what is compiled now, which is kept."""
+    path = folder / PARTS / name_of(source, target)
     if path.exists():
         return pickle.loads(path.read_bytes())
-    cubin = compile_it()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(pickle.dumps(cubin))
-    part.replace(path)
+    cubin = compile_source(source, target, where)
+    _replace(path, pickle.dumps(cubin))
     return cubin
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file that other processes may write, too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 @contextmanager

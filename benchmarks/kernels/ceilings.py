@@ -14,7 +14,12 @@ from sala_compile.codegen.kernels.tir.tiles import INSTRUCTIONS as TILES
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.codegen.write.ceiling_kernels import BY_BITS, ceiling_kernels
 from sala_compile.codegen.write.cpu_library import compile_functions
-from sala_compile.runtime.artifact.ceilings import OPERATIONS, RESULT_FLOATS, Ceiling
+from sala_compile.runtime.artifact.ceilings import (
+    OPERATIONS,
+    READ_MULTIPLE,
+    RESULT_FLOATS,
+    Ceiling,
+)
 from sala_compile.runtime.artifact.processor import permit_tiles
 
 REPEATS = 128
@@ -35,6 +40,8 @@ class CeilingWorks:
         memory = aligned((READ_BYTES // 4,), "float32")
         result = aligned((threads * RESULT_FLOATS,), "float32")
         result[:] = 0.0
+        self._read, self._threads = module[Ceiling.READ.value], threads
+        self._memory, self._result = memory, result
         self.works: dict[str, Work] = {}
         self.scales: dict[str, int] = {}
         for name in functions:
@@ -44,6 +51,13 @@ class CeilingWorks:
             self.works[name] = _call(module[name], control, memory, result)
             reading = name == Ceiling.READ
             self.scales[name] = READ_BYTES if reading else OPERATIONS * times * threads
+
+    def reading(self, nbytes: int) -> Work:
+        """Read so many bytes in their order, rounded up to what the kernel reads at a time."""
+        control = aligned((16,), "int32")
+        control[:4] = 1, 1, 0, self._threads
+        floats = -(-nbytes // 4 // READ_MULTIPLE) * READ_MULTIPLE
+        return _call(self._read, control, self._memory[:floats], self._result)
 
 
 def _call(function: Any, *arrays: np.ndarray) -> Work:

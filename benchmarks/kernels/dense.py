@@ -107,17 +107,24 @@ class Case:
     shape: Shape
     tokens: int
     history: int
+    shuffled: bool = True
 
     @property
     def name(self) -> str:
         """How the table names the work."""
         kind = "decode" if self.tokens == 1 else f"prefill of {self.tokens}"
-        return f"{self.shape.name}, {kind} after {format_tokens(self.history)}"
+        where = "" if self.shuffled else ", pages in order"
+        return f"{self.shape.name}, {kind} after {format_tokens(self.history)}{where}"
 
     @property
     def pages(self) -> str:
         """How the reading of its pages is named."""
         return f"{self.name}: pages"
+
+    @property
+    def in_order(self) -> str:
+        """How the reading of as many bytes in the order of memory is named."""
+        return f"{self.name}: bytes"
 
     @property
     def operations(self) -> int:
@@ -137,6 +144,7 @@ def cases(shapes: tuple[Shape, ...], chunk: int) -> list[Case]:
     found = list[Case]()
     for shape in shapes:
         found += [Case(shape, 1, history) for history in (128, 4 << 10, 32 << 10)]
+        found.append(Case(shape, 1, 32 << 10, shuffled=False))
         found += [Case(shape, chunk, history) for history in (0, 36 << 10)]
     return found
 
@@ -157,7 +165,7 @@ class Kernels:
                 adds = shape.line_instructions(target)
                 built[symbol] = page_reader(symbol, target, floats, adds)
         self._module = compile_functions(built, target)
-        ceilings = CeilingWorks(target, threads)
+        self._ceilings = ceilings = CeilingWorks(target, threads)
         kinds = [kind for kind in (Ceiling.READ, Ceiling.FLOAT32, Ceiling.BFLOAT16)]
         self.scales = {kind: ceilings.scales[kind] for kind in kinds if kind in ceilings.scales}
         self.works: dict[str, Work] = {name: ceilings.works[name] for name in self.scales}
@@ -170,7 +178,7 @@ class Kernels:
         pages = -(-(case.history + case.tokens) // BLOCK)
         pools = [_pool(shape, pages, *extents) for extents in shape.pool_shapes]
         table = aligned((1, pages), "int32")
-        table[0] = np.random.default_rng(2).permutation(pages)
+        table[0] = np.random.default_rng(2).permutation(pages) if case.shuffled else range(pages)
         control = aligned((16,), "int32")
         control[:4] = case.tokens, 1, 0, self._threads
         positions, offsets = aligned((case.tokens,), "int32"), integers(0, 2)
@@ -196,6 +204,7 @@ class Kernels:
             reading = [from_dlpack(array) for array in (control, table[0], *lines, result)]
             reader = self._module[f"read_{spec.symbol}"]
             self.works[case.pages] = lambda: reader(*reading)
+            self.works[case.in_order] = self._ceilings.reading(case.bytes)
 
 
 def _pool(shape: Shape, pages: int, *extents: int) -> np.ndarray:
@@ -239,6 +248,7 @@ def rows_of(
         row["of_peak"] = case.operations / found.median / rates[best]
         if case.tokens == 1:
             row["of_pages"] = summarise(samples[case.pages]).median / found.median
+            row["of_bytes"] = summarise(samples[case.in_order]).median / found.median
         rows.append(row | {"decode": case.tokens == 1, "clean": found.clean, "total": found.total})
     return [{"ceilings": {name.value: rate for name, rate in rates.items()}}, *rows]
 
@@ -251,6 +261,7 @@ def markdown(document: dict[str, Any]) -> str:
             row["work"],
             f"{row['seconds'] * 1e3:.3f}",
             f"{row['of_read']:.2f}",
+            f"{row['of_bytes']:.2f}" if "of_bytes" in row else "",
             f"{row['of_pages']:.2f}" if "of_pages" in row else "",
             f"{row['of_peak']:.2f}",
             f"{row['clean']}/{row['total']}",
@@ -267,7 +278,11 @@ def markdown(document: dict[str, Any]) -> str:
         f"sample. Ceilings of the same run, bytes and operations a second: {measured}. `of its "
         "pages`: of the time to read them with the instructions of both products. Made by "
         "`python -m benchmarks.kernels.dense`.",
-        table(("work", "ms", "of the read", "of its pages", "of the peak", "clean"), lines, 1),
+        table(
+            ("work", "ms", "of the read", "of its bytes", "of its pages", "of the peak", "clean"),
+            lines,
+            1,
+        ),
     )
 
 

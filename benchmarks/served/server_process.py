@@ -23,6 +23,7 @@ class ServerProcess:
         """Start it, and wait until it answers; RuntimeError if it does not."""
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
         self.port = port
+        log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log.open("wb")
         self._process = subprocess.Popen(
             command, stdout=self._log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT

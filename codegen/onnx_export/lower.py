@@ -90,6 +90,7 @@ def lower_to_onnx(captured: ModuleOp, element: OnnxElement) -> LoweredModel:
         [*batch_inputs(step.batch.uses_call_lengths), *inputs],
         infos,
         step.writer.constants,
+        value_info=step.writer.described,
     )
     functions = list(step.functions.used.values())
     return LoweredModel(graph, functions, step.weights.tensors, step.weights.sizes)

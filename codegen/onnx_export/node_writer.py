@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 
 class NodeWriter:
@@ -17,6 +17,7 @@ class NodeWriter:
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
+        self.described: list[ValueInfoProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], TensorProto] = {}
         self._taken: Counter[str] = Counter()
         self._scope = ""
@@ -50,6 +51,10 @@ class NodeWriter:
         )
         self.nodes.append(node)
         return results
+
+    def describe(self, name: str, tensor_type: int, shape: tuple[int | None, ...]) -> None:
+        """Say what a value is, of an operator that shape inference does not know."""
+        self.described.append(helper.make_tensor_value_info(name, tensor_type, shape))
 
     def constant(self, values: Any, dtype: Any = np.int64) -> str:
         """A small constant that the model's file holds; its name."""

@@ -43,15 +43,16 @@ class FoundModel:
                 ("shapes of biases", ((bool(a.query.bias)) for a in self._attentions())),
                 ("norms of heads", (a.query_norm is not None for a in self._attentions())),
                 ("rotary tables", (a.rotary for a in self._attentions())),
+                ("factors of scores", (a.scale for a in self._attentions())),
             )
         ]
-        (heads, kv_heads), eps, has_bias, has_norms, _ = sizes
+        (heads, kv_heads), eps, has_bias, has_norms, _, scale = sizes
         for index, attention in enumerate(self._attentions()):
             if attention.past != f"past_key_values.{index}.key":
                 raise self._refuse(f"layer {index} continues {attention.past}", "its own keys")
         head_dim = 2 * len(first.rotary.frequencies)
-        if not np.isclose(first.scale, head_dim**-0.5, rtol=1e-6):
-            raise self._refuse(f"scores are multiplied by {first.scale}", f"{head_dim}**-0.5")
+        if not np.isclose(scale, head_dim**-0.5, rtol=first.scale_error):
+            raise self._refuse(f"scores are multiplied by {scale}", f"{head_dim}**-0.5")
         output_bias = bool(decoder.layers[0].output.bias)
         rows, hidden = self._view.shape_of(decoder.embedding)
         inner, _ = self._view.shape_of(decoder.layers[0].gate.matrix)

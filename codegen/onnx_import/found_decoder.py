@@ -47,7 +47,10 @@ class FoundNorm:
 
 @dataclass(frozen=True, slots=True)
 class FoundAttention:
-    """Projections, norms of heads or None, sizes; `positions` of a rotary table, 0 if computed."""
+    """Projections, norms of heads or None, sizes; `positions` of a rotary table, 0 if computed.
+
+    `scale` multiplies scores, to a relative error of `scale_error`.
+    """
 
     query: FoundLinear
     key: FoundLinear
@@ -60,6 +63,7 @@ class FoundAttention:
     rotary: FoundRotary
     positions: int
     past: str
+    scale_error: float = 1e-6
 
 
 @dataclass(frozen=True, slots=True)

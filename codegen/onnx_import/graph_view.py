@@ -10,8 +10,10 @@ from sala_compile.codegen.onnx_import.found_decoder import FoundIntegers, FoundM
 from sala_compile.codegen.onnx_import.model_file import ModelFile
 from sala_compile.runtime.errors import CheckpointError
 
-TRANSPARENT = ("Identity", "Cast")
-"""Operators that leave a value what it is, for a pattern."""
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+"""Types that a value may be cast to and stay what it is, for a pattern."""
+WHOLE = (TensorProto.INT32, TensorProto.INT64)
+"""Types that token ids and positions may be cast to."""
 ROWS_READ = 1 << 16
 """Values of a table that are read at most."""
 
@@ -19,7 +21,8 @@ ROWS_READ = 1 << 16
 class GraphView:
     """Nodes by what they make. What no pattern has taken at the end is not understood.
 
-    `place` names the node that was taken last.
+    Patterns look through identities and casts to floats: exporters put these wherever a sum or a
+    norm has another type than the weights. `place` names the node that was taken last.
     """
 
     def __init__(self, file: ModelFile) -> None:
@@ -31,6 +34,11 @@ class GraphView:
         self._taken: set[str] = set()
         self.place = "the graph"
         self._check_order()
+        self._sources = {
+            node.output[0]: node.input[0]
+            for node in graph.node
+            if node.op_type == "Identity" or (node.op_type == "Cast" and _type(node) in FLOATS)
+        }
 
     def _check_order(self) -> None:
         """Refuse a graph whose nodes are in no order, or that makes a value twice."""
@@ -47,16 +55,16 @@ class GraphView:
 
     def maker(self, value: str) -> NodeProto | None:
         """The node that makes a value; None for an input or an initializer."""
-        return self._made.get(value)
+        return self._made.get(self.through(value))
 
     def is_made_by(self, value: str, *kinds: str) -> bool:
         """Whether a node of one of these kinds makes a value."""
-        node = self._made.get(value)
+        node = self.maker(value)
         return node is not None and node.op_type in kinds
 
     def take(self, value: str, *kinds: str) -> NodeProto:
         """The node that makes a value, of one of these kinds; else CheckpointError."""
-        node = self._made.get(value)
+        node = self.maker(value)
         if node is None or node.op_type not in kinds:
             found = "no node makes it" if node is None else f"it is made by {node.op_type}"
             raise self.refuse(node or value, found, " or ".join(kinds))
@@ -65,10 +73,23 @@ class GraphView:
         return node
 
     def through(self, value: str) -> str:
-        """The value behind casts and identities."""
-        while self.is_made_by(value, *TRANSPARENT):
-            value = self.take(value, *TRANSPARENT).input[0]
+        """The value behind identities and casts to floats."""
+        while value in self._sources:
+            value = self._sources[value]
         return value
+
+    def inputs(self, node: NodeProto) -> list[str]:
+        """What a node reads, behind identities and casts to floats."""
+        return [self.through(name) for name in node.input]
+
+    def whole_number(self, value: str) -> str:
+        """The value of integers behind casts to others that hold it, or to floats."""
+        while self.is_made_by(value, "Cast"):
+            node = self.take(value, "Cast")
+            if _type(node) not in WHOLE:
+                raise self.refuse(node, "the cast does not hold all integers", "int32 or int64")
+            value = node.input[0]
+        return self.through(value)
 
     def has_taken(self, kind: str) -> bool:
         """Whether a node of that kind was taken."""
@@ -77,6 +98,7 @@ class GraphView:
 
     def take_before(self, value: str, kinds: Collection[str], inputs: Collection[str]) -> None:
         """Take all that a value is computed from: these kinds of nodes, these inputs."""
+        value = self.through(value)
         if not value or value in self._inline or self._is_taken(value):
             return
         if value in self._inputs:
@@ -94,7 +116,7 @@ class GraphView:
 
     def is_weight(self, value: str) -> bool:
         """Whether a value is an initializer in a file of its own."""
-        return value in self.file.tensors
+        return self.through(value) in self.file.tensors
 
     def shape_of(self, matrix: FoundMatrix | FoundIntegers) -> tuple[int, int]:
         """Rows and columns of a weight."""
@@ -108,6 +130,7 @@ class GraphView:
 
     def constant(self, value: str) -> np.ndarray | None:
         """A constant, or the first values of a stored tensor; None for what is computed."""
+        value = self.through(value)
         if value in self.file.tensors:
             tensor = self.file.tensors[value]
             rows = min(tensor.shape[0], max(1, ROWS_READ // max(1, *tensor.shape[1:], 1)))
@@ -134,7 +157,8 @@ class GraphView:
     def require_all_taken(self) -> None:
         """Refuse a graph with nodes that no pattern took."""
         for node in self.file.model.graph.node:
-            if node.op_type != "Constant" and not self._taken & set(node.output):
+            is_free = node.op_type == "Constant" or node.output[0] in self._sources
+            if not is_free and not self._taken & set(node.output):
                 raise self.refuse(
                     node, f"{node.op_type} is no part of the model", "only nodes of the decoder"
                 )
@@ -148,3 +172,8 @@ class GraphView:
             f"{expected}, as in a Llama or Qwen of onnxruntime-genai's builder or of optimum",
             "name the checkpoint that the model was exported from",
         )
+
+
+def _type(cast: NodeProto) -> int:
+    """What a `Cast` makes of a value; 0 where it does not say."""
+    return next((each.i for each in cast.attribute if each.name == "to"), 0)

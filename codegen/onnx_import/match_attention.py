@@ -7,12 +7,14 @@ from onnx import NodeProto
 
 from sala_compile.codegen.onnx_import.found_decoder import FoundAttention, FoundLinear, FoundNorm
 from sala_compile.codegen.onnx_import.graph_view import GraphView
-from sala_compile.codegen.onnx_import.match_parts import match_linear, match_norm
+from sala_compile.codegen.onnx_import.match_parts import decimal, match_linear, match_norm
 from sala_compile.codegen.onnx_import.match_written_out import match_written_out
 from sala_compile.codegen.onnx_import.rotary_table import TABLE_ERRORS, rotary_of_tables
 
 LENGTH_NODES = ("Cast", "Sub", "ReduceSum", "Shape", "Gather", "Constant")
 """Nodes between the mask and the lengths of the sequences."""
+QUERY_NORM = 14
+"""Place of the weight of the query heads' norm in the operator's inputs; the keys' is next."""
 PLAIN = {
     "local_window_size": -1,
     "softcap": 0.0,
@@ -30,12 +32,12 @@ def match_attention(view: GraphView, value: str) -> FoundAttention:
         return match_written_out(view, value)
     node = view.take(value, "GroupQueryAttention")
     view.require(node, PLAIN)
-    sizes, inputs = view.attributes(node), [*node.input, *[""] * 12]
+    sizes, inputs = view.attributes(node), [*view.inputs(node), *[""] * 16]
     if not sizes.get("do_rotary", 0) or not inputs[7]:
         raise view.refuse(node, "its heads are not rotated here", "do_rotary 1 with tables")
     for index in (5, 6):
         view.take_before(inputs[index], LENGTH_NODES, ("attention_mask",))
-    extra = [name for name in inputs[9:] if name]
+    extra = [name for name in (*inputs[9:QUERY_NORM], *inputs[QUERY_NORM + 2 :]) if name]
     if extra:
         raise view.refuse(node, f"it reads {extra[0]}", "no bias, sinks or scales")
     heads, kv_heads = sizes["num_heads"], sizes["kv_num_heads"]
@@ -49,7 +51,10 @@ def match_attention(view: GraphView, value: str) -> FoundAttention:
     size = 2 * len(rotary.frequencies)
     linears, norms = _projections(view, node, heads * size, kv_heads * size)
     query, key, value_linear = linears
-    query_norm, key_norm = norms
+    inner = _inner_norms(view, node, inputs[QUERY_NORM : QUERY_NORM + 2])
+    if inner and any(norms):
+        raise view.refuse(node, "it norms heads that are normed already", "one norm of each head")
+    query_norm, key_norm = inner or norms
     return FoundAttention(
         query=query,
         key=key,
@@ -95,6 +100,19 @@ def _projections(
     if len({each.x for each in linears}) > 1:
         raise view.refuse(node, "query, key and value read different values", "one norm before all")
     return linears, norms
+
+
+def _inner_norms(
+    view: GraphView, node: NodeProto, weights: list[str]
+) -> tuple[FoundNorm, FoundNorm] | None:
+    """The norms of query and key heads that the operator itself computes, before it rotates."""
+    if not any(weights):
+        return None
+    eps = view.attributes(node).get("qk_norm_epsilon")
+    if eps is None or not all(view.is_weight(name) for name in weights):
+        raise view.refuse(node, "it norms heads", "stored weights of both norms, and an epsilon")
+    query, key = (FoundNorm(name, decimal(eps)) for name in weights)
+    return query, key
 
 
 def _head_norm(view: GraphView, value: str) -> tuple[str, FoundNorm | None]:

@@ -35,7 +35,7 @@ class _Sum:
 
 def match_decoder(view: GraphView) -> FoundDecoder:
     """The model; CheckpointError with the first node that no dense decoder has."""
-    head = match_linear(view, view.through("logits"))
+    head = match_linear(view, "logits")
     norm, total = _norm_of_sum(view, head.x)
     layers: list[FoundLayer] = []
     while total.branch:
@@ -52,7 +52,7 @@ def _embedding(view: GraphView, stream: str) -> FoundMatrix | FoundIntegers:
     if view.is_made_by(stream, "Slice"):  # of columns that fill up the last group
         stream, columns = match_first_columns(view, view.take(stream, "Slice"))
     gather = view.take(stream, *EMBEDDINGS)
-    if view.through(gather.input[1]) != "input_ids":
+    if view.whole_number(gather.input[1]) != "input_ids":
         raise view.refuse(gather, f"it takes the rows {gather.input[1]}", "input_ids")
     if gather.op_type == "Gather" and columns is None:
         return match_matrix(view, gather.input[0], as_rows=True)
@@ -63,7 +63,7 @@ def _layer(view: GraphView, total: _Sum) -> tuple[FoundLayer, _Sum]:
     """The last layer of a residual stream, and the stream before it."""
     down = match_linear(view, total.branch)
     product = view.take(down.x, "Mul")
-    silu, up_value = product.input
+    silu, up_value = view.inputs(product)
     if not view.is_made_by(silu, "Mul"):
         silu, up_value = up_value, silu
     gate_value = _gate(view, silu)
@@ -81,12 +81,13 @@ def _layer(view: GraphView, total: _Sum) -> tuple[FoundLayer, _Sum]:
 def _gate(view: GraphView, silu: str) -> str:
     """The value whose SiLU, its product with its own sigmoid, a value is."""
     node = view.take(silu, "Mul")
-    for gate, sigmoid in (tuple(node.input), tuple(node.input)[::-1]):
+    first, second = view.inputs(node)
+    for gate, sigmoid in ((first, second), (second, first)):
         if view.is_made_by(sigmoid, "Sigmoid"):
-            if view.take(sigmoid, "Sigmoid").input[0] == gate:
+            if view.inputs(view.take(sigmoid, "Sigmoid")) == [gate]:
                 return gate
             raise view.refuse(node, "the gate is not times its own sigmoid", "SiLU")
-    makers = (view.maker(value) for value in node.input)
+    makers = (view.maker(value) for value in (first, second))
     kinds = " and ".join(maker.op_type for maker in makers if maker is not None)
     raise view.refuse(node, f"the gate is made by {kinds}", "SiLU")
 
@@ -95,17 +96,17 @@ def _norm_of_sum(view: GraphView, value: str, stream: str | None = None) -> tupl
     """The norm that makes a value, and the residual sum that it reads, which is `stream`."""
     if view.is_made_by(value, "SkipSimplifiedLayerNormalization"):
         node = view.take(value, "SkipSimplifiedLayerNormalization")
-        if stream is not None and stream not in list(node.output)[3:4]:
+        if stream is not None and view.through(stream) not in list(node.output)[3:4]:
             raise view.refuse(node, "the next sum does not read this one", "a residual stream")
         if len(node.input) > 3 and node.input[3]:
             raise view.refuse(node, "a bias is added", "none")
         eps = view.attributes(node).get("epsilon", 1e-5)
-        return FoundNorm(node.input[2], decimal(eps)), _Sum(node.input[0], node.input[1])
+        x, branch, weight, *_ = view.inputs(node)
+        return FoundNorm(weight, decimal(eps)), _Sum(x, branch)
     x, norm = match_norm(view, value)
-    if stream is not None and view.through(stream) != view.through(x):
+    if stream is not None and view.through(stream) != x:
         raise view.refuse(value, "the next sum does not read what is normed", "a residual stream")
-    x = view.through(x)
     if view.is_made_by(x, *EMBEDDINGS, "Slice"):
         return norm, _Sum(x, "")
-    first, second = view.take(x, "Add").input
+    first, second = view.inputs(view.take(x, "Add"))
     return norm, _Sum(first, second)

@@ -14,11 +14,11 @@ def match_matrix(view: GraphView, value: str, *, as_rows: bool) -> FoundMatrix:
         if view.is_made_by(value, "DequantizeLinear"):
             expected = "floats, or the integers of MatMulNBits"
             raise view.refuse(value, "the weight is made by DequantizeLinear", expected)
-        node = view.take(value, "Transpose", "Identity")
-        if node.op_type == "Transpose":
-            view.require(node, {"perm": [1, 0]})
-            flipped = not flipped
+        node = view.take(value, "Transpose")
+        view.require(node, {"perm": [1, 0]})
+        flipped = not flipped
         value = node.input[0]
+    value = view.through(value)
     if len(view.file.tensors[value].shape) != 2:
         raise view.refuse(value, "the tensor is no matrix", "two dimensions")
     return FoundMatrix(value, transposed=flipped if as_rows else not flipped)
@@ -29,7 +29,7 @@ def match_linear(view: GraphView, value: str) -> FoundLinear:
     bias = ""
     node = view.take(value, "MatMul", "Add", "Gemm", "MatMulNBits")
     if node.op_type == "Add":
-        first, second = node.input
+        first, second = view.inputs(node)
         value, bias = (second, first) if view.is_weight(first) else (first, second)
         if not view.is_weight(bias):
             raise view.refuse(node, "two computed values are added", "a bias")
@@ -38,13 +38,14 @@ def match_linear(view: GraphView, value: str) -> FoundLinear:
         integers, added = match_integers(view, node)
         if bias and added:
             raise view.refuse(node, "two biases are added", "one")
-        return FoundLinear(node.input[0], integers, bias or added)
+        return FoundLinear(view.inputs(node)[0], integers, bias or added)
     if node.op_type == "Gemm":
         view.require(node, {"alpha": 1.0, "beta": 1.0, "transA": 0})
         rows = bool(view.attributes(node).get("transB", 0))
-        bias = node.input[2] if len(node.input) > 2 else ""
-        return FoundLinear(node.input[0], match_matrix(view, node.input[1], as_rows=rows), bias)
-    return FoundLinear(node.input[0], match_matrix(view, node.input[1], as_rows=False), bias)
+        x, weight, *rest = view.inputs(node)
+        return FoundLinear(x, match_matrix(view, weight, as_rows=rows), "".join(rest))
+    x, weight = view.inputs(node)
+    return FoundLinear(x, match_matrix(view, weight, as_rows=False), bias)
 
 
 def match_norm(view: GraphView, value: str) -> tuple[str, FoundNorm]:
@@ -54,21 +55,21 @@ def match_norm(view: GraphView, value: str) -> tuple[str, FoundNorm]:
     node = view.take(value, "SimplifiedLayerNormalization", "RMSNormalization")
     view.require(node, {"axis": -1})
     eps = view.attributes(node).get("epsilon", 1e-5)
-    if not view.is_weight(node.input[1]):
+    x, weight = view.inputs(node)
+    if not view.is_weight(weight):
         raise view.refuse(node, "its weight is computed", "a stored weight")
-    return node.input[0], FoundNorm(node.input[1], decimal(eps))
+    return x, FoundNorm(weight, decimal(eps))
 
 
 def _written_out_norm(view: GraphView, value: str) -> tuple[str, FoundNorm]:
     """weight * (x * (1 / sqrt(mean(x ** 2) + eps))), as torch's exporter writes it."""
     node = view.take(value, "Mul")
-    weight, normal = node.input
+    weight, normal = view.inputs(node)
     if not view.is_weight(weight):
         weight, normal = normal, weight
     if not view.is_weight(weight):
         raise view.refuse(node, "it multiplies two computed values", "a norm's stored weight")
-    product = view.take(view.through(normal), "Mul")
-    x, inverse = (view.through(each) for each in product.input)
+    x, inverse = view.inputs(view.take(normal, "Mul"))
     division = view.take(inverse, "Div", "Reciprocal")
     root = division.input[-1]
     if division.op_type == "Div":

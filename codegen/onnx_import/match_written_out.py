@@ -1,5 +1,6 @@
 """Attention as torch's exporter writes it out: products, softmax, rotated halves."""
 
+import ml_dtypes
 import numpy as np
 
 from sala_compile.codegen.onnx_import.found_decoder import FoundAttention, FoundLinear, FoundNorm
@@ -23,17 +24,17 @@ def match_written_out(view: GraphView, value: str) -> FoundAttention:
     weights, values = product.input
     if view.is_made_by(weights, "Where"):  # rows without any key
         where = view.take(weights, "Where")
-        if view.take(where.input[0], "IsNaN").input[0] != where.input[2]:
+        is_nan, _, weights = view.inputs(where)
+        if view.inputs(view.take(is_nan, "IsNaN")) != [weights]:
             raise view.refuse(where, "the weights are masked", "only those that are no numbers")
         _number(view, where.input[1])
-        weights = where.input[2]
     softmax = view.take(weights, "Softmax")
     view.require(softmax, {"axis": -1})
     total = view.take(softmax.input[0], "Add")
     scores = view.take(total.input[0], "MatMul")
     _take_mask(view, total.input[1])
-    query, query_scale = _scaled(view, scores.input[0])
-    keys, key_scale = _scaled(view, scores.input[1])
+    query, query_scale, query_error = _scaled(view, scores.input[0])
+    keys, key_scale, key_error = _scaled(view, scores.input[1])
     keys = view.take(keys, "Transpose")
     view.require(keys, {"perm": [0, 1, 3, 2]})
     key, past = _appended(view, keys.input[0], "key")
@@ -57,6 +58,7 @@ def match_written_out(view: GraphView, value: str) -> FoundAttention:
         num_heads=view.shape_of(query_linear.matrix)[0] // size,
         kv_heads=view.shape_of(key_linear.matrix)[0] // size,
         scale=query_scale * key_scale,
+        scale_error=query_error + key_error,
         rotary=rotary,
         positions=0,
         past=past,
@@ -82,17 +84,23 @@ def _take_mask(view: GraphView, mask: str) -> None:
         raise view.refuse(where, "the mask compares no positions", "a causal mask")
 
 
-def _scaled(view: GraphView, value: str) -> tuple[str, float]:
-    """A value, and the constant that it is multiplied by."""
+def _scaled(view: GraphView, value: str) -> tuple[str, float, float]:
+    """A value, the constant that it is multiplied by, and the relative error of its type."""
     node = view.take(value, "Mul")
-    return node.input[0], _number(view, node.input[1])
+    scaled, factor = view.inputs(node)
+    found = _constant(view, factor)
+    return scaled, float(found.item()), float(ml_dtypes.finfo(found.dtype).eps)
 
 
 def _number(view: GraphView, value: str) -> float:
+    return float(_constant(view, value).item())
+
+
+def _constant(view: GraphView, value: str) -> np.ndarray:
     found = view.constant(value)
-    if found is None or found.size != 1:
-        raise view.refuse(value, "the number is computed", "a constant")
-    return float(found.item())
+    if found is None or found.size != 1 or found.dtype.kind in "biu":
+        raise view.refuse(value, "the number is computed", "a constant of floats")
+    return found
 
 
 def _appended(view: GraphView, value: str, part: str) -> tuple[str, str]:
@@ -105,7 +113,7 @@ def _appended(view: GraphView, value: str, part: str) -> tuple[str, str]:
         value = view.take(repeated.input[0], "Unsqueeze").input[0]
     joined = view.take(value, "Concat")
     view.require(joined, {"axis": -2})
-    past, new = joined.input
+    past, new = view.inputs(joined)
     if not past.endswith(f".{part}"):
         raise view.refuse(joined, f"it continues {past}", f"past_key_values.N.{part}")
     return new, past
@@ -115,13 +123,13 @@ def _rotated(view: GraphView, value: str) -> tuple[str, FoundRotary]:
     """x * cos + [-x_high, x_low] * sin: x and the rotation."""
     total = view.take(value, "Add")
     straight, turned = (view.take(each, "Mul") for each in total.input)
-    x = straight.input[0]
+    x = view.inputs(straight)[0]
     halves = view.take(turned.input[0], "Concat")
     view.require(halves, {"axis": -1})
     high = view.take(view.take(halves.input[0], "Neg").input[0], "Slice")
     low = view.take(halves.input[1], "Slice")
     first = view.constant(low.input[1])
-    if {high.input[0], low.input[0]} != {x} or first is None or first.tolist() != [0]:
+    if {view.inputs(high)[0], view.inputs(low)[0]} != {x} or first is None or first.tolist() != [0]:
         raise view.refuse(halves, "other parts of a head change places", "its halves")
     for slices in (high, low):
         for bound in slices.input[1:]:
@@ -137,22 +145,21 @@ def _rotated(view: GraphView, value: str) -> tuple[str, FoundRotary]:
 
 def _angles(view: GraphView, value: str, kind: str) -> tuple[str, float]:
     """The angles whose cosines or sines a value is, for every head, and what multiplies these."""
-    table = view.through(view.take(value, "Unsqueeze").input[0])
-    scaled = view.take(table, "Mul")
-    return view.take(scaled.input[0], kind).input[0], _number(view, scaled.input[1])
+    scaled = view.take(view.take(value, "Unsqueeze").input[0], "Mul")
+    (angles,) = view.inputs(view.take(scaled.input[0], kind))
+    return angles, _number(view, scaled.input[1])
 
 
 def _frequencies(view: GraphView, angles: str) -> np.ndarray:
     """The frequencies by which positions are multiplied; angles are those of both halves."""
     both = view.take(angles, "Concat")
-    if both.input[0] != both.input[1]:
+    if len(set(view.inputs(both))) > 1:
         raise view.refuse(both, "the halves have other angles", "the same")
     product = view.take(view.take(both.input[0], "Transpose").input[0], "MatMul")
-    position = view.through(product.input[1])
-    position = view.through(view.take(position, "Unsqueeze").input[0])
+    position = view.whole_number(view.take(product.input[1], "Unsqueeze").input[0])
     if position != "position_ids":
         raise view.refuse(product, f"{position} is rotated by", "position_ids")
-    expanded = view.take(view.through(product.input[0]), "Expand")
+    expanded = view.take(product.input[0], "Expand")
     view.take_before(expanded.input[1], SIZES, ())
     found = view.constant(expanded.input[0])
     if found is None:
@@ -167,6 +174,6 @@ def _projected(view: GraphView, value: str) -> tuple[FoundLinear, FoundNorm | No
     split, norm = heads.input[0], None
     if not view.is_made_by(split, "Reshape"):
         split, norm = match_norm(view, split)
-    node = view.take(view.through(split), "Reshape")
+    node = view.take(split, "Reshape")
     view.take_before(node.input[1], SIZES, ())
     return match_linear(view, node.input[0]), norm

@@ -7,6 +7,7 @@ GPU rows are plain: [pages, kv heads, T, D]. What is fixed, or a whole page, is 
 [slots, ...], [pages, ...].
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -122,6 +123,9 @@ def pools_of(states: Mapping[str, Mapping[str, StateType]]) -> dict[str, Pool]:
         for name, kind in kinds.items():
             for own, pool in _pools(name, kind, target_kind):
                 pools[own] = _joined(pools[own], pool) if own in pools else pool
+    names = Counter(part.name for pool in pools.values() for part in pool.parts)
+    twice = [name for name, count in names.items() if count > 1]
+    assert not twice, f"parts of several states have one name in state files: {twice}"
     return pools
 
 
@@ -162,6 +166,11 @@ def _joined(one: Pool, other: Pool) -> Pool:
 
 
 def canonical_name(name: str, part: StatePart) -> str:
-    """The name in state files: that of the layer and the part's, `layers.0.keys`."""
+    """The name in state files: that of the layer and the part's, `layers.0.keys`.
+
+    A part without a name has that of its state, `layers.0.q_window`: a layer may have several.
+    """
+    if not part.name:
+        return name
     stem, _, _ = name.rpartition(".")
     return f"{stem}.{part.name}" if stem else part.name

@@ -1,4 +1,4 @@
-"""Linking a kernel library: compiled kernels, the threads they run on, and the contract."""
+"""Linking a kernel library: compiled kernels, what runs them on threads, and the contract."""
 
 import os
 import shutil
@@ -12,7 +12,8 @@ from sala_compile.runtime.artifact import canonical_json
 from sala_compile.runtime.artifact.contract import CONTRACT_SYMBOL, Contract
 from sala_compile.runtime.errors import CompileError
 
-LAUNCH = Path(__file__).with_name("parallel_launch.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("parallel_launch.cpp", "run_calls.cpp"))
+"""What every library has besides its kernels."""
 COMPILE_OPTIONS = (
     *("-c", "-O2", "-fPIC", "-std=c++17"),
     *("-fno-exceptions", "-fno-rtti", "-fvisibility=hidden"),
@@ -39,8 +40,8 @@ def find_linker() -> str:
 def link(objects: Sequence[bytes], contract: Contract | None, linker: str) -> bytes:
     """Link objects into a library; the temporary names do not reach it."""
     with tempfile.TemporaryDirectory(prefix="sala-link-") as folder:
-        output, names = Path(folder, "kernels.so"), []
-        for number, data in enumerate([*objects, _launch(linker)]):
+        output, names = Path(folder, "kernels.so"), list[str]()
+        for number, data in enumerate([*objects, *_own(linker)]):
             names.append(str(Path(folder, f"{number}.o")))
             Path(names[-1]).write_bytes(data)
         if contract is not None:
@@ -51,12 +52,14 @@ def link(objects: Sequence[bytes], contract: Contract | None, linker: str) -> by
 
 
 @cache
-def _launch(compiler: str) -> bytes:
-    """The object of `LAUNCH`."""
-    with tempfile.TemporaryDirectory(prefix="sala-launch-") as folder:
-        output = Path(folder, "launch.o")
-        _run([compiler, *COMPILE_OPTIONS, "-o", str(output), str(LAUNCH)])
-        return output.read_bytes()
+def _own(compiler: str) -> list[bytes]:
+    """The objects of `SOURCES`."""
+    with tempfile.TemporaryDirectory(prefix="sala-own-") as folder:
+        output, found = Path(folder, "own.o"), list[bytes]()
+        for source in SOURCES:
+            _run([compiler, *COMPILE_OPTIONS, "-o", str(output), str(source)])
+            found.append(output.read_bytes())
+        return found
 
 
 def _run(command: Sequence[str]) -> None:

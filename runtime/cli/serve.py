@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from sala_compile.runtime.common.option_types import BYTES, PLACE, THREADS, TOKENS, VERIFY_KEY
+from sala_compile.runtime.common.option_types import (
+    BYTES,
+    PLACE,
+    THREADS,
+    TOKENS,
+    VERIFY_KEY,
+    Seconds,
+)
 from sala_compile.runtime.common.process import run_command
 from sala_compile.runtime.errors import RequestError, reported_as
 
@@ -72,15 +79,15 @@ _EXTRA = ("fastapi", "uvicorn", "httptools", "sse_starlette", "prometheus_client
 @click.option("--prefix-dir-size", type=BYTES, default="16GiB", help="Most bytes in DIR.")
 @click.option(
     "--max-stall",
-    type=click.FloatRange(min=0.001, max=3600),
+    type=Seconds(min=0.001, max=3600),
     default=0.25,
     metavar="SECONDS",
-    help="Longest wait of a running answer for somebody's prompt.",
+    help="Longest wait of a running answer for somebody's prompt, such as 250ms.",
 )
 @click.option("--queue", type=click.IntRange(1), default=256, help="Most requests that wait.")
 @click.option(
     "--grace",
-    type=click.FloatRange(min=0, max=86400),
+    type=Seconds(min=0, max=86400),
     default=30.0,
     metavar="SECONDS",
     help="How long running answers may take to end after Ctrl-C or SIGTERM; a second Ctrl-C "

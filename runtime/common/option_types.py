@@ -1,6 +1,7 @@
 """Types of command-line options, for the commands of the runtime and of the compiler."""
 
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +44,29 @@ class Several(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: g
             return cast("tuple[Any, ...]", value)
         parts = [part.strip() for part in str(value).split(",")]
         return tuple(self._kind.convert(part, param, ctx) for part in parts)
+
+
+class Seconds(click.FloatRange):
+    """A time such as `0.25`, `0.25s` or `250ms`."""
+
+    _UNITS = (("ms", 1e-3), ("s", 1.0))
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The seconds that `value` names."""
+        text, factor = str(value).strip(), 1.0
+        for unit, seconds in self._UNITS:
+            if text.endswith(unit):
+                text, factor = text.removesuffix(unit).strip(), seconds
+                break
+        try:
+            number = factor * float(text)
+            if isnan(number):
+                raise ValueError
+        except ValueError:
+            self.fail(f"{value!r} is no time; expected 0.25, 0.25s or 250ms", param, ctx)
+        return super().convert(number, param, ctx)
 
 
 class DirectoryOrUrl(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]: generic from click 8.3 on

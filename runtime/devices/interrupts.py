@@ -47,7 +47,7 @@ class Held:
 
     def __enter__(self) -> None:
         """Begin to keep interrupts."""
-        if not _is_main():
+        if not is_main():
             return
         handler = _plain.getsignal(signal.SIGINT)
         self._outer = handler is signal.default_int_handler
@@ -80,7 +80,7 @@ class Allowed:
 
     def __enter__(self) -> None:
         """Begin to let interrupts through."""
-        if _is_main() and not _process.through and _plain.getsignal(signal.SIGINT) is _note:
+        if is_main() and not _process.through and _plain.getsignal(signal.SIGINT) is _note:
             _process.raise_pending()
             self._active = _process.through = True
 
@@ -90,5 +90,6 @@ class Allowed:
             _process.through = False
 
 
-def _is_main() -> bool:
+def is_main() -> bool:
+    """Whether this is the thread that interrupts come to."""
     return threading.current_thread() is threading.main_thread()

@@ -81,8 +81,12 @@ class PagePool:
             self._change(page, 0, -1)
 
     def release(self, pages: Iterable[int]) -> None:
-        """Release each page once; those without a holder become free."""
-        for page in pages:
+        """Release each page once; those without a holder become free.
+
+        The first of them is taken again first, so that whoever takes as many has them in the same
+        order: memory is read faster in its order.
+        """
+        for page in reversed(list(pages)):
             assert self._holders[page] > 0, f"{self.name} {page} is free"
             self._change(page, -1, 0)
             if self._holders[page] == 0:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -81,6 +81,12 @@ class Checkpoint:
                 "there is no such directory", where=str(path), expected="a checkpoint directory"
             )
         return Checkpoint(path, read_config(path), _read_headers(path))
+
+    def renamed(self, names: Mapping[str, str]) -> "Checkpoint":
+        """The checkpoint by other names, {found: wanted}, where the wanted one is not there."""
+        wanted = {found: name for found, name in names.items() if name not in self.tensors}
+        tensors = {wanted.get(name, name): tensor for name, tensor in self.tensors.items()}
+        return replace(self, tensors=tensors)
 
     def check(
         self, expected: Mapping[str, tuple[int, ...]], also: Container[str] = frozenset()

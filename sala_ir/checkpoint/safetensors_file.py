@@ -104,9 +104,16 @@ def read_header(path: Path) -> dict[str, CheckpointTensor]:
     except OSError as error:
         raise RULE.refuse(f"the file cannot be read: {error.strerror}", where) from None
     return {
-        name: CheckpointTensor(name, path, tensor.spec.dtype, tensor.spec.shape, tensor.offset)
+        name: CheckpointTensor(
+            name, path, tensor.spec.dtype, _matrix(tensor.spec.shape), tensor.offset
+        )
         for name, tensor in found.items()
     }
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """[C, 1, K], as filters of single columns are written, is the matrix [C, K]."""
+    return (shape[0], shape[2]) if len(shape) == 3 and shape[1] == 1 else shape
 
 
 def read_into(tensor: CheckpointTensor, file: int, start: int, stop: int) -> np.ndarray:

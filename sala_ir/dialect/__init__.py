@@ -10,6 +10,7 @@ from sala_compile.sala_ir.dialect.attributes import (
     Rows,
     RowsAttr,
     SelectionAttr,
+    StateHeadsAttr,
 )
 from sala_compile.sala_ir.dialect.base import (
     columns_of,
@@ -19,7 +20,12 @@ from sala_compile.sala_ir.dialect.base import (
     weight_type,
 )
 from sala_compile.sala_ir.dialect.batch import MakeBatchOp
-from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
+from sala_compile.sala_ir.dialect.elementwise import (
+    CastOp,
+    OutputGateOp,
+    ResidualAddOp,
+    SwigluOp,
+)
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.linear import (
@@ -35,6 +41,11 @@ from sala_compile.sala_ir.dialect.mixers import (
 )
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.plain import attribute_of, plain
+from sala_compile.sala_ir.dialect.recurrence import (
+    GatedDeltaOp,
+    ShortConvolutionOp,
+    StateSpaceOp,
+)
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.sala_op import SalaOp, state_updates
 from sala_compile.sala_ir.dialect.stages import (
@@ -49,6 +60,7 @@ from sala_compile.sala_ir.dialect.stages import (
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
+    ConvolutionWindowType,
     KvCacheType,
     RecentKeysType,
     RecurrentStateType,
@@ -75,6 +87,8 @@ from sala_compile.sala_ir.dialect.weights import (
     PackWeightOp,
     QuantizeWeightOp,
     ScaleWeightOp,
+    SliceWeightOp,
+    TransposeWeightOp,
     WeightOp,
     round_up,
 )
@@ -94,17 +108,20 @@ __all__ = [
     "AttendBlocksOp",
     "BatchType",
     "BlockSparseAttentionOp",
+    "CastOp",
     "CastWeightOp",
     "CompressKeysOp",
     "CompressNewKeysOp",
     "CompressedKeysType",
     "ConcatWeightsOp",
+    "ConvolutionWindowType",
     "EmbeddingOp",
     "EncodingAttr",
     "EncodingKind",
     "EncodingKindAttr",
     "Epilogue",
     "EpilogueAttr",
+    "GatedDeltaOp",
     "HeadsAttr",
     "InterleaveWeightsOp",
     "KeepRecentOp",
@@ -135,10 +152,15 @@ __all__ = [
     "ScaleWeightOp",
     "SelectBlocksOp",
     "SelectionAttr",
+    "ShortConvolutionOp",
     "SliceOp",
+    "SliceWeightOp",
     "SoftmaxAttentionOp",
+    "StateHeadsAttr",
+    "StateSpaceOp",
     "StateType",
     "SwigluOp",
+    "TransposeWeightOp",
     "WeightOp",
     "WeightRole",
     "WeightRoleAttr",

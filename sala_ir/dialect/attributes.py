@@ -14,7 +14,7 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 from xdsl.utils.str_enum import StrEnum
 
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding, StateHeads
 from sala_compile.sala_ir.dialect.parameters import KeywordParameter, parse_real, parse_whole
 
 Record = TypeVar("Record")
@@ -103,6 +103,24 @@ class HeadsAttr(RecordAttr[Heads]):
             )
         if heads.head_dim % 2:
             raise VerifyException(f"head_dim must be even, not {heads.head_dim}")
+
+
+@irdl_attr_definition
+class StateHeadsAttr(RecordAttr[StateHeads]):
+    """`#sala.state_heads<num_heads = 32, key_heads = 16, key_dim = 128, value_dim = 128, ...>`."""
+
+    name = "sala.state_heads"
+    record = StateHeads
+
+    def verify(self) -> None:
+        """Positive counts and sizes, key heads dividing the heads."""
+        heads = self.data
+        if min(heads.num_heads, heads.key_heads, heads.key_dim, heads.value_dim) <= 0:
+            raise VerifyException("heads, key_dim and value_dim must be positive")
+        if heads.num_heads % heads.key_heads:
+            raise VerifyException(
+                f"{heads.key_heads} key heads do not divide {heads.num_heads} heads"
+            )
 
 
 @irdl_attr_definition

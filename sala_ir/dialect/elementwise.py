@@ -39,6 +39,18 @@ class SwigluOp(SalaOp):
 
 
 @irdl_op_definition
+class CastOp(SalaOp):
+    """y = x, rounded to the element type of the result."""
+
+    name = "sala.cast"
+
+    x = operand_def(SameActivation)
+    result = result_def(SameActivation)
+
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+
+
+@irdl_op_definition
 class ResidualAddOp(SalaOp):
     """y = h + scale * x: a branch joins the residual stream."""
 

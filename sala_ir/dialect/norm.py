@@ -11,11 +11,12 @@ from xdsl.irdl import (
     irdl_op_definition,
     operand_def,
     opt_operand_def,
+    opt_prop_def,
     prop_def,
     result_def,
 )
 
-from sala_compile.sala_ir.dialect.attributes import FloatProperty, Rows
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, IntegerProperty, Rows
 from sala_compile.sala_ir.dialect.base import (
     Ids,
     SameActivation,
@@ -26,6 +27,7 @@ from sala_compile.sala_ir.dialect.base import (
     rows_of,
     weight_shape,
 )
+from sala_compile.sala_ir.dialect.plain import integer
 from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import WeightType, activation_type
 
@@ -34,8 +36,9 @@ from sala_compile.sala_ir.dialect.types import WeightType, activation_type
 class RmsNormOp(SalaOp):
     """y = x / sqrt(mean(x^2) + eps) * weight, over each contiguous group of columns.
 
-    A group has as many columns as weight has values: all, or those of a head. With `rows`, output
-    row i is computed from input row rows[i]. With `gate`, y is multiplied by sigmoid(gate).
+    A group has as many columns as weight has values: all, or those of a head; or the weight is
+    that of so many `groups`. With `rows`, output row i is computed from input row rows[i]. With
+    `gate`, y is multiplied by sigmoid(gate).
     """
 
     name = "sala.rms_norm"
@@ -45,6 +48,7 @@ class RmsNormOp(SalaOp):
     rows = opt_operand_def(Ids)
     gate = opt_operand_def(SameActivation)
     eps = prop_def(FloatProperty)
+    groups = opt_prop_def(IntegerProperty, default_value=integer(1))
     result = result_def(SameActivation)
 
     irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
@@ -56,7 +60,7 @@ class RmsNormOp(SalaOp):
     @property
     def group(self) -> int:
         """Columns that share one statistic."""
-        return weight_shape(self.weight)[0]
+        return weight_shape(self.weight)[0] // self.groups.value.data
 
     def infer(self, element: Attribute) -> Sequence[Attribute]:
         """The columns of x; its rows, or those of the logits."""
@@ -68,6 +72,9 @@ class RmsNormOp(SalaOp):
         columns, shape = columns_of(self.x), weight_shape(self.weight)
         require(len(shape) == 1, f"weight must have one dimension, not {list(shape)}")
         require(columns % shape[0] == 0, f"groups of {shape[0]} do not divide {columns} columns")
+        groups = self.groups.value.data
+        fits = groups > 0 and shape[0] % groups == 0
+        require(fits, f"{groups} groups do not divide a weight of {shape[0]}")
         require(self.eps.value.data >= 0, "eps must not be negative")
         chosen = rows_of(self.x) if self.rows is None else Rows.LOGIT_ROWS
         require_rows(self.result, chosen, "result")

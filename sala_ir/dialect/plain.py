@@ -26,19 +26,21 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute
 
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding, StateHeads
 from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
     PageRoundingAttr,
     SelectionAttr,
+    StateHeadsAttr,
 )
 from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 
 _OWN: dict[type, Callable[[Any], Attribute]] = {
     Epilogue: EpilogueAttr,
     Heads: HeadsAttr,
+    StateHeads: StateHeadsAttr,
     BlockSelection: SelectionAttr,
     PageRounding: PageRoundingAttr,
     WeightRole: WeightRoleAttr,
@@ -112,7 +114,7 @@ def plain(attribute: Attribute) -> Any:
             return attribute.value.data
         case StringAttr() | IntAttr() | EnumAttribute():
             return attribute.data
-        case HeadsAttr() | SelectionAttr():
+        case HeadsAttr() | StateHeadsAttr() | SelectionAttr():
             return asdict(attribute.data)
         case DenseIntOrFPElementsAttr():
             return tuple(attribute.get_values())

@@ -20,7 +20,12 @@ from xdsl.irdl import (
 from xdsl.traits import OpTrait, Pure
 from xdsl.utils.exceptions import VerifyException
 
-from sala_compile.sala_ir.dialect.attributes import FloatProperty, HeadsAttr, SelectionAttr
+from sala_compile.sala_ir.dialect.attributes import (
+    FloatProperty,
+    HeadsAttr,
+    SelectionAttr,
+    StateHeadsAttr,
+)
 from sala_compile.sala_ir.dialect.base import like
 from sala_compile.sala_ir.dialect.plain import attribute_of, dense_f32, floating, integer, plain
 from sala_compile.sala_ir.dialect.state_parts import StatePart
@@ -164,7 +169,7 @@ class SalaOp(IRDLOperation):
             value = self.properties.get(name, declared.default_value)
             if name in SEGMENTS or value is None:
                 continue
-            is_record = isinstance(value, HeadsAttr | SelectionAttr)
+            is_record = isinstance(value, HeadsAttr | StateHeadsAttr | SelectionAttr)
             found |= plain(value) if is_record else {name: plain(value)}
         return found
 

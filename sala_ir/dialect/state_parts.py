@@ -25,9 +25,10 @@ class StatePart:
     """One tensor of a state, of which a sequence has one entry for every `stride` tokens.
 
     `suffix` is what kernels call it ("" where a state is one tensor), `name` its canonical name in
-    state files. `row` is the shape of an entry, or of the whole where the state is fixed. The first
-    `skipped` entries of a sequence are never complete: entry j is in place j + skipped. Of a part
-    whose entries are whole pages nothing is `shared`: all targets store the row as it is.
+    state files ("" for that of the state, of which a layer may have several). `row` is the shape of
+    an entry, or of the whole where the state is fixed. The first `skipped` entries of a sequence
+    are never complete: entry j is in place j + skipped. Of a part whose entries are whole pages
+    nothing is `shared`: all targets store the row as it is.
 
     Elements are those of the state, or `words` of 32 bits, each several integers. A part with
     `slots` has one row for each sequence although the state has pages: that is what plans call its

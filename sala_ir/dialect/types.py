@@ -345,6 +345,29 @@ class RecentKeysType(StateType):
 
 
 @irdl_attr_definition
+class ConvolutionWindowType(StateType):
+    """`!sala.convolution_window<tokens, columns, element>`: what a short convolution has to keep.
+
+    The inputs of the last `tokens` tokens, the oldest first; 0 before the first token.
+    """
+
+    name = "sala.convolution_window"
+    MEMORY: ClassVar[str] = "convolution_windows"
+    NARROW: ClassVar[bool] = False
+
+    tokens: IntAttr
+    columns: IntAttr
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """The inputs of the tokens."""
+        return (StatePart("", "", self.sizes),)
+
+    def __init__(self, tokens: int, columns: int, element_type: Attribute):
+        super().__init__(element_type, IntAttr(tokens), IntAttr(columns))
+
+
+@irdl_attr_definition
 class RecurrentStateType(StateType):
     """`!sala.recurrent_state<heads, key_dim, value_dim, element>`: one matrix per head and slot."""
 

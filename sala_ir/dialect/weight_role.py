@@ -21,6 +21,8 @@ class WeightRole(StrEnum):
     """Queries and keys whose products choose what is read of the past."""
     RECALL = "recall"
     """Queries and keys of the few layers of a hybrid that attend to all of the past."""
+    DECAY = "decay"
+    """How fast a recurrent state forgets, and how much of a value it takes: a number per head."""
     HEAD = "head"
     """The logits."""
 
@@ -46,6 +48,7 @@ _PLURALS = {
     WeightRole.OUTPUT_GATE: "output gates",
     WeightRole.BLOCK_SELECTION: "q and k that choose blocks",
     WeightRole.RECALL: "q and k that recall",
+    WeightRole.DECAY: "decays and rates",
     WeightRole.HEAD: "head",
 }
 

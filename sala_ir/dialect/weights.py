@@ -144,6 +144,36 @@ class InterleaveWeightsOp(SalaOp):
 
 
 @irdl_op_definition
+class SliceWeightOp(SalaOp):
+    """Rows start .. start + size - 1 of a weight."""
+
+    name = "sala.slice_weight"
+
+    weight = operand_def(WeightType)
+    start = prop_def(IntegerProperty)
+    size = prop_def(IntegerProperty)
+    result = result_def(WeightType)
+
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """So many rows."""
+        kind = weight_type(self.weight)
+        return (kind.with_shape([self.size.value.data, *kind.get_shape()[1:]]),)
+
+    def verify_(self) -> None:
+        """The rows lie inside the weight."""
+        start, size = self.start.value.data, self.size.value.data
+        rows = weight_shape(self.weight)[0]
+        inside = start >= 0 and size > 0 and start + size <= rows
+        require(inside, f"rows {start} .. {start + size} lie outside 0 .. {rows}")
+        _require_row_major(self.weight)
+        (expected,) = self.infer(f32)
+        require(self.result.type == expected, "result must be {}", expected)
+
+
+@irdl_op_definition
 class ScaleWeightOp(SalaOp):
     """Multiply a weight by a constant."""
 
@@ -163,6 +193,32 @@ class ScaleWeightOp(SalaOp):
     def verify_(self) -> None:
         """Scaling comes before packing."""
         _require_row_major(self.weight)
+
+
+@irdl_op_definition
+class TransposeWeightOp(SalaOp):
+    """Columns as rows: [N, K] gives [K, N]. For small weights: it is read whole."""
+
+    name = "sala.transpose_weight"
+
+    weight = operand_def(WeightType)
+    result = result_def(WeightType)
+
+    assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The sizes, exchanged."""
+        kind = weight_type(self.weight)
+        return (kind.with_shape(kind.get_shape()[::-1]),)
+
+    def verify_(self) -> None:
+        """A plain matrix in rows, and the same in columns."""
+        kind = weight_type(self.weight)
+        require(len(kind.get_shape()) == 2, "only a matrix is transposed")
+        require(kind.encoding.is_plain, "integers are not transposed")
+        _require_row_major(self.weight)
+        (expected,) = self.infer(f32)
+        require(self.result.type == expected, "result must be {}", expected)
 
 
 @irdl_op_definition

@@ -16,7 +16,16 @@ from sala_compile.sala_ir.frontends.kit.frontend import CONFIG_FILE, Frontend
 
 FRONTENDS: Mapping[str, str] = {
     name: f"sala_compile.sala_ir.frontends.{name}"
-    for name in ("minicpm_sala", "minicpm", "hypenet", "llama", "qwen2", "qwen3")
+    for name in (
+        "minicpm_sala",
+        "minicpm",
+        "hypenet",
+        "llama",
+        "qwen2",
+        "qwen3",
+        "olmo_hybrid",
+        "falcon_h1",
+    )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""
 

@@ -59,6 +59,8 @@ class SalaFunctions(InterpreterFunctions):
     _concat = impl(dialect.ConcatWeightsOp)(_weight_side)
     _interleave = impl(dialect.InterleaveWeightsOp)(_weight_side)
     _scale = impl(dialect.ScaleWeightOp)(_weight_side)
+    _slice_weight = impl(dialect.SliceWeightOp)(_weight_side)
+    _transpose = impl(dialect.TransposeWeightOp)(_weight_side)
     _cast = impl(dialect.CastWeightOp)(_weight_side)
     _quantize = impl(dialect.QuantizeWeightOp)(_weight_side)
     _pack = impl(dialect.PackWeightOp)(_weight_side)
@@ -114,6 +116,12 @@ class SalaFunctions(InterpreterFunctions):
     def _slice(self, _: Interpreter, op: dialect.SliceOp, args: PythonValues) -> PythonValues:
         return self._results(op, reference.slice_columns(args[0], **op.parameters))
 
+    @impl(dialect.CastOp)
+    def _cast_activation(
+        self, _: Interpreter, op: dialect.CastOp, args: PythonValues
+    ) -> PythonValues:
+        return self._results(op, args[0])
+
     @impl(dialect.OutputGateOp)
     def _output_gate(
         self, _: Interpreter, op: dialect.OutputGateOp, args: PythonValues
@@ -155,6 +163,43 @@ class SalaFunctions(InterpreterFunctions):
             eps=op.parameters["eps"],
             slopes=op.parameters["slopes"],
             form=self._numerics.lightning,
+            state_rounding=self._state_rounder(op.state),
+        )
+        return self._results(op, out, state)
+
+    @impl(dialect.ShortConvolutionOp)
+    def _short_convolution(
+        self, _: Interpreter, op: dialect.ShortConvolutionOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        operands = (value(each) for each in (op.x, op.window, op.batch, op.weight, op.bias))
+        rounding = self._state_rounder(op.window)
+        return self._results(op, *reference.short_convolution(*operands, state_rounding=rounding))
+
+    @impl(dialect.GatedDeltaOp)
+    def _gated_delta(
+        self, _: Interpreter, op: dialect.GatedDeltaOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        out, state = reference.gated_delta(
+            *(value(operand) for operand in op.operands),
+            heads=op.heads.data,
+            eps=op.parameters["eps"],
+            rate_scale=op.parameters["rate_scale"],
+            state_rounding=self._state_rounder(op.state),
+        )
+        return self._results(op, out, state)
+
+    @impl(dialect.StateSpaceOp)
+    def _state_space(
+        self, _: Interpreter, op: dialect.StateSpaceOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        out, state = reference.state_space(
+            *(value(operand) for operand in op.operands),
+            heads=op.heads.data,
+            least=op.parameters["least"],
+            most=op.parameters["most"],
             state_rounding=self._state_rounder(op.state),
         )
         return self._results(op, out, state)

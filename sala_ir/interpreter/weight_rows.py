@@ -20,6 +20,8 @@ from sala_compile.sala_ir.dialect import (
     QuantizeWeightOp,
     SalaOp,
     ScaleWeightOp,
+    SliceWeightOp,
+    TransposeWeightOp,
     WeightOp,
     weight_shape,
 )
@@ -140,6 +142,12 @@ def weight_value(
             return parts[0].map(partial(arithmetic.compute, op))
         case PackWeightOp():
             return parts[0]
+        case SliceWeightOp():
+            first = op.start.value.data
+            part = parts[0]
+            return WeightValue(shape, lambda start, stop: part.read(first + start, first + stop))
+        case TransposeWeightOp():
+            return WeightValue(shape, _transposed(parts[0]))
         case _:
             raise TypeError(f"{op.name} is no operation on weights")
 
@@ -168,6 +176,14 @@ def _rows(parts: Sequence[WeightValue], arithmetic: WeightArithmetic) -> Callabl
             if low < high:
                 blocks.append(part.read(low, high))
         return blocks[0] if len(blocks) == 1 else arithmetic.concat(blocks, 0)
+
+    return read
+
+
+def _transposed(part: WeightValue) -> Callable[[int, int], Any]:
+    def read(start: int, stop: int) -> Any:
+        whole = part.whole()
+        return array_namespace(whole).matrix_transpose(whole)[start:stop, ...]
 
     return read
 

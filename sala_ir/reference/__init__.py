@@ -22,6 +22,7 @@ from sala_compile.sala_ir.reference.cache import (
     compress_new_keys,
     compress_unrounded_keys,
 )
+from sala_compile.sala_ir.reference.convolution import ConvolutionWindow, short_convolution
 from sala_compile.sala_ir.reference.embedding import embedding
 from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
 from sala_compile.sala_ir.reference.lightning import (
@@ -33,6 +34,7 @@ from sala_compile.sala_ir.reference.lightning import (
 )
 from sala_compile.sala_ir.reference.linear import linear, logits
 from sala_compile.sala_ir.reference.norms import rms_norm
+from sala_compile.sala_ir.reference.recurrence import delta_recurrence, gated_delta, state_space
 from sala_compile.sala_ir.reference.rope import rope, rope_table
 from sala_compile.sala_ir.reference.rounded_pages import RoundedCache, RoundedPages
 from sala_compile.sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
@@ -51,6 +53,7 @@ __all__ = [
     "Batch",
     "BlockSelection",
     "CompressedKeys",
+    "ConvolutionWindow",
     "KVCache",
     "LightningForm",
     "RecentKeys",
@@ -70,8 +73,10 @@ __all__ = [
     "compress_new_keys",
     "compress_unrounded_keys",
     "concat_weights",
+    "delta_recurrence",
     "embedding",
     "exact",
+    "gated_delta",
     "interleave_weights",
     "lightning_attention",
     "lightning_chunked",
@@ -90,8 +95,10 @@ __all__ = [
     "scale_and_zero",
     "scale_weight",
     "select_blocks",
+    "short_convolution",
     "slice_columns",
     "softmax_attention",
+    "state_space",
     "swiglu",
     "to_bfloat16",
     "to_float32",

@@ -20,6 +20,12 @@ def silu(x: Array) -> Array:
     return x * sigmoid(x)
 
 
+def softplus(x: Array) -> Array:
+    """Return log(1 + exp(x)), for x of any size."""
+    xp = array_namespace(x)
+    return xp.clip(x, 0.0, None) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
 def output_gate(x: Array, gate: Array) -> Array:
     """Return x * sigmoid(gate), element by element."""
     return x * sigmoid(gate)

@@ -13,17 +13,21 @@ def rms_norm(
     gate: Array | None = None,
     *,
     eps: float,
+    groups: int = 1,
 ) -> Array:
     """Return x / sqrt(mean(x^2) + eps) * weight over each `group` contiguous columns.
 
-    x [tokens, columns], weight [group]: all columns, or those of a head. Output row i is made of
+    x [tokens, columns], weight [groups * group]: all columns, those of a head, or those of several
+    groups with a statistic each. Output row i is made of
     input row `rows[i]`, or of row i. With a gate [tokens, columns], the result is multiplied by
     sigmoid(gate).
     """
     xp = array_namespace(x, weight)
-    group = weight.shape[0]
+    group = weight.shape[0] // groups
     x = x if rows is None else take_rows(x, rows)
     parts = xp.reshape(x, (x.shape[0], x.shape[1] // group, group))
     power = xp.mean(xp.square(parts), axis=-1, keepdims=True)
-    y = xp.reshape(parts * (1.0 / xp.sqrt(power + eps)) * weight, x.shape)
+    normal = parts * (1.0 / xp.sqrt(power + eps))
+    normal = xp.reshape(normal, (x.shape[0], x.shape[1] // weight.shape[0], weight.shape[0]))
+    y = xp.reshape(normal * weight, x.shape)
     return y if gate is None else output_gate(y, gate)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.gpu.bounds import predict, resident_blocks
 from benchmarks.gpu.cards import CARDS
 from benchmarks.gpu.floors import floor_seconds
+from benchmarks.gpu.launch_bounds import predict, resident_blocks
 from benchmarks.gpu.released import Call
 from benchmarks.gpu.sass import Counts, parse
 from benchmarks.gpu.sizes import Sizes

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from benchmarks.gpu.carried import (
     ARCHIVE,
@@ -17,7 +19,7 @@ from benchmarks.gpu.carried import (
     sizes,
     unpacked,
 )
-from benchmarks.gpu.prepare import golden_checkpoints, renew
+from benchmarks.gpu.prepare import HERE, golden_checkpoints, renew
 from benchmarks.gpu.recorded import ROOT
 
 
@@ -88,6 +90,27 @@ def test_only_what_was_made_for_other_sources_is_removed(tmp_path: Path) -> None
 def test_every_golden_checkpoint_has_its_expected_values() -> None:
     assert len(golden_checkpoints()) >= 7
     assert all((path / "golden.safetensors").exists() for path in golden_checkpoints())
+
+
+def test_carried_packages_go_together() -> None:
+    """They are installed without what they require: each other's versions, and nothing more."""
+    lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    known = [name for name, pin in pinned.items() if _installed(name) == pin]
+    assert {"pydantic", "pydantic-core", "xdsl"} <= set(known), "requirements.txt has other pins"
+    for name in known:
+        for text in requires(name) or []:
+            need = Requirement(text)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                assert need.name in pinned, f"{name} requires {text}, which is not carried"
+                assert need.specifier.contains(pinned[need.name]), f"{name} requires {text}"
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 COLLECT = """

@@ -1,5 +1,6 @@
 """The parts of the GPU measurements on an emulated GPU: rows as they come, stops, and resuming."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from benchmarks.gpu.recorded import CODE, TABLE, Stale, digest_of_sources, repla
 from benchmarks.gpu.results import Document
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.codegen.write import gpu_library
+from sala_compile.codegen.write.gpu_library import build_library
 from sala_compile.runtime.devices.cuda.calls import DriverError
 from sala_compile.runtime.model import Model
 from tests.support import on_device
 from tests.support.emulated_gpu import EmulatedDriver, emulated_code, emulated_gpu
 from tests.support.handmade_gpu import write_handmade_gpu
 from tests.support.launching_tests import FOLDER, launching_files
+from tests.support.toy_kernel import toy_kernel
 
 TESTS = [str(FOLDER / "test_gpu_rows.py"), "-k", "embedding and not integers"]
 COUNT = 4
@@ -51,7 +54,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code of one file of tests, for an emulated GPU."""
     folder = tmp_path_factory.mktemp("prepared")
     with emulated_code():
-        record(folder, CudaTarget(90), digest_of_sources(), TESTS)
+        record(folder, CudaTarget(90), digest_of_sources(), [TESTS])
     return folder
 
 
@@ -112,22 +115,51 @@ def test_a_wrong_kernel_and_a_broken_gpu_are_told_apart(
     assert passed == [False] + [True] * (COUNT - 1)
 
 
+GROUPS = [TESTS, [TESTS[0], "-k", "rope_table"]]
+
+
 def test_a_recording_that_was_cut_off_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_off(*_: object) -> None:
-        raise KeyboardInterrupt
+    run: list[str] = []
+
+    def run_one(tests: list[str]) -> int:
+        """The first group, and nothing more."""
+        if run:
+            raise KeyboardInterrupt
+        run.append(" ".join(tests))
+        return run_tests(tests)
 
     with emulated_code():
         with monkeypatch.context() as patch:
-            patch.setattr(recorded, "_write", cut_off)
+            patch.setattr(kernel_checks, "run_tests", run_one)
             with pytest.raises(KeyboardInterrupt):
-                record(tmp_path, CudaTarget(90), "sources", TESTS)
-        assert any((tmp_path / recorded.PARTS).iterdir())
+                record(tmp_path, CudaTarget(90), "sources", GROUPS)
+        assert run == [" ".join(TESTS)]
+        kept = {path.name for path in (tmp_path / recorded.PARTS).iterdir()}
+        assert len(kept) > 1
         with monkeypatch.context() as patch:
-            patch.setattr(gpu_library, "compile_source", None)  # nothing is compiled again
-            record(tmp_path, CudaTarget(90), "sources", TESTS)
+            patch.setattr(kernel_checks, "run_tests", lambda tests: run.append(tests) or 0)
+            patch.setattr(recorded.shutil, "rmtree", lambda _: None)
+            record(tmp_path, CudaTarget(90), "sources", GROUPS)
+        assert run[1:] == [GROUPS[1]], "a complete group is not run again"
+    table = json.loads((tmp_path / TABLE).read_text())
+    assert set(table["cubins"]) == {name for name in kept if not name.endswith(".json")}
+    record(tmp_path, CudaTarget(90), "sources", GROUPS)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted((TABLE, CODE))
+
+
+def test_what_artifacts_and_tests_have_in_common_is_compiled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = toy_kernel()
+    with emulated_code(), recorded.keeping(tmp_path, gpu_library):
+        made = build_library({"toy": kernel}, CudaTarget(90), "a.cubins", lambda _: None)
+        with monkeypatch.context() as patch:
+            patch.setattr(gpu_library, "_cubins", {})
+            patch.setattr(recorded.pickle, "dumps", None)  # nothing is compiled again
+            again = build_library({"toy": kernel}, CudaTarget(90), "a.cubins", lambda _: None)
+    assert again.cubins == made.cubins
 
 
 def test_code_of_another_checkout_is_refused(prepared: Path, tmp_path: Path) -> None:

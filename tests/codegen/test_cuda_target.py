@@ -218,6 +218,26 @@ def test_what_the_assembler_warns_of_is_kept(monkeypatch: pytest.MonkeyPatch):
     assert [launch.warnings for launch in kept.launches] == [(warning,), (warning,)]
 
 
+@pytest.mark.parametrize(("columns", "refused"), [(512, False), (513, True)])
+def test_tensor_memory_beyond_a_multiprocessor_is_refused(
+    columns: int, refused: bool, monkeypatch: pytest.MonkeyPatch
+):
+    facts = {"name": "f", "shared": 0, "tmem_size": columns, "num_warps": 4}
+    facts |= {"global_scratch_size": 0, "profile_scratch_size": 0}
+    monkeypatch.setattr(cubin, "_ptx", lambda source, target: ("", facts))
+    done = assembler.Assembled(b"", 32, 0, ())
+    monkeypatch.setattr(cubin, "assemble", lambda text, target, fusion: done)
+    kernel = toy_kernel()
+    source = cubin.source_of(next(kernel.each_launch()), kernel)
+    if not refused:
+        assert cubin.compile_source(source, CudaTarget(100), "toy").tensor_columns == columns
+        return
+    with pytest.raises(CompileError, match="513 columns of tensor memory") as caught:
+        cubin.compile_source(source, CudaTarget(100), "toy")
+    assert "toy for cuda:sm_100" in str(caught.value)
+    assert "at most 512 columns" in str(caught.value)
+
+
 def test_nothing_spills_for_blocks_that_have_no_room(monkeypatch: pytest.MonkeyPatch):
     """Two blocks fit the shared memory: the assembler is told, and has registers for two."""
     text = PTX.format(product=PRODUCT, between="")

@@ -24,18 +24,25 @@ PROMPTS = {
     "minicpm-a": ("p0", "p1", "p2", "p3"),
     "minicpm-nope": ("p0", "p1", "p2", "p3"),
     "hypenet-a": ("p0", "p1", "p2", "p3"),
+    "olmo_hybrid-a": ("p0", "p1", "p2"),
+    "falcon_h1-a": ("p0", "p1", "p2"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
 SHORT = [(name, prompt) for name, prompt in EVERY if prompt != "p3"]
+RECURRENT = ("olmo_hybrid-a", "falcon_h1-a")
+"""Those with gated recurrences, which have no kernels for GPUs."""
 ON_A_GPU = [
-    *((name, Precision.FLOAT32) for name in PROMPTS if name != "minicpm-a"),
+    *((name, Precision.FLOAT32) for name in PROMPTS if name not in ("minicpm-a", *RECURRENT)),
     *((name, Precision.BFLOAT16) for name in ("qwen3-a", "minicpm-nope", "hypenet-a")),
 ]
 """The bfloat16 kernels of llama are those of qwen3."""
 LIMIT = 2e-4
 NEAR = 0.05
 """Largest difference of a bfloat16 logit from the rounded reference, in standard deviations."""
+FAR_ROWS = 0.01
+"""So many rows may be farther: a value that is rounded the other way moves a state that later
+tokens read, and both are as far from the exact logits."""
 
 every_prompt = pytest.mark.parametrize(("name", "prompt"), EVERY)
 every_name = pytest.mark.parametrize("name", PROMPTS)
@@ -111,7 +118,9 @@ def test_bfloat16_is_the_reference_rounded_at_the_same_points(
     module = kernel_level_module(GOLDEN / name, Precision.BFLOAT16)
     with Checkpoint.open(GOLDEN / name) as weights:
         wanted = ReferenceModel(module, weights, Rounding.ROUNDED).prefill(ids.tolist())
-    assert np.abs(found - wanted).max() < NEAR * wanted.std()
+    far = np.abs(found - wanted).max(axis=1) > NEAR * wanted.std()
+    assert far.mean() <= FAR_ROWS
+    assert np.sqrt(np.mean((found - wanted) ** 2)) < 0.02 * wanted.std()
 
 
 @every_name

@@ -206,6 +206,8 @@ def test_unknown_model_types(model_type: object) -> None:
     with pytest.raises(ConfigError) as caught:
         frontend_for({} if model_type is None else {"model_type": model_type})
     assert (
-        caught.value.expected == '"minicpm_sala", "minicpm", "hypenet", "llama", "qwen2", "qwen3"'
+        caught.value.expected
+        == '"minicpm_sala", "minicpm", "hypenet", "llama", "qwen2", "qwen3", "olmo_hybrid", '
+        '"falcon_h1"'
     )
     assert caught.value.where == "config.json: model_type"

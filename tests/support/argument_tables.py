@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from sala_compile.codegen.kernels.arguments import Argument, Arguments
+from sala_compile.codegen.kernels.cast import spec as cast
 from sala_compile.codegen.kernels.compress_new_keys import spec as compress_new_keys
 from sala_compile.codegen.kernels.elementwise.spec import Function, Spec
 from sala_compile.codegen.kernels.embedding_integers import spec as embedding_integers
+from sala_compile.codegen.kernels.gated_recurrence import spec as gated_recurrence
 from sala_compile.codegen.kernels.keep_recent import spec as keep_recent
 from sala_compile.codegen.kernels.registry import NAMES, family
 from sala_compile.codegen.kernels.round_pages import spec as round_pages
+from sala_compile.codegen.kernels.short_convolution import spec as short_convolution
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.lowering import lower
 from sala_compile.codegen.opening import open_source
@@ -37,12 +40,22 @@ UNROTATED = compress_new_keys.Spec(2, 64, 128, 16, Element.BF16, Element.BF16, 4
 ROUNDED = round_pages.Spec(2, 128, 128, Element.BF16, 4, 4, 128, 4096, 8704, 4352, 8704)
 RECENT = keep_recent.Spec(2, 128, 128, Element.BF16, 4096, 8704, 4352, 8704)
 Q6_K = embedding_integers.Spec(73448, 4096, 1.0, F32, 6, 16, super_block=256)
+CONVOLUTION = short_convolution.Spec(2048, 4, False, 0, 8192, F32)
+DELTA = gated_recurrence.Spec(
+    gated_recurrence.Rule.DELTA,
+    *(32, 16, 128, 128, 128**-0.5),
+    *(0, 2048, 0, 2048, 0, 4096, 8192, 8256, F32, 8224, 8256, 1e-6),
+)
+"""Of the shape of Qwen3-Next-80B-A3B."""
 UNCALLED: Mapping[str, Mapping[str, Any]] = {
+    "cast": cast.Spec(4096, 0, 4096, F32, Element.BF16).values,
     "compress_new_keys": UNROTATED.values,
     "elementwise": SWIGLU.values,
     "embedding_integers": Q6_K.values,
+    "gated_recurrence": DELTA.values,
     "keep_recent": RECENT.values,
     "round_pages": ROUNDED.values,
+    "short_convolution": CONVOLUTION.values,
 }
 """Constants for families that the released model does not call."""
 

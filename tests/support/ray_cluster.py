@@ -76,15 +76,15 @@ class Cluster:
 
 
 @contextmanager
-def cluster(artifact: Path, shared: Path, **options: Any) -> Iterator[Cluster]:
-    """Start Ray with two CPUs and little memory, and the application; both end with the block."""
+def local_ray() -> Iterator[None]:
+    """Ray with two CPUs and little memory, unless this process has it already."""
     import ray
-    from ray import serve
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    if ray.is_initialized():
+        yield
+        return
     ray.init(
+        address="local",
         num_cpus=2,
         object_store_memory=100 << 20,
         include_dashboard=False,
@@ -92,16 +92,30 @@ def cluster(artifact: Path, shared: Path, **options: Any) -> Iterator[Cluster]:
         log_to_driver=False,
     )
     try:
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        chosen = {
-            **{"artifact": str(artifact), "replicas": REPLICAS, "batch": 4, "threads": 1},
-            **{"cpus": 0.1, "ingress_cpus": 0.1, "prefix_cache": "1MiB", "grace": 60.0},
-            **{"prefix_dir": str(shared), "stats_seconds": 0.5, "health_seconds": 1.0},
-            **options,
-        }
-        found = Cluster(f"http://127.0.0.1:{port}", shared, chosen)
-        found.deploy()
-        yield found
+        yield
     finally:
-        serve.shutdown()
         ray.shutdown()
+
+
+@contextmanager
+def cluster(artifact: Path, shared: Path, **options: Any) -> Iterator[Cluster]:
+    """Start Ray and the application; both end with the block."""
+    from ray import serve
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with local_ray():
+        try:
+            serve.start(http_options={"host": "127.0.0.1", "port": port})
+            chosen = {
+                **{"artifact": str(artifact), "replicas": REPLICAS, "batch": 4, "threads": 1},
+                **{"cpus": 0.1, "ingress_cpus": 0.1, "prefix_cache": "1MiB", "grace": 60.0},
+                **{"prefix_dir": str(shared), "stats_seconds": 0.5, "health_seconds": 1.0},
+                **options,
+            }
+            found = Cluster(f"http://127.0.0.1:{port}", shared, chosen)
+            found.deploy()
+            yield found
+        finally:
+            serve.shutdown()

@@ -30,6 +30,8 @@ class Schedule:
 
 def describe(op: RmsNormOp, target: CudaTarget) -> Spec | str:
     """Take every norm whose weight is float32 and whose groups fit registers."""
+    if op.groups.value.data > 1:
+        return "the weight is that of several groups"
     if op.group > LONGEST:
         return f"a group has {op.group} columns, more than {LONGEST}"
     return norm.describe(op, target)

@@ -15,7 +15,7 @@ from sala_compile.sala_ir.dialect.norm import RmsNormOp
 class Spec(KernelSpec):
     """Constants of one RMS norm; `gather` takes input row rows[i] for output row i.
 
-    A `gate_pitch` of 0 means that there is no gate.
+    A `gate_pitch` of 0 means that there is no gate. Group i has the weights i % `weights`.
     """
 
     columns: int
@@ -29,11 +29,13 @@ class Spec(KernelSpec):
     gate: Element = Element.F32
     gate_start: int = 0
     gate_pitch: int = 0
+    weights: int = 1
 
     @property
     def label(self) -> str:
         """The family and the main sizes, for names."""
         heads = "" if self.group == self.columns else f"_by{self.group}"
+        heads += f"x{self.weights}" if self.weights > 1 else ""
         options = "_rows" * self.gather + "_gate" * bool(self.gate_pitch)
         return f"rms_norm_{self.columns}{heads}_{self.output}{options}"
 
@@ -53,6 +55,7 @@ def describe(op: RmsNormOp, target: object) -> Spec | str:
         gather=op.rows is not None,
         x=element(op.x),
         output=element(op.result),
+        weights=op.groups.value.data,
         **views,
     )
 
@@ -62,7 +65,7 @@ def arguments(spec: Spec, schedule: object = None) -> Arguments:
     return (
         *batch("control"),
         activation("x", spec.x, spec.x_pitch),
-        given("weight", "f32", padded(spec.group)),
+        given("weight", "f32", padded(spec.group * spec.weights)),
         given("rows", "i32", "row_count", when=spec.gather),
         activation("gate", spec.gate, spec.gate_pitch, when=bool(spec.gate_pitch)),
         result("y", spec.output, padded(spec.columns)),

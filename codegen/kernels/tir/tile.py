@@ -84,6 +84,16 @@ def cover_columns(columns: int, width: int, body: Callable[[Expr, Sequence[int]]
         body(repeats * width, rest)
 
 
+def even_width(columns: int, most: int) -> int:
+    """Vectors of a tile so that all tiles that cover `columns` are about as wide.
+
+    A last tile of one vector would wait for the latency of its few sums.
+    """
+    vectors = -(-columns // LANES)
+    tiles = -(-vectors // most)
+    return -(-vectors // tiles)
+
+
 def cover_rows(rows: int, height: int, body: Callable[[Expr, int], None]) -> None:
     """Emit `body(first row, number of rows)` for tiles of up to `height` rows."""
     whole, tail = divmod(rows, height)

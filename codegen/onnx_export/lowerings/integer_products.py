@@ -32,6 +32,7 @@ def integer_product(x: str, weight: IntegerWeight, step: StepGraph, hint: str) -
         accuracy_level=FLOAT32_SUMS,
         hint=hint,
     )
+    step.writer.describe(y, weight.element.tensor_type, (None, weight.rows))
     if weight.minima:
         shape = step.writer.constant([-1, weight.groups, weight.group])
         groups = add("Reshape", x, shape, hint="groups")

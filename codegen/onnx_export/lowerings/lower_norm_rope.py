@@ -16,6 +16,7 @@ def _rms_norm(op: RmsNormOp, step: StepGraph) -> None:
     """The statistic in float32, as the operator's default is; heads as an axis of their own."""
     require_absent(op, rows=op.rows, gate=op.gate)
     columns, group = columns_of(op.x), op.group
+    require_absent(op, groups=None if op.groups.value.data == 1 else op.groups)
     x, weight, epsilon = step.rows(op.x), step.weight(op.weight), op.eps.value.data
     add, hint = step.writer.add, hint_of(op.result)
     if group == columns:

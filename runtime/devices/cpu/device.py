@@ -18,7 +18,7 @@ from sala_compile.runtime.artifact.opened import OpenFile
 from sala_compile.runtime.artifact.processor import TILES, permit_tiles
 from sala_compile.runtime.devices.cpu.kernel_runtime import KernelRuntime
 from sala_compile.runtime.devices.cpu.memory import CpuMemory, available_memory
-from sala_compile.runtime.devices.cpu.program import CpuProgram
+from sala_compile.runtime.devices.cpu.program import RUN_CALLS, CpuProgram
 from sala_compile.runtime.devices.cpu.thread_team import OPEN, LibraryThreads
 from sala_compile.runtime.devices.device import Advance
 from sala_compile.runtime.errors import ArtifactError
@@ -99,7 +99,8 @@ class CpuDevice:
     def bind(self, memory: CpuMemory) -> CpuProgram:
         """The program over the buffers of `memory`."""
         program = self._artifact.program.targets[self.target]
-        return CpuProgram(program, self.kernel, memory.tensors, self.use_threads)
+        runner = self.kernel(RUN_CALLS) if self.has(RUN_CALLS) else None
+        return CpuProgram(program, self.kernel, memory.tensors, self.use_threads, runner)
 
     def close(self) -> None:
         """End the worker threads; a process keeps its libraries."""

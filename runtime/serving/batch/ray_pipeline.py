@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 
 import ray.data
@@ -11,7 +10,7 @@ import ray.data
 from sala_compile.runtime.serving.batch.batch_lines import BatchLine
 from sala_compile.runtime.serving.batch.line_answerer import LineAnswerer
 from sala_compile.runtime.serving.ray.artifact_place import local_artifact
-from sala_compile.runtime.serving.ray.shared_place import shared_url
+from sala_compile.runtime.serving.ray.shared_place import absolute_place, shared_url
 
 _ROUNDS = 8
 """So many lines for each answer that a replica computes at a time go to it together."""
@@ -23,10 +22,8 @@ class LinesOfBatch:
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Load the model on the node of this replica."""
-        place = shared_url(_text(options["prefix_dir"]))
-        chosen = options | {"prefix_dir": place}
-        path = local_artifact(str(options["model"]))
-        self._answerer = LineAnswerer(path, chosen, options["model_name"])
+        path = local_artifact(options["model"])
+        self._answerer = LineAnswerer(path, options, options["model_name"])
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[str]]:
         """The lines of answers for a block of lines of requests, all as JSON."""
@@ -46,7 +43,11 @@ def pipeline_answers(
 
     Ray answers a block again whose replica was lost: who writes the lines takes each id once.
     """
-    given = options | {"model": str(Path(options["model"]).absolute())}
+    place = options["prefix_dir"]
+    given = options | {
+        "model": absolute_place(str(options["model"])),
+        "prefix_dir": None if place is None else shared_url(str(place)),
+    }
     count, most = options["replicas"], _ROUNDS * options["batch"]
     size = max(1, min(most, -(-len(lines) // count)))
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -71,7 +72,3 @@ def _packed(line: BatchLine) -> str:
 def _unpacked(text: str) -> BatchLine:
     found = json.loads(text)
     return BatchLine(**(found | {"body": found["body"].encode()}))
-
-
-def _text(place: object) -> str | None:
-    return None if place is None else str(place)

@@ -142,10 +142,6 @@ class KeptFolder:
         with self._lock:
             self._index.let_go(state)
 
-    def keep(self, stem: str) -> bool:
-        """Pin a state that was found, not made: one that others pinned before, once."""
-        return stem in self._pins or self.pin(stem)
-
     def pin(self, stem: str) -> bool:
         """Keep a state until `unpin`; False if it is not there, or too much would be pinned."""
         with self._lock:

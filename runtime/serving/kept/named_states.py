@@ -53,7 +53,9 @@ class NamedStates:
         self._model = model
         self._records = kept.folder.records(model)
         self._lock = threading.Lock()
-        self._states = {state.id: state for state in self._found()}
+        self._held: dict[str, str] = {}
+        """The files that stay for a state, by its id."""
+        self._states = self._found()
         kept.folder.when_refreshed = self._follow
 
     def create(
@@ -91,15 +93,15 @@ class NamedStates:
         try:
             with self._lock:
                 self._records.write(state)
-                old, self._states[name] = self._states.get(name), state.light()
+                self._states[name] = state.light()
+                self._let_go(name)
+                self._held[name] = stem
         except OSError as problem:
             self._kept.folder.unpin(stem)
             raise StateFileError(
                 f"the state {name!r} cannot be written: {problem.strerror or problem}",
                 fix="free space",
             ) from None
-        if old is not None:
-            self._kept.folder.unpin(old.kept)
         return state
 
     def get(self, name: str) -> NamedState:
@@ -124,6 +126,7 @@ class NamedStates:
                 with suppress(StateFileError):
                     known = self._records.read(name)
             self._records.remove(name)
+            self._held.pop(name, None)
         if known is None:
             raise UnknownState(f"there is no state {name!r}", where="state_id")
         self._kept.folder.unpin(known.kept, remove=True)
@@ -172,18 +175,25 @@ class NamedStates:
             )
         return found
 
-    def _found(self) -> list[NamedState]:
+    def _found(self) -> dict[str, NamedState]:
         """The records that are there, whose files stay from now on."""
         states = self._records.all(lambda problem: self._kept.folder.tell("damaged", problem.found))
         for state in states:
-            self._kept.folder.keep(state.kept)
-        return states
+            if self._held.get(state.id) != state.kept:
+                self._let_go(state.id)
+                if self._kept.folder.pin(state.kept):
+                    self._held[state.id] = state.kept
+        return {state.id: state for state in states}
 
     def _follow(self) -> None:
         """Learn what other servers saved and deleted; their files stay here as long as theirs."""
         with suppress(StateFileError), self._lock:
-            before, self._states = self._states, {state.id: state for state in self._found()}
-            kept = {state.kept for state in self._states.values()}
-            for state in before.values():
-                if state.kept not in kept:
-                    self._kept.folder.unpin(state.kept)
+            self._states = self._found()
+            for name in self._held.keys() - self._states.keys():
+                self._let_go(name)
+
+    def _let_go(self, name: str) -> None:
+        """Have the files of a state stay no longer, if they do."""
+        held = self._held.pop(name, None)
+        if held is not None:
+            self._kept.folder.unpin(held)

@@ -22,7 +22,6 @@ from sala_compile.runtime.serving.ray.event_parcel import packed_error, packed_e
 from sala_compile.runtime.serving.ray.held_pages import held_pages
 from sala_compile.runtime.serving.ray.job_parcel import unpacked_job
 from sala_compile.runtime.serving.ray.prefix_router import HELD, VERSION
-from sala_compile.runtime.serving.ray.shared_place import shared_url
 from sala_compile.runtime.serving.structure.structures import Structures
 from sala_compile.runtime.serving.work.event import End, Ended, Event
 from sala_compile.runtime.serving.work.job import Job
@@ -34,11 +33,10 @@ class EngineReplica:
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Load the model; what is wrong with the options keeps the replica from starting."""
-        self.name = serve.get_replica_context().replica_id.unique_id
         self._undo = ExitStack()
-        chosen = options | {"prefix_dir": shared_url(options["prefix_dir"])}
+        self.name = serve.get_replica_context().replica_id.unique_id
         path = local_artifact(options["artifact"])
-        opened = self._undo.enter_context(opened_engine(path, chosen))
+        opened = self._undo.enter_context(opened_engine(path, options))
         model, self._thread, self._states = opened.model, opened.thread, opened.states
         known = model.artifact.manifest.model.eos_token_ids
         ends = frozenset(model.generation_options().eos or known)

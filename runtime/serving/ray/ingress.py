@@ -19,7 +19,6 @@ from sala_compile.runtime.serving.ray.artifact_place import local_artifact
 from sala_compile.runtime.serving.ray.held_pages import PromptPages
 from sala_compile.runtime.serving.ray.remote_engine import RemoteEngine
 from sala_compile.runtime.serving.ray.remote_states import RemoteStates
-from sala_compile.runtime.serving.ray.shared_place import shared_url
 from sala_compile.runtime.state.saving import model_digest
 
 
@@ -51,12 +50,13 @@ class Ingress:
         self._guards = Guards(
             [] if keys is None else read_keys(Path(keys)), local_only=not options["anyone"]
         )
-        engine = RemoteEngine(engines, PromptPages(artifact))
+        pages = PromptPages(artifact)
+        engine = RemoteEngine(engines, pages)
         states = None
-        url = shared_url(options["prefix_dir"])
+        url = options["prefix_dir"]
         if url is not None:
             records = UrlRecords(f"{url}/{NAMED}", model_digest(artifact.manifest))
-            states = RemoteStates(engines, records)
+            states = RemoteStates(engines, records, pages)
         self._served = ServedModel.of(
             ArtifactModel(artifact, **facts),
             engine,

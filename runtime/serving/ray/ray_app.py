@@ -9,6 +9,7 @@ from ray.serve.config import RequestRouterConfig
 from sala_compile.runtime.serving.ray.app_options import AppOptions
 from sala_compile.runtime.serving.ray.engine_replica import EngineReplica
 from sala_compile.runtime.serving.ray.ingress import Ingress
+from sala_compile.runtime.serving.ray.shared_place import absolute_place, shared_url
 
 _ROUTER = "sala_compile.runtime.serving.ray.prefix_router.PrefixRouter"
 _WAIT_SECONDS = 0.5
@@ -40,7 +41,11 @@ def built_app(options: AppOptions) -> Application:
         graceful_shutdown_timeout_s=options.grace,
         health_check_period_s=options.health_seconds,
     )
-    given = options.model_dump()
+    given = options.model_dump() | {
+        "artifact": absolute_place(options.artifact),
+        "prefix_dir": shared_url(options.prefix_dir),
+        "api_key_file": options.api_key_file and absolute_place(options.api_key_file),
+    }
     return ingress.bind(given, engine.bind(given))
 
 

@@ -11,6 +11,7 @@ from sala_compile.runtime.errors import StateFileError
 from sala_compile.runtime.serving.kept.named_state import NamedState, UnknownState, checked_id
 from sala_compile.runtime.serving.kept.record_files import UrlRecords
 from sala_compile.runtime.serving.ray.event_parcel import unpacked_error
+from sala_compile.runtime.serving.ray.held_pages import PromptPages
 
 _LOG = logging.getLogger("sala_compile.serve")
 _POLL = 0.05
@@ -19,8 +20,11 @@ _POLL = 0.05
 class RemoteStates:
     """As NamedStates of one server. For threads that may wait, not for the loop."""
 
-    def __init__(self, engines: DeploymentHandle[Any], records: UrlRecords) -> None:
+    def __init__(
+        self, engines: DeploymentHandle[Any], records: UrlRecords, pages: PromptPages
+    ) -> None:
         """For the handle of the engines' deployment, and the records that they write."""
+        self._pages = pages
         self._create = engines.options(method_name="create_state")
         self._delete = engines.options(method_name="delete_state")
         self._bytes = engines.options(method_name="state_bytes")
@@ -38,7 +42,8 @@ class RemoteStates:
     ) -> NamedState:
         """Have an engine read a text and keep its state, as of NamedStates."""
         given = {"messages": messages, "prompt": prompt, "client": client}
-        response = self._create.remote(checked_id(name), ids, given)
+        pages = self._pages.of(np.append(ids, 0))
+        response = self._create.remote(checked_id(name), ids, given, pages=pages)
         while True:
             try:
                 state, error = response.result(timeout_s=_POLL)

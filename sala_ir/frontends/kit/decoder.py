@@ -30,17 +30,33 @@ Mixer = Callable[[SSAValue], SSAValue]
 
 
 @dataclass(frozen=True, slots=True)
+class LayerNorms:
+    """The two norms of a layer by the names of their weights.
+
+    They are of what mixer and MLP read, or with `after` of what they add to the stream.
+    """
+
+    mixer: str = "input_layernorm"
+    mlp: str = "post_attention_layernorm"
+    after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Decoder:
-    """Emits a model into a step; the scales are 1 but for muP."""
+    """Emits a model into a step; the scales are 1 but for muP. `mlp` replaces the gated one."""
 
     step: StepWriter
     config: DecoderConfig
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logit_scale: float = 1.0
+    final_norm: str = "norm"
+    mlp: Mixer | None = None
 
-    def emit(self, mixer: Mixer) -> SSAValue:
-        """All layers; the result is the logits of the wanted rows."""
+    def emit(
+        self, mixer: Mixer, norms: Callable[[int], LayerNorms] = lambda layer: LayerNorms()
+    ) -> SSAValue:
+        """All layers with their norms; the result is the logits of the wanted rows."""
         step, config = self.step, self.config
         shape = (config.vocab_size, config.hidden_size)
         embedding = step.weight(step.root + EMBEDDING, shape)
@@ -48,21 +64,28 @@ class Decoder:
         hidden = step.emit(EmbeddingOp(tokens, embedding, scale=self.embedding_scale), "hidden")
         for layer in range(config.num_hidden_layers):
             step.layer = layer
-            x = step.norm(hidden, "input_layernorm", config.rms_norm_eps)
-            hidden = self._residual(hidden, mixer(x))
-            x = step.norm(hidden, "post_attention_layernorm", config.rms_norm_eps)
-            inner, bias = config.intermediate_size, config.mlp_bias
-            hidden = self._residual(hidden, gated_mlp(step, x, "mlp.", inner, bias=bias))
+            own = norms(layer)
+            hidden = self._branch(hidden, own.mixer, mixer, after=own.after)
+            hidden = self._branch(hidden, own.mlp, self.mlp or self._gated_mlp, after=own.after)
         step.layer = None
-        normal = step.norm(hidden, "norm", config.rms_norm_eps)
+        normal = step.norm(hidden, self.final_norm, config.rms_norm_eps)
         tied = config.tie_word_embeddings
         head = embedding if tied else step.weight(HEAD, shape, WeightRole.HEAD)
         rows = step.arguments["logit_rows"]
         return step.emit(LogitsOp(normal, rows, head, scale=self.logit_scale), "logits")
 
-    def _residual(self, hidden: SSAValue, branch: SSAValue) -> SSAValue:
-        op = ResidualAddOp(hidden, branch, scale=self.residual_scale, layer=self.step.layer)
-        return self.step.emit(op, "hidden")
+    def _branch(self, hidden: SSAValue, norm: str, part: Mixer, *, after: bool) -> SSAValue:
+        """The stream with what a part of the layer adds."""
+        step, eps = self.step, self.config.rms_norm_eps
+        branch = part(hidden if after else step.norm(hidden, norm, eps))
+        if after:
+            branch = step.norm(branch, norm, eps)
+        op = ResidualAddOp(hidden, branch, scale=self.residual_scale, layer=step.layer)
+        return step.emit(op, "hidden")
+
+    def _gated_mlp(self, x: SSAValue) -> SSAValue:
+        inner, bias = self.config.intermediate_size, self.config.mlp_bias
+        return gated_mlp(self.step, x, "mlp.", inner, bias=bias)
 
 
 def gated_mlp(

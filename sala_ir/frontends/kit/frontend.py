@@ -76,6 +76,10 @@ class Frontend(ABC, Generic[Config]):
         """Tensors that a checkpoint may hold as well, each with the expected one that it equals."""
         return {HEAD: StepWriter().root + EMBEDDING} if config.tie_word_embeddings else {}
 
+    def other_names(self, config: Config) -> dict[str, str]:
+        """Names by which some checkpoints have a tensor, each with the expected one."""
+        return {}
+
     def build_module(
         self, config: Config, attention: AttentionMode = AttentionMode.CONFIG
     ) -> ModuleOp:

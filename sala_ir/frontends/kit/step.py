@@ -96,22 +96,32 @@ class StepWriter:
         *,
         bias: bool = False,
         role: WeightRole = WeightRole.PROJECTION,
+        scale: float = 1.0,
         hint: str | None = None,
     ) -> SSAValue:
-        """x W^T (+ b), W [rows, columns of x] the tensor `<prefix><name>.weight`."""
+        """scale x W^T (+ b), W [rows, columns of x] the tensor `<prefix><name>.weight`."""
         tensor = self.prefix + name
         weight = self.weight(f"{tensor}.weight", (rows, columns_of(x)), role)
         vector = self.weight(f"{tensor}.bias", (rows,)) if bias else None
-        op = LinearOp(x, weight, bias=vector, layer=self.layer)
+        op = LinearOp(x, weight, bias=vector, scale=scale, layer=self.layer)
         return self.emit(op, hint or name.rpartition(".")[2].removesuffix("_proj"))
 
     def norm(
-        self, x: SSAValue, name: str, eps: float, group: int | None = None, hint: str = "normal"
+        self,
+        x: SSAValue,
+        name: str,
+        eps: float,
+        group: int | None = None,
+        groups: int = 1,
+        hint: str = "normal",
     ) -> SSAValue:
-        """RMS norm of every `group` of columns, by default of all of them."""
+        """RMS norm of every `group` of columns, by default of all of them.
+
+        The weight is that of one group, or of so many `groups`.
+        """
         group = group or columns_of(x)
-        weight = self.weight(f"{self.prefix}{name}.weight", (group,))
-        return self.emit(RmsNormOp(x, weight, eps=eps, layer=self.layer), hint)
+        weight = self.weight(f"{self.prefix}{name}.weight", (group * groups,))
+        return self.emit(RmsNormOp(x, weight, eps=eps, groups=groups, layer=self.layer), hint)
 
     def gate(self, x: SSAValue, mixed: SSAValue, name: str, *, bias: bool = False) -> SSAValue:
         """The output of a mixer times sigmoid of a linear of its input."""

@@ -22,10 +22,9 @@ from tests.codegen.kernels.lightning_attention import test_gpu as lightning
 from tests.codegen.kernels.linear import test_gpu as linear
 from tests.codegen.kernels.select_blocks import test_gpu as select
 from tests.support.machine_code import MachineInstruction, early_uses, machine_code
-from tests.support.ptx.order import TENSOR_MEMORY_RULES, WARPGROUP_RULES, Rule, uses, violations
+from tests.support.ptx.order import RULES, Rule, uses, violations
 from tests.support.ptx.program import Program
 
-RULES = {90: WARPGROUP_RULES, 100: TENSOR_MEMORY_RULES}
 KERNELS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "linear tiles": lambda _: product.test_linears("bf16 tiles"),
     "linear integer rows": lambda _: product.test_linears("int4 swiglu rows"),

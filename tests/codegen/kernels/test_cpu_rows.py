@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sala_compile.codegen.kernels.cast import cpu as cast
 from sala_compile.codegen.kernels.elementwise import cpu as elementwise
 from sala_compile.codegen.kernels.embedding import cpu as embedding
 from sala_compile.codegen.kernels.embedding_integers import cpu as embedding_integers
@@ -43,6 +44,8 @@ def norm_specs() -> list[rms_norm.Spec]:
         make(131, 131, 1e-6, False, 2, 144, F32, BF16, F32, 9, 160),
         make(64, 64, 1e-6, False, 0, 64, F32, F32, BF16, 0, 64),
         make(60, 20, 1e-6, False, 0, 64, BF16, F32, BF16, 1, 64),
+        make(96, 48, 1e-6, False, 0, 96, F32, BF16, weights=2),
+        make(60, 10, 1e-6, False, 3, 64, F32, F32, weights=3),
     ]
 
 
@@ -98,6 +101,11 @@ def pair_specs() -> list[elementwise.Spec]:
     ]
 
 
+def cast_specs() -> list[cast.Spec]:
+    """Views; both ways, and none."""
+    return [cast.Spec(70, 3, 80, x, y) for x, y in product(Element, Element)]
+
+
 def functions(target: CpuTarget, module: ModuleType, specs: list[Any]) -> list[Any]:
     """The PrimFuncs of some specs."""
     return [module.FAMILY.build(spec, target) for spec in specs]
@@ -113,6 +121,7 @@ def library(target: CpuTarget) -> Library:
         functions(target, embedding, embedding_specs()),
         functions(target, embedding_integers, integer_specs()),
         functions(target, elementwise, pair_specs()),
+        functions(target, cast, cast_specs()),
     )
     return Library([function for part in parts for function in part], target)
 
@@ -140,19 +149,21 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight[: x.shape[-1]]
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
 
 
 @both_targets
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("spec", norm_specs(), ids=lambda s: s.symbol)
 def test_rms_norm(spec: rms_norm.Spec, rows: int, target: CpuTarget) -> None:
-    x, weight = activation(rows, spec.x_pitch, spec.x), vector_weight(spec.group)
+    period = spec.group * spec.weights
+    x, weight = activation(rows, spec.x_pitch, spec.x), vector_weight(period)
     order = np.random.default_rng(1).integers(0, max(rows, 1), rows + EXTRA).astype(np.int32)
     live = exact(x[:rows, spec.x_start : spec.x_start + spec.columns])
     if spec.gather:
         live = live[order[:rows]]
-    expected = norm(live.reshape(rows, spec.columns // spec.group, spec.group), weight, spec.eps)
+    factors = np.tile(weight[:period], spec.columns // period).reshape(-1, spec.group)
+    expected = norm(live.reshape(rows, spec.columns // spec.group, spec.group), factors, spec.eps)
     expected = expected.reshape(rows, spec.columns)
     extra = [aligned(order)] if spec.gather else []
     if spec.gate_pitch:
@@ -257,3 +268,13 @@ def test_elementwise(spec: elementwise.Spec, rows: int, target: CpuTarget) -> No
     )
     expected = PAIRS[spec.function](*operands)
     close(run(target, spec, rows, spec.columns, spec.output, a, b), expected, spec.output)
+
+
+@both_targets
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("spec", cast_specs(), ids=lambda s: s.symbol)
+def test_cast(spec: cast.Spec, rows: int, target: CpuTarget) -> None:
+    x = activation(rows, spec.x_pitch, spec.x)
+    wanted = exact(x[:rows, 3:73])
+    wanted = exact(to_bits(wanted)) if spec.output is BF16 else wanted
+    assert np.array_equal(run(target, spec, rows, 70, spec.output, x), wanted)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from safetensors.numpy import load_file
 
@@ -25,6 +26,22 @@ def export(checkpoint: Path, output: Path, element: OnnxElement, **options: Any)
     wanted.check()
     export_onnx(wanted, element, Silent())
     return output / MODEL_NAME
+
+
+def require_whole_inference(path: Path) -> None:
+    """The strict checker passes, and inference gives the type and the axes of every value."""
+    onnx.checker.check_model(path, full_check=True)
+    inferred = path.with_name("inferred.onnx")
+    onnx.shape_inference.infer_shapes_path(
+        path, inferred, check_type=True, strict_mode=True, data_prop=True
+    )
+    graph = onnx.load(inferred, load_external_data=False).graph
+    inferred.unlink()
+    kinds = {each.name: each.type.tensor_type for each in (*graph.value_info, *graph.output)}
+    for node in graph.node:
+        for name in filter(None, node.output):
+            assert kinds[name].elem_type, name
+            assert kinds[name].HasField("shape"), name
 
 
 @pytest.fixture(scope="session")

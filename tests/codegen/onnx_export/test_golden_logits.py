@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
 from sala_compile.codegen.onnx_export.element import OnnxElement
 from sala_compile.codegen.onnx_export.model_session import ModelSession
+from tests.codegen.onnx_export.conftest import require_whole_inference
 
 PROMPTS = {
     "sala-tiny-a": ("p0", "p1"),
@@ -26,6 +26,8 @@ EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in promp
 LIMIT = 2e-4
 NARROW_LIMIT = 0.1
 """Largest difference of a float16 logit; their standard deviation is about 2.5."""
+MOST_FLIPPED = 0.02
+"""Part of the rows for which float16 may choose another block."""
 
 every_prompt = pytest.mark.parametrize(("name", "prompt"), EVERY)
 every_name = pytest.mark.parametrize("name", PROMPTS)
@@ -48,31 +50,24 @@ def test_prefill_whole_and_in_pieces_then_decode(
     assert [int(row.argmax()) for row in rows] == greedy[1:].tolist()
 
 
-@pytest.mark.parametrize("name", ["sala-tiny-a", "hypenet-a", "llama-llama3-a"])
-def test_float16_within_what_it_holds(opened: Any, expected: Any, name: str) -> None:
+@every_prompt
+def test_float16_within_what_it_holds(opened: Any, expected: Any, name: str, prompt: str) -> None:
+    """Few rows differ by more: those whose blocks are chosen by scores that nearly tie."""
     golden, session = expected(name), opened(name, OnnxElement.FLOAT16)
-    found = session(golden["p0.input_ids"])
+    found = session(golden[f"{prompt}.input_ids"])
     assert found.dtype == np.float32
-    wanted = golden["p0.prefill_logits"]
-    np.testing.assert_allclose(found[0], wanted, rtol=0, atol=NARROW_LIMIT)
+    errors = np.abs(found[0] - golden[f"{prompt}.prefill_logits"]).max(axis=1)
+    others = (errors > NARROW_LIMIT).sum()
+    has_blocks = any(each.name == "call_lengths" for each in session.runner.get_inputs())
+    assert others <= (MOST_FLIPPED * len(errors) if has_blocks else 0)
 
 
 @pytest.mark.parametrize("element", OnnxElement)
-@pytest.mark.parametrize("name", ["sala-tiny-a", "minicpm-a", "hypenet-a", "qwen3-a"])
+@every_name
 def test_the_checker_and_strict_inference_pass(
-    exported: Any, tmp_path: Path, name: str, element: OnnxElement
+    exported: Any, name: str, element: OnnxElement
 ) -> None:
-    path = exported(name, element)
-    onnx.checker.check_model(path, full_check=True)
-    inferred = tmp_path / "inferred.onnx"
-    onnx.shape_inference.infer_shapes_path(
-        path, inferred, check_type=True, strict_mode=True, data_prop=True
-    )
-    graph = onnx.load(inferred, load_external_data=False).graph
-    kinds = {value.name: value.type.tensor_type for value in graph.value_info}
-    layers = [kind for name, kind in kinds.items() if name.startswith("layers.")]
-    narrow = [kind for kind in layers if kind.elem_type == element.tensor_type]
-    assert len(narrow) > len(layers) / 2
+    require_whole_inference(exported(name, element))
 
 
 class _Evaluator:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from safetensors.numpy import load_file
 
 from sala_compile.codegen.onnx_export.element import OnnxElement
 from sala_compile.codegen.onnx_export.lower import lower_to_onnx
@@ -17,19 +18,22 @@ from sala_compile.passes.support.quantization import Quantization, store_as_inte
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect import EncodingAttr
 from sala_compile.sala_ir.interpreter.reference_model import NewTokens
-from tests.codegen.onnx_export.conftest import export
+from tests.codegen.onnx_export.conftest import export, require_whole_inference
+from tests.codegen.onnx_import.test_round_trip import opened
 from tests.support.checkpoints import reference_model
 from tests.support.compiled import GOLDEN
-from tests.support.gguf_files import dense_config, minicpm_config, write_models
+from tests.support.gguf_files import KINDS, dense_config, minicpm_config, write_models
 
+FLOATS = ("IQ2_XXS", "IQ3_S")
+"""Types of blocks whose values are no integers with scales."""
 IDS = np.random.default_rng(5).integers(3, 250, 70)
-KINDS = {"v_proj": "Q6_K", "down": "Q5_K", "embed": "Q8_0", "lm_head": "Q4_1", "o_proj": "Q5_0"}
+MIXED = {"v_proj": "Q6_K", "down": "Q5_K", "embed": "Q8_0", "lm_head": "Q4_1", "o_proj": "Q5_0"}
 """Types as files mix them: of 4 to 8 bits, with minima and super-blocks."""
 
 
 def mixed(name: str) -> str:
     """The type of a tensor."""
-    found = [kind for part, kind in KINDS.items() if part in name]
+    found = [kind for part, kind in MIXED.items() if part in name]
     return found[0] if found else "Q4_0" if ".1." in name else "Q4_K"
 
 
@@ -60,6 +64,24 @@ def test_a_gguf_file_gives_the_values_of_its_integers(
     assert tied == ("lm_head.weight.codes" not in stored)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_integers_are_those_of_the_file(tmp_path: Path, kind: str) -> None:
+    """Of every type of blocks; those without integers are floats in the export."""
+    path, _ = write_models(tmp_path, dense_config(), lambda name: kind)
+    model = export(path, tmp_path / "model", OnnxElement.BFLOAT16)
+    require_whole_inference(model)
+    stored, (_, wanted, _) = load_file(model.parent / "model.safetensors"), opened(path)
+    assert kind in FLOATS or sum(len(parts) == 2 for parts in wanted.values()) > 10
+    for name, (values, *codes) in wanted.items():
+        if not codes:
+            assert stored[name].shape == values.shape
+            continue
+        found = stored[f"{name}.codes"]
+        if found[0].size < values.shape[1]:
+            found = np.stack((found & 15, found >> 4), axis=-1)
+        np.testing.assert_array_equal(found.reshape(values.shape), codes[0], err_msg=name)
+
+
 @pytest.mark.parametrize("quantization", ["int4-g128", "int4-g32", "int8"])
 def test_quantised_linears_are_those_of_the_graph(tmp_path: Path, quantization: str) -> None:
     options: Any = {
@@ -67,6 +89,7 @@ def test_quantised_linears_are_those_of_the_graph(tmp_path: Path, quantization: 
         "rounding": WeightRounding.NEAREST,
     }
     model = export(GOLDEN / "sala-tiny-a", tmp_path / "model", OnnxElement.FLOAT32, **options)
+    require_whole_inference(model)
     reference = reference_model(GOLDEN / "sala-tiny-a")
     run_pipeline(reference.module, [QuantizeWeights(quantization, "float32")])
     (wanted,) = reference.step([NewTokens(0, IDS.tolist())])

@@ -22,7 +22,11 @@ from tests.codegen.onnx_import.test_round_trip import opened, require_equal
 from tests.support.compiled import GOLDEN
 
 DATA = Path(__file__).parent / "data"
-NAMES = ("llama-tied-a-genai", "qwen3-a-genai", "llama-tied-a-optimum")
+NAMES = (
+    *("llama-tied-a-genai", "qwen3-a-genai", "qwen3-a-genai-float16"),
+    *("llama-tied-a-optimum", "qwen3-a-optimum-float16"),
+)
+"""Checkpoint, exporter and element type; that of a GPU norms heads in its attention."""
 POSITIONS = 2048
 
 
@@ -59,11 +63,17 @@ def transposed(name: str) -> dict[str, np.ndarray]:
     return stored | {f"{key}.T": value.T for key, value in stored.items()}
 
 
+def origin(name: str) -> tuple[str, str]:
+    """The golden checkpoint and the exporter."""
+    checkpoint, exporter = name.removesuffix("-float16").rsplit("-", 1)
+    return checkpoint, exporter
+
+
 def built(folder: Path, name: str, edit: Callable[[Any], object] | None = None) -> Path:
     """The model with its weights, after an edit of its graph."""
     path = folder / "model.onnx"
     shutil.copy(DATA / f"{name}.onnx", path)
-    checkpoint, _, exporter = name.rpartition("-")
+    checkpoint, exporter = origin(name)
     graph = onnx.load(path, load_external_data=False).graph
     made = weights_of(checkpoint) if exporter == "genai" else transposed(checkpoint)
     with (folder / "model.onnx.data").open("wb") as file:
@@ -71,7 +81,10 @@ def built(folder: Path, name: str, edit: Callable[[Any], object] | None = None) 
             if not tensor.external_data:
                 continue
             places = {each.key: int(each.value) for each in tensor.external_data[1:3]}
-            value = np.ascontiguousarray(made[tensor.doc_string or tensor.name], np.float32)
+            value = made[tensor.doc_string or tensor.name]
+            if "float16" in name:
+                value = value.astype(np.float16)
+            value = np.ascontiguousarray(value, helper.tensor_dtype_to_np_dtype(tensor.data_type))
             assert value.shape == tuple(tensor.dims)
             file.seek(places["offset"])
             file.write(value.tobytes())
@@ -84,9 +97,14 @@ def built(folder: Path, name: str, edit: Callable[[Any], object] | None = None) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_graph_and_bits_are_those_of_the_checkpoint(tmp_path: Path, name: str) -> None:
-    text, tensors, _ = opened(GOLDEN / name.rpartition("-")[0])
+    """The values of the export: those of the checkpoint, rounded where it is of float16."""
+    text, tensors, _ = opened(GOLDEN / origin(name)[0])
     found = opened(built(tmp_path, name))
     assert found[0] == text
+    if "float16" in name:
+        kinds = {key: parts[0].dtype for key, parts in found[1].items()}
+        rounded = {key: parts[0].astype(np.float16) for key, parts in tensors.items()}
+        tensors = {key: [value.astype(kinds[key])] for key, value in rounded.items()}
     require_equal(found[1], tensors)
 
 
@@ -176,7 +194,44 @@ def _another_power(graph: Any) -> None:
     constant.attribute[0].t.CopyFrom(numpy_helper.from_array(np.float32(3.0)))
 
 
+def _scaled_scores(graph: Any) -> None:
+    """In the last layer alone."""
+    for each in _node(graph, "GroupQueryAttention", -1).attribute:
+        if each.name == "scale":
+            each.f *= 2
+
+
+def _whole_numbers(graph: Any) -> None:
+    """The first product reads a value that was cut to integers."""
+    node = _node(graph, "MatMul")
+    cut = helper.make_node("Cast", [node.input[0]], ["cut"], name="a cut", to=TensorProto.INT32)
+    back = helper.make_node("Cast", ["cut"], ["whole"], to=TensorProto.FLOAT)
+    place = list(graph.node).index(node)
+    graph.node.insert(place, back)
+    graph.node.insert(place, cut)
+    graph.node[place + 2].input[0] = "whole"
+
+
+def _small_ids(graph: Any) -> None:
+    gather = next(node for node in graph.node if "input_ids" in node.input)
+    cut = helper.make_node("Cast", ["input_ids"], ["cut"], name="a cut", to=TensorProto.INT8)
+    place = list(graph.node).index(gather)
+    graph.node.insert(place, cut)
+    graph.node[place + 1].input[1] = "cut"
+
+
+def _one_inner_norm(graph: Any) -> None:
+    _node(graph, "GroupQueryAttention").input[15] = ""
+
+
+def _no_inner_epsilon(graph: Any) -> None:
+    for each in _node(graph, "GroupQueryAttention").attribute:
+        if each.name == "qk_norm_epsilon":
+            each.name = "another_epsilon"
+
+
 GENAI, OPTIMUM = "llama-tied-a-genai", "llama-tied-a-optimum"
+INNER = "qwen3-a-genai-float16"
 EDITS = {
     _windowed: (GENAI, "local_window_size is 128"),
     _capped: (GENAI, "softcap is 30"),
@@ -190,6 +245,11 @@ EDITS = {
     _other_elements: (GENAI, "elements DOUBLE"),
     _wider_mask: (OPTIMUM, "made by GreaterOrEqual"),
     _no_softmax: (OPTIMUM, "made by LogSoftmax"),
+    _scaled_scores: (GENAI, "layers of several factors of scores"),
+    _whole_numbers: (GENAI, "made by Cast"),
+    _small_ids: (GENAI, "the cast does not hold all integers"),
+    _one_inner_norm: (INNER, "it norms heads"),
+    _no_inner_epsilon: (INNER, "it norms heads"),
     _swapped_halves: (OPTIMUM, "expected Neg"),
     _another_power: (OPTIMUM, "the constant is 3.0"),
 }

@@ -5,3 +5,8 @@ func.func @elementwise(%x: tensor<?x32xf32>, %y: tensor<?x32xf32>) {
   %plain = sala.residual_add %x, %gated : tensor<?x32xf32>, tensor<?x32xbf16> -> tensor<?x32xf32>
   return
 }
+// -----
+func.func @cast(%x: tensor<?x64xf32>) -> tensor<?x64xbf16> {
+  %y = sala.cast %x {layer = 0 : i64} : tensor<?x64xf32> -> tensor<?x64xbf16>
+  return %y : tensor<?x64xbf16>
+}

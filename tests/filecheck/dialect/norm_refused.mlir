@@ -33,3 +33,15 @@ func.func @f(%x: tensor<?x64xf32>, %w: !sala.weights<[64], f32>, %rows: tensor<?
   %y = sala.rms_norm %x, %w rows(%rows) {eps = 1.000000e-06 : f64} : tensor<?x64xf32>, !sala.weights<[64], f32> -> tensor<?x64xf32>
   return
 }
+// -----
+// REFUSE: 5 groups do not divide a weight of 64
+func.func @f(%x: tensor<?x64xf32>, %w: !sala.weights<[64], f32>) {
+  %y = sala.rms_norm %x, %w {eps = 1.000000e-06 : f64, groups = 5 : i64} : tensor<?x64xf32>, !sala.weights<[64], f32> -> tensor<?x64xf32>
+  return
+}
+// -----
+// REFUSE: 0 groups do not divide a weight of 64
+func.func @f(%x: tensor<?x64xf32>, %w: !sala.weights<[64], f32>) {
+  %y = sala.rms_norm %x, %w {eps = 1.000000e-06 : f64, groups = 0 : i64} : tensor<?x64xf32>, !sala.weights<[64], f32> -> tensor<?x64xf32>
+  return
+}

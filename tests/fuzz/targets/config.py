@@ -38,10 +38,19 @@ WORDS = (
         "factor",
         "high_freq_factor",
     ),
+    *("linear_attention", "olmo_hybrid", "linear_conv_kernel_dim", "layer_types"),
     *("sliding_window", "full_attention", "original_max_position_embeddings"),
     *("attn_use_rope", "use_nope", "quantization_config", "torch_dtype", "dtype", "head_dim"),
 )
-OTHERS = ("llama-tied-a", "llama-llama3-a", "qwen3-a", "minicpm-a", "hypenet-a")
+OTHERS = (
+    "llama-tied-a",
+    "llama-llama3-a",
+    "qwen3-a",
+    "minicpm-a",
+    "hypenet-a",
+    "olmo_hybrid-a",
+    "falcon_h1-a",
+)
 """Golden checkpoints of other families, whose configs are small."""
 OPTIONS = {
     "dtype": ("bfloat16", "float32"),

@@ -70,3 +70,15 @@ def test_a_row_of_the_table_lists_the_pages_in_order():
     assert table[0].tolist() == [-1] * 5
     pages.release(owned)
     assert (owned, pages.pool.used) == ([], 0)
+
+
+def test_pages_are_taken_in_the_order_of_memory_again_after_a_release():
+    """At once or one by one: whoever reads them reads memory in its order."""
+    pages = PageTable(PagePool("pages", 8), np.zeros((1, 8), np.int32), 4)
+    for lengths in ((32,), range(1, 33), (32,), (13, 32)):
+        owned: list[int] = []
+        for length in lengths:
+            pages.extend(0, owned, length)
+        assert owned == list(range(8))
+        pages.trim(owned, 9)
+        pages.release(owned)

@@ -172,13 +172,19 @@ def texts(
 
 def kernels_of(options: CompileOptions, target: CudaTarget) -> Iterator[GpuKernel]:
     """All kernels of a model."""
+    for _, kernel in families_of(options, target):
+        yield kernel
+
+
+def families_of(options: CompileOptions, target: CudaTarget) -> Iterator[tuple[str, GpuKernel]]:
+    """All kernels of a model, with the names of their families."""
     with ExitStack() as stack:
         source = open_source(options, stack)
         lowered = lower(source.captured, target.name, target, options, Silent())
     sampling = sampling_choice(target, source.facts.vocabulary)
     assert sampling is not None
     for each in (*lowered.kernels, chosen_kernel(sampling)):
-        yield family(each.family, "gpu").build(dict(each.spec), target)
+        yield each.family, family(each.family, "gpu").build(dict(each.spec), target)
 
 
 def texts_of(kernel: GpuKernel, target: CudaTarget) -> Iterator[tuple[str, str]]:

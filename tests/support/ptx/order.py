@@ -130,3 +130,6 @@ TENSOR_MEMORY_RULES = (
     _rule("and stay until nobody waits", _WAIT, (_BARRIER,), r"mbarrier\.inval"),
 )  # fmt: skip
 """Of sm_100."""
+
+RULES = {90: WARPGROUP_RULES, 100: TENSOR_MEMORY_RULES}
+"""By architecture."""

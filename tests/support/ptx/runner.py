@@ -45,7 +45,7 @@ class Figures:
 
     launches: int = 0
     instructions: int = 0
-    texts: set[int] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
 
 
 class Executor:
@@ -94,7 +94,7 @@ class Executor:
             edited = self._edit(text) if self._edit else text
             threads = 32 * facts["num_warps"]
             self._codes[source.key] = Code(Program(edited), threads, facts["shared"])
-            self.figures.texts.add(hash(edited))
+            self.figures.texts.add(edited)
         return self._codes[source.key]
 
     def _launch(

@@ -35,8 +35,10 @@ def tiles(spec: Spec, target: CpuTarget) -> Schedule:
     token = {"token_rows": rows, "token_vectors": WIDE_VECTORS[rows] if wide else 1}
     if wide and ((splits and spec.element is Element.BF16) or spec.is_rounded):
         tile = {"row_tile": 8, "column_vectors": 2, "query_rows": 128}
+    elif wide:  # The values of a register tile take 16 KiB, which the first cache holds.
+        tile = {"query_rows": 128, "value_blocks": 2 if spec.element is Element.BF16 else 1}
     else:
-        tile = {"column_vectors": 4 if wide else 1}
+        tile = {"column_vectors": 1}
     return Schedule(fetches_far=far, widened=splits, **token, **tile)
 
 

@@ -7,7 +7,7 @@ from sala_compile.codegen.kernels.attend_blocks.cpu.page_fetch import PageFetch
 from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import QueryRows
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, held, let, loop
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.tile import cover_columns
+from sala_compile.codegen.kernels.tir.tile import cover_columns, even_width
 
 Fetch = Callable[[Expr], None] | None
 """What is emitted with every pack of a product."""
@@ -73,9 +73,9 @@ class RegisterTiles:
                 body(left, live, let(turn * height), None)
 
         if self.several:
-            cover_columns(columns, schedule.column_vectors, tokens)
+            cover_columns(columns, even_width(columns, schedule.column_vectors), tokens)
         else:
-            cover_columns(columns, schedule.token_vectors, token)
+            cover_columns(columns, even_width(columns, schedule.token_vectors), token)
 
     def _fetch(self, pack: Expr, left: Expr, live: Sequence[int]) -> None:
         first = let(left // LANES * self.packs + pack * len(live))

@@ -173,6 +173,32 @@ def test_calls_stream_the_name_first_and_the_arguments_in_pieces(client: Any):
     assert "".join(token.token for token in tokens).startswith('<tool_call>\n{"name": "get_w')
 
 
+@pytest.mark.parametrize("choice", ["required", "auto", "none"])
+def test_log_probabilities_of_answers_with_tools_stream(client: Any, choice: str):
+    """Of every token, those of calls too, with the numbers and texts of the whole answer."""
+    options = {**ONE, "tool_choice": choice, "logprobs": True, "top_logprobs": 3, "n": 2}
+    options |= {"temperature": 0.7, "seed": 5}
+    whole = client.chat.completions.create(
+        model="needle", messages=MESSAGES, extra_body={"return_token_ids": True}, **options
+    )
+    chunks = streamed(client, **options)
+    for one in whole.choices:
+        own = [each for each in chunks if each.index == one.index]
+        entries = [e for each in own if each.logprobs for e in each.logprobs.content]
+        assert entries == one.logprobs.content
+        assert len(entries) in (len(one.token_ids), len(one.token_ids) - 1), "an end has no text"
+        assert all(len(each.top_logprobs) == 3 for each in entries)
+        text = "".join(each.token for each in entries)
+        assert bytes(byte for each in entries for byte in each.bytes).decode() == text
+        if choice == "required":
+            (call,) = one.message.tool_calls
+            assert text.startswith('<tool_call>\n{"name": "get_weather", "arguments": ')
+            assert call.function.arguments in text
+            assert one.message.content is None
+        else:
+            assert text.startswith(one.message.content)
+
+
 def test_several_calls_have_their_own_index(client: Any):
     options = {"tools": [TIME], "tool_choice": "required", "temperature": 1.0, "max_tokens": 400}
     options["logit_bias"] = {"2": -100, "4": -100}  # it would end after the first

@@ -1,14 +1,16 @@
 """Batches over the replicas of a cluster; the same lines as of one process."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from sala_compile.runtime.serving.batch.__main__ import command
 from sala_compile.runtime.serving.batch.batch_output import ANSWERS, ERRORS
-from tests.support.ray_cluster import Cluster
+from tests.support.ray_cluster import local_ray
 
 
 def _lines(path: Path) -> dict[str, Any]:
@@ -17,9 +19,14 @@ def _lines(path: Path) -> dict[str, Any]:
     return {each["custom_id"]: each for each in found}
 
 
-def test_a_pipeline_writes_the_lines_of_one_process(
-    running: Cluster, talking: Path, tmp_path: Path
-):
+@pytest.fixture
+def started() -> Iterator[None]:
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    with local_ray():
+        yield
+
+
+def test_a_pipeline_writes_the_lines_of_one_process(started: None, talking: Path, tmp_path: Path):
     body = {"model": "talk", "max_tokens": 6, "temperature": 0}
     lines = [
         {"custom_id": f"r{n}", "method": "POST", "url": "/v1/completions"}

@@ -13,6 +13,7 @@ from tests.support.http_server import Running, until
 from tests.support.ray_cluster import Cluster
 
 LONG = 1500
+STREAMED = 500
 TEXT = "the quick brown fox jumps over a lazy dog and runs. "
 
 
@@ -218,7 +219,7 @@ def test_scaling_from_one_to_two_and_back_breaks_no_stream(running: Cluster, exp
     """The last test of the file: it leaves one replica."""
     running.deploy(replicas=1)
     wanted = {
-        n: _known(_completion(expected, f"{n}{TEXT}", max_tokens=LONG, logprobs=0))
+        n: _known(_completion(expected, f"{n}{TEXT}", max_tokens=STREAMED, logprobs=0))
         for n in "abcdef"
     }
     client, stop = running.client(), threading.Event()
@@ -228,7 +229,7 @@ def test_scaling_from_one_to_two_and_back_breaks_no_stream(running: Cluster, exp
         while not stop.is_set():
             text, reason = "", None
             answer = _completion(
-                client, f"{name}{TEXT}", max_tokens=LONG, logprobs=None, stream=True
+                client, f"{name}{TEXT}", max_tokens=STREAMED, logprobs=None, stream=True
             )
             for chunk in answer:
                 text += chunk.choices[0].text

@@ -1,0 +1,68 @@
+"""Single tokens of a head: the recurrent form."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import StateHead
+from sala_compile.codegen.kernels.gated_recurrence.cpu.prepare_token import prepare
+from sala_compile.codegen.kernels.gated_recurrence.spec import Rule
+from sala_compile.codegen.kernels.tir import vector
+from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
+    Expr,
+    held,
+    let,
+    long,
+    loop,
+    scalar,
+    splat,
+    when,
+)
+from sala_compile.codegen.kernels.tir.tile import cover_columns, zero_tile
+
+
+def steps(work: StateHead, start: Expr, count: Expr, checkpoint: Expr) -> None:
+    """Emit the tokens from row `start` on one after the other: each as if it came alone.
+
+    With a `checkpoint` that is not negative, the states after all tokens but the last go to the
+    rows of the pool from there on, and the sequence's own row gets the last.
+    """
+    place = scalar(work.slot, "int64")
+    with loop(count) as index:
+        source = held(place[0], "int64")
+        place[0] = work.slot
+        with when(checkpoint >= 0), when(index < count - 1):
+            place[0] = checkpoint + long(index)
+        target = replace(work, slot=held(place[0], "int64"))
+        _step(replace(work, slot=source), target, let(start + index))
+
+
+def _step(work: StateHead, target: StateHead, row: Expr) -> None:
+    """Emit one token; a delta rule reads columns of the state twice, then from the cache."""
+    spec, at = work.spec, work.at
+    decay, rate = prepare(work, row, 0)
+
+    def columns(first: Expr, live: Sequence[int]) -> None:
+        places = [(first + j) * LANES for j in range(len(live))]
+        updates = [work.vector(at.updates + place) for place in places]
+        sums = zero_tile(1, len(live))
+        if spec.rule is Rule.DELTA:
+            with loop(spec.key_dim) as a:
+                key = work.spread(at.keys + a)
+                for j, place in enumerate(places):
+                    sums[0, j] = vector.fma(key, work.state(a, place, live[j]), sums[0, j])
+            for j, value in enumerate(updates):
+                updates[j] = let(rate * (value - decay * sums[0, j]))
+                sums[0, j] = splat(0.0)
+        with loop(spec.key_dim) as a:
+            query, key = work.spread(at.queries + a), work.spread(at.keys + a)
+            for j, place in enumerate(places):
+                old = work.state(a, place, live[j])
+                state = let(vector.fma(decay, old, key * updates[j]))
+                target.set_state(a, place, state, live[j])
+                sums[0, j] = vector.fma(query, state, sums[0, j])
+        for j, place in enumerate(places):
+            out = work.skipped(row, place, sums[0, j], live[j])
+            work.set_out(row, place, out, live[j])
+
+    cover_columns(spec.value_dim, work.schedule.step_vectors, columns)

@@ -1,0 +1,1 @@
+"""Running replicas on Ray: files for a cluster, and what it costs."""

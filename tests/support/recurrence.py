@@ -1,0 +1,87 @@
+"""Random inputs of gated recurrences for tests of their kernels, and what the reference gives."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from sala_compile.codegen.kernels.gated_recurrence.spec import Rule, Spec
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.sala_ir.attention_sizes import StateHeads
+from sala_compile.sala_ir.reference import gated_delta, state_space
+from tests.support.columns import column_starts, side_by_side
+from tests.support.steps import Step, aligned, padded
+
+
+def delta_of(
+    heads: int, key_heads: int, key_dim: int, value_dim: int, rate_scale: float = 1.0
+) -> Spec:
+    """A spec of the delta rule whose operands stand side by side in one buffer."""
+    sizes = (heads, key_heads, key_dim, value_dim)
+    views, _ = column_starts(_columns(Rule.DELTA, *sizes))
+    own = {"eps": 1e-6, "rate_scale": rate_scale}
+    return Spec(Rule.DELTA, *sizes, key_dim**-0.5, **views, out_element=Element.F32, **own)
+
+
+def sum_of(heads: int, key_heads: int, key_dim: int, value_dim: int, **limits: float) -> Spec:
+    """A spec of Mamba-2's rule whose operands stand side by side in one buffer."""
+    sizes = (heads, key_heads, key_dim, value_dim)
+    views, _ = column_starts(_columns(Rule.SUM, *sizes))
+    return Spec(Rule.SUM, *sizes, 0.7, **views, out_element=Element.F32, skip=True, **limits)
+
+
+def _columns(
+    rule: Rule, heads: int, key_heads: int, key_dim: int, value_dim: int
+) -> Mapping[str, int]:
+    keys = key_heads * key_dim
+    sizes = {"q": keys, "k": keys, "v": heads * value_dim, "decay": heads}
+    return sizes | ({"rate": heads} if rule is Rule.DELTA else {})
+
+
+class RecurrenceInputs:
+    """Random inputs of a spec for `tokens` rows, poisoned wherever nobody may read.
+
+    Decays range from all but nothing to all but everything of a state.
+    """
+
+    def __init__(self, spec: Spec, tokens: int, slots: int, seed: int = 0):
+        random = np.random.default_rng(seed)
+        self.spec, heads = spec, spec.num_heads
+        self.columns = _columns(spec.rule, heads, spec.key_heads, spec.key_dim, spec.value_dim)
+        self.merged = side_by_side(tokens, self.columns, random)
+        self.merged[:tokens, spec.decay_start : spec.decay_start + heads] *= 4.0
+        shape = (slots, heads, spec.key_dim, spec.value_dim)
+        self.state = aligned(random.standard_normal(shape).astype(np.float32))
+        count = 3 if spec.skip else 2
+        self.weights = [aligned(np.zeros(padded(heads), np.float32)) for _ in range(count)]
+        for weight in self.weights:
+            weight[:heads] = random.standard_normal(heads)
+
+    def rows(self, rows: slice) -> Self:
+        """The same inputs for a part of the tokens; the state is shared."""
+        part = object.__new__(type(self))
+        part.spec, part.columns = self.spec, self.columns
+        part.state, part.weights = self.state, self.weights
+        part.merged = aligned(self.merged[rows])
+        return part
+
+    def expected(self, batch: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+        """The reference's output and new states, in float64."""
+        spec = self.spec
+        merged: Any = self.merged[: batch.tokens].astype(np.float64)
+        columns = (
+            merged[:, start : start + size]
+            for name, size in self.columns.items()
+            for start in [getattr(spec, f"{name}_start")]
+        )
+        weights = (x[: spec.num_heads].astype(np.float64) for x in self.weights)
+        state = {slot: x.astype(np.float64) for slot, x in enumerate(self.state)}
+        heads = StateHeads(spec.num_heads, spec.key_heads, spec.key_dim, spec.value_dim, spec.scale)
+        operands: Any = (*columns, state, batch.reference, *weights)
+        if spec.rule is Rule.SUM:
+            limits = {"least": spec.least, "most": spec.most}
+            out, states = state_space(*operands, heads=heads, **limits)
+        else:
+            own = {"eps": spec.eps, "rate_scale": spec.rate_scale}
+            out, states = gated_delta(*operands, heads=heads, **own)
+        return out, dict(states)
