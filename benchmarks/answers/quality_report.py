@@ -110,7 +110,8 @@ def _depth_table(
             [sum(score[key][part] for score in scores) for part in range(DEPTHS)]
             for key in ("right", "asked")
         )
-        found.append([saving, *(f"{r}/{a}" for r, a in zip(right, asked, strict=True))])
+        if scores:
+            found.append([saving, *(f"{r}/{a}" for r, a in zip(right, asked, strict=True))])
     return table(head, found, texts=1)
 
 
