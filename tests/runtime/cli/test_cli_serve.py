@@ -12,7 +12,8 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from sala_compile.runtime.cli import serve, serve_session
+import sala_compile
+from sala_compile.runtime.cli import serve
 from sala_compile.runtime.errors import RequestError
 from tests.support.handmade import write_handmade
 from tests.support.http_server import events, write_talking
@@ -93,7 +94,7 @@ def _refused(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
     def load(*_: object, **__: object) -> None:
         raise AssertionError("a model is loaded")
 
-    monkeypatch.setattr(serve_session.sala_compile, "load", load)
+    monkeypatch.setattr(sala_compile, "load", load)
     result = CliRunner().invoke(serve.command, [str(each) for each in arguments])
     assert result.exit_code == 2, result.output
     return result.stderr
@@ -146,7 +147,7 @@ def test_requests_share_what_fits_in_the_memory(
         asked.update(options)
         raise RequestError("this is enough")
 
-    monkeypatch.setattr(serve_session.sala_compile, "load", load, raising=False)
+    monkeypatch.setattr(sala_compile, "load", load, raising=False)
     CliRunner().invoke(serve.command, [str(talking), "--port", "0", *given])
     assert asked["capacity"] == capacity
 
