@@ -20,14 +20,16 @@ _QWEN2 = _LETTERS + r"\p{N}" + _AFTER_DIGITS
 class PreTokenizer:
     """How a text is cut before merges: by `pattern`, or by GPT-2's (`digits`: each on its own).
 
-    `whole`: a piece that is a token needs no merges. `composes`: texts are brought to NFC.
-    `begins`: a text begins with the first token unless the file says otherwise.
+    `whole`: a piece that is a token needs no merges. `begins`: a text begins with the first token
+    unless the file says otherwise.
+
+    Texts are not normalised: a file says nothing of it, and llama.cpp, for which files are made,
+    does not. The tokenizer.json of Qwen2 composes characters (NFC); a directory with it does so.
     """
 
     pattern: str | None = None
     digits: bool = False
     whole: bool = False
-    composes: bool = False
     begins: bool = False
 
 
@@ -37,7 +39,7 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = {
     "gpt-2": PreTokenizer(),
     **dict.fromkeys(("smollm", "starcoder", "refact"), _DIGITS),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), _LLAMA),
-    **dict.fromkeys(("qwen2", "deepseek-r1-qwen"), PreTokenizer(_QWEN2, composes=True)),
+    **dict.fromkeys(("qwen2", "deepseek-r1-qwen"), PreTokenizer(_QWEN2)),
 }
 """tokenizer.ggml.pre -> what it stands for."""
 
@@ -48,7 +50,7 @@ def byte_level(container: Container, vocabulary: Vocabulary, pre: PreTokenizer) 
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "normalizer": {"type": "NFC"} if pre.composes else None,
+        "normalizer": None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": _cuts(pre)},
         "post_processor": beginning(container, vocabulary, pre.begins),
         "decoder": _bytes(use_regex=True),

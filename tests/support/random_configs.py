@@ -1,0 +1,267 @@
+"""Configs of every family, drawn from all that it supports, for shapes that nobody thought of.
+
+    python -m tests.support.random_configs --count 60 --first 100
+
+compiles that many more of each family than the tests do, and prints the configs that fail. With
+transformers installed, its logits are compared too where it has the family.
+"""
+
+import argparse
+import json
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sala_compile
+from tests.support.checkpoints import reference_model, write_checkpoint
+from tests.support.compiled import compile_checkpoint
+
+LENGTH = 150
+LIMIT = 1e-3
+Draw = np.random.Generator
+Config = dict[str, Any]
+
+
+def random_config(family: str, seed: int) -> Config:
+    """A config.json of `family`, always the same for a seed."""
+    draw = np.random.default_rng([seed, FAMILIES.index(family)])
+    heads = _heads(draw, divides=family == "minicpm")
+    config = {
+        "model_type": family,
+        "vocab_size": int(draw.integers(5, 300)),
+        "intermediate_size": int(draw.integers(1, 130)),
+        "num_hidden_layers": int(draw.integers(1, 4)),
+        "max_position_embeddings": int(draw.integers(100, 5000)),
+        "rms_norm_eps": float(draw.choice([1e-6, 1e-5, 1e-3])),
+        "rope_theta": float(draw.choice([100.0, 1e4, 1e6])),
+        "tie_word_embeddings": _is(draw),
+        **heads,
+    }
+    _FIELDS[family](draw, config)
+    return config
+
+
+def _is(draw: Draw, chance: float = 0.5) -> bool:
+    return bool(draw.random() < chance)
+
+
+def _up_to(draw: Draw, most: int) -> int:
+    return int(draw.integers(1, most + 1))
+
+
+def _heads(draw: Draw, *, divides: bool) -> Config:
+    """Head counts, an even size of heads, and a hidden size, equal to their product or not."""
+    kv_heads = int(draw.choice([1, 1, 2, 3, 4]))
+    heads = kv_heads * int(draw.choice([1, 2, 3, 5, 7]))
+    size = 2 * int(draw.integers(1, 36)) if _is(draw, 0.8) else int(draw.choice([64, 80, 96, 128]))
+    fields = {"num_attention_heads": heads, "num_key_value_heads": kv_heads}
+    if divides or _is(draw, 0.3):
+        return fields | {"hidden_size": heads * size} | ({} if divides else {"head_dim": size})
+    hidden = heads * int(draw.integers(1, 20))  # transformers wants a multiple
+    return fields | {"hidden_size": hidden, "head_dim": size}
+
+
+def _rope(draw: Draw, config: Config, kinds: tuple[str, ...]) -> None:
+    """A scaling of the rotary frequencies, in the old spelling or in the new one."""
+    kind = ("default", *kinds)[int(draw.integers(len(kinds) + 1))]
+    original, half = int(draw.integers(40, 99)), _size(config) // 2
+    table: Config = {"rope_type": kind}
+    if kind in ("linear", "yarn", "llama3"):
+        table["factor"] = float(draw.choice([1.5, 4.0, 8.0]))
+    if kind in ("yarn", "llama3", "longrope"):
+        table["original_max_position_embeddings"] = original
+    if kind == "yarn" and _is(draw):
+        table |= {"beta_fast": 16.0, "beta_slow": 2.0}
+    if kind == "llama3":
+        table |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    if kind == "longrope":
+        table["short_factor"] = (1 + draw.random(half)).round(3).tolist()
+        table["long_factor"] = (1 + 9 * draw.random(half)).round(3).tolist()
+    if _is(draw):
+        config["rope_scaling"] = table if kind != "default" else None
+    else:
+        config["rope_parameters"] = table | {"rope_theta": config.pop("rope_theta")}
+
+
+def _size(config: Config) -> int:
+    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+
+
+def _llama(draw: Draw, config: Config) -> None:
+    config |= {"attention_bias": _is(draw), "mlp_bias": _is(draw)}
+    _rope(draw, config, ("linear", "llama3", "yarn", "longrope"))
+
+
+def _qwen2(draw: Draw, config: Config) -> None:
+    config |= {"use_sliding_window": False, "sliding_window": int(draw.integers(1, 99))}
+    _rope(draw, config, ("linear", "yarn"))
+
+
+def _qwen3(draw: Draw, config: Config) -> None:
+    config["attention_bias"] = _is(draw)
+    _rope(draw, config, ("linear", "yarn", "llama3"))
+
+
+def _sparse(draw: Draw) -> Config:
+    stride, init = int(draw.choice([4, 8])), int(draw.integers(0, 3))
+    block = stride * int(draw.choice([2, 4]))
+    return {
+        "kernel_size": 2 * stride,
+        "kernel_stride": stride,
+        "block_size": block,
+        "init_blocks": init,
+        "window_size": block * int(draw.integers(1, 4)),
+        "topk": init + int(draw.integers(1, 4)),
+        "dense_len": int(draw.choice([0, 64, 100, 4000])),
+    }
+
+
+def _minicpm(draw: Draw, config: Config) -> None:
+    config |= {"scale_emb": float(draw.integers(1, 13)), "scale_depth": 1.4}
+    config["dim_model_base"] = _up_to(draw, config["hidden_size"])
+    if _is(draw, 0.7):
+        config["sparse_config"] = _sparse(draw) | {"use_nope": _is(draw)}
+    _rope(draw, config, ("linear", "longrope"))
+    if _is(draw):
+        config["tie_word_embeddings"] = True
+
+
+def _lightning_heads(draw: Draw, config: Config) -> Config:
+    kv_heads = int(draw.choice([1, 2, 3]))
+    return {"lightning_nh": kv_heads * int(draw.choice([1, 2, 3])), "lightning_nkv": kv_heads}
+
+
+def _mixers(draw: Draw, config: Config, kinds: tuple[str, str]) -> list[str]:
+    return [kinds[int(_is(draw))] for _ in range(config["num_hidden_layers"])]
+
+
+def _hypenet(draw: Draw, config: Config) -> None:
+    config |= _lightning_heads(draw, config)
+    config |= {
+        "mixer_types": _mixers(draw, config, ("attn", "lightning-attn")),
+        "head_dim": _size(config),
+        "lightning_head_dim": _size(config),
+        "attn_use_rope": _is(draw, 0.3),
+        "attn_use_output_gate": _is(draw),
+        "attn_logits_scaling": draw.choice(["hype50", ""]) or None,
+        "lightning_use_rope": _is(draw),
+        "lightning_use_qk_norm": _is(draw),
+        "lightning_use_output_norm": _is(draw),
+        "lightning_use_output_gate": _is(draw),
+        "attention_bias": _is(draw, 0.3),
+    }
+    _rope(draw, config, ("linear", "llama3", "yarn"))
+
+
+def _minicpm_sala(draw: Draw, config: Config) -> None:
+    config |= _lightning_heads(draw, config)
+    config |= {
+        "head_dim": _size(config),
+        "lightning_head_dim": 2 * int(draw.integers(1, 36)),
+        "mixer_types": _mixers(draw, config, ("minicpm4", "lightning-attn")),
+        "scale_emb": 2.0,
+        "scale_depth": 1.4,
+        "dim_model_base": _up_to(draw, config["hidden_size"]),
+        "mup_denominator": 32,
+        "attn_use_rope": _is(draw, 0.3),
+        "attn_use_output_gate": _is(draw),
+        "lightning_scale": str(draw.choice(["1/sqrt(d)", "1/d", "1"])),
+        "lightning_use_rope": _is(draw),
+        "qk_norm": _is(draw),
+        "use_output_norm": _is(draw),
+        "use_output_gate": _is(draw),
+        "attention_bias": _is(draw, 0.3),
+        "sparse_config": _sparse(draw),
+    }
+
+
+_FIELDS: dict[str, Callable[[Draw, Config], None]] = {
+    "llama": _llama,
+    "qwen2": _qwen2,
+    "qwen3": _qwen3,
+    "minicpm": _minicpm,
+    "hypenet": _hypenet,
+    "minicpm_sala": _minicpm_sala,
+}
+FAMILIES = tuple(_FIELDS)
+
+
+def check(config: Config, seed: int, directory: Path, *, peer: bool = False) -> None:
+    """Compile a checkpoint with this config in float32; AssertionError unless logits are right.
+
+    Of a prompt in two cuts and of decoded tokens, compared with the reference in float64; with
+    `peer`, that one with transformers first. The tensors are in one file or in several.
+    """
+    draw = np.random.default_rng([seed, 1])
+    checkpoint = write_checkpoint(
+        directory / "checkpoint",
+        config,
+        seed=seed,
+        element=str(draw.choice(["BF16", "F16", "F32"])),
+        shards=int(draw.integers(1, 4)),
+    )
+    ids = draw.integers(0, config["vocab_size"], LENGTH)
+    reference = reference_model(checkpoint)
+    wanted = reference.prefill(ids.tolist())
+    if peer:
+        np.testing.assert_allclose(_of_transformers(checkpoint, ids), wanted, rtol=0, atol=LIMIT)
+    compile_checkpoint(checkpoint, directory / "model.sala", context=256)
+    with sala_compile.load(directory / "model.sala", context=256, chunk=LENGTH) as model:
+        for chunk in (None, int(draw.integers(1, 80))):
+            found = model.logits(ids, chunk=chunk)
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=LIMIT)
+        with model.sequence() as sequence:
+            sequence.append(ids)
+            for token in ids[:4].tolist():
+                expected = reference.decode(token)
+                np.testing.assert_allclose(sequence.append([token]), expected, rtol=0, atol=LIMIT)
+
+
+def _of_transformers(checkpoint: Path, ids: np.ndarray) -> np.ndarray:
+    import torch
+    import transformers  # pyright: ignore[reportMissingImports]
+
+    auto: Any = transformers.AutoModelForCausalLM
+    model, report = auto.from_pretrained(
+        str(checkpoint),
+        dtype=torch.float32,
+        attn_implementation="eager",
+        output_loading_info=True,
+    )
+    assert not any(report.values()), report
+    with torch.inference_mode():
+        return model(torch.tensor(ids[None])).logits[0].numpy()
+
+
+def main() -> None:
+    """Try the configs of some seeds of some families."""
+    parser = argparse.ArgumentParser(description="Compile drawn configs and check their logits.")
+    parser.add_argument("--count", type=int, default=20, help="seeds of each family")
+    parser.add_argument("--first", type=int, default=100, help="the first seed")
+    parser.add_argument("--family", action="append", choices=FAMILIES, help="default: all")
+    parser.add_argument("--transformers", action="store_true", help="compare with it too")
+    options = parser.parse_args()
+    failed = 0
+    for seed in range(options.first, options.first + options.count):
+        for family in options.family or FAMILIES:
+            config = random_config(family, seed)
+            peer = options.transformers and family in ("llama", "qwen2", "qwen3")
+            with tempfile.TemporaryDirectory() as place:
+                try:
+                    check(config, seed, Path(place), peer=peer)
+                except (Exception, SystemExit) as error:
+                    failed += 1
+                    print(f"{family} {seed}: {json.dumps(config)}", flush=True)
+                    print("".join(traceback.format_exception(error)[-3:]), flush=True)
+                else:
+                    print(f"{family} {seed}: ok", flush=True)
+    print(f"{failed} failed")
+    raise SystemExit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()
