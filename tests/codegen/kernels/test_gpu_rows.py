@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sala_compile.codegen.kernels.cast import gpu as cast
 from sala_compile.codegen.kernels.elementwise import gpu as elementwise
 from sala_compile.codegen.kernels.elementwise.cpu import Function
 from sala_compile.codegen.kernels.embedding import gpu as embedding
@@ -175,11 +174,3 @@ def test_elementwise(function: Any, output: Element) -> None:
     a, b = activation(3, spec.a_pitch, F32), activation(3, spec.b_pitch, F32, seed=4)
     found = run_rows(kernel, 3, spec.columns, output, a, b)
     close(found, PAIRS[function](live(a, 3, 3, 70), live(b, 3, 2, 70)), output)
-
-
-@pytest.mark.parametrize("output", Element)
-def test_cast(output: Element) -> None:
-    spec = cast.Spec(70, 3, 80, F32, output)
-    kernel = cast.FAMILY.build(spec, TARGET, cast.Schedule(block=64))
-    x = activation(3, spec.x_pitch, F32)
-    close(run_rows(kernel, 3, spec.columns, output, x), live(x, 3, 3, 70), output)
