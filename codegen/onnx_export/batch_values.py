@@ -114,12 +114,49 @@ class BatchValues:
             return add("Or", add("And", real, earlier), own, hint="causal")
 
     @cached_property
-    def _real(self) -> str:
-        """1 for a real new token and 0 for padding, float32 [batch, sequence, 1]."""
+    def _new_mask(self) -> str:
+        """1 for a real new token and 0 for padding, int64 [batch, sequence]."""
         mask = self.mask
         with self._writer.scope("batch"):
-            real = self._new(mask, "new_mask")
-            real = self._writer.add("Unsqueeze", real, self._writer.constant([2]), hint="new_mask")
+            return self._new(mask, "new_mask")
+
+    @cached_property
+    def new_counts(self) -> str:
+        """How many of the new tokens are real, int64 [batch, 1]."""
+        mask = self._new_mask
+        with self._writer.scope("batch"):
+            return self._writer.add(
+                "ReduceSum", mask, self._writer.constant([1]), hint="new_counts"
+            )
+
+    @cached_property
+    def new_order(self) -> str:
+        """Indices of the new tokens, the real ones in their order first, int64 [batch, seq, 1]."""
+        add, constant, mask = self._writer.add, self._writer.constant, self._new_mask
+        with self._writer.scope("batch"):
+            length = add("Shape", INPUT_IDS, start=1, hint="sequence")
+            place = add("Range", constant(0), add("Squeeze", length), constant(1), hint="place")
+            padding = add("Sub", constant(1), mask, hint="padding")
+            key = add("Add", add("Mul", padding, length, hint="later"), place, hint="key")
+            hints = ("sorted", "new_order")
+            _, order = self._writer.add_all("TopK", key, length, largest=0, hints=hints)
+            return add("Unsqueeze", order, constant([2]), hint="new_order")
+
+    @cached_property
+    def new_ranks(self) -> str:
+        """Where each new token is in that order, int64 [batch, sequence, 1]; padding anywhere."""
+        add, constant, mask = self._writer.add, self._writer.constant, self._new_mask
+        with self._writer.scope("batch"):
+            counts = add("CumSum", mask, constant(1), hint="new_rank")
+            rank = add("Max", add("Sub", counts, constant(1)), constant(0), hint="new_rank")
+            return add("Unsqueeze", rank, constant([2]), hint="new_rank")
+
+    @cached_property
+    def _real(self) -> str:
+        """1 for a real new token and 0 for padding, float32 [batch, sequence, 1]."""
+        mask = self._new_mask
+        with self._writer.scope("batch"):
+            real = self._writer.add("Unsqueeze", mask, self._writer.constant([2]), hint="new_mask")
             return self._writer.add("Cast", real, to=TensorProto.FLOAT, hint="new_mask")
 
     def times_real(self, factors: Sequence[float]) -> str:

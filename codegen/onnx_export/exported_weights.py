@@ -11,6 +11,7 @@ from sala_compile.codegen.onnx_export.integer_weight import IntegerWeight, integ
 from sala_compile.codegen.weights.expressions import packed_rows
 from sala_compile.codegen.weights.finite import require_finite
 from sala_compile.runtime.common.safetensors_format import TensorSpec
+from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect import QuantizeWeightOp, WeightOp, weight_shape
 from sala_compile.sala_ir.interpreter.weight_rows import RowSource
 
@@ -37,6 +38,7 @@ class ExportedWeights:
     def integers(self, weight: SSAValue) -> IntegerWeight:
         """A weight in an integer encoding."""
         if weight not in self._integers:
+            _require_stored(weight)
             found, tensors = integer_weight(_name(weight), weight, self._element)
             self.tensors.extend(tensors)
             self._integers[weight] = found
@@ -59,6 +61,20 @@ def _name(weight: SSAValue) -> str:
             return _name(op.weight)
         case _:
             return f"{op.name.removeprefix('sala.')}({','.join(map(_name, op.operands))})"
+
+
+def _require_stored(weight: SSAValue) -> None:
+    """Refuse integers of rows that are cut out of a tensor: the file would not have its name."""
+    op = weight.owner
+    made = op.weight.owner if isinstance(op, QuantizeWeightOp) else op
+    if not isinstance(made, WeightOp):
+        assert isinstance(made, Operation), "a weight is made by an operation"
+        raise CompileError(
+            "integers of a part of a tensor have no form in ONNX",
+            where=f"--emit onnx --quantize: {_name(weight)}",
+            expected="whole tensors of the checkpoint",
+            fix="leave --quantize out",
+        )
 
 
 def _plain_pieces(weight: SSAValue, dtype: np.dtype) -> Pieces:

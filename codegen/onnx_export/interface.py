@@ -10,6 +10,7 @@ from sala_compile.codegen.onnx_export.element import OnnxElement
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect import (
     CompressedKeysType,
+    ConvolutionWindowType,
     KvCacheType,
     RecentKeysType,
     RecurrentStateType,
@@ -40,8 +41,8 @@ class StateTensor:
         return helper.make_tensor_value_info(name, self.tensor_type, self.shape(TOTAL))
 
 
-def state_tensors(kind: StateType, element: OnnxElement) -> tuple[StateTensor, ...]:
-    """What a state consists of.
+def state_tensors(kind: StateType, element: OnnxElement, name: str) -> tuple[StateTensor, ...]:
+    """What a state consists of; `name` is that of its kind, of which a layer may have several.
 
     Compressed keys are computed from all keys: they have no tensor, and keys that only choose
     blocks are there from the first token on, not the recent ones alone.
@@ -70,6 +71,9 @@ def state_tensors(kind: StateType, element: OnnxElement) -> tuple[StateTensor, .
             return (
                 StateTensor("recurrent_state", lambda tokens: (BATCH, *sizes), TensorProto.FLOAT),
             )
+        case ConvolutionWindowType():
+            window = kind.sizes
+            return (StateTensor(name, lambda tokens: (BATCH, *window), TensorProto.FLOAT),)
         case _:
             raise CompileError(
                 f"the model keeps a state that has no form in ONNX: {kind}", where="--emit onnx"

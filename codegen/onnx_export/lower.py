@@ -23,6 +23,7 @@ from sala_compile.codegen.onnx_export.lowerings import (
     lower_mixers,
     lower_norm_rope,
     lower_projections,
+    lower_recurrence,
 )
 from sala_compile.codegen.onnx_export.step_graph import Lowerings, StepGraph, refused
 from sala_compile.sala_ir.dialect import (
@@ -44,6 +45,7 @@ LOWERINGS: Lowerings = {
     **lower_norm_rope.LOWERINGS,
     **lower_elementwise.LOWERINGS,
     **lower_mixers.LOWERINGS,
+    **lower_recurrence.LOWERINGS,
 }
 
 
@@ -104,8 +106,8 @@ def _declare_arguments(
     for argument, attributes in zip(function.args, function.arg_attrs, strict=True):
         name = cast(StringAttr, attributes.data["sala.name"]).data
         if isinstance(argument.type, StateType):
-            layer = name.removeprefix("layers.").partition(".")[0]
-            tensors = state_tensors(argument.type, step.element)
+            layer, _, kind = name.removeprefix("layers.").partition(".")
+            tensors = state_tensors(argument.type, step.element, kind)
             pairs = [(tensor.past(layer), tensor.present(layer)) for tensor in tensors]
             step.define(argument, tuple(step.writer.take(past.name) for past, _ in pairs))
             yield pairs

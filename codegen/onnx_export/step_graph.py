@@ -14,7 +14,14 @@ from sala_compile.codegen.onnx_export.exported_weights import ExportedWeights
 from sala_compile.codegen.onnx_export.function_library import FunctionLibrary
 from sala_compile.codegen.onnx_export.node_writer import NodeWriter
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect import SalaOp, columns_of
+from sala_compile.sala_ir.dialect import (
+    ConcatWeightsOp,
+    SalaOp,
+    ScaleWeightOp,
+    SliceWeightOp,
+    TransposeWeightOp,
+    columns_of,
+)
 
 
 class StepGraph:
@@ -57,8 +64,35 @@ class StepGraph:
         self.define(result, Activation(columns_of(result), self._reshape, _spread=name))
 
     def weight(self, of: SSAValue) -> str:
-        """The name of a weight's initializer, of the element type."""
-        return self.weights.plain(of)
+        """A weight of the element type: an initializer, or what nodes make of some.
+
+        Tensors are stored as the checkpoint has them, so that the file is one.
+        """
+        if of in self._values:
+            return self._values[of]
+        made = self._made_weight(of)
+        if made is None:
+            return self.weights.plain(of)
+        self.define(of, made)
+        return made
+
+    def _made_weight(self, of: SSAValue) -> str | None:
+        """What the nodes of a weight-side operation of the captured graph give."""
+        op, add, constant = of.owner, self.writer.add, self.writer.constant
+        match op:
+            case SliceWeightOp():
+                start, size = op.start.value.data, op.size.value.data
+                ends = (constant([at]) for at in (start, start + size, 0))
+                return add("Slice", self.weight(op.weight), *ends, hint=hint_of(of))
+            case ScaleWeightOp():
+                return self.factor(self.weight(op.weight), op.factor.value.data)
+            case ConcatWeightsOp():
+                parts = (self.weight(part) for part in op.parts)
+                return add("Concat", *parts, axis=op.axis.value.data, hint=hint_of(of))
+            case TransposeWeightOp():
+                return add("Transpose", self.weight(op.weight), perm=[1, 0], hint=hint_of(of))
+            case _:
+                return None
 
     def widened(self, value: str) -> str:
         """The value in float32."""

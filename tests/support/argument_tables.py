@@ -18,6 +18,7 @@ from sala_compile.codegen.kernels.embedding_integers import spec as embedding_in
 from sala_compile.codegen.kernels.gated_recurrence import spec as gated_recurrence
 from sala_compile.codegen.kernels.keep_recent import spec as keep_recent
 from sala_compile.codegen.kernels.registry import NAMES, family
+from sala_compile.codegen.kernels.rope import spec as rope
 from sala_compile.codegen.kernels.round_pages import spec as round_pages
 from sala_compile.codegen.kernels.short_convolution import spec as short_convolution
 from sala_compile.codegen.kernels.tir.element import Element
@@ -54,6 +55,7 @@ UNCALLED: Mapping[str, Mapping[str, Any]] = {
     "embedding_integers": Q6_K.values,
     "gated_recurrence": DELTA.values,
     "keep_recent": RECENT.values,
+    "rope": rope.Spec(4096, 128, 128, 0, 6144, F32, F32, norm=True, eps=1e-6).values,
     "round_pages": ROUNDED.values,
     "short_convolution": CONVOLUTION.values,
 }
@@ -101,6 +103,7 @@ def table(name: str) -> str:
     """The section of a README."""
     declared = {kind: _arguments(name, kind) for kind in TARGETS}
     columns = {kind: each for kind, each in declared.items() if each is not None}
+    assert columns, f"no model calls {name}: name its constants in UNCALLED"
     lines = [
         BEGIN,
         f"| argument | what | {' | '.join(f'on a {kind.upper()}' for kind in columns)} |",

@@ -16,16 +16,24 @@ def _rms_norm(op: RmsNormOp, step: StepGraph) -> None:
     """The statistic in float32, as the operator's default is; heads as an axis of their own."""
     require_absent(op, rows=op.rows, gate=op.gate)
     columns, group = columns_of(op.x), op.group
-    require_absent(op, groups=None if op.groups.value.data == 1 else op.groups)
     x, weight, epsilon = step.rows(op.x), step.weight(op.weight), op.eps.value.data
     add, hint = step.writer.add, hint_of(op.result)
     if group == columns:
         normal = add("RMSNormalization", x, weight, epsilon=epsilon, axis=-1, hint=hint)
         step.define_rows(op.result, normal)
         return
+    groups = op.groups.value.data
     shape = step.writer.constant([-1, columns // group, group])
     heads = add("Reshape", x, shape, hint="heads")
-    normal = add("RMSNormalization", heads, weight, epsilon=epsilon, axis=-1, hint="normal")
+    if groups == 1:
+        normal = add("RMSNormalization", heads, weight, epsilon=epsilon, axis=-1, hint="normal")
+    else:  # a weight of its own for each group
+        ones = step.writer.constant(np.ones(group), step.element.dtype)
+        normal = add("RMSNormalization", heads, ones, epsilon=epsilon, axis=-1, hint="normal")
+        periods = step.writer.constant([-1, columns // (group * groups), groups, group])
+        normal = add("Reshape", normal, periods, hint="groups")
+        own = add("Reshape", weight, step.writer.constant([groups, group]), hint="weights")
+        normal = add("Mul", normal, own, hint="normal")
     spread = add("Reshape", normal, step.batch.shape_of(columns), hint=hint)
     step.define_spread(op.result, spread)
 

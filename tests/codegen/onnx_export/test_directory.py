@@ -43,6 +43,16 @@ def contents(folder: Path) -> Mapping[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_integers_of_a_part_of_a_tensor_are_refused(tmp_path: Path) -> None:
+    """The projection of Falcon-H1's recurrence is rows with factors of their own."""
+    output = tmp_path / "onnx"
+    found = run(GOLDEN / "falcon_h1-a", "--quantize", "int8", "--emit", "onnx", "-o", output)
+    assert found.exit_code == 2
+    assert "integers of a part of a tensor" in found.stderr
+    assert "mamba.in_proj.weight" in found.stderr
+    assert not output.exists()
+
+
 def test_exporting_twice_gives_the_same_bytes_and_replaces(tmp_path: Path) -> None:
     output = tmp_path / "model"
     first, second = (export(GOLDEN / "sala-tiny-a", output, OnnxElement.FLOAT16) for _ in range(2))

@@ -20,6 +20,8 @@ PROMPTS = {
     "llama-llama3-a": ("p1", "p2"),
     "llama-tied-a": ("p1", "p2"),
     "qwen3-a": ("p1", "p2"),
+    "olmo_hybrid-a": ("p0", "p2"),
+    "falcon_h1-a": ("p0", "p2"),
 }
 """Golden checkpoint -> its prompts: each family, both paths of attention, prompts that cross."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
@@ -91,7 +93,9 @@ def test_the_reference_evaluator_agrees(exported: Any, opened: Any, expected: An
 
 @pytest.mark.parametrize("shortest", [20, 70])
 @pytest.mark.parametrize("where", ["left", "right", "anywhere"])
-@pytest.mark.parametrize("name", ["sala-tiny-a", "hypenet-a", "minicpm-a"])
+@pytest.mark.parametrize(
+    "name", ["sala-tiny-a", "hypenet-a", "minicpm-a", "olmo_hybrid-a", "falcon_h1-a"]
+)
 def test_padding_changes_nothing(opened: Any, name: str, where: str, shortest: int) -> None:
     """A batch of three lengths, on both paths of attention or one, gives what each gives."""
     generator, width = np.random.default_rng(3), 130
