@@ -117,8 +117,9 @@ def test_optional_operands_are_absent_or_found() -> None:
     assert op.gate is gate
     rows = value(ids_type())
     assert RmsNormOp(x, weight(64), eps=1e-6, rows=rows).rows is rows
-    assert RmsNormOp(x, weight(16), eps=1e-6).parameters == {"eps": 1e-6}
+    assert RmsNormOp(x, weight(16), eps=1e-6).parameters == {"eps": 1e-6, "groups": 1}
     assert RmsNormOp(x, weight(16), eps=1e-6).group == 16
+    assert RmsNormOp(x, weight(16), eps=1e-6, groups=2).group == 8
 
 
 def test_selection_and_attention_infer_their_index_types() -> None:

@@ -179,6 +179,58 @@ def _minicpm_sala(draw: Draw, config: Config) -> None:
     }
 
 
+def _state_heads(draw: Draw) -> tuple[int, int]:
+    """Heads of a recurrence, and those of its keys."""
+    key_heads = int(draw.choice([1, 2, 3]))
+    return key_heads * int(draw.choice([1, 2, 3])), key_heads
+
+
+def _olmo_hybrid(draw: Draw, config: Config) -> None:
+    heads, key_heads = _state_heads(draw)
+    config |= {
+        "layer_types": _mixers(draw, config, ("linear_attention", "full_attention")),
+        "linear_num_value_heads": heads,
+        "linear_num_key_heads": key_heads,
+        "linear_key_head_dim": _up_to(draw, 70),
+        "linear_value_head_dim": _up_to(draw, 70),
+        "linear_conv_kernel_dim": int(draw.integers(2, 6)),
+        "linear_allow_neg_eigval": _is(draw),
+        "attention_bias": _is(draw, 0.3),
+    }
+    if _is(draw, 0.3):
+        del config["rope_theta"]
+    else:
+        _rope(draw, config, ("linear", "llama3", "yarn"))
+
+
+def _falcon_h1(draw: Draw, config: Config) -> None:
+    heads, groups = _state_heads(draw)
+    size = _up_to(draw, 40)
+    config |= {
+        "mamba_n_heads": heads,
+        "mamba_n_groups": groups,
+        "mamba_d_head": size,
+        "mamba_d_ssm": heads * size,
+        "mamba_d_state": _up_to(draw, 70),
+        "mamba_d_conv": int(draw.integers(2, 6)),
+        "mamba_conv_bias": _is(draw),
+        "mamba_rms_norm": _is(draw),
+        "mamba_norm_before_gate": _is(draw),
+        "embedding_multiplier": 1.75,
+        "lm_head_multiplier": 0.4,
+        "key_multiplier": 0.6,
+        "mlp_multipliers": [0.7, 1.3],
+        "ssm_multipliers": draw.uniform(0.5, 1.5, 5).round(2).tolist(),
+        "time_step_limit": [0.1, 0.8] if _is(draw, 0.3) else [0.0, "Infinity"],
+        **{
+            f"{part}_{side}_multiplier": float(draw.uniform(0.5, 1.5))
+            for part in ("attention", "ssm")
+            for side in ("in", "out")
+        },
+    }
+    _rope(draw, config, ("linear", "llama3", "yarn"))
+
+
 _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "llama": _llama,
     "qwen2": _qwen2,
@@ -186,6 +238,8 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "minicpm": _minicpm,
     "hypenet": _hypenet,
     "minicpm_sala": _minicpm_sala,
+    "olmo_hybrid": _olmo_hybrid,
+    "falcon_h1": _falcon_h1,
 }
 FAMILIES = tuple(_FIELDS)
 

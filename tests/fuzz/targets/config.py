@@ -52,6 +52,8 @@ OTHERS = (
     "falcon_h1-a",
 )
 """Golden checkpoints of other families, whose configs are small."""
+WITH_BLOCKS = ("tiny", "checkpoint", "released", "minicpm-a")
+"""Those of which sparse attention can be requested."""
 OPTIONS = {
     "dtype": ("bfloat16", "float32"),
     "attention": ("config", "sparse", "dense"),
@@ -105,6 +107,8 @@ class ConfigTarget(Target):
             edits = draw(document_edits(name, self._bases[base][name], WORDS))
             options: dict[str, Any] = {}
             for option, values in OPTIONS.items():
+                if base not in WITH_BLOCKS:
+                    values = tuple(value for value in values if value != "sparse")
                 options[option] = draw(st.sampled_from((values[0],) * 3 + values))
             return Case(base, edits, options)
 

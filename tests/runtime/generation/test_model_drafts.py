@@ -60,7 +60,7 @@ def test_answers_are_those_without_a_draft_model(
             tokens = list(generation.tokens())
             found.append((tokens, sequence.token_ids, sequence.append([1])))
             if model is drafting:
-                assert generation.drafted_tokens > 10
+                assert generation.drafted_tokens > 5
                 assert generation.accepted_tokens > (20 if not options["temperature"] else 0)
     assert found[0][:2] == found[1][:2]
     np.testing.assert_array_equal(found[0][2], found[1][2])
