@@ -58,7 +58,7 @@ class Cluster:
             found[each["replica"]] = each
             return len(found) >= count
 
-        until(all_answered, 60)
+        until(all_answered, 180)
         return found
 
     def counted(self, name: str, *, replicas: int = REPLICAS) -> Counter[str]:
