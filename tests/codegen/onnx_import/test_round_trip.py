@@ -62,8 +62,8 @@ def require_equal(found: dict[str, list[np.ndarray]], wanted: dict[str, list[np.
         ("sala-tiny-b", OnnxElement.BFLOAT16, "dense"),
         ("hypenet-a", OnnxElement.FLOAT32, "config"),
         ("llama-llama3-a", OnnxElement.FLOAT32, "config"),
-        ("olmo_hybrid-a", OnnxElement.FLOAT32, "config"),
-        ("falcon_h1-a", OnnxElement.FLOAT32, "config"),
+        ("olmo_hybrid-a", OnnxElement.BFLOAT16, "config"),
+        ("falcon_h1-a", OnnxElement.BFLOAT16, "config"),
     ],
 )
 def test_graph_and_bits_are_those_of_the_checkpoint(
