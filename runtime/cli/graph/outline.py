@@ -1,7 +1,7 @@
 """What a picture of a model shows, taken from its program: layers, kernels, states, their sizes."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -11,11 +11,12 @@ from sala_compile.runtime.artifact.state_pools import Pool
 from sala_compile.runtime.common.units import format_bytes
 
 MIXERS: Mapping[str, str] = {
-    "select_blocks": "Sparse attention",
-    "lightning_attention": "Lightning attention",
-    "attend_blocks": "Softmax attention",
+    "select_blocks": "sparse attention",
+    "lightning_attention": "lightning attention",
+    "gated_recurrence": "gated recurrence",
+    "attend_blocks": "softmax attention",
 }
-"""Kernel family -> the kind of a layer that has it; the first one that a layer has counts."""
+"""Kernel family -> the kind of a layer that has it, or of a part of the layer."""
 OTHER = "Layer"
 TIMES, TO = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 _LAYER = re.compile(r"^(.*\.)?layers\.\d+\.")
@@ -127,7 +128,7 @@ def outline_of(artifact: Artifact, target: str) -> Outline:
         states = tuple(sorted(_states(program, layer), key=lambda state: -state.nbytes))
         known = next((k for k in kinds if (k.kernels, k.states) == (kernels, states)), None)
         if known is None:
-            known = LayerKind(_title(kernels), kernels, states)
+            known = LayerKind(mixers_of({kernel.family for kernel in kernels}), kernels, states)
             kinds.append(known)
         known.layers.append(layer)
         order.append(kinds.index(known))
@@ -141,9 +142,11 @@ def outline_of(artifact: Artifact, target: str) -> Outline:
     )
 
 
-def _title(kernels: Sequence[OutlineKernel]) -> str:
-    families = {kernel.family for kernel in kernels}
-    return next((title for family, title in MIXERS.items() if family in families), OTHER)
+def mixers_of(families: Collection[str]) -> str:
+    """What a layer with these families of kernels is called."""
+    chosen = {*families} - ({"attend_blocks"} if "select_blocks" in families else set())
+    found = " and ".join(title for family, title in MIXERS.items() if family in chosen)
+    return found.capitalize() or OTHER
 
 
 def _facts(artifact: Artifact, target: str, kinds: Sequence[LayerKind]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sala_compile.runtime.cli import inspect
+from sala_compile.runtime.cli.graph.outline import mixers_of
 from tests.support import handmade as tiny
 
 
@@ -71,3 +72,17 @@ def test_a_place_that_is_not_there_is_refused_before_the_work(artifact: Path):
     result = _inspect(artifact, "--graph", "/nowhere/x.html")
     assert result.exit_code == 2
     assert "no directory /nowhere" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("families", "title"),
+    [
+        ({"append_kv", "select_blocks", "attend_blocks"}, "Sparse attention"),
+        ({"append_kv", "attend_blocks"}, "Softmax attention"),
+        ({"linear", "lightning_attention"}, "Lightning attention"),
+        ({"gated_recurrence", "attend_blocks"}, "Gated recurrence and softmax attention"),
+        ({"linear"}, "Layer"),
+    ],
+)
+def test_a_layer_is_called_by_its_mixers(families: set[str], title: str) -> None:
+    assert mixers_of(families) == title
