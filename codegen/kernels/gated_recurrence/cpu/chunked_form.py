@@ -9,6 +9,7 @@ from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import LANES, Expr, let, loop, when
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.tile import Tile, cover_columns, cover_rows, tile, zero_tile
+from sala_compile.codegen.kernels.tir.token_order import in_chunks
 
 
 def chunks(work: StateHead, start: Expr, count: Expr, history: Expr) -> None:
@@ -16,13 +17,7 @@ def chunks(work: StateHead, start: Expr, count: Expr, history: Expr) -> None:
 
     A chunk ends at a position that is a multiple of 64, or with the last token.
     """
-    before = let(history % CHUNK)
-    with loop((before + count + CHUNK - 1) // CHUNK) as turn:
-        done = let(turn * CHUNK)
-        # Only the first chunk begins within its 64 positions.
-        known = let(T.Select(turn == 0, T.int32(0), before))
-        most = let(CHUNK - before + known)
-        _chunk(work, let(start + done - known), let(T.min(count + known - done, most)))
+    in_chunks(CHUNK, start, count, history, lambda first, live: _chunk(work, first, live))
 
 
 def _chunk(work: StateHead, start: Expr, count: Expr) -> None:

@@ -10,15 +10,12 @@ from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
-    held,
     let,
-    long,
     loop,
-    scalar,
     splat,
-    when,
 )
 from sala_compile.codegen.kernels.tir.tile import cover_columns, zero_tile
+from sala_compile.codegen.kernels.tir.token_order import one_by_one
 
 
 def steps(work: StateHead, start: Expr, count: Expr, checkpoint: Expr) -> None:
@@ -27,14 +24,15 @@ def steps(work: StateHead, start: Expr, count: Expr, checkpoint: Expr) -> None:
     With a `checkpoint` that is not negative, the states after all tokens but the last go to the
     rows of the pool from there on, and the sequence's own row gets the last.
     """
-    place = scalar(work.slot, "int64")
-    with loop(count) as index:
-        source = held(place[0], "int64")
-        place[0] = work.slot
-        with when(checkpoint >= 0), when(index < count - 1):
-            place[0] = checkpoint + long(index)
-        target = replace(work, slot=held(place[0], "int64"))
-        _step(replace(work, slot=source), target, let(start + index))
+    one_by_one(
+        work.slot,
+        start,
+        count,
+        checkpoint,
+        lambda source, target, row: _step(
+            replace(work, slot=source), replace(work, slot=target), row
+        ),
+    )
 
 
 def _step(work: StateHead, target: StateHead, row: Expr) -> None:

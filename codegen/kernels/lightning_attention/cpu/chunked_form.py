@@ -15,6 +15,7 @@ from sala_compile.codegen.kernels.tir.tile import (
     tile,
     zero_tile,
 )
+from sala_compile.codegen.kernels.tir.token_order import in_chunks
 
 
 def chunks(work: Head, start: Expr, count: Expr, history: Expr) -> None:
@@ -22,13 +23,7 @@ def chunks(work: Head, start: Expr, count: Expr, history: Expr) -> None:
 
     A chunk ends at a position that is a multiple of 64, or with the last token.
     """
-    before = let(history % CHUNK)
-    with loop((before + count + CHUNK - 1) // CHUNK) as turn:
-        done = let(turn * CHUNK)
-        # Only the first chunk begins within its 64 positions.
-        known = let(T.Select(turn == 0, T.int32(0), before))
-        most = let(CHUNK - before + known)
-        _chunk(work, let(start + done - known), let(T.min(count + known - done, most)))
+    in_chunks(CHUNK, start, count, history, lambda first, live: _chunk(work, first, live))
 
 
 def _chunk(work: Head, start: Expr, count: Expr) -> None:
