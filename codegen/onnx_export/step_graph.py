@@ -16,6 +16,7 @@ from sala_compile.codegen.onnx_export.node_writer import NodeWriter
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect import (
     ConcatWeightsOp,
+    OffsetWeightOp,
     SalaOp,
     ScaleWeightOp,
     SliceWeightOp,
@@ -86,6 +87,9 @@ class StepGraph:
                 return add("Slice", self.weight(op.weight), *ends, hint=hint_of(of))
             case ScaleWeightOp():
                 return self.factor(self.weight(op.weight), op.factor.value.data)
+            case OffsetWeightOp():
+                offset = constant([op.offset.value.data], np.float32)
+                return add("Add", self.weight(op.weight), offset, hint=hint_of(of))
             case ConcatWeightsOp():
                 parts = (self.weight(part) for part in op.parts)
                 return add("Concat", *parts, axis=op.axis.value.data, hint=hint_of(of))

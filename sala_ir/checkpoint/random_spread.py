@@ -41,9 +41,11 @@ class Spread:
 def spreads(captured: ModuleOp) -> Mapping[str, Spread]:
     """The spread of every tensor that the graph reads, by its name."""
     return {
-        op.tensor_name.data: _spread(op.result)
+        name: spread
         for op in captured.walk()
         if isinstance(op, WeightOp)
+        for spread in [_spread(op.result)]
+        for name in op.tensors
     }
 
 

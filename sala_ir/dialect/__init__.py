@@ -27,6 +27,13 @@ from sala_compile.sala_ir.dialect.elementwise import (
     SwigluOp,
 )
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
+from sala_compile.sala_ir.dialect.expert_kinds import (
+    ExpertActivation,
+    ExpertActivationAttr,
+    ScoreFunction,
+    ScoreFunctionAttr,
+)
+from sala_compile.sala_ir.dialect.experts import ExpertDownOp, ExpertUpOp, RouteOp
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.linear import (
     SWIGLU_GROUP,
@@ -84,6 +91,7 @@ from sala_compile.sala_ir.dialect.weights import (
     CastWeightOp,
     ConcatWeightsOp,
     InterleaveWeightsOp,
+    OffsetWeightOp,
     PackWeightOp,
     QuantizeWeightOp,
     ScaleWeightOp,
@@ -121,6 +129,10 @@ __all__ = [
     "EncodingKindAttr",
     "Epilogue",
     "EpilogueAttr",
+    "ExpertActivation",
+    "ExpertActivationAttr",
+    "ExpertDownOp",
+    "ExpertUpOp",
     "GatedDeltaOp",
     "HeadsAttr",
     "InterleaveWeightsOp",
@@ -134,6 +146,7 @@ __all__ = [
     "LinearOp",
     "LogitsOp",
     "MakeBatchOp",
+    "OffsetWeightOp",
     "OutputGateOp",
     "PackWeightOp",
     "PageRoundingAttr",
@@ -145,11 +158,14 @@ __all__ = [
     "RopeOp",
     "RopeTableOp",
     "RoundPagesOp",
+    "RouteOp",
     "Rows",
     "RowsAttr",
     "Sala",
     "SalaOp",
     "ScaleWeightOp",
+    "ScoreFunction",
+    "ScoreFunctionAttr",
     "SelectBlocksOp",
     "SelectionAttr",
     "ShortConvolutionOp",

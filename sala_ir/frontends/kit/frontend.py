@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from sala_compile.runtime.errors import ConfigError
-from sala_compile.sala_ir.dialect import WeightOp, WeightType
+from sala_compile.sala_ir.dialect import WeightOp
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig
@@ -70,7 +70,7 @@ class Frontend(ABC, Generic[Config]):
         those that the graph reads."""
         captured = self._capture(config, self.attention_mode(config, AttentionMode.CONFIG))
         weights = [op for op in captured.walk() if isinstance(op, WeightOp)]
-        return {op.tensor_name.data: _shape(op) for op in weights}
+        return {name: shape for op in weights for name, shape in op.tensors.items()}
 
     def tied_tensors(self, config: Config) -> dict[str, str]:
         """Tensors that a checkpoint may hold as well, each with the expected one that it equals."""
@@ -95,9 +95,3 @@ class Frontend(ABC, Generic[Config]):
         step = StepWriter()
         batch = step.begin(self.states(config, attention))
         return step.finish(self.emit(step, batch, config, attention))
-
-
-def _shape(op: WeightOp) -> tuple[int, ...]:
-    kind = op.result.type
-    assert isinstance(kind, WeightType)
-    return kind.get_shape()
