@@ -188,27 +188,33 @@ class InterleaveWeightsOp(SalaOp):
 
 @irdl_op_definition
 class SliceWeightOp(SalaOp):
-    """Rows start .. start + size - 1 of a weight."""
+    """Rows start .. start + size - 1 of a weight, or of every `period` rows of it."""
 
     name = "sala.slice_weight"
 
     weight = operand_def(WeightType)
     start = prop_def(IntegerProperty)
     size = prop_def(IntegerProperty)
+    period = opt_prop_def(IntegerProperty, default_value=integer(0))
     result = result_def(WeightType)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
 
     def infer(self, element: Attribute) -> Sequence[Attribute]:
-        """So many rows."""
-        kind = weight_type(self.weight)
-        return (kind.with_shape([self.size.value.data, *kind.get_shape()[1:]]),)
+        """So many rows, of each period."""
+        kind, period = weight_type(self.weight), self.period.value.data
+        rows, *rest = kind.get_shape()
+        turns = rows // period if period > 0 else 1
+        return (kind.with_shape([turns * self.size.value.data, *rest]),)
 
     def verify_(self) -> None:
-        """The rows lie inside the weight."""
+        """The rows lie inside the weight, or inside each of whole periods."""
         start, size = self.start.value.data, self.size.value.data
-        rows = weight_shape(self.weight)[0]
+        rows, period = weight_shape(self.weight)[0], self.period.value.data
+        whole = period >= 0 and (not period or rows % period == 0)
+        require(whole, f"{rows} rows are no whole periods of {period}")
+        rows = period or rows
         inside = start >= 0 and size > 0 and start + size <= rows
         require(inside, f"rows {start} .. {start + size} lie outside 0 .. {rows}")
         _require_row_major(self.weight)

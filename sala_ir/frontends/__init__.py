@@ -25,6 +25,7 @@ FRONTENDS: Mapping[str, str] = {
         "qwen3",
         "olmo_hybrid",
         "falcon_h1",
+        "qwen3_next",
     )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""

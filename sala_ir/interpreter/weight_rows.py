@@ -160,9 +160,7 @@ def weight_value(
         case PackWeightOp():
             return parts[0]
         case SliceWeightOp():
-            first = op.start.value.data
-            part = parts[0]
-            return WeightValue(shape, lambda start, stop: part.read(first + start, first + stop))
+            return WeightValue(shape, _sliced(op, parts[0], arithmetic))
         case TransposeWeightOp():
             return WeightValue(shape, _transposed(parts[0]))
         case _:
@@ -213,6 +211,24 @@ def _rows(parts: Sequence[WeightValue], arithmetic: WeightArithmetic) -> Callabl
             low, high = max(start - first, 0), min(stop - first, part.shape[0])
             if low < high:
                 blocks.append(part.read(low, high))
+        return blocks[0] if len(blocks) == 1 else arithmetic.concat(blocks, 0)
+
+    return read
+
+
+def _sliced(
+    op: SliceWeightOp, part: WeightValue, arithmetic: WeightArithmetic
+) -> Callable[[int, int], Any]:
+    """Rows of a slice, of each period if there are several."""
+    first, size = op.start.value.data, op.size.value.data
+    period = op.period.value.data or part.shape[0]
+
+    def read(start: int, stop: int) -> Any:
+        blocks: list[Any] = []
+        for turn in range(start // size, -(-stop // size)):
+            low, high = max(start - turn * size, 0), min(stop - turn * size, size)
+            begin = turn * period + first
+            blocks.append(part.read(begin + low, begin + high))
         return blocks[0] if len(blocks) == 1 else arithmetic.concat(blocks, 0)
 
     return read

@@ -80,6 +80,10 @@ class Frontend(ABC, Generic[Config]):
         """Names by which some checkpoints have a tensor, each with the expected one."""
         return {}
 
+    def is_unread(self, name: str) -> bool:
+        """Whether a tensor of a checkpoint is for something else than the model: for drafting."""
+        return False
+
     def build_module(
         self, config: Config, attention: AttentionMode = AttentionMode.CONFIG
     ) -> ModuleOp:
