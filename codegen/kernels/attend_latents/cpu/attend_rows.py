@@ -10,7 +10,7 @@ from sala_compile.codegen.kernels.attend_latents.cpu.products import (
     finish,
     score,
 )
-from sala_compile.codegen.kernels.attend_latents.cpu.query_rows import QueryRows, Record
+from sala_compile.codegen.kernels.attend_latents.cpu.query_rows import LatentQueries, Record
 from sala_compile.codegen.kernels.attend_latents.cpu.running_softmax import (
     clear,
     copy,
@@ -51,7 +51,7 @@ class LatentTiles(SequenceTiles):
 
 
 @dataclass(frozen=True, slots=True)
-class Attend:
+class AttendTiles:
     """Emits the attention of a step: items of work, then, of a split step, tiles to put together.
 
     An item is a tile of queries; where there are fewer than four for every worker and their parts
@@ -113,14 +113,14 @@ class Attend:
             join(work, work.joined, self._partial(work, rank, part))
         finish(work)
 
-    def _segments(self, work: QueryRows) -> tuple[Expr, Expr]:
+    def _segments(self, work: LatentQueries) -> tuple[Expr, Expr]:
         return segments(work.entries, work.schedule.segment(work.spec), MOST_SEGMENTS)
 
-    def _rows(self, worker: Expr, rank: Expr) -> QueryRows:
+    def _rows(self, worker: Expr, rank: Expr) -> LatentQueries:
         tiles, tensors = self.tiles, self.tiles.tensors
         token, count = tiles.find(rank)
         position = held(tensors.token_position[token])
-        return QueryRows(
+        return LatentQueries(
             tiles.spec,
             tiles.schedule,
             tensors,
@@ -132,7 +132,7 @@ class Attend:
             entries=held((position + count - 1) // tiles.spec.block_size + 1),
         )
 
-    def _partial(self, work: QueryRows, rank: Expr, part: Expr) -> Record:
+    def _partial(self, work: LatentQueries, rank: Expr, part: Expr) -> Record:
         """Where the record of a tile for one of its segments is."""
         place = held(rank * self.parts + part)
         start = held(place % PARTIAL_RECORDS * work.schedule.record(work.spec))
@@ -141,7 +141,7 @@ class Attend:
         return Record(work.tensors.partials, outer, start, work.all_rows, columns)
 
 
-def _read(work: QueryRows, begin: Expr, end: Expr) -> None:
+def _read(work: LatentQueries, begin: Expr, end: Expr) -> None:
     """Emit the work on the blocks of a segment, a tile of scores after the other."""
     spec, most = work.spec, work.schedule.blocks(work.spec)
     pages = scratch((most,), "int64")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sala_compile.codegen.kernels.arguments import Arguments, workspace
 from sala_compile.codegen.kernels.attend_latents import spec as attend
 from sala_compile.codegen.kernels.attend_latents.cpu.append_rows import append
-from sala_compile.codegen.kernels.attend_latents.cpu.attend_rows import Attend, LatentTiles
+from sala_compile.codegen.kernels.attend_latents.cpu.attend_rows import AttendTiles, LatentTiles
 from sala_compile.codegen.kernels.attend_latents.cpu.schedule import PARTIAL_RECORDS, Schedule
 from sala_compile.codegen.kernels.attend_latents.spec import Spec
 from sala_compile.codegen.kernels.choices import Axis, single
@@ -64,7 +64,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
         team.static(control.tokens, lambda token: append(spec, tensors, token))
 
     workers(builder, control, write, alone=control.tokens <= ALONE)
-    body = Attend.of(LatentTiles(tensors, spec, schedule))
+    body = AttendTiles.of(LatentTiles(tensors, spec, schedule))
 
     def turn(items: Expr, emit_item: Callable[[Expr, Expr], None]) -> None:
         def work(team: Team) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sala_compile.codegen.kernels.attend_latents.cpu.query_rows import MASKED, QueryRows
+from sala_compile.codegen.kernels.attend_latents.cpu.query_rows import MASKED, LatentQueries
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -33,18 +33,18 @@ class TokenTile:
     pages: Tensor
     """The page of each block (int64)."""
 
-    def position(self, work: QueryRows, block: Expr) -> Expr:
+    def position(self, work: LatentQueries, block: Expr) -> Expr:
         """The position of the first token of a block of the tile."""
         return (self.first + block) * work.spec.block_size
 
-    def place(self, work: QueryRows, block: Expr) -> Expr:
+    def place(self, work: LatentQueries, block: Expr) -> Expr:
         """The token of its page at which a block of the tile begins."""
         if work.spec.page_blocks == 1:
             return T.int32(0)
         return (self.first + block) % work.spec.page_blocks * work.spec.block_size
 
 
-def score(work: QueryRows, tokens: TokenTile, scale: float) -> None:
+def score(work: LatentQueries, tokens: TokenTile, scale: float) -> None:
     """Emit the scores of all rows for the tokens of the tile; MASKED after a row's own token."""
     spec, height = work.spec, work.schedule.token_tile
     width = even_width(work.width, work.schedule.row_vectors)
@@ -78,7 +78,7 @@ def score(work: QueryRows, tokens: TokenTile, scale: float) -> None:
             cover_columns(work.width, width, vectors)
 
 
-def add_values(work: QueryRows, tokens: TokenTile) -> None:
+def add_values(work: LatentQueries, tokens: TokenTile) -> None:
     """Emit output = factor * output + probabilities * latents of the tile.
 
     Only written rows are read. The columns of packs of two are in the order in which they are
@@ -100,7 +100,7 @@ def add_values(work: QueryRows, tokens: TokenTile) -> None:
         _add_rows(work, tokens, written, left, 2)
 
 
-def _stage(work: QueryRows, tokens: TokenTile, written: Expr, left: Expr) -> None:
+def _stage(work: LatentQueries, tokens: TokenTile, written: Expr, left: Expr) -> None:
     """Emit 32 columns of the tile as packs along the tokens; after the last written one zeros."""
     spec, pool, staged = work.spec, work.tensors.pool, work.tensors.staged
     size = spec.block_size
@@ -126,7 +126,9 @@ def _words(value: int) -> Expr:
     return T.broadcast(T.uint32(value), LANES)
 
 
-def _add_rows(work: QueryRows, tokens: TokenTile, written: Expr, left: Expr, vectors: int) -> None:
+def _add_rows(
+    work: LatentQueries, tokens: TokenTile, written: Expr, left: Expr, vectors: int
+) -> None:
     """Emit the product of all rows for some vectors of columns."""
     spec, height, record = work.spec, work.schedule.row_tile, work.current
     with loop(work.count) as query, loop(-(-spec.num_heads // height)) as turn:
@@ -161,7 +163,7 @@ def _add_rows(work: QueryRows, tokens: TokenTile, written: Expr, left: Expr, vec
                 record.set_output(top + i, left + j * LANES, outputs[i, j])
 
 
-def finish(work: QueryRows) -> None:
+def finish(work: LatentQueries) -> None:
     """Emit the normalised outputs of all rows, rounded, and the padding of the tokens' rows."""
     spec, record, out = work.spec, work.joined, work.tensors.out
     with loop(work.count) as query, loop(spec.num_heads) as head:
@@ -181,7 +183,7 @@ def finish(work: QueryRows) -> None:
                 spec.element.store(out, token, used, value=splat(0.0), count=missing)
 
 
-def _write(work: QueryRows, token: Expr, column: Expr, values: list[Expr], live: int) -> None:
+def _write(work: LatentQueries, token: Expr, column: Expr, values: list[Expr], live: int) -> None:
     """Emit `live` columns, at most those of `values`: 16, or 32 in the order of staging."""
     out, element = work.tensors.out, work.spec.element
     if element is Element.F32:

@@ -61,7 +61,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class QueryRows:
+class LatentQueries:
     """The rows (token, head) of `count` tokens from `token` on, the first at `position`.
 
     A token has whole vectors of rows, `width` in all; those after the last head are zeros. In the

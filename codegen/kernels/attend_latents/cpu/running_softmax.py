@@ -1,6 +1,6 @@
 """The running softmax of the rows: how it starts, what tiles and segments add."""
 
-from sala_compile.codegen.kernels.attend_latents.cpu.query_rows import MASKED, QueryRows, Record
+from sala_compile.codegen.kernels.attend_latents.cpu.query_rows import MASKED, LatentQueries, Record
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -17,7 +17,7 @@ from sala_compile.codegen.kernels.tir.ir import T
 BITS = f"uint32x{LANES}"
 
 
-def clear(work: QueryRows, record: Record) -> None:
+def clear(work: LatentQueries, record: Record) -> None:
     """Emit a record of no tokens, for the rows that are live."""
     with loop(work.count * (work.width // LANES)) as v:
         record.set_numbers(0, v * LANES, splat(MASKED))
@@ -26,7 +26,7 @@ def clear(work: QueryRows, record: Record) -> None:
         record.set_output(row, c * LANES, splat(0.0))
 
 
-def softmax(work: QueryRows, tokens: Expr) -> None:
+def softmax(work: LatentQueries, tokens: Expr) -> None:
     """Emit running maxima and sums, factors of the outputs and probabilities of `tokens` tokens."""
     pack, record = work.spec.element.pack, work.current
     with loop(work.count * (work.width // LANES)) as v:
@@ -50,7 +50,7 @@ def softmax(work: QueryRows, tokens: Expr) -> None:
         work.keep(work.factors + row, factor)
 
 
-def _keep(work: QueryRows, place: Expr, found: list[Expr]) -> None:
+def _keep(work: LatentQueries, place: Expr, found: list[Expr]) -> None:
     """Emit a pack of probabilities of 16 rows, rounded."""
     operands = work.tensors.operands
     if work.spec.element is Element.F32:
@@ -62,7 +62,7 @@ def _keep(work: QueryRows, place: Expr, found: list[Expr]) -> None:
     operands[work.worker, lanes(place, 2 * LANES)] = pairs
 
 
-def join(work: QueryRows, joined: Record, part: Record) -> None:
+def join(work: LatentQueries, joined: Record, part: Record) -> None:
     """Emit the addition of a segment to those before it."""
     with loop(work.count * (work.width // LANES)) as v:
         row = let(v * LANES)
@@ -86,7 +86,7 @@ def join(work: QueryRows, joined: Record, part: Record) -> None:
             joined.set_output(row, column, vector.fma(part.output(row, column), new, value))
 
 
-def copy(work: QueryRows, record: Record, target: Record) -> None:
+def copy(work: LatentQueries, record: Record, target: Record) -> None:
     """Emit a record in another place."""
     with loop(work.count * (work.width // LANES)) as v:
         for which in (0, 1):

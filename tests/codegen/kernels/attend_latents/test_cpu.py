@@ -135,13 +135,9 @@ def _cut(x: np.ndarray, rows: slice) -> np.ndarray:
     return found
 
 
-def batch_of(
-    spec: Spec, counts: Sequence[int], history: Sequence[int], workers: int = 2
-) -> Step:
+def batch_of(spec: Spec, counts: Sequence[int], history: Sequence[int], workers: int = 2) -> Step:
     """A step over pages of the spec."""
-    return step(
-        counts, history, block_size=spec.page_tokens, context=CONTEXT, workers=workers
-    )
+    return step(counts, history, block_size=spec.page_tokens, context=CONTEXT, workers=workers)
 
 
 BATCHES = (((1, 70, 9, 1), (0, 0, 5, 1)), ((1, 3, 66), (1500, 63, 200)), ((1,), (3000,)))
