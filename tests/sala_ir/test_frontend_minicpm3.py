@@ -11,9 +11,18 @@ import pytest
 import sala_compile
 from sala_compile.codegen.onnx_export.element import OnnxElement
 from sala_compile.codegen.onnx_export.lower import lower_to_onnx
-from sala_compile.passes.support.quantization import Quantization
+from sala_compile.passes.support.quantization import Quantization, store_as_integers
 from sala_compile.runtime.errors import CompileError, ConfigError, SalaError
-from sala_compile.sala_ir.dialect import LatentAttentionOp, LogitsOp, ResidualAddOp, RopeOp
+from sala_compile.sala_ir.dialect import (
+    EncodingAttr,
+    EncodingKind,
+    LatentAttentionOp,
+    LogitsOp,
+    ResidualAddOp,
+    RopeOp,
+    WeightOp,
+    weight_type,
+)
 from sala_compile.sala_ir.frontends import AttentionMode, frontend_for
 from tests.support.checkpoints import reference_model, write_checkpoint
 from tests.support.compiled import compile_checkpoint
@@ -122,6 +131,17 @@ def test_integers(tmp_path: Path, quantization: Quantization) -> None:
     wanted = reference_model(tmp_path / "a").prefill(ids.tolist())
     limit = 0.5 if quantization is Quantization.INT4_G128 else 0.1
     assert np.sqrt(np.mean((found - wanted) ** 2)) < limit * wanted.std()
+
+
+def test_integers_of_a_checkpoint_that_make_keys_and_values_are_read_as_their_values() -> None:
+    module = frontend_for(small()).build_module(parse())
+    encoding = EncodingAttr(EncodingKind.INT8, 128)
+    names = [f"model.layers.0.self_attn.{name}.weight" for name in ("kv_b_proj", "q_b_proj")]
+    store_as_integers(module, dict.fromkeys(names, encoding))
+    module.verify()
+    found = {op.tensor_name.data: op for op in module.walk() if isinstance(op, WeightOp)}
+    plain = [weight_type(found[name].result).encoding.is_plain for name in names]
+    assert plain == [True, False]
 
 
 def test_a_gpu_and_onnx_refuse_it_by_name(tmp_path: Path) -> None:
