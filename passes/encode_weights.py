@@ -11,13 +11,14 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from sala_compile.passes.assign_precision import Precision
-from sala_compile.passes.support.quantization import matrices_of
+from sala_compile.passes.support.quantization import Product, matrices_of
 from sala_compile.passes.support.rewriting import apply_patterns
 from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     EmbeddingOp,
     ExpertDownOp,
     ExpertUpOp,
+    HeadLinearOp,
     LinearOp,
     LogitsOp,
     SalaOp,
@@ -31,10 +32,10 @@ class _CastWeight(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(
         self,
-        op: LinearOp | ExpertUpOp | ExpertDownOp | EmbeddingOp | LogitsOp,
+        op: LinearOp | ExpertUpOp | ExpertDownOp | EmbeddingOp | HeadLinearOp | LogitsOp,
         rewriter: PatternRewriter,
     ) -> None:
-        matrices = (op.weight,) if isinstance(op, EmbeddingOp) else matrices_of(op)
+        matrices = matrices_of(op) if isinstance(op, Product) else (op.weight,)
         for matrix in matrices:
             if element_of(matrix) != f32:
                 continue

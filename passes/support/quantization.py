@@ -14,6 +14,7 @@ from sala_compile.sala_ir.dialect import (
     EncodingKind,
     ExpertDownOp,
     ExpertUpOp,
+    HeadRowsOp,
     LinearOp,
     LogitsOp,
     QuantizeWeightOp,
@@ -185,9 +186,14 @@ def is_looked_up(weight: SSAValue) -> bool:
 
 
 def store_as_integers(module: ModuleOp, encodings: Mapping[str, EncodingAttr]) -> None:
-    """Type the tensors that a source stores as integers as such, in place."""
+    """Type the tensors that a source stores as integers as such, in place.
+
+    Those of which heads are made are read as the values that their integers represent.
+    """
     for op in module.walk():
         if not isinstance(op, WeightOp):
+            continue
+        if any(isinstance(use.operation, HeadRowsOp) for use in op.result.uses):
             continue
         found = {encodings.get(name) for name in op.tensors}
         if found == {None}:

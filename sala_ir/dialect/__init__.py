@@ -6,6 +6,7 @@ from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
+    LatentHeadsAttr,
     PageRoundingAttr,
     Rows,
     RowsAttr,
@@ -35,6 +36,11 @@ from sala_compile.sala_ir.dialect.expert_kinds import (
 )
 from sala_compile.sala_ir.dialect.experts import ExpertDownOp, ExpertUpOp, RouteOp
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
+from sala_compile.sala_ir.dialect.latent import (
+    AttendLatentsOp,
+    HeadLinearOp,
+    LatentAttentionOp,
+)
 from sala_compile.sala_ir.dialect.linear import (
     SWIGLU_GROUP,
     LinearOp,
@@ -69,6 +75,7 @@ from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
     ConvolutionWindowType,
     KvCacheType,
+    LatentCacheType,
     RecentKeysType,
     RecurrentStateType,
     StateType,
@@ -90,6 +97,7 @@ from sala_compile.sala_ir.dialect.weight_storage import (
 from sala_compile.sala_ir.dialect.weights import (
     CastWeightOp,
     ConcatWeightsOp,
+    HeadRowsOp,
     InterleaveWeightsOp,
     OffsetWeightOp,
     PackWeightOp,
@@ -114,6 +122,7 @@ __all__ = [
     "SWIGLU_GROUP",
     "AppendKvOp",
     "AttendBlocksOp",
+    "AttendLatentsOp",
     "BatchType",
     "BlockSparseAttentionOp",
     "CastOp",
@@ -134,11 +143,16 @@ __all__ = [
     "ExpertDownOp",
     "ExpertUpOp",
     "GatedDeltaOp",
+    "HeadLinearOp",
+    "HeadRowsOp",
     "HeadsAttr",
     "InterleaveWeightsOp",
     "KeepRecentOp",
     "KernelCallOp",
     "KvCacheType",
+    "LatentAttentionOp",
+    "LatentCacheType",
+    "LatentHeadsAttr",
     "LayoutAttr",
     "LayoutKind",
     "LayoutKindAttr",

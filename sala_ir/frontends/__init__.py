@@ -25,6 +25,7 @@ FRONTENDS: Mapping[str, str] = {
         "qwen3",
         "olmo_hybrid",
         "falcon_h1",
+        "minicpm3",
         "qwen3_next",
     )
 }

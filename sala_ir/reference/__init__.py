@@ -26,6 +26,12 @@ from sala_compile.sala_ir.reference.convolution import ConvolutionWindow, short_
 from sala_compile.sala_ir.reference.embedding import embedding
 from sala_compile.sala_ir.reference.experts import ReadExpert, expert_down, expert_up, route
 from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
+from sala_compile.sala_ir.reference.latent import (
+    LatentCache,
+    attend_latents,
+    head_linear,
+    latent_attention,
+)
 from sala_compile.sala_ir.reference.lightning import (
     LightningForm,
     RecurrentState,
@@ -59,6 +65,7 @@ __all__ = [
     "CompressedKeys",
     "ConvolutionWindow",
     "KVCache",
+    "LatentCache",
     "LightningForm",
     "ReadExpert",
     "RecentKeys",
@@ -71,6 +78,7 @@ __all__ = [
     "SparseAttention",
     "append_kv",
     "attend_blocks",
+    "attend_latents",
     "block_scores",
     "block_sparse_attention",
     "cast_weight",
@@ -84,8 +92,10 @@ __all__ = [
     "expert_down",
     "expert_up",
     "gated_delta",
+    "head_linear",
     "interleave_weights",
     "interleaved_part",
+    "latent_attention",
     "lightning_attention",
     "lightning_chunked",
     "lightning_recurrence",

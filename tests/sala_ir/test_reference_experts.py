@@ -78,7 +78,9 @@ def test_limits_are_of_the_gate_above_and_of_up_on_both_sides() -> None:
     found = reference.expert_up(
         x, ids, lambda e: one, lambda e: one, activation="swiglu", limit=2.0
     )
-    np.testing.assert_allclose(found, silu(np.asarray([[2.0], [-3.0]])) * [[2.0], [-2.0]], rtol=1e-12)
+    np.testing.assert_allclose(
+        found, silu(np.asarray([[2.0], [-3.0]])) * [[2.0], [-2.0]], rtol=1e-12
+    )
 
 
 def test_no_tokens_give_no_rows() -> None:

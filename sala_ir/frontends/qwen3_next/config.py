@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar, cast
 
-from sala_compile.runtime.common.json_text import is_list
-from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRule, FieldRules, only
+from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig, fill_from
 from sala_compile.sala_ir.frontends.kit.experts import check_router
 from sala_compile.sala_ir.frontends.kit.fields import (
@@ -18,6 +17,7 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     Refuse,
 )
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
+from sala_compile.sala_ir.frontends.kit.layer_kinds import check_kinds, fill_kinds, kinds_rule
 
 
 class QwenMixer(StrEnum):
@@ -36,10 +36,6 @@ _USED = (
 )
 
 
-def _is_kinds(value: Any) -> bool:
-    return is_list(value) and all(isinstance(k, str) and k in set(QwenMixer) for k in value)
-
-
 class Qwen3NextConfig(DecoderConfig):
     """Everything that inference reads."""
 
@@ -49,9 +45,7 @@ class Qwen3NextConfig(DecoderConfig):
         **dict.fromkeys(_USED, USED),
         "output_router_logits": NO_EFFECT,
         "mlp_bias": only(False),
-        "layer_types": FieldRule(
-            _is_kinds, "a list of " + " and ".join(f'"{kind.value}"' for kind in QwenMixer)
-        ),
+        "layer_types": kinds_rule(QwenMixer),
     }
     ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn", "longrope")
     PARTIAL_ROTARY: ClassVar[bool] = True
@@ -80,9 +74,9 @@ class Qwen3NextConfig(DecoderConfig):
         """Kinds of layers as values of their type, from the interval where they are not listed."""
         fill_from(fields, num_key_value_heads="num_attention_heads")
         layers, interval = fields.get("num_hidden_layers"), fields.get("full_attention_interval", 4)
-        if "layer_types" in fields:
-            fields["layer_types"] = tuple(map(QwenMixer, fields["layer_types"]))
-        elif type(layers) is int and type(interval) is int and interval > 0:
+        fill_kinds(fields, QwenMixer)
+        is_open = "layer_types" not in fields and type(interval) is int and interval > 0
+        if is_open and type(layers) is int:
             fields["layer_types"] = tuple(
                 QwenMixer.DELTA if (layer + 1) % interval else QwenMixer.ATTENTION
                 for layer in range(layers)
@@ -102,10 +96,7 @@ class Qwen3NextConfig(DecoderConfig):
 
     def check(self, refuse: Refuse) -> None:
         """Raise `ConfigError` for the first constraint between fields that is broken."""
-        found, layers = len(self.layer_types), self.num_hidden_layers
-        if found != layers:
-            expected, fix = f"one entry for each of the {layers} layers", "correct the list"
-            raise refuse("layer_types", f"a list of {found}", expected, fix)
+        check_kinds(self.layer_types, self.num_hidden_layers, refuse)
         if not 0 < self.rotated <= self.head_dim or self.rotated % 2:
             expected = f"a factor of head_dim, {self.head_dim}, that gives an even number"
             raise refuse(
@@ -119,6 +110,6 @@ class Qwen3NextConfig(DecoderConfig):
         if self.linear_conv_kernel_dim < 2:
             expected, fix = "at least 2", "a convolution of one tap keeps no state"
             raise refuse("linear_conv_kernel_dim", self.linear_conv_kernel_dim, expected, fix)
-        if any(map(self.has_experts, range(layers))):
+        if any(map(self.has_experts, range(self.num_hidden_layers))):
             count, chosen = ("num_experts", self.num_experts), self.num_experts_per_tok
             check_router(refuse, count, ("num_experts_per_tok", chosen), 1, 1)

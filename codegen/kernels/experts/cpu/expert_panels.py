@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sala_compile.codegen.kernels.experts.cpu.epilogue import DownEpilogue, UpEpilogue
-from sala_compile.codegen.kernels.experts.cpu.expert_rows import ExpertRows, KeptRows, ListedRows
+from sala_compile.codegen.kernels.experts.cpu.expert_rows import CopiedRows, ExpertRows, ListedRows
 from sala_compile.codegen.kernels.experts.cpu.schedule import IntegerBlocks, Schedule
 from sala_compile.codegen.kernels.experts.spec import Part, Spec
 from sala_compile.codegen.kernels.linear.cpu.block_division import Division, PreparedOperands
@@ -73,7 +73,7 @@ class ExpertPanels:
 
     def _by_vectors(self, unit: Unit, panel: Expr, panels: Expr, schedule: Vectors) -> None:
         pitch = padded(self.spec.depth)
-        kept: Any = KeptRows(self.tensors.x_rows, self.worker, unit.first, pitch)
+        kept: Any = CopiedRows(self.tensors.x_rows, self.worker, unit.first, pitch)
         with when(self.ready[0] != unit.index):
             self._keep(unit, kept)
             self.ready[0] = unit.index

@@ -115,7 +115,7 @@ class ListedRows:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptRows:
+class CopiedRows:
     """Row `first` + i of a workspace of a worker is at i * `pitch`."""
 
     tensor: Tensor
