@@ -63,6 +63,7 @@ class TokenTexts:
     def batch(self, key: Sequence[int], texts: int, length: int) -> torch.Tensor:
         """Windows int64 [texts, length]; the same key, of whole numbers, gives the same ones.
 
+        Where sources have whole texts of exactly that length, all are of those.
         Raises RequestError where every source is shorter.
         """
         fitting = [source for source in self.sources if source.places(length)]
@@ -74,6 +75,7 @@ class TokenTexts:
                 expected=f"texts of {length} tokens and more; the longest has {longest}",
                 fix="add longer texts, or ask for shorter ones with --length and --long-length",
             )
+        fitting = [x for x in fitting if x.ids.ndim == 2 and x.ids.shape[1] == length] or fitting
         generator = np.random.default_rng(list(key))
         sizes = np.array([source.ids.size for source in fitting], np.float64)
         rows = []

@@ -63,7 +63,7 @@ class Adam:
         two = second.float().mul_(b).addcmul_(gradient, gradient, value=1 - b)
         first.copy_(one)
         second.copy_(two)
-        root = two.div_(1 - b**self.taken).sqrt_().add_(EPSILON)
+        root = (two / (1 - b**self.taken)).sqrt_().add_(EPSILON)
         moved = parameter.float().addcdiv(one, root, value=-rate / (1 - a**self.taken))
         if parameter.dtype == torch.bfloat16:
             moved = rounded_by_chance(moved, chance)
