@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             from examples.halo.report.page import write_report
 
-            print(write_report(parsed.work, measure=not parsed.curves_only))
+            sizes = {"lengths": parsed.lengths, "contexts": parsed.contexts}
+            print(write_report(parsed.work, measure=not parsed.curves_only, **sizes))
 
 
 def _convert(parsed: argparse.Namespace) -> None:
@@ -105,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--curves-only", action="store_true", help="compile and measure nothing: curves alone"
     )
+    for name, default, help in (
+        ("--lengths", "512,1024,2048,4096,8192", "tokens of the texts of recall"),
+        ("--contexts", "4096,32768,131072", "tokens before those that are timed"),
+    ):
+        kind = _numbers(int)
+        report.add_argument(name, type=kind, default=kind(default), help=f"{help} ({default})")
     return parser
 
 

@@ -10,9 +10,11 @@ from safetensors.torch import save_file
 
 from examples.halo.conversion import Conversion, Report, load_weights
 from examples.halo.data.debian_texts import debian_texts
+from examples.halo.data.teacher_samples import STAGE as SAMPLES
 from examples.halo.data.teacher_samples import sampled_texts
 from examples.halo.data.token_texts import TokenTexts, read_tokens
 from examples.halo.options import ConvertOptions
+from examples.halo.report.stage_results import StageResults
 from examples.halo.stages.alignment import align
 from examples.halo.stages.distillation import TUNED, assemble, distil, tune
 from examples.halo.stages.selection import chosen_layers, select_layers
@@ -22,7 +24,7 @@ from examples.halo.training.stage_training import Clock
 from sala_compile.runtime.errors import RequestError
 from sala_compile.runtime.text.tokenizer import Tokenizer
 from sala_compile.sala_ir.checkpoint.checkpoint import WEIGHTS_FILE
-from sala_compile.sala_ir.frontends import CONFIG_FILE
+from sala_compile.sala_ir.frontends import CONFIG_FILE, read_config
 
 STUDENT = "student"
 
@@ -82,15 +84,29 @@ def _check_layers(options: ConvertOptions, source: Teacher) -> None:
         )
 
 
+def prepared_texts(results: StageResults) -> tuple[Path, TokenTexts]:
+    """The directory of the teacher and the texts of a finished conversion, as they were read."""
+    options, work = results.options, results.work
+    unpacked = work / "teacher"
+    directory = unpacked if unpacked.is_dir() else Path(options["teacher"])
+    data = tuple(Path(path) for path in options["data"])
+    samples = () if data else tuple(sorted((work / SAMPLES).glob("*.npy")))
+    return directory, _read(directory, data, samples, work)
+
+
 def _texts(options: ConvertOptions, source: Teacher, clock: Clock, report: Report) -> TokenTexts:
-    vocabulary = int(source.config["vocab_size"])
-    end = source.config.get("eos_token_id")
+    samples = () if options.data else sampled_texts(options, source, clock, report)
+    return _read(source.directory, options.data, samples, options.work)
+
+
+def _read(
+    directory: Path, data: tuple[Path, ...], samples: tuple[Path, ...], work: Path
+) -> TokenTexts:
+    """Texts of the user, or those of Debian's packages and the teacher's own."""
+    config = read_config(directory)
+    paths = [*(data or debian_texts().values()), *samples]
+    end = config.get("eos_token_id")
     first = end[0] if isinstance(end, Sequence) else end
-    paths = list(options.data)
-    sampled: tuple[Path, ...] = ()
-    if not paths:
-        paths = list(debian_texts().values())
-        sampled = sampled_texts(options, source, clock, report)
     needs_tokenizer = any(path.suffix != ".npy" for path in paths)
-    tokenizer = Tokenizer.from_files(source.directory) if needs_tokenizer else None
-    return read_tokens([*paths, *sampled], tokenizer, first, options.work / "tokens", vocabulary)
+    tokenizer = Tokenizer.from_files(directory) if needs_tokenizer else None
+    return read_tokens(paths, tokenizer, first, work / "tokens", int(config["vocab_size"]))

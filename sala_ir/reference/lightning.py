@@ -101,7 +101,7 @@ def lightning_recurrence(
     """
     xp = array_namespace(q, k, v)
     decay = xp.exp(-to_like(slopes, q))[:, None, None]
-    outs = [q[..., :0, :, :]]
+    outs = [v[..., :0, :, :]]
     for t in range(q.shape[-3]):
         state = decay * state + k[..., t, :, :, None] * v[..., t, :, None, :]
         outs.append(xp.matmul(q[..., t, :, None, :], state)[..., None, :, 0, :])
@@ -124,7 +124,7 @@ def lightning_chunked(
     """
     xp = array_namespace(q, k, v)
     rates = to_like(slopes, q)
-    outs = [q[..., :0, :, :]]
+    outs = [v[..., :0, :, :]]
     for start in range(-(history % chunk), q.shape[-3], chunk):
         rows = slice(max(start, 0), start + chunk)
         queries, keys, values = (swap_heads(x[..., rows, :, :]) for x in (q, k, v))

@@ -4,14 +4,12 @@ The teacher is compiled and runs in our runtime, many texts at a time.
 """
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import sala_compile
+from examples.halo.artifacts import compiled, loaded
 from examples.halo.files import write_whole
 from examples.halo.options import ConvertOptions
 from examples.halo.teacher import Teacher
@@ -38,10 +36,9 @@ def sampled_texts(
     paths = [folder / f"part-{number:04}.npy" for number in range(count)]
     missing = [(number, path) for number, path in enumerate(paths) if not path.is_file()]
     if missing:
-        artifact = _artifact(options, source)
         context = options.long_length + 1
-        loaded = sala_compile.load(artifact, context=context, batch=TEXTS, threads=options.threads)
-        with loaded as model:
+        artifact = compiled(source.directory, options.work / ARTIFACT, context)
+        with loaded(artifact, context, batch=TEXTS, threads=options.threads) as model:
             for number, path in missing:
                 if clock.is_over:
                     raise OutOfTime
@@ -99,13 +96,3 @@ class _Writer:
         """Add a token; whether the text has ended with it."""
         self.ids.append(token)
         return token in self._ends or len(self.ids) >= self._room
-
-
-def _artifact(options: ConvertOptions, source: Teacher) -> Path:
-    """The compiled teacher, in the work folder."""
-    path = options.work / ARTIFACT
-    if not path.exists():
-        command = [str(Path(sys.executable).parent / "sala-compile"), str(source.directory)]
-        context = str(options.long_length + 1)
-        subprocess.run([*command, "-o", str(path), "--context", context], check=True)
-    return path

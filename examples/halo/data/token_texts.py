@@ -86,7 +86,11 @@ class TokenTexts:
 
 
 def read_tokens(
-    paths: Sequence[Path], tokenizer: Tokenizer, end: int | None, folder: Path, vocabulary: int
+    paths: Sequence[Path],
+    tokenizer: Tokenizer | None,
+    end: int | None,
+    folder: Path,
+    vocabulary: int,
 ) -> TokenTexts:
     """The sources of files and folders; what is encoded is kept in `folder` for the next time.
 
@@ -117,10 +121,11 @@ def _from_file(path: Path, vocabulary: int) -> TokenSource:
 
 
 def _encoded(
-    number: int, path: Path, tokenizer: Tokenizer, end: int | None, folder: Path
+    number: int, path: Path, tokenizer: Tokenizer | None, end: int | None, folder: Path
 ) -> TokenSource:
     kept = folder / f"{number}-{path.name}.npy"
     if not kept.is_file():
+        assert tokenizer is not None, "texts need a tokenizer"
         ids: list[int] = []
         for text in _texts(path):
             ids += tokenizer.encode(text, special=False)

@@ -31,6 +31,13 @@ class Clock:
     started: float = field(default_factory=time.monotonic)
 
     @property
+    def left(self) -> float | None:
+        """Minutes that are left, 0 at least; None without an end."""
+        if self.minutes is None:
+            return None
+        return max(0.0, self.minutes - (time.monotonic() - self.started) / 60)
+
+    @property
     def is_over(self) -> bool:
         """Whether it has passed."""
         taken = time.monotonic() - self.started
