@@ -120,9 +120,9 @@ def test_the_readme_names_the_packages():
 def test_samples_are_the_teachers(tmp_path: Path):
     """Texts that begin with its first token, end with its last, and follow from the seed."""
     artifact = tmp_path / "teacher.sala"
-    compile_checkpoint(TEACHER, artifact, context=40)
+    compile_checkpoint(TEACHER, artifact, context=64)
     config = {"bos_token_id": 1, "eos_token_id": [2], "vocab_size": 131}
-    with sala_compile.load(artifact, batch=3) as model:
+    with sala_compile.load(artifact, context=40, batch=3, chunk=40) as model:
         vocabulary = model.vocabulary
         first = write_samples(model, config, 0, 0, 300, texts=3)
         assert np.array_equal(first, write_samples(model, config, 0, 0, 300, texts=3))
@@ -131,20 +131,19 @@ def test_samples_are_the_teachers(tmp_path: Path):
         assert len(first) >= 300
         assert first[0] == 1
         assert first.max() < vocabulary
-        texts = np.split(first, np.flatnonzero(first == 2) + 1)
-        assert max(map(len, texts)) <= 40 * 3
+        assert (first == 1).sum() >= len(first) / 40, "a text is at most the context"
         free = {"bos_token_id": 2, "eos_token_id": [2], "vocab_size": vocabulary}
         assert len(set(write_samples(model, free, 0, 0, 300, texts=3).tolist())) > 20
 
 
 def test_without_data_the_teacher_writes_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("examples.halo.pipeline.debian_texts", dict)
-    options = small_options(tmp_path, data=(), sample_tokens=4000, minutes=0.0)
+    sizes = {"data": (), "sample_tokens": 4000, "tokens": 1024}
+    options = small_options(tmp_path, **sizes, minutes=0.0)
     with pytest.raises(OutOfTime):
         convert(options, silent)
     assert not list(options.work.glob("samples/*.npy")), "no time was left for the first file"
-    options = small_options(tmp_path, data=(), sample_tokens=4000, tokens=1024)
-    student = convert(options, silent)
+    student = convert(small_options(tmp_path, **sizes), silent)
     (samples,) = options.work.glob("samples/*.npy")
     assert len(np.load(samples)) >= 4000
     assert (student / "model.safetensors").is_file()

@@ -8,10 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from examples.halo.training.stage_training import Clock, OutOfTime
+from examples.halo.twin import __main__ as twin_command
 from examples.halo.twin.__main__ import compare, table, write_lessons
 from examples.halo.twin.configuration import LENGTH, STAGES, config
 from examples.halo.twin.train import initial_weights, train
 from examples.needle.lessons import Stage
+from tests.support.compiled import compile_checkpoint
 
 torch.set_num_threads(1)
 SHORT = (
@@ -42,8 +44,11 @@ def test_twin_and_example_are_about_as_large():
     assert STAGES[-1].length == LENGTH == config()["max_position_embeddings"]
 
 
-def test_the_comparison_asks_both_the_same(tmp_path: Path):
+def test_the_comparison_asks_both_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     checkpoint = train(tmp_path, 0, Clock(), SHORT)
+    artifact = tmp_path / "any.sala"
+    compile_checkpoint(checkpoint, artifact)
+    monkeypatch.setattr(twin_command, "compiled", lambda *_: artifact)
     rows = compare({"twin": checkpoint, "other": checkpoint}, tmp_path, (64, 80))
     assert [(row["model"], row["length"]) for row in rows] == [
         ("twin", 64), ("twin", 80), ("other", 64), ("other", 80),
