@@ -15,6 +15,7 @@ from sala_compile.passes.support.rewriting import apply_patterns
 from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     EmbeddingOp,
+    HeadLinearOp,
     LinearOp,
     LogitsOp,
     SalaOp,
@@ -27,7 +28,9 @@ class _CastWeight(RewritePattern):
 
     @op_type_rewrite_pattern
     def match_and_rewrite(
-        self, op: LinearOp | EmbeddingOp | LogitsOp, rewriter: PatternRewriter
+        self,
+        op: LinearOp | EmbeddingOp | HeadLinearOp | LogitsOp,
+        rewriter: PatternRewriter,
     ) -> None:
         if element_of(op.weight) != f32:
             return

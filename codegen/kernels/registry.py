@@ -29,6 +29,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.compress_new_keys": ("compress_new_keys",),
     "sala.select_blocks": ("select_blocks",),
     "sala.attend_blocks": ("attend_blocks",),
+    "sala.head_linear": ("head_linear",),
+    "sala.attend_latents": ("attend_latents",),
 }
 """Operation name -> kernel folders, the preferred one first and the most general one last."""
 NAMES = frozenset(name for names in FAMILIES.values() for name in names) | {"sample"}

@@ -11,6 +11,7 @@ from sala_compile.sala_ir.dialect import (
     EmbeddingOp,
     EncodingAttr,
     EncodingKind,
+    HeadRowsOp,
     LinearOp,
     LogitsOp,
     QuantizeWeightOp,
@@ -163,9 +164,14 @@ def is_looked_up(weight: SSAValue) -> bool:
 
 
 def store_as_integers(module: ModuleOp, encodings: Mapping[str, EncodingAttr]) -> None:
-    """Type the tensors that a source stores as integers as such, in place."""
+    """Type the tensors that a source stores as integers as such, in place.
+
+    Those of which heads are made are read as the values that their integers represent.
+    """
     for op in module.walk():
         if isinstance(op, WeightOp) and op.tensor_name.data in encodings:
+            if any(isinstance(use.operation, HeadRowsOp) for use in op.result.uses):
+                continue
             kind = op.result.type
             assert isinstance(kind, WeightType)
             encoded = kind.with_encoding(encodings[op.tensor_name.data])

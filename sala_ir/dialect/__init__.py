@@ -6,6 +6,7 @@ from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
+    LatentHeadsAttr,
     PageRoundingAttr,
     Rows,
     RowsAttr,
@@ -28,6 +29,11 @@ from sala_compile.sala_ir.dialect.elementwise import (
 )
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
+from sala_compile.sala_ir.dialect.latent import (
+    AttendLatentsOp,
+    HeadLinearOp,
+    LatentAttentionOp,
+)
 from sala_compile.sala_ir.dialect.linear import (
     SWIGLU_GROUP,
     LinearOp,
@@ -62,6 +68,7 @@ from sala_compile.sala_ir.dialect.types import (
     CompressedKeysType,
     ConvolutionWindowType,
     KvCacheType,
+    LatentCacheType,
     RecentKeysType,
     RecurrentStateType,
     StateType,
@@ -83,6 +90,7 @@ from sala_compile.sala_ir.dialect.weight_storage import (
 from sala_compile.sala_ir.dialect.weights import (
     CastWeightOp,
     ConcatWeightsOp,
+    HeadRowsOp,
     InterleaveWeightsOp,
     PackWeightOp,
     QuantizeWeightOp,
@@ -106,6 +114,7 @@ __all__ = [
     "SWIGLU_GROUP",
     "AppendKvOp",
     "AttendBlocksOp",
+    "AttendLatentsOp",
     "BatchType",
     "BlockSparseAttentionOp",
     "CastOp",
@@ -122,11 +131,16 @@ __all__ = [
     "Epilogue",
     "EpilogueAttr",
     "GatedDeltaOp",
+    "HeadLinearOp",
+    "HeadRowsOp",
     "HeadsAttr",
     "InterleaveWeightsOp",
     "KeepRecentOp",
     "KernelCallOp",
     "KvCacheType",
+    "LatentAttentionOp",
+    "LatentCacheType",
+    "LatentHeadsAttr",
     "LayoutAttr",
     "LayoutKind",
     "LayoutKindAttr",

@@ -26,11 +26,18 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute
 
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding, StateHeads
+from sala_compile.sala_ir.attention_sizes import (
+    BlockSelection,
+    Heads,
+    LatentHeads,
+    PageRounding,
+    StateHeads,
+)
 from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
+    LatentHeadsAttr,
     PageRoundingAttr,
     SelectionAttr,
     StateHeadsAttr,
@@ -40,6 +47,7 @@ from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 _OWN: dict[type, Callable[[Any], Attribute]] = {
     Epilogue: EpilogueAttr,
     Heads: HeadsAttr,
+    LatentHeads: LatentHeadsAttr,
     StateHeads: StateHeadsAttr,
     BlockSelection: SelectionAttr,
     PageRounding: PageRoundingAttr,
@@ -114,7 +122,7 @@ def plain(attribute: Attribute) -> Any:
             return attribute.value.data
         case StringAttr() | IntAttr() | EnumAttribute():
             return attribute.data
-        case HeadsAttr() | StateHeadsAttr() | SelectionAttr():
+        case HeadsAttr() | LatentHeadsAttr() | StateHeadsAttr() | SelectionAttr():
             return asdict(attribute.data)
         case DenseIntOrFPElementsAttr():
             return tuple(attribute.get_values())

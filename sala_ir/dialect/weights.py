@@ -222,6 +222,50 @@ class TransposeWeightOp(SalaOp):
 
 
 @irdl_op_definition
+class HeadRowsOp(SalaOp):
+    """Rows start .. start + size - 1 of each of `heads` equal blocks of rows, one after the other.
+
+    [heads * N, K] gives [heads * size, K]; `transposed`, with the rows of every head as columns,
+    [heads * K, size]. The weight is read whole.
+    """
+
+    name = "sala.head_rows"
+
+    weight = operand_def(WeightType)
+    heads = prop_def(IntegerProperty)
+    start = prop_def(IntegerProperty)
+    size = prop_def(IntegerProperty)
+    transposed = opt_prop_def(IntegerProperty, default_value=integer(0))
+    result = result_def(WeightType)
+
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The rows of all heads, or their columns."""
+        kind, heads, size = weight_type(self.weight), self.heads.value.data, self.size.value.data
+        columns = kind.get_shape()[1]
+        is_transposed = self.transposed.value.data == 1
+        shape = [heads * columns, size] if is_transposed else [heads * size, columns]
+        return (kind.with_shape(shape),)
+
+    def verify_(self) -> None:
+        """A plain matrix whose rows the heads divide, and rows inside of a head's."""
+        kind, heads = weight_type(self.weight), self.heads.value.data
+        require(len(kind.get_shape()) == 2, "heads are of a matrix")
+        require(kind.encoding.is_plain, "integers are not divided by heads")
+        require(self.transposed.value.data in (0, 1), "transposed must be 0 or 1")
+        rows = kind.get_shape()[0]
+        require(heads > 0 and rows % heads == 0, f"{heads} heads do not divide {rows} rows")
+        start, size, block = self.start.value.data, self.size.value.data, rows // heads
+        inside = start >= 0 and size > 0 and start + size <= block
+        require(inside, f"rows {start} .. {start + size} lie outside 0 .. {block}")
+        _require_row_major(self.weight)
+        (expected,) = self.infer(f32)
+        require(self.result.type == expected, "result must be {}", expected)
+
+
+@irdl_op_definition
 class CastWeightOp(SalaOp):
     """Round a weight to the element type of the result."""
 

@@ -25,6 +25,7 @@ FRONTENDS: Mapping[str, str] = {
         "qwen3",
         "olmo_hybrid",
         "falcon_h1",
+        "minicpm3",
     )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""

@@ -61,6 +61,7 @@ class SalaFunctions(InterpreterFunctions):
     _scale = impl(dialect.ScaleWeightOp)(_weight_side)
     _slice_weight = impl(dialect.SliceWeightOp)(_weight_side)
     _transpose = impl(dialect.TransposeWeightOp)(_weight_side)
+    _head_rows = impl(dialect.HeadRowsOp)(_weight_side)
     _cast = impl(dialect.CastWeightOp)(_weight_side)
     _quantize = impl(dialect.QuantizeWeightOp)(_weight_side)
     _pack = impl(dialect.PackWeightOp)(_weight_side)
@@ -217,6 +218,39 @@ class SalaFunctions(InterpreterFunctions):
             pages=self._pages(op.kv),
         )
         return self._results(op, out, kv)
+
+    @impl(dialect.LatentAttentionOp)
+    def _latent_attention(
+        self, _: Interpreter, op: dialect.LatentAttentionOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        out, cache = reference.latent_attention(
+            *(value(operand) for operand in op.operands),
+            heads=op.heads.data,
+            cache_rounding=self._state_rounder(op.cache),
+            operand_rounding=self._operand_rounder(op.cache),
+        )
+        return self._results(op, out, cache)
+
+    @impl(dialect.HeadLinearOp)
+    def _head_linear(
+        self, _: Interpreter, op: dialect.HeadLinearOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        found = reference.head_linear(value(op.x), value(op.weight), **op.parameters)
+        return self._results(op, found)
+
+    @impl(dialect.AttendLatentsOp)
+    def _attend_latents(
+        self, _: Interpreter, op: dialect.AttendLatentsOp, args: PythonValues
+    ) -> PythonValues:
+        out, cache = reference.attend_latents(
+            *args,
+            heads=op.heads.data,
+            cache_rounding=self._state_rounder(op.cache),
+            operand_rounding=self._operand_rounder(op.cache),
+        )
+        return self._results(op, out, cache)
 
     @impl(dialect.BlockSparseAttentionOp)
     def _block_sparse_attention(

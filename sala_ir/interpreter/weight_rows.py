@@ -15,6 +15,7 @@ from xdsl.ir import SSAValue
 from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     ConcatWeightsOp,
+    HeadRowsOp,
     InterleaveWeightsOp,
     PackWeightOp,
     QuantizeWeightOp,
@@ -148,6 +149,8 @@ def weight_value(
             return WeightValue(shape, lambda start, stop: part.read(first + start, first + stop))
         case TransposeWeightOp():
             return WeightValue(shape, _transposed(parts[0]))
+        case HeadRowsOp():
+            return WeightValue(shape, _head_rows(op, parts[0]))
         case _:
             raise TypeError(f"{op.name} is no operation on weights")
 
@@ -184,6 +187,21 @@ def _transposed(part: WeightValue) -> Callable[[int, int], Any]:
     def read(start: int, stop: int) -> Any:
         whole = part.whole()
         return array_namespace(whole).matrix_transpose(whole)[start:stop, ...]
+
+    return read
+
+
+def _head_rows(op: HeadRowsOp, part: WeightValue) -> Callable[[int, int], Any]:
+    heads, first, size = (each.value.data for each in (op.heads, op.start, op.size))
+
+    def read(start: int, stop: int) -> Any:
+        whole = part.whole()
+        xp, columns = array_namespace(whole), whole.shape[1]
+        rows = xp.reshape(whole, (heads, whole.shape[0] // heads, columns))
+        rows = rows[:, first : first + size, :]
+        if op.transposed.value.data:
+            rows = xp.matrix_transpose(rows)
+        return xp.reshape(rows, weight_shape(op.result))[start:stop, :]
 
     return read
 

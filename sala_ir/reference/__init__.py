@@ -25,6 +25,12 @@ from sala_compile.sala_ir.reference.cache import (
 from sala_compile.sala_ir.reference.convolution import ConvolutionWindow, short_convolution
 from sala_compile.sala_ir.reference.embedding import embedding
 from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
+from sala_compile.sala_ir.reference.latent import (
+    LatentCache,
+    attend_latents,
+    head_linear,
+    latent_attention,
+)
 from sala_compile.sala_ir.reference.lightning import (
     LightningForm,
     RecurrentState,
@@ -55,6 +61,7 @@ __all__ = [
     "CompressedKeys",
     "ConvolutionWindow",
     "KVCache",
+    "LatentCache",
     "LightningForm",
     "RecentKeys",
     "RecurrentState",
@@ -66,6 +73,7 @@ __all__ = [
     "SparseAttention",
     "append_kv",
     "attend_blocks",
+    "attend_latents",
     "block_scores",
     "block_sparse_attention",
     "cast_weight",
@@ -77,7 +85,9 @@ __all__ = [
     "embedding",
     "exact",
     "gated_delta",
+    "head_linear",
     "interleave_weights",
+    "latent_attention",
     "lightning_attention",
     "lightning_chunked",
     "lightning_recurrence",

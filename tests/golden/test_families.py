@@ -26,14 +26,15 @@ PROMPTS = {
     "hypenet-a": ("p0", "p1", "p2", "p3"),
     "olmo_hybrid-a": ("p0", "p1", "p2"),
     "falcon_h1-a": ("p0", "p1", "p2"),
+    "minicpm3-a": ("p0", "p1", "p2"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
 SHORT = [(name, prompt) for name, prompt in EVERY if prompt != "p3"]
-RECURRENT = ("olmo_hybrid-a", "falcon_h1-a")
-"""Those with gated recurrences, which have no kernels for GPUs."""
+ON_CPUS = ("olmo_hybrid-a", "falcon_h1-a", "minicpm3-a")
+"""Those with gated recurrences or latent attention, which have no kernels for GPUs."""
 ON_A_GPU = [
-    *((name, Precision.FLOAT32) for name in PROMPTS if name not in ("minicpm-a", *RECURRENT)),
+    *((name, Precision.FLOAT32) for name in PROMPTS if name not in ("minicpm-a", *ON_CPUS)),
     *((name, Precision.BFLOAT16) for name in ("qwen3-a", "minicpm-nope", "hypenet-a")),
 ]
 """The bfloat16 kernels of llama are those of qwen3."""

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from sala_compile.codegen.kernels.arguments import Argument, Arguments
+from sala_compile.codegen.kernels.attend_latents import spec as attend_latents
 from sala_compile.codegen.kernels.cast import spec as cast
 from sala_compile.codegen.kernels.compress_new_keys import spec as compress_new_keys
 from sala_compile.codegen.kernels.elementwise.spec import Function, Spec
 from sala_compile.codegen.kernels.embedding_integers import spec as embedding_integers
 from sala_compile.codegen.kernels.gated_recurrence import spec as gated_recurrence
+from sala_compile.codegen.kernels.head_linear import spec as head_linear
 from sala_compile.codegen.kernels.keep_recent import spec as keep_recent
 from sala_compile.codegen.kernels.registry import NAMES, family
 from sala_compile.codegen.kernels.rope import spec as rope
@@ -48,12 +50,20 @@ DELTA = gated_recurrence.Spec(
     *(0, 2048, 0, 2048, 0, 4096, 8192, 8256, F32, 8224, 8256, 1e-6),
 )
 """Of the shape of Qwen3-Next-80B-A3B."""
+LATENTS = attend_latents.Spec(
+    *(40, 64, 32, 256, 96**-0.5, 64, 1, Element.BF16),
+    *(0, 10240, 0, 3840, 0, 256, 256, 288),
+)
+ABSORB = head_linear.Spec(40, 64, 256, 96, 0, 3840, F32, Element.BF16, Element.BF16)
+"""Of the shape of MiniCPM3-4B."""
 UNCALLED: Mapping[str, Mapping[str, Any]] = {
+    "attend_latents": LATENTS.values,
     "cast": cast.Spec(4096, 0, 4096, F32, Element.BF16).values,
     "compress_new_keys": UNROTATED.values,
     "elementwise": SWIGLU.values,
     "embedding_integers": Q6_K.values,
     "gated_recurrence": DELTA.values,
+    "head_linear": ABSORB.values,
     "keep_recent": RECENT.values,
     "rope": rope.Spec(4096, 128, 128, 0, 6144, F32, F32, norm=True, eps=1e-6).values,
     "round_pages": ROUNDED.values,

@@ -231,6 +231,28 @@ def _falcon_h1(draw: Draw, config: Config) -> None:
     _rope(draw, config, ("linear", "llama3", "yarn"))
 
 
+def _latent(draw: Draw, config: Config, kinds: tuple[str, ...]) -> None:
+    """Sizes of latent attention, and a scaling of the frequencies of what is rotated."""
+    rotary = 2 * int(draw.integers(1, 20))
+    config["head_dim"] = rotary
+    _rope(draw, config, kinds)
+    config |= {
+        "num_key_value_heads": config["num_attention_heads"],
+        "q_lora_rank": _up_to(draw, 70) if _is(draw) else None,
+        "kv_lora_rank": 2 * _up_to(draw, 40),
+        "qk_nope_head_dim": _up_to(draw, 50),
+        "qk_rope_head_dim": rotary,
+        "v_head_dim": _up_to(draw, 50),
+        "attention_bias": _is(draw, 0.3),
+    }
+
+
+def _minicpm3(draw: Draw, config: Config) -> None:
+    config |= {"scale_emb": float(draw.integers(1, 13)), "scale_depth": 1.4}
+    config["dim_model_base"] = _up_to(draw, config["hidden_size"])
+    _latent(draw, config, ("linear", "llama3", "yarn", "longrope"))
+
+
 _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "llama": _llama,
     "qwen2": _qwen2,
@@ -240,6 +262,7 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "minicpm_sala": _minicpm_sala,
     "olmo_hybrid": _olmo_hybrid,
     "falcon_h1": _falcon_h1,
+    "minicpm3": _minicpm3,
 }
 FAMILIES = tuple(_FIELDS)
 

@@ -133,11 +133,29 @@ class StepWriter:
         """The cosines and sines of the step's positions."""
         return self.emit(RopeTableOp(batch, **asdict(rotary)), "rope_table")
 
-    def rotate(self, x: SSAValue, table: SSAValue | None, head_dim: int) -> SSAValue:
-        """Every head rotated; x itself without a table."""
+    def rotate(
+        self,
+        x: SSAValue,
+        table: SSAValue | None,
+        head_dim: int,
+        *,
+        start: int = 0,
+        interleaved: bool = False,
+    ) -> SSAValue:
+        """Every head rotated, from dimension `start` on; x itself without a table.
+
+        `interleaved`: the pairs are neighbours.
+        """
         if table is None:
             return x
-        op = RopeOp(x, table, head_dim=head_dim, layer=self.layer)
+        op = RopeOp(
+            x,
+            table,
+            head_dim=head_dim,
+            start=start,
+            interleaved=int(interleaved),
+            layer=self.layer,
+        )
         return self.emit(op, x.name_hint or "rotated")
 
     def finish(self, logits: SSAValue) -> ModuleOp:

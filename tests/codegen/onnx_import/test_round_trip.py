@@ -58,12 +58,13 @@ def require_equal(found: dict[str, list[np.ndarray]], wanted: dict[str, list[np.
 @pytest.mark.parametrize(
     ("name", "element", "attention"),
     [
-        ("sala-tiny-a", OnnxElement.FLOAT32, "config"),
+        ("sala-tiny-a", OnnxElement.BFLOAT16, "config"),
         ("sala-tiny-b", OnnxElement.BFLOAT16, "dense"),
-        ("hypenet-a", OnnxElement.FLOAT32, "config"),
-        ("llama-llama3-a", OnnxElement.FLOAT32, "config"),
+        ("hypenet-a", OnnxElement.BFLOAT16, "config"),
+        ("llama-llama3-a", OnnxElement.BFLOAT16, "config"),
         ("olmo_hybrid-a", OnnxElement.BFLOAT16, "config"),
         ("falcon_h1-a", OnnxElement.BFLOAT16, "config"),
+        ("llama-tied-a", OnnxElement.FLOAT32, "config"),
     ],
 )
 def test_graph_and_bits_are_those_of_the_checkpoint(

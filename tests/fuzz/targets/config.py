@@ -50,6 +50,7 @@ OTHERS = (
     "hypenet-a",
     "olmo_hybrid-a",
     "falcon_h1-a",
+    "minicpm3-a",
 )
 """Golden checkpoints of other families, whose configs are small."""
 WITH_BLOCKS = ("tiny", "checkpoint", "released", "minicpm-a")
