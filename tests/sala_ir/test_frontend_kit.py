@@ -25,8 +25,12 @@ from tests.support.dense_configs import DENSE, LONG, refused, small
 
 LATENT = ("minicpm3",)
 """Families of latent attention."""
-WITH_EXPERTS = ("qwen3_next",)
-"""Families whose `num_experts` may be more than 1."""
+WITH_EXPERTS = {
+    "qwen3_next": "num_experts",
+    "minimax": "num_local_experts",
+    "nemotron_h": "n_routed_experts",
+}
+"""Families with experts, and their field that counts them."""
 FAMILIES = Path(frontends.__file__).parent
 
 
@@ -176,7 +180,7 @@ def test_experts_windows_and_sinks_are_refused_by_name(
 ) -> None:
     if field == "kv_lora_rank" and family in LATENT:
         return
-    if field == "num_experts" and family in WITH_EXPERTS:
+    if field == WITH_EXPERTS.get(family):
         return
     error = refused({"model_type": family, field: value})
     assert error.where == f"config.json: {field}"

@@ -143,5 +143,6 @@ def reference_model(
     checkpoint = Checkpoint.open(directory)
     frontend = frontend_for(checkpoint.config)
     config = frontend.parse_config(checkpoint.config)
-    checkpoint.check(frontend.expected_tensors(config))
+    unread = {name for name in checkpoint.tensors if frontend.is_unread(name)}
+    checkpoint.check(frontend.expected_tensors(config), unread)
     return ReferenceModel(frontend.build_module(config, attention), checkpoint, **options)
