@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRule, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig, fill_from
 from sala_compile.sala_ir.frontends.kit.experts import check_router
 from sala_compile.sala_ir.frontends.kit.fields import Count, HeadDim, Heads, Positive, Real, Refuse
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
-from sala_compile.sala_ir.frontends.kit.layer_kinds import kinds_rule
 
 
 class NemotronMixer(StrEnum):
@@ -46,6 +45,13 @@ _NO_EFFECT = (
     *("mtp_layers_block_type", "mtp_hybrid_override_pattern", "output_router_logits"),
     *("rope_theta", "partial_rotary_factor", "mamba_dt_min", "mamba_dt_max", "mamba_dt_limit"),
 )
+
+
+def _kind(name: Any) -> Any:
+    """The kind of that name, in either spelling; another value is left to the validation."""
+    if not isinstance(name, str):
+        return name
+    return _OLD.get(name) or next((kind for kind in NemotronMixer if kind.value == name), name)
 
 
 def _is_pattern(value: Any) -> bool:
@@ -97,17 +103,13 @@ class NemotronHConfig(DecoderConfig):
         fill_from(fields, rms_norm_eps="layer_norm_epsilon")
         pattern, listed = fields.get(PATTERN), fields.get(KINDS)
         if isinstance(listed, list):
-            names: list[Any] = listed
-            kinds_ok = kinds_rule(NemotronMixer).takes([_OLD.get(name, name) for name in names])
-            fields[KINDS] = (
-                tuple(_OLD.get(n, n) for n in names)
-                if not kinds_ok
-                else tuple(NemotronMixer(_OLD.get(name, name)) for name in names)
-            )
+            kinds = tuple(map(_kind, cast(list[Any], listed)))
         elif isinstance(pattern, str):
-            fields[KINDS] = tuple(LETTERS[letter] for letter in pattern)
-        if isinstance(kinds := fields.get(KINDS), tuple):
-            fields.setdefault("num_hidden_layers", len(kinds))
+            kinds = tuple(LETTERS[letter] for letter in pattern)
+        else:
+            return
+        fields[KINDS] = kinds
+        fields.setdefault("num_hidden_layers", len(kinds))
 
     def check(self, refuse: Refuse) -> None:
         """Raise `ConfigError` for the first constraint between fields that is broken."""
