@@ -52,7 +52,7 @@ func.func @delta(%q: tensor<?x24xf32>, %v: tensor<?x96xf32>, %rate: tensor<?x4xf
   return %out, %state_1 : tensor<?x96xf32>, !sala.recurrent_state<4, 12, 24, f32>
 }
 // -----
-// REFUSE: decay must have 4 columns, not 8
+// REFUSE: decay must have 48 columns, not 8
 func.func @delta(%q: tensor<?x24xf32>, %v: tensor<?x96xf32>, %rate: tensor<?x8xf32>, %state: !sala.recurrent_state<4, 12, 24, f32>, %batch: !sala.batch, %decay: !sala.weights<[4], f32>) -> (tensor<?x96xf32>, !sala.recurrent_state<4, 12, 24, f32>) {
   %out, %state_1 = sala.gated_delta %q, %q, %v, %rate, %rate, %state, %batch, %decay, %decay heads <num_heads = 4, key_heads = 2, key_dim = 12, value_dim = 24, scale = 2.500000e-01> {layer = 1 : i64, eps = 1.000000e-06 : f64, rate_scale = 2.000000e+00 : f64} : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<?x96xf32>, tensor<?x8xf32>, tensor<?x8xf32>, !sala.recurrent_state<4, 12, 24, f32>, !sala.batch, !sala.weights<[4], f32>, !sala.weights<[4], f32>) -> (tensor<?x96xf32>, !sala.recurrent_state<4, 12, 24, f32>)
   return %out, %state_1 : tensor<?x96xf32>, !sala.recurrent_state<4, 12, 24, f32>
