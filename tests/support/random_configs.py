@@ -265,6 +265,8 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "minicpm3": _minicpm3,
 }
 FAMILIES = tuple(_FIELDS)
+PEERS = ("llama", "qwen2", "qwen3", "minicpm3", "kimi_linear", "bailing_hybrid")
+"""Those whose drawn configs mean the same to transformers."""
 
 
 def check(config: Config, seed: int, directory: Path, *, peer: bool = False) -> None:
@@ -326,7 +328,7 @@ def main() -> None:
     for seed in range(options.first, options.first + options.count):
         for family in options.family or FAMILIES:
             config = random_config(family, seed)
-            peer = options.transformers and family in ("llama", "qwen2", "qwen3")
+            peer = options.transformers and family in PEERS
             with tempfile.TemporaryDirectory() as place:
                 try:
                     check(config, seed, Path(place), peer=peer)
