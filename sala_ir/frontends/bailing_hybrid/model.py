@@ -12,7 +12,7 @@ from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.bailing_hybrid.config import BailingHybridConfig, BailingMixer
 from sala_compile.sala_ir.frontends.kit.decoder import EMBEDDING, Decoder
-from sala_compile.sala_ir.frontends.kit.frontend import Frontend
+from sala_compile.sala_ir.frontends.kit.frontend import Frontend, is_after_layers
 from sala_compile.sala_ir.frontends.kit.kimi_delta import KimiDelta
 from sala_compile.sala_ir.frontends.kit.latent import LatentAttention
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
@@ -41,13 +41,17 @@ class BailingHybridFrontend(Frontend[BailingHybridConfig]):
         }
 
     def other_names(self, config: BailingHybridConfig) -> dict[str, str]:
-        """The embedding has a name of its own; that of the last projection of delta layers varies."""
+        """The embedding has its own name; the last projection of delta layers may have another."""
         root = StepWriter().root
         names = {f"{root}word_embeddings.weight": root + EMBEDDING}
         for layer in range(config.num_hidden_layers):
             place = f"{root}layers.{layer}.{ATTENTION}"
             names[f"{place}o_proj.weight"] = f"{place}{OUTPUT}.weight"
         return names
+
+    def is_unread(self, name: str, config: BailingHybridConfig) -> bool:
+        """Layers after the last are for drafting."""
+        return is_after_layers(name, config.num_hidden_layers)
 
     def emit(
         self,

@@ -11,7 +11,7 @@ from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kimi_linear.config import KimiLinearConfig, KimiMixer
 from sala_compile.sala_ir.frontends.kit.decoder import Decoder
-from sala_compile.sala_ir.frontends.kit.frontend import Frontend
+from sala_compile.sala_ir.frontends.kit.frontend import Frontend, is_after_layers
 from sala_compile.sala_ir.frontends.kit.kimi_delta import KimiDelta
 from sala_compile.sala_ir.frontends.kit.latent import LatentAttention
 from sala_compile.sala_ir.frontends.kit.routed_latent import DENSE, RoutedMlp
@@ -23,9 +23,7 @@ EXPERTS, NAMES = "block_sparse_moe", ("w1", "w3", "w2")
 class KimiLinearFrontend(Frontend[KimiLinearConfig]):
     """Layers of Kimi delta attention and of latent attention, most with experts."""
 
-    def states(
-        self, config: KimiLinearConfig, attention: AttentionMode
-    ) -> Mapping[str, StateType]:
+    def states(self, config: KimiLinearConfig, attention: AttentionMode) -> Mapping[str, StateType]:
         """A recurrent state and three windows, or a row of every token."""
         kinds = {
             KimiMixer.DELTA: _delta(config).states,
@@ -48,6 +46,10 @@ class KimiLinearFrontend(Frontend[KimiLinearConfig]):
             if kind == DENSE
             for name in ("gate", "up", "down")
         }
+
+    def is_unread(self, name: str, config: KimiLinearConfig) -> bool:
+        """Layers after the last are for drafting."""
+        return is_after_layers(name, config.num_hidden_layers)
 
     def emit(
         self, step: StepWriter, batch: SSAValue, config: KimiLinearConfig, attention: AttentionMode

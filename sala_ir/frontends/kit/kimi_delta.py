@@ -1,4 +1,4 @@
-"""Kimi delta attention: the delta rule with a decay of every row, between convolutions and gates."""
+"""Kimi delta attention: the delta rule with a decay of every row, convolutions and a gate."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class KimiDelta:
         return GatedDelta(self.heads, self.taps).states
 
     def emit(self, step: StepWriter, batch: SSAValue, x: SSAValue) -> SSAValue:
-        """From normalised rows to what the layer adds; the output is normalised by head and gated."""
+        """From normalised rows to what the layer adds: outputs normalised by head, and gated."""
         columns, prefix = self.heads.value_columns, self.prefix
         q, k, v = (
             short_convolution(

@@ -1,4 +1,4 @@
-"""Configs of latent attention with experts that a sigmoid in groups chooses: Kimi, Ling, DeepSeek."""
+"""Latent attention beside experts that a sigmoid chooses by groups: Kimi, Ling, DeepSeek."""
 
 from __future__ import annotations
 
