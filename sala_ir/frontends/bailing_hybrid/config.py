@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from sala_compile.runtime.common.json_text import is_list
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import fill_from
 from sala_compile.sala_ir.frontends.kit.fields import Count, HeadDim, Heads, Positive, Refuse
@@ -75,7 +76,7 @@ class BailingHybridConfig(RoutedConfig):
         fill_routed(fields, file, dense=2)
         fill_from(fields, num_key_value_heads="num_attention_heads")
         layers, group = fields.get("num_hidden_layers"), fields.get("layer_group_size")
-        if isinstance(kinds := fields.get("layer_types"), list):
+        if is_list(kinds := fields.get("layer_types")):
             fields["layer_types"] = tuple(map(BailingMixer, kinds))
         elif type(layers) is int and type(group) is int and group > 0:
             fields["layer_types"] = tuple(

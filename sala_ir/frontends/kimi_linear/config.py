@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sala_compile.runtime.common.json_text import is_object
+from sala_compile.runtime.common.json_text import is_list, is_object
 from sala_compile.sala_ir.field_rules import USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import fill_from
 from sala_compile.sala_ir.frontends.kit.fields import Count, HeadDim, Heads, Positive, Refuse
@@ -68,13 +68,14 @@ class KimiLinearConfig(RoutedConfig):
                 if inner in table:
                     fields.setdefault(name, table[inner])
             full = table.get("full_attn_layers")
-            if isinstance(full, list) and type(layers) is int and "layer_types" not in fields:
-                kinds = [KimiMixer.DELTA] * layers
-                for number in full:  # counted from 1
-                    if type(number) is int and 0 < number <= layers:
-                        kinds[number - 1] = KimiMixer.ATTENTION
-                fields["layer_types"] = kinds
-        if isinstance(kinds := fields.get("layer_types"), list):
+            if is_list(full) and type(layers) is int:
+                full = {number for number in full if type(number) is int}
+                kinds = [
+                    KimiMixer.ATTENTION if layer + 1 in full else KimiMixer.DELTA  # from 1
+                    for layer in range(layers)
+                ]
+                fields.setdefault("layer_types", kinds)
+        if is_list(kinds := fields.get("layer_types")):
             fields["layer_types"] = tuple(map(KimiMixer, kinds))
 
     def check(self, refuse: Refuse) -> None:

@@ -101,7 +101,7 @@ def fill_routed(fields: dict[str, Any], file: str, *, dense: int) -> None:
                 expected = f"the same as {name}, {quoted(fields[name])}"
                 raise config_error(file, other, fields[other], expected, "keep one of the two")
     layers, first = fields.get("num_hidden_layers"), fields.get("first_k_dense_replace", dense)
-    if isinstance(kinds := fields.get("mlp_layer_types"), list):
+    if is_list(kinds := fields.get("mlp_layer_types")):
         fields["mlp_layer_types"] = tuple(kinds)
     elif type(layers) is int and type(first) is int:
         fields["mlp_layer_types"] = tuple(DENSE if n < first else SPARSE for n in range(layers))
