@@ -28,6 +28,13 @@ from sala_compile.sala_ir.dialect.elementwise import (
     SwigluOp,
 )
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
+from sala_compile.sala_ir.dialect.expert_kinds import (
+    ExpertActivation,
+    ExpertActivationAttr,
+    ScoreFunction,
+    ScoreFunctionAttr,
+)
+from sala_compile.sala_ir.dialect.experts import ExpertDownOp, ExpertUpOp, RouteOp
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.latent import (
     AttendLatentsOp,
@@ -92,6 +99,7 @@ from sala_compile.sala_ir.dialect.weights import (
     ConcatWeightsOp,
     HeadRowsOp,
     InterleaveWeightsOp,
+    OffsetWeightOp,
     PackWeightOp,
     QuantizeWeightOp,
     ScaleWeightOp,
@@ -130,6 +138,10 @@ __all__ = [
     "EncodingKindAttr",
     "Epilogue",
     "EpilogueAttr",
+    "ExpertActivation",
+    "ExpertActivationAttr",
+    "ExpertDownOp",
+    "ExpertUpOp",
     "GatedDeltaOp",
     "HeadLinearOp",
     "HeadRowsOp",
@@ -148,6 +160,7 @@ __all__ = [
     "LinearOp",
     "LogitsOp",
     "MakeBatchOp",
+    "OffsetWeightOp",
     "OutputGateOp",
     "PackWeightOp",
     "PageRoundingAttr",
@@ -159,11 +172,14 @@ __all__ = [
     "RopeOp",
     "RopeTableOp",
     "RoundPagesOp",
+    "RouteOp",
     "Rows",
     "RowsAttr",
     "Sala",
     "SalaOp",
     "ScaleWeightOp",
+    "ScoreFunction",
+    "ScoreFunctionAttr",
     "SelectBlocksOp",
     "SelectionAttr",
     "ShortConvolutionOp",

@@ -42,6 +42,12 @@ from sala_compile.sala_ir.dialect.attributes import (
     SelectionAttr,
     StateHeadsAttr,
 )
+from sala_compile.sala_ir.dialect.expert_kinds import (
+    ExpertActivation,
+    ExpertActivationAttr,
+    ScoreFunction,
+    ScoreFunctionAttr,
+)
 from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 
 _OWN: dict[type, Callable[[Any], Attribute]] = {
@@ -52,6 +58,8 @@ _OWN: dict[type, Callable[[Any], Attribute]] = {
     BlockSelection: SelectionAttr,
     PageRounding: PageRoundingAttr,
     WeightRole: WeightRoleAttr,
+    ScoreFunction: ScoreFunctionAttr,
+    ExpertActivation: ExpertActivationAttr,
 }
 """Types whose attribute is the dialect's own."""
 

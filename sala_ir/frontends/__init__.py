@@ -26,6 +26,7 @@ FRONTENDS: Mapping[str, str] = {
         "olmo_hybrid",
         "falcon_h1",
         "minicpm3",
+        "qwen3_next",
     )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""

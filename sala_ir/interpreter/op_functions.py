@@ -59,6 +59,7 @@ class SalaFunctions(InterpreterFunctions):
     _concat = impl(dialect.ConcatWeightsOp)(_weight_side)
     _interleave = impl(dialect.InterleaveWeightsOp)(_weight_side)
     _scale = impl(dialect.ScaleWeightOp)(_weight_side)
+    _offset = impl(dialect.OffsetWeightOp)(_weight_side)
     _slice_weight = impl(dialect.SliceWeightOp)(_weight_side)
     _transpose = impl(dialect.TransposeWeightOp)(_weight_side)
     _head_rows = impl(dialect.HeadRowsOp)(_weight_side)
@@ -112,6 +113,43 @@ class SalaFunctions(InterpreterFunctions):
             swiglu_columns=columns if op.is_swiglu else None,
         )
         return self._results(op, y) if residual is None else self._stream(op, y)
+
+    @impl(dialect.RouteOp)
+    def _route(self, _: Interpreter, op: dialect.RouteOp, args: PythonValues) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        experts, gates = reference.route(value(op.scores), value(op.bias), **op.parameters)
+        self.notice("experts", op.layer, experts)
+        return self._results(op, experts, gates)
+
+    @impl(dialect.ExpertUpOp)
+    def _expert_up(
+        self, _: Interpreter, op: dialect.ExpertUpOp, args: PythonValues
+    ) -> PythonValues:
+        value, gate = _Operands(op, args, self._numerics), None
+        up = _experts(value.weight(op.weight), op.count.value.data)
+        if op.gate is not None:
+            gate = _experts(value.weight(op.gate), op.count.value.data)
+        elif op.is_interleaved:
+            gate, up = _interleaved(up, 0), _interleaved(up, 1)
+        x = self._numerics.activations(value(op.x), op.parameters["activation_group"])
+        own = {name: op.parameters[name] for name in ("activation", "limit")}
+        return self._results(op, reference.expert_up(x, value(op.experts), up, gate, **own))
+
+    @impl(dialect.ExpertDownOp)
+    def _expert_down(
+        self, _: Interpreter, op: dialect.ExpertDownOp, args: PythonValues
+    ) -> PythonValues:
+        value, columns = _Operands(op, args, self._numerics), dialect.columns_of(op.result)
+        weight = _experts(value.weight(op.weight), op.count.value.data)
+        y = op.parameters["scale"] * reference.expert_down(
+            self._numerics.activations(value(op.x), op.parameters["activation_group"]),
+            value(op.experts),
+            value(op.gates),
+            lambda expert: weight(expert)[:columns, :],
+            width=op.width,
+        )
+        residual = value(op.residual)
+        return self._results(op, y) if residual is None else self._stream(op, residual + y)
 
     @impl(dialect.SliceOp)
     def _slice(self, _: Interpreter, op: dialect.SliceOp, args: PythonValues) -> PythonValues:
@@ -384,6 +422,18 @@ class SalaFunctions(InterpreterFunctions):
 
     def _operand_rounder(self, state: SSAValue) -> reference.Round:
         return self._numerics.operand_rounder(cast(dialect.StateType, state.type).element_type)
+
+
+def _experts(weight: WeightValue, count: int) -> reference.ReadExpert:
+    """The rows of each of `count` experts that are one below the other."""
+    rows = weight.shape[0] // count
+    return lambda expert: weight.read(expert * rows, (expert + 1) * rows)
+
+
+def _interleaved(both: reference.ReadExpert, part: int) -> reference.ReadExpert:
+    """The rows of gate (`part` 0) or up (1) of experts that have both in turns."""
+    group = dialect.SWIGLU_GROUP
+    return lambda expert: reference.interleaved_part(both(expert), part, group=group)
 
 
 def _cache(state: SSAValue) -> dialect.KvCacheType:

@@ -24,6 +24,7 @@ from sala_compile.sala_ir.reference.cache import (
 )
 from sala_compile.sala_ir.reference.convolution import ConvolutionWindow, short_convolution
 from sala_compile.sala_ir.reference.embedding import embedding
+from sala_compile.sala_ir.reference.experts import ReadExpert, expert_down, expert_up, route
 from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
 from sala_compile.sala_ir.reference.latent import (
     LatentCache,
@@ -49,10 +50,13 @@ from sala_compile.sala_ir.reference.weights import (
     cast_weight,
     concat_weights,
     interleave_weights,
+    interleaved_part,
+    offset_weight,
     quantize_weight,
     round_to_integers,
     scale_and_zero,
     scale_weight,
+    zero_rows,
 )
 
 __all__ = [
@@ -63,6 +67,7 @@ __all__ = [
     "KVCache",
     "LatentCache",
     "LightningForm",
+    "ReadExpert",
     "RecentKeys",
     "RecurrentState",
     "Round",
@@ -84,9 +89,12 @@ __all__ = [
     "delta_recurrence",
     "embedding",
     "exact",
+    "expert_down",
+    "expert_up",
     "gated_delta",
     "head_linear",
     "interleave_weights",
+    "interleaved_part",
     "latent_attention",
     "lightning_attention",
     "lightning_chunked",
@@ -94,6 +102,7 @@ __all__ = [
     "linear",
     "logits",
     "make_batch",
+    "offset_weight",
     "output_gate",
     "quantize_weight",
     "residual_add",
@@ -102,6 +111,7 @@ __all__ = [
     "rope_table",
     "round_activations",
     "round_to_integers",
+    "route",
     "scale_and_zero",
     "scale_weight",
     "select_blocks",
@@ -112,4 +122,5 @@ __all__ = [
     "swiglu",
     "to_bfloat16",
     "to_float32",
+    "zero_rows",
 ]

@@ -27,12 +27,13 @@ PROMPTS = {
     "olmo_hybrid-a": ("p0", "p1", "p2"),
     "falcon_h1-a": ("p0", "p1", "p2"),
     "minicpm3-a": ("p0", "p1", "p2"),
+    "qwen3_next-a": ("p0", "p1", "p2"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
 SHORT = [(name, prompt) for name, prompt in EVERY if prompt != "p3"]
-ON_CPUS = ("olmo_hybrid-a", "falcon_h1-a", "minicpm3-a")
-"""Those with gated recurrences or latent attention, which have no kernels for GPUs."""
+ON_CPUS = ("olmo_hybrid-a", "falcon_h1-a", "minicpm3-a", "qwen3_next-a")
+"""Those with gated recurrences, latent attention or experts, which have no kernels for GPUs."""
 ON_A_GPU = [
     *((name, Precision.FLOAT32) for name in PROMPTS if name not in ("minicpm-a", *ON_CPUS)),
     *((name, Precision.BFLOAT16) for name in ("qwen3-a", "minicpm-nope", "hypenet-a")),

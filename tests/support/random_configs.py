@@ -253,6 +253,30 @@ def _minicpm3(draw: Draw, config: Config) -> None:
     _latent(draw, config, ("linear", "llama3", "yarn", "longrope"))
 
 
+def _qwen3_next(draw: Draw, config: Config) -> None:
+    heads, key_heads = _state_heads(draw)
+    experts = _up_to(draw, 20)
+    config |= {
+        "layer_types": _mixers(draw, config, ("linear_attention", "full_attention")),
+        "linear_num_value_heads": heads,
+        "linear_num_key_heads": key_heads,
+        "linear_key_head_dim": _up_to(draw, 70),
+        "linear_value_head_dim": _up_to(draw, 70),
+        "linear_conv_kernel_dim": int(draw.integers(2, 6)),
+        "attention_bias": _is(draw, 0.3),
+        "num_experts": experts,
+        "num_experts_per_tok": _up_to(draw, experts),
+        "norm_topk_prob": _is(draw),
+        "moe_intermediate_size": _up_to(draw, 150),
+        "shared_expert_intermediate_size": _up_to(draw, 100),
+        "decoder_sparse_step": int(draw.choice([1, 1, 2])),
+        "mlp_only_layers": [0] if _is(draw, 0.3) else [],
+    }
+    size = config["head_dim"]
+    config["partial_rotary_factor"] = 2 * _up_to(draw, size // 2) / size
+    _rope(draw, config, ("linear", "llama3", "yarn"))
+
+
 _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "llama": _llama,
     "qwen2": _qwen2,
@@ -263,6 +287,7 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "olmo_hybrid": _olmo_hybrid,
     "falcon_h1": _falcon_h1,
     "minicpm3": _minicpm3,
+    "qwen3_next": _qwen3_next,
 }
 FAMILIES = tuple(_FIELDS)
 

@@ -51,6 +51,7 @@ OTHERS = (
     "olmo_hybrid-a",
     "falcon_h1-a",
     "minicpm3-a",
+    "qwen3_next-a",
 )
 """Golden checkpoints of other families, whose configs are small."""
 WITH_BLOCKS = ("tiny", "checkpoint", "released", "minicpm-a")
