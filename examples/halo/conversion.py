@@ -21,7 +21,7 @@ from sala_compile.sala_ir.reference import LightningForm
 from sala_compile.sala_ir.reference.lightning import Recurrence
 
 EVALUATED_TEXTS = 16
-CALIBRATED_BATCHES = 4
+CALIBRATED_BATCHES = 16
 Weights = dict[str, torch.Tensor]
 Report = Callable[[str, dict[str, Any], int, float], None]
 """Progress of a stage: its name, the line of its curve, its steps, and the seconds left."""

@@ -43,7 +43,7 @@ def measure(teacher: TorchDecoder, batches: Iterable[torch.Tensor]) -> Measured:
             stream = teacher.stream(values)
             for layer, total in enumerate(sums):
                 normal = teacher.normal(values, layer, stream)
-                wanted = [*_inner(parts, layer), parts.layers[layer].branch]
+                wanted = [*inner_values(parts, layer), parts.layers[layer].branch]
                 found = teacher.inner(values, layer, normal, wanted)
                 total.add(*found)
                 stream = teacher.rest(values, layer, stream, found[-1])
@@ -118,7 +118,7 @@ def _expanded(own: torch.Tensor, shape: tuple[int, ...], teacher: Teacher) -> to
     return by_head.repeat_interleave(shape[0] // (heads * size), 0).reshape(shape)
 
 
-def _inner(parts: DecoderParts, layer: int) -> list[SSAValue]:
+def inner_values(parts: DecoderParts, layer: int) -> list[SSAValue]:
     """What the output projection reads, and what the projections of queries and keys give."""
     linears: dict[str, LinearOp] = {}
     for op in parts.layers[layer].mixer:

@@ -27,6 +27,8 @@ FRONTENDS: Mapping[str, str] = {
         "falcon_h1",
         "minicpm3",
         "qwen3_next",
+        "kimi_linear",
+        "bailing_hybrid",
         "minimax",
         "nemotron_h",
     )

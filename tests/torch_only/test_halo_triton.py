@@ -16,6 +16,10 @@ from tests.support.compiled import GOLDEN
 if find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
 
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
 from examples.halo.triton_lightning.kernel import recurrence_kernel
 from tests.support.interpreted import run_code
 
@@ -25,7 +29,8 @@ SHAPES = {
     "a chunk": (1, 64, 2, 16, 16),
     "a chunk and a token": (2, 65, 3, 16, 32),
     "odd sizes": (2, 100, 2, 24, 40),
-    "columns of two programs": (1, 30, 1, 16, 80),
+    "columns of three programs": (1, 30, 1, 16, 80),
+    "a wide head": (1, 70, 1, 96, 16),
 }
 
 
@@ -93,6 +98,23 @@ def test_gradients_are_finite_differences():
             for sign in (1, -1)
         )
     assert (above - below) / 2e-3 == pytest.approx(slope, rel=5e-3, abs=1e-2)
+
+
+@pytest.mark.parametrize(("size", "architecture"), [(64, 80), (128, 90), (128, 120)])
+def test_it_compiles_for_gpus_and_fits_their_shared_memory(size: int, architecture: int):
+    """99 KiB a program are what the smallest of them has."""
+    names = ("q", "k", "v", "out", "first", "last", "slopes")
+    fixed = recurrence.constants(size, size, True) | {"PRECISION": "tf32"}
+    kinds = {**dict.fromkeys(names, "*fp32"), "tokens": "i32", "heads": "i32"}
+    source = ASTSource(
+        recurrence_kernel,
+        signature={**kinds, **dict.fromkeys(fixed, "constexpr")},
+        constexprs=fixed,
+    )
+    target, options = GPUTarget("cuda", architecture, 32), {"num_stages": recurrence.STAGES}
+    found = triton.compile(source, target=target, options=options)
+    assert f".target sm_{architecture}" in found.asm["ptx"]
+    assert found.metadata.shared <= 99 << 10
 
 
 def test_a_model_trains_through_it():

@@ -11,7 +11,8 @@ from examples.halo.training.stage_training import Clock, OutOfTime
 from examples.halo.twin import __main__ as twin_command
 from examples.halo.twin.__main__ import compare, table, write_lessons
 from examples.halo.twin.configuration import LENGTH, STAGES, config
-from examples.halo.twin.train import initial_weights, train
+from examples.halo.twin.initial import initial_weights
+from examples.halo.twin.train import train
 from examples.needle.lessons import Stage
 from tests.support.compiled import compile_checkpoint
 

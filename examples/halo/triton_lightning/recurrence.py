@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-CHUNK = 64
-COLUMNS = 64
+COLUMNS = 32
 """Columns of the state that a program has; more programs of fewer columns fill small GPUs."""
+STAGES = 1
+"""Of Triton's pipelining: with more the chunks that are loaded ahead fill the shared memory."""
 PRECISION = "tf32"
 """Of the products: tf32, or ieee for those of float32."""
 
@@ -68,28 +69,32 @@ def run(
     """The output and the last state; with `reverse` from the last token to the first."""
     texts, tokens, heads, size = q.shape
     out, last = torch.empty_like(v), torch.empty_like(first)
-    rows, columns = (max(16, 1 << (x - 1).bit_length()) for x in (size, v.shape[3]))
-    columns = min(columns, COLUMNS)
-    grid = (texts * heads, -(-v.shape[3] // columns), 1)
+    fixed = constants(size, v.shape[3], reverse)
+    grid = (texts * heads, -(-v.shape[3] // fixed["COLUMNS"]), 1)
     tensors = {
         **{"q": q, "k": k, "v": v, "out": out},
         **{"first": first, "last": last, "slopes": rates},
     }
-    constants = {
-        **{"D": size, "E": v.shape[3], "ROWS": rows, "COLUMNS": columns},
-        **{"CHUNK": CHUNK, "REVERSE": reverse, "PRECISION": PRECISION},
-    }
-    launch(grid, tensors, {"tokens": tokens, "heads": heads}, constants)
+    launch(grid, tensors, {"tokens": tokens, "heads": heads}, fixed)
     return out, last
+
+
+def constants(size: int, width: int, reverse: bool) -> dict[str, Any]:
+    """What the kernel is compiled for: heads of `size` columns, and of `width` in the values."""
+    rows, columns = (max(16, 1 << (x - 1).bit_length()) for x in (size, width))
+    return {
+        **{"D": size, "E": width, "ROWS": rows, "COLUMNS": min(columns, COLUMNS)},
+        **{"CHUNK": 64 if rows <= 64 else 32, "REVERSE": reverse, "PRECISION": PRECISION},
+    }
 
 
 def launch(
     grid: tuple[int, int, int],
     tensors: dict[str, torch.Tensor],
     sizes: dict[str, int],
-    constants: dict[str, Any],
+    fixed: dict[str, Any],
 ) -> None:
     """Launch the kernel on the tensors' device."""
     from examples.halo.triton_lightning.kernel import recurrence_kernel
 
-    recurrence_kernel[grid](**tensors, **sizes, **constants)
+    recurrence_kernel[grid](**tensors, **sizes, **fixed, num_stages=STAGES)

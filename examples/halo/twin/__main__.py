@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--student", type=StudentFamily, default=StudentFamily.HYPENET)
-    parser.add_argument("--tokens", type=int, default=6_000_000)
+    parser.add_argument("--tokens", type=int, default=2_000_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float)
     arguments = parser.parse_args()

@@ -8,11 +8,11 @@ from examples.needle.tokenizer import BOS, EOS, vocabulary
 LENGTH = 256
 """Tokens of the longest texts that the twin is trained on."""
 STAGES = (
-    Stage(length=64, batch=16, steps=2500, needles=2, questions=2, rate=2e-3, enough=0.97,
+    Stage(length=64, batch=16, steps=600, needles=2, questions=2, rate=2e-3, enough=0.97,
           copying=0.5),
-    Stage(length=128, batch=8, steps=1200, needles=5, questions=5, rate=1.5e-3, enough=0.98,
+    Stage(length=128, batch=8, steps=300, needles=5, questions=5, rate=1.5e-3, enough=0.98,
           copying=0.25),
-    Stage(length=LENGTH, batch=4, steps=1200, needles=8, questions=7, rate=1e-3, last_rate=1e-5,
+    Stage(length=LENGTH, batch=4, steps=300, needles=8, questions=7, rate=1e-3, last_rate=1e-5,
           copying=0.1),
 )  # fmt: skip
 """Texts of needles and questions, and texts that repeat themselves, as those of the example."""
@@ -35,7 +35,7 @@ def config() -> dict[str, Any]:
         "max_position_embeddings": LENGTH,
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": False,
         "bos_token_id": BOS,
         "eos_token_id": list(EOS),
         "dtype": "float32",

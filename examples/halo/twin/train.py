@@ -1,4 +1,4 @@
-"""Trains the twin: what `examples.needle.train` does, for dense attention and without a start.
+"""Trains the twin: what `examples.needle.train` does, for dense attention.
 
     python -m examples.halo.twin.train WORK [--seed S] [--threads N] [--minutes M]
 
@@ -12,30 +12,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from examples.halo.decoder_parts import DecoderParts
 from examples.halo.torch_decoder import TorchDecoder
 from examples.halo.training.schedule import Schedule
 from examples.halo.training.stage_training import Clock, Loss, OutOfTime, StageTraining, trainable
 from examples.halo.twin.configuration import STAGES, config
+from examples.halo.twin.initial import Weights, initial_weights
 from examples.needle.lessons import Stage, draw_batch
 from examples.needle.tokenizer import write_tokenizer
 
 AVERAGED = 50
-Weights = dict[str, torch.Tensor]
-
-
-def initial_weights(seed: int) -> Weights:
-    """Norms of 1, and random matrices whose outputs are about as large as their inputs."""
-    generator = torch.Generator().manual_seed(seed)
-    weights: Weights = {}
-    for name, shape in sorted(DecoderParts.of(config()).tensors.items()):
-        if len(shape) == 1:
-            weights[name] = torch.ones(shape)
-            continue
-        spread = 0.05 if "embed" in name else shape[1] ** -0.5
-        spread *= 0.25 if "o_proj" in name or "down_proj" in name else 1.0
-        weights[name] = spread * torch.randn(shape, generator=generator)
-    return weights
 
 
 def train(work: Path, seed: int, clock: Clock, stages: tuple[Stage, ...] = STAGES) -> Path:
