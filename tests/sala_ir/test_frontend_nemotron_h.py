@@ -92,7 +92,7 @@ def test_names_of_tensors() -> None:
     tied = small(tie_word_embeddings=True)
     tensors = frontend.tied_tensors(frontend.parse_config(tied))
     assert tensors == {"lm_head.weight": "backbone.embeddings.weight"}
-    assert frontend.is_unread("mtp.layers.0.norm.weight")
+    assert frontend.is_unread("mtp.layers.0.norm.weight", parse())
 
 
 def test_experts_of_a_latent_are_routed_by_the_whole_row() -> None:

@@ -62,7 +62,7 @@ class MiniMaxFrontend(Frontend[MiniMaxConfig]):
             for layer, mixer in enumerate(config.layer_types)
         }
 
-    def is_unread(self, name: str) -> bool:
+    def is_unread(self, name: str, config: MiniMaxConfig) -> bool:
         """Constants that follow from the config are not read."""
         return name.rpartition(".")[2] in CONSTANTS
 

@@ -52,7 +52,7 @@ class NemotronHFrontend(Frontend[NemotronHConfig]):
             for kind, state in kinds.get(mixer, {}).items()
         }
 
-    def is_unread(self, name: str) -> bool:
+    def is_unread(self, name: str, config: NemotronHConfig) -> bool:
         """The layers for drafting are not read."""
         return name.startswith(DRAFTING)
 
