@@ -34,8 +34,8 @@ STATES = 512 << 20
 class Mixer:
     """A mixer of one layer: its kernel, and what it costs.
 
-    `state` are the bytes that a call reads and writes of it, `columns` the floats of a token that it
-    reads and writes; `per_token` the operations of a token that is read, `per_past` those for each
+    `state` are the bytes that a call reads and writes of it, `columns` the floats that it reads and
+    writes of a token; `per_token` the operations of a token that is read, `per_past` those for each
     token of the past; `row` the bytes of one of the past. `shape` has the sizes for torch's form.
     """
 
