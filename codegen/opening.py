@@ -68,7 +68,7 @@ def open_source(
         tied = frontend.tied_tensors(config)
         published, stored = _published(checkpoint, tensors, options)
         unread = set() if graph is None else set(frontend.expected_tensors(config)) - set(tensors)
-        unread |= {name for name in checkpoint.tensors if frontend.is_unread(name)}
+        unread |= {name for name in checkpoint.tensors if frontend.is_unread(name, config)}
         _check_tensors(checkpoint, tensors, published, tied, unread)
         notes = (*checkpoint.notes, *texts, *stored, *generation_notes(folder))
     else:

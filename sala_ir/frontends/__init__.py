@@ -27,6 +27,8 @@ FRONTENDS: Mapping[str, str] = {
         "falcon_h1",
         "minicpm3",
         "qwen3_next",
+        "kimi_linear",
+        "bailing_hybrid",
     )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""

@@ -225,6 +225,7 @@ class SalaFunctions(InterpreterFunctions):
             heads=op.heads.data,
             eps=op.parameters["eps"],
             rate_scale=op.parameters["rate_scale"],
+            lower_bound=op.parameters["lower_bound"],
             state_rounding=self._state_rounder(op.state),
         )
         return self._results(op, out, state)

@@ -23,10 +23,14 @@ from tests.support.checkpoints import reference_model, write_checkpoint
 from tests.support.compiled import compile_checkpoint
 from tests.support.dense_configs import DENSE, LONG, refused, small
 
-LATENT = ("minicpm3",)
-"""Families of latent attention."""
-WITH_EXPERTS = ("qwen3_next",)
-"""Families whose `num_experts` may be more than 1."""
+ROUTED = ("kv_lora_rank", "num_experts", "num_local_experts", "n_routed_experts")
+READ = {
+    "minicpm3": ("kv_lora_rank",),
+    "qwen3_next": ("num_experts",),
+    "kimi_linear": ROUTED,
+    "bailing_hybrid": ROUTED,
+}
+"""Fields of latent attention and of experts that families have."""
 FAMILIES = Path(frontends.__file__).parent
 
 
@@ -174,9 +178,7 @@ def test_sliding_windows_are_refused_by_name() -> None:
 def test_experts_windows_and_sinks_are_refused_by_name(
     family: str, field: str, value: object
 ) -> None:
-    if field == "kv_lora_rank" and family in LATENT:
-        return
-    if field == "num_experts" and family in WITH_EXPERTS:
+    if field in READ.get(family, ()):
         return
     error = refused({"model_type": family, field: value})
     assert error.where == f"config.json: {field}"

@@ -277,6 +277,41 @@ def _qwen3_next(draw: Draw, config: Config) -> None:
     _rope(draw, config, ("linear", "llama3", "yarn"))
 
 
+def _routed(draw: Draw, config: Config) -> None:
+    """Layers of delta and latent attention, and experts that a sigmoid chooses by groups."""
+    groups = int(draw.choice([1, 1, 2, 4]))
+    experts = groups * int(draw.integers(2, 6))
+    chosen_groups = _up_to(draw, groups)
+    room = experts // groups * chosen_groups
+    config |= {
+        "layer_types": _mixers(draw, config, ("linear_attention", "full_attention")),
+        "mlp_layer_types": _mixers(draw, config, ("dense", "sparse")),
+        "num_experts": experts,
+        "num_experts_per_tok": _up_to(draw, room),
+        "norm_topk_prob": _is(draw, 0.7),
+        "n_group": groups,
+        "topk_group": chosen_groups,
+        "n_shared_experts": int(draw.integers(0, 3)),
+        "routed_scaling_factor": 2.5,
+        "moe_intermediate_size": _up_to(draw, 90),
+        "linear_conv_kernel_dim": int(draw.integers(2, 6)),
+        "linear_head_dim": _up_to(draw, 70),
+        "linear_num_heads": _up_to(draw, 5),
+    }
+
+
+def _kimi_linear(draw: Draw, config: Config) -> None:
+    _routed(draw, config)
+    _latent(draw, config, ())
+
+
+def _bailing_hybrid(draw: Draw, config: Config) -> None:
+    _routed(draw, config)
+    _latent(draw, config, ("linear", "llama3", "yarn"))
+    config |= {"q_lora_rank": None, "attention_bias": False}
+    config |= {"kda_safe_gate": _is(draw), "kda_lower_bound": -float(draw.integers(1, 9))}
+
+
 _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "llama": _llama,
     "qwen2": _qwen2,
@@ -288,8 +323,12 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "falcon_h1": _falcon_h1,
     "minicpm3": _minicpm3,
     "qwen3_next": _qwen3_next,
+    "kimi_linear": _kimi_linear,
+    "bailing_hybrid": _bailing_hybrid,
 }
 FAMILIES = tuple(_FIELDS)
+PEERS = ("llama", "qwen2", "qwen3", "minicpm3")
+"""Those whose drawn configs mean the same to transformers."""
 
 
 def check(config: Config, seed: int, directory: Path, *, peer: bool = False) -> None:
@@ -351,7 +390,7 @@ def main() -> None:
     for seed in range(options.first, options.first + options.count):
         for family in options.family or FAMILIES:
             config = random_config(family, seed)
-            peer = options.transformers and family in ("llama", "qwen2", "qwen3")
+            peer = options.transformers and family in PEERS
             with tempfile.TemporaryDirectory() as place:
                 try:
                     check(config, seed, Path(place), peer=peer)

@@ -80,7 +80,7 @@ class Frontend(ABC, Generic[Config]):
         """Names by which some checkpoints have a tensor, each with the expected one."""
         return {}
 
-    def is_unread(self, name: str) -> bool:
+    def is_unread(self, name: str, config: Config) -> bool:
         """Whether a tensor of a checkpoint is for something else than the model: for drafting."""
         return False
 
@@ -99,3 +99,10 @@ class Frontend(ABC, Generic[Config]):
         step = StepWriter()
         batch = step.begin(self.states(config, attention))
         return step.finish(self.emit(step, batch, config, attention))
+
+
+def is_after_layers(name: str, layers: int) -> bool:
+    """Whether a tensor is of a layer after so many."""
+    prefix = f"{StepWriter().root}layers."
+    number, _, _ = name.removeprefix(prefix).partition(".")
+    return name.startswith(prefix) and number.isdecimal() and int(number) >= layers

@@ -51,7 +51,7 @@ class Qwen3NextFrontend(Frontend[Qwen3NextConfig]):
             for kind, state in kinds[mixer].items()
         }
 
-    def is_unread(self, name: str) -> bool:
+    def is_unread(self, name: str, config: Qwen3NextConfig) -> bool:
         """The layers for drafting are not read."""
         return name.startswith(DRAFTING)
 
