@@ -59,6 +59,8 @@ class _Progress:
         self._printed = now
         values = ("error", "median", "divergence", "loss")
         shown = ", ".join(f"{name} {line[name]:.4f}" for name in values if name in line)
+        if line.get("seconds"):
+            shown += f", {line['tokens'] / line['seconds']:,.0f} tokens/s"
         rest = "" if left != left else f", {_duration(left)} left"
         print(f"{stage} {step}/{steps}{': ' if shown else ''}{shown}{rest}", flush=True)
 

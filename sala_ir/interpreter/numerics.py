@@ -64,7 +64,8 @@ class Numerics:
             values = values.astype(np.float32)
         array: Any = values
         is_own = _is_array(array) and array_namespace(array) is self.namespace
-        if not is_own or self.device is not None:
+        is_placed = self.device is None or (is_own and array.device == self.device)
+        if not (is_own and is_placed):
             array = self.namespace.asarray(array, device=self.device)
         return self.namespace.astype(array, self.element, copy=False)
 

@@ -1,5 +1,6 @@
 """Conversions from end to end: what they write, that they resume, and what they refuse."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import torch
 
 import sala_compile
 from examples.halo.__main__ import main
-from examples.halo.options import Score
+from examples.halo.options import Precision, Score
 from examples.halo.pipeline import convert
 from examples.halo.student_config import StudentFamily
 from examples.halo.training.stage_training import OutOfTime
@@ -57,6 +58,29 @@ def test_a_conversion_ends_with_a_directory_that_compiles(tmp_path: Path, name: 
         expected = SalaModule.from_checkpoint(student)(torch.from_numpy(ids)[None])[0]
     with sala_compile.load(artifact) as model:
         np.testing.assert_allclose(model.logits(ids), expected.numpy(), atol=2e-3)
+
+
+@pytest.mark.parametrize("precision", [Precision.MIXED, Precision.BFLOAT16])
+def test_half_precision_learns_and_resumes_to_the_bit(tmp_path: Path, precision: Precision):
+    """Rounding by chance follows from seed and step, so that it does not differ after a stop."""
+    data = (write_tokens(tmp_path),)
+    chosen = {"data": data, "precision": precision, "layers": (1,), "tokens": 2048}
+    whole = small_options(tmp_path / "a", **chosen)
+    students = [convert(whole, silent)]
+    parts = small_options(tmp_path / "b", **chosen, minutes=0.0)
+    while len(students) < 2:
+        with contextlib.suppress(OutOfTime):
+            students.append(convert(parts, silent))
+    weights = [(student / "model.safetensors").read_bytes() for student in students]
+    assert weights[0] == weights[1]
+    stages = ("2-selection", "3-distillation")
+    before, after = (_read(whole.work / stage / "evaluation.json") for stage in stages)
+    assert after["divergence"] < before["divergence"]
+    state = torch.load(whole.work / "3-distillation" / "state.pt", weights_only=True)
+    kinds = {x.dtype for x in state["parameters"].values()}
+    kinds |= {x.dtype for pair in state["optimiser"]["moments"].values() for x in pair}
+    is_half = precision is Precision.BFLOAT16
+    assert kinds == {torch.bfloat16 if is_half else torch.float32}
 
 
 def _command(work: Path, data: Path) -> list[str]:

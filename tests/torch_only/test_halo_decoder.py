@@ -1,5 +1,7 @@
 """The decoder in parts computes what the whole graph computes, and so do its gradients."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -78,6 +80,14 @@ def test_a_function_may_compute_the_recurrence():
     mixers = chunked.config["mixer_types"]
     assert len(calls) == sum(mixer != "attn" for mixer in mixers)
     assert set(calls) == {(2, 70, own.config["lightning_nh"], own.config["lightning_head_dim"])}
+
+
+def test_training_warns_of_nothing():
+    """Weights that are where they belong are taken as they are."""
+    _, decoder = _pair("hypenet-a")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoder.final(_ids(1, 20)).square().mean().backward()
 
 
 def test_every_operation_is_in_one_part():
