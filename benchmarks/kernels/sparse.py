@@ -183,10 +183,9 @@ class Kernels:
         random = np.random.default_rng(2)
         table = aligned((1, PAGES), "int32")
         table[0] = random.permutation(PAGES)
-        product = schedule.product(ATTEND).dtype
         scratch = [
-            aligned((self._threads, schedule.floats(ATTEND)), "float32"),
-            aligned((self._threads, schedule.operands(ATTEND)), product),
+            aligned((self._threads, each.elements), each.dtype)
+            for each in attend_blocks.FAMILY.workspaces(ATTEND, schedule)
         ]
         for case in (case for case in CASES if case.kind == "attend"):
             queries = aligned((case.tokens, HEADS * SIZE), "float32")

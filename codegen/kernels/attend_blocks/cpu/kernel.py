@@ -5,11 +5,11 @@ from collections.abc import Callable
 from sala_compile.codegen.kernels.arguments import Arguments, workspace
 from sala_compile.codegen.kernels.attend_blocks import spec as attend
 from sala_compile.codegen.kernels.attend_blocks.cpu.attend_rows import Attend
-from sala_compile.codegen.kernels.attend_blocks.cpu.axes import axes
+from sala_compile.codegen.kernels.attend_blocks.cpu.axes import WIDE_REGISTERS, axes
 from sala_compile.codegen.kernels.attend_blocks.cpu.query_tiles import QueryTiles, StepDivision
 from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import Schedule
 from sala_compile.codegen.kernels.attend_blocks.spec import Spec
-from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, when
+from sala_compile.codegen.kernels.tir.builder import LANES, Expr, KernelBuilder, when
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.product import widens
@@ -32,7 +32,11 @@ def tiles(spec: Spec, target: CpuTarget) -> Schedule:
     far = not target.processor.startswith("znver")  # whose first level takes a block in advance
     splits, wide = widens(target), target.has_avx512
     rows = max(n for n in range(1, 9 if wide else 7) if spec.group % n == 0)
-    token = {"token_rows": rows, "token_vectors": WIDE_VECTORS[rows] if wide else 1}
+    keys = values = rows, WIDE_VECTORS[rows] if wide else 1
+    if wide and not splits:
+        keys, values = (_whole_rows(spec, size) for size in (spec.block_size, spec.head_dim))
+    token = {"token_rows": keys[0], "token_vectors": keys[1]}
+    token |= {"value_rows": values[0], "value_vectors": values[1]}
     if wide and ((splits and spec.element is Element.BF16) or spec.is_rounded):
         tile = {"row_tile": 8, "column_vectors": 2, "query_rows": 128}
     elif wide:  # The values of a register tile take 16 KiB, which the first cache holds.
@@ -40,6 +44,18 @@ def tiles(spec: Spec, target: CpuTarget) -> Schedule:
     else:
         tile = {"column_vectors": 1}
     return Schedule(fetches_far=far, widened=splits, **token, **tile)
+
+
+def _whole_rows(spec: Spec, columns: int) -> tuple[int, int]:
+    """A tile as wide as a row of a block, which reads memory in its order.
+
+    Registers hold its sums, as many vectors of the block, and a number of a row.
+    """
+    vectors = min(-(-columns // LANES), WIDE_REGISTERS)
+    rows = [
+        n for n in range(1, 9) if spec.group % n == 0 and (n + 1) * vectors < WIDE_REGISTERS + 8
+    ]
+    return max(rows, default=1), vectors
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:
