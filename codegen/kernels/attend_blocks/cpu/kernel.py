@@ -39,8 +39,10 @@ def tiles(spec: Spec, target: CpuTarget) -> Schedule:
     token |= {"value_rows": values[0], "value_vectors": values[1]}
     if wide and ((splits and spec.element is Element.BF16) or spec.is_rounded):
         tile = {"row_tile": 8, "column_vectors": 2, "query_rows": 128}
-    elif wide:  # The values of a register tile take 16 KiB, which the first cache holds.
-        tile = {"query_rows": 128, "value_blocks": 2 if spec.element is Element.BF16 else 1}
+    elif wide:  # The values of a register tile take 16 to 24 KiB, which the first cache holds.
+        vectors = 4 if -(-spec.head_dim // LANES) % 4 == 0 else 6
+        tile = {"column_vectors": vectors, "query_rows": 128}
+        tile |= {"value_blocks": 2 if spec.element is Element.BF16 else 1}
     else:
         tile = {"column_vectors": 1}
     return Schedule(fetches_far=far, widened=splits, **token, **tile)
