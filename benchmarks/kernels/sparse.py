@@ -158,7 +158,10 @@ class Kernels:
         schedule = select_blocks.FAMILY.default_schedule(SELECT, self._target)
         blocks = max(case.position for case in CASES) // BLOCK + 1
         pages = -(-blocks // 64)
-        pools = [random_pool(pages, KV_HEADS, SIZE // 2, lv.slots, 2) for lv in SELECT.levels]
+        pools = [
+            random_pool(pages, KV_HEADS, level.runs, SIZE // 2, level.run, 2)
+            for level in SELECT.levels
+        ]
         table = aligned((1, pages), "int32")
         table[0] = np.random.default_rng(1).permutation(pages)
         scratch = [

@@ -17,6 +17,8 @@ from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.sala_ir.dialect.stages import AttendBlocksOp
 
+FEWEST_SUMS = 8
+"""Sums of a register tile that hide the latency of their products."""
 WIDE_VECTORS = {1: 8, 2: 8, 3: 8, 4: 4, 5: 4, 6: 4, 7: 2, 8: 2}
 """Vectors of a register tile of so many rows where there are 32 wide registers."""
 
@@ -33,8 +35,8 @@ def tiles(spec: Spec, target: CpuTarget) -> Schedule:
     splits, wide = widens(target), target.has_avx512
     rows = max(n for n in range(1, 9 if wide else 7) if spec.group % n == 0)
     keys = values = rows, WIDE_VECTORS[rows] if wide else 1
-    if wide and not splits:
-        keys, values = (_whole_rows(spec, size) for size in (spec.block_size, spec.head_dim))
+    if wide and not (splits or spec.is_rounded):  # Each row tile would convert words again.
+        keys, values = (_whole_rows(spec, n, keys) for n in (spec.block_size, spec.head_dim))
     token = {"token_rows": keys[0], "token_vectors": keys[1]}
     token |= {"value_rows": values[0], "value_vectors": values[1]}
     if wide and ((splits and spec.element is Element.BF16) or spec.is_rounded):
@@ -48,16 +50,18 @@ def tiles(spec: Spec, target: CpuTarget) -> Schedule:
     return Schedule(fetches_far=far, widened=splits, **token, **tile)
 
 
-def _whole_rows(spec: Spec, columns: int) -> tuple[int, int]:
+def _whole_rows(spec: Spec, columns: int, otherwise: tuple[int, int]) -> tuple[int, int]:
     """A tile as wide as a row of a block, which reads memory in its order.
 
-    Registers hold its sums, as many vectors of the block, and a number of a row.
+    Registers hold its sums, as many vectors of the block, and a number of a row. `otherwise` is
+    taken where it would be so few sums that they wait for each other.
     """
     vectors = min(-(-columns // LANES), WIDE_REGISTERS)
     rows = [
         n for n in range(1, 9) if spec.group % n == 0 and (n + 1) * vectors < WIDE_REGISTERS + 8
     ]
-    return max(rows, default=1), vectors
+    found = max(rows, default=1), vectors
+    return found if found[0] == spec.group or found[0] * vectors >= FEWEST_SUMS else otherwise
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:
