@@ -50,12 +50,14 @@ class EditedGraph:
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """The tensors of the checkpoint that the graph reads, and their shapes."""
-        return {op.tensor_name.data: weight_type(op.result).get_shape() for op in self._weights}
+        return {name: shape for op in self._weights for name, shape in op.tensors.items()}
 
     @property
     def integers(self) -> dict[str, EncodingAttr]:
         """The tensors that the graph takes as integers."""
-        kinds = {op.tensor_name.data: weight_type(op.result).encoding for op in self._weights}
+        kinds = {
+            name: weight_type(op.result).encoding for op in self._weights for name in op.tensors
+        }
         return {name: encoding for name, encoding in kinds.items() if not encoding.is_plain}
 
     @property

@@ -67,7 +67,8 @@ def open_source(
         tensors = frontend.expected_tensors(config) if graph is None else graph.tensors
         tied = frontend.tied_tensors(config)
         published, stored = _published(checkpoint, tensors, options)
-        unread = () if graph is None else set(frontend.expected_tensors(config)) - set(tensors)
+        unread = set() if graph is None else set(frontend.expected_tensors(config)) - set(tensors)
+        unread |= {name for name in checkpoint.tensors if frontend.is_unread(name, config)}
         _check_tensors(checkpoint, tensors, published, tied, unread)
         notes = (*checkpoint.notes, *texts, *stored, *generation_notes(folder))
     else:
@@ -221,7 +222,7 @@ def _check_tensors(
 ) -> None:
     """Refuse tensors that are missing, not the model's, or unlike those that they are tied to.
 
-    Those in `unread` are the model's, but an edited graph does not read them.
+    Those in `unread` are the model's, but the graph does not read them.
     """
     copies = {name: twin for name, twin in tied.items() if name in checkpoint.tensors}
     copies = {name: twin for name, twin in copies.items() if {name, twin}.isdisjoint(unread)}

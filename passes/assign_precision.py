@@ -13,7 +13,15 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 from xdsl.rewriter import InsertPoint
 
 from sala_compile.passes.support.rewriting import apply_patterns
-from sala_compile.sala_ir.dialect import CastOp, LinearOp, LogitsOp, SalaOp, StateType
+from sala_compile.sala_ir.dialect import (
+    CastOp,
+    ExpertDownOp,
+    ExpertUpOp,
+    LinearOp,
+    LogitsOp,
+    SalaOp,
+    StateType,
+)
 
 
 class Precision(StrEnum):
@@ -53,7 +61,8 @@ class _RoundLinearInputs(RewritePattern):
 
     def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
         for result in op.results:
-            if _feeds_linears_only(result):
+            # What experts add up one after the other, and gates, stay f32 until they are done.
+            if _feeds_linears_only(result) and not isinstance(op, ExpertDownOp):
                 rewriter.replace_value_with_new_type(result, _rounded(result.type))
 
 
@@ -86,8 +95,10 @@ def _feeds_linears_only(value: OpResult) -> bool:
 
 def _is_linear_input(value: SSAValue, use: Use) -> bool:
     user = use.operation
-    if isinstance(user, LinearOp):
+    if isinstance(user, LinearOp | ExpertDownOp):
         return user.x is value and user.residual is not value
+    if isinstance(user, ExpertUpOp):
+        return user.x is value
     return isinstance(user, LogitsOp) and user.h is value
 
 

@@ -1,4 +1,4 @@
-"""Give the weights of linears and embeddings the element type that is stored."""
+"""Give the weights of linears, experts and embeddings the element type that is stored."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,10 +11,14 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from sala_compile.passes.assign_precision import Precision
+from sala_compile.passes.support.quantization import Product, matrices_of
 from sala_compile.passes.support.rewriting import apply_patterns
 from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     EmbeddingOp,
+    ExpertDownOp,
+    ExpertUpOp,
+    HeadLinearOp,
     LinearOp,
     LogitsOp,
     SalaOp,
@@ -27,13 +31,17 @@ class _CastWeight(RewritePattern):
 
     @op_type_rewrite_pattern
     def match_and_rewrite(
-        self, op: LinearOp | EmbeddingOp | LogitsOp, rewriter: PatternRewriter
+        self,
+        op: LinearOp | ExpertUpOp | ExpertDownOp | EmbeddingOp | HeadLinearOp | LogitsOp,
+        rewriter: PatternRewriter,
     ) -> None:
-        if element_of(op.weight) != f32:
-            return
-        index = next(i for i, operand in enumerate(op.operands) if operand is op.weight)
-        op.operands[index] = _cast(op.weight, rewriter)
-        rewriter.notify_op_modified(op)
+        matrices = matrices_of(op) if isinstance(op, Product) else (op.weight,)
+        for matrix in matrices:
+            if element_of(matrix) != f32:
+                continue
+            index = next(i for i, operand in enumerate(op.operands) if operand is matrix)
+            op.operands[index] = _cast(matrix, rewriter)
+            rewriter.notify_op_modified(op)
 
 
 def _cast(weight: SSAValue, rewriter: PatternRewriter) -> SSAValue:

@@ -10,7 +10,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from sala_compile.passes.support.rewriting import apply_patterns, precedes, sole_unrounded
-from sala_compile.sala_ir.dialect import AttendBlocksOp, OutputGateOp
+from sala_compile.sala_ir.dialect import AttendBlocksOp, OutputGateOp, columns_of
 
 
 class _FuseGate(RewritePattern):
@@ -20,6 +20,8 @@ class _FuseGate(RewritePattern):
     def match_and_rewrite(self, op: OutputGateOp, rewriter: PatternRewriter) -> None:
         attend = sole_unrounded(op.x, AttendBlocksOp)
         if attend is None or attend.gate is not None or not precedes(op.gate, attend):
+            return
+        if columns_of(op.gate) != columns_of(op.x):
             return
         fused = AttendBlocksOp(
             attend.q,

@@ -9,7 +9,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from sala_compile.passes.support.rewriting import apply_patterns, sole_unrounded
-from sala_compile.sala_ir.dialect import OutputGateOp, RmsNormOp
+from sala_compile.sala_ir.dialect import OutputGateOp, RmsNormOp, columns_of
 
 
 class _FuseGate(RewritePattern):
@@ -18,7 +18,7 @@ class _FuseGate(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: OutputGateOp, rewriter: PatternRewriter) -> None:
         norm = sole_unrounded(op.x, RmsNormOp)
-        if norm is None or norm.gate is not None:
+        if norm is None or norm.gate is not None or columns_of(op.gate) != columns_of(op.x):
             return
         fused = RmsNormOp(
             norm.x,

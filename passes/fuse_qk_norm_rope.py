@@ -29,7 +29,8 @@ class _FuseRope(RewritePattern):
             return
         size = op.heads.data.head_dim
         whole = size == q.head_dim.value.data == k.head_dim.value.data == columns_of(q.table)
-        if q.table is not k.table or not whole:
+        neighbours = q.interleaved.value.data or k.interleaved.value.data
+        if q.table is not k.table or not whole or neighbours:
             return
         _replace(op, rewriter, q=q.x, k=k.x, rope=q.table)
 
@@ -68,6 +69,8 @@ class _NormIntoRope(RewritePattern):
             norm.weight,
             head_dim=op.head_dim,
             eps=norm.eps,
+            start=op.start,
+            interleaved=op.interleaved,
             result_types=[op.result.type],
             layer=op.layer,
         )

@@ -14,6 +14,7 @@ from sala_compile.passes.support.rewriting import apply_patterns, joined_hint, s
 from sala_compile.sala_ir.dialect import (
     SWIGLU_GROUP,
     Epilogue,
+    ExpertUpOp,
     InterleaveWeightsOp,
     LinearOp,
     SwigluOp,
@@ -37,6 +38,30 @@ class _FuseSwiglu(RewritePattern):
             bias=bias,
             epilogue=Epilogue.SWIGLU,
             activation_group=gate.activation_group,
+            result_types=[op.result.type],
+            layer=op.layer,
+        )
+        rewriter.replace(op, fused)
+
+
+class _InterleaveExperts(RewritePattern):
+    """expert_up(x; U, G) by SwiGLU -> expert_up(x; interleave(G, U))."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ExpertUpOp, rewriter: PatternRewriter) -> None:
+        if op.gate is None:
+            return
+        joined = InterleaveWeightsOp(op.gate, op.weight, group=SWIGLU_GROUP, layer=op.layer)
+        joined.result.name_hint = joined_hint(op.gate, op.weight)
+        rewriter.insert(joined, InsertPoint.before(op))
+        fused = ExpertUpOp(
+            op.x,
+            op.experts,
+            joined.result,
+            count=op.count,
+            activation=op.activation,
+            limit=op.limit,
+            activation_group=op.activation_group,
             result_types=[op.result.type],
             layer=op.layer,
         )
@@ -67,10 +92,13 @@ def _interleaved(gate: SSAValue, up: SSAValue, op: SwigluOp, rewriter: PatternRe
 
 @dataclass(frozen=True)
 class FuseSwiglu(ModulePass):
-    """Gate and up become one linear over interleaved rows, with SwiGLU as its epilogue."""
+    """Gate and up become one linear over interleaved rows, with SwiGLU as its epilogue.
+
+    The rows of experts are interleaved likewise.
+    """
 
     name: ClassVar[str] = "fuse-swiglu"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module in place."""
-        apply_patterns(op, _FuseSwiglu())
+        apply_patterns(op, _FuseSwiglu(), _InterleaveExperts())

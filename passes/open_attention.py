@@ -13,10 +13,13 @@ from sala_compile.passes.support.rewriting import apply_patterns
 from sala_compile.sala_ir.dialect import (
     AppendKvOp,
     AttendBlocksOp,
+    AttendLatentsOp,
     BlockSparseAttentionOp,
     CompressKeysOp,
     CompressNewKeysOp,
+    HeadLinearOp,
     KeepRecentOp,
+    LatentAttentionOp,
     RoundPagesOp,
     SelectBlocksOp,
     SoftmaxAttentionOp,
@@ -91,6 +94,35 @@ class _OpenSoftmax(RewritePattern):
         rewriter.replace(op, [write, attend, *last], results)
 
 
+class _OpenLatent(RewritePattern):
+    """Queries that meet latents, attention to latents, values of what it gives."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: LatentAttentionOp, rewriter: PatternRewriter) -> None:
+        heads, kept = op.heads.data.num_heads, element_of(op.cache)
+        absorb = HeadLinearOp(op.q, op.key_weight, num_heads=heads, element=kept, layer=op.layer)
+        attend = AttendLatentsOp(
+            absorb.result,
+            op.q,
+            op.latent,
+            op.rotary,
+            op.cache,
+            op.batch,
+            heads=op.heads,
+            element=kept,
+            layer=op.layer,
+        )
+        values = HeadLinearOp(
+            attend.out,
+            op.value_weight,
+            num_heads=heads,
+            element=element_of(op.out),
+            layer=op.layer,
+        )
+        absorb.result.name_hint, attend.out.name_hint = "absorbed", "latents"
+        rewriter.replace(op, [absorb, attend, values], [values.result, attend.cache_out])
+
+
 Mixer = BlockSparseAttentionOp | SoftmaxAttentionOp
 
 
@@ -122,7 +154,8 @@ def _name_stages(attend: AttendBlocksOp, select: SelectBlocksOp | None = None) -
 
 @dataclass(frozen=True)
 class OpenAttention(ModulePass):
-    """Block-sparse and softmax attention become append, compress, select and attend.
+    """Block-sparse and softmax attention become append, compress, select and attend; latent
+    attention a product per head before its attention, and one after it.
 
     Where full pages are rounded, the pages that the new tokens complete are written in place of an
     append, and the newest tokens are kept at the end.
@@ -132,4 +165,4 @@ class OpenAttention(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module in place."""
-        apply_patterns(op, _OpenBlockSparse(), _OpenSoftmax())
+        apply_patterns(op, _OpenBlockSparse(), _OpenSoftmax(), _OpenLatent())

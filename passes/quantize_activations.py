@@ -9,9 +9,14 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
-from sala_compile.passes.support.quantization import role_of
+from sala_compile.passes.support.quantization import matrices_of, role_of
 from sala_compile.passes.support.rewriting import apply_patterns
-from sala_compile.sala_ir.dialect import LinearOp, activation_group_for
+from sala_compile.sala_ir.dialect import (
+    ExpertDownOp,
+    ExpertUpOp,
+    LinearOp,
+    activation_group_for,
+)
 from sala_compile.sala_ir.dialect.base import encoding_of
 from sala_compile.sala_ir.dialect.plain import integer
 
@@ -29,8 +34,10 @@ class _RoundActivations(RewritePattern):
     """linear(x, W) -> linear(round(x), W) where W is integers, but for sensitive ones."""
 
     @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: LinearOp, rewriter: PatternRewriter) -> None:
-        encoding = encoding_of(op.weight)
+    def match_and_rewrite(
+        self, op: LinearOp | ExpertUpOp | ExpertDownOp, rewriter: PatternRewriter
+    ) -> None:
+        encoding = encoding_of(matrices_of(op)[0])
         if encoding.is_plain or op.activation_group.value.data or role_of(op).is_sensitive:
             return
         op.properties["activation_group"] = integer(activation_group_for(encoding.group.data))

@@ -10,33 +10,42 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from sala_compile.passes.assign_precision import Precision
-from sala_compile.passes.support.quantization import Quantization, encoding_for
+from sala_compile.passes.support.quantization import Quantization, encoding_for, matrices_of
 from sala_compile.passes.support.rewriting import apply_patterns
-from sala_compile.sala_ir.dialect import LinearOp, LogitsOp, QuantizeWeightOp, SalaOp, WeightType
+from sala_compile.sala_ir.dialect import (
+    ExpertDownOp,
+    ExpertUpOp,
+    LinearOp,
+    LogitsOp,
+    QuantizeWeightOp,
+    SalaOp,
+    weight_type,
+)
 
 
 @dataclass(frozen=True)
 class _Quantize(RewritePattern):
-    """linear(x, W) -> linear(x, quantize(W)), and the same for the logits."""
+    """linear(x, W) -> linear(x, quantize(W)), and the same for experts and the logits."""
 
     quantization: Quantization
     dtype: Precision
 
     @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: LinearOp | LogitsOp, rewriter: PatternRewriter) -> None:
-        weight = op.weight.type
-        assert isinstance(weight, WeightType)
+    def match_and_rewrite(
+        self, op: LinearOp | ExpertUpOp | ExpertDownOp | LogitsOp, rewriter: PatternRewriter
+    ) -> None:
         encoding = encoding_for(op, self.quantization)
-        if not weight.encoding.is_plain or encoding.is_plain:
-            return
-        owner = op.weight.owner
-        assert isinstance(owner, SalaOp), "weights are results of weight-side operations"
-        element = bf16 if self.dtype is Precision.BFLOAT16 else f32
-        quantized = QuantizeWeightOp(op.weight, encoding, element, layer=owner.layer)
-        quantized.result.name_hint = op.weight.name_hint
-        rewriter.insert(quantized, InsertPoint.after(owner))
-        op.operands[list(op.operands).index(op.weight)] = quantized.result
-        rewriter.notify_op_modified(op)
+        for matrix in matrices_of(op):
+            if not weight_type(matrix).encoding.is_plain or encoding.is_plain:
+                continue
+            owner = matrix.owner
+            assert isinstance(owner, SalaOp), "weights are results of weight-side operations"
+            element = bf16 if self.dtype is Precision.BFLOAT16 else f32
+            quantized = QuantizeWeightOp(matrix, encoding, element, layer=owner.layer)
+            quantized.result.name_hint = matrix.name_hint
+            rewriter.insert(quantized, InsertPoint.after(owner))
+            op.operands[list(op.operands).index(matrix)] = quantized.result
+            rewriter.notify_op_modified(op)
 
 
 @dataclass(frozen=True)

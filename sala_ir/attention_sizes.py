@@ -60,6 +60,32 @@ class StateHeads:
         return self.num_heads * self.value_dim
 
 
+@dataclass(frozen=True, slots=True)
+class LatentHeads:
+    """Heads of latent attention, all of which read one latent and one rotary part of a token.
+
+    A query has `key_dim` columns that meet what is made of the latent, then `rotary_dim` columns
+    that meet the rotary part; a value has `value_dim`. Scores are multiplied by `scale`.
+    """
+
+    num_heads: int
+    key_dim: int
+    rotary_dim: int
+    latent_dim: int
+    value_dim: int
+    scale: float
+
+    @property
+    def query_dim(self) -> int:
+        """Columns of the query of a head."""
+        return self.key_dim + self.rotary_dim
+
+    @property
+    def cached_dim(self) -> int:
+        """Columns that are kept of a token: latent, then rotary part."""
+        return self.latent_dim + self.rotary_dim
+
+
 NO_LIMIT = 3.4e38
 """What no step of a recurrence reaches."""
 

@@ -22,6 +22,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.short_convolution": ("short_convolution",),
     "sala.gated_delta": ("gated_recurrence",),
     "sala.state_space": ("gated_recurrence",),
+    "sala.route": ("route",),
+    "sala.expert_up": ("experts",),
+    "sala.expert_down": ("experts",),
     "sala.append_kv": ("append_kv",),
     "sala.round_pages": ("round_pages",),
     "sala.keep_recent": ("keep_recent",),
@@ -29,6 +32,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.compress_new_keys": ("compress_new_keys",),
     "sala.select_blocks": ("select_blocks",),
     "sala.attend_blocks": ("attend_blocks",),
+    "sala.head_linear": ("head_linear",),
+    "sala.attend_latents": ("attend_latents",),
 }
 """Operation name -> kernel folders, the preferred one first and the most general one last."""
 NAMES = frozenset(name for names in FAMILIES.values() for name in names) | {"sample"}

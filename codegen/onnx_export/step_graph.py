@@ -16,11 +16,13 @@ from sala_compile.codegen.onnx_export.node_writer import NodeWriter
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect import (
     ConcatWeightsOp,
+    OffsetWeightOp,
     SalaOp,
     ScaleWeightOp,
     SliceWeightOp,
     TransposeWeightOp,
     columns_of,
+    weight_shape,
 )
 
 
@@ -82,10 +84,18 @@ class StepGraph:
         match op:
             case SliceWeightOp():
                 start, size = op.start.value.data, op.size.value.data
-                ends = (constant([at]) for at in (start, start + size, 0))
-                return add("Slice", self.weight(op.weight), *ends, hint=hint_of(of))
+                whole, period = self.weight(op.weight), op.period.value.data
+                rest = list(weight_shape(of)[1:])
+                if period:
+                    whole = add("Reshape", whole, constant([-1, period, *rest]), hint="periods")
+                ends = (constant([at]) for at in (start, start + size, 1 if period else 0))
+                part = add("Slice", whole, *ends, hint=hint_of(of))
+                return add("Reshape", part, constant([-1, *rest])) if period else part
             case ScaleWeightOp():
                 return self.factor(self.weight(op.weight), op.factor.value.data)
+            case OffsetWeightOp():
+                offset = constant([op.offset.value.data], np.float32)
+                return add("Add", self.weight(op.weight), offset, hint=hint_of(of))
             case ConcatWeightsOp():
                 parts = (self.weight(part) for part in op.parts)
                 return add("Concat", *parts, axis=op.axis.value.data, hint=hint_of(of))

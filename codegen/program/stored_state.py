@@ -3,7 +3,8 @@
 On a processor an entry's leading extents come first; then the columns in groups that share 32 bits,
 and the entries of a page padded to 16: K is [pages, kv heads, D/p, Tp, p] with p elements in 32
 bits. Where entries share bits, the columns are padded: V is [pages, kv heads, Tp/p, Dp, p]. Entries
-in runs have a dimension of these: compressed keys are [pages, kv heads, T/run, D/p, run, p]. On a
+in runs have a dimension of these: compressed keys are [pages, kv heads, T/run, D/p, run, p]. Rows
+that are read both ways stay rows: [pages, T, columns padded to 16 p]. On a
 GPU rows are plain: [pages, kv heads, T, D]. What is fixed, or a whole page, is as its type says:
 [slots, ...], [pages, ...].
 """
@@ -82,6 +83,8 @@ def _page(part: StatePart, entries: int, pair: int) -> tuple[tuple[int, ...], tu
     first, last = tuple(range(1, len(lead) + 1)), len(part.row)
     if not pair:
         return (*first, 0, last), (*lead, entries, columns)
+    if part.shared is Shared.ROW:
+        return (*first, 0, last), (*lead, entries, padded(-(-columns // pair)) * pair)
     if part.shared is Shared.ENTRIES:
         inner = (padded(entries) // pair, padded(columns), pair)
         return (*first, 0, last, 0), (*lead, *inner)

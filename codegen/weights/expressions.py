@@ -18,12 +18,14 @@ from sala_compile.sala_ir.checkpoint.integers import Integers
 from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     InterleaveWeightsOp,
+    OffsetWeightOp,
     QuantizeWeightOp,
     ScaleWeightOp,
     WeightOp,
+    WeightType,
     weight_type,
 )
-from sala_compile.sala_ir.interpreter.weight_rows import RowSource, WeightValue, evaluated
+from sala_compile.sala_ir.interpreter.weight_rows import RowSource, Rowwise, WeightValue, evaluated
 from sala_compile.sala_ir.reference import interleave_weights
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -64,14 +66,13 @@ class _PackingArithmetic:
     source: RowSource
     measure: Measure | None
 
-    def stored(self, op: WeightOp) -> Callable[[int, int], Any]:
+    def stored(self, name: str, kind: WeightType) -> Callable[[int, int], Any]:
         """Rows as the source has them."""
-        name = op.tensor_name.data
-        is_plain = weight_type(op.result).encoding.is_plain
+        is_plain = kind.encoding.is_plain
         read = self.source.rows if is_plain else cast(IntegerSource, self.source).integers
         return lambda start, stop: read(name, start, stop)
 
-    def compute(self, op: ScaleWeightOp | CastWeightOp | QuantizeWeightOp, rows: Any) -> Any:
+    def compute(self, op: Rowwise, rows: Any) -> Any:
         """Scaled in float32, cast, or rounded to integers; integers can only be cast."""
         match op:
             case CastWeightOp():
@@ -79,10 +80,18 @@ class _PackingArithmetic:
                 return rows if is_integers else _caster(weight_type(op.result).element_type)(rows)
             case QuantizeWeightOp():
                 return self._rounded(op, rows)
+            case OffsetWeightOp():
+                return rows.astype(FLOAT32) + np.float32(op.offset.value.data)
             case ScaleWeightOp() if isinstance(rows, np.ndarray):
                 return rows.astype(FLOAT32) * np.float32(op.factor.value.data)
             case ScaleWeightOp():
                 raise CompileError(f"{op.name} of integer weights cannot be packed")
+
+    def padding(self, rows: int, kind: WeightType, like: Any) -> Any:
+        """Rows of the value 0."""
+        if isinstance(like, Integers):
+            return Integers.empty(rows, kind.get_shape()[1], kind.encoding)
+        return np.zeros((rows, *like.shape[1:]), like.dtype)
 
     def concat(self, blocks: Sequence[Any], axis: int) -> Any:
         """Arrays along the axis; integers by rows, as the operation is verified."""

@@ -105,19 +105,19 @@ def _tensors(
     op = weight.owner
     assert isinstance(op, Operation), "a weight is made by an operation"
     if isinstance(op, WeightOp):
-        shape = weight_type(op.result).get_shape()
-        step = max(1, _BLOCK * shape[0] // max(1, int(np.prod(shape))))
-        name = op.tensor_name.data
-        yield (
-            name,
-            (
-                (start, source.rows(name, start, min(start + step, shape[0])))
-                for start in range(0, shape[0], step)
-            ),
-        )
+        for name, shape in op.tensors.items():
+            yield name, _blocks(name, shape, source)
         return
     for operand in op.operands:
         yield from _tensors(operand, source)
+
+
+def _blocks(
+    name: str, shape: tuple[int, ...], source: RowSource
+) -> Iterator[tuple[int, np.ndarray]]:
+    step = max(1, _BLOCK * shape[0] // max(1, int(np.prod(shape))))
+    for start in range(0, shape[0], step):
+        yield start, source.rows(name, start, min(start + step, shape[0]))
 
 
 def _refuse_not_finite(name: str, start: int, values: np.ndarray) -> None:

@@ -32,7 +32,7 @@ def seeded_weights(plan: Plan, seed: int = SEED) -> SeededWeights:
 
 def _fill(weight: PackedWeight, part: WeightPart, found: Mapping[str, Spread]) -> Fill:
     leaf = _first_tensor(weight.rows)
-    spread = found[leaf.tensor_name.data]
+    spread = found[next(iter(leaf.tensors))]
     plain: Any = "bfloat16" if part.element is ElementType.UINT16 else "float32"
     if spread.is_norm or spread.is_bias:
         value = 1.0 if spread.is_norm else 0.0

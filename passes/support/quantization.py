@@ -1,22 +1,25 @@
 """Which weights a quantised model stores as integers, and which stay as they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
+from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.dialect import (
     EmbeddingOp,
     EncodingAttr,
     EncodingKind,
+    ExpertDownOp,
+    ExpertUpOp,
+    HeadRowsOp,
     LinearOp,
     LogitsOp,
     QuantizeWeightOp,
     WeightOp,
     WeightRole,
-    WeightType,
     weight_type,
 )
 
@@ -61,11 +64,22 @@ Embedding, norms and biases stay as they are.
 """
 
 
-def role_of(op: LinearOp | LogitsOp) -> WeightRole:
-    """What the weight of an operation is for, before projections are merged."""
+Product = LinearOp | ExpertUpOp | ExpertDownOp | LogitsOp
+"""Operations that multiply by matrices of weights."""
+
+
+def matrices_of(op: Product) -> tuple[SSAValue, ...]:
+    """The matrices that an operation multiplies by."""
+    if isinstance(op, ExpertUpOp):
+        return (op.weight,) if op.gate is None else (op.gate, op.weight)
+    return (op.weight,)
+
+
+def role_of(op: Product) -> WeightRole:
+    """What the weights of an operation are for, before projections are merged."""
     if isinstance(op, LogitsOp):
         return WeightRole.HEAD
-    (role,) = weight_roles(op.weight)
+    (role,) = frozenset[WeightRole]().union(*map(weight_roles, matrices_of(op)))
     return role
 
 
@@ -81,15 +95,23 @@ def weight_roles(value: SSAValue) -> frozenset[WeightRole]:
 def tensor_roles(module: ModuleOp) -> dict[str, WeightRole]:
     """The roles of the checkpoint's tensors that are weights of linears in a captured module."""
     return {
-        op.weight.owner.tensor_name.data: role_of(op)
+        name: role_of(op)
         for op in module.walk()
-        if isinstance(op, LinearOp) and isinstance(op.weight.owner, WeightOp)
+        if isinstance(op, LinearOp | ExpertUpOp | ExpertDownOp)
+        for name in _tensors(op)
     }
 
 
-def encoding_for(op: LinearOp | LogitsOp, quantization: Quantization) -> EncodingAttr:
-    """How the weight of an operation is stored; as it is if it is the embedding's too."""
-    if quantization is Quantization.NONE or is_looked_up(op.weight):
+def _tensors(op: Product) -> Iterator[str]:
+    """The tensors of the checkpoint that are matrices of an operation as they are."""
+    for matrix in matrices_of(op):
+        if isinstance(matrix.owner, WeightOp):
+            yield from matrix.owner.tensors
+
+
+def encoding_for(op: Product, quantization: Quantization) -> EncodingAttr:
+    """How the weights of an operation are stored; as they are if one is the embedding's too."""
+    if quantization is Quantization.NONE or any(map(is_looked_up, matrices_of(op))):
         return EncodingAttr()
     return SENSITIVE_ENCODING if role_of(op).is_sensitive else quantization.encoding
 
@@ -97,9 +119,10 @@ def encoding_for(op: LinearOp | LogitsOp, quantization: Quantization) -> Encodin
 def quantized_tensors(module: ModuleOp, quantization: Quantization) -> dict[str, EncodingAttr]:
     """The tensors that a quantisation stores as integers, and how."""
     found = {
-        op.weight.owner.tensor_name.data: encoding_for(op, quantization)
+        name: encoding_for(op, quantization)
         for op in module.walk()
-        if isinstance(op, LinearOp | LogitsOp) and isinstance(op.weight.owner, WeightOp)
+        if isinstance(op, Product)
+        for name in _tensors(op)
     }
     return {name: encoding for name, encoding in found.items() if not encoding.is_plain}
 
@@ -163,10 +186,32 @@ def is_looked_up(weight: SSAValue) -> bool:
 
 
 def store_as_integers(module: ModuleOp, encodings: Mapping[str, EncodingAttr]) -> None:
-    """Type the tensors that a source stores as integers as such, in place."""
+    """Type the tensors that a source stores as integers as such, in place.
+
+    Those of which heads are made are read as the values that their integers represent.
+    """
     for op in module.walk():
-        if isinstance(op, WeightOp) and op.tensor_name.data in encodings:
-            kind = op.result.type
-            assert isinstance(kind, WeightType)
-            encoded = kind.with_encoding(encodings[op.tensor_name.data])
-            Rewriter.replace_value_with_new_type(op.result, encoded)
+        if not isinstance(op, WeightOp):
+            continue
+        if any(isinstance(use.operation, HeadRowsOp) for use in op.result.uses):
+            continue
+        found = {encodings.get(name) for name in op.tensors}
+        if found == {None}:
+            continue
+        if len(found) > 1:
+            raise _mixed(op, encodings)
+        encoded = weight_type(op.result).with_encoding(found.pop() or EncodingAttr())
+        Rewriter.replace_value_with_new_type(op.result, encoded)
+
+
+def _mixed(op: WeightOp, encodings: Mapping[str, EncodingAttr]) -> CompileError:
+    """The refusal of experts of one layer that are stored in several ways."""
+    first, *rest = op.tensors
+    label = {name: encodings.get(name, EncodingAttr()).label for name in op.tensors}
+    other = next(name for name in rest if label[name] != label[first])
+    return CompileError(
+        f"{first} is stored as {label[first]}, {other} as {label[other]}",
+        where=op.tensor_name.data,
+        expected="one way of storing for all experts of a layer",
+        fix="quantise all experts of a layer alike",
+    )

@@ -48,6 +48,7 @@ def weight_name(value: SSAValue) -> str:
 
 
 def _joined_name(names: Sequence[str], op: Operation) -> str:
+    names = list(dict.fromkeys(names))
     if len(names) == 1:
         return names[0]
     separator = _SEPARATORS.get(op.name, "_")

@@ -89,7 +89,7 @@ class _Writer:
 
 def _draw(generator: np.random.Generator, shape: Shape, spread: Spread) -> np.ndarray:
     if spread.is_norm:
-        return generator.uniform(0.5, 1.5, shape).astype(np.float32)
+        return (generator.uniform(0.5, 1.5, shape) - spread.offset).astype(np.float32)
     return generator.standard_normal(shape, np.float32) * np.float32(spread.deviation)
 
 

@@ -18,6 +18,7 @@ from sala_compile.sala_ir.dialect import (
     EmbeddingOp,
     LinearOp,
     LogitsOp,
+    OffsetWeightOp,
     ResidualAddOp,
     RmsNormOp,
     RopeOp,
@@ -31,19 +32,25 @@ from sala_compile.sala_ir.dialect import (
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The spread of a tensor: normal with this standard deviation, or near 1 for norms."""
+    """The spread of a tensor: normal with this standard deviation, or near 1 for norms.
+
+    Norms are stored less `offset`.
+    """
 
     deviation: float
     is_norm: bool = False
     is_bias: bool = False
+    offset: float = 0.0
 
 
 def spreads(captured: ModuleOp) -> Mapping[str, Spread]:
     """The spread of every tensor that the graph reads, by its name."""
     return {
-        op.tensor_name.data: _spread(op.result)
+        name: spread
         for op in captured.walk()
         if isinstance(op, WeightOp)
+        for spread in [_spread(op.result)]
+        for name in op.tensors
     }
 
 
@@ -51,7 +58,7 @@ def _spread(tensor: SSAValue) -> Spread:
     reading = list(_uses(tensor))
     for user, weight in reading:
         if isinstance(user, RmsNormOp):
-            return Spread(0.0, is_norm=True)
+            return Spread(0.0, is_norm=True, offset=_offset(tensor))
         if isinstance(user, LogitsOp):
             hidden = columns_of(user.h)
             return Spread(2.0 / (user.scale.value.data * math.sqrt(hidden)))
@@ -64,6 +71,12 @@ def _spread(tensor: SSAValue) -> Spread:
             return Spread(_gain(user) / math.sqrt(weight_shape(weight)[1]))
     shape = weight_shape(tensor)
     return Spread(0.0, is_norm=True) if len(shape) == 1 else Spread(1.0 / math.sqrt(shape[1]))
+
+
+def _offset(tensor: SSAValue) -> float:
+    """What is added to a tensor before it is read."""
+    added = (use.operation for use in tensor.uses if isinstance(use.operation, OffsetWeightOp))
+    return next((op.offset.value.data for op in added), 0.0)
 
 
 def _uses(weight: SSAValue) -> Iterator[tuple[Operation, SSAValue]]:

@@ -112,7 +112,12 @@ def read_header(path: Path) -> dict[str, CheckpointTensor]:
 
 
 def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """[C, 1, K], as filters of single columns are written, is the matrix [C, K]."""
+    """[C, 1, K], as filters of single columns are written, is the matrix [C, K].
+
+    [1, 1, H, 1], as numbers of heads are written, is the vector [H].
+    """
+    if len(shape) == 4 and max(shape) == math.prod(shape):
+        return (max(shape),)
     return (shape[0], shape[2]) if len(shape) == 3 and shape[1] == 1 else shape
 
 

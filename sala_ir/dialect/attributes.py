@@ -14,7 +14,13 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 from xdsl.utils.str_enum import StrEnum
 
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding, StateHeads
+from sala_compile.sala_ir.attention_sizes import (
+    BlockSelection,
+    Heads,
+    LatentHeads,
+    PageRounding,
+    StateHeads,
+)
 from sala_compile.sala_ir.dialect.parameters import KeywordParameter, parse_real, parse_whole
 
 Record = TypeVar("Record")
@@ -121,6 +127,23 @@ class StateHeadsAttr(RecordAttr[StateHeads]):
             raise VerifyException(
                 f"{heads.key_heads} key heads do not divide {heads.num_heads} heads"
             )
+
+
+@irdl_attr_definition
+class LatentHeadsAttr(RecordAttr[LatentHeads]):
+    """`#sala.latent_heads<num_heads = 40, key_dim = 64, rotary_dim = 32, ...>`."""
+
+    name = "sala.latent_heads"
+    record = LatentHeads
+
+    def verify(self) -> None:
+        """Positive counts and sizes, an even rotary part, an even width of what is kept."""
+        heads = self.data
+        sizes = (heads.num_heads, heads.key_dim, heads.rotary_dim)
+        if min(*sizes, heads.latent_dim, heads.value_dim) <= 0:
+            raise VerifyException("num_heads and the sizes of latent heads must be positive")
+        if heads.rotary_dim % 2 or heads.latent_dim % 2:
+            raise VerifyException("latent_dim and rotary_dim must be even")
 
 
 @irdl_attr_definition

@@ -6,7 +6,10 @@ from xdsl.irdl import ParsePropInAttrDict, irdl_op_definition, operand_def, opt_
 
 from sala_compile.sala_ir.dialect.attributes import FloatProperty
 from sala_compile.sala_ir.dialect.base import (
+    RowsActivation,
     SameActivation,
+    columns_of,
+    require,
 )
 from sala_compile.sala_ir.dialect.plain import floating
 from sala_compile.sala_ir.dialect.sala_op import SalaOp
@@ -14,15 +17,24 @@ from sala_compile.sala_ir.dialect.sala_op import SalaOp
 
 @irdl_op_definition
 class OutputGateOp(SalaOp):
-    """y = x * sigmoid(gate)."""
+    """y = x * sigmoid(gate).
+
+    A gate of fewer columns, which divide those of x, has one for each run of columns of x: for
+    each head, or a single one for all.
+    """
 
     name = "sala.output_gate"
 
     x = operand_def(SameActivation)
-    gate = operand_def(SameActivation)
+    gate = operand_def(RowsActivation)
     result = result_def(SameActivation)
 
     assembly_format = "$x `,` $gate attr-dict `:` type($x) `,` type($gate) `->` type($result)"
+
+    def verify_(self) -> None:
+        """The columns of the gate divide those of x."""
+        columns, gates = columns_of(self.x), columns_of(self.gate)
+        require(columns % gates == 0, f"{gates} gates do not divide {columns} columns")
 
 
 @irdl_op_definition

@@ -26,24 +26,40 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute
 
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, PageRounding, StateHeads
+from sala_compile.sala_ir.attention_sizes import (
+    BlockSelection,
+    Heads,
+    LatentHeads,
+    PageRounding,
+    StateHeads,
+)
 from sala_compile.sala_ir.dialect.attributes import (
     Epilogue,
     EpilogueAttr,
     HeadsAttr,
+    LatentHeadsAttr,
     PageRoundingAttr,
     SelectionAttr,
     StateHeadsAttr,
+)
+from sala_compile.sala_ir.dialect.expert_kinds import (
+    ExpertActivation,
+    ExpertActivationAttr,
+    ScoreFunction,
+    ScoreFunctionAttr,
 )
 from sala_compile.sala_ir.dialect.weight_role import WeightRole, WeightRoleAttr
 
 _OWN: dict[type, Callable[[Any], Attribute]] = {
     Epilogue: EpilogueAttr,
     Heads: HeadsAttr,
+    LatentHeads: LatentHeadsAttr,
     StateHeads: StateHeadsAttr,
     BlockSelection: SelectionAttr,
     PageRounding: PageRoundingAttr,
     WeightRole: WeightRoleAttr,
+    ScoreFunction: ScoreFunctionAttr,
+    ExpertActivation: ExpertActivationAttr,
 }
 """Types whose attribute is the dialect's own."""
 
@@ -114,7 +130,7 @@ def plain(attribute: Attribute) -> Any:
             return attribute.value.data
         case StringAttr() | IntAttr() | EnumAttribute():
             return attribute.data
-        case HeadsAttr() | StateHeadsAttr() | SelectionAttr():
+        case HeadsAttr() | LatentHeadsAttr() | StateHeadsAttr() | SelectionAttr():
             return asdict(attribute.data)
         case DenseIntOrFPElementsAttr():
             return tuple(attribute.get_values())

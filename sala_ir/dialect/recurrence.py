@@ -116,7 +116,7 @@ class StateSpaceOp(SalaOp):
         """Heads, state, limits and the weights of every head agree."""
         limits = (self.least.value.data, self.most.value.data)
         require(0 <= limits[0] <= limits[1], "least and most must be 0 <= least <= most")
-        _require_heads(self)
+        _require_heads(self, 1)
         require_shape(self.skip, (self.heads.data.num_heads,), "skip")
 
 
@@ -128,7 +128,11 @@ class GatedDeltaOp(SalaOp):
     a = exp(-exp(decay_rate) * softplus(decay + decay_bias)) and b = rate_scale * sigmoid(rate), of
     decay and rate [T, H], decay_rate and decay_bias [H]. Key head h / (H/KH) is that of head h.
 
-    Gated delta rule: Yang, Kautz and Hatamizadeh, arXiv 2412.06464, equation 10.
+    Or a is a vector, a number for each row of S: decay [T, H*K], decay_bias [H*K]. With a
+    `lower_bound` below 0 it is exp(lower_bound * sigmoid(exp(decay_rate) (decay + decay_bias))).
+
+    Gated delta rule: Yang, Kautz and Hatamizadeh, arXiv 2412.06464, equation 10; with vectors Kimi
+    delta attention: arXiv 2510.26692, equation 1.
     """
 
     name = "sala.gated_delta"
@@ -146,6 +150,7 @@ class GatedDeltaOp(SalaOp):
     heads = prop_def(StateHeadsAttr)
     eps = prop_def(FloatProperty)
     rate_scale = opt_prop_def(FloatProperty, default_value=floating(1.0))
+    lower_bound = opt_prop_def(FloatProperty, default_value=floating(0.0))
     out = result_def(SameActivation)
     state_out = result_def(RecurrentStateType)
 
@@ -159,21 +164,28 @@ class GatedDeltaOp(SalaOp):
         """The output is like the values."""
         return like(self.v, element), self.state.type
 
+    @property
+    def has_channel_decay(self) -> bool:
+        """Whether every row of a state has a decay of its own."""
+        return columns_of(self.decay) != self.heads.data.num_heads
+
     def verify_(self) -> None:
         """Heads, state and the weights of the decay agree."""
-        _require_heads(self)
+        bound = self.lower_bound.value.data
+        require(bound <= 0, f"lower_bound must not be above 0, not {bound}")
+        _require_heads(self, self.heads.data.key_dim if self.has_channel_decay else 1)
         require_columns(self.rate, self.heads.data.num_heads, "rate")
 
 
-def _require_heads(op: GatedDeltaOp | StateSpaceOp) -> None:
-    """Raise `VerifyException` unless operands and state fit the heads."""
+def _require_heads(op: GatedDeltaOp | StateSpaceOp, decays: int) -> None:
+    """Raise `VerifyException` unless operands and state fit heads of so many decays each."""
     heads, count = op.heads.data, op.heads.data.num_heads
     for name, value in (("q", op.q), ("k", op.k)):
         require_columns(value, heads.key_columns, name)
     require_columns(op.v, heads.value_columns, "v")
-    require_columns(op.decay, count, "decay")
-    for name, weight in (("decay_rate", op.decay_rate), ("decay_bias", op.decay_bias)):
-        require_shape(weight, (count,), name)
+    require_columns(op.decay, count * decays, "decay")
+    require_shape(op.decay_rate, (count,), "decay_rate")
+    require_shape(op.decay_bias, (count * decays,), "decay_bias")
     state = op.state.type
     assert isinstance(state, RecurrentStateType)
     fits = state.sizes == (count, heads.key_dim, heads.value_dim)

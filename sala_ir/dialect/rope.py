@@ -26,7 +26,7 @@ from sala_compile.sala_ir.dialect.base import (
     require,
     require_shape,
 )
-from sala_compile.sala_ir.dialect.plain import dense_i64, floating, plain
+from sala_compile.sala_ir.dialect.plain import dense_i64, floating, integer, plain
 from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import BatchType, WeightType, activation_type
 
@@ -105,10 +105,11 @@ class RopeTableOp(SalaOp):
 
 @irdl_op_definition
 class RopeOp(SalaOp):
-    """Rotate the first R dimensions of every head of x, i together with i + R/2.
+    """Rotate R dimensions of every head of x from `start` on, i together with i + R/2.
 
-    R is the width of the table; the dimensions after R stay as they are. With `norm` [head_dim],
-    every head is RMS-normalised first, with `eps`.
+    R is the width of the table; the other dimensions of a head stay as they are. `interleaved` (1)
+    takes the pairs of neighbours 2i and 2i + 1, and writes them to i and i + R/2. With `norm`
+    [head_dim], every head is RMS-normalised first, with `eps`.
     """
 
     name = "sala.rope"
@@ -118,6 +119,8 @@ class RopeOp(SalaOp):
     norm = opt_operand_def(WeightType)
     head_dim = prop_def(IntegerProperty)
     eps = opt_prop_def(FloatProperty)
+    start = opt_prop_def(IntegerProperty, default_value=integer(0))
+    interleaved = opt_prop_def(IntegerProperty, default_value=integer(0))
     result = result_def(SameActivation)
 
     irdl_options = (ParsePropInAttrDict(),)
@@ -134,6 +137,10 @@ class RopeOp(SalaOp):
         require(columns % head_dim == 0, f"head_dim {head_dim} does not divide {columns} columns")
         require(rotated % 2 == 0, f"table must have an even number of columns, not {rotated}")
         require(0 < rotated <= head_dim, f"table must have 2 to {head_dim} columns, not {rotated}")
+        start = self.start.value.data
+        inside = 0 <= start <= head_dim - rotated
+        require(inside, f"dimensions {start} .. {start + rotated} lie outside 0 .. {head_dim}")
+        require(self.interleaved.value.data in (0, 1), "interleaved must be 0 or 1")
         require((self.norm is None) == (self.eps is None), "norm and eps come together")
         if self.norm is not None:
             require_shape(self.norm, (head_dim,), "norm")

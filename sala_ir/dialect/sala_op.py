@@ -23,6 +23,7 @@ from xdsl.utils.exceptions import VerifyException
 from sala_compile.sala_ir.dialect.attributes import (
     FloatProperty,
     HeadsAttr,
+    LatentHeadsAttr,
     SelectionAttr,
     StateHeadsAttr,
 )
@@ -35,6 +36,10 @@ SEGMENTS = ("operandSegmentSizes", "resultSegmentSizes")
 """Properties that say how many values a variadic operand or result has."""
 LLVM_19_SEGMENTS = {name: name.replace("Segment", "_segment_").lower() for name in SEGMENTS}
 """What LLVM 19 and before call them, for dialects that are defined in IRDL."""
+
+
+RECORDS = (HeadsAttr, LatentHeadsAttr, StateHeadsAttr, SelectionAttr)
+"""Attributes that are records of parameters."""
 
 
 class WritesStateInOrder(OpTrait):
@@ -169,7 +174,7 @@ class SalaOp(IRDLOperation):
             value = self.properties.get(name, declared.default_value)
             if name in SEGMENTS or value is None:
                 continue
-            is_record = isinstance(value, HeadsAttr | StateHeadsAttr | SelectionAttr)
+            is_record = isinstance(value, RECORDS)
             found |= plain(value) if is_record else {name: plain(value)}
         return found
 

@@ -18,6 +18,8 @@ class Shared(StrEnum):
     """The last extent of an entry: what is multiplied along it lies together."""
     ENTRIES = "entries"
     """The entries of a page."""
+    ROW = "row"
+    """The last extent, and an entry's columns follow each other: it is read both ways."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,6 +262,44 @@ class KvCacheType(StateType):
 
 
 @irdl_attr_definition
+class LatentCacheType(StateType):
+    """`!sala.latent_cache<page_tokens, latent_dim, rotary_dim, element>`: pages of latents.
+
+    A token has one row, which all heads read: the normalised latent, then its rotary part.
+    """
+
+    name = "sala.latent_cache"
+    MEMORY: ClassVar[str] = "latent_pages"
+
+    page_tokens: IntAttr
+    latent_dim: IntAttr
+    rotary_dim: IntAttr
+
+    @property
+    def columns(self) -> int:
+        """Columns of a row."""
+        return self.latent_dim.data + self.rotary_dim.data
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """The rows of the tokens."""
+        return (StatePart("", "latents", (self.columns,), shared=Shared.ROW),)
+
+    @property
+    def numbering(self) -> PageNumbering:
+        """The pages of keys and values."""
+        return PageNumbering("kv", "page_table", self.page_tokens.data, "KV pages")
+
+    def with_page(self, tokens: int) -> LatentCacheType:
+        """The same cache in pages of `tokens` tokens."""
+        _, latent, rotary = self.sizes
+        return LatentCacheType(tokens, latent, rotary, self.element_type)
+
+    def __init__(self, page_tokens: int, latent_dim: int, rotary_dim: int, element_type: Attribute):
+        super().__init__(element_type, *map(IntAttr, (page_tokens, latent_dim, rotary_dim)))
+
+
+@irdl_attr_definition
 class CompressedKeysType(StateType):
     """`!sala.compressed_keys<kv_heads, kernel_size, kernel_stride, page_tokens, head_dim, type>`.
 

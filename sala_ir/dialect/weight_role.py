@@ -23,6 +23,8 @@ class WeightRole(StrEnum):
     """Queries and keys of the few layers of a hybrid that attend to all of the past."""
     DECAY = "decay"
     """How fast a recurrent state forgets, and how much of a value it takes: a number per head."""
+    ROUTING = "routing"
+    """Scores by which experts are chosen, or gates of whole experts: a number per expert."""
     HEAD = "head"
     """The logits."""
 
@@ -49,6 +51,7 @@ _PLURALS = {
     WeightRole.BLOCK_SELECTION: "q and k that choose blocks",
     WeightRole.RECALL: "q and k that recall",
     WeightRole.DECAY: "decays and rates",
+    WeightRole.ROUTING: "routers",
     WeightRole.HEAD: "head",
 }
 

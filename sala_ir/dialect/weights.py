@@ -32,6 +32,10 @@ from sala_compile.sala_ir.dialect.weight_storage import EncodingAttr, LayoutAttr
 
 SameWeight = VarConstraint("weight", BaseAttr(WeightType))
 """Constraint of the weights of an op that have one type."""
+EXPERT_ROWS = 64
+"""The rows of every expert of a stack are a multiple of this: an expert begins at a panel."""
+EXPERTS = ".experts."
+"""After this the number of an expert stands in the name of its tensor."""
 
 
 def _require_row_major(*values: SSAValue) -> None:
@@ -46,12 +50,18 @@ def round_up(size: int, multiple: int) -> int:
 
 @irdl_op_definition
 class WeightOp(SalaOp):
-    """A tensor of the checkpoint, by its name there, and what it is for."""
+    """A tensor of the checkpoint, by its name there, and what it is for.
+
+    With `experts` it is a stack of so many tensors [expert_rows, K], one below the other, each
+    padded with zero rows to a multiple of 64; `@x.experts.w` are `x.experts.0.w` and so on.
+    """
 
     name = "sala.weight"
 
     tensor_name = prop_def(SymbolNameConstraint())
     role = prop_def(WeightRoleAttr, default_value=WeightRoleAttr(WeightRole.PROJECTION))
+    experts = opt_prop_def(IntegerProperty, default_value=integer(0))
+    expert_rows = opt_prop_def(IntegerProperty, default_value=integer(0))
     result = result_def(WeightType)
 
     irdl_options = (ParsePropInAttrDict(),)
@@ -63,10 +73,43 @@ class WeightOp(SalaOp):
         result_type: WeightType,
         *,
         role: WeightRole = WeightRole.PROJECTION,
+        experts: int = 0,
+        expert_rows: int = 0,
         layer: int | None = None,
     ):
         super().__init__(
-            tensor_name=tensor_name, role=role, result_types=[result_type], layer=layer
+            tensor_name=tensor_name,
+            role=role,
+            experts=experts,
+            expert_rows=expert_rows,
+            result_types=[result_type],
+            layer=layer,
+        )
+
+    @property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """The tensors of the checkpoint that it consists of, with their shapes."""
+        name, shape = self.tensor_name.data, weight_shape(self.result)
+        count = self.experts.value.data
+        if not count:
+            return {name: shape}
+        head, _, tail = name.rpartition(EXPERTS)
+        own = (self.expert_rows.value.data, *shape[1:])
+        return {f"{head}{EXPERTS}{number}.{tail}": own for number in range(count)}
+
+    def verify_(self) -> None:
+        """A stack has a name for every expert and as many rows as all of them."""
+        count, rows = self.experts.value.data, self.expert_rows.value.data
+        if not count and not rows:
+            return
+        require(count > 0 and rows > 0, "experts and expert_rows come together")
+        shape, name = weight_shape(self.result), self.tensor_name.data
+        require(EXPERTS in name, f"the name of a stack has {EXPERTS} in it, {name} has not")
+        expected = count * round_up(rows, EXPERT_ROWS)
+        fits = len(shape) == 2 and shape[0] == expected
+        require(
+            fits,
+            f"{count} experts of {rows} rows are {expected} rows of a matrix, not {list(shape)}",
         )
 
 
@@ -145,27 +188,33 @@ class InterleaveWeightsOp(SalaOp):
 
 @irdl_op_definition
 class SliceWeightOp(SalaOp):
-    """Rows start .. start + size - 1 of a weight."""
+    """Rows start .. start + size - 1 of a weight, or of every `period` rows of it."""
 
     name = "sala.slice_weight"
 
     weight = operand_def(WeightType)
     start = prop_def(IntegerProperty)
     size = prop_def(IntegerProperty)
+    period = opt_prop_def(IntegerProperty, default_value=integer(0))
     result = result_def(WeightType)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
 
     def infer(self, element: Attribute) -> Sequence[Attribute]:
-        """So many rows."""
-        kind = weight_type(self.weight)
-        return (kind.with_shape([self.size.value.data, *kind.get_shape()[1:]]),)
+        """So many rows, of each period."""
+        kind, period = weight_type(self.weight), self.period.value.data
+        rows, *rest = kind.get_shape()
+        turns = rows // period if period > 0 else 1
+        return (kind.with_shape([turns * self.size.value.data, *rest]),)
 
     def verify_(self) -> None:
-        """The rows lie inside the weight."""
+        """The rows lie inside the weight, or inside each of whole periods."""
         start, size = self.start.value.data, self.size.value.data
-        rows = weight_shape(self.weight)[0]
+        rows, period = weight_shape(self.weight)[0], self.period.value.data
+        whole = period >= 0 and (not period or rows % period == 0)
+        require(whole, f"{rows} rows are no whole periods of {period}")
+        rows = period or rows
         inside = start >= 0 and size > 0 and start + size <= rows
         require(inside, f"rows {start} .. {start + size} lie outside 0 .. {rows}")
         _require_row_major(self.weight)
@@ -196,6 +245,29 @@ class ScaleWeightOp(SalaOp):
 
 
 @irdl_op_definition
+class OffsetWeightOp(SalaOp):
+    """Add a constant to a weight: norms whose weights are stored less 1."""
+
+    name = "sala.offset_weight"
+
+    weight = operand_def(SameWeight)
+    offset = prop_def(FloatProperty)
+    result = result_def(SameWeight)
+
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The type of the weight."""
+        return (self.weight.type,)
+
+    def verify_(self) -> None:
+        """Values as they are, before packing."""
+        require(weight_type(self.weight).encoding.is_plain, "nothing is added to integers")
+        _require_row_major(self.weight)
+
+
+@irdl_op_definition
 class TransposeWeightOp(SalaOp):
     """Columns as rows: [N, K] gives [K, N]. For small weights: it is read whole."""
 
@@ -216,6 +288,50 @@ class TransposeWeightOp(SalaOp):
         kind = weight_type(self.weight)
         require(len(kind.get_shape()) == 2, "only a matrix is transposed")
         require(kind.encoding.is_plain, "integers are not transposed")
+        _require_row_major(self.weight)
+        (expected,) = self.infer(f32)
+        require(self.result.type == expected, "result must be {}", expected)
+
+
+@irdl_op_definition
+class HeadRowsOp(SalaOp):
+    """Rows start .. start + size - 1 of each of `heads` equal blocks of rows, one after the other.
+
+    [heads * N, K] gives [heads * size, K]; `transposed`, with the rows of every head as columns,
+    [heads * K, size]. The weight is read whole.
+    """
+
+    name = "sala.head_rows"
+
+    weight = operand_def(WeightType)
+    heads = prop_def(IntegerProperty)
+    start = prop_def(IntegerProperty)
+    size = prop_def(IntegerProperty)
+    transposed = opt_prop_def(IntegerProperty, default_value=integer(0))
+    result = result_def(WeightType)
+
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$weight attr-dict `:` type($weight) `->` type($result)"
+
+    def infer(self, element: Attribute) -> Sequence[Attribute]:
+        """The rows of all heads, or their columns."""
+        kind, heads, size = weight_type(self.weight), self.heads.value.data, self.size.value.data
+        columns = kind.get_shape()[1]
+        is_transposed = self.transposed.value.data == 1
+        shape = [heads * columns, size] if is_transposed else [heads * size, columns]
+        return (kind.with_shape(shape),)
+
+    def verify_(self) -> None:
+        """A plain matrix whose rows the heads divide, and rows inside of a head's."""
+        kind, heads = weight_type(self.weight), self.heads.value.data
+        require(len(kind.get_shape()) == 2, "heads are of a matrix")
+        require(kind.encoding.is_plain, "integers are not divided by heads")
+        require(self.transposed.value.data in (0, 1), "transposed must be 0 or 1")
+        rows = kind.get_shape()[0]
+        require(heads > 0 and rows % heads == 0, f"{heads} heads do not divide {rows} rows")
+        start, size, block = self.start.value.data, self.size.value.data, rows // heads
+        inside = start >= 0 and size > 0 and start + size <= block
+        require(inside, f"rows {start} .. {start + size} lie outside 0 .. {block}")
         _require_row_major(self.weight)
         (expected,) = self.infer(f32)
         require(self.result.type == expected, "result must be {}", expected)

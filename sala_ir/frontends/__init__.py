@@ -25,6 +25,10 @@ FRONTENDS: Mapping[str, str] = {
         "qwen3",
         "olmo_hybrid",
         "falcon_h1",
+        "minicpm3",
+        "qwen3_next",
+        "kimi_linear",
+        "bailing_hybrid",
     )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""

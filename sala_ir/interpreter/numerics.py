@@ -27,6 +27,7 @@ from sala_compile.sala_ir.reference import (
     to_float32,
 )
 from sala_compile.sala_ir.reference.arrays import Array
+from sala_compile.sala_ir.reference.lightning import Recurrence
 
 _is_array = cast(Callable[[Any], bool], is_array_api_obj)
 """The function itself: its type guard makes the type of its argument unknown."""
@@ -48,7 +49,7 @@ class Numerics:
     namespace: ModuleType = array_api_compat.numpy
     dtype: Any = None
     device: Any = None
-    lightning: LightningForm = LightningForm.CHUNKED
+    lightning: LightningForm | Recurrence = LightningForm.CHUNKED
     wide_rows: int = 0
     copies: int = 1
 
@@ -63,7 +64,8 @@ class Numerics:
             values = values.astype(np.float32)
         array: Any = values
         is_own = _is_array(array) and array_namespace(array) is self.namespace
-        if not is_own or self.device is not None:
+        is_placed = self.device is None or (is_own and array.device == self.device)
+        if not (is_own and is_placed):
             array = self.namespace.asarray(array, device=self.device)
         return self.namespace.astype(array, self.element, copy=False)
 

@@ -59,8 +59,10 @@ class SalaFunctions(InterpreterFunctions):
     _concat = impl(dialect.ConcatWeightsOp)(_weight_side)
     _interleave = impl(dialect.InterleaveWeightsOp)(_weight_side)
     _scale = impl(dialect.ScaleWeightOp)(_weight_side)
+    _offset = impl(dialect.OffsetWeightOp)(_weight_side)
     _slice_weight = impl(dialect.SliceWeightOp)(_weight_side)
     _transpose = impl(dialect.TransposeWeightOp)(_weight_side)
+    _head_rows = impl(dialect.HeadRowsOp)(_weight_side)
     _cast = impl(dialect.CastWeightOp)(_weight_side)
     _quantize = impl(dialect.QuantizeWeightOp)(_weight_side)
     _pack = impl(dialect.PackWeightOp)(_weight_side)
@@ -111,6 +113,43 @@ class SalaFunctions(InterpreterFunctions):
             swiglu_columns=columns if op.is_swiglu else None,
         )
         return self._results(op, y) if residual is None else self._stream(op, y)
+
+    @impl(dialect.RouteOp)
+    def _route(self, _: Interpreter, op: dialect.RouteOp, args: PythonValues) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        experts, gates = reference.route(value(op.scores), value(op.bias), **op.parameters)
+        self.notice("experts", op.layer, experts)
+        return self._results(op, experts, gates)
+
+    @impl(dialect.ExpertUpOp)
+    def _expert_up(
+        self, _: Interpreter, op: dialect.ExpertUpOp, args: PythonValues
+    ) -> PythonValues:
+        value, gate = _Operands(op, args, self._numerics), None
+        up = _experts(value.weight(op.weight), op.count.value.data)
+        if op.gate is not None:
+            gate = _experts(value.weight(op.gate), op.count.value.data)
+        elif op.is_interleaved:
+            gate, up = _interleaved(up, 0), _interleaved(up, 1)
+        x = self._numerics.activations(value(op.x), op.parameters["activation_group"])
+        own = {name: op.parameters[name] for name in ("activation", "limit")}
+        return self._results(op, reference.expert_up(x, value(op.experts), up, gate, **own))
+
+    @impl(dialect.ExpertDownOp)
+    def _expert_down(
+        self, _: Interpreter, op: dialect.ExpertDownOp, args: PythonValues
+    ) -> PythonValues:
+        value, columns = _Operands(op, args, self._numerics), dialect.columns_of(op.result)
+        weight = _experts(value.weight(op.weight), op.count.value.data)
+        y = op.parameters["scale"] * reference.expert_down(
+            self._numerics.activations(value(op.x), op.parameters["activation_group"]),
+            value(op.experts),
+            value(op.gates),
+            lambda expert: weight(expert)[:columns, :],
+            width=op.width,
+        )
+        residual = value(op.residual)
+        return self._results(op, y) if residual is None else self._stream(op, residual + y)
 
     @impl(dialect.SliceOp)
     def _slice(self, _: Interpreter, op: dialect.SliceOp, args: PythonValues) -> PythonValues:
@@ -186,6 +225,7 @@ class SalaFunctions(InterpreterFunctions):
             heads=op.heads.data,
             eps=op.parameters["eps"],
             rate_scale=op.parameters["rate_scale"],
+            lower_bound=op.parameters["lower_bound"],
             state_rounding=self._state_rounder(op.state),
         )
         return self._results(op, out, state)
@@ -217,6 +257,39 @@ class SalaFunctions(InterpreterFunctions):
             pages=self._pages(op.kv),
         )
         return self._results(op, out, kv)
+
+    @impl(dialect.LatentAttentionOp)
+    def _latent_attention(
+        self, _: Interpreter, op: dialect.LatentAttentionOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        out, cache = reference.latent_attention(
+            *(value(operand) for operand in op.operands),
+            heads=op.heads.data,
+            cache_rounding=self._state_rounder(op.cache),
+            operand_rounding=self._operand_rounder(op.cache),
+        )
+        return self._results(op, out, cache)
+
+    @impl(dialect.HeadLinearOp)
+    def _head_linear(
+        self, _: Interpreter, op: dialect.HeadLinearOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        found = reference.head_linear(value(op.x), value(op.weight), **op.parameters)
+        return self._results(op, found)
+
+    @impl(dialect.AttendLatentsOp)
+    def _attend_latents(
+        self, _: Interpreter, op: dialect.AttendLatentsOp, args: PythonValues
+    ) -> PythonValues:
+        out, cache = reference.attend_latents(
+            *args,
+            heads=op.heads.data,
+            cache_rounding=self._state_rounder(op.cache),
+            operand_rounding=self._operand_rounder(op.cache),
+        )
+        return self._results(op, out, cache)
 
     @impl(dialect.BlockSparseAttentionOp)
     def _block_sparse_attention(
@@ -350,6 +423,18 @@ class SalaFunctions(InterpreterFunctions):
 
     def _operand_rounder(self, state: SSAValue) -> reference.Round:
         return self._numerics.operand_rounder(cast(dialect.StateType, state.type).element_type)
+
+
+def _experts(weight: WeightValue, count: int) -> reference.ReadExpert:
+    """The rows of each of `count` experts that are one below the other."""
+    rows = weight.shape[0] // count
+    return lambda expert: weight.read(expert * rows, (expert + 1) * rows)
+
+
+def _interleaved(both: reference.ReadExpert, part: int) -> reference.ReadExpert:
+    """The rows of gate (`part` 0) or up (1) of experts that have both in turns."""
+    group = dialect.SWIGLU_GROUP
+    return lambda expert: reference.interleaved_part(both(expert), part, group=group)
 
 
 def _cache(state: SSAValue) -> dialect.KvCacheType:

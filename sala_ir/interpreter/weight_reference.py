@@ -9,13 +9,14 @@ from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     InterleaveWeightsOp,
+    OffsetWeightOp,
     QuantizeWeightOp,
     ScaleWeightOp,
-    WeightOp,
+    WeightType,
     weight_type,
 )
 from sala_compile.sala_ir.interpreter.numerics import Numerics
-from sala_compile.sala_ir.interpreter.weight_rows import RowSource
+from sala_compile.sala_ir.interpreter.weight_rows import RowSource, Rowwise
 from sala_compile.sala_ir.reference.arrays import Array
 
 
@@ -26,23 +27,25 @@ class ReferenceArithmetic:
     source: RowSource
     numerics: Numerics
 
-    def stored(self, op: WeightOp) -> Callable[[int, int], Array]:
+    def stored(self, name: str, kind: WeightType) -> Callable[[int, int], Array]:
         """Rows rounded to the element type that the weight declares."""
-        name = op.tensor_name.data
-        rounding = self.numerics.rounder(weight_type(op.result).element_type)
+        rounding = self.numerics.rounder(kind.element_type)
 
         def read(start: int, stop: int) -> Array:
             return rounding(self.numerics.stored(self.source.rows(name, start, stop)))
 
         return read
 
-    def compute(self, op: ScaleWeightOp | CastWeightOp | QuantizeWeightOp, rows: Array) -> Array:
+    def compute(self, op: Rowwise, rows: Array) -> Array:
         """Scaled, cast, or rounded to the values that integers represent."""
         rounding = self._rounder(op.result)
         match op:
             case ScaleWeightOp():
                 rows = self.numerics.array(rows)
                 return rounding(reference.scale_weight(rows, factor=op.factor.value.data))
+            case OffsetWeightOp():
+                rows = self.numerics.array(rows)
+                return rounding(reference.offset_weight(rows, offset=op.offset.value.data))
             case CastWeightOp():
                 return reference.cast_weight(rows, rounding=rounding)
             case QuantizeWeightOp():
@@ -54,6 +57,10 @@ class ReferenceArithmetic:
                     stores_zeros=encoding.stores_zeros,
                     rounding=rounding,
                 )
+
+    def padding(self, rows: int, kind: WeightType, like: Array) -> Array:
+        """Zeros."""
+        return reference.zero_rows(like, rows)
 
     def concat(self, blocks: Sequence[Array], axis: int) -> Array:
         """The same as the reference."""

@@ -15,7 +15,9 @@ from xdsl.ir import SSAValue
 from sala_compile.sala_ir.dialect import (
     CastWeightOp,
     ConcatWeightsOp,
+    HeadRowsOp,
     InterleaveWeightsOp,
+    OffsetWeightOp,
     PackWeightOp,
     QuantizeWeightOp,
     SalaOp,
@@ -23,8 +25,12 @@ from sala_compile.sala_ir.dialect import (
     SliceWeightOp,
     TransposeWeightOp,
     WeightOp,
+    WeightType,
+    round_up,
     weight_shape,
+    weight_type,
 )
+from sala_compile.sala_ir.dialect.weights import EXPERT_ROWS
 from sala_compile.sala_ir.reference.arrays import Array, take_rows
 
 BLOCK_VALUES = 1 << 23
@@ -97,17 +103,25 @@ class WeightValue:
         return int(np.prod(self.shape))
 
 
+Rowwise = ScaleWeightOp | OffsetWeightOp | CastWeightOp | QuantizeWeightOp
+"""Operations whose result has the rows of the operand, each computed from its own."""
+
+
 class WeightArithmetic(Protocol):
     """The operations of an evaluation of weights on blocks of rows.
 
     A block is an array, or rows in an integer encoding, as `stored` and `compute` give them.
     """
 
-    def stored(self, op: WeightOp) -> Callable[[int, int], Any]:
-        """The reader of rows [start, stop) of a tensor of the checkpoint."""
+    def stored(self, name: str, kind: WeightType) -> Callable[[int, int], Any]:
+        """The reader of rows [start, stop) of a tensor of the checkpoint, as `kind` says."""
         ...
 
-    def compute(self, op: ScaleWeightOp | CastWeightOp | QuantizeWeightOp, rows: Any) -> Any:
+    def padding(self, rows: int, kind: WeightType, like: Any) -> Any:
+        """So many rows of value 0, of the kind of the block `like`."""
+        ...
+
+    def compute(self, op: Rowwise, rows: Any) -> Any:
         """A block of rows of the result, from the same rows of the weight."""
         ...
 
@@ -130,24 +144,28 @@ def weight_value(
     """
     shape = weight_shape(op.results[0])
     match op:
+        case WeightOp() if op.experts.value.data:
+            return WeightValue(shape, _stacked(op, arithmetic))
         case WeightOp():
-            return WeightValue(shape, arithmetic.stored(op))
+            return WeightValue(
+                shape, arithmetic.stored(op.tensor_name.data, weight_type(op.result))
+            )
         case ConcatWeightsOp():
             side_by_side = op.axis.value.data == 1
             read = _columns(parts, arithmetic) if side_by_side else _rows(parts, arithmetic)
             return WeightValue(shape, read)
         case InterleaveWeightsOp():
             return WeightValue(shape, _interleaved(op, parts, arithmetic))
-        case ScaleWeightOp() | CastWeightOp() | QuantizeWeightOp():
+        case ScaleWeightOp() | OffsetWeightOp() | CastWeightOp() | QuantizeWeightOp():
             return parts[0].map(partial(arithmetic.compute, op))
         case PackWeightOp():
             return parts[0]
         case SliceWeightOp():
-            first = op.start.value.data
-            part = parts[0]
-            return WeightValue(shape, lambda start, stop: part.read(first + start, first + stop))
+            return WeightValue(shape, _sliced(op, parts[0], arithmetic))
         case TransposeWeightOp():
             return WeightValue(shape, _transposed(parts[0]))
+        case HeadRowsOp():
+            return WeightValue(shape, _head_rows(op, parts[0]))
         case _:
             raise TypeError(f"{op.name} is no operation on weights")
 
@@ -158,6 +176,27 @@ def evaluated(value: SSAValue, arithmetic: WeightArithmetic) -> WeightValue:
     assert isinstance(op, SalaOp), "weights are results of weight-side operations"
     parts = [evaluated(operand, arithmetic) for operand in op.operands]
     return weight_value(op, parts, arithmetic)
+
+
+def _stacked(op: WeightOp, arithmetic: WeightArithmetic) -> Callable[[int, int], Any]:
+    """Rows of experts, one below the other, each padded."""
+    kind, rows = weight_type(op.result), op.expert_rows.value.data
+    pitch = round_up(rows, EXPERT_ROWS)
+    readers = [arithmetic.stored(name, kind) for name in op.tensors]
+
+    def read(start: int, stop: int) -> Any:
+        blocks: list[Any] = []
+        for expert in range(start // pitch, -(-stop // pitch)):
+            first, last = max(start - expert * pitch, 0), min(stop - expert * pitch, pitch)
+            if first < rows:
+                blocks.append(readers[expert](first, min(last, rows)))
+            missing = last - max(first, rows)
+            if missing > 0:
+                like = blocks[-1] if blocks else readers[expert](0, 1)
+                blocks.append(arithmetic.padding(missing, kind, like))
+        return blocks[0] if len(blocks) == 1 else arithmetic.concat(blocks, 0)
+
+    return read
 
 
 def _columns(
@@ -180,10 +219,43 @@ def _rows(parts: Sequence[WeightValue], arithmetic: WeightArithmetic) -> Callabl
     return read
 
 
+def _sliced(
+    op: SliceWeightOp, part: WeightValue, arithmetic: WeightArithmetic
+) -> Callable[[int, int], Any]:
+    """Rows of a slice, of each period if there are several."""
+    first, size = op.start.value.data, op.size.value.data
+    period = op.period.value.data or part.shape[0]
+
+    def read(start: int, stop: int) -> Any:
+        blocks: list[Any] = []
+        for turn in range(start // size, -(-stop // size)):
+            low, high = max(start - turn * size, 0), min(stop - turn * size, size)
+            begin = turn * period + first
+            blocks.append(part.read(begin + low, begin + high))
+        return blocks[0] if len(blocks) == 1 else arithmetic.concat(blocks, 0)
+
+    return read
+
+
 def _transposed(part: WeightValue) -> Callable[[int, int], Any]:
     def read(start: int, stop: int) -> Any:
         whole = part.whole()
         return array_namespace(whole).matrix_transpose(whole)[start:stop, ...]
+
+    return read
+
+
+def _head_rows(op: HeadRowsOp, part: WeightValue) -> Callable[[int, int], Any]:
+    heads, first, size = (each.value.data for each in (op.heads, op.start, op.size))
+
+    def read(start: int, stop: int) -> Any:
+        whole = part.whole()
+        xp, columns = array_namespace(whole), whole.shape[1]
+        rows = xp.reshape(whole, (heads, whole.shape[0] // heads, columns))
+        rows = rows[:, first : first + size, :]
+        if op.transposed.value.data:
+            rows = xp.matrix_transpose(rows)
+        return xp.reshape(rows, weight_shape(op.result))[start:stop, :]
 
     return read
 

@@ -24,7 +24,14 @@ from sala_compile.sala_ir.reference.cache import (
 )
 from sala_compile.sala_ir.reference.convolution import ConvolutionWindow, short_convolution
 from sala_compile.sala_ir.reference.embedding import embedding
+from sala_compile.sala_ir.reference.experts import ReadExpert, expert_down, expert_up, route
 from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
+from sala_compile.sala_ir.reference.latent import (
+    LatentCache,
+    attend_latents,
+    head_linear,
+    latent_attention,
+)
 from sala_compile.sala_ir.reference.lightning import (
     LightningForm,
     RecurrentState,
@@ -43,10 +50,13 @@ from sala_compile.sala_ir.reference.weights import (
     cast_weight,
     concat_weights,
     interleave_weights,
+    interleaved_part,
+    offset_weight,
     quantize_weight,
     round_to_integers,
     scale_and_zero,
     scale_weight,
+    zero_rows,
 )
 
 __all__ = [
@@ -55,7 +65,9 @@ __all__ = [
     "CompressedKeys",
     "ConvolutionWindow",
     "KVCache",
+    "LatentCache",
     "LightningForm",
+    "ReadExpert",
     "RecentKeys",
     "RecurrentState",
     "Round",
@@ -66,6 +78,7 @@ __all__ = [
     "SparseAttention",
     "append_kv",
     "attend_blocks",
+    "attend_latents",
     "block_scores",
     "block_sparse_attention",
     "cast_weight",
@@ -76,14 +89,20 @@ __all__ = [
     "delta_recurrence",
     "embedding",
     "exact",
+    "expert_down",
+    "expert_up",
     "gated_delta",
+    "head_linear",
     "interleave_weights",
+    "interleaved_part",
+    "latent_attention",
     "lightning_attention",
     "lightning_chunked",
     "lightning_recurrence",
     "linear",
     "logits",
     "make_batch",
+    "offset_weight",
     "output_gate",
     "quantize_weight",
     "residual_add",
@@ -92,6 +111,7 @@ __all__ = [
     "rope_table",
     "round_activations",
     "round_to_integers",
+    "route",
     "scale_and_zero",
     "scale_weight",
     "select_blocks",
@@ -102,4 +122,5 @@ __all__ = [
     "swiglu",
     "to_bfloat16",
     "to_float32",
+    "zero_rows",
 ]

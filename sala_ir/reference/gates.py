@@ -27,8 +27,13 @@ def softplus(x: Array) -> Array:
 
 
 def output_gate(x: Array, gate: Array) -> Array:
-    """Return x * sigmoid(gate), element by element."""
-    return x * sigmoid(gate)
+    """Return x * sigmoid(gate); each column of the gate is for as many neighbours of x."""
+    if gate.shape[1] == x.shape[1]:
+        return x * sigmoid(gate)
+    xp = array_namespace(x, gate)
+    rows, gates = gate.shape
+    grouped = xp.reshape(x, (rows, gates, x.shape[1] // gates))
+    return xp.reshape(grouped * sigmoid(gate)[:, :, None], x.shape)
 
 
 def swiglu(gate: Array, up: Array) -> Array:

@@ -39,6 +39,10 @@ class LightningForm(Enum):
     CHUNKED = "chunked"
 
 
+Recurrence = Callable[..., tuple[Array, Array]]
+"""A function with the arguments and the results of `lightning_recurrence`."""
+
+
 def lightning_attention(
     q: Array,
     k: Array,
@@ -52,21 +56,21 @@ def lightning_attention(
     heads: Heads,
     eps: float,
     slopes: Sequence[float] | np.ndarray,
-    form: LightningForm = LightningForm.CHUNKED,
+    form: LightningForm | Recurrence = LightningForm.CHUNKED,
     state_rounding: Round = exact,
 ) -> tuple[Array, RecurrentState]:
     """Norm, rotate and run the recurrence of every sequence: section 7 up to the output norm.
 
     q [tokens, num_heads * head_dim], k and v [tokens, kv_heads * head_dim] -> out like q, and the
     new states. Norm weights [head_dim] and the rotary table apply where given. A sequence without
-    history starts from zero.
+    history starts from zero. `form` may be a function that computes what the two forms compute.
     """
     xp = array_namespace(q, k, v)
     q = _prepare(q, q_norm, rope_table, eps=eps, head_dim=heads.head_dim)
     k = _prepare(k, k_norm, rope_table, eps=eps, head_dim=heads.head_dim)
     queries = split_heads(q, heads.num_heads) * heads.scale
     keys, values = (repeat_heads(split_heads(x, heads.kv_heads), heads.group) for x in (k, v))
-    run = _FORMS[form]
+    run = _FORMS[form] if isinstance(form, LightningForm) else form
     outs, updated = [queries[:0, ...]], dict(state)
     for group in batch.groups:
         start = _start_state(state, group, keys, values)
@@ -97,7 +101,7 @@ def lightning_recurrence(
     """
     xp = array_namespace(q, k, v)
     decay = xp.exp(-to_like(slopes, q))[:, None, None]
-    outs = [q[..., :0, :, :]]
+    outs = [v[..., :0, :, :]]
     for t in range(q.shape[-3]):
         state = decay * state + k[..., t, :, :, None] * v[..., t, :, None, :]
         outs.append(xp.matmul(q[..., t, :, None, :], state)[..., None, :, 0, :])
@@ -120,7 +124,7 @@ def lightning_chunked(
     """
     xp = array_namespace(q, k, v)
     rates = to_like(slopes, q)
-    outs = [q[..., :0, :, :]]
+    outs = [v[..., :0, :, :]]
     for start in range(-(history % chunk), q.shape[-3], chunk):
         rows = slice(max(start, 0), start + chunk)
         queries, keys, values = (swap_heads(x[..., rows, :, :]) for x in (q, k, v))
@@ -129,7 +133,7 @@ def lightning_chunked(
     return xp.concat(outs, axis=-3), state
 
 
-_FORMS: dict[LightningForm, Callable[..., tuple[Array, Array]]] = {
+_FORMS: dict[LightningForm, Recurrence] = {
     LightningForm.RECURRENT: lightning_recurrence,
     LightningForm.CHUNKED: lightning_chunked,
 }

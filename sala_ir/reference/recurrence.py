@@ -30,19 +30,26 @@ def gated_delta(
     heads: StateHeads,
     eps: float,
     rate_scale: float = 1.0,
+    lower_bound: float = 0.0,
     state_rounding: Round = exact,
 ) -> tuple[Array, RecurrentState]:
     """Run the recurrence of every sequence; the operands are those of `GatedDeltaOp`.
 
-    q and k [tokens, key heads * key dim], v [tokens, heads * value dim], decay and rate [tokens,
-    heads] -> out like v, and the new states. A sequence without history starts from zero.
+    q and k [tokens, key heads * key dim], v [tokens, heads * value dim], decay [tokens, heads] or
+    [tokens, heads * key dim], rate [tokens, heads] -> out like v, and the new states. A sequence
+    without history starts from zero.
     """
     xp = array_namespace(q, k, v)
     queries, keys = (
         repeat_heads(_unit(split_heads(x, heads.key_heads), eps), heads.group) for x in (q, k)
     )
     values = split_heads(v, heads.num_heads)
-    decays = xp.exp(-xp.exp(decay_rate) * softplus(decay + decay_bias))
+    steps = split_heads(decay + decay_bias, heads.num_heads)
+    speeds = xp.exp(decay_rate)[None, :, None]
+    if lower_bound:
+        decays = xp.exp(lower_bound * sigmoid(speeds * steps))
+    else:
+        decays = xp.exp(-speeds * softplus(steps))
     rates = rate_scale * sigmoid(rate)
     outs, updated = [values[:0, ...]], dict(state)
     shape = (heads.num_heads, heads.key_dim, heads.value_dim)
@@ -102,12 +109,13 @@ def delta_recurrence(
     """Return o_t = S_t^T q_t and the last state, token by token.
 
     S_t = a_t S_(t-1) + k_t u_t^T with u_t = b_t (v_t - (a_t S_(t-1))^T k_t). q, k [tokens, heads,
-    key dim], v [tokens, heads, value dim], decay a and rate b [tokens, heads].
+    key dim], v [tokens, heads, value dim], decay a [tokens, heads, 1 or key dim], rate b [tokens,
+    heads].
     """
     xp = array_namespace(q, k, v)
     outs = [v[:0, ...]]
     for t in range(q.shape[0]):
-        state = decay[t, :, None, None] * state
+        state = decay[t, :, :, None] * state
         known = xp.sum(k[t, :, :, None] * state, axis=1)
         update = rate[t, :, None] * (v[t, ...] - known)
         state = state + k[t, :, :, None] * update[:, None, :]

@@ -1,4 +1,4 @@
-"""Rotary embedding: half-split pairs, angles in float32."""
+"""Rotary embedding: pairs half the rotated dimensions apart, or neighbours; angles in float32."""
 
 from collections.abc import Sequence
 
@@ -41,21 +41,35 @@ def rope_table(
 
 
 def rope(
-    x: Array, table: Array, norm: Array | None = None, *, head_dim: int, eps: float = 0.0
+    x: Array,
+    table: Array,
+    norm: Array | None = None,
+    *,
+    head_dim: int,
+    eps: float = 0.0,
+    start: int = 0,
+    interleaved: int = 0,
 ) -> Array:
     """Rotate dimension i of every head with dimension i + R/2: x [tokens, heads * D].
 
-    `table` [tokens, R] holds cosines in its first and sines in its second half; the dimensions of
-    a head after R stay as they are. With a norm [D], every head is RMS-normalised first.
+    `table` [tokens, R] holds cosines in its first and sines in its second half; they are for the
+    dimensions of a head from `start` on, and the others stay as they are. `interleaved`: pairs are
+    neighbours, their first members come first in the result. With a norm [D], every head is
+    RMS-normalised first.
     """
     if norm is not None:
         x = rms_norm(x, norm, eps=eps)
     xp = array_namespace(x, table)
     half = table.shape[1] // 2
     heads = split_heads(x, x.shape[1] // head_dim)
-    low, high, rest = heads[:, :, :half], heads[:, :, half : 2 * half], heads[:, :, 2 * half :]
+    before, after = heads[:, :, :start], heads[:, :, start + 2 * half :]
+    turned = heads[:, :, start : start + 2 * half]
+    if interleaved:
+        pairs = xp.reshape(turned, (*turned.shape[:2], half, 2))
+        low, high = pairs[..., 0], pairs[..., 1]
+    else:
+        low, high = turned[:, :, :half], turned[:, :, half:]
     cos, sin = table[:, None, :half], table[:, None, half:]
     rotated = [low * cos - high * sin, high * cos + low * sin]
-    if table.shape[1] < head_dim:
-        rotated.append(rest)
-    return xp.reshape(xp.concat(rotated, axis=2), x.shape)
+    parts = [part for part in (before, *rotated, after) if part.shape[2]]
+    return xp.reshape(xp.concat(parts, axis=2), x.shape)

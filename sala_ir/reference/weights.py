@@ -22,9 +22,27 @@ def interleave_weights(gate: Array, up: Array, *, group: int) -> Array:
     return xp.reshape(xp.stack(grouped, axis=1), (2 * padded, *gate.shape[1:]))
 
 
+def interleaved_part(both: Array, part: int, *, group: int) -> Array:
+    """The rows of gate (`part` 0) or up (1) of what `interleave_weights` gives."""
+    xp = array_namespace(both)
+    grouped = xp.reshape(both, (-1, 2, group, *both.shape[1:]))
+    return xp.reshape(grouped[:, part, ...], (both.shape[0] // 2, *both.shape[1:]))
+
+
+def zero_rows(like: Array, rows: int) -> Array:
+    """So many rows of zeros, with the columns of `like`."""
+    xp = array_namespace(like)
+    return xp.concat([xp.zeros_like(like[:1, ...])] * rows, axis=0)
+
+
 def scale_weight(weight: Array, *, factor: float) -> Array:
     """Multiply every value by `factor`."""
     return weight * factor
+
+
+def offset_weight(weight: Array, *, offset: float) -> Array:
+    """Add `offset` to every value."""
+    return weight + offset
 
 
 def cast_weight(weight: Array, *, rounding: Round) -> Array:

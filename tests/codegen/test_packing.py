@@ -16,8 +16,10 @@ from sala_compile.sala_ir.dialect import (
     ConcatWeightsOp,
     InterleaveWeightsOp,
     LayoutAttr,
+    OffsetWeightOp,
     PackWeightOp,
     ScaleWeightOp,
+    SliceWeightOp,
     WeightOp,
     WeightType,
 )
@@ -101,6 +103,53 @@ def test_any_range_of_rows_is_that_of_the_whole(first, count):
     assert not whole[64 + 5 : 64 + 16].any()
     last = min(first + count, len(whole))
     np.testing.assert_array_equal(packed_rows(both, source).read(first, last), whole[first:last])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 4 * 128 - 1), st.integers(1, 300))
+def test_any_range_of_a_stack_of_experts_is_that_of_the_whole(first, count):
+    """Three experts of 70 rows, each padded to 128; gate and up of each in turns."""
+    stacked = {"experts": 3, "expert_rows": 70}
+    source = Tensors(
+        {
+            f"x.experts.{e}.{name}": random(70, 6, seed=e + len(name))
+            for e in range(3)
+            for name in ("g", "up")
+        }
+    )
+    gate, up = (
+        WeightOp(f"x.experts.{name}", WeightType((384, 6), f32), **stacked) for name in ("g", "up")
+    )
+    assert list(up.tensors.items())[1] == ("x.experts.1.up", (70, 6))
+    whole = packed_rows(InterleaveWeightsOp(gate.result, up.result).result, source).whole()
+    turns = whole.reshape(3, 8, 2, 16, 6)
+    for expert in range(3):
+        for part, name in enumerate(("g", "up")):
+            rows = turns[expert, :, part].reshape(128, 6)
+            np.testing.assert_array_equal(rows[:70], source[f"x.experts.{expert}.{name}"])
+            assert not rows[70:].any()
+    last = min(first + count, 384)
+    one = packed_rows(up.result, source)
+    if first < last:
+        np.testing.assert_array_equal(one.read(first, last), one.whole()[first:last])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 20), st.integers(1, 21))
+def test_any_range_of_the_rows_of_every_period_is_that_of_the_whole(first, count):
+    source = Tensors(w=random(49, 3))
+    op = SliceWeightOp(weight("w", 49, 3), start=2, size=3, period=7)
+    found = packed_rows(op.result, source)
+    wanted = source["w"].reshape(7, 7, 3)[:, 2:5].reshape(21, 3)
+    np.testing.assert_array_equal(found.whole(), wanted)
+    last = min(first + count, 21)
+    np.testing.assert_array_equal(found.read(first, last), wanted[first:last])
+
+
+def test_an_offset_is_added_to_every_value():
+    source = Tensors(w=random(7))
+    found = packed_rows(OffsetWeightOp(weight("w", 7), offset=1.0).result, source).whole()
+    np.testing.assert_array_equal(found, source["w"] + np.float32(1))
 
 
 def test_equal_expressions_are_stored_once():

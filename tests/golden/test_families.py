@@ -9,10 +9,9 @@ import pytest
 
 import sala_compile
 from sala_compile.passes.assign_precision import Precision
-from sala_compile.sala_ir.checkpoint.checkpoint import Checkpoint
 from sala_compile.sala_ir.interpreter import ReferenceModel
 from sala_compile.sala_ir.reference import Rounding
-from tests.support.checkpoints import reference_model
+from tests.support.checkpoints import open_renamed, reference_model
 from tests.support.compiled import GOLDEN, compile_checkpoint, kernel_level_module
 from tests.support.emulated_gpu import emulated_code, emulated_gpu
 from tests.support.sequences import assert_bits_stay
@@ -26,14 +25,21 @@ PROMPTS = {
     "hypenet-a": ("p0", "p1", "p2", "p3"),
     "olmo_hybrid-a": ("p0", "p1", "p2"),
     "falcon_h1-a": ("p0", "p1", "p2"),
+    "minicpm3-a": ("p0", "p1", "p2"),
+    "qwen3_next-a": ("p0", "p1", "p2"),
+    "kimi_linear-a": ("p0", "p1", "p2"),
+    "bailing_hybrid-a": ("p0", "p1", "p2"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
 SHORT = [(name, prompt) for name, prompt in EVERY if prompt != "p3"]
-RECURRENT = ("olmo_hybrid-a", "falcon_h1-a")
-"""Those with gated recurrences, which have no kernels for GPUs."""
+ON_CPUS = (
+    *("olmo_hybrid-a", "falcon_h1-a", "minicpm3-a", "qwen3_next-a", "kimi_linear-a"),
+    "bailing_hybrid-a",
+)
+"""Those with gated recurrences, latent attention or experts, which have no kernels for GPUs."""
 ON_A_GPU = [
-    *((name, Precision.FLOAT32) for name in PROMPTS if name not in ("minicpm-a", *RECURRENT)),
+    *((name, Precision.FLOAT32) for name in PROMPTS if name not in ("minicpm-a", *ON_CPUS)),
     *((name, Precision.BFLOAT16) for name in ("qwen3-a", "minicpm-nope", "hypenet-a")),
 ]
 """The bfloat16 kernels of llama are those of qwen3."""
@@ -116,7 +122,7 @@ def test_bfloat16_is_the_reference_rounded_at_the_same_points(
     ids = expected(name)[f"{prompt}.input_ids"]
     found = load_golden(name, Precision.BFLOAT16).logits(ids)
     module = kernel_level_module(GOLDEN / name, Precision.BFLOAT16)
-    with Checkpoint.open(GOLDEN / name) as weights:
+    with open_renamed(GOLDEN / name) as weights:
         wanted = ReferenceModel(module, weights, Rounding.ROUNDED).prefill(ids.tolist())
     far = np.abs(found - wanted).max(axis=1) > NEAR * wanted.std()
     assert far.mean() <= FAR_ROWS

@@ -112,3 +112,15 @@ def test_linear_scales_before_the_residual():
     np.testing.assert_allclose(result, 10 + 0.5 * (x @ weight.T + 1), rtol=1e-14)
     head = reference.logits(x, np.asarray([1]), weight, scale=0.25)
     np.testing.assert_allclose(head, 0.25 * x[1:] @ weight.T, rtol=1e-14)
+
+
+def test_neighbours_are_rotated_from_a_dimension_on():
+    batch = reference.make_batch([0, 3], [7], [10], [0])
+    table = reference.rope_table(batch, frequencies=inverse_frequencies(100.0, 6))
+    x = np.random.default_rng(0).standard_normal((3, 20))
+    found = reference.rope(x, table, head_dim=10, start=3, interleaved=1).reshape(3, 2, 10)
+    heads, cos, sin = x.reshape(3, 2, 10), table[:, None, :3], table[:, None, 3:]
+    first, second = heads[:, :, 3:9:2], heads[:, :, 4:9:2]
+    np.testing.assert_allclose(found[:, :, 3:6], first * cos - second * sin, rtol=1e-14)
+    np.testing.assert_allclose(found[:, :, 6:9], second * cos + first * sin, rtol=1e-14)
+    np.testing.assert_array_equal(found[:, :, [0, 1, 2, 9]], heads[:, :, [0, 1, 2, 9]])

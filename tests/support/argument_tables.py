@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from sala_compile.codegen.kernels.arguments import Argument, Arguments
+from sala_compile.codegen.kernels.attend_latents import spec as attend_latents
 from sala_compile.codegen.kernels.cast import spec as cast
 from sala_compile.codegen.kernels.compress_new_keys import spec as compress_new_keys
 from sala_compile.codegen.kernels.elementwise.spec import Function, Spec
 from sala_compile.codegen.kernels.embedding_integers import spec as embedding_integers
+from sala_compile.codegen.kernels.experts import spec as experts
 from sala_compile.codegen.kernels.gated_recurrence import spec as gated_recurrence
+from sala_compile.codegen.kernels.head_linear import spec as head_linear
 from sala_compile.codegen.kernels.keep_recent import spec as keep_recent
 from sala_compile.codegen.kernels.registry import NAMES, family
 from sala_compile.codegen.kernels.rope import spec as rope
 from sala_compile.codegen.kernels.round_pages import spec as round_pages
+from sala_compile.codegen.kernels.route import spec as route
 from sala_compile.codegen.kernels.short_convolution import spec as short_convolution
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.lowering import lower
@@ -30,6 +34,7 @@ from sala_compile.codegen.progress import Silent
 from sala_compile.codegen.targets import parse_target
 from sala_compile.passes.support.kernel_log import ChosenKernel
 from sala_compile.passes.support.quantization import Quantization
+from sala_compile.sala_ir.dialect.expert_kinds import ScoreFunction
 
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "codegen" / "kernels"
@@ -48,15 +53,31 @@ DELTA = gated_recurrence.Spec(
     *(0, 2048, 0, 2048, 0, 4096, 8192, 8256, F32, 8224, 8256, 1e-6),
 )
 """Of the shape of Qwen3-Next-80B-A3B."""
+LATENTS = attend_latents.Spec(
+    *(40, 64, 32, 256, 96**-0.5, 64, 1, Element.BF16),
+    *(0, 10240, 0, 3840, 0, 256, 256, 288),
+)
+ABSORB = head_linear.Spec(40, 64, 256, 96, 0, 3840, F32, Element.BF16, Element.BF16)
+"""Of the shape of MiniCPM3-4B."""
+EXPERTS = experts.Spec(
+    experts.Part.DOWN,
+    *(512, 10, 512, 2048, 512, 2048, Element.BF16, F32, 0, 5120),
+    **{"gates_pitch": 16, "residual_pitch": 2048, "bits": 4, "group": 128},
+)
+ROUTE = route.Spec(512, 10, ScoreFunction.SOFTMAX, False, 1, 1, True, 0.0, 1.0, 0, 512)
 UNCALLED: Mapping[str, Mapping[str, Any]] = {
+    "attend_latents": LATENTS.values,
     "cast": cast.Spec(4096, 0, 4096, F32, Element.BF16).values,
     "compress_new_keys": UNROTATED.values,
     "elementwise": SWIGLU.values,
     "embedding_integers": Q6_K.values,
+    "experts": EXPERTS.values,
     "gated_recurrence": DELTA.values,
+    "head_linear": ABSORB.values,
     "keep_recent": RECENT.values,
     "rope": rope.Spec(4096, 128, 128, 0, 6144, F32, F32, norm=True, eps=1e-6).values,
     "round_pages": ROUNDED.values,
+    "route": ROUTE.values,
     "short_convolution": CONVOLUTION.values,
 }
 """Constants for families that the released model does not call."""

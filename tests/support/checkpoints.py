@@ -136,11 +136,18 @@ def write_checkpoint(
     )
 
 
+def open_renamed(directory: Path) -> Checkpoint:
+    """A checkpoint whose tensors have the names that its frontend expects."""
+    checkpoint = Checkpoint.open(directory)
+    frontend = frontend_for(checkpoint.config)
+    return checkpoint.renamed(frontend.other_names(frontend.parse_config(checkpoint.config)))
+
+
 def reference_model(
     directory: Path, *, attention: AttentionMode = AttentionMode.CONFIG, **options: Any
 ) -> ReferenceModel:
     """Return the captured module of a checkpoint on the interpreter, float64 unless told."""
-    checkpoint = Checkpoint.open(directory)
+    checkpoint = open_renamed(directory)
     frontend = frontend_for(checkpoint.config)
     config = frontend.parse_config(checkpoint.config)
     checkpoint.check(frontend.expected_tensors(config))

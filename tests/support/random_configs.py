@@ -231,6 +231,87 @@ def _falcon_h1(draw: Draw, config: Config) -> None:
     _rope(draw, config, ("linear", "llama3", "yarn"))
 
 
+def _latent(draw: Draw, config: Config, kinds: tuple[str, ...]) -> None:
+    """Sizes of latent attention, and a scaling of the frequencies of what is rotated."""
+    rotary = 2 * int(draw.integers(1, 20))
+    config["head_dim"] = rotary
+    _rope(draw, config, kinds)
+    config |= {
+        "num_key_value_heads": config["num_attention_heads"],
+        "q_lora_rank": _up_to(draw, 70) if _is(draw) else None,
+        "kv_lora_rank": 2 * _up_to(draw, 40),
+        "qk_nope_head_dim": _up_to(draw, 50),
+        "qk_rope_head_dim": rotary,
+        "v_head_dim": _up_to(draw, 50),
+        "attention_bias": _is(draw, 0.3),
+    }
+
+
+def _minicpm3(draw: Draw, config: Config) -> None:
+    config |= {"scale_emb": float(draw.integers(1, 13)), "scale_depth": 1.4}
+    config["dim_model_base"] = _up_to(draw, config["hidden_size"])
+    _latent(draw, config, ("linear", "llama3", "yarn", "longrope"))
+
+
+def _qwen3_next(draw: Draw, config: Config) -> None:
+    heads, key_heads = _state_heads(draw)
+    experts = _up_to(draw, 20)
+    config |= {
+        "layer_types": _mixers(draw, config, ("linear_attention", "full_attention")),
+        "linear_num_value_heads": heads,
+        "linear_num_key_heads": key_heads,
+        "linear_key_head_dim": _up_to(draw, 70),
+        "linear_value_head_dim": _up_to(draw, 70),
+        "linear_conv_kernel_dim": int(draw.integers(2, 6)),
+        "attention_bias": _is(draw, 0.3),
+        "num_experts": experts,
+        "num_experts_per_tok": _up_to(draw, experts),
+        "norm_topk_prob": _is(draw),
+        "moe_intermediate_size": _up_to(draw, 150),
+        "shared_expert_intermediate_size": _up_to(draw, 100),
+        "decoder_sparse_step": int(draw.choice([1, 1, 2])),
+        "mlp_only_layers": [0] if _is(draw, 0.3) else [],
+    }
+    size = config["head_dim"]
+    config["partial_rotary_factor"] = 2 * _up_to(draw, size // 2) / size
+    _rope(draw, config, ("linear", "llama3", "yarn"))
+
+
+def _routed(draw: Draw, config: Config) -> None:
+    """Layers of delta and latent attention, and experts that a sigmoid chooses by groups."""
+    groups = int(draw.choice([1, 1, 2, 4]))
+    experts = groups * int(draw.integers(2, 6))
+    chosen_groups = _up_to(draw, groups)
+    room = experts // groups * chosen_groups
+    config |= {
+        "layer_types": _mixers(draw, config, ("linear_attention", "full_attention")),
+        "mlp_layer_types": _mixers(draw, config, ("dense", "sparse")),
+        "num_experts": experts,
+        "num_experts_per_tok": _up_to(draw, room),
+        "norm_topk_prob": _is(draw, 0.7),
+        "n_group": groups,
+        "topk_group": chosen_groups,
+        "n_shared_experts": int(draw.integers(0, 3)),
+        "routed_scaling_factor": 2.5,
+        "moe_intermediate_size": _up_to(draw, 90),
+        "linear_conv_kernel_dim": int(draw.integers(2, 6)),
+        "linear_head_dim": _up_to(draw, 70),
+        "linear_num_heads": _up_to(draw, 5),
+    }
+
+
+def _kimi_linear(draw: Draw, config: Config) -> None:
+    _routed(draw, config)
+    _latent(draw, config, ())
+
+
+def _bailing_hybrid(draw: Draw, config: Config) -> None:
+    _routed(draw, config)
+    _latent(draw, config, ("linear", "llama3", "yarn"))
+    config |= {"q_lora_rank": None, "attention_bias": False}
+    config |= {"kda_safe_gate": _is(draw), "kda_lower_bound": -float(draw.integers(1, 9))}
+
+
 _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "llama": _llama,
     "qwen2": _qwen2,
@@ -240,8 +321,14 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "minicpm_sala": _minicpm_sala,
     "olmo_hybrid": _olmo_hybrid,
     "falcon_h1": _falcon_h1,
+    "minicpm3": _minicpm3,
+    "qwen3_next": _qwen3_next,
+    "kimi_linear": _kimi_linear,
+    "bailing_hybrid": _bailing_hybrid,
 }
 FAMILIES = tuple(_FIELDS)
+PEERS = ("llama", "qwen2", "qwen3", "minicpm3")
+"""Those whose drawn configs mean the same to transformers."""
 
 
 def check(config: Config, seed: int, directory: Path, *, peer: bool = False) -> None:
@@ -303,7 +390,7 @@ def main() -> None:
     for seed in range(options.first, options.first + options.count):
         for family in options.family or FAMILIES:
             config = random_config(family, seed)
-            peer = options.transformers and family in ("llama", "qwen2", "qwen3")
+            peer = options.transformers and family in PEERS
             with tempfile.TemporaryDirectory() as place:
                 try:
                     check(config, seed, Path(place), peer=peer)

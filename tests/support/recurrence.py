@@ -14,12 +14,18 @@ from tests.support.steps import Step, aligned, padded
 
 
 def delta_of(
-    heads: int, key_heads: int, key_dim: int, value_dim: int, rate_scale: float = 1.0
+    heads: int,
+    key_heads: int,
+    key_dim: int,
+    value_dim: int,
+    rate_scale: float = 1.0,
+    **channels: Any,
 ) -> Spec:
     """A spec of the delta rule whose operands stand side by side in one buffer."""
     sizes = (heads, key_heads, key_dim, value_dim)
-    views, _ = column_starts(_columns(Rule.DELTA, *sizes))
-    own = {"eps": 1e-6, "rate_scale": rate_scale}
+    decays = key_dim if channels.get("channel_decay") else 1
+    views, _ = column_starts(_columns(Rule.DELTA, *sizes, decays))
+    own = {"eps": 1e-6, "rate_scale": rate_scale, **channels}
     return Spec(Rule.DELTA, *sizes, key_dim**-0.5, **views, out_element=Element.F32, **own)
 
 
@@ -31,10 +37,10 @@ def sum_of(heads: int, key_heads: int, key_dim: int, value_dim: int, **limits: f
 
 
 def _columns(
-    rule: Rule, heads: int, key_heads: int, key_dim: int, value_dim: int
+    rule: Rule, heads: int, key_heads: int, key_dim: int, value_dim: int, decays: int = 1
 ) -> Mapping[str, int]:
     keys = key_heads * key_dim
-    sizes = {"q": keys, "k": keys, "v": heads * value_dim, "decay": heads}
+    sizes = {"q": keys, "k": keys, "v": heads * value_dim, "decay": heads * decays}
     return sizes | ({"rate": heads} if rule is Rule.DELTA else {})
 
 
@@ -47,21 +53,24 @@ class RecurrenceInputs:
     def __init__(self, spec: Spec, tokens: int, slots: int, seed: int = 0):
         random = np.random.default_rng(seed)
         self.spec, heads = spec, spec.num_heads
-        self.columns = _columns(spec.rule, heads, spec.key_heads, spec.key_dim, spec.value_dim)
+        sizes = (heads, spec.key_heads, spec.key_dim, spec.value_dim, spec.decays)
+        self.columns = _columns(spec.rule, *sizes)
         self.merged = side_by_side(tokens, self.columns, random)
-        self.merged[:tokens, spec.decay_start : spec.decay_start + heads] *= 4.0
+        decays = heads * spec.decays
+        self.merged[:tokens, spec.decay_start : spec.decay_start + decays] *= 4.0
         shape = (slots, heads, spec.key_dim, spec.value_dim)
         self.state = aligned(random.standard_normal(shape).astype(np.float32))
-        count = 3 if spec.skip else 2
-        self.weights = [aligned(np.zeros(padded(heads), np.float32)) for _ in range(count)]
-        for weight in self.weights:
-            weight[:heads] = random.standard_normal(heads)
+        self.weight_sizes = (heads, decays, heads)[: 3 if spec.skip else 2]
+        self.weights = [aligned(np.zeros(padded(n), np.float32)) for n in self.weight_sizes]
+        for weight, size in zip(self.weights, self.weight_sizes, strict=True):
+            weight[:size] = random.standard_normal(size)
 
     def rows(self, rows: slice) -> Self:
         """The same inputs for a part of the tokens; the state is shared."""
         part = object.__new__(type(self))
         part.spec, part.columns = self.spec, self.columns
         part.state, part.weights = self.state, self.weights
+        part.weight_sizes = self.weight_sizes
         part.merged = aligned(self.merged[rows])
         return part
 
@@ -74,7 +83,8 @@ class RecurrenceInputs:
             for name, size in self.columns.items()
             for start in [getattr(spec, f"{name}_start")]
         )
-        weights = (x[: spec.num_heads].astype(np.float64) for x in self.weights)
+        sized = zip(self.weights, self.weight_sizes, strict=True)
+        weights = (x[:size].astype(np.float64) for x, size in sized)
         state = {slot: x.astype(np.float64) for slot, x in enumerate(self.state)}
         heads = StateHeads(spec.num_heads, spec.key_heads, spec.key_dim, spec.value_dim, spec.scale)
         operands: Any = (*columns, state, batch.reference, *weights)
@@ -82,6 +92,10 @@ class RecurrenceInputs:
             limits = {"least": spec.least, "most": spec.most}
             out, states = state_space(*operands, heads=heads, **limits)
         else:
-            own = {"eps": spec.eps, "rate_scale": spec.rate_scale}
+            own = {
+                "eps": spec.eps,
+                "rate_scale": spec.rate_scale,
+                "lower_bound": spec.lower_bound,
+            }
             out, states = gated_delta(*operands, heads=heads, **own)
         return out, dict(states)

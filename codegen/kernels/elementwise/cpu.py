@@ -2,7 +2,7 @@
 
 from sala_compile.codegen.kernels.elementwise.spec import Function, Spec, arguments, describe
 from sala_compile.codegen.kernels.tir import vector
-from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, splat
+from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, held, let, loop, splat
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
 
@@ -10,6 +10,19 @@ from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_v
 def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
     """Emit y = function(a, b) for every live row."""
     tensors = builder.tensors
+
+    def runs(row: Expr) -> None:
+        with loop(spec.columns // spec.run) as index:
+            gate = spec.b.spread_value(tensors.b, row, held(index + spec.b_start))
+            factor = let(vector.sigmoid(gate))
+
+            def write(column: Expr, count: int) -> None:
+                place = held(index * spec.run + column)
+                value = spec.a.load(tensors.a, row, place + spec.a_start, count=count) * factor
+                spec.output.store(tensors.y, row, place, value=value, count=count)
+
+            for_vectors(spec.run, write)
+        clear_padding(spec.output, tensors.y, row, spec.columns)
 
     def body(row: Expr) -> None:
         def write(column: Expr, count: int) -> None:
@@ -21,7 +34,8 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
         for_vectors(spec.columns, write)
         clear_padding(spec.output, tensors.y, row, spec.columns)
 
-    for_rows(builder, tensors.control, tensors.control.tokens, spec.columns, body)
+    work = runs if spec.run > 1 else body
+    for_rows(builder, tensors.control, tensors.control.tokens, spec.columns, work)
 
 
 def _value(spec: Spec, a: Expr, b: Expr) -> Expr:

@@ -8,6 +8,7 @@ from sala_compile.codegen.kernels.operands import column_views, element
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
+from sala_compile.codegen.targets import Target
 from sala_compile.sala_ir.dialect.base import columns_of
 from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
 
@@ -42,16 +43,22 @@ class Spec(KernelSpec):
     a: Element
     b: Element
     output: Element
+    run: int = 1
+    """Neighbours of a that one value of b is for."""
 
     @property
     def label(self) -> str:
         """The function and the main sizes, for names."""
-        return f"{self.function}_{self.columns}_{self.output}"
+        runs = f"_by{self.run}" if self.run > 1 else ""
+        return f"{self.function}_{self.columns}{runs}_{self.output}"
 
 
-def describe(op: OutputGateOp | SwigluOp | ResidualAddOp, target: object) -> Spec | str:
-    """Take every element-wise operation of two operands."""
+def describe(op: OutputGateOp | SwigluOp | ResidualAddOp, target: Target) -> Spec | str:
+    """Take every element-wise operation of two operands; on GPUs of as many columns."""
     a, b = op.operands
+    run = columns_of(a) // columns_of(b)
+    if run > 1 and target.kind != "cpu":
+        return "a gate for several columns has no kernel on GPUs"
     return Spec(
         function=Function(op.name.removeprefix("sala.")),
         columns=columns_of(a),
@@ -59,6 +66,7 @@ def describe(op: OutputGateOp | SwigluOp | ResidualAddOp, target: object) -> Spe
         a=element(a),
         b=element(b),
         output=element(op.result),
+        run=run,
         **column_views(a=a, b=b),
     )
 

@@ -28,8 +28,9 @@ class Spec(KernelSpec):
     """What the kernel is compiled for.
 
     q, k, v, decay and rate are columns from `*_start` on of rows `*_pitch` floats apart. `eps`,
-    `rate_scale` and `rate` belong to the delta rule, which takes q and k of unit length; `least`,
-    `most` and `skip` to the sum.
+    `rate_scale` and `rate` belong to the delta rule, which takes q and k of unit length; so does
+    `channel_decay`: every row of a state has a decay of its own, and `lower_bound`, below 0 where
+    the logarithms of decays have one. `least`, `most` and `skip` belong to the sum.
     """
 
     rule: Rule
@@ -51,6 +52,8 @@ class Spec(KernelSpec):
     rate_pitch: int = 0
     eps: float = 0.0
     rate_scale: float = 1.0
+    channel_decay: bool = False
+    lower_bound: float = 0.0
     least: float = 0.0
     most: float = NO_LIMIT
     skip: bool = False
@@ -59,7 +62,13 @@ class Spec(KernelSpec):
     def label(self) -> str:
         """The family and the main sizes, for names."""
         heads = f"h{self.num_heads}_kh{self.key_heads}"
-        return f"gated_{self.rule}_{heads}_k{self.key_dim}_v{self.value_dim}"
+        kind = "channels" if self.channel_decay else self.rule
+        return f"gated_{kind}_{heads}_k{self.key_dim}_v{self.value_dim}"
+
+    @property
+    def decays(self) -> int:
+        """Decays of a head."""
+        return self.key_dim if self.channel_decay else 1
 
 
 def fields_of(op: GatedDeltaOp | StateSpaceOp) -> dict[str, Any] | str:
@@ -72,6 +81,7 @@ def fields_of(op: GatedDeltaOp | StateSpaceOp) -> dict[str, Any] | str:
         own = {"rule": Rule.SUM, "skip": True}
     else:
         inputs["rate"] = op.rate
+        own["channel_decay"] = op.has_channel_decay
     refusal = refuse_unless_float32(**inputs, **weights, state=op.state)
     if refusal:
         return refusal
@@ -89,6 +99,6 @@ def inputs(spec: Spec) -> Arguments:
         activation("rate", "f32", spec.rate_pitch, when=spec.rule is Rule.DELTA),
         state("state", "f32", "state_slots", heads, *sizes, operand="state"),
         given("decay_rate", "f32", padded(heads)),
-        given("decay_bias", "f32", padded(heads)),
+        given("decay_bias", "f32", padded(heads * spec.decays)),
         given("skip", "f32", padded(heads), when=spec.skip),
     )

@@ -6,13 +6,22 @@ import triton
 import triton.language as tl
 
 from sala_compile.codegen.kernels.arguments import Arguments
-from sala_compile.codegen.kernels.rope.spec import Spec, arguments, describe
+from sala_compile.codegen.kernels.rope.spec import Spec, arguments
+from sala_compile.codegen.kernels.rope.spec import describe as describe_any
 from sala_compile.codegen.kernels.triton.family import GpuFamily
 from sala_compile.codegen.kernels.triton.kernel import Launch
 from sala_compile.codegen.kernels.triton.launches import constants_of, launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two, row_grid, warps_for
 from sala_compile.codegen.kernels.triton.values import inverse_root, squared
 from sala_compile.codegen.layouts.padding import padded
+from sala_compile.sala_ir.dialect.rope import RopeOp
+
+
+def describe(op: RopeOp, target: object) -> Spec | str:
+    """Take what any target takes, but pairs of halves from the first dimension of a head on."""
+    if op.start.value.data or op.interleaved.value.data:
+        return "a GPU rotates the first dimensions of a head, in halves"
+    return describe_any(op, target)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from sala_compile.sala_ir.dialect.rope import RopeOp
 class Spec(KernelSpec):
     """Constants of one rotation; `rotated` dimensions of a head are rotated, the others copied.
 
-    With `norm`, every head is normalised first; `eps` is 0 without.
+    They are those from `first` on; `interleaved`: the pairs are neighbours. With `norm`, every head
+    is normalised first; `eps` is 0 without.
     """
 
     columns: int
@@ -27,6 +28,8 @@ class Spec(KernelSpec):
     output: Element
     norm: bool = False
     eps: float = 0.0
+    first: int = 0
+    interleaved: bool = False
 
     @property
     def label(self) -> str:
@@ -50,6 +53,8 @@ def describe(op: RopeOp, target: object) -> Spec | str:
         output=element(op.result),
         norm=op.norm is not None,
         eps=0.0 if op.eps is None else op.eps.value.data,
+        first=op.start.value.data,
+        interleaved=op.interleaved.value.data == 1,
         **column_views(x=op.x),
     )
 

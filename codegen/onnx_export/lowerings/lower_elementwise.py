@@ -1,7 +1,7 @@
 """Residual sums, gates, SwiGLU."""
 
-from sala_compile.codegen.onnx_export.step_graph import Lowerings, StepGraph, hint_of
-from sala_compile.sala_ir.dialect import OutputGateOp, ResidualAddOp, SwigluOp
+from sala_compile.codegen.onnx_export.step_graph import Lowerings, StepGraph, hint_of, refused
+from sala_compile.sala_ir.dialect import OutputGateOp, ResidualAddOp, SwigluOp, columns_of
 
 
 def _residual_add(op: ResidualAddOp, step: StepGraph) -> None:
@@ -12,6 +12,8 @@ def _residual_add(op: ResidualAddOp, step: StepGraph) -> None:
 
 def _output_gate(op: OutputGateOp, step: StepGraph) -> None:
     gate = step.writer.add("Sigmoid", step.rows(op.gate), hint="sigmoid")
+    if columns_of(op.gate) not in (1, columns_of(op.x)):
+        raise refused(op, "a gate for each head has no form in ONNX", "a gate for every column")
     gated = step.writer.add("Mul", step.rows(op.x), gate, hint=hint_of(op.result))
     step.define_rows(op.result, gated)
 

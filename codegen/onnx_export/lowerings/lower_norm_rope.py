@@ -7,6 +7,7 @@ from sala_compile.codegen.onnx_export.step_graph import (
     Lowerings,
     StepGraph,
     hint_of,
+    refused,
     require_absent,
 )
 from sala_compile.sala_ir.dialect import RmsNormOp, RopeOp, RopeTableOp, columns_of, plain
@@ -75,6 +76,8 @@ def _frequencies(op: RopeTableOp, step: StepGraph) -> str:
 def _rope(op: RopeOp, step: StepGraph) -> None:
     """Rotated in float32; the dimensions of a head after those of the table stay."""
     require_absent(op, norm=op.norm)
+    if op.start.value.data or op.interleaved.value.data:
+        raise refused(op, "a part of a head other than its first is rotated", "whole heads")
     cosines, sines = step.value(op.table)
     head_dim, rotated = op.head_dim.value.data, columns_of(op.table)
     result = step.writer.add(

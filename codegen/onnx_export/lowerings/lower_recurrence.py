@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sala_compile.codegen.onnx_export.step_graph import Lowerings, StepGraph, hint_of
+from sala_compile.codegen.onnx_export.step_graph import Lowerings, StepGraph, hint_of, refused
 from sala_compile.sala_ir.attention_sizes import NO_LIMIT
 from sala_compile.sala_ir.dialect import (
     GatedDeltaOp,
@@ -39,6 +39,9 @@ def _short_convolution(op: ShortConvolutionOp, step: StepGraph) -> None:
 
 def _gated_delta(op: GatedDeltaOp, step: StepGraph) -> None:
     """The gated delta rule; padding neither decays the state nor adds to it."""
+    if op.has_channel_decay or op.lower_bound.value.data:
+        found = "every row of a state has a decay of its own, or a decay has a bound"
+        raise refused(op, found, "one decay of a head, without a bound")
     heads, add = op.heads.data, step.writer.add
     query, key = (
         _by_head(_unit(step.widened(step.spread(x)), op, step), op, step) for x in (op.q, op.k)

@@ -42,6 +42,9 @@ class DecoderConfig(BaseModel):
     ROPE_KINDS: ClassVar[tuple[str, ...]] = ()
     """Scalings of the rotary frequencies that change them and are supported."""
 
+    PARTIAL_ROTARY: ClassVar[bool] = False
+    """Whether a part of each head may be rotated: then `partial_rotary_factor` says which."""
+
     vocab_size: Count
     hidden_size: Count
     intermediate_size: Count
@@ -83,7 +86,9 @@ class DecoderConfig(BaseModel):
         fields = {name: value for name, value in raw.items() if value is not None}
         end: Any = fields.get("eos_token_id", [])
         fields["eos_token_id"] = tuple(cast(list[Any], end)) if isinstance(end, list) else (end,)
-        fields |= _dtype(fields, file) | read_rope(fields, cls.ROPE_KINDS, file)
+        fields |= _dtype(fields, file) | read_rope(
+            fields, cls.ROPE_KINDS, file, partial=cls.PARTIAL_ROTARY
+        )
         cls.fill(fields, file)
         try:
             config = cls.model_validate(fields)
@@ -104,7 +109,12 @@ class DecoderConfig(BaseModel):
     def check(self, refuse: Refuse) -> None:
         """Raise `ConfigError` for the first constraint between fields that is broken."""
         check_heads(self, refuse, ("num_attention_heads", "num_key_value_heads", "head_dim"))
-        check_rope(self.rope, self.rope_theta, self.head_dim, refuse)
+        check_rope(self.rope, self.rope_theta, self.rotated, refuse)
+
+    @property
+    def rotated(self) -> int:
+        """Dimensions of a head that are rotated."""
+        return self.head_dim
 
     def notes(self, raw: Mapping[str, Any], file: str) -> tuple[str, ...]:
         """Sentences on the config that its user should read, one for all unknown fields."""

@@ -43,7 +43,10 @@ class LayerNorms:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Emits a model into a step; the scales are 1 but for muP. `mlp` replaces the gated one."""
+    """Emits a model into a step; the scales are 1 but for muP. `mlp` replaces the gated one.
+
+    Weights of norms are stored less `norm_offset`.
+    """
 
     step: StepWriter
     config: DecoderConfig
@@ -52,6 +55,7 @@ class Decoder:
     logit_scale: float = 1.0
     final_norm: str = "norm"
     mlp: Mixer | None = None
+    norm_offset: float = 0.0
 
     def emit(
         self, mixer: Mixer, norms: Callable[[int], LayerNorms] = lambda layer: LayerNorms()
@@ -68,7 +72,7 @@ class Decoder:
             hidden = self._branch(hidden, own.mixer, mixer, after=own.after)
             hidden = self._branch(hidden, own.mlp, self.mlp or self._gated_mlp, after=own.after)
         step.layer = None
-        normal = step.norm(hidden, self.final_norm, config.rms_norm_eps)
+        normal = self._norm(hidden, self.final_norm)
         tied = config.tie_word_embeddings
         head = embedding if tied else step.weight(HEAD, shape, WeightRole.HEAD)
         rows = step.arguments["logit_rows"]
@@ -76,12 +80,15 @@ class Decoder:
 
     def _branch(self, hidden: SSAValue, norm: str, part: Mixer, *, after: bool) -> SSAValue:
         """The stream with what a part of the layer adds."""
-        step, eps = self.step, self.config.rms_norm_eps
-        branch = part(hidden if after else step.norm(hidden, norm, eps))
+        step = self.step
+        branch = part(hidden if after else self._norm(hidden, norm))
         if after:
-            branch = step.norm(branch, norm, eps)
+            branch = self._norm(branch, norm)
         op = ResidualAddOp(hidden, branch, scale=self.residual_scale, layer=step.layer)
         return step.emit(op, "hidden")
+
+    def _norm(self, x: SSAValue, name: str) -> SSAValue:
+        return self.step.norm(x, name, self.config.rms_norm_eps, offset=self.norm_offset)
 
     def _gated_mlp(self, x: SSAValue) -> SSAValue:
         inner, bias = self.config.intermediate_size, self.config.mlp_bias

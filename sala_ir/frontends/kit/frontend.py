@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from sala_compile.runtime.errors import ConfigError
-from sala_compile.sala_ir.dialect import WeightOp, WeightType
+from sala_compile.sala_ir.dialect import WeightOp
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig
@@ -70,7 +70,7 @@ class Frontend(ABC, Generic[Config]):
         those that the graph reads."""
         captured = self._capture(config, self.attention_mode(config, AttentionMode.CONFIG))
         weights = [op for op in captured.walk() if isinstance(op, WeightOp)]
-        return {op.tensor_name.data: _shape(op) for op in weights}
+        return {name: shape for op in weights for name, shape in op.tensors.items()}
 
     def tied_tensors(self, config: Config) -> dict[str, str]:
         """Tensors that a checkpoint may hold as well, each with the expected one that it equals."""
@@ -79,6 +79,10 @@ class Frontend(ABC, Generic[Config]):
     def other_names(self, config: Config) -> dict[str, str]:
         """Names by which some checkpoints have a tensor, each with the expected one."""
         return {}
+
+    def is_unread(self, name: str, config: Config) -> bool:
+        """Whether a tensor of a checkpoint is for something else than the model: for drafting."""
+        return False
 
     def build_module(
         self, config: Config, attention: AttentionMode = AttentionMode.CONFIG
@@ -97,7 +101,8 @@ class Frontend(ABC, Generic[Config]):
         return step.finish(self.emit(step, batch, config, attention))
 
 
-def _shape(op: WeightOp) -> tuple[int, ...]:
-    kind = op.result.type
-    assert isinstance(kind, WeightType)
-    return kind.get_shape()
+def is_after_layers(name: str, layers: int) -> bool:
+    """Whether a tensor is of a layer after so many."""
+    prefix = f"{StepWriter().root}layers."
+    number, _, _ = name.removeprefix(prefix).partition(".")
+    return name.startswith(prefix) and number.isdecimal() and int(number) >= layers

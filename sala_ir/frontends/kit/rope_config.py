@@ -69,12 +69,19 @@ class Rope(BaseModel):
     """Those of the kind `frequencies`: a scaling of which only the result is known."""
 
 
-def read_rope(fields: Mapping[str, Any], kinds: tuple[str, ...], file: str) -> dict[str, Any]:
+def read_rope(
+    fields: Mapping[str, Any], kinds: tuple[str, ...], file: str, *, partial: bool = False
+) -> dict[str, Any]:
     """`rope_theta` (absent if no place has it) and `rope`, from wherever a config may say them.
 
-    Raises `ConfigError` for a scaling that is none of `kinds`, and where two places disagree.
+    With `partial` the same for `partial_rotary_factor`. Raises `ConfigError` for a scaling that is
+    none of `kinds`, and where two places disagree.
     """
     found: dict[str, Any] = {"rope_theta": fields.get("rope_theta"), "rope": Rope()}
+    names = ["rope_theta"]
+    if partial:
+        names.append("partial_rotary_factor")
+        found["partial_rotary_factor"] = fields.get("partial_rotary_factor")
     for place in _PLACES:
         value = fields.get(place)
         if value is None:
@@ -83,16 +90,17 @@ def read_rope(fields: Mapping[str, Any], kinds: tuple[str, ...], file: str) -> d
             raise config_error(file, place, value, "null or an object", "correct the field")
         items = cast(dict[str, Any], value).items()
         given = {name: item for name, item in items if item is not None}
-        theta = given.pop("rope_theta", None)
-        if None not in (theta, found["rope_theta"]) and theta != found["rope_theta"]:
-            raise config_error(
-                file,
-                f"{place}.rope_theta",
-                theta,
-                f"the same as rope_theta, {quoted(found['rope_theta'])}",
-                "keep one of the two fields",
-            )
-        found["rope_theta"] = found["rope_theta"] if theta is None else theta
+        for name in names:
+            own = given.pop(name, None)
+            if None not in (own, found[name]) and own != found[name]:
+                raise config_error(
+                    file,
+                    f"{place}.{name}",
+                    own,
+                    f"the same as {name}, {quoted(found[name])}",
+                    "keep one of the two fields",
+                )
+            found[name] = found[name] if own is None else own
         if not _has_no_effect(given):
             rope = _scaling(fields, place, given, kinds, file)
             if found["rope"] not in (Rope(), rope):

@@ -12,10 +12,12 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from sala_compile.sala_ir.dialect import (
     LinearOp,
     MakeBatchOp,
+    OffsetWeightOp,
     OutputGateOp,
     RmsNormOp,
     RopeOp,
     RopeTableOp,
+    SliceWeightOp,
     WeightOp,
     WeightRole,
     WeightType,
@@ -88,6 +90,17 @@ class StepWriter:
             self._weights[name] = self.emit(op, *name.split(".")[-2:-1])
         return self._weights[name]
 
+    def rows(self, weight: SSAValue, start: int, size: int, period: int = 0) -> SSAValue:
+        """Rows of a weight, or of every `period` rows of it."""
+        op = SliceWeightOp(weight, start=start, size=size, period=period, layer=self.layer)
+        return self.emit(op, "rows")
+
+    def product(
+        self, x: SSAValue, weight: SSAValue, hint: str, *, bias: SSAValue | None = None
+    ) -> SSAValue:
+        """x W^T (+ b) of weights that are no whole tensors."""
+        return self.emit(LinearOp(x, weight, bias=bias, layer=self.layer), hint)
+
     def linear(
         self,
         x: SSAValue,
@@ -113,14 +126,17 @@ class StepWriter:
         eps: float,
         group: int | None = None,
         groups: int = 1,
+        offset: float = 0.0,
         hint: str = "normal",
     ) -> SSAValue:
         """RMS norm of every `group` of columns, by default of all of them.
 
-        The weight is that of one group, or of so many `groups`.
+        The weight is that of one group, or of so many `groups`, stored less `offset`.
         """
         group = group or columns_of(x)
         weight = self.weight(f"{self.prefix}{name}.weight", (group * groups,))
+        if offset:
+            weight = self.emit(OffsetWeightOp(weight, offset=offset, layer=self.layer), "scale")
         return self.emit(RmsNormOp(x, weight, eps=eps, groups=groups, layer=self.layer), hint)
 
     def gate(self, x: SSAValue, mixed: SSAValue, name: str, *, bias: bool = False) -> SSAValue:
@@ -133,11 +149,29 @@ class StepWriter:
         """The cosines and sines of the step's positions."""
         return self.emit(RopeTableOp(batch, **asdict(rotary)), "rope_table")
 
-    def rotate(self, x: SSAValue, table: SSAValue | None, head_dim: int) -> SSAValue:
-        """Every head rotated; x itself without a table."""
+    def rotate(
+        self,
+        x: SSAValue,
+        table: SSAValue | None,
+        head_dim: int,
+        *,
+        start: int = 0,
+        interleaved: bool = False,
+    ) -> SSAValue:
+        """Every head rotated, from dimension `start` on; x itself without a table.
+
+        `interleaved`: the pairs are neighbours.
+        """
         if table is None:
             return x
-        op = RopeOp(x, table, head_dim=head_dim, layer=self.layer)
+        op = RopeOp(
+            x,
+            table,
+            head_dim=head_dim,
+            start=start,
+            interleaved=int(interleaved),
+            layer=self.layer,
+        )
         return self.emit(op, x.name_hint or "rotated")
 
     def finish(self, logits: SSAValue) -> ModuleOp:

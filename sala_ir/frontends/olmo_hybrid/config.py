@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sala_compile.runtime.common.json_text import is_list
-from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRule, FieldRules
+from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig, fill_from, fill_head_dim
 from sala_compile.sala_ir.frontends.kit.fields import (
     Count,
@@ -16,6 +15,7 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     Refuse,
 )
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
+from sala_compile.sala_ir.frontends.kit.layer_kinds import check_kinds, fill_kinds, kinds_rule
 
 
 class OlmoMixer(StrEnum):
@@ -36,10 +36,6 @@ _INITIAL = (
 """Of the values that weights have before training."""
 
 
-def _is_kinds(value: Any) -> bool:
-    return is_list(value) and all(isinstance(k, str) and k in set(OlmoMixer) for k in value)
-
-
 class OlmoHybridConfig(DecoderConfig):
     """Everything that inference reads."""
 
@@ -48,9 +44,7 @@ class OlmoHybridConfig(DecoderConfig):
         **COMMON,
         **dict.fromkeys(_USED, USED),
         **dict.fromkeys(_INITIAL, NO_EFFECT),
-        "layer_types": FieldRule(
-            _is_kinds, "a list of " + " and ".join(f'"{kind.value}"' for kind in OlmoMixer)
-        ),
+        "layer_types": kinds_rule(OlmoMixer),
     }
     ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn", "longrope")
 
@@ -78,15 +72,11 @@ class OlmoHybridConfig(DecoderConfig):
             linear_num_key_heads="num_attention_heads",
             linear_num_value_heads="num_attention_heads",
         )
-        if "layer_types" in fields:
-            fields["layer_types"] = tuple(map(OlmoMixer, fields["layer_types"]))
+        fill_kinds(fields, OlmoMixer)
 
     def check(self, refuse: Refuse) -> None:
         """Raise `ConfigError` for the first constraint between fields that is broken."""
-        found, layers = len(self.layer_types), self.num_hidden_layers
-        if found != layers:
-            expected, fix = f"one entry for each of the {layers} layers", "correct the list"
-            raise refuse("layer_types", f"a list of {found}", expected, fix)
+        check_kinds(self.layer_types, self.num_hidden_layers, refuse)
         super().check(refuse)
         heads, key_heads = self.linear_num_value_heads, self.linear_num_key_heads
         if heads % key_heads:

@@ -1,4 +1,4 @@
-// REFUSE: there must be 32 columns, not 31
+// REFUSE: 31 gates do not divide 32 columns
 func.func @f(%x: tensor<?x32xf32>, %y: tensor<?x31xf32>) {
   %z = sala.output_gate %x, %y : tensor<?x32xf32>, tensor<?x31xf32> -> tensor<?x32xf32>
   return

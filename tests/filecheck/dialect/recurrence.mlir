@@ -27,3 +27,8 @@ func.func @sliced(%w: !sala.weights<[48, 4], f32>) -> !sala.weights<[10, 4], f32
   %out = sala.slice_weight %w {layer = 2 : i64, start = 38 : i64, size = 10 : i64} : !sala.weights<[48, 4], f32> -> !sala.weights<[10, 4], f32>
   return %out : !sala.weights<[10, 4], f32>
 }
+// -----
+func.func @channels(%q: tensor<?x24xf32>, %v: tensor<?x48xf32>, %decay: tensor<?x24xf32>, %rate: tensor<?x2xf32>, %state: !sala.recurrent_state<2, 12, 24, f32>, %batch: !sala.batch, %speed: !sala.weights<[2], f32>, %bias: !sala.weights<[24], f32>) -> (tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>) {
+  %out, %state_1 = sala.gated_delta %q, %q, %v, %decay, %rate, %state, %batch, %speed, %bias heads <num_heads = 2, key_heads = 2, key_dim = 12, value_dim = 24, scale = 2.500000e-01> {layer = 1 : i64, eps = 1.000000e-06 : f64, lower_bound = -5.000000e+00 : f64} : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<?x48xf32>, tensor<?x24xf32>, tensor<?x2xf32>, !sala.recurrent_state<2, 12, 24, f32>, !sala.batch, !sala.weights<[2], f32>, !sala.weights<[24], f32>) -> (tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>)
+  return %out, %state_1 : tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>
+}

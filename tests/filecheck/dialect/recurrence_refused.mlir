@@ -52,7 +52,7 @@ func.func @delta(%q: tensor<?x24xf32>, %v: tensor<?x96xf32>, %rate: tensor<?x4xf
   return %out, %state_1 : tensor<?x96xf32>, !sala.recurrent_state<4, 12, 24, f32>
 }
 // -----
-// REFUSE: decay must have 4 columns, not 8
+// REFUSE: decay must have 48 columns, not 8
 func.func @delta(%q: tensor<?x24xf32>, %v: tensor<?x96xf32>, %rate: tensor<?x8xf32>, %state: !sala.recurrent_state<4, 12, 24, f32>, %batch: !sala.batch, %decay: !sala.weights<[4], f32>) -> (tensor<?x96xf32>, !sala.recurrent_state<4, 12, 24, f32>) {
   %out, %state_1 = sala.gated_delta %q, %q, %v, %rate, %rate, %state, %batch, %decay, %decay heads <num_heads = 4, key_heads = 2, key_dim = 12, value_dim = 24, scale = 2.500000e-01> {layer = 1 : i64, eps = 1.000000e-06 : f64, rate_scale = 2.000000e+00 : f64} : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<?x96xf32>, tensor<?x8xf32>, tensor<?x8xf32>, !sala.recurrent_state<4, 12, 24, f32>, !sala.batch, !sala.weights<[4], f32>, !sala.weights<[4], f32>) -> (tensor<?x96xf32>, !sala.recurrent_state<4, 12, 24, f32>)
   return %out, %state_1 : tensor<?x96xf32>, !sala.recurrent_state<4, 12, 24, f32>
@@ -116,4 +116,22 @@ func.func @sliced(%w: !sala.weights<[48, 4], f32>) -> !sala.weights<[10, 4], f32
 func.func @sliced(%w: !sala.weights<[48, 4], f32>) -> !sala.weights<[11, 4], f32> {
   %out = sala.slice_weight %w {layer = 2 : i64, start = 38 : i64, size = 10 : i64} : !sala.weights<[48, 4], f32> -> !sala.weights<[11, 4], f32>
   return %out : !sala.weights<[11, 4], f32>
+}
+// -----
+// REFUSE: lower_bound must not be above 0, not 5.0
+func.func @channels(%q: tensor<?x24xf32>, %v: tensor<?x48xf32>, %decay: tensor<?x24xf32>, %rate: tensor<?x2xf32>, %state: !sala.recurrent_state<2, 12, 24, f32>, %batch: !sala.batch, %speed: !sala.weights<[2], f32>, %bias: !sala.weights<[24], f32>) -> (tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>) {
+  %out, %state_1 = sala.gated_delta %q, %q, %v, %decay, %rate, %state, %batch, %speed, %bias heads <num_heads = 2, key_heads = 2, key_dim = 12, value_dim = 24, scale = 2.500000e-01> {layer = 1 : i64, eps = 1.000000e-06 : f64, lower_bound = 5.000000e+00 : f64} : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<?x48xf32>, tensor<?x24xf32>, tensor<?x2xf32>, !sala.recurrent_state<2, 12, 24, f32>, !sala.batch, !sala.weights<[2], f32>, !sala.weights<[24], f32>) -> (tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>)
+  return %out, %state_1 : tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>
+}
+// -----
+// REFUSE: decay must have 24 columns, not 20
+func.func @channels(%q: tensor<?x24xf32>, %v: tensor<?x48xf32>, %decay: tensor<?x20xf32>, %rate: tensor<?x2xf32>, %state: !sala.recurrent_state<2, 12, 24, f32>, %batch: !sala.batch, %speed: !sala.weights<[2], f32>, %bias: !sala.weights<[24], f32>) -> (tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>) {
+  %out, %state_1 = sala.gated_delta %q, %q, %v, %decay, %rate, %state, %batch, %speed, %bias heads <num_heads = 2, key_heads = 2, key_dim = 12, value_dim = 24, scale = 2.500000e-01> {layer = 1 : i64, eps = 1.000000e-06 : f64, lower_bound = -5.000000e+00 : f64} : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<?x48xf32>, tensor<?x20xf32>, tensor<?x2xf32>, !sala.recurrent_state<2, 12, 24, f32>, !sala.batch, !sala.weights<[2], f32>, !sala.weights<[24], f32>) -> (tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>)
+  return %out, %state_1 : tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>
+}
+// -----
+// REFUSE: decay_bias must have shape [24], not [2]
+func.func @channels(%q: tensor<?x24xf32>, %v: tensor<?x48xf32>, %decay: tensor<?x24xf32>, %rate: tensor<?x2xf32>, %state: !sala.recurrent_state<2, 12, 24, f32>, %batch: !sala.batch, %speed: !sala.weights<[2], f32>, %bias: !sala.weights<[2], f32>) -> (tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>) {
+  %out, %state_1 = sala.gated_delta %q, %q, %v, %decay, %rate, %state, %batch, %speed, %bias heads <num_heads = 2, key_heads = 2, key_dim = 12, value_dim = 24, scale = 2.500000e-01> {layer = 1 : i64, eps = 1.000000e-06 : f64, lower_bound = -5.000000e+00 : f64} : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<?x48xf32>, tensor<?x24xf32>, tensor<?x2xf32>, !sala.recurrent_state<2, 12, 24, f32>, !sala.batch, !sala.weights<[2], f32>, !sala.weights<[2], f32>) -> (tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>)
+  return %out, %state_1 : tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>
 }

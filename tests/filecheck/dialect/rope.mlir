@@ -12,3 +12,8 @@ func.func @rope_of_normalised_heads(%x: tensor<?x64xf32>, %table: tensor<?x8xf32
   %y = sala.rope %x, %table norm(%w : !sala.weights<[16], f32>) {head_dim = 16 : i64, eps = 1.000000e-06 : f64} : tensor<?x64xf32>, tensor<?x8xf32> -> tensor<?x64xf32>
   return
 }
+// -----
+func.func @neighbours(%x: tensor<?x48xf32>, %table: tensor<?x8xf32>) -> tensor<?x48xf32> {
+  %y = sala.rope %x, %table {head_dim = 16 : i64, start = 8 : i64, interleaved = 1 : i64} : tensor<?x48xf32>, tensor<?x8xf32> -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}

@@ -87,3 +87,15 @@ func.func @f(%x: tensor<?x64xf32>, %table: tensor<?x16xf32>, %w: !sala.weights<[
   %y = sala.rope %x, %table norm(%w : !sala.weights<[64], f32>) {head_dim = 16 : i64, eps = 1.0e-6 : f64} : tensor<?x64xf32>, tensor<?x16xf32> -> tensor<?x64xf32>
   return
 }
+// -----
+// REFUSE: dimensions 9 .. 17 lie outside 0 .. 16
+func.func @neighbours(%x: tensor<?x48xf32>, %table: tensor<?x8xf32>) -> tensor<?x48xf32> {
+  %y = sala.rope %x, %table {head_dim = 16 : i64, start = 9 : i64, interleaved = 1 : i64} : tensor<?x48xf32>, tensor<?x8xf32> -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}
+// -----
+// REFUSE: interleaved must be 0 or 1
+func.func @neighbours(%x: tensor<?x48xf32>, %table: tensor<?x8xf32>) -> tensor<?x48xf32> {
+  %y = sala.rope %x, %table {head_dim = 16 : i64, start = 8 : i64, interleaved = 2 : i64} : tensor<?x48xf32>, tensor<?x8xf32> -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}

@@ -50,6 +50,10 @@ OTHERS = (
     "hypenet-a",
     "olmo_hybrid-a",
     "falcon_h1-a",
+    "minicpm3-a",
+    "qwen3_next-a",
+    "kimi_linear-a",
+    "bailing_hybrid-a",
 )
 """Golden checkpoints of other families, whose configs are small."""
 WITH_BLOCKS = ("tiny", "checkpoint", "released", "minicpm-a")

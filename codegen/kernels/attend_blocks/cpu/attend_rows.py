@@ -10,7 +10,6 @@ from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import PartialRow
 from sala_compile.codegen.kernels.attend_blocks.cpu.query_tiles import (
     QueryTiles,
     StepDivision,
-    segments,
 )
 from sala_compile.codegen.kernels.attend_blocks.cpu.running_softmax import (
     clear,
@@ -20,7 +19,7 @@ from sala_compile.codegen.kernels.attend_blocks.cpu.running_softmax import (
     load_queries,
     softmax,
 )
-from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import PARTIAL_ROWS
+from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import MOST_SEGMENTS, PARTIAL_ROWS
 from sala_compile.codegen.kernels.tir.builder import (
     Expr,
     choose,
@@ -33,6 +32,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 )
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.page_access import page_of
+from sala_compile.codegen.kernels.tir.sequence_tiles import segments
 from sala_compile.codegen.layouts.padding import padded
 
 
@@ -62,7 +62,7 @@ class Attend:
         rank, head = held(index // groups), held(index % groups * split.heads)
         work = self._rows(worker, rank, head)
         heads = held(T.min(spec.kv_heads - head, split.heads))
-        size, number = segments(work.entries, self.tiles.schedule.segment(spec))
+        size, number = segments(work.entries, self.tiles.schedule.segment(spec), MOST_SEGMENTS)
         first = held(T.if_then_else(split.is_split, part, T.int32(0)))
         last = held(T.if_then_else(split.is_split, T.min(part + 1, number), number))
         with loop(heads) as h:
@@ -90,7 +90,7 @@ class Attend:
         spec, split = self.tiles.spec, self.division
         row, index = held(item % split.rows), held(item // split.rows)
         work = self._rows(worker, held(index // spec.kv_heads), held(index % spec.kv_heads))
-        _, number = segments(work.entries, self.tiles.schedule.segment(spec))
+        _, number = segments(work.entries, self.tiles.schedule.segment(spec), MOST_SEGMENTS)
         with when(row < work.rows):
             joined = work.joined(0)
             clear(joined)

@@ -79,7 +79,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
 def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
     """Emit the attention of all new tokens."""
     control = builder.tensors.control
-    tiles = QueryTiles(spec, schedule, builder.tensors)
+    tiles = QueryTiles(builder.tensors, spec, schedule)
     division = StepDivision.of(tiles)
     body = Attend(tiles, division)
 

@@ -8,24 +8,17 @@ from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import (
     Schedule,
 )
 from sala_compile.codegen.kernels.attend_blocks.spec import Spec
-from sala_compile.codegen.kernels.tir.builder import Expr, Tensors, held, loop, scalar, when
+from sala_compile.codegen.kernels.tir.builder import Expr, held, loop, scalar
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.sequence_tiles import SequenceTiles, segments
 
 
 @dataclass(frozen=True, slots=True)
-class QueryTiles:
+class QueryTiles(SequenceTiles):
     """A dense tile ends at a multiple of `Schedule.queries`; a token with lists is one alone."""
 
     spec: Spec
     schedule: Schedule
-    tensors: Tensors
-
-    def extent(self, sequence: Expr) -> tuple[Expr, Expr, Expr]:
-        """First token of a sequence in the step, its position, and how many there are."""
-        tensors = self.tensors
-        first = held(tensors.offsets[sequence])
-        count = held(tensors.offsets[sequence + 1] - first)
-        return first, held(tensors.token_position[T.min(first, tensors.control.tokens - 1)]), count
 
     def is_sparse(self, first: Expr) -> Expr:
         """Whether the sequence whose first token is `first` has lists of blocks."""
@@ -38,28 +31,6 @@ class QueryTiles:
         """Tokens of a whole tile of the sequence whose first token is `first`."""
         queries = T.int32(self.schedule.queries(self.spec))
         return held(T.if_then_else(self.is_sparse(first), T.int32(1), queries))
-
-    @staticmethod
-    def number(position: Expr, count: Expr, width: Expr) -> Expr:
-        """Tiles of `count` tokens from a position on; 0 of none."""
-        tiles = (position + count - 1) // width - position // width + 1
-        return held(T.if_then_else(count > 0, tiles, T.int32(0)))
-
-    def find(self, rank: Expr) -> tuple[Expr, Expr]:
-        """First token and number of tokens of a tile, by its rank in the step."""
-        passed, token, count = (scalar(T.int32(0), "int32") for _ in range(3))
-        with loop(self.tensors.control.sequences) as sequence:
-            first, position, tokens = self.extent(sequence)
-            width = self.width(first)
-            tiles = self.number(position, tokens, width)
-            place = held(rank - passed[0])
-            with when(T.And(place >= 0, place < tiles)):
-                begin = held(T.max((position // width + place) * width, position))
-                token[0] = first + begin - position
-                end = T.min((begin // width + 1) * width, position + tokens)
-                count[0] = end - begin
-            passed[0] = passed[0] + tiles
-        return token[0], count[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +68,9 @@ class StepDivision:
                 is_sparse = tiles.is_sparse(first)
                 entries = T.if_then_else(is_sparse, T.int32(spec.budget), entries)
                 has_lists[0] = T.if_then_else(is_sparse, T.int32(1), has_lists[0])
-            parts[0] = T.max(parts[0], segments(entries, tiles.schedule.segment(spec))[1])
+            parts[0] = T.max(
+                parts[0], segments(entries, tiles.schedule.segment(spec), MOST_SEGMENTS)[1]
+            )
         items = held(total[0] * spec.kv_heads)
         rows = held(most[0] * spec.group)
         few = T.And(items < 4 * control.workers, T.And(control.workers > 1, parts[0] > 1))
@@ -111,14 +84,3 @@ class StepDivision:
         heads = T.if_then_else(has_lists[0] != 0, T.int32(1), T.max(heads, T.int32(1)))
         together = scalar(heads, "int32")
         return cls(total[0], rows, shared, together[0], is_split[0] != 0)
-
-
-def segments(entries: Expr, least: int) -> tuple[Expr, Expr]:
-    """Entries of a segment, and how many segments `entries` of a row have.
-
-    `least` entries, or twice as many as often as it takes to have at most `MOST_SEGMENTS`.
-    """
-    size = scalar(T.int32(least), "int32")
-    with T.While(size[0] * MOST_SEGMENTS < entries):
-        size[0] = size[0] * 2
-    return size[0], held((entries + size[0] - 1) // size[0])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sala_compile.codegen.kernels.gated_recurrence.cpu.channel_rows import gather_channels
 from sala_compile.codegen.kernels.gated_recurrence.cpu.chunk_rows import gather, products
 from sala_compile.codegen.kernels.gated_recurrence.cpu.head_work import F32, StateHead
 from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Rule
@@ -23,12 +24,14 @@ def chunks(work: StateHead, start: Expr, count: Expr, history: Expr) -> None:
 def _chunk(work: StateHead, start: Expr, count: Expr) -> None:
     """Emit one chunk of `count` <= 64 tokens; columns of the values do not depend on others."""
     height = work.schedule.row_tile
-    gather(work, start, count)
     tiles = let((count + height - 1) // height)
-    with loop(tiles) as turn:
-        products(work, let(turn * height))
-    _scale_keys(work, count)
-    whole = let(work.spread(work.at.since + count - 1))
+    if work.spec.channel_decay:
+        gather_channels(work, start, count)
+    else:
+        gather(work, start, count)
+        with loop(tiles) as turn:
+            products(work, let(turn * height))
+        _scale_keys(work, count)
 
     def columns(first: Expr, live: Sequence[int]) -> None:
         with loop(tiles) as turn:
@@ -36,7 +39,7 @@ def _chunk(work: StateHead, start: Expr, count: Expr) -> None:
             if work.spec.rule is Rule.DELTA:
                 _updates(work, top, first, live)
             _outputs(work, start, count, top, first, live)
-        _state(work, count, whole, first, live)
+        _state(work, count, first, live)
 
     cover_columns(work.spec.value_dim, work.schedule.column_vectors, columns)
 
@@ -61,10 +64,10 @@ def _updates(work: StateHead, top: Expr, first: Expr, live: Sequence[int]) -> No
     places = [let((first + j) * LANES) for j in range(len(live))]
     _add_state(work, found, at.keys, top, places, live)
     for i in range(height):
-        rate, since = work.spread(at.rates + top + i), work.spread(at.since + top + i)
+        rate = work.spread(at.rates + top + i)
         for j, place in enumerate(places):
             value = work.vector(at.updates + (top + i) * at.value_columns + place)
-            found[i, j] = rate * (value - since * found[i, j])
+            found[i, j] = rate * (value - _since(work, top + i, found[i, j]))
     _add_updates(work, found, at.corrections, top, top, places)
     for i in range(height):
         for below in range(i + 1, height):
@@ -85,9 +88,8 @@ def _outputs(
     places = [let((first + j) * LANES) for j in range(len(live))]
     _add_state(work, out, at.queries, top, places, live)
     for i in range(height):
-        since = work.spread(at.since + top + i)
         for j in range(len(live)):
-            out[i, j] = out[i, j] * since
+            out[i, j] = _since(work, top + i, out[i, j])
     _add_updates(work, out, at.scores, top, T.min(top + height, count), places)
     for i in range(height):
         with when(top + i < count):
@@ -96,18 +98,37 @@ def _outputs(
                 work.set_out(row, place, work.skipped(row, place, out[i, j], live[j]), live[j])
 
 
-def _state(work: StateHead, count: Expr, whole: Expr, first: Expr, live: Sequence[int]) -> None:
+def _since(work: StateHead, row: Expr, product: Expr) -> Expr:
+    """A product with the state before the chunk, after the decay until a token.
+
+    Decays by channel are in the rows of queries and keys already.
+    """
+    if work.spec.channel_decay:
+        return product
+    return product * work.spread(work.at.since + row)
+
+
+def _state(work: StateHead, count: Expr, first: Expr, live: Sequence[int]) -> None:
     """Emit S' = a S + sum of k u, the keys decayed to the end."""
-    at = work.at
+    at, channels = work.at, work.spec.channel_decay
     places = [let((first + j) * LANES) for j in range(len(live))]
+    one = None if channels else let(work.spread(at.since + count - 1))
 
     def rows(top: Expr, height: int) -> None:
         state: Tile = tile(height, len(live))
-        state.fill(lambda i, j: work.state(top + i, places[j], live[j]) * whole)
+        whole = [
+            work.spread(at.whole_decay + top + i) if one is None else one for i in range(height)
+        ]
+        state.fill(lambda i, j: work.state(top + i, places[j], live[j]) * whole[i])
+
+        def key(i: int, r: Expr) -> Expr:
+            place = (top + i) * CHUNK + r if channels else r * at.key_columns + top + i
+            return work.spread((at.transposed if channels else at.ending) + place)
+
         state.accumulate(
             F32,
             count,
-            lambda i, r: work.spread(at.ending + r * at.key_columns + top + i),
+            key,
             lambda j, r: work.vector(at.updates + r * at.value_columns + places[j]),
         )
         for i in range(height):

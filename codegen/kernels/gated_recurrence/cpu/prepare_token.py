@@ -15,6 +15,31 @@ def prepare(work: StateHead, row: Expr, place: Expr) -> tuple[Expr, Expr]:
     The results are its decay and its rate, 16 equal lanes each. What a sum adds to the state does
     not depend on it: there the value is already multiplied by the rate.
     """
+    spec, tensors, head = work.spec, work.tensors, work.head
+    x = let(splat(tensors.decay[row, spec.decay_start + head] + tensors.decay_bias[head]))
+    step = _step(work, x) if spec.rule is Rule.SUM else None
+    decay = _decay(work, x) if step is None else _faded(work, step)
+    rate = _rate(work, row) if step is None else step
+    _prepare_rows(work, row, place, rate)
+    return decay, rate
+
+
+def prepare_channels(work: StateHead, row: Expr, place: Expr) -> Expr:
+    """The same where decays are vectors: row `place` of `own_decays`; the rate, 16 equal lanes."""
+    spec, tensors, at = work.spec, work.tensors, work.at
+    first = let(work.head * spec.key_dim)
+    for column, live in live_lanes(spec.key_dim):
+        given = F32.load(tensors.decay, row, spec.decay_start + first + column, count=live)
+        bias = F32.load(tensors.decay_bias, first + column, count=live)
+        decay = _decay(work, let(given + bias))
+        work.keep(at.own_decays + place * at.key_columns + column, decay)
+    rate = _rate(work, row)
+    _prepare_rows(work, row, place, rate)
+    return rate
+
+
+def _prepare_rows(work: StateHead, row: Expr, place: Expr, rate: Expr) -> None:
+    """Emit query, key and value."""
     spec, tensors, at = work.spec, work.tensors, work.at
     offset = work.key_head * spec.key_dim
     query = at.queries + place * at.key_columns
@@ -22,21 +47,30 @@ def prepare(work: StateHead, row: Expr, place: Expr) -> tuple[Expr, Expr]:
     key = at.keys + place * at.key_columns
     _keep_key(work, tensors.k, row, spec.k_start + offset, 1.0, key)
     value = spec.v_start + work.head * spec.value_dim
-    step = _step(work, row)
-    factor = let(vector.exp(splat(tensors.decay_rate[work.head])))
-    decay = let(vector.exp(let(-factor * step)))
-    rate = step if spec.rule is Rule.SUM else _rate(work, row)
     for column, live in live_lanes(spec.value_dim):
         found = F32.load(tensors.v, row, value + column, count=live)
         found = found * rate if spec.rule is Rule.SUM else found
         work.keep(at.updates + place * at.value_columns + column, found)
-    return decay, rate
 
 
-def _step(work: StateHead, row: Expr) -> Expr:
-    """softplus(decay + decay_bias) of a token, between the limits of the spec."""
-    spec, tensors, head = work.spec, work.tensors, work.head
-    x = let(splat(tensors.decay[row, spec.decay_start + head] + tensors.decay_bias[head]))
+def _decay(work: StateHead, x: Expr) -> Expr:
+    """The decays of x = decay + decay_bias."""
+    bound = work.spec.lower_bound
+    if not bound:
+        return _faded(work, _step(work, x))
+    speed = let(vector.exp(splat(work.tensors.decay_rate[work.head])))
+    return let(vector.exp(let(vector.sigmoid(let(speed * x)) * splat(bound))))
+
+
+def _faded(work: StateHead, step: Expr) -> Expr:
+    """exp(-exp(decay_rate) step)."""
+    speed = let(vector.exp(splat(work.tensors.decay_rate[work.head])))
+    return let(vector.exp(let(-speed * step)))
+
+
+def _step(work: StateHead, x: Expr) -> Expr:
+    """softplus(x), between the limits of the spec."""
+    spec = work.spec
     # softplus(x) = max(x, 0) + log(1 + y), y = e^-|x|; what 1 + y loses of y is put back (Kahan).
     y = let(vector.exp(let(-T.abs(x))))
     one = let(y + splat(1.0))

@@ -6,6 +6,9 @@ from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK, Spec
 from sala_compile.codegen.kernels.tir.builder import LANES
 from sala_compile.codegen.layouts.padding import padded
 
+BLOCK = LANES
+"""Tokens between which decays by channel are multiplied one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -30,16 +33,23 @@ class Places:
     values and then what is written [rows, value columns].
     [rows, 64]: `decays` of a token since each one before it, `scores`, `corrections`. [rows]:
     `since` the beginning, `rates`.
+
+    With `channels` there are also, as wide as a key, `own_decays` of the tokens [rows], queries and
+    keys after the decay since the beginning of their block, `block_queries` and `block_keys`
+    [block], and the decays since it and since the beginning of the chunk, `block_decay` and
+    `whole_decay`; `transposed` then are keys that decayed until now.
     """
 
     rows: int
     key_columns: int
     value_columns: int
+    channels: bool = False
 
     @classmethod
     def of(cls, spec: Spec, schedule: Schedule) -> "Places":
         """The places for a kernel."""
-        return cls(schedule.rows, padded(spec.key_dim), padded(spec.value_dim))
+        keys, values = padded(spec.key_dim), padded(spec.value_dim)
+        return cls(schedule.rows, keys, values, spec.channel_decay)
 
     @property
     def queries(self) -> int:
@@ -82,6 +92,28 @@ class Places:
         return self.since + padded(self.rows)
 
     @property
+    def own_decays(self) -> int:
+        return self.rates + padded(self.rows)
+
+    @property
+    def block_queries(self) -> int:
+        return self.own_decays + self.rows * self.key_columns
+
+    @property
+    def block_keys(self) -> int:
+        return self.block_queries + BLOCK * self.key_columns
+
+    @property
+    def block_decay(self) -> int:
+        return self.block_keys + BLOCK * self.key_columns
+
+    @property
+    def whole_decay(self) -> int:
+        return self.block_decay + self.key_columns
+
+    @property
     def size(self) -> int:
         """Floats of all."""
-        return self.rates + padded(self.rows) + LANES
+        if not self.channels:
+            return self.own_decays + LANES
+        return self.whole_decay + self.key_columns + LANES

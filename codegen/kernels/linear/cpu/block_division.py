@@ -7,6 +7,7 @@ panel by panel the weight, which stays in a cache while the rows pass. Between p
 in the workspace, in float32. Either way every sum takes its steps in ascending order.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -148,29 +149,39 @@ class Division:
         )
 
     def _few(self, team: Team, live: Expr) -> None:
-        depth = self.operands.depth_blocks
-        part = DepthPart(team.worker, 0, live, 0, depth, depth)
+        part = self.few_rows(team.worker, 0, live)
         self.operands.prepare(part, expanded=False)
-        below = 0
+
+        def share(rows: int, together: int) -> None:
+            team.dynamic(
+                self._panels // together,
+                lambda index: self.panels(part, held(index * together), rows, together),
+            )
+
+        self.by_height(live, share)
+
+    def few_rows(self, worker: Expr, row: Expr, count: Expr) -> DepthPart:
+        """Few rows over the whole depth."""
+        depth = self.operands.depth_blocks
+        return DepthPart(worker, row, count, 0, depth, depth)
+
+    def by_height(self, count: Expr, body: Callable[[int, int], None]) -> None:
+        """Emit `body(rows of a tile, panels at a time)` for few rows.
+
+        One row is bound by memory: several panels are several streams that the core prefetches.
+        """
+        streams, below = self.blocks.streams, 0
         for rows in self.blocks.few:
-            with when(T.And(live > below, live <= rows)):
-                self._stream(team, part, rows)
+            with when(T.And(count > below, count <= rows)):
+                body(rows, streams if rows == 1 and self._panels % streams == 0 else 1)
             below = rows
 
-    def _stream(self, team: Team, part: DepthPart, rows: int) -> None:
-        """Emit at most `rows` rows by all panels; a single row takes several at once if it can."""
-        streams = self.blocks.streams
-        # One row is bound by memory: several panels are several streams that the core prefetches.
-        together = streams if rows == 1 and self._panels % streams == 0 else 1
-
-        def panels(index: Expr) -> None:
-            first = held(index * together)
-            self._clear(team.worker, 0, rows * together)
-            self.operands.add(DivisionTile(part, first, 0, rows, 0, together), expanded=False)
-            for n in range(together):
-                self._finish(team.worker, first + n, 0, part.count, n * rows)
-
-        team.dynamic(self._panels // together, panels)
+    def panels(self, part: DepthPart, first: Expr, rows: int, together: int) -> None:
+        """Emit few prepared rows, at most `rows`, by some panels at once."""
+        self._clear(part.worker, 0, rows * together)
+        self.operands.add(DivisionTile(part, first, 0, rows, 0, together), expanded=False)
+        for n in range(together):
+            self._finish(part.worker, first + n, part.row, part.count, n * rows)
 
     def _many(self, team: Team, live: Expr) -> None:
         blocks = self.blocks
@@ -183,11 +194,12 @@ class Division:
             row = held(index % row_blocks * blocks.rows)
             count = held(T.min(live - row, blocks.rows))
             panel = held(index // row_blocks * width)
-            self._item(team.worker, row, count, panel, held(T.min(self._panels - panel, width)))
+            self.block(team.worker, row, count, panel, held(T.min(self._panels - panel, width)))
 
         team.dynamic(groups * row_blocks, item)
 
-    def _item(self, worker: Expr, row: Expr, count: Expr, panel: Expr, panels: Expr) -> None:
+    def block(self, worker: Expr, row: Expr, count: Expr, panel: Expr, panels: Expr) -> None:
+        """Emit a block of rows by some panels, part by part of the depth."""
         size, rows = self.operands.part_blocks, self.blocks.rows
         depth = self.operands.depth_blocks
         with loop(panels) as turn:

@@ -18,7 +18,7 @@ from sala_compile.codegen.kernels.linear_integers.cpu.quad_products import QuadO
 from sala_compile.codegen.kernels.linear_integers.cpu.schedule import Schedule, default_tiles
 from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
 from sala_compile.codegen.kernels.linear_integers.cpu.split_products import SplitOperands
-from sala_compile.codegen.kernels.tir.builder import KernelBuilder, let
+from sala_compile.codegen.kernels.tir.builder import KernelBuilder, Tensors, let
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.layouts.panels import PANEL_ROWS
@@ -51,25 +51,21 @@ def describe(op: LinearOp, target: CpuTarget) -> Spec | str:
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:
-    """The arguments of a call, with what a worker keeps: sums, x as integers with scales and sums?,
-    a part of a panel?.
-    """
+    """The arguments of a call, with what a worker keeps."""
+    return linear.arguments(spec, panel_arguments(spec.stored), workspaces(spec, schedule))
+
+
+def workspaces(spec: Spec, schedule: Schedule) -> Arguments:
+    """What a worker keeps: sums, x as integers with scales and sums?, a part of a panel?."""
     pairs, blocks = spec.x_bits == 16, schedule.prepared_blocks(spec)
     sums = schedule.prepared_sums(spec)
-    return linear.arguments(
-        spec,
-        panel_arguments(spec.stored),
-        (
-            workspace("sums", "f32", schedule.sums),
-            workspace("x_values", "u16" if pairs else "i8", schedule.prepared_values(spec)),
-            workspace("x_scales", "f32", blocks),
-            workspace("x_sums", "f32" if pairs and spec.has_minima else "i32", sums, when=sums > 0),
-            workspace(
-                "unpacked",
-                "u16" if pairs else "u8",
-                schedule.panel_values(spec),
-                when=spec.expands,
-            ),
+    return (
+        workspace("sums", "f32", schedule.sums),
+        workspace("x_values", "u16" if pairs else "i8", schedule.prepared_values(spec)),
+        workspace("x_scales", "f32", blocks),
+        workspace("x_sums", "f32" if pairs and spec.has_minima else "i32", sums, when=sums > 0),
+        workspace(
+            "unpacked", "u16" if pairs else "u8", schedule.panel_values(spec), when=spec.expands
         ),
     )
 
@@ -78,7 +74,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
     """Emit the outputs of all live rows."""
     tensors = builder.tensors
     epilogue = LinearEpilogue(spec, tensors)
-    operands = _operands(builder, spec, schedule)
+    operands = integer_operands(tensors, spec, schedule)
     division = Division(spec, schedule, epilogue, tensors.sums, operands)
     live = let(live_rows(tensors.control, spec))
 
@@ -89,9 +85,8 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
     workers(builder, tensors.control, work, alone=live <= small_rows if small_rows else None)
 
 
-def _operands(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> IntegerOperands:
+def integer_operands(tensors: Tensors, spec: Spec, schedule: Schedule) -> IntegerOperands:
     """Operands of 16-bit pairs, or of bytes."""
-    tensors = builder.tensors
     weights = PanelWeights(spec, tensors)
     if spec.x_bits == 16:
         operands = SplitOperands if schedule.splits else PairOperands

@@ -28,8 +28,14 @@ SPECS = (
     sum_of(6, 2, 20, 16),
     sum_of(3, 1, 128, 64, least=0.5, most=2.0),
     sum_of(2, 2, 7, 33),
+    delta_of(3, 3, 10, 18, channel_decay=True),
+    delta_of(2, 2, 64, 64, channel_decay=True, lower_bound=-5.0),
+    delta_of(4, 2, 33, 40, rate_scale=2.0, channel_decay=True),
+    delta_of(1, 1, 128, 128, channel_decay=True, lower_bound=-5.0),
+    delta_of(2, 2, 2, 1, channel_decay=True),
 )
-PORTABLE_SPECS = (SPECS[0], SPECS[4], SPECS[7])
+CHANNELS = SPECS[10:]
+PORTABLE_SPECS = (SPECS[0], SPECS[4], SPECS[7], CHANNELS[1])
 
 
 @cache
@@ -114,7 +120,7 @@ def test_equals_reference(
             assert np.array_equal(inputs.state[slot], before[slot], equal_nan=True)
 
 
-@pytest.mark.parametrize("spec", [*SPECS[:2], SPECS[7]], ids=lambda spec: spec.symbol)
+@pytest.mark.parametrize("spec", [*SPECS[:2], SPECS[7], *CHANNELS], ids=lambda spec: spec.symbol)
 def test_a_sequence_is_bit_equal_alone_and_in_a_batch(spec: Spec) -> None:
     batch = step((1, 70, 3, 64, 2), (7, 2, 0, 5, 63), generated=(True, False, True, False, False))
     inputs = Inputs(spec, batch.tokens, 7)

@@ -1,0 +1,214 @@
+"""Mixers of released models as calls of their kernels, with the bytes and operations of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tvm_ffi import from_dlpack
+
+from benchmarks.kernels.linear_cases import aligned
+from sala_compile.codegen.kernels.arguments import Argument, Role, present
+from sala_compile.codegen.kernels.attend_latents import spec as latents
+from sala_compile.codegen.kernels.family import KernelFamily
+from sala_compile.codegen.kernels.gated_recurrence import spec as recurrence
+from sala_compile.codegen.kernels.gated_recurrence.spec import Rule
+from sala_compile.codegen.kernels.lightning_attention import spec as lightning
+from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.short_convolution import spec as convolution
+from sala_compile.codegen.kernels.spec import KernelSpec
+from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.layouts.padding import padded
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.runtime.artifact.batch_fields import PlainChunk, batch_arrays
+
+F32, BF16 = Element.F32, Element.BF16
+PAST, CHUNK, PAGE = 32 << 10, 512, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Mixer:
+    """A mixer of one layer: its kernel, and what it costs.
+
+    `state` are the bytes that a generated token reads and writes; `per_token` the operations of a
+    token that is read, `per_past` those for each token of the past; `row` the bytes of one of the
+    past. `shape` has the sizes for torch's form.
+    """
+
+    name: str
+    kernel: str
+    spec: KernelSpec
+    state: int
+    per_token: int
+    shape: Mapping[str, int] = field(default_factory=dict[str, int])
+    per_past: int = 0
+    row: int = 0
+    element: Element = F32
+
+    @property
+    def family(self) -> KernelFamily:
+        """The kernels of the folder."""
+        return family(self.kernel)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`tokens` new tokens of a sequence: one that is generated, or several that are read."""
+
+    mixer: Mixer
+    tokens: int
+
+    @property
+    def generated(self) -> bool:
+        """Whether it is one token that is generated."""
+        return self.tokens == 1
+
+    @property
+    def history(self) -> int:
+        """Tokens before them: a long past for a generated one, none for a chunk."""
+        return PAST if self.generated else 0
+
+    @property
+    def name(self) -> str:
+        """How the table names the work."""
+        return f"{self.mixer.name}, " + ("generate" if self.generated else f"read {self.tokens}")
+
+    @property
+    def operations(self) -> int:
+        """Of all tokens and what each of them reads of the past."""
+        pairs = self.tokens * self.history + self.tokens * (self.tokens + 1) // 2
+        return self.tokens * self.mixer.per_token + pairs * self.mixer.per_past
+
+    @property
+    def bytes(self) -> int:
+        """Of the state, once, and of the rows of the past."""
+        return self.mixer.state + (self.history + self.tokens) * self.mixer.row
+
+
+def _delta(name: str, heads: int, key_heads: int, size: int, **own: Any) -> Mixer:
+    """A delta rule with keys and values of one size."""
+    keys, values = key_heads * size, heads * size
+    decays = values if own.get("channel_decay") else heads
+    pitches = {"q": keys, "k": keys, "v": values, "decay": decays, "rate": heads}
+    spec = recurrence.Spec(
+        Rule.DELTA,
+        *(heads, key_heads, size, size, size**-0.5),
+        **{f"{n}_start": 0 for n in pitches},
+        **{f"{n}_pitch": padded(count) for n, count in pitches.items()},
+        out_element=F32,
+        eps=1e-6,
+        **own,
+    )
+    inside = 64 * 2 * size + 32 * size
+    shape = {"heads": heads, "key_heads": key_heads, "size": size}
+    return Mixer(
+        name,
+        "gated_recurrence",
+        spec,
+        2 * 4 * heads * size * size,
+        heads * (6 * size * size + inside),
+        shape,
+    )
+
+
+def _space(name: str, heads: int, groups: int, state: int, size: int) -> Mixer:
+    """Mamba-2."""
+    keys, values = groups * state, heads * size
+    pitches = {"q": keys, "k": keys, "v": values, "decay": heads}
+    spec = recurrence.Spec(
+        Rule.SUM,
+        *(heads, groups, state, size, 1.0),
+        **{f"{n}_start": 0 for n in pitches},
+        **{f"{n}_pitch": padded(count) for n, count in pitches.items()},
+        out_element=F32,
+        skip=True,
+    )
+    inside = 32 * (state + size)
+    shape = {"heads": heads, "groups": groups, "state": state, "size": size}
+    cost = heads * (4 * state * size + inside)
+    return Mixer(name, "gated_recurrence", spec, 2 * 4 * heads * state * size, cost, shape)
+
+
+def _lightning(name: str, heads: int, size: int) -> Mixer:
+    spec = lightning.Spec(
+        num_heads=heads,
+        kv_heads=heads,
+        head_dim=size,
+        scale=1.0,
+        eps=0.0,
+        slopes=tuple(float(2.0 ** (-8 * (h + 1) / heads)) for h in range(heads)),
+        **{f"{n}_start": 0 for n in "qkv"},
+        **{f"{n}_pitch": heads * size for n in "qkv"},
+        norm=False,
+        rope=False,
+        out_element=F32,
+    )
+    cost = heads * (4 * size * size + 64 * 2 * size)
+    shape = {"heads": heads, "size": size}
+    return Mixer(name, "lightning_attention", spec, 2 * 4 * heads * size * size, cost, shape)
+
+
+def _latent(name: str, heads: int, latent: int, rotary: int, key: int, value: int) -> Mixer:
+    columns = heads * (key + rotary)
+    spec = latents.Spec(
+        *(heads, key, rotary, latent, (key + rotary) ** -0.5, PAGE, 1, BF16),
+        *(0, padded(heads * latent), 0, padded(columns)),
+        *(0, padded(latent), 0, padded(rotary)),
+    )
+    per_past = heads * (4 * latent + 2 * rotary)
+    row = (latent + rotary) * BF16.bytes
+    shape = {"heads": heads, "latent": latent, "rotary": rotary, "key": key, "value": value}
+    return Mixer(name, "attend_latents", spec, 0, 0, shape, per_past, row, BF16)
+
+
+def _convolution(name: str, columns: int, taps: int) -> Mixer:
+    spec = convolution.Spec(columns, taps, False, 0, columns, F32)
+    state, shape = 2 * 4 * (taps - 1) * columns, {"columns": columns, "taps": taps}
+    return Mixer(name, "short_convolution", spec, state, 2 * taps * columns, shape)
+
+
+def mixers() -> tuple[Mixer, ...]:
+    """One of each kind, in the shape of a released model."""
+    return (
+        _lightning("Lightning (MiniMax-Text-01, half)", 32, 128),
+        _delta("gated delta (Qwen3-Next-80B-A3B)", 32, 16, 128),
+        _delta("Kimi delta (Kimi-Linear-48B-A3B)", 32, 32, 128, channel_decay=True),
+        _space("Mamba-2 (Nemotron-H-8B)", 128, 8, 128, 64),
+        _latent("latent attention (MiniCPM3-4B)", 40, 256, 32, 64, 64),
+        _latent("latent attention (Kimi-Linear-48B-A3B)", 32, 512, 64, 128, 128),
+        _convolution("convolution (Qwen3-Next-80B-A3B)", 8192, 4),
+    )
+
+
+def call(case: Case, module: Any, target: CpuTarget, threads: int) -> Callable[[], object]:
+    """The call of the kernel of a case over arrays of its own."""
+    mixer = case.mixer
+    schedule = mixer.family.default_schedule(mixer.spec, target)
+    declared = present(mixer.family.arguments(mixer.spec, schedule))
+    arrays = [from_dlpack(array) for array in _arrays(case, declared, threads)]
+    function = module[mixer.spec.symbol]
+    return lambda: function(*arrays)
+
+
+def _arrays(case: Case, declared: tuple[Argument, ...], threads: int) -> Iterator[np.ndarray]:
+    length, random = case.history + case.tokens, np.random.default_rng(0)
+    chunk = PlainChunk(np.zeros(case.tokens, np.int32), case.history, length, 0, case.generated, -1)
+    fields = {name.value: array for name, array in batch_arrays([chunk]).items()}
+    fields["control"] = np.array([case.tokens, 1, 0, threads, *[0] * 12], np.int32)
+    pages = -(-length // PAGE)
+    fields["page_table"] = random.permutation(pages)[None, :].astype(np.int32)
+    for each in declared:
+        if each.role in (Role.CONTROL, Role.BATCH):
+            array = aligned(fields[each.name].shape, "int32")
+            array[...] = fields[each.name]
+            yield array
+            continue
+        rows = {Role.WORKSPACE: threads, Role.STATE: pages if "pages" in each.shape else 1}
+        count = rows.get(each.role, case.tokens)
+        array = aligned([count if isinstance(d, str) else d for d in each.shape], each.dtype)
+        if each.role in (Role.INPUT, Role.STATE):
+            drawn = random.standard_normal(array.shape, np.float32)
+            array[...] = (drawn.view(np.uint32) >> 16) if each.dtype == "uint16" else drawn
+        yield array

@@ -1,0 +1,1 @@
+"""Attention to latents, on the CPU."""

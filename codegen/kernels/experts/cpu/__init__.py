@@ -1,0 +1,1 @@
+"""Products of chosen experts, on the CPU."""

@@ -1,0 +1,1 @@
+"""A product for every head with a matrix of its own."""

@@ -1,0 +1,1 @@
+"""HALO: attention layers of a pre-trained Transformer become linear ones, end to end."""

@@ -1,0 +1,1 @@
+"""The stages of a conversion, in the order of their numbers."""

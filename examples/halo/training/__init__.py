@@ -1,0 +1,1 @@
+"""Steps of an optimiser that can be stopped anywhere."""

@@ -1,0 +1,1 @@
+"""Lightning attention on GPUs, with its gradients."""

@@ -1,0 +1,102 @@
+"""Latent attention: one row of a token for all heads, in the form that the cache is read in."""
+
+from collections.abc import Mapping
+
+from array_api_compat import array_namespace
+
+from sala_compile.sala_ir.attention_sizes import LatentHeads
+from sala_compile.sala_ir.reference.arrays import Array, indices_like, merge_heads, split_heads
+from sala_compile.sala_ir.reference.attention import ROWS_PER_TILE
+from sala_compile.sala_ir.reference.batch import Batch
+from sala_compile.sala_ir.reference.rounding import Round, exact
+
+LatentCache = Mapping[int, Array]
+"""Slot -> rows [tokens, latent_dim + rotary_dim]."""
+
+
+def latent_attention(
+    q: Array,
+    latent: Array,
+    rotary: Array,
+    cache: LatentCache,
+    batch: Batch,
+    key_weight: Array,
+    value_weight: Array,
+    *,
+    heads: LatentHeads,
+    cache_rounding: Round = exact,
+    operand_rounding: Round = exact,
+) -> tuple[Array, LatentCache]:
+    """Append and attend; the operands are those of `LatentAttentionOp`: out [tokens, heads * V].
+
+    K_h and V_h are taken to the other side of the sums over tokens: (q K) c = q (K c), and
+    sum p (V c) = V (sum p c). `operand_rounding` is also what is between these products.
+    """
+    absorbed = operand_rounding(head_linear(q, key_weight, num_heads=heads.num_heads))
+    mixed, written = attend_latents(
+        absorbed,
+        q,
+        latent,
+        rotary,
+        cache,
+        batch,
+        heads=heads,
+        cache_rounding=cache_rounding,
+        operand_rounding=operand_rounding,
+    )
+    out = head_linear(operand_rounding(mixed), value_weight, num_heads=heads.num_heads)
+    return out, written
+
+
+def head_linear(x: Array, weight: Array, *, num_heads: int) -> Array:
+    """Return x_h W_h of every head h, of which the first A of P columns are read.
+
+    x [rows, heads * P], weight [heads * A, B] -> [rows, heads * B].
+    """
+    xp = array_namespace(x, weight)
+    by_head = xp.reshape(weight, (num_heads, weight.shape[0] // num_heads, weight.shape[1]))
+    inputs = split_heads(x, num_heads)[:, :, : by_head.shape[1]]
+    product = xp.matmul(xp.permute_dims(inputs, (1, 0, 2)), by_head)
+    return merge_heads(xp.permute_dims(product, (1, 0, 2)))
+
+
+def attend_latents(
+    absorbed: Array,
+    q: Array,
+    latent: Array,
+    rotary: Array,
+    cache: LatentCache,
+    batch: Batch,
+    *,
+    heads: LatentHeads,
+    cache_rounding: Round = exact,
+    operand_rounding: Round = exact,
+) -> tuple[Array, LatentCache]:
+    """Append rows and attend to them; the operands are those of `AttendLatentsOp`.
+
+    absorbed [tokens, heads * C], q [tokens, heads * (K + R)], latent [tokens, C], rotary [tokens,
+    R] -> out [tokens, heads * C]. `operand_rounding` is what queries and the unnormalised
+    probabilities are rounded to before their products.
+    """
+    xp = array_namespace(absorbed)
+    rows = cache_rounding(xp.concat([latent, rotary], axis=1))
+    rotated = split_heads(q, heads.num_heads)[:, :, heads.key_dim :]
+    parts = [split_heads(absorbed, heads.num_heads), rotated]
+    queries = xp.permute_dims(operand_rounding(xp.concat(parts, axis=2)), (1, 0, 2))
+    outs, updated = [absorbed[:0, :]], dict(cache)
+    for part in batch:
+        past = cache[part.slot][: part.history, :] if part.history else rows[:0, :]
+        known = xp.concat([past, rows[part.rows, :]], axis=0)
+        updated[part.slot] = known
+        for start in range(part.start, part.stop, ROWS_PER_TILE):
+            stop = min(start + ROWS_PER_TILE, part.stop)
+            positions = indices_like(part.positions[start - part.start : stop - part.start], rows)
+            read = known[: part.history + stop - part.start, :]
+            scores = heads.scale * xp.matmul(queries[:, start:stop, :], xp.matrix_transpose(read))
+            keys = indices_like(range(read.shape[0]), rows)
+            scores = xp.where(keys[None, :] <= positions[:, None], scores, -xp.inf)
+            weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+            mixed = xp.matmul(operand_rounding(weights), read[:, : heads.latent_dim])
+            mixed = mixed / xp.sum(weights, axis=-1, keepdims=True)
+            outs.append(merge_heads(xp.permute_dims(mixed, (1, 0, 2))))
+    return xp.concat(outs, axis=0), updated

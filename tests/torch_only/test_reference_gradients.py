@@ -1,0 +1,207 @@
+"""Gradients of every reference function, in float64, against finite differences.
+
+`gradcheck` differences every value of every result by every value of every input.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.autograd.gradcheck import GradcheckError, gradcheck
+
+from sala_compile.sala_ir import reference
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, StateHeads
+from sala_compile.sala_ir.frontends.kit.lightning import lightning_slopes
+from sala_compile.sala_ir.reference import LightningForm
+
+torch.set_num_threads(1)
+BATCH = reference.make_batch([0, 5, 9], [0, 3], [5, 7], [0, 1])
+"""A new sequence of five tokens, and four more of one that has three."""
+NEW = reference.make_batch([0, 22], [0], [22], [0])
+HEADS, WIDE = Heads(2, 1, 4, 0.5), StateHeads(2, 1, 3, 4, 0.7)
+SELECTION = BlockSelection(4, 2, 4, 1, 0, 2, 0)
+SLOPES = lightning_slopes(2)
+TABLE = torch.from_numpy(reference.rope_table(BATCH, frequencies=(1.0, 0.1)).astype("float64"))
+SIZES = {"kernel_size": 4, "kernel_stride": 2}
+Case = tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]
+
+
+def _flat(values: Any) -> tuple[torch.Tensor, ...]:
+    """The real tensors of results, states by slot included."""
+    if isinstance(values, torch.Tensor):
+        return (values,) if values.dtype == torch.float64 else ()
+    parts = values.values() if isinstance(values, dict) else values
+    return tuple(x for part in parts for x in _flat(part))
+
+
+def _kv(k: torch.Tensor, v: torch.Tensor) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    return {1: (k, v)}
+
+
+def _compressed(k: torch.Tensor, **more: Any) -> Any:
+    keys = reference.append_kv(k, k, {}, NEW, kv_heads=1)
+    return reference.compress_keys(keys, {}, NEW, **SIZES, **more)
+
+
+def _sparse(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Any:
+    """The choice of blocks is made of values: it stays as it is within a difference."""
+    found = reference.block_sparse_attention(q, k, v, {}, {}, NEW, heads=HEADS, selection=SELECTION)
+    assert int(found.blocks_read.max()) < 6, "blocks have to be left out"
+    return found.out, found.kv, found.compressed
+
+
+def _unrotated(*tensors: torch.Tensor) -> Any:
+    q, k, v, choosing_q, choosing_k = tensors
+    found = reference.block_sparse_attention(
+        q, k, v, {}, {}, NEW, choosing_q, choosing_k, {}, heads=HEADS, selection=SELECTION
+    )
+    return found.out, found.kv, found.compressed, found.recent
+
+
+def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, gate: torch.Tensor) -> Any:
+    kv = reference.append_kv(k, v, {}, NEW, kv_heads=1)
+    return reference.attend_blocks(q, kv, NEW, gate=gate, heads=HEADS, block_size=4)[0]
+
+
+def _lightning(form: LightningForm) -> Callable[..., Any]:
+    def run(q: Any, k: Any, v: Any, state: Any, q_norm: Any, k_norm: Any) -> Any:
+        return reference.lightning_attention(
+            q, k, v, {1: state}, BATCH, q_norm, k_norm, TABLE,
+            heads=HEADS, eps=1e-6, slopes=SLOPES, form=form,
+        )  # fmt: skip
+
+    return run
+
+
+_ROWS, _KEYS = (9, 8), (9, 4)
+_LIGHTNING = (_ROWS, _KEYS, _KEYS, (2, 4, 4), (4,), (4,))
+_HEADS_APART = ((2, 5, 2, 4), (2, 5, 2, 4), (2, 5, 2, 4), (2, 2, 4, 4))
+CASES: dict[str, Case] = {
+    "append_kv": (
+        lambda k, v, a, b: reference.append_kv(k, v, _kv(a, b), BATCH, kv_heads=1),
+        (_KEYS, _KEYS, (3, 1, 4), (3, 1, 4)),
+    ),
+    "attend_blocks": (_attend, ((22, 8), (22, 4), (22, 4), (22, 8))),
+    "block_scores": (
+        lambda q, fine, coarse: reference.block_scores(
+            q, fine, coarse, NEW.sequences[0].positions[-3:], scale=0.5, selection=SELECTION
+        ),
+        ((3, 2, 4), (10, 1, 4), (1, 1, 4)),
+    ),
+    "block_sparse_attention": (_sparse, ((22, 8), (22, 4), (22, 4))),
+    "block_sparse_attention, others choose": (
+        _unrotated, ((22, 8), (22, 4), (22, 4), (22, 8), (22, 4)),
+    ),
+    "cast_weight": (lambda w: reference.cast_weight(w, rounding=reference.exact), ((3, 4),)),
+    "compress_keys": (_compressed, ((22, 4),)),
+    "compress_new_keys": (
+        lambda k: reference.compress_new_keys(k, {}, {}, NEW, kv_heads=1, **SIZES), ((22, 4),),
+    ),
+    "concat_weights": (lambda a, b: reference.concat_weights((a, b)), ((3, 4), (2, 4))),
+    "delta_recurrence": (
+        lambda q, k, v, a, b, s: reference.delta_recurrence(q, k, v, a, b, state=s),
+        ((5, 2, 3), (5, 2, 3), (5, 2, 4), (5, 2), (5, 2), (2, 3, 4)),
+    ),
+    "embedding": (
+        lambda w: reference.embedding(torch.tensor([2, 0, 2]), w, scale=3.0), ((4, 3),),
+    ),
+    "exact": (reference.exact, ((3,),)),
+    "gated_delta": (
+        lambda q, k, v, a, r, s, x, y: reference.gated_delta(
+            q, k, v, a, r, {1: s}, BATCH, x, y, heads=WIDE, eps=1e-6
+        ),
+        ((9, 3), (9, 3), (9, 8), (9, 2), (9, 2), (2, 3, 4), (2,), (2,)),
+    ),
+    "interleave_weights": (
+        lambda a, b: reference.interleave_weights(a, b, group=2), ((3, 2), (3, 2)),
+    ),
+    "lightning_attention, chunked": (_lightning(LightningForm.CHUNKED), _LIGHTNING),
+    "lightning_attention, recurrent": (_lightning(LightningForm.RECURRENT), _LIGHTNING),
+    "lightning_chunked": (
+        lambda q, k, v, s: reference.lightning_chunked(
+            q, k, v, slopes=SLOPES, state=s, history=3, chunk=4
+        ),
+        _HEADS_APART,
+    ),
+    "lightning_recurrence": (
+        lambda q, k, v, s: reference.lightning_recurrence(q, k, v, slopes=SLOPES, state=s),
+        _HEADS_APART,
+    ),
+    "linear": (
+        lambda x, w, b, r: reference.linear(x, w, b, r, scale=0.3),
+        ((3, 4), (5, 4), (5,), (3, 5)),
+    ),
+    "linear with swiglu": (
+        lambda x, w: reference.linear(x, w, swiglu_columns=3), ((2, 3), (64, 3)),
+    ),
+    "logits": (
+        lambda h, w: reference.logits(h, torch.tensor([2, 0]), w, scale=0.5), ((3, 4), (5, 4)),
+    ),
+    "output_gate": (reference.output_gate, ((3, 4), (3, 4))),
+    "residual_add": (
+        lambda h, x: reference.residual_add(h, x, scale=0.5), ((3, 4), (3, 4)),
+    ),
+    "rms_norm": (
+        lambda x, w, g: reference.rms_norm(x, w, torch.tensor([1, 0]), g, eps=1e-6),
+        ((3, 8), (4,), (2, 8)),
+    ),
+    "rms_norm of groups": (
+        lambda x, w: reference.rms_norm(x, w, eps=1e-2, groups=2), ((3, 8), (8,)),
+    ),
+    "rope": (
+        lambda x, n: reference.rope(x, TABLE, n, head_dim=4, eps=1e-6), (_ROWS, (4,)),
+    ),
+    "scale_weight": (lambda w: reference.scale_weight(w, factor=0.3), ((3, 4),)),
+    "short_convolution": (
+        lambda x, s, w, b: reference.short_convolution(x, {1: s}, BATCH, w, b),
+        ((9, 3), (2, 3), (3, 3), (3,)),
+    ),
+    "slice_columns": (lambda x: reference.slice_columns(x, start=1, size=2), ((3, 4),)),
+    "softmax_attention": (
+        lambda q, k, v, a, b: reference.softmax_attention(
+            q, k, v, _kv(a, b), BATCH, heads=HEADS, block_size=4
+        ),
+        (_ROWS, _KEYS, _KEYS, (3, 1, 4), (3, 1, 4)),
+    ),
+    "state_space": (
+        lambda q, k, v, a, s, x, y, z: reference.state_space(
+            q, k, v, a, {1: s}, BATCH, x, y, z, heads=WIDE, least=0.0, most=100.0
+        ),
+        ((9, 3), (9, 3), (9, 8), (9, 2), (2, 3, 4), (2,), (2,), (2,)),
+    ),
+    "swiglu": (reference.swiglu, ((3, 4), (3, 4))),
+}  # fmt: skip
+ROUNDS = {
+    *("compress_unrounded_keys", "quantize_weight", "round_activations", "round_to_integers"),
+    *("scale_and_zero", "to_bfloat16", "to_float32", "RoundedPages"),
+}
+"""Functions that round: their differences are steps. Gradients pass straight through roundings to
+bfloat16 (`test_reference_torch`); nothing trains through integers."""
+OF_NO_REALS = {"make_batch", "rope_table", "select_blocks"}
+"""Functions of positions, or whose results are whole numbers."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_are_finite_differences(name: str):
+    function, shapes = CASES[name]
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in shapes
+    ]
+    assert gradcheck(lambda *given: _flat(function(*given)), inputs)
+
+
+def test_every_function_of_the_reference_is_differenced_or_named():
+    functions = {name for name in reference.__all__ if name[0].islower()} | {"RoundedPages"}
+    differenced = {name.partition(",")[0].partition(" ")[0] for name in CASES}
+    assert differenced | ROUNDS | OF_NO_REALS == functions
+    assert not differenced & (ROUNDS | OF_NO_REALS)
+
+
+def test_a_wrong_gradient_is_found():
+    """Of a function whose gradient is cut off in one place."""
+    x = torch.randn(3, dtype=torch.float64).requires_grad_()
+    with pytest.raises(GradcheckError):
+        gradcheck(lambda y: reference.swiglu(y, y.detach()), [x])
