@@ -1,6 +1,7 @@
 """Reading and writing pages in a CPU kernel."""
 
-from sala_compile.codegen.kernels.page_rows import CompressedLevel
+from typing import Protocol
+
 from sala_compile.codegen.kernels.tir.builder import Expr, Tensor, lanes, let, long, loop, scratch
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
@@ -31,12 +32,21 @@ def write_key(
             pool[(*place, d, slot, lanes(0, 2))] = rounded[lanes(d * 2, 2)]
 
 
+class SlotSizes(Protocol):
+    """Slots of a page of compressed keys, and of one of its runs."""
+
+    @property
+    def slots(self) -> int: ...
+    @property
+    def run(self) -> int: ...
+
+
 def slot_of(
-    level: CompressedLevel, table: Tensor, row: Expr, head: Expr, slot: Expr
+    sizes: SlotSizes, table: Tensor, row: Expr, head: Expr, slot: Expr
 ) -> tuple[tuple[Expr, Expr, Expr], Expr]:
     """Page, head and run of a slot of compressed keys of a sequence, and the place in the run."""
-    page = page_of(table, row, slot // level.slots)
-    return (page, head, let(slot % level.slots // level.run)), let(slot % level.run)
+    page = page_of(table, row, slot // sizes.slots)
+    return (page, head, let(slot % sizes.slots // sizes.run)), let(slot % sizes.run)
 
 
 def complete_windows(size: int, stride: int, length: Expr) -> Expr:
