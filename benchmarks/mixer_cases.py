@@ -26,15 +26,17 @@ from sala_compile.runtime.artifact.batch_fields import PlainChunk, batch_arrays
 
 F32, BF16 = Element.F32, Element.BF16
 PAST, CHUNK, PAGE = 32 << 10, 512, 64
+STATES = 512 << 20
+"""Bytes of the states that generated tokens take in turn, so that none is in a cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mixer:
     """A mixer of one layer: its kernel, and what it costs.
 
-    `state` are the bytes that a generated token reads and writes; `per_token` the operations of a
-    token that is read, `per_past` those for each token of the past; `row` the bytes of one of the
-    past. `shape` has the sizes for torch's form.
+    `state` are the bytes that a call reads and writes of it, `columns` the floats that it reads and
+    writes of a token; `per_token` the operations of a token that is read, `per_past` those for each
+    token of the past; `row` the bytes of one of the past. `shape` has the sizes for torch's form.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Mixer:
     state: int
     per_token: int
     shape: Mapping[str, int] = field(default_factory=dict[str, int])
+    columns: int = 0
     per_past: int = 0
     row: int = 0
     element: Element = F32
@@ -83,8 +86,9 @@ class Case:
 
     @property
     def bytes(self) -> int:
-        """Of the state, once, and of the rows of the past."""
-        return self.mixer.state + (self.history + self.tokens) * self.mixer.row
+        """Of the state, once, of the new tokens, and of the rows of the past."""
+        new = 4 * self.tokens * self.mixer.columns
+        return self.mixer.state + new + (self.history + self.tokens) * self.mixer.row
 
 
 def _delta(name: str, heads: int, key_heads: int, size: int, **own: Any) -> Mixer:
@@ -110,6 +114,7 @@ def _delta(name: str, heads: int, key_heads: int, size: int, **own: Any) -> Mixe
         2 * 4 * heads * size * size,
         heads * (6 * size * size + inside),
         shape,
+        sum(pitches.values()) + values,
     )
 
 
@@ -128,7 +133,8 @@ def _space(name: str, heads: int, groups: int, state: int, size: int) -> Mixer:
     inside = 32 * (state + size)
     shape = {"heads": heads, "groups": groups, "state": state, "size": size}
     cost = heads * (4 * state * size + inside)
-    return Mixer(name, "gated_recurrence", spec, 2 * 4 * heads * state * size, cost, shape)
+    columns, state_bytes = sum(pitches.values()) + values, 2 * 4 * heads * state * size
+    return Mixer(name, "gated_recurrence", spec, state_bytes, cost, shape, columns)
 
 
 def _lightning(name: str, heads: int, size: int) -> Mixer:
@@ -146,8 +152,9 @@ def _lightning(name: str, heads: int, size: int) -> Mixer:
         out_element=F32,
     )
     cost = heads * (4 * size * size + 64 * 2 * size)
-    shape = {"heads": heads, "size": size}
-    return Mixer(name, "lightning_attention", spec, 2 * 4 * heads * size * size, cost, shape)
+    shape, state = {"heads": heads, "size": size}, 2 * 4 * heads * size * size
+    columns = 4 * heads * size
+    return Mixer(name, "lightning_attention", spec, state, cost, shape, columns)
 
 
 def _latent(name: str, heads: int, latent: int, rotary: int, key: int, value: int) -> Mixer:
@@ -160,13 +167,14 @@ def _latent(name: str, heads: int, latent: int, rotary: int, key: int, value: in
     per_past = heads * (4 * latent + 2 * rotary)
     row = (latent + rotary) * BF16.bytes
     shape = {"heads": heads, "latent": latent, "rotary": rotary, "key": key, "value": value}
-    return Mixer(name, "attend_latents", spec, 0, 0, shape, per_past, row, BF16)
+    new = columns + latent + rotary + heads * latent  # the latter of 16 bits, in and out
+    return Mixer(name, "attend_latents", spec, 0, 0, shape, new, per_past, row, BF16)
 
 
 def _convolution(name: str, columns: int, taps: int) -> Mixer:
     spec = convolution.Spec(columns, taps, False, 0, columns, F32)
     state, shape = 2 * 4 * (taps - 1) * columns, {"columns": columns, "taps": taps}
-    return Mixer(name, "short_convolution", spec, state, 2 * taps * columns, shape)
+    return Mixer(name, "short_convolution", spec, state, 2 * taps * columns, shape, 2 * columns)
 
 
 def mixers() -> tuple[Mixer, ...]:
@@ -183,13 +191,22 @@ def mixers() -> tuple[Mixer, ...]:
 
 
 def call(case: Case, module: Any, target: CpuTarget, threads: int) -> Callable[[], object]:
-    """The call of the kernel of a case over arrays of its own."""
+    """The call of the kernel of a case over arrays of its own, each time with another state."""
     mixer = case.mixer
     schedule = mixer.family.default_schedule(mixer.spec, target)
     declared = present(mixer.family.arguments(mixer.spec, schedule))
-    arrays = [from_dlpack(array) for array in _arrays(case, declared, threads)]
-    function = module[mixer.spec.symbol]
-    return lambda: function(*arrays)
+    arrays = list(_arrays(case, declared, threads))
+    given, function = [from_dlpack(array) for array in arrays], module[mixer.spec.symbol]
+    names = [each.name for each in declared]
+    slots = arrays[names.index("slots")]
+    kept = [a for a, each in zip(arrays, declared, strict=True) if each.role is Role.STATE]
+    count = 1 if mixer.row else len(kept[0])
+
+    def run() -> object:
+        slots[0] = (slots[0] + 1) % count
+        return function(*given)
+
+    return run
 
 
 def _arrays(case: Case, declared: tuple[Argument, ...], threads: int) -> Iterator[np.ndarray]:
@@ -205,10 +222,11 @@ def _arrays(case: Case, declared: tuple[Argument, ...], threads: int) -> Iterato
             array[...] = fields[each.name]
             yield array
             continue
-        rows = {Role.WORKSPACE: threads, Role.STATE: pages if "pages" in each.shape else 1}
+        states = max(1, STATES // case.mixer.state) if case.mixer.state else pages
+        rows = {Role.WORKSPACE: threads, Role.STATE: states}
         count = rows.get(each.role, case.tokens)
         array = aligned([count if isinstance(d, str) else d for d in each.shape], each.dtype)
         if each.role in (Role.INPUT, Role.STATE):
-            drawn = random.standard_normal(array.shape, np.float32)
+            drawn = random.standard_normal(array.shape[1:], np.float32)
             array[...] = (drawn.view(np.uint32) >> 16) if each.dtype == "uint16" else drawn
         yield array

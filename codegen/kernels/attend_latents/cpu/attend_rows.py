@@ -152,5 +152,5 @@ def _read(work: LatentQueries, begin: Expr, end: Expr) -> None:
             index = let((first + b) // spec.page_blocks)
             pages[b] = page_of(work.tensors.page_table, work.table_row, index)
         score(work, tokens, spec.scale / math.log(2))
-        softmax(work, tokens.live * spec.block_size)
+        softmax(work, held(tokens.scored(work)))
         add_values(work, tokens)

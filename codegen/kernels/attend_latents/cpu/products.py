@@ -37,6 +37,16 @@ class TokenTile:
         """The position of the first token of a block of the tile."""
         return (self.first + block) * work.spec.block_size
 
+    def written(self, work: LatentQueries) -> Expr:
+        """Tokens of the tile up to the last one of the queries."""
+        most = self.live * work.spec.block_size
+        return T.min(work.last + 1 - self.position(work, 0), most)
+
+    def scored(self, work: LatentQueries) -> Expr:
+        """Those that have scores: whole register tiles, of which the last tokens are masked."""
+        height = work.schedule.token_tile
+        return (self.written(work) + (height - 1)) // height * height
+
     def place(self, work: LatentQueries, block: Expr) -> Expr:
         """The token of its page at which a block of the tile begins."""
         if work.spec.page_blocks == 1:
@@ -51,7 +61,8 @@ def score(work: LatentQueries, tokens: TokenTile, scale: float) -> None:
     with loop(tokens.live) as b:
         page, begin = held(tokens.pages[b], "int64"), held(tokens.place(work, b))
         position = held(tokens.position(work, b))
-        with loop(spec.block_size // height) as turn, loop(work.count) as query:
+        count = T.min(tokens.scored(work) - b * spec.block_size, T.int32(spec.block_size))
+        with loop(count // height) as turn, loop(work.count) as query:
             first, rows = held(turn * height), held(query * work.width)
             own = held(work.position + query - position - first)
 
@@ -85,7 +96,7 @@ def add_values(work: LatentQueries, tokens: TokenTile) -> None:
     staged: of 32 columns those of even places, then those of odd ones.
     """
     spec, schedule = work.spec, work.schedule
-    written = held(T.min(work.last + 1 - tokens.position(work, 0), tokens.live * spec.block_size))
+    written = held(tokens.written(work))
     if spec.element is Element.F32:
         most = even_width(spec.latent_dim, schedule.row_vectors)
 

@@ -139,11 +139,11 @@ class LatentQueries:
                 row = let(query * self.width + spec.num_heads + beyond)
                 zero = T.Cast(spec.element.dtype, T.int32(0))
                 tensors.operands[self.worker, self.query(k // pack, row) + k % pack] = zero
+            with loop(latent // pack) as k, loop(spec.num_heads) as head:
+                row, start = let(query * self.width + head), spec.absorbed_start + head * latent
+                self._set_pack(k, row, tensors.absorbed, let(start + k * pack), token)
             with loop(spec.num_heads) as head:
                 row = let(query * self.width + head)
-                start = let(spec.absorbed_start + head * latent)
-                with loop(latent // pack) as k:
-                    self._set_pack(k, row, tensors.absorbed, let(start + k * pack), token)
                 begin = spec.q_start + head * (spec.key_dim + spec.rotary_dim) + spec.key_dim
                 for column, live in live_lanes(spec.rotary_dim):
                     value = Element.F32.load(tensors.q, token, begin + column, count=live)
