@@ -17,6 +17,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.cast": ("cast",),
     "sala.output_gate": ("elementwise",),
     "sala.swiglu": ("elementwise",),
+    "sala.silu": ("elementwise",),
+    "sala.squared_relu": ("elementwise",),
     "sala.residual_add": ("elementwise",),
     "sala.lightning_attention": ("lightning_attention",),
     "sala.short_convolution": ("short_convolution",),

@@ -25,6 +25,8 @@ from sala_compile.sala_ir.dialect.elementwise import (
     CastOp,
     OutputGateOp,
     ResidualAddOp,
+    SiluOp,
+    SquaredReluOp,
     SwigluOp,
 )
 from sala_compile.sala_ir.dialect.embedding import EmbeddingOp, LogitsOp
@@ -183,9 +185,11 @@ __all__ = [
     "SelectBlocksOp",
     "SelectionAttr",
     "ShortConvolutionOp",
+    "SiluOp",
     "SliceOp",
     "SliceWeightOp",
     "SoftmaxAttentionOp",
+    "SquaredReluOp",
     "StateHeadsAttr",
     "StateSpaceOp",
     "StateType",

@@ -51,6 +51,30 @@ class SwigluOp(SalaOp):
 
 
 @irdl_op_definition
+class SiluOp(SalaOp):
+    """y = x * sigmoid(x)."""
+
+    name = "sala.silu"
+
+    x = operand_def(SameActivation)
+    result = result_def(SameActivation)
+
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+
+
+@irdl_op_definition
+class SquaredReluOp(SalaOp):
+    """y = max(x, 0)^2."""
+
+    name = "sala.squared_relu"
+
+    x = operand_def(SameActivation)
+    result = result_def(SameActivation)
+
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+
+
+@irdl_op_definition
 class CastOp(SalaOp):
     """y = x, rounded to the element type of the result."""
 

@@ -29,6 +29,8 @@ FRONTENDS: Mapping[str, str] = {
         "qwen3_next",
         "kimi_linear",
         "bailing_hybrid",
+        "minimax",
+        "nemotron_h",
     )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""

@@ -171,6 +171,16 @@ class SalaFunctions(InterpreterFunctions):
     def _swiglu(self, _: Interpreter, op: dialect.SwigluOp, args: PythonValues) -> PythonValues:
         return self._results(op, reference.swiglu(*args))
 
+    @impl(dialect.SiluOp)
+    def _silu(self, _: Interpreter, op: dialect.SiluOp, args: PythonValues) -> PythonValues:
+        return self._results(op, reference.silu(*args))
+
+    @impl(dialect.SquaredReluOp)
+    def _squared_relu(
+        self, _: Interpreter, op: dialect.SquaredReluOp, args: PythonValues
+    ) -> PythonValues:
+        return self._results(op, reference.squared_relu(*args))
+
     @impl(dialect.ResidualAddOp)
     def _residual_add(
         self, _: Interpreter, op: dialect.ResidualAddOp, args: PythonValues

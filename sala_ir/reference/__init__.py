@@ -25,7 +25,14 @@ from sala_compile.sala_ir.reference.cache import (
 from sala_compile.sala_ir.reference.convolution import ConvolutionWindow, short_convolution
 from sala_compile.sala_ir.reference.embedding import embedding
 from sala_compile.sala_ir.reference.experts import ReadExpert, expert_down, expert_up, route
-from sala_compile.sala_ir.reference.gates import output_gate, residual_add, slice_columns, swiglu
+from sala_compile.sala_ir.reference.gates import (
+    output_gate,
+    residual_add,
+    silu,
+    slice_columns,
+    squared_relu,
+    swiglu,
+)
 from sala_compile.sala_ir.reference.latent import (
     LatentCache,
     attend_latents,
@@ -116,8 +123,10 @@ __all__ = [
     "scale_weight",
     "select_blocks",
     "short_convolution",
+    "silu",
     "slice_columns",
     "softmax_attention",
+    "squared_relu",
     "state_space",
     "swiglu",
     "to_bfloat16",

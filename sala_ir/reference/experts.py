@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from sala_compile.sala_ir.reference.arrays import Array
-from sala_compile.sala_ir.reference.gates import sigmoid, silu
+from sala_compile.sala_ir.reference.gates import sigmoid, silu, squared_relu
 
 ReadExpert = Callable[[int], Array]
 """The rows of an expert's weight, by its number."""
@@ -87,7 +87,7 @@ def expert_up(
         xp = array_namespace(x)
         inner = rows @ xp.matrix_transpose(up(expert))
         if activation == "squared_relu":
-            return xp.clip(inner, 0.0, None) ** 2
+            return squared_relu(inner)
         assert gate is not None, "SwiGLU has a gate"
         gated = rows @ xp.matrix_transpose(gate(expert))
         if limit:

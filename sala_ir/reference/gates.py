@@ -20,6 +20,11 @@ def silu(x: Array) -> Array:
     return x * sigmoid(x)
 
 
+def squared_relu(x: Array) -> Array:
+    """Return max(x, 0)^2."""
+    return array_namespace(x).clip(x, 0.0, None) ** 2
+
+
 def softplus(x: Array) -> Array:
     """Return log(1 + exp(x)), for x of any size."""
     xp = array_namespace(x)

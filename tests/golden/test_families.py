@@ -29,13 +29,15 @@ PROMPTS = {
     "qwen3_next-a": ("p0", "p1", "p2"),
     "kimi_linear-a": ("p0", "p1", "p2"),
     "bailing_hybrid-a": ("p0", "p1", "p2"),
+    "minimax-a": ("p0", "p1", "p2"),
+    "nemotron_h-a": ("p0", "p1", "p2"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
 SHORT = [(name, prompt) for name, prompt in EVERY if prompt != "p3"]
 ON_CPUS = (
     *("olmo_hybrid-a", "falcon_h1-a", "minicpm3-a", "qwen3_next-a", "kimi_linear-a"),
-    "bailing_hybrid-a",
+    *("bailing_hybrid-a", "minimax-a", "nemotron_h-a"),
 )
 """Those with gated recurrences, latent attention or experts, which have no kernels for GPUs."""
 ON_A_GPU = [

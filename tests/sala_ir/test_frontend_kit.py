@@ -29,6 +29,8 @@ READ = {
     "qwen3_next": ("num_experts",),
     "kimi_linear": ROUTED,
     "bailing_hybrid": ROUTED,
+    "minimax": ("num_local_experts",),
+    "nemotron_h": ("n_routed_experts",),
 }
 """Fields of latent attention and of experts that families have."""
 FAMILIES = Path(frontends.__file__).parent

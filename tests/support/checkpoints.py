@@ -150,5 +150,6 @@ def reference_model(
     checkpoint = open_renamed(directory)
     frontend = frontend_for(checkpoint.config)
     config = frontend.parse_config(checkpoint.config)
-    checkpoint.check(frontend.expected_tensors(config))
+    unread = {name for name in checkpoint.tensors if frontend.is_unread(name, config)}
+    checkpoint.check(frontend.expected_tensors(config), unread)
     return ReferenceModel(frontend.build_module(config, attention), checkpoint, **options)

@@ -312,6 +312,50 @@ def _bailing_hybrid(draw: Draw, config: Config) -> None:
     config |= {"kda_safe_gate": _is(draw), "kda_lower_bound": -float(draw.integers(1, 9))}
 
 
+def _minimax(draw: Draw, config: Config) -> None:
+    experts = _up_to(draw, 12)
+    config |= {
+        "layer_types": _mixers(draw, config, ("linear_attention", "full_attention")),
+        "num_local_experts": experts,
+        "num_experts_per_tok": _up_to(draw, experts),
+        **{
+            f"{part}_{name}_factor": float(draw.uniform(0.5, 3.0))
+            for part in ("linear_attn", "full_attn", "mlp")
+            for name in ("alpha", "beta")
+        },
+    }
+    _rope(draw, config, ("linear", "llama3", "yarn"))
+
+
+def _nemotron_h(draw: Draw, config: Config) -> None:
+    heads, groups = _state_heads(draw)
+    count, per_group = int(draw.choice([1, 1, 2, 3])), int(draw.integers(2, 5))
+    taken = _up_to(draw, count)
+    del config["rope_theta"]
+    config["layer_norm_epsilon"] = config.pop("rms_norm_eps")
+    config |= {
+        "layers_block_type": draw.choice(
+            ["linear_attention", "full_attention", "mlp", "moe"], config["num_hidden_layers"]
+        ).tolist(),
+        "mamba_num_heads": heads,
+        "n_groups": groups,
+        "mamba_head_dim": _up_to(draw, 40),
+        "ssm_state_size": _up_to(draw, 70),
+        "conv_kernel": int(draw.integers(2, 6)),
+        "use_conv_bias": _is(draw),
+        "time_step_min": float(draw.choice([0.001, 0.3])),
+        "n_routed_experts": count * per_group,
+        "n_group": count,
+        "topk_group": taken,
+        "num_experts_per_tok": _up_to(draw, taken * per_group),
+        "norm_topk_prob": _is(draw),
+        "routed_scaling_factor": float(draw.uniform(0.5, 3.0)),
+        "moe_intermediate_size": _up_to(draw, 150),
+        "moe_shared_expert_intermediate_size": _up_to(draw, 100),
+        "moe_latent_size": _up_to(draw, 60) if _is(draw) else None,
+    }
+
+
 _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "llama": _llama,
     "qwen2": _qwen2,
@@ -325,6 +369,8 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "qwen3_next": _qwen3_next,
     "kimi_linear": _kimi_linear,
     "bailing_hybrid": _bailing_hybrid,
+    "minimax": _minimax,
+    "nemotron_h": _nemotron_h,
 }
 FAMILIES = tuple(_FIELDS)
 PEERS = ("llama", "qwen2", "qwen3", "minicpm3")

@@ -1,9 +1,16 @@
 """Gate, SwiGLU and residual sum as kernels of their own, on the CPU."""
 
-from sala_compile.codegen.kernels.elementwise.spec import Function, Spec, arguments, describe
+from sala_compile.codegen.kernels.elementwise.spec import (
+    OPERANDS,
+    Function,
+    Spec,
+    arguments,
+    describe,
+)
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, held, let, loop, splat
 from sala_compile.codegen.kernels.tir.family import CpuFamily
+from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
 
 
@@ -27,8 +34,11 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
     def body(row: Expr) -> None:
         def write(column: Expr, count: int) -> None:
             left = spec.a.load(tensors.a, row, column + spec.a_start, count=count)
-            right = spec.b.load(tensors.b, row, column + spec.b_start, count=count)
-            value = _value(spec, left, right)
+            if len(OPERANDS[spec.function]) == 1:
+                value = _of_one(spec, let(left))
+            else:
+                right = spec.b.load(tensors.b, row, column + spec.b_start, count=count)
+                value = _value(spec, left, right)
             spec.output.store(tensors.y, row, column, value=value, count=count)
 
         for_vectors(spec.columns, write)
@@ -46,6 +56,15 @@ def _value(spec: Spec, a: Expr, b: Expr) -> Expr:
             return vector.silu(a) * b
         case Function.RESIDUAL_ADD:
             return vector.fma(b, splat(spec.scale), a)
+        case _:
+            raise AssertionError(f"{spec.function} has one operand")
+
+
+def _of_one(spec: Spec, a: Expr) -> Expr:
+    if spec.function is Function.SILU:
+        return vector.silu(a)
+    positive = let(T.max(a, splat(0.0)))
+    return positive * positive
 
 
 FAMILY = CpuFamily(name="elementwise", spec=Spec, describe=describe, arguments=arguments, emit=emit)

@@ -10,7 +10,13 @@ from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets import Target
 from sala_compile.sala_ir.dialect.base import columns_of
-from sala_compile.sala_ir.dialect.elementwise import OutputGateOp, ResidualAddOp, SwigluOp
+from sala_compile.sala_ir.dialect.elementwise import (
+    OutputGateOp,
+    ResidualAddOp,
+    SiluOp,
+    SquaredReluOp,
+    SwigluOp,
+)
 
 
 class Function(StrEnum):
@@ -19,12 +25,17 @@ class Function(StrEnum):
     OUTPUT_GATE = "output_gate"
     SWIGLU = "swiglu"
     RESIDUAL_ADD = "residual_add"
+    SILU = "silu"
+    """Of a alone, as the next."""
+    SQUARED_RELU = "squared_relu"
 
 
 OPERANDS = {
     Function.OUTPUT_GATE: ("x", "gate"),
     Function.SWIGLU: ("gate", "up"),
     Function.RESIDUAL_ADD: ("h", "x"),
+    Function.SILU: ("x",),
+    Function.SQUARED_RELU: ("x",),
 }
 """What a and b are in each operation."""
 
@@ -53,12 +64,17 @@ class Spec(KernelSpec):
         return f"{self.function}_{self.columns}{runs}_{self.output}"
 
 
-def describe(op: OutputGateOp | SwigluOp | ResidualAddOp, target: Target) -> Spec | str:
-    """Take every element-wise operation of two operands; on GPUs of as many columns."""
-    a, b = op.operands
+Elementwise = OutputGateOp | SwigluOp | ResidualAddOp | SiluOp | SquaredReluOp
+
+
+def describe(op: Elementwise, target: Target) -> Spec | str:
+    """Take every element-wise operation; on GPUs those of two operands of as many columns."""
+    a, *rest = op.operands
+    b = rest[0] if rest else a
     run = columns_of(a) // columns_of(b)
-    if run > 1 and target.kind != "cpu":
-        return "a gate for several columns has no kernel on GPUs"
+    if target.kind != "cpu" and (run > 1 or not rest):
+        found = "a gate for several columns" if rest else "a function of one operand"
+        return f"{found} has no kernel on GPUs"
     return Spec(
         function=Function(op.name.removeprefix("sala.")),
         columns=columns_of(a),
@@ -73,10 +89,11 @@ def describe(op: OutputGateOp | SwigluOp | ResidualAddOp, target: Target) -> Spe
 
 def arguments(spec: Spec, schedule: object = None) -> Arguments:
     """The arguments of a call."""
-    a, b = OPERANDS[spec.function]
+    a, *rest = OPERANDS[spec.function]
+    b = rest[0] if rest else a
     return (
         *batch("control"),
         activation("a", spec.a, spec.a_pitch, operand=a),
-        activation("b", spec.b, spec.b_pitch, operand=b),
+        activation("b", spec.b, spec.b_pitch, operand=b, when=bool(rest)),
         result("y", spec.output, padded(spec.columns)),
     )

@@ -1,7 +1,14 @@
 """Residual sums, gates, SwiGLU."""
 
 from sala_compile.codegen.onnx_export.step_graph import Lowerings, StepGraph, hint_of, refused
-from sala_compile.sala_ir.dialect import OutputGateOp, ResidualAddOp, SwigluOp, columns_of
+from sala_compile.sala_ir.dialect import (
+    OutputGateOp,
+    ResidualAddOp,
+    SiluOp,
+    SquaredReluOp,
+    SwigluOp,
+    columns_of,
+)
 
 
 def _residual_add(op: ResidualAddOp, step: StepGraph) -> None:
@@ -25,7 +32,20 @@ def _swiglu(op: SwigluOp, step: StepGraph) -> None:
     step.define_rows(op.result, inner)
 
 
+def _silu(op: SiluOp, step: StepGraph) -> None:
+    x = step.rows(op.x)
+    sigmoid = step.writer.add("Sigmoid", x, hint="sigmoid")
+    step.define_rows(op.result, step.writer.add("Mul", x, sigmoid, hint=hint_of(op.result)))
+
+
+def _squared_relu(op: SquaredReluOp, step: StepGraph) -> None:
+    positive = step.writer.add("Relu", step.rows(op.x), hint="positive")
+    step.define_rows(op.result, step.writer.add("Mul", positive, positive, hint=hint_of(op.result)))
+
+
 LOWERINGS: Lowerings = {
+    SquaredReluOp: _squared_relu,
+    SiluOp: _silu,
     ResidualAddOp: _residual_add,
     OutputGateOp: _output_gate,
     SwigluOp: _swiglu,

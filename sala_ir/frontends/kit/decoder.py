@@ -13,6 +13,7 @@ from sala_compile.sala_ir.dialect import (
     LogitsOp,
     ResidualAddOp,
     SoftmaxAttentionOp,
+    SquaredReluOp,
     SwigluOp,
     WeightRole,
     columns_of,
@@ -29,16 +30,23 @@ Mixer = Callable[[SSAValue], SSAValue]
 """From the normalised rows of the current layer to what joins the residual stream."""
 
 
+Factors = tuple[float, float]
+"""Of the stream, and of what joins it."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerNorms:
     """The two norms of a layer by the names of their weights.
 
-    They are of what mixer and MLP read, or with `after` of what they add to the stream.
+    They are of what mixer and MLP read, or with `after` of what they add to the stream. With
+    `factors`, of the mixer and of the MLP, the stream goes on from its norm: norm * first +
+    branch * second. Without an `mlp` the layer is a mixer alone.
     """
 
     mixer: str = "input_layernorm"
-    mlp: str = "post_attention_layernorm"
+    mlp: str | None = "post_attention_layernorm"
     after: bool = False
+    factors: tuple[Factors, Factors] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,7 @@ class Decoder:
     final_norm: str = "norm"
     mlp: Mixer | None = None
     norm_offset: float = 0.0
+    embedding: str = EMBEDDING
 
     def emit(
         self, mixer: Mixer, norms: Callable[[int], LayerNorms] = lambda layer: LayerNorms()
@@ -63,14 +72,20 @@ class Decoder:
         """All layers with their norms; the result is the logits of the wanted rows."""
         step, config = self.step, self.config
         shape = (config.vocab_size, config.hidden_size)
-        embedding = step.weight(step.root + EMBEDDING, shape)
+        embedding = step.weight(step.root + self.embedding, shape)
         tokens = step.arguments["tokens"]
         hidden = step.emit(EmbeddingOp(tokens, embedding, scale=self.embedding_scale), "hidden")
         for layer in range(config.num_hidden_layers):
             step.layer = layer
             own = norms(layer)
-            hidden = self._branch(hidden, own.mixer, mixer, after=own.after)
-            hidden = self._branch(hidden, own.mlp, self.mlp or self._gated_mlp, after=own.after)
+            parts = [(own.mixer, mixer)]
+            if own.mlp is not None:
+                parts.append((own.mlp, self.mlp or self._gated_mlp))
+            for index, (norm, part) in enumerate(parts):
+                if own.factors is None:
+                    hidden = self._branch(hidden, norm, part, after=own.after)
+                else:
+                    hidden = self._from_norm(hidden, norm, part, own.factors[index])
         step.layer = None
         normal = self._norm(hidden, self.final_norm)
         tied = config.tie_word_embeddings
@@ -87,8 +102,17 @@ class Decoder:
         op = ResidualAddOp(hidden, branch, scale=self.residual_scale, layer=step.layer)
         return step.emit(op, "hidden")
 
-    def _norm(self, x: SSAValue, name: str) -> SSAValue:
-        return self.step.norm(x, name, self.config.rms_norm_eps, offset=self.norm_offset)
+    def _from_norm(self, hidden: SSAValue, norm: str, part: Mixer, factors: Factors) -> SSAValue:
+        """The norm of the stream with what a part of the layer adds; both times their factors."""
+        step, (kept, added) = self.step, factors
+        branch = part(self._norm(hidden, norm))
+        stream = self._norm(hidden, norm, kept)
+        op = ResidualAddOp(stream, branch, scale=added, layer=step.layer)
+        return step.emit(op, "hidden")
+
+    def _norm(self, x: SSAValue, name: str, scale: float = 1.0) -> SSAValue:
+        eps, offset = self.config.rms_norm_eps, self.norm_offset
+        return self.step.norm(x, name, eps, offset=offset, scale=scale)
 
     def _gated_mlp(self, x: SSAValue) -> SSAValue:
         inner, bias = self.config.intermediate_size, self.config.mlp_bias
@@ -102,6 +126,13 @@ def gated_mlp(
     gate, up = (step.linear(x, f"{prefix}{name}_proj", inner, bias=bias) for name in ("gate", "up"))
     product = step.emit(SwigluOp(gate, up, layer=step.layer), "inner")
     return step.linear(product, f"{prefix}down_proj", columns_of(x), bias=bias)
+
+
+def squared_mlp(step: StepWriter, x: SSAValue, prefix: str, inner: int) -> SSAValue:
+    """down(max(up(x), 0)^2), `inner` columns wide, without biases."""
+    up = step.linear(x, f"{prefix}up_proj", inner)
+    product = step.emit(SquaredReluOp(up, layer=step.layer), "inner")
+    return step.linear(product, f"{prefix}down_proj", columns_of(x))
 
 
 def softmax_attention(

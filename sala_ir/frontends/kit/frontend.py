@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
@@ -25,6 +25,11 @@ Config = TypeVar("Config", bound=DecoderConfig)
 
 class Frontend(ABC, Generic[Config]):
     """Reads the configs of a family and captures its models; a family overrides two methods."""
+
+    ROOT: ClassVar[str] = "model."
+    """What the names of the tensors begin with, but for the head's."""
+    EMBEDDING: ClassVar[str] = EMBEDDING
+    """The name of the embedding after that."""
 
     def __init__(self, config: type[Config]):
         self._config = config
@@ -74,7 +79,7 @@ class Frontend(ABC, Generic[Config]):
 
     def tied_tensors(self, config: Config) -> dict[str, str]:
         """Tensors that a checkpoint may hold as well, each with the expected one that it equals."""
-        return {HEAD: StepWriter().root + EMBEDDING} if config.tie_word_embeddings else {}
+        return {HEAD: self.ROOT + self.EMBEDDING} if config.tie_word_embeddings else {}
 
     def other_names(self, config: Config) -> dict[str, str]:
         """Names by which some checkpoints have a tensor, each with the expected one."""
@@ -96,7 +101,7 @@ class Frontend(ABC, Generic[Config]):
         return module
 
     def _capture(self, config: Config, attention: AttentionMode) -> ModuleOp:
-        step = StepWriter()
+        step = StepWriter(self.ROOT)
         batch = step.begin(self.states(config, attention))
         return step.finish(self.emit(step, batch, config, attention))
 

@@ -116,3 +116,12 @@ def lightning_slopes(num_heads: int) -> NDArray[np.float32]:
     first = 2.0 ** (-8.0 * np.arange(1, power + 1) / power)
     rest = 2.0 ** (-8.0 * (2 * np.arange(num_heads - power) + 1) / (2 * power))
     return np.concatenate([first, rest]).astype(np.float32)
+
+
+def layer_slopes(num_heads: int, layer: int, layers: int) -> NDArray[np.float32]:
+    """Slopes that become smaller from layer to layer, float32 [num_heads], for any head count.
+
+    slope_h = 2^(-8 (h + 1) / H) * (1 - layer / (layers - 1 + 1e-5) + 1e-5), as MiniMax-01 has them.
+    """
+    base = 2.0 ** (-8.0 * np.arange(1, num_heads + 1) / num_heads)
+    return (base * (1 - layer / (layers - 1 + 1e-5) + 1e-5)).astype(np.float32)

@@ -30,7 +30,7 @@ WINDOW, STATE = "convolution_window", "recurrent_state"
 
 @dataclass(frozen=True, slots=True)
 class Mamba:
-    """Parameters of the Mamba-2 mixers of a model; tensors are those of `mamba`.
+    """Parameters of the Mamba-2 mixers of a model; tensors are those of `name`.
 
     The rows of the projection are z, x, B, C and dt, each times one of `factors`, and all of it
     times `scale`. With a `norm_eps` the output is normalised by groups, before or after the gate z.
@@ -44,6 +44,7 @@ class Mamba:
     factors: Sequence[float] = (1.0,) * 5
     scale: float = 1.0
     limits: Sequence[float] = (0.0, NO_LIMIT)
+    name: str = "mamba"
 
     @property
     def states(self) -> Mapping[str, StateType]:
@@ -63,7 +64,7 @@ class Mamba:
         inner, keys = heads.value_columns, heads.key_columns
         z, mixed, dt = self._projections(step, x)
         mixed = short_convolution(
-            step, batch, mixed, "mamba.conv1d", WINDOW, self.taps, bias=self.has_conv_bias
+            step, batch, mixed, f"{self.name}.conv1d", WINDOW, self.taps, bias=self.has_conv_bias
         )
         v, k, q = (
             step.emit(SliceOp(mixed, start=start, size=size, layer=layer), name)
@@ -74,7 +75,7 @@ class Mamba:
             )
         )
         weights = (
-            step.weight(f"{step.prefix}mamba.{name}", (heads.num_heads,))
+            step.weight(f"{step.prefix}{self.name}.{name}", (heads.num_heads,))
             for name in ("A_log", "dt_bias", "D")
         )
         least, most = self.limits
@@ -87,7 +88,7 @@ class Mamba:
         )
         step.update(**{STATE: op.state_out})
         y = self._gated(step, step.emit(op, "y", STATE), z)
-        return step.linear(y, "mamba.out_proj", hidden, scale=scale, hint="recurrent")
+        return step.linear(y, f"{self.name}.out_proj", hidden, scale=scale, hint="recurrent")
 
     def _projections(self, step: StepWriter, x: SSAValue) -> tuple[SSAValue, SSAValue, SSAValue]:
         """z, what the convolution reads, and dt: rows of one matrix."""
@@ -95,7 +96,7 @@ class Mamba:
         inner, keys = heads.value_columns, heads.key_columns
         sizes = (inner, inner, keys, keys, heads.num_heads)
         shape = (sum(sizes), columns_of(x))
-        whole = step.weight(f"{step.prefix}mamba.in_proj.weight", shape)
+        whole = step.weight(f"{step.prefix}{self.name}.in_proj.weight", shape)
         rows: list[SSAValue] = []
         start = 0
         for size, factor in zip(sizes, self.factors, strict=True):
@@ -119,7 +120,9 @@ class Mamba:
                 return value
             groups = self.heads.key_heads
             group = self.heads.value_columns // groups
-            return step.norm(value, "mamba.norm", self.norm_eps, group, groups, hint="normal")
+            return step.norm(
+                value, f"{self.name}.norm", self.norm_eps, group, groups, hint="normal"
+            )
 
         y = norm(y) if self.norm_before_gate else y
         gated = step.emit(SwigluOp(z, y, layer=step.layer), "gated")

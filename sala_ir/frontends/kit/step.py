@@ -17,6 +17,7 @@ from sala_compile.sala_ir.dialect import (
     RmsNormOp,
     RopeOp,
     RopeTableOp,
+    ScaleWeightOp,
     SliceWeightOp,
     WeightOp,
     WeightRole,
@@ -127,9 +128,10 @@ class StepWriter:
         group: int | None = None,
         groups: int = 1,
         offset: float = 0.0,
+        scale: float = 1.0,
         hint: str = "normal",
     ) -> SSAValue:
-        """RMS norm of every `group` of columns, by default of all of them.
+        """RMS norm of every `group` of columns, by default of all of them, times `scale`.
 
         The weight is that of one group, or of so many `groups`, stored less `offset`.
         """
@@ -137,6 +139,8 @@ class StepWriter:
         weight = self.weight(f"{self.prefix}{name}.weight", (group * groups,))
         if offset:
             weight = self.emit(OffsetWeightOp(weight, offset=offset, layer=self.layer), "scale")
+        if scale != 1.0:
+            weight = self.emit(ScaleWeightOp(weight, factor=scale, layer=self.layer), "scale")
         return self.emit(RmsNormOp(x, weight, eps=eps, groups=groups, layer=self.layer), hint)
 
     def gate(self, x: SSAValue, mixed: SSAValue, name: str, *, bias: bool = False) -> SSAValue:

@@ -11,6 +11,7 @@ import pytest
 
 from sala_compile.codegen.kernels.cast import cpu as cast
 from sala_compile.codegen.kernels.elementwise import cpu as elementwise
+from sala_compile.codegen.kernels.elementwise.spec import OPERANDS
 from sala_compile.codegen.kernels.embedding import cpu as embedding
 from sala_compile.codegen.kernels.embedding_integers import cpu as embedding_integers
 from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
@@ -93,11 +94,17 @@ def integer_specs() -> list[embedding_integers.Spec]:
     return [embedding_integers.Spec(**(common | kind)) for kind in kinds]
 
 
+GATE = elementwise.Function.OUTPUT_GATE
+
+
 def pair_specs() -> list[elementwise.Spec]:
     """Every function; views; both element types."""
     return [
         elementwise.Spec(function, 70, 0.25, 3, 80, 2, 96, F32, F32, output)
         for function, output in product(elementwise.Function, Element)
+    ] + [
+        elementwise.Spec(GATE, 70, 0.25, 3, 80, 2, 96, F32, b, output, run)
+        for run, b, output in ((70, F32, F32), (14, BF16, F32), (35, F32, BF16), (2, BF16, BF16))
     ]
 
 
@@ -254,6 +261,8 @@ PAIRS: dict[elementwise.Function, Callable[..., np.ndarray]] = {
     elementwise.Function.OUTPUT_GATE: lambda a, b: a * sigmoid(b),
     elementwise.Function.SWIGLU: lambda a, b: a * sigmoid(a) * b,
     elementwise.Function.RESIDUAL_ADD: lambda a, b: a + 0.25 * b,
+    elementwise.Function.SILU: lambda a, b: a * sigmoid(a),
+    elementwise.Function.SQUARED_RELU: lambda a, b: np.maximum(a, 0) ** 2,
 }
 
 
@@ -261,13 +270,12 @@ PAIRS: dict[elementwise.Function, Callable[..., np.ndarray]] = {
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("spec", pair_specs(), ids=lambda s: s.symbol)
 def test_elementwise(spec: elementwise.Spec, rows: int, target: CpuTarget) -> None:
-    a, b = activation(rows, spec.a_pitch, F32), activation(rows, spec.b_pitch, F32, seed=4)
-    operands = (
-        exact(a[:rows, spec.a_start : spec.a_start + 70]),
-        exact(b[:rows, spec.b_start : spec.b_start + 70]),
-    )
-    expected = PAIRS[spec.function](*operands)
-    close(run(target, spec, rows, spec.columns, spec.output, a, b), expected, spec.output)
+    a, b = activation(rows, spec.a_pitch, F32), activation(rows, spec.b_pitch, spec.b, seed=4)
+    first = exact(a[:rows, spec.a_start : spec.a_start + 70])
+    second = exact(b[:rows, spec.b_start : spec.b_start + 70 // spec.run])
+    expected = PAIRS[spec.function](first, second.repeat(spec.run, axis=1))
+    given = (a,) if len(OPERANDS[spec.function]) == 1 else (a, b)
+    close(run(target, spec, rows, spec.columns, spec.output, *given), expected, spec.output)
 
 
 @both_targets

@@ -10,3 +10,13 @@ func.func @cast(%x: tensor<?x64xf32>) -> tensor<?x64xbf16> {
   %y = sala.cast %x {layer = 0 : i64} : tensor<?x64xf32> -> tensor<?x64xbf16>
   return %y : tensor<?x64xbf16>
 }
+// -----
+func.func @silu(%x: tensor<?x32xf32>) -> tensor<?x32xbf16> {
+  %y = sala.silu %x {layer = 2 : i64} : tensor<?x32xf32> -> tensor<?x32xbf16>
+  return %y : tensor<?x32xbf16>
+}
+// -----
+func.func @squared_relu(%x: tensor<?x32xf32>) -> tensor<?x32xbf16> {
+  %y = sala.squared_relu %x {layer = 2 : i64} : tensor<?x32xf32> -> tensor<?x32xbf16>
+  return %y : tensor<?x32xbf16>
+}

@@ -54,6 +54,8 @@ OTHERS = (
     "qwen3_next-a",
     "kimi_linear-a",
     "bailing_hybrid-a",
+    "minimax-a",
+    "nemotron_h-a",
 )
 """Golden checkpoints of other families, whose configs are small."""
 WITH_BLOCKS = ("tiny", "checkpoint", "released", "minicpm-a")
