@@ -12,7 +12,7 @@ CPUs in the samples.
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -286,7 +286,7 @@ def markdown(document: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the page, and write it if a file is named."""
     parser = argparse.ArgumentParser(description="Dense attention of one layer.")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -295,8 +295,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="shapes whose names have this text")
     parser.add_argument("--target", type=CpuTarget.parse, default=CpuTarget.host())
     parser.add_argument("--output", type=Path, help="where to write the JSON, and a page beside it")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     shapes = tuple(shape for shape in SHAPES if options.only in shape.name)
+    if not shapes:
+        names = "; ".join(shape.name for shape in SHAPES)
+        parser.error(f"--only: no shape has {options.only!r} in its name. They are: {names}")
     given = cases(shapes, options.chunk)
     kernels = Kernels(options.target, options.threads, given)
     ceilings, *rows = rows_of(kernels, given, measure(kernels, options.seconds))

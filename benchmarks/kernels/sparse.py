@@ -158,7 +158,10 @@ class Kernels:
         schedule = select_blocks.FAMILY.default_schedule(SELECT, self._target)
         blocks = max(case.position for case in CASES) // BLOCK + 1
         pages = -(-blocks // 64)
-        pools = [random_pool(pages, KV_HEADS, SIZE // 2, lv.slots, 2) for lv in SELECT.levels]
+        pools = [
+            random_pool(pages, KV_HEADS, level.runs, SIZE // 2, level.run, 2)
+            for level in SELECT.levels
+        ]
         table = aligned((1, pages), "int32")
         table[0] = np.random.default_rng(1).permutation(pages)
         scratch = [
@@ -183,10 +186,9 @@ class Kernels:
         random = np.random.default_rng(2)
         table = aligned((1, PAGES), "int32")
         table[0] = random.permutation(PAGES)
-        product = schedule.product(ATTEND).dtype
         scratch = [
-            aligned((self._threads, schedule.floats(ATTEND)), "float32"),
-            aligned((self._threads, schedule.operands(ATTEND)), product),
+            aligned((self._threads, each.elements), each.dtype)
+            for each in attend_blocks.FAMILY.workspaces(ATTEND, schedule)
         ]
         for case in (case for case in CASES if case.kind == "attend"):
             queries = aligned((case.tokens, HEADS * SIZE), "float32")

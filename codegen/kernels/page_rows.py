@@ -3,7 +3,8 @@
 For GPUs K and V are [pages, kv heads, T, D], compressed keys [pages, kv heads, slots, D]. For CPUs
 they are packed: K [pages, kv heads, D/p, Tp, p] and V [pages, kv heads, Tp/p, Dp, p] with p =
 `Element.pack`; Tp and Dp are block and head size rounded up to 16. Compressed keys are laid out
-like K. Pages that are rounded are words of integers, the same for both.
+like K, one run of slots after the other: [pages, kv heads, runs, D/p, run, p]. Pages that are
+rounded are words of integers, the same for both.
 """
 
 from collections.abc import Iterable
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.arguments import Argument, Arguments, Role
 from sala_compile.codegen.kernels.tir.element import Element
-from sala_compile.codegen.layouts.padding import padded
-from sala_compile.sala_ir.dialect.types import WORD_BITS, KvCacheType
+from sala_compile.codegen.layouts.padding import padded, runs_of
+from sala_compile.sala_ir.dialect.types import WORD_BITS, CompressedKeysType, KvCacheType
 
 COARSE = 4
 """Window and stride of a coarse key, in those of a fine key."""
@@ -120,6 +121,16 @@ class CompressedLevel:
     stride: int
     slots: int
 
+    @property
+    def runs(self) -> int:
+        """Runs of slots of a page."""
+        return runs_of(self.slots, CompressedKeysType.RUN)[0]
+
+    @property
+    def run(self) -> int:
+        """Slots of a run, which are together in the memory of a processor."""
+        return runs_of(self.slots, CompressedKeysType.RUN)[1]
+
 
 def compressed_levels(
     block_size: int, kernel_stride: int
@@ -157,7 +168,11 @@ def compressed_pools(
             (
                 "compressed_pages",
                 kv_heads,
-                *((head_dim // pack, level.slots, pack) if packed else (level.slots, head_dim)),
+                *(
+                    (level.runs, head_dim // pack, level.run, pack)
+                    if packed
+                    else (level.slots, head_dim)
+                ),
             ),
             operand="ck",
             part=level.name,

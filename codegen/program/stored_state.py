@@ -2,7 +2,8 @@
 
 On a processor an entry's leading extents come first; then the columns in groups that share 32 bits,
 and the entries of a page padded to 16: K is [pages, kv heads, D/p, Tp, p] with p elements in 32
-bits. Where entries share bits, the columns are padded: V is [pages, kv heads, Tp/p, Dp, p]. Rows
+bits. Where entries share bits, the columns are padded: V is [pages, kv heads, Tp/p, Dp, p]. Entries
+in runs have a dimension of these: compressed keys are [pages, kv heads, T/run, D/p, run, p]. Rows
 that are read both ways stay rows: [pages, T, columns padded to 16 p]. On a
 GPU rows are plain: [pages, kv heads, T, D]. What is fixed, or a whole page, is as its type says:
 [slots, ...], [pages, ...].
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sala_compile.codegen.layouts.encodings import part_name
-from sala_compile.codegen.layouts.padding import padded, pair_of
+from sala_compile.codegen.layouts.padding import padded, pair_of, runs_of
 from sala_compile.codegen.program.buffers import GPU, element_type
 from sala_compile.runtime.artifact import (
     ElementType,
@@ -87,6 +88,9 @@ def _page(part: StatePart, entries: int, pair: int) -> tuple[tuple[int, ...], tu
     if part.shared is Shared.ENTRIES:
         inner = (padded(entries) // pair, padded(columns), pair)
         return (*first, 0, last, 0), (*lead, *inner)
+    if part.run:
+        runs, run = runs_of(entries, part.run)
+        return (*first, 0, last, 0, last), (*lead, runs, columns // pair, run, pair)
     return (*first, last, 0, last), (*lead, columns // pair, padded(entries), pair)
 
 

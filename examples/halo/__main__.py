@@ -125,7 +125,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         is_given = how.get("required") or how.get("action") == "store_false"
         if not is_given:
             how["default"] = default
-            help = f"{help} (default: {_shown(default)})"
+            help = f"{help} (default: {_shown(name, default)})"
         parser.add_argument(f"--{name.replace('_', '-')}", help=help, **how)
 
     add("teacher", "a Hugging Face directory or a GGUF file", type=Path, required=True)
@@ -157,7 +157,9 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
+    if name == "layers":
+        return "auto"
     if value is None or value == ():
         return "none"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -139,7 +139,7 @@ class TorchDecoder:
         """Logits [rows, vocabulary] of any rows of `final`."""
         rows = np.arange(len(final))
         scale = self.parts.logits.parameters["scale"]
-        return reference.logits(final, rows, self.head.to(final.dtype), scale=scale)
+        return reference.logits(final, rows, self.head, scale=scale)
 
     @property
     def head(self) -> torch.Tensor:

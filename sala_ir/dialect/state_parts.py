@@ -34,7 +34,8 @@ class StatePart:
 
     Elements are those of the state, or `words` of 32 bits, each several integers. A part with
     `slots` has one row for each sequence although the state has pages: that is what plans call its
-    bytes. `unit` is how large its numbers are in a state that is drawn.
+    bytes. `unit` is how large its numbers are in a state that is drawn. On processors the entries
+    of a page lie in runs of `run`, one after the other, where they divide into such; 0: in one.
     """
 
     suffix: str
@@ -46,6 +47,7 @@ class StatePart:
     words: bool = False
     slots: str | None = None
     unit: float = 1.0
+    run: int = 0
 
     @property
     def is_whole_page(self) -> bool:

@@ -313,6 +313,8 @@ class CompressedKeysType(StateType):
     """Pages of keys and values that a page of compressed keys covers."""
     COARSE: ClassVar[int] = 4
     """Window and stride of a coarse key, in those of a fine one."""
+    RUN: ClassVar[int] = 64
+    """Keys that a processor reads at a time: they follow each other in memory."""
 
     kv_heads: IntAttr
     kernel_size: IntAttr
@@ -324,8 +326,11 @@ class CompressedKeysType(StateType):
     def parts(self) -> tuple[StatePart, ...]:
         """Fine and coarse keys; a window is two strides long, so that it ends a stride later."""
         row, stride = (self.kv_heads.data, self.head_dim.data), self.kernel_stride.data
-        fine = StatePart("fine", "fine", row, stride, skipped=1)
-        return fine, StatePart("coarse", "coarse", row, self.COARSE * stride, skipped=1)
+        strides = {"fine": stride, "coarse": self.COARSE * stride}
+        return tuple(
+            StatePart(name, name, row, stride, skipped=1, run=self.RUN)
+            for name, stride in strides.items()
+        )
 
     @property
     def numbering(self) -> PageNumbering:

@@ -73,7 +73,8 @@ def test_what_is_no_number_ranks_above_all_numbers(case: Case) -> None:
         layer = long_layer(case)
         ratio, slot = case.block // case.stride, (case.init + 2) * case.block // case.stride
         page = layer.batch.compressed_pages[layer.batch.reference.sequences[0].slot, 0]
-        layer.pools.fine[page, :, :, slot + 1] = hostile.bits_of(name, case.element)
+        run, place = divmod(slot + 1, layer.pools.fine.shape[4])
+        layer.pools.fine[page, :, run, :, place] = hostile.bits_of(name, case.element)
         blocks, counts = run_select(layer, HOST)
         check_complete(layer, blocks, counts)
         assert (blocks[:2] == (slot + 1) // ratio).any(axis=2).all(), name

@@ -55,6 +55,12 @@ class Pools:
         pages, compressed = batch.pages.size, batch.compressed_pages.size
         fine = 64 * block_size // stride
         keys = (head_dim // pack, tokens, pack)
+
+        def compressed_pool(slots: int) -> np.ndarray:
+            runs = slots // 64 if slots % 64 == 0 else 1
+            row = (kv_heads, runs, head_dim // pack, slots // runs, pack)
+            return poisoned(compressed, *row, dtype=dtype)
+
         return cls(
             kv_heads,
             block_size,
@@ -63,8 +69,8 @@ class Pools:
             element,
             poisoned(pages, kv_heads, *keys, dtype=dtype),
             poisoned(pages, kv_heads, tokens // pack, columns, pack, dtype=dtype),
-            poisoned(compressed, kv_heads, head_dim // pack, fine, pack, dtype=dtype),
-            poisoned(compressed, kv_heads, head_dim // pack, fine // 4, pack, dtype=dtype),
+            compressed_pool(fine),
+            compressed_pool(fine // 4),
         )
 
     def fill(
@@ -84,11 +90,12 @@ class Pools:
     def fill_compressed(self, batch: Step, slot: int, fine: np.ndarray, coarse: np.ndarray) -> None:
         """Write all compressed keys [windows, kv heads, head_dim] of a slot."""
         for pool, keys in ((self.fine, fine), (self.coarse, coarse)):
-            slots, pack = pool.shape[3], self.element.pack
+            runs, run, pack = pool.shape[2], pool.shape[4], self.element.pack
             shape = (self.kv_heads, self.head_dim // pack, pack)
             for index, key in enumerate(keys, 1):
-                page = batch.compressed_pages[slot, index // slots]
-                pool[page, :, :, index % slots] = stored(key, self.element).reshape(shape)
+                page = batch.compressed_pages[slot, index // (runs * run)]
+                place = (page, slice(None), index // run % runs, slice(None), index % run)
+                pool[place] = stored(key, self.element).reshape(shape)
 
     def rows(self, name: str, batch: Step, slot: int, length: int) -> np.ndarray:
         """The first `length` rows of the pool `k` or `v`, [tokens, kv heads, head_dim]."""
@@ -105,8 +112,10 @@ class Pools:
         pool = getattr(self, name)
         stride = self.stride * (1 if name == "fine" else 4)
         index = np.arange(1, max(0, length // stride - 1) + 1)
-        pages = batch.compressed_pages[slot, index // pool.shape[3]]
-        return self._heads(pool[pages, :, :, index % pool.shape[3]], len(index))
+        runs, run = pool.shape[2], pool.shape[4]
+        pages = batch.compressed_pages[slot, index // (runs * run)]
+        found = pool[pages, :, index // run % runs, :, index % run]
+        return self._heads(found, len(index))
 
     def touched(self, name: str) -> int:
         """How many elements of a pool are no poison any more."""

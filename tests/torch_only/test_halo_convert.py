@@ -122,7 +122,7 @@ def test_pieces_of_no_time_end_with_the_same_weights(tmp_path: Path):
             break
         except OutOfTime:
             pieces += 1
-    assert pieces > 15
+    assert pieces > 18, "training and selection stop where they are"
     weights = [(each / "model.safetensors").read_bytes() for each in (whole, parts)]
     assert weights[0] == weights[1]
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from examples.halo.decoder_parts import DecoderParts
+from examples.halo.student_config import StudentFamily, student_config
 from examples.halo.torch_decoder import TorchDecoder
 from examples.torch.sala_module import SalaModule
 from sala_compile.sala_ir.frontends import AttentionMode
@@ -80,6 +81,32 @@ def test_a_function_may_compute_the_recurrence():
     mixers = chunked.config["mixer_types"]
     assert len(calls) == sum(mixer != "attn" for mixer in mixers)
     assert set(calls) == {(2, 70, own.config["lightning_nh"], own.config["lightning_head_dim"])}
+
+
+def test_fine_tuning_selects_blocks_and_the_stages_before_do_not():
+    """A student of long texts: gradients reach every weight in both, and the values differ."""
+    sizes = {"kernel_size": 8, "kernel_stride": 4, "block_size": 8, "window_size": 8, "topk": 2}
+    teacher = SalaModule.from_checkpoint(GOLDEN / "llama-tied-a").config
+    filled = {**teacher, "num_key_value_heads": 2, "rope_theta": 1e4}
+    filled.setdefault("head_dim", teacher["hidden_size"] // teacher["num_attention_heads"])
+    config = student_config(filled, StudentFamily.MINICPM_SALA, (0, 2), 64)
+    config["sparse_config"] |= sizes
+    torch.manual_seed(0)
+    module = SalaModule(config, dtype=torch.float64)
+    weights = dict(module.named_parameters())
+    finals = []
+    for attention in (AttentionMode.DENSE, AttentionMode.CONFIG):
+        decoder = TorchDecoder(config, weights, attention=attention, dtype=torch.float64)
+        ops = {op.name for layer in decoder.parts.layers for op in layer.mixer}
+        assert ("sala.block_sparse_attention" in ops) == (attention is AttentionMode.CONFIG)
+        finals.append(decoder.final(_ids(1, 64), recompute=True))
+        decoder.logits(finals[-1]).square().mean().backward()
+        for name, weight in weights.items():
+            assert weight.grad is not None, name
+            assert weight.grad.abs().max() > 0, name
+            weight.grad = None
+    torch.testing.assert_close(finals[0][:16], finals[1][:16])
+    assert not torch.allclose(finals[0][40:], finals[1][40:])
 
 
 def test_training_warns_of_nothing():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from examples.halo.training import adam as adam_module
 from examples.halo.training import stage_training
 from examples.halo.training.adam import BETAS, Adam, rounded_by_chance
 from examples.halo.training.schedule import Schedule
@@ -49,7 +50,10 @@ def _train(folder: Path, killed_at: int | None = None, **fields: object) -> dict
     return parameters
 
 
-def test_adam_is_adamw_without_decay():
+@pytest.mark.parametrize("size", [1 << 24, 5])
+def test_adam_is_adamw_without_decay(monkeypatch: pytest.MonkeyPatch, size: int):
+    """Whole parameters at once, or slices of them."""
+    monkeypatch.setattr(adam_module, "SLICE", size)
     ours, theirs = _parameters(), _parameters()
     for tensor in (*ours.values(), *theirs.values()):
         tensor.requires_grad_()

@@ -19,6 +19,7 @@ from examples.halo.teacher import Teacher, read_teacher
 from examples.halo.torch_decoder import TorchDecoder
 from examples.halo.transfer import Measured, inner_values, measure, transfer
 from sala_compile.runtime.errors import CheckpointError
+from sala_compile.sala_ir.checkpoint.random_checkpoint import write_random_checkpoint
 from tests.support.compiled import GOLDEN
 from tests.support.gguf_files import dense_config, write_models
 
@@ -98,6 +99,28 @@ def test_norms_that_the_teacher_has_are_copied(tmp_path: Path):
     names = [name for name in teacher.weights if "q_norm" in name or "k_norm" in name]
     assert names
     assert all(torch.equal(student.weights[name], teacher.weights[name]) for name in names)
+
+
+@pytest.mark.parametrize("family", list(StudentFamily))
+def test_biases_are_expanded_like_their_weights(tmp_path: Path, family: StudentFamily):
+    """Those that the teacher lacks are 0: of outputs and of gates."""
+    source = write_random_checkpoint(tmp_path / "qwen2", dense_config("qwen2"), element="F32")
+    teacher = read_teacher(source, tmp_path)
+    decoder = TorchDecoder(teacher.config, teacher.weights)
+    config = student_config(teacher.config, family, (1,), 1024)
+    tensors = DecoderParts.of(config).tensors
+    weights = transfer(tensors, teacher, measure(decoder, _texts()), 0, (1,))
+    group = teacher.config["num_attention_heads"] // teacher.kv_heads
+    for name in ("q_proj", "k_proj", "v_proj"):
+        own = teacher.weights[f"model.layers.0.self_attn.{name}.bias"]
+        assert own.abs().max() > 0
+        heads = own.reshape(-1, teacher.head_dim)
+        wide = heads if name == "q_proj" else heads.repeat_interleave(group, 0)
+        assert torch.equal(weights[f"model.layers.0.self_attn.{name}.bias"], wide.flatten())
+        kept = teacher.weights[f"model.layers.1.self_attn.{name}.bias"]
+        assert torch.equal(weights[f"model.layers.1.self_attn.{name}.bias"], kept)
+    for name in ("o_proj", "z_proj"):
+        assert not weights[f"model.layers.0.self_attn.{name}.bias"].any()
 
 
 def test_fitted_projections_are_those_of_least_squares(tmp_path: Path):

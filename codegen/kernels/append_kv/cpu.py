@@ -76,7 +76,7 @@ class _Append:
         for column, live in live_lanes(spec.head_dim):
             place = (token, spec.k_start + head * spec.head_dim + column)
             key[lanes(column)] = Element.F32.load(self.tensors.k, *place, count=live)
-        write_key(spec.element, self.tensors.k_pool, page, head, slot, key)
+        write_key(spec.element, self.tensors.k_pool, (page, head), slot, key)
 
     def _load_value(self, token: Expr, head: Expr, column: int, live: int) -> Expr:
         start = self.spec.v_start + head * self.spec.head_dim

@@ -18,7 +18,12 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.page_access import complete_windows, page_of, write_key
+from sala_compile.codegen.kernels.tir.page_access import (
+    complete_windows,
+    page_of,
+    slot_of,
+    write_key,
+)
 from sala_compile.codegen.kernels.tir.product import split_pairs
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tile import live_lanes
@@ -92,9 +97,8 @@ class _Compress:
             sums = self._sums(head, pair, starts)
             for offset, value in enumerate(sums):
                 mean[pair * len(sums) + offset] = value * T.float32(1.0 / level.size)
-        slot = let(index + 1)
-        page = page_of(self.tensors.compressed_table, row, slot // level.slots)
-        write_key(spec.compressed_element, pool, page, head, let(slot % level.slots), mean)
+        run, slot = slot_of(level, self.tensors.compressed_table, row, head, let(index + 1))
+        write_key(spec.compressed_element, pool, run, slot, mean)
 
     def _sums(self, head: Expr, pair: Expr, starts: list[tuple[Expr, Expr]]) -> list[Expr]:
         """The sums over a window of one dimension (f32) or of two (bf16).

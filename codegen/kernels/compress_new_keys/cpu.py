@@ -19,7 +19,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     splat,
 )
 from sala_compile.codegen.kernels.tir.family import CpuFamily
-from sala_compile.codegen.kernels.tir.page_access import complete_windows, page_of, write_key
+from sala_compile.codegen.kernels.tir.page_access import complete_windows, slot_of, write_key
 from sala_compile.codegen.kernels.tir.recent_rows import Load, RecentRows, keep_all
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tile import live_lanes
@@ -103,12 +103,9 @@ class _Keys:
         mean = scratch((padded(spec.head_dim),))
         for number, (column, _) in enumerate(columns):
             mean[lanes(column)] = sums[number] * splat(1.0 / level.size)
-        place = held(index + 1)
-        page = page_of(self.tensors.compressed_table, self.rows.slot, place // level.slots)
-        pool = getattr(self.tensors, level.name)
-        write_key(
-            spec.compressed_element, pool, page, self.rows.head, let(place % level.slots), mean
-        )
+        table, row, head = self.tensors.compressed_table, self.rows.slot, self.rows.head
+        run, slot = slot_of(level, table, row, head, held(index + 1))
+        write_key(spec.compressed_element, getattr(self.tensors, level.name), run, slot, mean)
 
     def _add(self, sums: Registers, load: Load) -> None:
         for number, (column, live) in enumerate(live_lanes(self.spec.head_dim)):

@@ -14,6 +14,7 @@ from examples.halo.options import Score
 from examples.halo.recall_texts import RecallTexts, recall_texts
 from examples.halo.stages.alignment import aligned_weights
 from examples.halo.torch_decoder import TorchDecoder
+from examples.halo.training.stage_training import OutOfTime
 
 STAGE = "2-selection"
 SCORES, CHOICE = "scores.jsonl", "choice.json"
@@ -24,7 +25,8 @@ Line = dict[str, float]
 def select_layers(conversion: Conversion, teacher: TorchDecoder) -> None:
     """Write the layers that stay attention, those of the options or those of the highest scores.
 
-    A layer is scored once: what was scored before is read from the file of scores.
+    A layer is scored once: what was scored before is read from the file of scores. OutOfTime
+    after a layer where the clock has ended.
     """
     folder, options = conversion.folder(STAGE), conversion.options
     if (folder / CHOICE).is_file():
@@ -70,6 +72,8 @@ def _measured(conversion: Conversion, measure: Callable[[int], Line], layers: in
         with write_whole(path) as file:
             file.writelines((json.dumps(line) + "\n").encode() for line in lines)
         conversion.report(STAGE, {"step": layer + 1}, layers, float("nan"))
+        if conversion.clock.is_over:
+            raise OutOfTime
     return lines
 
 

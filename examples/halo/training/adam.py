@@ -9,6 +9,8 @@ import torch
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
+SLICE = 1 << 24
+"""Values whose step is computed at once: a float32 copy of a large matrix is large."""
 
 
 @dataclass
@@ -50,14 +52,21 @@ class Adam:
         device = next(iter(gradients.values())).device
         chance = torch.Generator(device).manual_seed(self.seed << 32 | self.taken)
         for name, gradient in gradients.items():
-            self._update(name, gradient.float() * factor, rate, chance)
+            whole = (self.parameters[name], *self.moments[name], gradient.contiguous())
+            for part in zip(*(x.view(-1).split(SLICE) for x in whole), strict=True):
+                self._update(*part[:3], part[3].float() * factor, rate, chance)
             self.parameters[name].grad = None
         return total
 
     def _update(
-        self, name: str, gradient: torch.Tensor, rate: float, chance: torch.Generator
+        self,
+        parameter: torch.Tensor,
+        first: torch.Tensor,
+        second: torch.Tensor,
+        gradient: torch.Tensor,
+        rate: float,
+        chance: torch.Generator,
     ) -> None:
-        parameter, (first, second) = self.parameters[name], self.moments[name]
         a, b = BETAS
         one = first.float().lerp_(gradient, 1 - a)
         two = second.float().mul_(b).addcmul_(gradient, gradient, value=1 - b)

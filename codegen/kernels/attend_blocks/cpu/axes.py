@@ -29,9 +29,19 @@ def axes(spec: Spec, target: CpuTarget) -> tuple[Axis, ...]:
             if spec.group % rows == 0 and rows * vectors <= limit
         ),
     )
+    values = Axis(
+        "values",
+        tuple(
+            {"value_rows": rows, "value_vectors": vectors}
+            for rows in range(1, 9)
+            for vectors in (1, 2, 4, 8, 16)
+            if spec.group % rows == 0 and rows * vectors <= limit
+        ),
+    )
     return (
         tile,
         token,
+        values,
         single("query_rows", 16, 32, 64, 128),
         single("value_blocks", 1, 2, 4),
         single("tile_tokens", 128, 256, 512, exact=False),

@@ -64,13 +64,21 @@ def add_values(work: QueryRows, blocks: BlockTile, begin: Expr, end: Expr, follo
     """
     packs = padded(work.spec.block_size) // work.spec.element.pack
     fetch = PageFetch(following, work.columns, work.columns)
-    choose_tiles(work, lambda tiles: _add(work, blocks, begin, end, tiles.fetching(packs, [fetch])))
+
+    def add(tiles: RegisterTiles) -> None:
+        _add(work, blocks, begin, end, tiles.fetching(packs, [fetch]))
+
+    choose_tiles(work, add, one=work.schedule.value_tile)
 
 
-def choose_tiles(work: QueryRows, emit: Callable[[RegisterTiles], None]) -> None:
-    """Emit the rows of several tokens, and those of one."""
-    several, one = (RegisterTiles(work, several=number) for number in (True, False))
-    choose(work.count > 1, lambda: emit(several), lambda: emit(one))
+def choose_tiles(
+    work: QueryRows, emit: Callable[[RegisterTiles], None], one: tuple[int, int] | None = None
+) -> None:
+    """Emit the rows of several tokens, and those of a single one with tiles of the shape `one`."""
+    schedule = work.schedule
+    several = RegisterTiles(work, True, schedule.row_tile, schedule.column_vectors)
+    single = RegisterTiles(work, False, *(one or schedule.token_tile))
+    choose(work.count > 1, lambda: emit(several), lambda: emit(single))
 
 
 def _score(

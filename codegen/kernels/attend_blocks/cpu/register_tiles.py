@@ -17,25 +17,22 @@ Fetch = Callable[[Expr], None] | None
 class RegisterTiles:
     """All rows meet some columns before the next columns come: these stay in the nearest cache.
 
-    The first rows of a token fetch what is read next line by line as they read. Of several tokens
-    the pairs are split once for all rows, and each register tile fetches an equal part: of `packs`
-    rows of packs.
+    A tile has `height` rows of up to `vectors` vectors. What is read next is fetched line by line
+    as they read, `packs` rows of packs: of one token all tiles of rows fetch equal parts, where
+    their vectors divide. Of several tokens the pairs are split once for all rows, and each register
+    tile fetches an equal part.
     """
 
     work: QueryRows
     several: bool
+    height: int
+    vectors: int
     packs: int = 0
     fetches: Sequence[PageFetch] = ()
 
     def fetching(self, packs: int, fetches: Sequence[PageFetch]) -> "RegisterTiles":
         """The same tiles, with what is read next."""
         return replace(self, packs=packs, fetches=fetches)
-
-    @property
-    def height(self) -> int:
-        """Rows of a register tile."""
-        schedule = self.work.schedule
-        return schedule.row_tile if self.several else schedule.token_rows
 
     @property
     def splits(self) -> bool:
@@ -52,15 +49,22 @@ class RegisterTiles:
 
         `split(first column, vectors)` is emitted ahead of the rows if pairs are split.
         """
-        schedule, height = self.work.schedule, self.height
+        height, group = self.height, self.work.spec.group
         count = held((self.work.rows + (height - 1)) // height)
         share = held((self.packs + count - 1) // count)
 
         def token(vector_index: Expr, live: Sequence[int]) -> None:
-            left = let(vector_index * LANES)
-            body(left, live, 0, lambda pack: self._fetch(pack, left, live))
-            for top in range(height, self.work.spec.group, height):
-                body(left, live, top, None)
+            left, width = let(vector_index * LANES), len(live)
+            tops = range(0, group, height)
+            parts = max(n for n in range(1, len(tops) + 1) if width % n == 0)
+            lines = width // parts
+            for part, top in enumerate(tops):
+                start = let(left // LANES * self.packs + part * self.packs * lines)
+
+                def fetch(pack: Expr, start: Expr = start) -> None:
+                    self._fetch(start + pack * lines, lines)
+
+                body(left, live, top, fetch if part < parts else None)
 
         def tokens(vector_index: Expr, live: Sequence[int]) -> None:
             left = let(vector_index * LANES)
@@ -69,16 +73,13 @@ class RegisterTiles:
             with loop(count) as turn:
                 end = T.min((turn + 1) * share, T.int32(self.packs))
                 with loop(end, turn * share) as pack:
-                    self._fetch(pack, left, live)
+                    first = let(left // LANES * self.packs + pack * len(live))
+                    self._fetch(first, len(live))
                 body(left, live, let(turn * height), None)
 
-        if self.several:
-            cover_columns(columns, even_width(columns, schedule.column_vectors), tokens)
-        else:
-            cover_columns(columns, even_width(columns, schedule.token_vectors), token)
+        cover_columns(columns, even_width(columns, self.vectors), tokens if self.several else token)
 
-    def _fetch(self, pack: Expr, left: Expr, live: Sequence[int]) -> None:
-        first = let(left // LANES * self.packs + pack * len(live))
+    def _fetch(self, first: Expr, lines: int) -> None:
         far = self.several or self.work.schedule.fetches_far
         for each in self.fetches:
-            each.lines(first, len(live), far=far)
+            each.lines(first, lines, far=far)

@@ -17,8 +17,8 @@ PARTIAL_ROWS = 512
 class Schedule:
     """`row_tile` x `column_vectors` accumulators; softmax over tiles of about `tile_tokens`.
 
-    A single token takes `token_rows` x `token_vectors`; `token_rows` divides the heads of a group,
-    so that no row is empty.
+    A single token takes `token_rows` x `token_vectors` of its keys and `value_rows` x
+    `value_vectors` of its values: rows that divide the heads of a group, so that none is empty.
 
     Dense attention takes several tokens at a time, about `query_rows` rows (token, head) in all.
     `tile_tokens` and `segment_tiles` are part of the result: they say where the running maximum
@@ -29,12 +29,24 @@ class Schedule:
     column_vectors: int = 4
     token_rows: int = 1
     token_vectors: int = 4
+    value_rows: int = 1
+    value_vectors: int = 4
     query_rows: int = 64
     tile_tokens: int = 256
     segment_tiles: int = 4
     value_blocks: int = 4
     fetches_far: bool = True
     widened: bool = False
+
+    @property
+    def token_tile(self) -> tuple[int, int]:
+        """Rows and vectors of the scores of a single token."""
+        return self.token_rows, self.token_vectors
+
+    @property
+    def value_tile(self) -> tuple[int, int]:
+        """Rows and vectors of its output."""
+        return self.value_rows, self.value_vectors
 
     def product(self, spec: Spec) -> Product:
         """How queries and probabilities are multiplied by the cache."""

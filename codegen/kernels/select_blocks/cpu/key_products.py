@@ -17,13 +17,13 @@ from sala_compile.codegen.kernels.tir.builder import (
     prefetch_far,
 )
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.page_access import page_of
+from sala_compile.codegen.kernels.tir.page_access import slot_of
 from sala_compile.codegen.kernels.tir.tile import zero_tile
 from sala_compile.codegen.kernels.tir.tiles import DEPTH, SUMS, TILE, WIDE, call, row_bytes
 from sala_compile.codegen.layouts.padding import padded
 
-Place = tuple[Expr, Expr]
-"""A page of compressed keys and a slot in it."""
+Place = tuple[tuple[Expr, Expr, Expr], Expr]
+"""Page, head and run of compressed keys, and a slot in the run."""
 
 
 class HeadProducts(Protocol):
@@ -73,17 +73,17 @@ class KeyProducts:
         with loop((slots + (width - 1)) // width) as turn:
             first = let(turn * width)
             here = self._place(level, first)
-            ahead, _ = self._place(level, let(T.min(first + level.slots, slots - 1)))
+            ahead = self._place(level, let(T.min(first + level.run, slots - 1)))
             body(first, self._products(level, pool, here, ahead))
 
     def _products(
-        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Expr
+        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Place
     ) -> Callable[[Expr, int], HeadProducts]:
         """Products of some heads with the keys at `here`; those `ahead` are prefetched."""
         spec, element = self.spec, self.spec.element
         if self.schedule.uses_tiles(spec):
             return self._tile_products(level, pool, here, ahead)
-        vectors, (page, left) = self.schedule.vectors(spec, level), here
+        vectors, (run, left) = self.schedule.vectors(spec, level), here
 
         def products(top: Expr, height: int) -> HeadProducts:
             found = zero_tile(height, vectors)
@@ -92,7 +92,7 @@ class KeyProducts:
                 spec.head_dim // element.pack,
                 self.queries,
                 lambda i: (self.worker, (top + i) * padded(spec.head_dim)),
-                lambda j, d: element.operand(pool, page, self.head, d, left + j * LANES, 0),
+                lambda j, d: element.operand(pool, *run, d, left + j * LANES, 0),
                 lambda d: self._fetch(level, pool, ahead, left, d, top),
             )
             return found
@@ -100,17 +100,17 @@ class KeyProducts:
         return products
 
     def _tile_products(
-        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Expr
+        self, level: CompressedLevel, pool: Tensor, here: Place, ahead: Place
     ) -> Callable[[Expr, int], HeadProducts]:
         """Emit the products of all heads by AMX into the workspace: [4][heads][16]."""
-        page, left = here
+        run, left = here
         lines = left // LANES * (self.spec.head_dim // 2)
         pitch = row_bytes(padded(self.spec.head_dim))
         call("zero")
         with loop(self.spec.head_dim // DEPTH) as step:
             query = self.queries.address(self.worker, step * DEPTH)
-            keys = pool.address(page, self.head, step * TILE, left, 0)
-            call("wide_step", query, pitch, keys, row_bytes(2 * level.slots))
+            keys = pool.address(*run, step * TILE, left, 0)
+            call("wide_step", query, pitch, keys, row_bytes(2 * level.run))
             with loop(TILE * WIDE) as line:
                 self._fetch_line(level, pool, ahead, lines + step * (TILE * WIDE) + line)
         call("store", self.work.address(self.worker, self.stored_at))
@@ -126,16 +126,14 @@ class KeyProducts:
         return self.stored_at + column * SUMS + row * LANES
 
     def _place(self, level: CompressedLevel, slot: Expr) -> Place:
-        """Page and place in the page of a slot of the sequence."""
-        page = page_of(self.table, self.table_row, slot // level.slots)
-        return page, let(slot % level.slots)
+        return slot_of(level, self.table, self.table_row, self.head, slot)
 
     def _fetch(
-        self, level: CompressedLevel, pool: Tensor, page: Expr, left: Expr, pack: Expr, top: Expr
+        self, level: CompressedLevel, pool: Tensor, ahead: Place, left: Expr, pack: Expr, top: Expr
     ) -> None:
-        """Emit the prefetch of a share of the next page's keys, while slot `left` of this one runs.
+        """Emit the prefetch of a share of the next run's keys, while slot `left` of this one runs.
 
-        The processor's own prefetcher stops at 4 KiB. The tiles of a page and the row tiles of a
+        The processor's own prefetcher stops at 4 KiB. The tiles of a run and the row tiles of a
         product each fetch the lines that follow those of the one before.
         """
         vectors, height = self.schedule.vectors(self.spec, level), self.schedule.height(self.spec)
@@ -143,10 +141,9 @@ class KeyProducts:
         packs = self.spec.head_dim // self.spec.element.pack
         first = left // LANES + top // height * share
         for line in range(share):
-            self._fetch_line(level, pool, page, (first + line) * packs + pack)
+            self._fetch_line(level, pool, ahead, (first + line) * packs + pack)
 
-    def _fetch_line(self, level: CompressedLevel, pool: Tensor, page: Expr, line: Expr) -> None:
-        """Emit the prefetch of a line of the keys of one head in a page: 16 packs."""
+    def _fetch_line(self, level: CompressedLevel, pool: Tensor, ahead: Place, line: Expr) -> None:
+        """Emit the prefetch of a line of a run: 16 packs."""
         place = line * LANES
-        pack, slot = place // level.slots, place % level.slots
-        prefetch_far(pool, page, self.head, pack, slot, 0)
+        prefetch_far(pool, *ahead[0], place // level.run, place % level.run, 0)

@@ -29,7 +29,7 @@ class Schedule:
     def uses_tiles(self, spec: Spec) -> bool:
         """Whether products are those of AMX tiles."""
         width = WIDE * TILE
-        whole = spec.head_dim % DEPTH == 0 and all(lv.slots % width == 0 for lv in spec.levels)
+        whole = spec.head_dim % DEPTH == 0 and all(lv.run % width == 0 for lv in spec.levels)
         return self.tiled and spec.element is Element.BF16 and whole
 
     def product(self, spec: Spec) -> Product:
@@ -46,12 +46,12 @@ class Schedule:
         return -(-spec.group // height) * height
 
     def vectors(self, spec: Spec, level: CompressedLevel) -> int:
-        """Vectors of keys in a tile; whole tiles fill a page."""
+        """Vectors of keys in a tile; whole tiles fill a run."""
         if self.uses_tiles(spec):
             return WIDE
-        page = level.slots // LANES
+        run = level.run // LANES
         most = min(self.column_vectors, self.accumulators // self.height(spec))
-        return max(n for n in range(1, max(1, most) + 1) if page % n == 0)
+        return max(n for n in range(1, max(1, most) + 1) if run % n == 0)
 
     def heads_floats(self, spec: Spec) -> int:
         """Floats of the maxima and sums of all heads, and of the products of tiles."""

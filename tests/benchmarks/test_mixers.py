@@ -1,0 +1,69 @@
+"""The mixers' record: costs and limits of the cases, and calls of their kernels."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.mixer_cases import PAST, Case, call, mixers
+from benchmarks.mixers import PEER, markdown, row_of
+from sala_compile.codegen.targets.cpu import CpuTarget
+from sala_compile.codegen.write.cpu_library import compile_functions
+from sala_compile.runtime.artifact.ceilings import Ceiling
+from sala_compile.runtime.common.timing import Sample
+from tests.benchmarks.report_text import MACHINE, cells
+
+RATES = {Ceiling.READ: 5e10, Ceiling.FLOAT32: 5e11, Ceiling.BFLOAT16: 1e12}
+
+
+def mixer(text: str) -> Any:
+    return next(each for each in mixers() if text in each.name)
+
+
+def row(case: Case) -> dict[str, Any]:
+    samples = {case.name: [Sample(2.0, 0.0)], PEER + case.name: [Sample(6.0, 0.0)]}
+    return row_of(case, samples, RATES)
+
+
+def test_costs_of_a_generated_token() -> None:
+    delta, latent = Case(mixer("gated delta"), 1), Case(mixer("MiniCPM3"), 1)
+    read_and_written = 2 * 4 * 32 * 128 * 128
+    assert delta.bytes - read_and_written == 4 * (2 * 2048 + 4096 + 32 + 32 + 4096)
+    assert latent.operations == (PAST + 1) * 40 * (4 * 256 + 2 * 32)
+    assert latent.bytes > (PAST + 1) * 288 * 2
+    read = Case(mixer("MiniCPM3"), 512)
+    assert read.operations == 512 * 513 // 2 * 40 * (4 * 256 + 2 * 32)
+
+
+def test_the_limit_is_the_larger_time() -> None:
+    found = row(Case(mixer("gated delta"), 1))
+    assert found["limit"] == "bytes"
+    assert found["of_limit"] == pytest.approx(Case(mixer("gated delta"), 1).bytes / 5e10 / 2.0)
+    found = row(Case(mixer("MiniCPM3"), 512))
+    assert found["limit"] == "operations"
+    assert found["of_limit"] == pytest.approx(Case(mixer("MiniCPM3"), 512).operations / 1e12 / 2.0)
+
+
+def test_the_table_has_the_ratio_to_torch() -> None:
+    case = Case(mixer("Kimi delta"), 1)
+    ceilings = {kind.value: rate for kind, rate in RATES.items()}
+    text = markdown(MACHINE | {"ceilings": ceilings, "rows": [row(case)]})
+    (line,) = cells(text, f"| {case.name} |")
+    assert line[-2:] == ["3.0", "1/1"]
+
+
+def test_a_kernel_is_called_with_one_state_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(mixer("convolution"), 1)
+    monkeypatch.setattr("benchmarks.mixer_cases.STATES", 3 * case.mixer.state)
+    target, spec = CpuTarget.host(), case.mixer.spec
+    module = compile_functions({spec.symbol: case.mixer.family.build(spec, target)}, target)
+    used: list[int] = []
+
+    def seen(*arrays: Any) -> None:
+        module[spec.symbol](*arrays)
+        used.append(int(np.from_dlpack(arrays[3])[0]))  # slots
+
+    work = call(case, {spec.symbol: seen}, target, 1)
+    for _ in range(4):
+        work()
+    assert used == [1, 2, 0, 1]
