@@ -12,7 +12,12 @@ from xdsl.passes import ModulePass
 from sala_compile.passes.support.state_types import retype_states
 from sala_compile.runtime.errors import CompileError
 from sala_compile.sala_ir.attention_sizes import PageRounding
-from sala_compile.sala_ir.dialect import CompressedKeysType, KvCacheType, StateType
+from sala_compile.sala_ir.dialect import (
+    CompressedKeysType,
+    KvCacheType,
+    LatentCacheType,
+    StateType,
+)
 from sala_compile.sala_ir.dialect.heads import recent_keys_type
 
 
@@ -65,6 +70,12 @@ class RoundPages(ModulePass):
         kinds = {value.type for each in op.walk() for value in each.operands}
         window = max(map(_window, kinds), default=1)
         caches = [kind for kind in kinds if isinstance(kind, KvCacheType)]
+        if not caches and any(isinstance(kind, LatentCacheType) for kind in kinds):
+            raise CompileError(
+                "the model keeps latents in place of keys and values, which are not rounded",
+                where="--kv",
+                fix="leave --kv bf16",
+            )
         for kind in caches:
             _check(kind)
         if caches and not self.chosen:

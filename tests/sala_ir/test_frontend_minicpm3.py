@@ -11,6 +11,7 @@ import pytest
 import sala_compile
 from sala_compile.codegen.onnx_export.element import OnnxElement
 from sala_compile.codegen.onnx_export.lower import lower_to_onnx
+from sala_compile.passes.round_pages import PageStorage
 from sala_compile.passes.support.quantization import Quantization, store_as_integers
 from sala_compile.runtime.errors import CompileError, ConfigError, SalaError
 from sala_compile.sala_ir.dialect import (
@@ -142,6 +143,13 @@ def test_integers_of_a_checkpoint_that_make_keys_and_values_are_read_as_their_va
     found = {op.tensor_name.data: op for op in module.walk() if isinstance(op, WeightOp)}
     plain = [weight_type(found[name].result).encoding.is_plain for name in names]
     assert plain == [True, False]
+
+
+def test_rounded_pages_are_refused_by_name(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a", small())
+    with pytest.raises(CompileError, match="keeps latents") as caught:
+        compile_checkpoint(tmp_path / "a", tmp_path / "a.sala", kv=PageStorage.K8V4)
+    assert caught.value.where == "--kv"
 
 
 def test_a_gpu_and_onnx_refuse_it_by_name(tmp_path: Path) -> None:

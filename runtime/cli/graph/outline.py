@@ -15,6 +15,7 @@ MIXERS: Mapping[str, str] = {
     "lightning_attention": "lightning attention",
     "gated_recurrence": "gated recurrence",
     "attend_blocks": "softmax attention",
+    "attend_latents": "latent attention",
 }
 """Kernel family -> the kind of a layer that has it, or of a part of the layer."""
 OTHER = "Layer"
