@@ -65,6 +65,19 @@ def test_documents_list_the_families_that_there_are():
     assert re.findall(r"`(\w+)`", models) == list(FRONTENDS)
 
 
+def test_lines_of_families_are_about_what_contributing_says():
+    """Within a tenth, for every family that it counts."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    counted = {name: int(n) for name, n in re.findall(r"`(\w+)/` \((\d+)\)", text)}
+    assert len(counted) >= 8
+    for name, said in counted.items():
+        folder = ROOT / "sala_ir" / "frontends" / name
+        lines = sum(
+            len(path.read_text(encoding="utf-8").splitlines()) for path in folder.glob("*.py")
+        )
+        assert abs(lines - said) <= said / 10, f"{name} has {lines} lines"
+
+
 def test_options_that_a_document_gives_a_command_exist():
     found = 0
     for document in DOCUMENTS:
