@@ -63,9 +63,12 @@ class SalaModule(torch.nn.Module):
     @classmethod
     def from_checkpoint(cls, directory: Path, **options: Any) -> Self:
         """The model of a Hugging Face directory with its weights; options as of the class."""
-        with Checkpoint.open(directory) as checkpoint:
-            model = cls(checkpoint.config, **options)
-            checkpoint.check(model._tensors)
+        with Checkpoint.open(directory) as opened:
+            model, frontend = cls(opened.config, **options), frontend_for(opened.config)
+            config = frontend.parse_config(opened.config)
+            checkpoint = opened.renamed(frontend.other_names(config))
+            unread = {name for name in checkpoint.tensors if frontend.is_unread(name, config)}
+            checkpoint.check(model._tensors, unread)
             weights = {
                 name: torch.from_numpy(checkpoint.read(name).astype(np.float64))
                 for name in model._tensors

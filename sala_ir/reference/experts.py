@@ -39,33 +39,29 @@ def route(
         weights = sigmoid(scores)
     # What the softmax cannot tell apart, the scores can.
     plain = scores if function == "softmax" else weights
-    ranked = np.asarray(plain if bias is None else weights + bias)
-    experts = np.sort(_largest(_in_groups(ranked, groups, chosen_groups), chosen), axis=1)
-    index = xp.asarray(experts.astype(np.int64))
-    gates = (
-        xp.stack([weights[row, index[row, :]] for row in range(scores.shape[0])], axis=0)
-        if (scores.shape[0])
-        else weights[:, :chosen]
-    )
+    ranked = plain if bias is None else weights + bias
+    experts = xp.sort(_largest(_in_groups(ranked, groups, chosen_groups), chosen), axis=1)
+    gates = xp.take_along_axis(weights, experts, axis=1)
     if normalised:
         gates = gates / (xp.sum(gates, axis=1, keepdims=True) + eps)
-    return experts.astype(np.int32), gates * scale
+    return xp.astype(experts, xp.int32), gates * scale
 
 
-def _in_groups(values: np.ndarray, groups: int, chosen: int) -> np.ndarray:
+def _in_groups(values: Array, groups: int, chosen: int) -> Array:
     """The values, those outside the chosen groups minus infinity."""
     if groups == chosen:
         return values
-    grouped = values.reshape(len(values), groups, values.shape[1] // groups)
-    best = np.sort(grouped, axis=2)[:, :, -2:].sum(axis=2)
-    kept = np.zeros((len(values), groups), bool)
-    np.put_along_axis(kept, _largest(best, chosen), True, axis=1)
-    return np.where(kept[:, :, None], grouped, -np.inf).reshape(values.shape)
+    xp = array_namespace(values)
+    grouped = xp.reshape(values, (values.shape[0], groups, values.shape[1] // groups))
+    best = xp.sum(xp.sort(grouped, axis=2)[:, :, -2:], axis=2)
+    kept = xp.any(_largest(best, chosen)[:, :, None] == xp.arange(groups), axis=1)
+    return xp.reshape(xp.where(kept[:, :, None], grouped, -xp.inf), values.shape)
 
 
-def _largest(values: np.ndarray, count: int) -> np.ndarray:
+def _largest(values: Array, count: int) -> Array:
     """The places of the largest values of every row, the first of equal ones first."""
-    return np.argsort(-values, axis=1, kind="stable")[:, :count]
+    xp = array_namespace(values)
+    return xp.argsort(-values, axis=1, stable=True)[:, :count]
 
 
 def expert_up(

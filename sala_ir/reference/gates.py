@@ -33,7 +33,7 @@ def softplus(x: Array) -> Array:
 
 def output_gate(x: Array, gate: Array) -> Array:
     """Return x * sigmoid(gate); each column of the gate is for as many neighbours of x."""
-    if gate.shape[1] == x.shape[1]:
+    if gate.shape == x.shape:
         return x * sigmoid(gate)
     xp = array_namespace(x, gate)
     rows, gates = gate.shape

@@ -11,7 +11,7 @@ import torch
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from sala_compile.sala_ir import reference
-from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, StateHeads
+from sala_compile.sala_ir.attention_sizes import BlockSelection, Heads, LatentHeads, StateHeads
 from sala_compile.sala_ir.frontends.kit.lightning import lightning_slopes
 from sala_compile.sala_ir.reference import LightningForm
 
@@ -21,6 +21,9 @@ BATCH = reference.make_batch([0, 5, 9], [0, 3], [5, 7], [0, 1])
 NEW = reference.make_batch([0, 22], [0], [22], [0])
 HEADS, WIDE = Heads(2, 1, 4, 0.5), StateHeads(2, 1, 3, 4, 0.7)
 SELECTION = BlockSelection(4, 2, 4, 1, 0, 2, 0)
+LATENT = LatentHeads(2, 3, 2, 4, 3, 0.5)
+CHOSEN = [[0, 2], [1, 2], [0, 1]]
+"""Experts of three tokens."""
 SLOPES = lightning_slopes(2)
 TABLE = torch.from_numpy(reference.rope_table(BATCH, frequencies=(1.0, 0.1)).astype("float64"))
 SIZES = {"kernel_size": 4, "kernel_stride": 2}
@@ -83,6 +86,10 @@ CASES: dict[str, Case] = {
         (_KEYS, _KEYS, (3, 1, 4), (3, 1, 4)),
     ),
     "attend_blocks": (_attend, ((22, 8), (22, 4), (22, 4), (22, 8))),
+    "attend_latents": (
+        lambda a, q, c, r, s: reference.attend_latents(a, q, c, r, {1: s}, BATCH, heads=LATENT),
+        ((9, 8), (9, 10), (9, 4), (9, 2), (3, 6)),
+    ),
     "block_scores": (
         lambda q, fine, coarse: reference.block_scores(
             q, fine, coarse, NEW.sequences[0].positions[-3:], scale=0.5, selection=SELECTION
@@ -101,20 +108,55 @@ CASES: dict[str, Case] = {
     "concat_weights": (lambda a, b: reference.concat_weights((a, b)), ((3, 4), (2, 4))),
     "delta_recurrence": (
         lambda q, k, v, a, b, s: reference.delta_recurrence(q, k, v, a, b, state=s),
-        ((5, 2, 3), (5, 2, 3), (5, 2, 4), (5, 2), (5, 2), (2, 3, 4)),
+        ((5, 2, 3), (5, 2, 3), (5, 2, 4), (5, 2, 1), (5, 2), (2, 3, 4)),
+    ),
+    "delta_recurrence, a decay of every row": (
+        lambda q, k, v, a, b, s: reference.delta_recurrence(q, k, v, a, b, state=s),
+        ((5, 2, 3), (5, 2, 3), (5, 2, 4), (5, 2, 3), (5, 2), (2, 3, 4)),
     ),
     "embedding": (
         lambda w: reference.embedding(torch.tensor([2, 0, 2]), w, scale=3.0), ((4, 3),),
     ),
     "exact": (reference.exact, ((3,),)),
+    "expert_down": (
+        lambda x, g, a, b, c: reference.expert_down(
+            x, CHOSEN, g, lambda expert: (a, b, c)[expert], width=4
+        ),
+        ((3, 8), (3, 2), (5, 3), (5, 3), (5, 3)),
+    ),
+    "expert_up": (
+        lambda x, a, b, c: reference.expert_up(
+            x, CHOSEN, lambda expert: (a, b, c)[expert], activation="squared_relu"
+        ),
+        ((3, 4), (3, 4), (3, 4), (3, 4)),
+    ),
+    "expert_up with a gate": (
+        lambda x, a, b, c: reference.expert_up(
+            x, CHOSEN, lambda expert: (a, b, c)[expert], lambda expert: (b, c, a)[expert],
+            activation="swiglu", limit=1.5,
+        ),
+        ((3, 4), (3, 4), (3, 4), (3, 4)),
+    ),
     "gated_delta": (
         lambda q, k, v, a, r, s, x, y: reference.gated_delta(
             q, k, v, a, r, {1: s}, BATCH, x, y, heads=WIDE, eps=1e-6
         ),
         ((9, 3), (9, 3), (9, 8), (9, 2), (9, 2), (2, 3, 4), (2,), (2,)),
     ),
+    "head_linear": (
+        lambda x, w: reference.head_linear(x, w, num_heads=2), ((3, 10), (6, 4)),
+    ),
+    "interleaved_part": (
+        lambda w: reference.interleaved_part(w, 1, group=2), ((8, 3),),
+    ),
     "interleave_weights": (
         lambda a, b: reference.interleave_weights(a, b, group=2), ((3, 2), (3, 2)),
+    ),
+    "latent_attention": (
+        lambda q, c, r, s, k, v: reference.latent_attention(
+            q, c, r, {1: s}, BATCH, k, v, heads=LATENT
+        ),
+        ((9, 10), (9, 4), (9, 2), (3, 6), (6, 4), (8, 6)),
     ),
     "lightning_attention, chunked": (_lightning(LightningForm.CHUNKED), _LIGHTNING),
     "lightning_attention, recurrent": (_lightning(LightningForm.RECURRENT), _LIGHTNING),
@@ -138,7 +180,9 @@ CASES: dict[str, Case] = {
     "logits": (
         lambda h, w: reference.logits(h, torch.tensor([2, 0]), w, scale=0.5), ((3, 4), (5, 4)),
     ),
+    "offset_weight": (lambda w: reference.offset_weight(w, offset=1.0), ((3, 4),)),
     "output_gate": (reference.output_gate, ((3, 4), (3, 4))),
+    "output_gate of neighbours": (reference.output_gate, ((3, 8), (3, 2))),
     "residual_add": (
         lambda h, x: reference.residual_add(h, x, scale=0.5), ((3, 4), (3, 4)),
     ),
@@ -152,11 +196,24 @@ CASES: dict[str, Case] = {
     "rope": (
         lambda x, n: reference.rope(x, TABLE, n, head_dim=4, eps=1e-6), (_ROWS, (4,)),
     ),
+    "rope of neighbours": (
+        lambda x: reference.rope(x, TABLE, head_dim=8, start=3, interleaved=1), (_ROWS,),
+    ),
+    "route": (
+        lambda x: reference.route(x, function="softmax", chosen=2), ((5, 6),),
+    ),
+    "route by groups": (
+        lambda x, b: reference.route(
+            x, b, function="sigmoid", chosen=2, groups=3, chosen_groups=2, eps=1e-20, scale=2.0
+        ),
+        ((5, 6), (6,)),
+    ),
     "scale_weight": (lambda w: reference.scale_weight(w, factor=0.3), ((3, 4),)),
     "short_convolution": (
         lambda x, s, w, b: reference.short_convolution(x, {1: s}, BATCH, w, b),
         ((9, 3), (2, 3), (3, 3), (3,)),
     ),
+    "silu": (reference.silu, ((3, 4),)),
     "slice_columns": (lambda x: reference.slice_columns(x, start=1, size=2), ((3, 4),)),
     "softmax_attention": (
         lambda q, k, v, a, b: reference.softmax_attention(
@@ -164,6 +221,7 @@ CASES: dict[str, Case] = {
         ),
         (_ROWS, _KEYS, _KEYS, (3, 1, 4), (3, 1, 4)),
     ),
+    "squared_relu": (reference.squared_relu, ((3, 4),)),
     "state_space": (
         lambda q, k, v, a, s, x, y, z: reference.state_space(
             q, k, v, a, {1: s}, BATCH, x, y, z, heads=WIDE, least=0.0, most=100.0
@@ -178,8 +236,8 @@ ROUNDS = {
 }
 """Functions that round: their differences are steps. Gradients pass straight through roundings to
 bfloat16 (`test_reference_torch`); nothing trains through integers."""
-OF_NO_REALS = {"make_batch", "rope_table", "select_blocks"}
-"""Functions of positions, or whose results are whole numbers."""
+OF_NO_REALS = {"make_batch", "rope_table", "select_blocks", "zero_rows"}
+"""Functions of positions or sizes alone, or whose results are whole numbers."""
 
 
 @pytest.mark.parametrize("name", CASES)
