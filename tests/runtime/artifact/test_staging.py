@@ -145,8 +145,12 @@ def test_a_leftover_that_cannot_be_removed_stops_nobody(
 
 
 @pytest.mark.parametrize("kind", [staged_directory, staged_file])
-def test_a_signal_at_any_place_leaves_nothing(tmp_path: Path, kind: Any) -> None:
+def test_a_signal_at_any_place_leaves_nothing(
+    tmp_path: Path, kind: Any, request: pytest.FixtureRequest
+) -> None:
     """A signal's handler may raise between any two lines, also before the block is entered."""
+    gc.freeze()  # What other tests left is not looked through again for every line.
+    request.addfinalizer(gc.unfreeze)
     for place in count():
         lines = iter(range(place))
 
