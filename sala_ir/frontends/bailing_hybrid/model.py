@@ -17,7 +17,7 @@ from sala_compile.sala_ir.frontends.kit.kimi_delta import KimiDelta
 from sala_compile.sala_ir.frontends.kit.latent import LatentAttention
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
 from sala_compile.sala_ir.frontends.kit.routed_latent import RoutedMlp
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 
 ATTENTION, OUTPUT = "attention.", "dense"
 NAMES = ("gate_proj", "up_proj", "down_proj")
@@ -34,11 +34,7 @@ class BailingHybridFrontend(Frontend[BailingHybridConfig]):
             BailingMixer.DELTA: _delta(config).states,
             BailingMixer.ATTENTION: _attention(config).states,
         }
-        return {
-            f"layers.{layer}.{kind}": state
-            for layer, mixer in enumerate(config.layer_types)
-            for kind, state in kinds[mixer].items()
-        }
+        return states_by_layer(kinds[mixer] for mixer in config.layer_types)
 
     def other_names(self, config: BailingHybridConfig) -> dict[str, str]:
         """The embedding has its own name; the last projection of delta layers may have another."""

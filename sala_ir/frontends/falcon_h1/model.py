@@ -22,7 +22,7 @@ from sala_compile.sala_ir.frontends.kit.decoder import (
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.mamba import Mamba
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 
 
 class FalconH1Frontend(Frontend[FalconH1Config]):
@@ -32,11 +32,7 @@ class FalconH1Frontend(Frontend[FalconH1Config]):
         """A window, a recurrent state, and keys and values of every layer."""
         cache = KvCacheType(config.num_key_value_heads, PAGE_TOKENS, config.head_dim, f32)
         kinds = {**_mamba(config).states, "kv_cache": cache}
-        return {
-            f"layers.{layer}.{kind}": state
-            for layer in range(config.num_hidden_layers)
-            for kind, state in kinds.items()
-        }
+        return states_by_layer([kinds] * config.num_hidden_layers)
 
     def emit(
         self, step: StepWriter, batch: SSAValue, config: FalconH1Config, attention: AttentionMode

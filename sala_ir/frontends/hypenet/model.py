@@ -17,7 +17,7 @@ from sala_compile.sala_ir.frontends.kit.decoder import PAGE_TOKENS, Decoder, sof
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.lightning import Lightning
 from sala_compile.sala_ir.frontends.kit.rotary import Rotary, rotary
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 
 
 class HypeNetFrontend(Frontend[HypeNetConfig]):
@@ -30,11 +30,7 @@ class HypeNetFrontend(Frontend[HypeNetConfig]):
             HypeNetMixer.LIGHTNING: _lightning(config).states,
             HypeNetMixer.ATTENTION: {"kv_cache": cache},
         }
-        return {
-            f"layers.{layer}.{kind}": state
-            for layer, mixer in enumerate(config.mixer_types)
-            for kind, state in kinds[mixer].items()
-        }
+        return states_by_layer(kinds[mixer] for mixer in config.mixer_types)
 
     def emit(
         self,

@@ -15,7 +15,7 @@ from sala_compile.sala_ir.frontends.kit.frontend import Frontend, is_after_layer
 from sala_compile.sala_ir.frontends.kit.kimi_delta import KimiDelta
 from sala_compile.sala_ir.frontends.kit.latent import LatentAttention
 from sala_compile.sala_ir.frontends.kit.routed_latent import DENSE, RoutedMlp
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 
 EXPERTS, NAMES = "block_sparse_moe", ("w1", "w3", "w2")
 
@@ -29,11 +29,7 @@ class KimiLinearFrontend(Frontend[KimiLinearConfig]):
             KimiMixer.DELTA: _delta(config).states,
             KimiMixer.ATTENTION: _attention(config).states,
         }
-        return {
-            f"layers.{layer}.{kind}": state
-            for layer, mixer in enumerate(config.layer_types)
-            for kind, state in kinds[mixer].items()
-        }
+        return states_by_layer(kinds[mixer] for mixer in config.layer_types)
 
     def other_names(self, config: KimiLinearConfig) -> dict[str, str]:
         """transformers 5.23 saves the MLP of a layer without experts by the name of experts."""

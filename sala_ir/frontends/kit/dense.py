@@ -17,7 +17,7 @@ from sala_compile.sala_ir.frontends.kit.decoder import PAGE_TOKENS, Decoder, sof
 from sala_compile.sala_ir.frontends.kit.fields import Positive
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 
 
 class DenseConfig(DecoderConfig):
@@ -80,9 +80,7 @@ class DenseFrontend(Frontend[Config]):
 
     def states(self, config: Config, attention: AttentionMode) -> Mapping[str, StateType]:
         """Those of every layer."""
-        kinds = self.layer_states(config, attention)
-        layers = range(config.num_hidden_layers)
-        return {f"layers.{n}.{kind}": state for n in layers for kind, state in kinds.items()}
+        return states_by_layer([self.layer_states(config, attention)] * config.num_hidden_layers)
 
     def emit(
         self, step: StepWriter, batch: SSAValue, config: Config, attention: AttentionMode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, f32
@@ -28,6 +28,19 @@ from sala_compile.sala_ir.dialect import (
 from sala_compile.sala_ir.dialect.batch import STEP_INPUTS
 from sala_compile.sala_ir.dialect.types import StateType
 from sala_compile.sala_ir.frontends.kit.rotary import Rotary
+
+
+def states_by_layer(layers: Iterable[Mapping[str, StateType]]) -> dict[str, StateType]:
+    """The states of a step by their names, from those of each layer by kind."""
+    return {
+        _state_name(layer, kind): state
+        for layer, kinds in enumerate(layers)
+        for kind, state in kinds.items()
+    }
+
+
+def _state_name(layer: int | None, kind: str) -> str:
+    return f"layers.{layer}.{kind}"
 
 
 @dataclass(slots=True)
@@ -76,11 +89,11 @@ class StepWriter:
 
     def state(self, kind: str) -> SSAValue:
         """The state of that kind of the layer, as an argument of the step."""
-        return self.arguments[f"layers.{self.layer}.{kind}"]
+        return self.arguments[_state_name(self.layer, kind)]
 
     def update(self, **states: SSAValue) -> None:
         """The next values of states of the layer, by kind."""
-        self.updated |= {f"layers.{self.layer}.{kind}": value for kind, value in states.items()}
+        self.updated |= {_state_name(self.layer, kind): value for kind, value in states.items()}
 
     def weight(
         self, name: str, shape: Sequence[int], role: WeightRole = WeightRole.PROJECTION

@@ -12,7 +12,7 @@ from sala_compile.sala_ir.frontends.kit.decoder import Decoder
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.latent import LatentAttention
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 from sala_compile.sala_ir.frontends.minicpm3.config import MiniCPM3Config
 
 
@@ -21,11 +21,7 @@ class MiniCPM3Frontend(Frontend[MiniCPM3Config]):
 
     def states(self, config: MiniCPM3Config, attention: AttentionMode) -> Mapping[str, StateType]:
         """A row of every token in every layer."""
-        return {
-            f"layers.{layer}.{kind}": state
-            for layer in range(config.num_hidden_layers)
-            for kind, state in _attention(config).states.items()
-        }
+        return states_by_layer([_attention(config).states] * config.num_hidden_layers)
 
     def emit(
         self, step: StepWriter, batch: SSAValue, config: MiniCPM3Config, attention: AttentionMode

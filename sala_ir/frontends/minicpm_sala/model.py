@@ -21,7 +21,7 @@ from sala_compile.sala_ir.frontends.kit.decoder import Decoder
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.lightning import Lightning
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 from sala_compile.sala_ir.frontends.minicpm_sala.config import MiniCPMSalaConfig, MixerType
 
 
@@ -36,7 +36,6 @@ class MiniCPMSalaFrontend(Frontend[MiniCPMSalaConfig]):
         self, config: MiniCPMSalaConfig, attention: AttentionMode
     ) -> Mapping[str, StateType]:
         """Keys and values, compressed keys too where blocks are selected; or a recurrent state."""
-        states = dict[str, StateType]()
         attends = attention_states(
             config.sparse_config,
             config.num_key_value_heads,
@@ -45,10 +44,9 @@ class MiniCPMSalaFrontend(Frontend[MiniCPMSalaConfig]):
             rotates=config.attn_use_rope,
         )
         recurs = _lightning(config).states
-        for layer, mixer in enumerate(config.mixer_types):
-            kinds = recurs if mixer is MixerType.LIGHTNING else attends
-            states |= {f"layers.{layer}.{kind}": state for kind, state in kinds.items()}
-        return states
+        return states_by_layer(
+            recurs if mixer is MixerType.LIGHTNING else attends for mixer in config.mixer_types
+        )
 
     def emit(
         self,

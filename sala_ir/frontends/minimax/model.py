@@ -32,7 +32,7 @@ from sala_compile.sala_ir.frontends.kit.experts import Experts, Router
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.lightning import layer_slopes
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 from sala_compile.sala_ir.frontends.minimax.config import MiniMaxConfig, MiniMaxMixer
 
 OUTPUT_NORM_EPS = 1e-6
@@ -47,20 +47,12 @@ class MiniMaxFrontend(Frontend[MiniMaxConfig]):
     def states(self, config: MiniMaxConfig, attention: AttentionMode) -> Mapping[str, StateType]:
         """A recurrent state, or keys and values."""
         size, heads = config.head_dim, config.num_attention_heads
-        kinds: dict[MiniMaxMixer, tuple[str, StateType]] = {
-            MiniMaxMixer.LIGHTNING: (
-                "recurrent_state",
-                RecurrentStateType(heads, size, size, f32),
-            ),
-            MiniMaxMixer.ATTENTION: (
-                "kv_cache",
-                KvCacheType(config.num_key_value_heads, PAGE_TOKENS, size, f32),
-            ),
+        cache = KvCacheType(config.num_key_value_heads, PAGE_TOKENS, size, f32)
+        kinds: dict[MiniMaxMixer, Mapping[str, StateType]] = {
+            MiniMaxMixer.LIGHTNING: {"recurrent_state": RecurrentStateType(heads, size, size, f32)},
+            MiniMaxMixer.ATTENTION: {"kv_cache": cache},
         }
-        return {
-            f"layers.{layer}.{kinds[mixer][0]}": kinds[mixer][1]
-            for layer, mixer in enumerate(config.layer_types)
-        }
+        return states_by_layer(kinds[mixer] for mixer in config.layer_types)
 
     def is_unread(self, name: str, config: MiniMaxConfig) -> bool:
         """Constants that follow from the config are not read."""

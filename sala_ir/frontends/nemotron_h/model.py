@@ -23,7 +23,7 @@ from sala_compile.sala_ir.frontends.kit.decoder import (
 from sala_compile.sala_ir.frontends.kit.experts import Experts, Router, together
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.mamba import Mamba
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 from sala_compile.sala_ir.frontends.nemotron_h.config import NemotronHConfig, NemotronMixer
 
 GATE_EPS = 1e-20
@@ -46,11 +46,7 @@ class NemotronHFrontend(Frontend[NemotronHConfig]):
             NemotronMixer.MAMBA: _mamba(config).states,
             NemotronMixer.ATTENTION: {"kv_cache": cache},
         }
-        return {
-            f"layers.{layer}.{kind}": state
-            for layer, mixer in enumerate(config.layers_block_type)
-            for kind, state in kinds.get(mixer, {}).items()
-        }
+        return states_by_layer(kinds.get(mixer, {}) for mixer in config.layers_block_type)
 
     def is_unread(self, name: str, config: NemotronHConfig) -> bool:
         """The layers for drafting are not read."""

@@ -21,7 +21,7 @@ from sala_compile.sala_ir.frontends.kit.decoder import (
 from sala_compile.sala_ir.frontends.kit.delta import GatedDelta
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 from sala_compile.sala_ir.frontends.olmo_hybrid.config import OlmoHybridConfig, OlmoMixer
 
 OUTPUT_NORM_EPS = 1e-5
@@ -45,11 +45,7 @@ class OlmoHybridFrontend(Frontend[OlmoHybridConfig]):
             OlmoMixer.DELTA: _delta(config).states,
             OlmoMixer.ATTENTION: {"kv_cache": cache},
         }
-        return {
-            f"layers.{layer}.{kind}": state
-            for layer, mixer in enumerate(config.layer_types)
-            for kind, state in kinds[mixer].items()
-        }
+        return states_by_layer(kinds[mixer] for mixer in config.layer_types)
 
     def other_names(self, config: OlmoHybridConfig) -> dict[str, str]:
         """transformers 5.23 saves the norm after attention by the name of a delta layer's norm."""

@@ -26,7 +26,7 @@ from sala_compile.sala_ir.frontends.kit.experts import Experts, Router, together
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend
 from sala_compile.sala_ir.frontends.kit.gated_attention import GatedAttention
 from sala_compile.sala_ir.frontends.kit.rotary import rotary
-from sala_compile.sala_ir.frontends.kit.step import StepWriter
+from sala_compile.sala_ir.frontends.kit.step import StepWriter, states_by_layer
 from sala_compile.sala_ir.frontends.qwen3_next.config import Qwen3NextConfig, QwenMixer
 
 STORED_LESS = 1.0
@@ -45,11 +45,7 @@ class Qwen3NextFrontend(Frontend[Qwen3NextConfig]):
             QwenMixer.DELTA: _delta(config).packed_states,
             QwenMixer.ATTENTION: {"kv_cache": cache},
         }
-        return {
-            f"layers.{layer}.{kind}": state
-            for layer, mixer in enumerate(config.layer_types)
-            for kind, state in kinds[mixer].items()
-        }
+        return states_by_layer(kinds[mixer] for mixer in config.layer_types)
 
     def is_unread(self, name: str, config: Qwen3NextConfig) -> bool:
         """The layers for drafting are not read."""
