@@ -22,6 +22,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.residual_add": ("elementwise",),
     "sala.lightning_attention": ("lightning_attention",),
     "sala.short_convolution": ("short_convolution",),
+    "sala.pool_tokens": ("pool_tokens",),
     "sala.gated_delta": ("gated_recurrence",),
     "sala.state_space": ("gated_recurrence",),
     "sala.route": ("route",),

@@ -56,6 +56,7 @@ from sala_compile.sala_ir.dialect.mixers import (
 )
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.plain import attribute_of, plain
+from sala_compile.sala_ir.dialect.pooling import PoolTokensOp
 from sala_compile.sala_ir.dialect.recurrence import (
     GatedDeltaOp,
     ShortConvolutionOp,
@@ -78,6 +79,7 @@ from sala_compile.sala_ir.dialect.types import (
     ConvolutionWindowType,
     KvCacheType,
     LatentCacheType,
+    OpenPoolType,
     RecentKeysType,
     RecurrentStateType,
     StateType,
@@ -163,9 +165,11 @@ __all__ = [
     "LogitsOp",
     "MakeBatchOp",
     "OffsetWeightOp",
+    "OpenPoolType",
     "OutputGateOp",
     "PackWeightOp",
     "PageRoundingAttr",
+    "PoolTokensOp",
     "QuantizeWeightOp",
     "RecentKeysType",
     "RecurrentStateType",

@@ -411,6 +411,30 @@ class ConvolutionWindowType(StateType):
 
 
 @irdl_attr_definition
+class OpenPoolType(StateType):
+    """`!sala.open_pool<tokens, columns, element>`: rows of a pool of tokens that is not yet whole.
+
+    Pools have `tokens` + 1 tokens. The row of token t is in place t % (tokens + 1), but that of the
+    last of a pool is not kept; places of tokens that were never there are 0.
+    """
+
+    name = "sala.open_pool"
+    MEMORY: ClassVar[str] = "open_pools"
+    NARROW: ClassVar[bool] = False
+
+    tokens: IntAttr
+    columns: IntAttr
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """The rows of the tokens."""
+        return (StatePart("", "open_pool", self.sizes),)
+
+    def __init__(self, tokens: int, columns: int, element_type: Attribute):
+        super().__init__(element_type, IntAttr(tokens), IntAttr(columns))
+
+
+@irdl_attr_definition
 class RecurrentStateType(StateType):
     """`!sala.recurrent_state<heads, key_dim, value_dim, element>`: one matrix per head and slot."""
 

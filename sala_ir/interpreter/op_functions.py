@@ -225,6 +225,16 @@ class SalaFunctions(InterpreterFunctions):
         rounding = self._state_rounder(op.window)
         return self._results(op, *reference.short_convolution(*operands, state_rounding=rounding))
 
+    @impl(dialect.PoolTokensOp)
+    def _pool_tokens(
+        self, _: Interpreter, op: dialect.PoolTokensOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        operands = (value(each) for each in (op.x, op.state, op.batch, op.gate, op.place))
+        rounding = self._state_rounder(op.state)
+        found = reference.pool_tokens(*operands, **op.parameters, state_rounding=rounding)
+        return self._results(op, *found)
+
     @impl(dialect.GatedDeltaOp)
     def _gated_delta(
         self, _: Interpreter, op: dialect.GatedDeltaOp, args: PythonValues

@@ -48,6 +48,7 @@ from sala_compile.sala_ir.reference.lightning import (
 )
 from sala_compile.sala_ir.reference.linear import linear, logits
 from sala_compile.sala_ir.reference.norms import rms_norm
+from sala_compile.sala_ir.reference.pooling import OpenPool, pool_tokens
 from sala_compile.sala_ir.reference.recurrence import delta_recurrence, gated_delta, state_space
 from sala_compile.sala_ir.reference.rope import rope, rope_table
 from sala_compile.sala_ir.reference.rounded_pages import RoundedCache, RoundedPages
@@ -74,6 +75,7 @@ __all__ = [
     "KVCache",
     "LatentCache",
     "LightningForm",
+    "OpenPool",
     "ReadExpert",
     "RecentKeys",
     "RecurrentState",
@@ -111,6 +113,7 @@ __all__ = [
     "make_batch",
     "offset_weight",
     "output_gate",
+    "pool_tokens",
     "quantize_weight",
     "residual_add",
     "rms_norm",

@@ -20,6 +20,7 @@ from sala_compile.codegen.kernels.experts import spec as experts
 from sala_compile.codegen.kernels.gated_recurrence import spec as gated_recurrence
 from sala_compile.codegen.kernels.head_linear import spec as head_linear
 from sala_compile.codegen.kernels.keep_recent import spec as keep_recent
+from sala_compile.codegen.kernels.pool_tokens import spec as pool_tokens
 from sala_compile.codegen.kernels.registry import NAMES, family
 from sala_compile.codegen.kernels.rope import spec as rope
 from sala_compile.codegen.kernels.round_pages import spec as round_pages
@@ -46,6 +47,7 @@ UNROTATED = compress_new_keys.Spec(2, 64, 128, 16, Element.BF16, Element.BF16, 4
 ROUNDED = round_pages.Spec(2, 128, 128, Element.BF16, 4, 4, 128, 4096, 8704, 4352, 8704)
 RECENT = keep_recent.Spec(2, 128, 128, Element.BF16, 4096, 8704, 4352, 8704)
 Q6_K = embedding_integers.Spec(73448, 4096, 1.0, F32, 6, 16, super_block=256)
+POOLS = pool_tokens.Spec(128, 8, 0, 256, True, 128, 256, F32)
 CONVOLUTION = short_convolution.Spec(2048, 4, False, 0, 8192, F32)
 DELTA = gated_recurrence.Spec(
     gated_recurrence.Rule.DELTA,
@@ -75,6 +77,7 @@ UNCALLED: Mapping[str, Mapping[str, Any]] = {
     "gated_recurrence": DELTA.values,
     "head_linear": ABSORB.values,
     "keep_recent": RECENT.values,
+    "pool_tokens": POOLS.values,
     "rope": rope.Spec(4096, 128, 128, 0, 6144, F32, F32, norm=True, eps=1e-6).values,
     "round_pages": ROUNDED.values,
     "route": ROUTE.values,

@@ -183,6 +183,13 @@ CASES: dict[str, Case] = {
     "offset_weight": (lambda w: reference.offset_weight(w, offset=1.0), ((3, 4),)),
     "output_gate": (reference.output_gate, ((3, 4), (3, 4))),
     "output_gate of neighbours": (reference.output_gate, ((3, 8), (3, 2))),
+    "pool_tokens": (
+        lambda x, s: reference.pool_tokens(x, {1: s}, BATCH, pool=3), ((9, 3), (2, 3)),
+    ),
+    "pool_tokens with a gate": (
+        lambda x, s, g, w: reference.pool_tokens(x, {1: s}, BATCH, g, w, pool=3),
+        ((9, 3), (2, 6), (9, 3), (3, 3)),
+    ),
     "residual_add": (
         lambda h, x: reference.residual_add(h, x, scale=0.5), ((3, 4), (3, 4)),
     ),

@@ -1,0 +1,1 @@
+"""Pools of consecutive tokens, column by column."""
