@@ -73,6 +73,11 @@ from sala_compile.sala_ir.dialect.stages import (
     RoundPagesOp,
     SelectBlocksOp,
 )
+from sala_compile.sala_ir.dialect.streams import (
+    ConnectStreamsOp,
+    JoinStreamsOp,
+    SpreadStreamsOp,
+)
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
@@ -135,6 +140,7 @@ __all__ = [
     "CompressNewKeysOp",
     "CompressedKeysType",
     "ConcatWeightsOp",
+    "ConnectStreamsOp",
     "ConvolutionWindowType",
     "EmbeddingOp",
     "EncodingAttr",
@@ -151,6 +157,7 @@ __all__ = [
     "HeadRowsOp",
     "HeadsAttr",
     "InterleaveWeightsOp",
+    "JoinStreamsOp",
     "KeepRecentOp",
     "KernelCallOp",
     "KvCacheType",
@@ -193,6 +200,7 @@ __all__ = [
     "SliceOp",
     "SliceWeightOp",
     "SoftmaxAttentionOp",
+    "SpreadStreamsOp",
     "SquaredReluOp",
     "StateHeadsAttr",
     "StateSpaceOp",

@@ -187,6 +187,29 @@ class SalaFunctions(InterpreterFunctions):
     ) -> PythonValues:
         return self._stream(op, reference.residual_add(*args, **op.parameters))
 
+    @impl(dialect.ConnectStreamsOp)
+    def _connect_streams(
+        self, _: Interpreter, op: dialect.ConnectStreamsOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        operands = (value(operand) for operand in op.operands)
+        return self._results(op, reference.connect_streams(*operands, **op.parameters))
+
+    @impl(dialect.JoinStreamsOp)
+    def _join_streams(
+        self, _: Interpreter, op: dialect.JoinStreamsOp, args: PythonValues
+    ) -> PythonValues:
+        return self._results(op, reference.join_streams(*args, **op.parameters))
+
+    @impl(dialect.SpreadStreamsOp)
+    def _spread_streams(
+        self, _: Interpreter, op: dialect.SpreadStreamsOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        operands = (value(operand) for operand in (op.y, op.x, op.gains, op.mix))
+        streams = reference.spread_streams(*operands, **op.parameters)
+        return self._results(op, streams) if op.x is None else self._stream(op, streams)
+
     @impl(dialect.RopeTableOp)
     def _rope_table(
         self, _: Interpreter, op: dialect.RopeTableOp, args: PythonValues

@@ -54,6 +54,7 @@ from sala_compile.sala_ir.reference.rope import rope, rope_table
 from sala_compile.sala_ir.reference.rounded_pages import RoundedCache, RoundedPages
 from sala_compile.sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
 from sala_compile.sala_ir.reference.selection import BlockSelection, block_scores, select_blocks
+from sala_compile.sala_ir.reference.streams import connect_streams, join_streams, spread_streams
 from sala_compile.sala_ir.reference.weights import (
     cast_weight,
     concat_weights,
@@ -95,6 +96,7 @@ __all__ = [
     "compress_new_keys",
     "compress_unrounded_keys",
     "concat_weights",
+    "connect_streams",
     "delta_recurrence",
     "embedding",
     "exact",
@@ -104,6 +106,7 @@ __all__ = [
     "head_linear",
     "interleave_weights",
     "interleaved_part",
+    "join_streams",
     "latent_attention",
     "lightning_attention",
     "lightning_chunked",
@@ -129,6 +132,7 @@ __all__ = [
     "silu",
     "slice_columns",
     "softmax_attention",
+    "spread_streams",
     "squared_relu",
     "state_space",
     "swiglu",

@@ -14,11 +14,13 @@ from sala_compile.codegen.kernels.arguments import Argument, Arguments
 from sala_compile.codegen.kernels.attend_latents import spec as attend_latents
 from sala_compile.codegen.kernels.cast import spec as cast
 from sala_compile.codegen.kernels.compress_new_keys import spec as compress_new_keys
+from sala_compile.codegen.kernels.connect_streams import spec as connect_streams
 from sala_compile.codegen.kernels.elementwise.spec import Function, Spec
 from sala_compile.codegen.kernels.embedding_integers import spec as embedding_integers
 from sala_compile.codegen.kernels.experts import spec as experts
 from sala_compile.codegen.kernels.gated_recurrence import spec as gated_recurrence
 from sala_compile.codegen.kernels.head_linear import spec as head_linear
+from sala_compile.codegen.kernels.join_streams import spec as join_streams
 from sala_compile.codegen.kernels.keep_recent import spec as keep_recent
 from sala_compile.codegen.kernels.pool_tokens import spec as pool_tokens
 from sala_compile.codegen.kernels.registry import NAMES, family
@@ -26,6 +28,7 @@ from sala_compile.codegen.kernels.rope import spec as rope
 from sala_compile.codegen.kernels.round_pages import spec as round_pages
 from sala_compile.codegen.kernels.route import spec as route
 from sala_compile.codegen.kernels.short_convolution import spec as short_convolution
+from sala_compile.codegen.kernels.spread_streams import spec as spread_streams
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.lowering import lower
 from sala_compile.codegen.opening import open_source
@@ -48,6 +51,9 @@ ROUNDED = round_pages.Spec(2, 128, 128, Element.BF16, 4, 4, 128, 4096, 8704, 435
 RECENT = keep_recent.Spec(2, 128, 128, Element.BF16, 4096, 8704, 4352, 8704)
 Q6_K = embedding_integers.Spec(73448, 4096, 1.0, F32, 6, 16, super_block=256)
 POOLS = pool_tokens.Spec(128, 8, 0, 256, True, 128, 256, F32)
+CONNECT = connect_streams.Spec(4, 16384, 20, 1e-6, 1e-5, 0, 32, 0, 16384)
+JOIN = join_streams.Spec(4, 4096, True, 0, 16384, 0, 32, F32)
+SPREAD = spread_streams.Spec(4, 4096, 0, 4096, 0, 16384, 4, 32, 8, 32, F32)
 CONVOLUTION = short_convolution.Spec(2048, 4, False, 0, 8192, F32)
 DELTA = gated_recurrence.Spec(
     gated_recurrence.Rule.DELTA,
@@ -71,17 +77,20 @@ UNCALLED: Mapping[str, Mapping[str, Any]] = {
     "attend_latents": LATENTS.values,
     "cast": cast.Spec(4096, 0, 4096, F32, Element.BF16).values,
     "compress_new_keys": UNROTATED.values,
+    "connect_streams": CONNECT.values,
     "elementwise": SWIGLU.values,
     "embedding_integers": Q6_K.values,
     "experts": EXPERTS.values,
     "gated_recurrence": DELTA.values,
     "head_linear": ABSORB.values,
+    "join_streams": JOIN.values,
     "keep_recent": RECENT.values,
     "pool_tokens": POOLS.values,
     "rope": rope.Spec(4096, 128, 128, 0, 6144, F32, F32, norm=True, eps=1e-6).values,
     "round_pages": ROUNDED.values,
     "route": ROUTE.values,
     "short_convolution": CONVOLUTION.values,
+    "spread_streams": SPREAD.values,
 }
 """Constants for families that the released model does not call."""
 

@@ -106,6 +106,12 @@ CASES: dict[str, Case] = {
         lambda k: reference.compress_new_keys(k, {}, {}, NEW, kv_heads=1, **SIZES), ((22, 4),),
     ),
     "concat_weights": (lambda a, b: reference.concat_weights((a, b)), ((3, 4), (2, 4))),
+    "connect_streams": (
+        lambda f, x, b, s: reference.connect_streams(
+            f, x, b, s, streams=3, iterations=3, eps=1e-2, norm_eps=1e-2
+        ),
+        ((2, 15), (2, 12), (15,), (3,)),
+    ),
     "delta_recurrence": (
         lambda q, k, v, a, b, s: reference.delta_recurrence(q, k, v, a, b, state=s),
         ((5, 2, 3), (5, 2, 3), (5, 2, 4), (5, 2, 1), (5, 2), (2, 3, 4)),
@@ -151,6 +157,12 @@ CASES: dict[str, Case] = {
     ),
     "interleave_weights": (
         lambda a, b: reference.interleave_weights(a, b, group=2), ((3, 2), (3, 2)),
+    ),
+    "join_streams": (
+        lambda x, s: reference.join_streams(x, s, streams=3), ((2, 12), (2, 3)),
+    ),
+    "join_streams without shares": (
+        lambda x: reference.join_streams(x, streams=3), ((2, 12),),
     ),
     "latent_attention": (
         lambda q, c, r, s, k, v: reference.latent_attention(
@@ -227,6 +239,13 @@ CASES: dict[str, Case] = {
             q, k, v, _kv(a, b), BATCH, heads=HEADS, block_size=4
         ),
         (_ROWS, _KEYS, _KEYS, (3, 1, 4), (3, 1, 4)),
+    ),
+    "spread_streams": (
+        lambda y, x, g, m: reference.spread_streams(y, x, g, m, streams=3),
+        ((2, 4), (2, 12), (2, 3), (2, 9)),
+    ),
+    "spread_streams without streams": (
+        lambda y: reference.spread_streams(y, streams=3), ((2, 4),),
     ),
     "squared_relu": (reference.squared_relu, ((3, 4),)),
     "state_space": (

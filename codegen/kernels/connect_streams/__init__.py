@@ -1,0 +1,1 @@
+"""How blocks read and write residual streams: coefficients of every token."""

@@ -1,0 +1,1 @@
+"""Residual streams that a block reads as one."""
