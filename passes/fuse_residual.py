@@ -29,6 +29,7 @@ class _FuseResidual(RewritePattern):
             residual=op.h,
             scale=linear.scale,
             epilogue=linear.epilogue,
+            limit=linear.limit,
             activation_group=linear.activation_group,
             result_types=[op.result.type],
             layer=op.layer,

@@ -37,6 +37,7 @@ class _FuseSwiglu(RewritePattern):
             _interleaved(gate.weight, up.weight, op, rewriter),
             bias=bias,
             epilogue=Epilogue.SWIGLU,
+            limit=op.limit,
             activation_group=gate.activation_group,
             result_types=[op.result.type],
             layer=op.layer,

@@ -94,12 +94,15 @@ class Assembly:
 
 
 def residual_stream(calls: Sequence[KernelCallOp]) -> list[KernelCallOp]:
-    """The calls whose first result is the residual stream before layer 0 and after each layer."""
+    """The calls whose first result is the residual stream before layer 0 and after each layer.
+
+    Where there are several streams, they begin as copies of the embedding.
+    """
     last: dict[int | None, KernelCallOp] = {}
     for call in calls:
         if call.layer is not None:
             last[call.layer] = call
-        elif _computes(call) == "embedding":
+        elif _computes(call) in ("embedding", "spread_streams"):
             last[None] = call
     return list(last.values())
 

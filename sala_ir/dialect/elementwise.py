@@ -39,15 +39,24 @@ class OutputGateOp(SalaOp):
 
 @irdl_op_definition
 class SwigluOp(SalaOp):
-    """y = gate * sigmoid(gate) * up."""
+    """y = gate * sigmoid(gate) * up.
+
+    With a `limit` above 0 gate is at most that before, up within it on both sides.
+    """
 
     name = "sala.swiglu"
 
     gate = operand_def(SameActivation)
     up = operand_def(SameActivation)
+    limit = opt_prop_def(FloatProperty, default_value=floating(0.0))
     result = result_def(SameActivation)
 
+    irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "$gate `,` $up attr-dict `:` type($gate) `,` type($up) `->` type($result)"
+
+    def verify_(self) -> None:
+        """No limit is below 0."""
+        require(self.limit.value.data >= 0, "limit must not be negative")
 
 
 @irdl_op_definition

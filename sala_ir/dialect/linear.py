@@ -64,7 +64,8 @@ class LinearOp(SalaOp):
     """y = x W^T + bias; with swiglu y = silu(gate) * up; then y = scale * y + residual.
 
     x [T, K], W [N, K], bias [N]. With the swiglu epilogue the rows of W (and bias) come from
-    `interleave_weights` with group 16 and y has M columns, N = 2 * round_up(M, 16). With an
+    `interleave_weights` with group 16 and y has M columns, N = 2 * round_up(M, 16); a `limit` is
+    that of `sala.swiglu`. With an
     `activation_group`, blocks of so many values of a row of x become integers of 8 bits times a
     scale before the product (`sala_ir.reference.activations`); W then is stored as integers.
     """
@@ -78,6 +79,7 @@ class LinearOp(SalaOp):
     scale = opt_prop_def(FloatProperty, default_value=floating(1.0))
     epilogue = opt_prop_def(EpilogueAttr, default_value=EpilogueAttr(Epilogue.NONE))
     activation_group = opt_prop_def(IntegerProperty, default_value=integer(0))
+    limit = opt_prop_def(FloatProperty, default_value=floating(0.0))
     result = result_def(SameActivation)
 
     irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
@@ -100,6 +102,9 @@ class LinearOp(SalaOp):
     def verify_(self) -> None:
         """Weight and bias fit x, the result and the epilogue."""
         self._verify_activations()
+        limit = self.limit.value.data
+        require(limit >= 0, "limit must not be negative")
+        require(self.is_swiglu or not limit, "only the epilogue swiglu has a limit")
         rows = columns_of(self.result)
         if self.is_swiglu:
             rows = 2 * round_up(rows, SWIGLU_GROUP)

@@ -25,6 +25,8 @@ class WeightRole(StrEnum):
     """How fast a recurrent state forgets, and how much of a value it takes: a number per head."""
     ROUTING = "routing"
     """Scores by which experts are chosen, or gates of whole experts: a number per expert."""
+    STREAMS = "streams"
+    """How a block reads residual streams, adds to them and mixes them: numbers per stream."""
     HEAD = "head"
     """The logits."""
 
@@ -52,6 +54,7 @@ _PLURALS = {
     WeightRole.RECALL: "q and k that recall",
     WeightRole.DECAY: "decays and rates",
     WeightRole.ROUTING: "routers",
+    WeightRole.STREAMS: "connections of streams",
     WeightRole.HEAD: "head",
 }
 

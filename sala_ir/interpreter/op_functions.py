@@ -111,6 +111,7 @@ class SalaFunctions(InterpreterFunctions):
             residual,
             scale=op.parameters["scale"],
             swiglu_columns=columns if op.is_swiglu else None,
+            limit=op.parameters["limit"],
         )
         return self._results(op, y) if residual is None else self._stream(op, y)
 
@@ -169,7 +170,7 @@ class SalaFunctions(InterpreterFunctions):
 
     @impl(dialect.SwigluOp)
     def _swiglu(self, _: Interpreter, op: dialect.SwigluOp, args: PythonValues) -> PythonValues:
-        return self._results(op, reference.swiglu(*args))
+        return self._results(op, reference.swiglu(*args, **op.parameters))
 
     @impl(dialect.SiluOp)
     def _silu(self, _: Interpreter, op: dialect.SiluOp, args: PythonValues) -> PythonValues:
@@ -208,7 +209,7 @@ class SalaFunctions(InterpreterFunctions):
         value = _Operands(op, args, self._numerics)
         operands = (value(operand) for operand in (op.y, op.x, op.gains, op.mix))
         streams = reference.spread_streams(*operands, **op.parameters)
-        return self._results(op, streams) if op.x is None else self._stream(op, streams)
+        return self._stream(op, streams)
 
     @impl(dialect.RopeTableOp)
     def _rope_table(

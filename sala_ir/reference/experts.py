@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from sala_compile.sala_ir.reference.arrays import Array
-from sala_compile.sala_ir.reference.gates import sigmoid, silu, squared_relu
+from sala_compile.sala_ir.reference.gates import sigmoid, squared_relu, swiglu
 
 ReadExpert = Callable[[int], Array]
 """The rows of an expert's weight, by its number."""
@@ -86,9 +86,7 @@ def expert_up(
             return squared_relu(inner)
         assert gate is not None, "SwiGLU has a gate"
         gated = rows @ xp.matrix_transpose(gate(expert))
-        if limit:
-            gated, inner = xp.clip(gated, None, limit), xp.clip(inner, -limit, limit)
-        return silu(gated) * inner
+        return swiglu(gated, inner, limit=limit)
 
     return _by_expert(experts, lambda rows, slot: x[rows, :], product, x)
 

@@ -41,8 +41,14 @@ def output_gate(x: Array, gate: Array) -> Array:
     return xp.reshape(grouped * sigmoid(gate)[:, :, None], x.shape)
 
 
-def swiglu(gate: Array, up: Array) -> Array:
-    """Return silu(gate) * up, element by element."""
+def swiglu(gate: Array, up: Array, *, limit: float = 0.0) -> Array:
+    """Return silu(gate) * up, element by element.
+
+    With a `limit` the gate is at most that, and up within it on both sides.
+    """
+    if limit:
+        xp = array_namespace(gate, up)
+        gate, up = xp.clip(gate, None, limit), xp.clip(up, -limit, limit)
     return silu(gate) * up
 
 

@@ -15,15 +15,19 @@ def linear(
     *,
     scale: float = 1.0,
     swiglu_columns: int | None = None,
+    limit: float = 0.0,
 ) -> Array:
     """Return scale * (x W^T + bias) + residual: x [rows, in], weight [out, in].
 
     With `swiglu_columns` the rows of the weight are interleaved gate and up rows, and
-    silu(gate) * up takes the place of the sum, cut to that many columns.
+    silu(gate) * up takes the place of the sum, cut to that many columns; `limit` is that of
+    `swiglu`.
     """
     xp = array_namespace(x, weight)
     product = xp.matmul(x, xp.matrix_transpose(weight))
-    return linear_epilogue(product, bias, residual, scale=scale, swiglu_columns=swiglu_columns)
+    return linear_epilogue(
+        product, bias, residual, scale=scale, swiglu_columns=swiglu_columns, limit=limit
+    )
 
 
 def linear_epilogue(
@@ -33,23 +37,24 @@ def linear_epilogue(
     *,
     scale: float = 1.0,
     swiglu_columns: int | None = None,
+    limit: float = 0.0,
 ) -> Array:
     """Return what `linear` makes of the product x W^T [rows, out]."""
     y = product if bias is None else product + bias
     if swiglu_columns is not None:
-        y = interleaved_swiglu(y)[:, :swiglu_columns]
+        y = interleaved_swiglu(y, limit=limit)[:, :swiglu_columns]
     y = y if scale == 1.0 else y * scale
     return y if residual is None else residual + y
 
 
-def interleaved_swiglu(y: Array, *, group: int = SWIGLU_GROUP) -> Array:
+def interleaved_swiglu(y: Array, *, group: int = SWIGLU_GROUP, limit: float = 0.0) -> Array:
     """Return silu(gate) * up of columns that alternate `group` of gate and `group` of up."""
     xp = array_namespace(y)
     rows, columns = y.shape
     parts = xp.reshape(y, (rows, columns // (2 * group), 2, group))
     gate = xp.reshape(parts[:, :, 0, :], (rows, columns // 2))
     up = xp.reshape(parts[:, :, 1, :], (rows, columns // 2))
-    return swiglu(gate, up)
+    return swiglu(gate, up, limit=limit)
 
 
 def logits(hidden: Array, rows: Array, weight: Array, *, scale: float) -> Array:

@@ -63,6 +63,7 @@ def test_linear_infers_columns_from_the_weight() -> None:
         "scale": 1.0,
         "epilogue": "none",
         "activation_group": 0,
+        "limit": 0.0,
     }
 
 

@@ -189,6 +189,9 @@ CASES: dict[str, Case] = {
     "linear with swiglu": (
         lambda x, w: reference.linear(x, w, swiglu_columns=3), ((2, 3), (64, 3)),
     ),
+    "linear with swiglu and a limit": (
+        lambda x, w: reference.linear(x, w, swiglu_columns=3, limit=1.0), ((2, 3), (64, 3)),
+    ),
     "logits": (
         lambda h, w: reference.logits(h, torch.tensor([2, 0]), w, scale=0.5), ((3, 4), (5, 4)),
     ),
@@ -255,6 +258,9 @@ CASES: dict[str, Case] = {
         ((9, 3), (9, 3), (9, 8), (9, 2), (2, 3, 4), (2,), (2,), (2,)),
     ),
     "swiglu": (reference.swiglu, ((3, 4), (3, 4))),
+    "swiglu with a limit": (
+        lambda gate, up: reference.swiglu(gate, up, limit=0.5), ((3, 4), (3, 4)),
+    ),
 }  # fmt: skip
 ROUNDS = {
     *("compress_unrounded_keys", "quantize_weight", "round_activations", "round_to_integers"),

@@ -10,6 +10,7 @@ from sala_compile.codegen.kernels.elementwise.spec import (
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, held, let, loop, splat
 from sala_compile.codegen.kernels.tir.family import CpuFamily
+from sala_compile.codegen.kernels.tir.gated import swiglu
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
 
@@ -53,7 +54,7 @@ def _value(spec: Spec, a: Expr, b: Expr) -> Expr:
         case Function.OUTPUT_GATE:
             return a * vector.sigmoid(b)
         case Function.SWIGLU:
-            return vector.silu(a) * b
+            return swiglu(a, b, spec.limit)
         case Function.RESIDUAL_ADD:
             return vector.fma(b, splat(spec.scale), a)
         case _:

@@ -56,12 +56,15 @@ class Spec(KernelSpec):
     output: Element
     run: int = 1
     """Neighbours of a that one value of b is for."""
+    limit: float = 0.0
+    """Of SwiGLU; 0: none."""
 
     @property
     def label(self) -> str:
         """The function and the main sizes, for names."""
         runs = f"_by{self.run}" if self.run > 1 else ""
-        return f"{self.function}_{self.columns}{runs}_{self.output}"
+        limit = "_limit" * bool(self.limit)
+        return f"{self.function}_{self.columns}{runs}{limit}_{self.output}"
 
 
 Elementwise = OutputGateOp | SwigluOp | ResidualAddOp | SiluOp | SquaredReluOp
@@ -72,6 +75,9 @@ def describe(op: Elementwise, target: Target) -> Spec | str:
     a, *rest = op.operands
     b = rest[0] if rest else a
     run = columns_of(a) // columns_of(b)
+    limit = op.parameters.get("limit", 0.0)
+    if target.kind != "cpu" and limit:
+        return "SwiGLU with a limit has no kernel on GPUs"
     if target.kind != "cpu" and (run > 1 or not rest):
         found = "a gate for several columns" if rest else "a function of one operand"
         return f"{found} has no kernel on GPUs"
@@ -83,6 +89,7 @@ def describe(op: Elementwise, target: Target) -> Spec | str:
         b=element(b),
         output=element(op.result),
         run=run,
+        limit=limit,
         **column_views(a=a, b=b),
     )
 

@@ -1,5 +1,7 @@
 """Residual sums, gates, SwiGLU."""
 
+import numpy as np
+
 from sala_compile.codegen.onnx_export.step_graph import Lowerings, StepGraph, hint_of, refused
 from sala_compile.sala_ir.dialect import (
     OutputGateOp,
@@ -26,9 +28,13 @@ def _output_gate(op: OutputGateOp, step: StepGraph) -> None:
 
 
 def _swiglu(op: SwigluOp, step: StepGraph) -> None:
-    gate = step.rows(op.gate)
+    gate, up, limit = step.rows(op.gate), step.rows(op.up), op.limit.value.data
+    if limit:
+        most, least = (step.writer.constant(value, np.float32) for value in (limit, -limit))
+        gate, up = (step.writer.add("Min", value, most, hint="limited") for value in (gate, up))
+        up = step.writer.add("Max", up, least, hint="limited")
     silu = step.writer.add("Mul", gate, step.writer.add("Sigmoid", gate, hint="sigmoid"))
-    inner = step.writer.add("Mul", silu, step.rows(op.up), hint=hint_of(op.result))
+    inner = step.writer.add("Mul", silu, up, hint=hint_of(op.result))
     step.define_rows(op.result, inner)
 
 

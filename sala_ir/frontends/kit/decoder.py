@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from xdsl.ir import SSAValue
 
@@ -49,11 +50,27 @@ class LayerNorms:
     factors: tuple[Factors, Factors] | None = None
 
 
+class Streams(Protocol):
+    """Several residual streams in place of one: how they begin, what a block does, how they end."""
+
+    def begin(self, step: StepWriter, hidden: SSAValue) -> SSAValue:
+        """The streams before the first layer, of the embedding."""
+        ...
+
+    def around(self, step: StepWriter, x: SSAValue, place: int, part: Mixer) -> SSAValue:
+        """The streams after a mixer (place 0) or an MLP (1); `part` begins with its norm."""
+        ...
+
+    def end(self, step: StepWriter, x: SSAValue) -> SSAValue:
+        """What the last norm reads."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Decoder:
     """Emits a model into a step; the scales are 1 but for muP. `mlp` replaces the gated one.
 
-    Weights of norms are stored less `norm_offset`.
+    Weights of norms are stored less `norm_offset`. With `streams` a layer has both norms before.
     """
 
     step: StepWriter
@@ -65,6 +82,7 @@ class Decoder:
     mlp: Mixer | None = None
     norm_offset: float = 0.0
     embedding: str = EMBEDDING
+    streams: Streams | None = None
 
     def emit(
         self, mixer: Mixer, norms: Callable[[int], LayerNorms] = lambda layer: LayerNorms()
@@ -75,6 +93,8 @@ class Decoder:
         embedding = step.weight(step.root + self.embedding, shape)
         tokens = step.arguments["tokens"]
         hidden = step.emit(EmbeddingOp(tokens, embedding, scale=self.embedding_scale), "hidden")
+        if self.streams is not None:
+            hidden = self.streams.begin(step, hidden)
         for layer in range(config.num_hidden_layers):
             step.layer = layer
             own = norms(layer)
@@ -82,16 +102,24 @@ class Decoder:
             if own.mlp is not None:
                 parts.append((own.mlp, self.mlp or self._gated_mlp))
             for index, (norm, part) in enumerate(parts):
-                if own.factors is None:
+                if self.streams is not None:
+                    hidden = self.streams.around(step, hidden, index, self._after(norm, part))
+                elif own.factors is None:
                     hidden = self._branch(hidden, norm, part, after=own.after)
                 else:
                     hidden = self._from_norm(hidden, norm, part, own.factors[index])
         step.layer = None
+        if self.streams is not None:
+            hidden = self.streams.end(step, hidden)
         normal = self._norm(hidden, self.final_norm)
         tied = config.tie_word_embeddings
         head = embedding if tied else step.weight(HEAD, shape, WeightRole.HEAD)
         rows = step.arguments["logit_rows"]
         return step.emit(LogitsOp(normal, rows, head, scale=self.logit_scale), "logits")
+
+    def _after(self, norm: str, part: Mixer) -> Mixer:
+        """A part of a layer with its norm before it."""
+        return lambda x: part(self._norm(x, norm))
 
     def _branch(self, hidden: SSAValue, norm: str, part: Mixer, *, after: bool) -> SSAValue:
         """The stream with what a part of the layer adds."""
@@ -120,11 +148,14 @@ class Decoder:
 
 
 def gated_mlp(
-    step: StepWriter, x: SSAValue, prefix: str, inner: int, *, bias: bool = False
+    step: StepWriter, x: SSAValue, prefix: str, inner: int, *, bias: bool = False, limit: float = 0
 ) -> SSAValue:
-    """down(silu(gate(x)) * up(x)), `inner` columns wide; all three with a bias, or none."""
+    """down(silu(gate(x)) * up(x)), `inner` columns wide; all three with a bias, or none.
+
+    A `limit` above 0 is that of `sala.swiglu`.
+    """
     gate, up = (step.linear(x, f"{prefix}{name}_proj", inner, bias=bias) for name in ("gate", "up"))
-    product = step.emit(SwigluOp(gate, up, layer=step.layer), "inner")
+    product = step.emit(SwigluOp(gate, up, limit=float(limit), layer=step.layer), "inner")
     return step.linear(product, f"{prefix}down_proj", columns_of(x), bias=bias)
 
 

@@ -106,8 +106,8 @@ class Frontend(ABC, Generic[Config]):
         return step.finish(self.emit(step, batch, config, attention))
 
 
-def is_after_layers(name: str, layers: int) -> bool:
-    """Whether a tensor is of a layer after so many."""
-    prefix = f"{StepWriter().root}layers."
+def is_after_layers(name: str, layers: int, root: str = Frontend.ROOT) -> bool:
+    """Whether a tensor is of a layer after so many; names begin with `root`."""
+    prefix = f"{root}layers."
     number, _, _ = name.removeprefix(prefix).partition(".")
     return name.startswith(prefix) and number.isdecimal() and int(number) >= layers

@@ -111,20 +111,22 @@ def fill_routed(fields: dict[str, Any], file: str, *, dense: int) -> None:
 class RoutedMlp:
     """Emits the MLPs of a model: a gated one under `mlp.`, experts under `folder`.
 
-    `names` are the matrices of an expert; `bias` is what only decides who is chosen.
+    `names` are the matrices of an expert; `bias` is what only decides who is chosen. A `limit` above 0
+    is that of the gates of all.
     """
 
     config: RoutedConfig
     folder: str
     names: tuple[str, str, str]
     bias: str
+    limit: float = 0.0
 
     def emit(self, step: StepWriter, x: SSAValue) -> SSAValue:
         """The MLP of the layer that is being written."""
         config, layer = self.config, step.layer
         assert layer is not None, "MLPs stand in layers"
         if config.mlp_layer_types[layer] == DENSE:
-            return gated_mlp(step, x, "mlp.", config.intermediate_size)
+            return gated_mlp(step, x, "mlp.", config.intermediate_size, limit=self.limit)
         router = Router(
             ScoreFunction.SIGMOID,
             config.num_experts_per_tok,
@@ -137,8 +139,11 @@ class RoutedMlp:
             config.routed_scaling_factor,
         )
         inner = config.moe_intermediate_size
-        routed = Experts(config.num_experts, inner, router, self.folder, self.names).emit(step, x)
+        experts = Experts(
+            config.num_experts, inner, router, self.folder, self.names, limit=self.limit
+        )
+        routed = experts.emit(step, x)
         if not config.n_shared_experts:
             return routed
-        place = f"{self.folder}.shared_experts."
-        return together(step, gated_mlp(step, x, place, inner * config.n_shared_experts), routed)
+        place, wide = f"{self.folder}.shared_experts.", inner * config.n_shared_experts
+        return together(step, gated_mlp(step, x, place, wide, limit=self.limit), routed)

@@ -99,13 +99,26 @@ GATE = elementwise.Function.OUTPUT_GATE
 
 def pair_specs() -> list[elementwise.Spec]:
     """Every function; views; both element types."""
-    return [
-        elementwise.Spec(function, 70, 0.25, 3, 80, 2, 96, F32, F32, output)
-        for function, output in product(elementwise.Function, Element)
-    ] + [
-        elementwise.Spec(GATE, 70, 0.25, 3, 80, 2, 96, F32, b, output, run)
-        for run, b, output in ((70, F32, F32), (14, BF16, F32), (35, F32, BF16), (2, BF16, BF16))
-    ]
+    return (
+        [
+            elementwise.Spec(function, 70, 0.25, 3, 80, 2, 96, F32, F32, output)
+            for function, output in product(elementwise.Function, Element)
+        ]
+        + [
+            elementwise.Spec(GATE, 70, 0.25, 3, 80, 2, 96, F32, b, output, run)
+            for run, b, output in (
+                (70, F32, F32),
+                (14, BF16, F32),
+                (35, F32, BF16),
+                (2, BF16, BF16),
+            )
+        ]
+        + [
+            elementwise.Spec(
+                elementwise.Function.SWIGLU, 70, 1.0, 3, 80, 2, 96, F32, F32, F32, limit=0.5
+            )
+        ]
+    )
 
 
 def cast_specs() -> list[cast.Spec]:
@@ -273,6 +286,8 @@ def test_elementwise(spec: elementwise.Spec, rows: int, target: CpuTarget) -> No
     a, b = activation(rows, spec.a_pitch, F32), activation(rows, spec.b_pitch, spec.b, seed=4)
     first = exact(a[:rows, spec.a_start : spec.a_start + 70])
     second = exact(b[:rows, spec.b_start : spec.b_start + 70 // spec.run])
+    if spec.limit:
+        first, second = np.minimum(first, spec.limit), np.clip(second, -spec.limit, spec.limit)
     expected = PAIRS[spec.function](first, second.repeat(spec.run, axis=1))
     given = (a,) if len(OPERANDS[spec.function]) == 1 else (a, b)
     close(run(target, spec, rows, spec.columns, spec.output, *given), expected, spec.output)

@@ -1,6 +1,7 @@
 func.func @elementwise(%x: tensor<?x32xf32>, %y: tensor<?x32xf32>) {
   %gated = sala.output_gate %x, %y : tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x32xbf16>
   %inner = sala.swiglu %x, %y {layer = 2 : i64} : tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x32xf32>
+  %limited = sala.swiglu %x, %y {layer = 2 : i64, limit = 1.000000e+01 : f64} : tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x32xf32>
   %sum = sala.residual_add %x, %inner {scale = 0.24748737341529164 : f64} : tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x32xf32>
   %plain = sala.residual_add %x, %gated : tensor<?x32xf32>, tensor<?x32xbf16> -> tensor<?x32xf32>
   return

@@ -21,3 +21,9 @@ func.func @f(%x: tensor<?x32xf32>) {
   %z = sala.residual_add %x, %x : tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x31xf32>
   return
 }
+// -----
+// REFUSE: limit must not be negative
+func.func @limit(%x: tensor<?x32xf32>) {
+  %z = sala.swiglu %x, %x {limit = -1.000000e+00 : f64} : tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x32xf32>
+  return
+}

@@ -10,6 +10,7 @@ func.func @linears(%x: tensor<?x32xf32>, %w: !sala.weights<[48, 32], f32>, %b: !
 // 24 columns out of twice 24 rows, each half padded to 32.
 func.func @swiglu(%x: tensor<?x32xbf16>, %w: !sala.weights<[64, 32], bf16>, %b: !sala.weights<[64], f32>) {
   %y = sala.linear %x, %w bias(%b : !sala.weights<[64], f32>) epilogue swiglu : tensor<?x32xbf16>, !sala.weights<[64, 32], bf16> -> tensor<?x24xbf16>
+  %limited = sala.linear %x, %w epilogue swiglu {limit = 1.000000e+01 : f64} : tensor<?x32xbf16>, !sala.weights<[64, 32], bf16> -> tensor<?x24xbf16>
   return
 }
 // -----

@@ -69,3 +69,15 @@ func.func @f(%x: tensor<?x256xf32>, %w: !sala.weights<[48, 256], f32, #sala.enco
   %y = sala.linear %x, %w {activation_group = 256 : i64} : tensor<?x256xf32>, !sala.weights<[48, 256], f32, #sala.encoding<int8, 256>> -> tensor<?x48xf32>
   return
 }
+// -----
+// REFUSE: only the epilogue swiglu has a limit
+func.func @limit(%x: tensor<?x32xf32>, %w: !sala.weights<[64, 32], f32>) {
+  %y = sala.linear %x, %w {limit = 1.000000e+00 : f64} : tensor<?x32xf32>, !sala.weights<[64, 32], f32> -> tensor<?x64xf32>
+  return
+}
+// -----
+// REFUSE: limit must not be negative
+func.func @negative(%x: tensor<?x32xf32>, %w: !sala.weights<[64, 32], f32>) {
+  %y = sala.linear %x, %w epilogue swiglu {limit = -1.000000e+00 : f64} : tensor<?x32xf32>, !sala.weights<[64, 32], f32> -> tensor<?x32xf32>
+  return
+}

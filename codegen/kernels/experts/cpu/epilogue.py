@@ -17,6 +17,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     splat,
     when,
 )
+from sala_compile.codegen.kernels.tir.gated import swiglu
 from sala_compile.codegen.kernels.tir.ir import T
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.layouts.panels import PANEL_ROWS
@@ -41,15 +42,8 @@ class UpEpilogue:
         stride = 2 if gated else 1
         first = held(slot * spec.width + weight_row % spec.rows // stride)
         for j in range(0, vectors, stride):
-            value = self._gated(sums(j), sums(j + 1)) if gated else _squared(sums(j))
+            value = swiglu(let(sums(j)), sums(j + 1), spec.limit) if gated else _squared(sums(j))
             spec.output.store(self.tensors.y, token, first + j // stride * LANES, value=value)
-
-    def _gated(self, gate: Expr, up: Expr) -> Expr:
-        if self.spec.limit:
-            limit = self.spec.limit
-            gate = T.min(gate, splat(limit))
-            up = T.max(T.min(up, splat(limit)), splat(-limit))
-        return vector.silu(let(gate)) * up
 
 
 def _squared(value: Expr) -> Expr:

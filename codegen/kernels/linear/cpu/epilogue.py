@@ -15,6 +15,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     splat,
     when,
 )
+from sala_compile.codegen.kernels.tir.gated import swiglu
 from sala_compile.sala_ir.dialect.attributes import Rows
 
 
@@ -53,7 +54,7 @@ class LinearEpilogue:
         """Return the sums with bias, through the activation."""
         if (bias := self.tensors.find("bias")) is not None:
             sums = [v + bias[lanes(weight_row + n * LANES)] for n, v in enumerate(sums)]
-        return vector.silu(sums[0]) * sums[1] if self.spec.swiglu else sums[0]
+        return swiglu(sums[0], sums[1], self.spec.limit) if self.spec.swiglu else sums[0]
 
     def _join(self, value: Expr, row: Expr, column: Expr) -> Expr:
         """Return scale * value + residual."""

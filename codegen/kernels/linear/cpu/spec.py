@@ -32,6 +32,8 @@ class Spec(KernelSpec):
     x_pitch: int
     residual_start: int = 0
     residual_pitch: int = 0
+    limit: float = 0.0
+    """Of SwiGLU; 0: none."""
 
     @property
     def label(self) -> str:
@@ -42,7 +44,7 @@ class Spec(KernelSpec):
     @property
     def fused(self) -> list[str]:
         """What is fused."""
-        parts = ["bias"] * self.bias + ["swiglu"] * self.swiglu
+        parts = ["bias"] * self.bias + ["swiglu"] * self.swiglu + ["limit"] * bool(self.limit)
         return parts + ["residual"] * bool(self.residual_pitch)
 
     @property
@@ -74,6 +76,7 @@ def fields_of(op: LinearOp) -> dict[str, Any] | str:
         "scale": op.scale.value.data,
         "bias": op.bias is not None,
         "swiglu": op.is_swiglu,
+        "limit": op.limit.value.data,
         "extent": rows_of(op.x).value,
         **views,
     }

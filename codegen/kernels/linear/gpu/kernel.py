@@ -24,6 +24,8 @@ def describe(op: LinearOp, target: CudaTarget) -> Spec | str:
         return f"input is {element(op.x)}, weight {element(op.weight)}: they must be equal"
     if op.activation_group.value.data:
         return "the input is rounded to 8 bits, which no GPU kernel does"
+    if op.limit.value.data:
+        return "SwiGLU with a limit has no kernel on GPUs"
     refusal = refuse_unless_float32(bias=op.bias, residual=op.residual)
     if refusal:
         return refusal

@@ -50,6 +50,7 @@ def specs() -> dict[str, Spec]:
         residual = {"residual_pitch": padded(144), "scale": -1.7}
         found[f"{kind}-residual"] = spec_of(48, 130, kind, residual_start=14, **residual)
         found[f"{kind}-swiglu"] = spec_of(80, 2 * 48, kind, swiglu=True, bias=True, output=kind)
+        found[f"{kind}-limit"] = spec_of(80, 2 * 48, kind, swiglu=True, limit=4.0)
         found[f"{kind}-view"] = spec_of(34, 256, kind, x_start=7, extent="logit_rows")
     return found
 
@@ -114,6 +115,8 @@ class Problem:
         if spec.swiglu:
             groups = y.reshape(self.rows, spec.rows // 32, 2, 16)
             gate, up = groups.transpose(2, 0, 1, 3).reshape(2, self.rows, spec.rows // 2)
+            if spec.limit:
+                gate, up = np.minimum(gate, spec.limit), np.clip(up, -spec.limit, spec.limit)
             y = gate / (1 + np.exp(-gate)) * up
         y = y * spec.scale
         if self.residual is not None:
