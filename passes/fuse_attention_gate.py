@@ -1,4 +1,4 @@
-"""Take the output gate of a sparse layer into its attention."""
+"""Take the output gate of attention into it."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.rewriter import InsertPoint
 
 from sala_compile.passes.support.rewriting import apply_patterns, precedes, sole_unrounded
-from sala_compile.sala_ir.dialect import AttendBlocksOp, OutputGateOp, columns_of
+from sala_compile.sala_ir.dialect import AttendBlocksOp, AttendPoolsOp, OutputGateOp, columns_of
 
 
 class _FuseGate(RewritePattern):
@@ -44,6 +44,32 @@ class _FuseGate(RewritePattern):
         rewriter.erase(attend)
 
 
+class _FusePoolsGate(RewritePattern):
+    """The same of attention to a selection."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: OutputGateOp, rewriter: PatternRewriter) -> None:
+        attend = sole_unrounded(op.x, AttendPoolsOp)
+        if attend is None or attend.gate is not None or not precedes(op.gate, attend):
+            return
+        if columns_of(op.gate) != columns_of(op.x):
+            return
+        fused = AttendPoolsOp(
+            attend.q,
+            attend.kv,
+            attend.batch,
+            attend.selection,
+            op.gate,
+            heads=attend.heads,
+            pool=attend.pool,
+            result_types=[op.result.type],
+            layer=attend.layer,
+        )
+        rewriter.insert(fused, InsertPoint.before(attend))
+        rewriter.replace(op, [], [fused.out])
+        rewriter.erase(attend)
+
+
 @dataclass(frozen=True)
 class FuseAttentionGate(ModulePass):
     """Attention multiplies its result by the sigmoid of the gate before it is rounded."""
@@ -52,4 +78,4 @@ class FuseAttentionGate(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module in place."""
-        apply_patterns(op, _FuseGate())
+        apply_patterns(op, _FuseGate(), _FusePoolsGate())

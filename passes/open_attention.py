@@ -14,6 +14,7 @@ from sala_compile.sala_ir.dialect import (
     AppendKvOp,
     AttendBlocksOp,
     AttendLatentsOp,
+    AttendPoolsOp,
     BlockSparseAttentionOp,
     CompressKeysOp,
     CompressNewKeysOp,
@@ -22,6 +23,7 @@ from sala_compile.sala_ir.dialect import (
     LatentAttentionOp,
     RoundPagesOp,
     SelectBlocksOp,
+    SelectedAttentionOp,
     SoftmaxAttentionOp,
     element_of,
 )
@@ -123,6 +125,25 @@ class _OpenLatent(RewritePattern):
         rewriter.replace(op, [absorb, attend, values], [values.result, attend.cache_out])
 
 
+class _OpenSelected(RewritePattern):
+    """append, attend to the selection."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: SelectedAttentionOp, rewriter: PatternRewriter) -> None:
+        write = AppendKvOp(op.k, op.v, op.kv, op.batch, layer=op.layer)
+        attend = AttendPoolsOp(
+            op.q,
+            write.kv_out,
+            op.batch,
+            op.selection,
+            heads=op.heads,
+            pool=op.pool,
+            element=element_of(op.out),
+            layer=op.layer,
+        )
+        rewriter.replace(op, [write, attend], [attend.out, write.kv_out])
+
+
 Mixer = BlockSparseAttentionOp | SoftmaxAttentionOp
 
 
@@ -154,8 +175,9 @@ def _name_stages(attend: AttendBlocksOp, select: SelectBlocksOp | None = None) -
 
 @dataclass(frozen=True)
 class OpenAttention(ModulePass):
-    """Block-sparse and softmax attention become append, compress, select and attend; latent
-    attention a product per head before its attention, and one after it.
+    """Block-sparse and softmax attention become append, compress, select and attend, attention to
+    a selection append and attend; latent attention a product per head before its attention, and one
+    after it.
 
     Where full pages are rounded, the pages that the new tokens complete are written in place of an
     append, and the newest tokens are kept at the end.
@@ -165,4 +187,4 @@ class OpenAttention(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module in place."""
-        apply_patterns(op, _OpenBlockSparse(), _OpenSoftmax(), _OpenLatent())
+        apply_patterns(op, _OpenBlockSparse(), _OpenSoftmax(), _OpenSelected(), _OpenLatent())

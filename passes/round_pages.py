@@ -16,6 +16,7 @@ from sala_compile.sala_ir.dialect import (
     CompressedKeysType,
     KvCacheType,
     LatentCacheType,
+    SelectedAttentionOp,
     StateType,
 )
 from sala_compile.sala_ir.dialect.heads import recent_keys_type
@@ -73,6 +74,12 @@ class RoundPages(ModulePass):
         if not caches and any(isinstance(kind, LatentCacheType) for kind in kinds):
             raise CompileError(
                 "the model keeps latents in place of keys and values, which are not rounded",
+                where="--kv",
+                fix="leave --kv bf16",
+            )
+        if any(isinstance(each, SelectedAttentionOp) for each in op.walk()):
+            raise CompileError(
+                "attention to a selection of tokens reads pages as they are, never rounded ones",
                 where="--kv",
                 fix="leave --kv bf16",
             )

@@ -40,6 +40,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.attend_blocks": ("attend_blocks",),
     "sala.head_linear": ("head_linear",),
     "sala.attend_latents": ("attend_latents",),
+    "sala.attend_pools": ("attend_pools",),
 }
 """Operation name -> kernel folders, the preferred one first and the most general one last."""
 NAMES = frozenset(name for names in FAMILIES.values() for name in names) | {"sample"}

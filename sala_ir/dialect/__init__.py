@@ -64,6 +64,7 @@ from sala_compile.sala_ir.dialect.recurrence import (
 )
 from sala_compile.sala_ir.dialect.rope import RopeOp, RopeTableOp
 from sala_compile.sala_ir.dialect.sala_op import SalaOp, state_updates
+from sala_compile.sala_ir.dialect.selected import AttendPoolsOp, SelectedAttentionOp
 from sala_compile.sala_ir.dialect.stages import (
     AppendKvOp,
     AttendBlocksOp,
@@ -132,6 +133,7 @@ __all__ = [
     "AppendKvOp",
     "AttendBlocksOp",
     "AttendLatentsOp",
+    "AttendPoolsOp",
     "BatchType",
     "BlockSparseAttentionOp",
     "CastOp",
@@ -194,6 +196,7 @@ __all__ = [
     "ScoreFunction",
     "ScoreFunctionAttr",
     "SelectBlocksOp",
+    "SelectedAttentionOp",
     "SelectionAttr",
     "ShortConvolutionOp",
     "SiluOp",

@@ -335,6 +335,32 @@ class SalaFunctions(InterpreterFunctions):
         )
         return self._results(op, out, cache)
 
+    @impl(dialect.SelectedAttentionOp)
+    def _selected_attention(
+        self, _: Interpreter, op: dialect.SelectedAttentionOp, args: PythonValues
+    ) -> PythonValues:
+        out, kv = reference.selected_attention(
+            *args,
+            heads=op.heads.data,
+            pool=op.pool.value.data,
+            cache_rounding=self._state_rounder(op.kv),
+            operand_rounding=self._operand_rounder(op.kv),
+        )
+        return self._results(op, out, kv)
+
+    @impl(dialect.AttendPoolsOp)
+    def _attend_pools(
+        self, _: Interpreter, op: dialect.AttendPoolsOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        out = reference.attend_pools(
+            *(value(each) for each in (op.q, op.kv, op.batch, op.selection, op.gate)),
+            heads=op.heads.data,
+            pool=op.pool.value.data,
+            operand_rounding=self._operand_rounder(op.kv),
+        )
+        return self._results(op, out)
+
     @impl(dialect.BlockSparseAttentionOp)
     def _block_sparse_attention(
         self, _: Interpreter, op: dialect.BlockSparseAttentionOp, args: PythonValues

@@ -53,6 +53,7 @@ from sala_compile.sala_ir.reference.recurrence import delta_recurrence, gated_de
 from sala_compile.sala_ir.reference.rope import rope, rope_table
 from sala_compile.sala_ir.reference.rounded_pages import RoundedCache, RoundedPages
 from sala_compile.sala_ir.reference.rounding import Round, Rounding, exact, to_bfloat16, to_float32
+from sala_compile.sala_ir.reference.selected import attend_pools, selected_attention
 from sala_compile.sala_ir.reference.selection import BlockSelection, block_scores, select_blocks
 from sala_compile.sala_ir.reference.streams import connect_streams, join_streams, spread_streams
 from sala_compile.sala_ir.reference.weights import (
@@ -89,6 +90,7 @@ __all__ = [
     "append_kv",
     "attend_blocks",
     "attend_latents",
+    "attend_pools",
     "block_scores",
     "block_sparse_attention",
     "cast_weight",
@@ -128,6 +130,7 @@ __all__ = [
     "scale_and_zero",
     "scale_weight",
     "select_blocks",
+    "selected_attention",
     "short_convolution",
     "silu",
     "slice_columns",

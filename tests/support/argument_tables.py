@@ -12,6 +12,7 @@ from typing import Any
 
 from sala_compile.codegen.kernels.arguments import Argument, Arguments
 from sala_compile.codegen.kernels.attend_latents import spec as attend_latents
+from sala_compile.codegen.kernels.attend_pools import spec as attend_pools
 from sala_compile.codegen.kernels.cast import spec as cast
 from sala_compile.codegen.kernels.compress_new_keys import spec as compress_new_keys
 from sala_compile.codegen.kernels.connect_streams import spec as connect_streams
@@ -65,6 +66,11 @@ LATENTS = attend_latents.Spec(
     *(40, 64, 32, 256, 96**-0.5, 64, 1, Element.BF16),
     *(0, 10240, 0, 3840, 0, 256, 256, 288),
 )
+POOLS = attend_pools.Spec(
+    *(16, 2, 256, 256**-0.5, 32, 64, 64, Element.BF16, Element.BF16),
+    *(0, 4096, 0, 4096),
+)
+"""Of the heads of Qwen4-Exp, with a budget of 2048 tokens."""
 ABSORB = head_linear.Spec(40, 64, 256, 96, 0, 3840, F32, Element.BF16, Element.BF16)
 """Of the shape of MiniCPM3-4B."""
 EXPERTS = experts.Spec(
@@ -75,6 +81,7 @@ EXPERTS = experts.Spec(
 ROUTE = route.Spec(512, 10, ScoreFunction.SOFTMAX, False, 1, 1, True, 0.0, 1.0, 0, 512)
 UNCALLED: Mapping[str, Mapping[str, Any]] = {
     "attend_latents": LATENTS.values,
+    "attend_pools": POOLS.values,
     "cast": cast.Spec(4096, 0, 4096, F32, Element.BF16).values,
     "compress_new_keys": UNROTATED.values,
     "connect_streams": CONNECT.values,

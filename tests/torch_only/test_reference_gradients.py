@@ -22,6 +22,8 @@ NEW = reference.make_batch([0, 22], [0], [22], [0])
 HEADS, WIDE = Heads(2, 1, 4, 0.5), StateHeads(2, 1, 3, 4, 0.7)
 SELECTION = BlockSelection(4, 2, 4, 1, 0, 2, 0)
 LATENT = LatentHeads(2, 3, 2, 4, 3, 0.5)
+LATER, POOLS = reference.make_batch([0, 4], [3], [7], [1]), [[0, -1], [0, 1], [1, -1], [0, 2]]
+"""Four tokens after three, and the pools that each reads."""
 CHOSEN = [[0, 2], [1, 2], [0, 1]]
 """Experts of three tokens."""
 SLOPES = lightning_slopes(2)
@@ -89,6 +91,12 @@ CASES: dict[str, Case] = {
     "attend_latents": (
         lambda a, q, c, r, s: reference.attend_latents(a, q, c, r, {1: s}, BATCH, heads=LATENT),
         ((9, 8), (9, 10), (9, 4), (9, 2), (3, 6)),
+    ),
+    "attend_pools": (
+        lambda q, k, v, g: reference.attend_pools(
+            q, {1: (k, v)}, LATER, torch.tensor(POOLS), g, heads=HEADS, pool=2
+        ),
+        ((4, 8), (7, 1, 4), (7, 1, 4), (4, 8)),
     ),
     "block_scores": (
         lambda q, fine, coarse: reference.block_scores(
@@ -234,6 +242,12 @@ CASES: dict[str, Case] = {
     "short_convolution": (
         lambda x, s, w, b: reference.short_convolution(x, {1: s}, BATCH, w, b),
         ((9, 3), (2, 3), (3, 3), (3,)),
+    ),
+    "selected_attention": (
+        lambda q, k, v, a, b: reference.selected_attention(
+            q, k, v, _kv(a, b), LATER, torch.tensor(POOLS), heads=HEADS, pool=2
+        ),
+        ((4, 8), (4, 4), (4, 4), (3, 1, 4), (3, 1, 4)),
     ),
     "silu": (reference.silu, ((3, 4),)),
     "slice_columns": (lambda x: reference.slice_columns(x, start=1, size=2), ((3, 4),)),

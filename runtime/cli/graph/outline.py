@@ -16,6 +16,7 @@ MIXERS: Mapping[str, str] = {
     "gated_recurrence": "gated recurrence",
     "attend_blocks": "softmax attention",
     "attend_latents": "latent attention",
+    "attend_pools": "indexed attention",
 }
 """Kernel family -> the kind of a layer that has it, or of a part of the layer."""
 OTHER = "Layer"

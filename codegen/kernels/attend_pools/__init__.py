@@ -1,0 +1,1 @@
+"""Attention to chosen pools of tokens."""
