@@ -1,5 +1,6 @@
 """Give the weights of linears, experts and embeddings the element type that is stored."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,8 +22,13 @@ from sala_compile.sala_ir.dialect import (
     HeadLinearOp,
     LinearOp,
     LogitsOp,
+    NgramEmbeddingOp,
     SalaOp,
     element_of,
+)
+
+Reader = (
+    LinearOp | ExpertUpOp | ExpertDownOp | EmbeddingOp | HeadLinearOp | LogitsOp | NgramEmbeddingOp
 )
 
 
@@ -30,18 +36,19 @@ class _CastWeight(RewritePattern):
     """op(W) -> op(cast(W)), with one cast for all users of W."""
 
     @op_type_rewrite_pattern
-    def match_and_rewrite(
-        self,
-        op: LinearOp | ExpertUpOp | ExpertDownOp | EmbeddingOp | HeadLinearOp | LogitsOp,
-        rewriter: PatternRewriter,
-    ) -> None:
-        matrices = matrices_of(op) if isinstance(op, Product) else (op.weight,)
-        for matrix in matrices:
+    def match_and_rewrite(self, op: Reader, rewriter: PatternRewriter) -> None:
+        for matrix in _matrices(op):
             if element_of(matrix) != f32:
                 continue
             index = next(i for i, operand in enumerate(op.operands) if operand is matrix)
             op.operands[index] = _cast(matrix, rewriter)
             rewriter.notify_op_modified(op)
+
+
+def _matrices(op: Reader) -> Sequence[SSAValue]:
+    if isinstance(op, Product):
+        return matrices_of(op)
+    return (op.table if isinstance(op, NgramEmbeddingOp) else op.weight,)
 
 
 def _cast(weight: SSAValue, rewriter: PatternRewriter) -> SSAValue:

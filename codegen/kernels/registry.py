@@ -10,6 +10,7 @@ from sala_compile.runtime.errors import CompileError
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.embedding": ("embedding", "embedding_integers"),
+    "sala.ngram_embedding": ("ngram_embedding",),
     "sala.linear": ("linear", "linear_integers"),
     "sala.rms_norm": ("rms_norm",),
     "sala.rope_table": ("rope_table",),
@@ -18,11 +19,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sala.output_gate": ("elementwise",),
     "sala.swiglu": ("elementwise",),
     "sala.silu": ("elementwise",),
+    "sala.sigmoid": ("elementwise",),
     "sala.squared_relu": ("elementwise",),
     "sala.residual_add": ("elementwise",),
     "sala.connect_streams": ("connect_streams",),
     "sala.join_streams": ("join_streams",),
     "sala.spread_streams": ("spread_streams",),
+    "sala.score_streams": ("score_streams",),
     "sala.lightning_attention": ("lightning_attention",),
     "sala.short_convolution": ("short_convolution",),
     "sala.pool_tokens": ("pool_tokens",),

@@ -25,6 +25,7 @@ from sala_compile.sala_ir.dialect.elementwise import (
     CastOp,
     OutputGateOp,
     ResidualAddOp,
+    SigmoidOp,
     SiluOp,
     SquaredReluOp,
     SwigluOp,
@@ -54,6 +55,7 @@ from sala_compile.sala_ir.dialect.mixers import (
     LightningAttentionOp,
     SoftmaxAttentionOp,
 )
+from sala_compile.sala_ir.dialect.ngrams import NgramEmbeddingOp, ScoreStreamsOp
 from sala_compile.sala_ir.dialect.norm import RmsNormOp
 from sala_compile.sala_ir.dialect.plain import attribute_of, plain
 from sala_compile.sala_ir.dialect.pooling import PoolTokensOp
@@ -89,6 +91,7 @@ from sala_compile.sala_ir.dialect.types import (
     RecentKeysType,
     RecurrentStateType,
     StateType,
+    TokenWindowType,
     WeightType,
     activation_type,
     ids_type,
@@ -173,6 +176,7 @@ __all__ = [
     "LinearOp",
     "LogitsOp",
     "MakeBatchOp",
+    "NgramEmbeddingOp",
     "OffsetWeightOp",
     "OpenPoolType",
     "OutputGateOp",
@@ -195,10 +199,12 @@ __all__ = [
     "ScaleWeightOp",
     "ScoreFunction",
     "ScoreFunctionAttr",
+    "ScoreStreamsOp",
     "SelectBlocksOp",
     "SelectedAttentionOp",
     "SelectionAttr",
     "ShortConvolutionOp",
+    "SigmoidOp",
     "SiluOp",
     "SliceOp",
     "SliceWeightOp",
@@ -209,6 +215,7 @@ __all__ = [
     "StateSpaceOp",
     "StateType",
     "SwigluOp",
+    "TokenWindowType",
     "TransposeWeightOp",
     "WeightOp",
     "WeightRole",

@@ -72,6 +72,20 @@ class SiluOp(SalaOp):
 
 
 @irdl_op_definition
+class SigmoidOp(SalaOp):
+    """y = scale * sigmoid(x)."""
+
+    name = "sala.sigmoid"
+
+    x = operand_def(SameActivation)
+    scale = opt_prop_def(FloatProperty, default_value=floating(1.0))
+    result = result_def(SameActivation)
+
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+
+
+@irdl_op_definition
 class SquaredReluOp(SalaOp):
     """y = max(x, 0)^2."""
 

@@ -17,7 +17,7 @@ from xdsl.irdl import (
 )
 
 from sala_compile.sala_ir.attention_sizes import NO_LIMIT
-from sala_compile.sala_ir.dialect.attributes import FloatProperty, StateHeadsAttr
+from sala_compile.sala_ir.dialect.attributes import FloatProperty, IntegerProperty, StateHeadsAttr
 from sala_compile.sala_ir.dialect.base import (
     RowsActivation,
     SameActivation,
@@ -28,7 +28,7 @@ from sala_compile.sala_ir.dialect.base import (
     require_shape,
     weight_shape,
 )
-from sala_compile.sala_ir.dialect.plain import floating
+from sala_compile.sala_ir.dialect.plain import floating, integer
 from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import (
     BatchType,
@@ -40,10 +40,11 @@ from sala_compile.sala_ir.dialect.types import (
 
 @irdl_op_definition
 class ShortConvolutionOp(SalaOp):
-    """y_t = silu(bias + sum_j weight[j] * x_(t - K + 1 + j)), column by column; K taps.
+    """y_t = silu(bias + sum_j weight[j] * x_(t - D (K - 1 - j))), column by column; K taps.
 
-    x [T, C], weight [K, C], the last tap that of the token itself, bias [C]. x is 0 before the
-    first token; `window` keeps what the next step needs of the last K - 1 tokens.
+    x [T, C], weight [K, C], the last tap that of the token itself, bias [C]; taps are `dilation` D
+    tokens apart. x is 0 before the first token; `window` keeps what the next step needs of the last
+    D (K - 1) tokens.
     """
 
     name = "sala.short_convolution"
@@ -54,9 +55,11 @@ class ShortConvolutionOp(SalaOp):
     batch = operand_def(BatchType())
     weight = operand_def(WeightType)
     bias = opt_operand_def(WeightType)
+    dilation = opt_prop_def(IntegerProperty, default_value=integer(1))
     out = result_def(SameActivation)
     window_out = result_def(ConvolutionWindowType)
 
+    irdl_options = (ParsePropInAttrDict(),)
     assembly_format = (
         "$x `,` $window `,` $batch `,` $weight (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict"
         " `:` type($x) `,` type($window) `,` type($weight) `->` type($out) `,` type($window_out)"
@@ -71,7 +74,10 @@ class ShortConvolutionOp(SalaOp):
             require_shape(self.bias, (columns,), "bias")
         window = self.window.type
         assert isinstance(window, ConvolutionWindowType)
-        require(window.sizes == (shape[0] - 1, columns), "{} does not fit the weight", window)
+        dilation = self.dilation.value.data
+        require(dilation >= 1, f"dilation must be at least 1, not {dilation}")
+        fits = window.sizes == (dilation * (shape[0] - 1), columns)
+        require(fits, "{} does not fit the weight", window)
 
 
 @irdl_op_definition

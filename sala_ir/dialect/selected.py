@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
-from xdsl.dialects.builtin import TensorType, i32
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import TensorType
+from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     ParsePropInAttrDict,
@@ -108,10 +108,9 @@ class AttendPoolsOp(SalaOp):
 
 def selection_columns(selection: SSAValue) -> int:
     """The columns of a selection `tensor<?xCxi32>`."""
-    kind = selection.type
-    assert isinstance(kind, TensorType), "the constraint of the operand"
+    kind = cast(TensorType[Attribute], selection.type)
     shape = kind.get_shape()
-    fits = kind.get_element_type() == i32 and len(shape) == 2 and shape[1] > 0
+    fits = len(shape) == 2 and shape[1] > 0
     require(fits, "selection must be tensor<?xCxi32>, not {}", kind)
     return shape[1]
 

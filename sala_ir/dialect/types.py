@@ -435,6 +435,28 @@ class OpenPoolType(StateType):
 
 
 @irdl_attr_definition
+class TokenWindowType(StateType):
+    """`!sala.token_window<tokens, element>`: ids of the last `tokens` tokens, the oldest first.
+
+    They are words of 32 bits whatever the element type is; 0 before the first token.
+    """
+
+    name = "sala.token_window"
+    MEMORY: ClassVar[str] = "token_windows"
+    NARROW: ClassVar[bool] = False
+
+    tokens: IntAttr
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """The ids."""
+        return (StatePart("", "token_window", self.sizes, words=True),)
+
+    def __init__(self, tokens: int, element_type: Attribute):
+        super().__init__(element_type, IntAttr(tokens))
+
+
+@irdl_attr_definition
 class RecurrentStateType(StateType):
     """`!sala.recurrent_state<heads, key_dim, value_dim, element>`: one matrix per head and slot."""
 

@@ -176,6 +176,26 @@ class SalaFunctions(InterpreterFunctions):
     def _silu(self, _: Interpreter, op: dialect.SiluOp, args: PythonValues) -> PythonValues:
         return self._results(op, reference.silu(*args))
 
+    @impl(dialect.SigmoidOp)
+    def _sigmoid(self, _: Interpreter, op: dialect.SigmoidOp, args: PythonValues) -> PythonValues:
+        return self._results(op, reference.scaled_sigmoid(*args, **op.parameters))
+
+    @impl(dialect.NgramEmbeddingOp)
+    def _ngram_embedding(
+        self, _: Interpreter, op: dialect.NgramEmbeddingOp, args: PythonValues
+    ) -> PythonValues:
+        tokens, table, window, batch = args
+        rows, updated = reference.ngram_rows(tokens, window, batch, **op.parameters)
+        found = self._numerics.weight(table).take(rows.reshape(-1))
+        places = np.arange(rows.size).reshape(rows.shape)
+        return self._results(op, reference.ngram_embedding(places, found), updated)
+
+    @impl(dialect.ScoreStreamsOp)
+    def _score_streams(
+        self, _: Interpreter, op: dialect.ScoreStreamsOp, args: PythonValues
+    ) -> PythonValues:
+        return self._results(op, reference.score_streams(*args, **op.parameters))
+
     @impl(dialect.SquaredReluOp)
     def _squared_relu(
         self, _: Interpreter, op: dialect.SquaredReluOp, args: PythonValues
@@ -246,8 +266,12 @@ class SalaFunctions(InterpreterFunctions):
     ) -> PythonValues:
         value = _Operands(op, args, self._numerics)
         operands = (value(each) for each in (op.x, op.window, op.batch, op.weight, op.bias))
-        rounding = self._state_rounder(op.window)
-        return self._results(op, *reference.short_convolution(*operands, state_rounding=rounding))
+        out, window = reference.short_convolution(
+            *operands,
+            dilation=op.dilation.value.data,
+            state_rounding=self._state_rounder(op.window),
+        )
+        return self._results(op, out, window)
 
     @impl(dialect.PoolTokensOp)
     def _pool_tokens(

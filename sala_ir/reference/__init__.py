@@ -28,6 +28,7 @@ from sala_compile.sala_ir.reference.experts import ReadExpert, expert_down, expe
 from sala_compile.sala_ir.reference.gates import (
     output_gate,
     residual_add,
+    scaled_sigmoid,
     silu,
     slice_columns,
     squared_relu,
@@ -47,6 +48,12 @@ from sala_compile.sala_ir.reference.lightning import (
     lightning_recurrence,
 )
 from sala_compile.sala_ir.reference.linear import linear, logits
+from sala_compile.sala_ir.reference.ngrams import (
+    TokenWindow,
+    ngram_embedding,
+    ngram_rows,
+    score_streams,
+)
 from sala_compile.sala_ir.reference.norms import rms_norm
 from sala_compile.sala_ir.reference.pooling import OpenPool, pool_tokens
 from sala_compile.sala_ir.reference.recurrence import delta_recurrence, gated_delta, state_space
@@ -87,6 +94,7 @@ __all__ = [
     "Rounding",
     "SequenceRows",
     "SparseAttention",
+    "TokenWindow",
     "append_kv",
     "attend_blocks",
     "attend_latents",
@@ -116,6 +124,8 @@ __all__ = [
     "linear",
     "logits",
     "make_batch",
+    "ngram_embedding",
+    "ngram_rows",
     "offset_weight",
     "output_gate",
     "pool_tokens",
@@ -129,6 +139,8 @@ __all__ = [
     "route",
     "scale_and_zero",
     "scale_weight",
+    "scaled_sigmoid",
+    "score_streams",
     "select_blocks",
     "selected_attention",
     "short_convolution",

@@ -20,6 +20,11 @@ def silu(x: Array) -> Array:
     return x * sigmoid(x)
 
 
+def scaled_sigmoid(x: Array, *, scale: float = 1.0) -> Array:
+    """Return scale * sigmoid(x)."""
+    return scale * sigmoid(x)
+
+
 def squared_relu(x: Array) -> Array:
     """Return max(x, 0)^2."""
     return array_namespace(x).clip(x, 0.0, None) ** 2

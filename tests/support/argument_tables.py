@@ -23,11 +23,13 @@ from sala_compile.codegen.kernels.gated_recurrence import spec as gated_recurren
 from sala_compile.codegen.kernels.head_linear import spec as head_linear
 from sala_compile.codegen.kernels.join_streams import spec as join_streams
 from sala_compile.codegen.kernels.keep_recent import spec as keep_recent
+from sala_compile.codegen.kernels.ngram_embedding import spec as ngram_embedding
 from sala_compile.codegen.kernels.pool_tokens import spec as pool_tokens
 from sala_compile.codegen.kernels.registry import NAMES, family
 from sala_compile.codegen.kernels.rope import spec as rope
 from sala_compile.codegen.kernels.round_pages import spec as round_pages
 from sala_compile.codegen.kernels.route import spec as route
+from sala_compile.codegen.kernels.score_streams import spec as score_streams
 from sala_compile.codegen.kernels.short_convolution import spec as short_convolution
 from sala_compile.codegen.kernels.spread_streams import spec as spread_streams
 from sala_compile.codegen.kernels.tir.element import Element
@@ -66,11 +68,16 @@ LATENTS = attend_latents.Spec(
     *(40, 64, 32, 256, 96**-0.5, 64, 1, Element.BF16),
     *(0, 10240, 0, 3840, 0, 256, 256, 288),
 )
-POOLS = attend_pools.Spec(
+SELECTED = attend_pools.Spec(
     *(16, 2, 256, 256**-0.5, 32, 64, 64, Element.BF16, Element.BF16),
     *(0, 4096, 0, 4096),
 )
 """Of the heads of Qwen4-Exp, with a budget of 2048 tokens."""
+NGRAMS = ngram_embedding.Spec(
+    *(320_001_536, 128, (1, 1, 1), (20_000_003,) * 16, 0, Element.BF16, Element.BF16)
+)
+STREAMS = score_streams.Spec(4, 2048, 2048**-0.5, 1e-6, 0, 8192, 0, 8192)
+"""Of the defaults of Qwen4-Exp."""
 ABSORB = head_linear.Spec(40, 64, 256, 96, 0, 3840, F32, Element.BF16, Element.BF16)
 """Of the shape of MiniCPM3-4B."""
 EXPERTS = experts.Spec(
@@ -81,7 +88,7 @@ EXPERTS = experts.Spec(
 ROUTE = route.Spec(512, 10, ScoreFunction.SOFTMAX, False, 1, 1, True, 0.0, 1.0, 0, 512)
 UNCALLED: Mapping[str, Mapping[str, Any]] = {
     "attend_latents": LATENTS.values,
-    "attend_pools": POOLS.values,
+    "attend_pools": SELECTED.values,
     "cast": cast.Spec(4096, 0, 4096, F32, Element.BF16).values,
     "compress_new_keys": UNROTATED.values,
     "connect_streams": CONNECT.values,
@@ -93,9 +100,11 @@ UNCALLED: Mapping[str, Mapping[str, Any]] = {
     "join_streams": JOIN.values,
     "keep_recent": RECENT.values,
     "pool_tokens": POOLS.values,
+    "ngram_embedding": NGRAMS.values,
     "rope": rope.Spec(4096, 128, 128, 0, 6144, F32, F32, norm=True, eps=1e-6).values,
     "round_pages": ROUNDED.values,
     "route": ROUTE.values,
+    "score_streams": STREAMS.values,
     "short_convolution": CONVOLUTION.values,
     "spread_streams": SPREAD.values,
 }

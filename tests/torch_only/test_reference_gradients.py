@@ -203,6 +203,9 @@ CASES: dict[str, Case] = {
     "logits": (
         lambda h, w: reference.logits(h, torch.tensor([2, 0]), w, scale=0.5), ((3, 4), (5, 4)),
     ),
+    "ngram_embedding": (
+        lambda w: reference.ngram_embedding([[2, 0], [1, 2]], w), ((4, 3),),
+    ),
     "offset_weight": (lambda w: reference.offset_weight(w, offset=1.0), ((3, 4),)),
     "output_gate": (reference.output_gate, ((3, 4), (3, 4))),
     "output_gate of neighbours": (reference.output_gate, ((3, 8), (3, 2))),
@@ -243,11 +246,20 @@ CASES: dict[str, Case] = {
         lambda x, s, w, b: reference.short_convolution(x, {1: s}, BATCH, w, b),
         ((9, 3), (2, 3), (3, 3), (3,)),
     ),
+    "scaled_sigmoid": (lambda x: reference.scaled_sigmoid(x, scale=2.0), ((3, 4),)),
+    "score_streams": (
+        lambda k, q: reference.score_streams(k, q, streams=2, scale=0.5, least=1e-6),
+        ((3, 8), (3, 8)),
+    ),
     "selected_attention": (
         lambda q, k, v, a, b: reference.selected_attention(
             q, k, v, _kv(a, b), LATER, torch.tensor(POOLS), heads=HEADS, pool=2
         ),
         ((4, 8), (4, 4), (4, 4), (3, 1, 4), (3, 1, 4)),
+    ),
+    "short_convolution of taps apart": (
+        lambda x, s, w: reference.short_convolution(x, {1: s}, BATCH, w, dilation=2),
+        ((9, 3), (4, 3), (3, 3)),
     ),
     "silu": (reference.silu, ((3, 4),)),
     "slice_columns": (lambda x: reference.slice_columns(x, start=1, size=2), ((3, 4),)),
@@ -282,7 +294,7 @@ ROUNDS = {
 }
 """Functions that round: their differences are steps. Gradients pass straight through roundings to
 bfloat16 (`test_reference_torch`); nothing trains through integers."""
-OF_NO_REALS = {"make_batch", "rope_table", "select_blocks", "zero_rows"}
+OF_NO_REALS = {"make_batch", "ngram_rows", "rope_table", "select_blocks", "zero_rows"}
 """Functions of positions or sizes alone, or whose results are whole numbers."""
 
 

@@ -64,6 +64,8 @@ def _value(spec: Spec, a: Expr, b: Expr) -> Expr:
 def _of_one(spec: Spec, a: Expr) -> Expr:
     if spec.function is Function.SILU:
         return vector.silu(a)
+    if spec.function is Function.SIGMOID:
+        return vector.sigmoid(a) * splat(spec.scale)
     positive = let(T.max(a, splat(0.0)))
     return positive * positive
 

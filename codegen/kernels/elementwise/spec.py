@@ -13,6 +13,7 @@ from sala_compile.sala_ir.dialect.base import columns_of
 from sala_compile.sala_ir.dialect.elementwise import (
     OutputGateOp,
     ResidualAddOp,
+    SigmoidOp,
     SiluOp,
     SquaredReluOp,
     SwigluOp,
@@ -28,6 +29,7 @@ class Function(StrEnum):
     SILU = "silu"
     """Of a alone, as the next."""
     SQUARED_RELU = "squared_relu"
+    SIGMOID = "sigmoid"
 
 
 OPERANDS = {
@@ -36,13 +38,14 @@ OPERANDS = {
     Function.RESIDUAL_ADD: ("h", "x"),
     Function.SILU: ("x",),
     Function.SQUARED_RELU: ("x",),
+    Function.SIGMOID: ("x",),
 }
 """What a and b are in each operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec(KernelSpec):
-    """Constants of one element-wise kernel of two operands; `scale` belongs to residual_add."""
+    """Constants of one element-wise kernel of two operands; `scale` is of two functions."""
 
     function: Function
     columns: int
@@ -67,7 +70,7 @@ class Spec(KernelSpec):
         return f"{self.function}_{self.columns}{runs}{limit}_{self.output}"
 
 
-Elementwise = OutputGateOp | SwigluOp | ResidualAddOp | SiluOp | SquaredReluOp
+Elementwise = OutputGateOp | SwigluOp | ResidualAddOp | SigmoidOp | SiluOp | SquaredReluOp
 
 
 def describe(op: Elementwise, target: Target) -> Spec | str:

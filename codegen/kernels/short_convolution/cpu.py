@@ -94,7 +94,7 @@ class _Columns:
     def emit(self, live: Sequence[int]) -> None:
         """Emit so many vectors of columns."""
         spec, tensors = self.spec, self.tensors
-        vectors, kept = len(live), spec.taps - 1
+        vectors, kept = len(live), spec.kept
         taps = [
             [let(tensors.weight[tap, lanes(self.first + v * LANES)]) for v in range(vectors)]
             for tap in range(spec.taps)
@@ -110,9 +110,10 @@ class _Columns:
             for v in range(vectors):
                 column = self.first + v * LANES
                 value = tensors.bias[lanes(column)] if spec.bias else splat(0.0)
-                for tap in range(kept):  # the oldest input first
-                    value = vector.fma(taps[tap][v], window[tap * vectors + v], value)
-                value = let(vector.silu(let(vector.fma(taps[kept][v], new[v], value))))
+                for tap in range(spec.taps - 1):  # the oldest input first
+                    place = tap * spec.dilation * vectors + v
+                    value = vector.fma(taps[tap][v], window[place], value)
+                value = let(vector.silu(let(vector.fma(taps[-1][v], new[v], value))))
                 # A vector that is not all live ends the row: its last lanes are the padding, 0.
                 spec.out_element.store(tensors.out, row, column, value=value)
             for cell in range((kept - 1) * vectors):
@@ -145,7 +146,7 @@ class _Columns:
 
 def _cells(spec: Spec, live: Sequence[int]) -> list[tuple[int, int]]:
     """The registers of a window: (place of the token, vector)."""
-    return [(tap, v) for tap in range(spec.taps - 1) for v in range(len(live))]
+    return [(tap, v) for tap in range(spec.kept) for v in range(len(live))]
 
 
 FAMILY = CpuFamily(

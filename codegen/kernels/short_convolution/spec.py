@@ -20,7 +20,10 @@ from sala_compile.sala_ir.dialect.recurrence import ShortConvolutionOp
 
 @dataclass(frozen=True, slots=True)
 class Spec(KernelSpec):
-    """Columns and taps; x is columns from `x_start` on of rows `x_pitch` floats apart."""
+    """Columns, and taps that are `dilation` tokens apart.
+
+    x is columns from `x_start` on of rows `x_pitch` floats apart.
+    """
 
     columns: int
     taps: int
@@ -28,11 +31,18 @@ class Spec(KernelSpec):
     x_start: int
     x_pitch: int
     out_element: Element
+    dilation: int = 1
+
+    @property
+    def kept(self) -> int:
+        """Tokens whose inputs are kept."""
+        return self.dilation * (self.taps - 1)
 
     @property
     def label(self) -> str:
         """The family and the main sizes, for names."""
-        return f"short_convolution_{self.columns}_t{self.taps}" + "_bias" * self.bias
+        options = f"x{self.dilation}" * (self.dilation > 1) + "_bias" * self.bias
+        return f"short_convolution_{self.columns}_t{self.taps}{options}"
 
 
 def describe(op: ShortConvolutionOp, target: object) -> Spec | str:
@@ -45,6 +55,7 @@ def describe(op: ShortConvolutionOp, target: object) -> Spec | str:
         taps=weight_shape(op.weight)[0],
         bias=op.bias is not None,
         out_element=element(op.out),
+        dilation=op.dilation.value.data,
         **column_views(x=op.x),
     )
 
@@ -55,7 +66,7 @@ def arguments(spec: Spec, schedule: object) -> Arguments:
     return (
         *batch("control", "offsets", "history", "slots", "checkpoints"),
         activation("x", "f32", spec.x_pitch),
-        state("window", "f32", "window_slots", spec.taps - 1, spec.columns, operand="window"),
+        state("window", "f32", "window_slots", spec.kept, spec.columns, operand="window"),
         given("weight", "f32", spec.taps, columns),
         given("bias", "f32", columns, when=spec.bias),
         result("out", spec.out_element, columns),

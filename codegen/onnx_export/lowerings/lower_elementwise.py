@@ -6,6 +6,7 @@ from sala_compile.codegen.onnx_export.step_graph import Lowerings, StepGraph, hi
 from sala_compile.sala_ir.dialect import (
     OutputGateOp,
     ResidualAddOp,
+    SigmoidOp,
     SiluOp,
     SquaredReluOp,
     SwigluOp,
@@ -44,6 +45,11 @@ def _silu(op: SiluOp, step: StepGraph) -> None:
     step.define_rows(op.result, step.writer.add("Mul", x, sigmoid, hint=hint_of(op.result)))
 
 
+def _sigmoid(op: SigmoidOp, step: StepGraph) -> None:
+    found = step.writer.add("Sigmoid", step.rows(op.x), hint=hint_of(op.result))
+    step.define_rows(op.result, step.factor(found, op.scale.value.data))
+
+
 def _squared_relu(op: SquaredReluOp, step: StepGraph) -> None:
     positive = step.writer.add("Relu", step.rows(op.x), hint="positive")
     step.define_rows(op.result, step.writer.add("Mul", positive, positive, hint=hint_of(op.result)))
@@ -51,6 +57,7 @@ def _squared_relu(op: SquaredReluOp, step: StepGraph) -> None:
 
 LOWERINGS: Lowerings = {
     SquaredReluOp: _squared_relu,
+    SigmoidOp: _sigmoid,
     SiluOp: _silu,
     ResidualAddOp: _residual_add,
     OutputGateOp: _output_gate,

@@ -27,12 +27,17 @@ def _short_convolution(op: ShortConvolutionOp, step: StepGraph) -> None:
     filters = add("Reshape", filters, constant([columns, 1, taps]), hint="filters")
     bias = [] if op.bias is None else [step.widened(step.weight(op.bias))]
     by_column = add("Transpose", known, perm=[0, 2, 1], hint="by_column")
-    y = add("Conv", by_column, filters, *bias, group=columns, hint="convolved")
+    dilation = op.dilation.value.data
+    y = add(
+        "Conv", by_column, filters, *bias, group=columns, dilations=[dilation], hint="convolved"
+    )
     y = add("Transpose", y, perm=[0, 2, 1], hint="convolved")
     y = add("GatherND", y, batch.new_ranks, batch_dims=1, hint="in_place")
     y = add("Mul", y, add("Sigmoid", y, hint="sigmoid"), hint=hint_of(op.out))
     step.define_spread(op.out, step.narrowed(y))
-    last = add("Add", batch.new_counts, constant(np.arange(taps - 1)[None]), hint="last")
+    last = add(
+        "Add", batch.new_counts, constant(np.arange(dilation * (taps - 1))[None]), hint="last"
+    )
     last = add("Unsqueeze", last, constant([2]), hint="last")
     step.define(op.window_out, (add("GatherND", known, last, batch_dims=1, hint="window"),))
 

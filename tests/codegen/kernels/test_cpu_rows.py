@@ -276,6 +276,7 @@ PAIRS: dict[elementwise.Function, Callable[..., np.ndarray]] = {
     elementwise.Function.RESIDUAL_ADD: lambda a, b: a + 0.25 * b,
     elementwise.Function.SILU: lambda a, b: a * sigmoid(a),
     elementwise.Function.SQUARED_RELU: lambda a, b: np.maximum(a, 0) ** 2,
+    elementwise.Function.SIGMOID: lambda a, b: 0.25 * sigmoid(a),
 }
 
 

@@ -21,3 +21,8 @@ func.func @squared_relu(%x: tensor<?x32xf32>) -> tensor<?x32xbf16> {
   %y = sala.squared_relu %x {layer = 2 : i64} : tensor<?x32xf32> -> tensor<?x32xbf16>
   return %y : tensor<?x32xbf16>
 }
+// -----
+func.func @sigmoid(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %y = sala.sigmoid %x {layer = 2 : i64, scale = 2.000000e+00 : f64} : tensor<?x4xf32> -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}

@@ -32,3 +32,8 @@ func.func @channels(%q: tensor<?x24xf32>, %v: tensor<?x48xf32>, %decay: tensor<?
   %out, %state_1 = sala.gated_delta %q, %q, %v, %decay, %rate, %state, %batch, %speed, %bias heads <num_heads = 2, key_heads = 2, key_dim = 12, value_dim = 24, scale = 2.500000e-01> {layer = 1 : i64, eps = 1.000000e-06 : f64, lower_bound = -5.000000e+00 : f64} : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<?x48xf32>, tensor<?x24xf32>, tensor<?x2xf32>, !sala.recurrent_state<2, 12, 24, f32>, !sala.batch, !sala.weights<[2], f32>, !sala.weights<[24], f32>) -> (tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>)
   return %out, %state_1 : tensor<?x48xf32>, !sala.recurrent_state<2, 12, 24, f32>
 }
+// -----
+func.func @dilated(%x: tensor<?x48xf32>, %window: !sala.convolution_window<9, 48, f32>, %batch: !sala.batch, %taps: !sala.weights<[4, 48], f32>) -> (tensor<?x48xf32>, !sala.convolution_window<9, 48, f32>) {
+  %out, %state = sala.short_convolution %x, %window, %batch, %taps {layer = 0 : i64, dilation = 3 : i64} : tensor<?x48xf32>, !sala.convolution_window<9, 48, f32>, !sala.weights<[4, 48], f32> -> tensor<?x48xf32>, !sala.convolution_window<9, 48, f32>
+  return %out, %state : tensor<?x48xf32>, !sala.convolution_window<9, 48, f32>
+}

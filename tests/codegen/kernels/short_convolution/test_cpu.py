@@ -20,10 +20,10 @@ HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
 
 
-def spec_of(columns: int, taps: int, *, bias: bool) -> Spec:
+def spec_of(columns: int, taps: int, *, bias: bool, dilation: int = 1) -> Spec:
     """A spec whose x are columns of a wider buffer."""
     views, _ = column_starts({"x": columns})
-    return Spec(columns, taps, bias, **views, out_element=Element.F32)
+    return Spec(columns, taps, bias, **views, out_element=Element.F32, dilation=dilation)
 
 
 SPECS = (
@@ -32,6 +32,9 @@ SPECS = (
     spec_of(7, 2, bias=True),
     spec_of(64, 3, bias=False),
     spec_of(33, 5, bias=False),
+    spec_of(96, 4, bias=False, dilation=3),
+    spec_of(21, 3, bias=True, dilation=2),
+    spec_of(40, 5, bias=False, dilation=5),
 )
 
 
@@ -48,7 +51,7 @@ class Inputs:
         random = np.random.default_rng(seed)
         self.spec, columns = spec, spec.columns
         self.x = side_by_side(tokens, {"x": columns}, random)
-        shape = (slots, spec.taps - 1, columns)
+        shape = (slots, spec.kept, columns)
         self.window = aligned(random.standard_normal(shape).astype(np.float32))
         self.weight = aligned(np.zeros((spec.taps, padded(columns)), np.float32))
         self.weight[:, :columns] = random.standard_normal((spec.taps, columns))
@@ -78,6 +81,7 @@ class Inputs:
             batch.reference,
             self.weight[:, :columns].astype(np.float64),
             self.bias[:columns].astype(np.float64) if spec.bias else None,
+            dilation=spec.dilation,
         )
         return out, dict(windows)
 

@@ -1,0 +1,1 @@
+"""Rows of a table for hashed n-grams of token ids."""

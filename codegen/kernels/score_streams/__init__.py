@@ -1,0 +1,1 @@
+"""Products of the streams of keys and queries."""
