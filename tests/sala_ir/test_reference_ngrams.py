@@ -1,5 +1,6 @@
 """Hashed n-grams against whole numbers of Python, over cuts; products of streams; taps apart."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def test_rows_are_those_of_whole_numbers_however_a_text_is_cut(seed: int) -> Non
     wanted = rows_by_hand(text.tolist(), MULTIPLIERS, SIZES, END)
     cuts = [0, *sorted(random.choice(np.arange(1, 40), 5, replace=False).tolist()), 40]
     window: Any = {}
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in pairwise(cuts):
         batch = reference.make_batch([0, last - first], [first], [40], [3])
         rows, window = reference.ngram_rows(
             text[first:last], window, batch, multipliers=MULTIPLIERS, sizes=SIZES, end=END
