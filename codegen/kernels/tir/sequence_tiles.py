@@ -55,3 +55,8 @@ def segments(entries: Expr, least: int, most: int) -> tuple[Expr, Expr]:
     with T.While(size[0] * most < entries):
         size[0] = size[0] * 2
     return size[0], held((entries + size[0] - 1) // size[0])
+
+
+def segments_at_most(entries: Expr, least: int, most: int) -> Expr:
+    """What no row of up to `entries` entries has more segments than: a shorter one may have more."""
+    return held(T.min((entries + (least - 1)) // least, T.int32(most)))

@@ -10,7 +10,7 @@ from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import (
 from sala_compile.codegen.kernels.attend_blocks.spec import Spec
 from sala_compile.codegen.kernels.tir.builder import Expr, held, loop, scalar
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.sequence_tiles import SequenceTiles, segments
+from sala_compile.codegen.kernels.tir.sequence_tiles import SequenceTiles, segments_at_most
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class StepDivision:
                 entries = T.if_then_else(is_sparse, T.int32(spec.budget), entries)
                 has_lists[0] = T.if_then_else(is_sparse, T.int32(1), has_lists[0])
             parts[0] = T.max(
-                parts[0], segments(entries, tiles.schedule.segment(spec), MOST_SEGMENTS)[1]
+                parts[0], segments_at_most(entries, tiles.schedule.segment(spec), MOST_SEGMENTS)
             )
         items = held(total[0] * spec.kv_heads)
         rows = held(most[0] * spec.group)

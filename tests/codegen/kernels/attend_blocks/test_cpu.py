@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sala_compile.codegen.kernels.attend_blocks.cpu import kernel as attend_blocks
+from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import MOST_SEGMENTS
 from sala_compile.codegen.targets.cpu import CpuTarget
 from sala_compile.sala_ir import reference
 from sala_compile.sala_ir.attention_sizes import Heads
@@ -150,3 +151,25 @@ def test_large_groups_of_one_token_and_of_several(group: int) -> None:
         piece = replace(layer, batch=now, merged=aligned(layer.merged[token:]))
         found, _ = run_attend(piece, HOST, None, schedule=schedule)
         assert np.array_equal(found[0], out[token])
+
+
+def test_tokens_with_segments_of_two_lengths_in_one_step() -> None:
+    """Where a past has more than the most segments they become longer: fewer after that token."""
+    case = Case(2, 1, 32, 64, 16, F32, gate=False)
+    schedule = attend_blocks.FAMILY.default_schedule(case.dense, HOST)
+    last = schedule.segment(case.dense) * MOST_SEGMENTS * 64
+    batch = step((3,), (last - 2,), block_size=64, context=last + 64)
+    layer = Layer.random(case, batch)
+    out, _ = run_attend(layer, HOST, None, schedule=schedule)
+    expected, _ = reference.attend_blocks(
+        layer.queries(),
+        layer.kv,
+        batch.reference,
+        None,
+        None,
+        layer.gates(),
+        heads=Heads(case.heads, case.kv_heads, case.size, case.size**-0.5),
+        block_size=case.block,
+        operand_rounding=layer.rounding(),
+    )
+    assert np.abs(out - expected).max() <= 2e-6 * np.abs(expected).max()
