@@ -110,7 +110,9 @@ class _OpenLatent(RewritePattern):
             op.rotary,
             op.cache,
             op.batch,
+            op.selection,
             heads=op.heads,
+            pool=op.pool,
             element=kept,
             layer=op.layer,
         )

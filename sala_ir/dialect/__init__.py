@@ -38,6 +38,7 @@ from sala_compile.sala_ir.dialect.expert_kinds import (
     ScoreFunctionAttr,
 )
 from sala_compile.sala_ir.dialect.experts import ExpertDownOp, ExpertUpOp, RouteOp
+from sala_compile.sala_ir.dialect.indexer import SelectPoolsOp
 from sala_compile.sala_ir.dialect.kernel_call import KernelCallOp
 from sala_compile.sala_ir.dialect.latent import (
     AttendLatentsOp,
@@ -56,7 +57,7 @@ from sala_compile.sala_ir.dialect.mixers import (
     SoftmaxAttentionOp,
 )
 from sala_compile.sala_ir.dialect.ngrams import NgramEmbeddingOp, ScoreStreamsOp
-from sala_compile.sala_ir.dialect.norm import RmsNormOp
+from sala_compile.sala_ir.dialect.norm import LayerNormOp, RmsNormOp
 from sala_compile.sala_ir.dialect.plain import attribute_of, plain
 from sala_compile.sala_ir.dialect.pooling import PoolTokensOp
 from sala_compile.sala_ir.dialect.recurrence import (
@@ -85,6 +86,7 @@ from sala_compile.sala_ir.dialect.types import (
     BatchType,
     CompressedKeysType,
     ConvolutionWindowType,
+    IndexerKeysType,
     KvCacheType,
     LatentCacheType,
     OpenPoolType,
@@ -161,6 +163,7 @@ __all__ = [
     "HeadLinearOp",
     "HeadRowsOp",
     "HeadsAttr",
+    "IndexerKeysType",
     "InterleaveWeightsOp",
     "JoinStreamsOp",
     "KeepRecentOp",
@@ -169,6 +172,7 @@ __all__ = [
     "LatentAttentionOp",
     "LatentCacheType",
     "LatentHeadsAttr",
+    "LayerNormOp",
     "LayoutAttr",
     "LayoutKind",
     "LayoutKindAttr",
@@ -202,6 +206,7 @@ __all__ = [
     "ScoreStreamsOp",
     "SelectBlocksOp",
     "SelectedAttentionOp",
+    "SelectPoolsOp",
     "SelectionAttr",
     "ShortConvolutionOp",
     "SigmoidOp",

@@ -10,6 +10,8 @@ from xdsl.irdl import (
     ParsePropInAttrDict,
     irdl_op_definition,
     operand_def,
+    opt_operand_def,
+    opt_prop_def,
     prop_def,
     result_def,
 )
@@ -25,6 +27,7 @@ from sala_compile.sala_ir.dialect.base import (
     require_shape,
     weight_shape,
 )
+from sala_compile.sala_ir.dialect.indexer import Selection, require_selection
 from sala_compile.sala_ir.dialect.sala_op import SalaOp
 from sala_compile.sala_ir.dialect.types import BatchType, LatentCacheType, WeightType
 
@@ -37,6 +40,8 @@ class LatentAttentionOp(SalaOp):
 
     q [T, H*(K+R)], for each head q^a [K] and q^r [R]; latent c [T, C]; rotary r [T, R], one for all
     heads; key_weight [H*K, C], K_h by K_h; value_weight [H*C, V], V_h transposed. out [T, H*V].
+    With a `selection` [T, B] of pools of `pool` tokens (`SelectPoolsOp`), token t attends to those
+    of its row and to the tail, s >= (t + 1) // pool * pool; -1 is no pool.
     Multi-head latent attention: DeepSeek-V2, arXiv 2405.04434, equations 9 to 19.
     """
 
@@ -50,14 +55,17 @@ class LatentAttentionOp(SalaOp):
     batch = operand_def(BatchType())
     key_weight = operand_def(WeightType)
     value_weight = operand_def(WeightType)
+    selection = opt_operand_def(Selection)
     heads = prop_def(LatentHeadsAttr)
+    pool = opt_prop_def(IntegerProperty)
     out = result_def(RowsActivation)
     cache_out = result_def(LatentCacheType)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = (
         "$q `,` $latent `,` $rotary `,` $cache `,` $batch `,` $key_weight `,` $value_weight"
-        " `heads` $heads attr-dict `:` functional-type(operands, results)"
+        " (`selection` $selection^)? `heads` $heads attr-dict"
+        " `:` functional-type(operands, results)"
     )
 
     def infer(self, element: Attribute) -> Sequence[Attribute]:
@@ -67,12 +75,13 @@ class LatentAttentionOp(SalaOp):
 
     @property
     def paths(self) -> tuple[tuple[int, str], ...]:
-        """Dense in every call."""
+        """The same in every call."""
         return ((0, "dense"),)
 
     def verify_(self) -> None:
-        """Heads, cache and weights agree."""
+        """Heads, cache, weights and selection agree."""
         heads = self.heads.data
+        require_selection(self.selection, self.pool, latent_type(self.cache).page_tokens.data)
         _require_new(self.q, self.latent, self.rotary, self.cache, heads)
         require_columns(self.out, heads.num_heads * heads.value_dim, "out")
         keys = (heads.num_heads * heads.key_dim, heads.latent_dim)
@@ -140,13 +149,16 @@ class AttendLatentsOp(SalaOp):
     rotary = operand_def(RowsActivation)
     cache = operand_def(LatentCacheType)
     batch = operand_def(BatchType())
+    selection = opt_operand_def(Selection)
     heads = prop_def(LatentHeadsAttr)
+    pool = opt_prop_def(IntegerProperty)
     out = result_def(RowsActivation)
     cache_out = result_def(LatentCacheType)
 
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = (
-        "$absorbed `,` $q `,` $latent `,` $rotary `,` $cache `,` $batch `heads` $heads"
+        "$absorbed `,` $q `,` $latent `,` $rotary `,` $cache `,` $batch"
+        " (`selection` $selection^)? `heads` $heads"
         " attr-dict `:` functional-type(operands, results)"
     )
 
@@ -156,8 +168,9 @@ class AttendLatentsOp(SalaOp):
         return dense_block(latent_type(self.cache).page_tokens.data)
 
     def verify_(self) -> None:
-        """Heads and cache agree."""
+        """Heads, cache and selection agree."""
         heads = self.heads.data
+        require_selection(self.selection, self.pool, latent_type(self.cache).page_tokens.data)
         _require_new(self.q, self.latent, self.rotary, self.cache, heads)
         for name, value in (("absorbed", self.absorbed), ("out", self.out)):
             require_columns(value, heads.num_heads * heads.latent_dim, name)

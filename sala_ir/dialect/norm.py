@@ -1,4 +1,4 @@
-"""The RMS norm."""
+"""The RMS norm and the layer norm."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from sala_compile.sala_ir.dialect.base import (
     columns_of,
     require,
     require_rows,
+    require_shape,
     rows_of,
     weight_shape,
 )
@@ -78,3 +79,31 @@ class RmsNormOp(SalaOp):
         require(self.eps.value.data >= 0, "eps must not be negative")
         chosen = rows_of(self.x) if self.rows is None else Rows.LOGIT_ROWS
         require_rows(self.result, chosen, "result")
+
+
+@irdl_op_definition
+class LayerNormOp(SalaOp):
+    """y = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * weight + bias, over whole rows.
+
+    x [T, C], weight and bias [C].
+    """
+
+    name = "sala.layer_norm"
+
+    x = operand_def(SameActivation)
+    weight = operand_def(WeightType)
+    bias = operand_def(WeightType)
+    eps = prop_def(FloatProperty)
+    result = result_def(SameActivation)
+
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = (
+        "$x `,` $weight `,` $bias attr-dict"
+        " `:` type($x) `,` type($weight) `,` type($bias) `->` type($result)"
+    )
+
+    def verify_(self) -> None:
+        """Weight and bias have the columns of x."""
+        for name, value in (("weight", self.weight), ("bias", self.bias)):
+            require_shape(value, (columns_of(self.x),), name)
+        require(self.eps.value.data >= 0, "eps must not be negative")

@@ -300,6 +300,47 @@ class LatentCacheType(StateType):
 
 
 @irdl_attr_definition
+class IndexerKeysType(StateType):
+    """`!sala.indexer_keys<pool, columns, page_tokens, element>`: keys by which tokens are chosen.
+
+    One row of `columns` for every `pool` tokens from the first one on, in pages of keys and values;
+    a pool that is not complete has none.
+    """
+
+    name = "sala.indexer_keys"
+    MEMORY: ClassVar[str] = "indexer_keys"
+
+    pool: IntAttr
+    columns: IntAttr
+    page_tokens: IntAttr
+
+    @property
+    def parts(self) -> tuple[StatePart, ...]:
+        """The keys, read along the columns."""
+        return (StatePart("", "indexer_keys", (self.columns.data,), self.pool.data),)
+
+    @property
+    def numbering(self) -> PageNumbering:
+        """The pages of keys and values."""
+        return PageNumbering("kv", "page_table", self.page_tokens.data, "KV pages")
+
+    def with_page(self, tokens: int) -> IndexerKeysType:
+        """The same keys in pages for `tokens` tokens."""
+        return IndexerKeysType(self.pool.data, self.columns.data, tokens, self.element_type)
+
+    def __init__(self, pool: int, columns: int, page_tokens: int, element_type: Attribute):
+        super().__init__(element_type, *map(IntAttr, (pool, columns, page_tokens)))
+
+    def verify(self) -> None:
+        """Also refuse pools that do not divide a page, and odd rows."""
+        super().verify()
+        if self.page_tokens.data % self.pool.data:
+            raise VerifyException("page_tokens must be a multiple of pool")
+        if self.columns.data % 2:
+            raise VerifyException("columns of indexer keys must be even")
+
+
+@irdl_attr_definition
 class CompressedKeysType(StateType):
     """`!sala.compressed_keys<kv_heads, kernel_size, kernel_stride, page_tokens, head_dim, type>`.
 

@@ -44,7 +44,8 @@ class SalaFunctions(InterpreterFunctions):
     States are the functional values of `sala_ir.reference.cache` and `.lightning`; a batch is a
     `reference.Batch`; a weight is a `WeightValue` whose rows stay as they are stored until an
     operation computes with them. `notice` receives "selected_blocks" (blocks and
-    counts), "blocks_read" and "hidden" (the residual stream) as they come.
+    counts), "blocks_read", "selected_pools", "experts" and "hidden" (the residual stream) as they
+    come.
     """
 
     def __init__(self, source: RowSource, numerics: Numerics, notice: Notice | None = None):
@@ -97,6 +98,14 @@ class SalaFunctions(InterpreterFunctions):
         value = _Operands(op, args, self._numerics)
         operands = (value(operand) for operand in (op.x, op.weight, op.rows, op.gate))
         return self._results(op, reference.rms_norm(*operands, **op.parameters))
+
+    @impl(dialect.LayerNormOp)
+    def _layer_norm(
+        self, _: Interpreter, op: dialect.LayerNormOp, args: PythonValues
+    ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        operands = (value(operand) for operand in op.operands)
+        return self._results(op, reference.layer_norm(*operands, **op.parameters))
 
     @impl(dialect.LinearOp)
     def _linear(self, _: Interpreter, op: dialect.LinearOp, args: PythonValues) -> PythonValues:
@@ -334,6 +343,7 @@ class SalaFunctions(InterpreterFunctions):
         out, cache = reference.latent_attention(
             *(value(operand) for operand in op.operands),
             heads=op.heads.data,
+            pool=op.parameters.get("pool", 1),
             cache_rounding=self._state_rounder(op.cache),
             operand_rounding=self._operand_rounder(op.cache),
         )
@@ -354,6 +364,7 @@ class SalaFunctions(InterpreterFunctions):
         out, cache = reference.attend_latents(
             *args,
             heads=op.heads.data,
+            pool=op.parameters.get("pool", 1),
             cache_rounding=self._state_rounder(op.cache),
             operand_rounding=self._operand_rounder(op.cache),
         )
@@ -384,6 +395,20 @@ class SalaFunctions(InterpreterFunctions):
             operand_rounding=self._operand_rounder(op.kv),
         )
         return self._results(op, out)
+
+    @impl(dialect.SelectPoolsOp)
+    def _select_pools(
+        self, _: Interpreter, op: dialect.SelectPoolsOp, args: PythonValues
+    ) -> PythonValues:
+        selection, cache = reference.select_pools(
+            *args,
+            **op.parameters,
+            pool=op.pool,
+            cache_rounding=self._state_rounder(op.cache),
+            operand_rounding=self._operand_rounder(op.cache),
+        )
+        self.notice("selected_pools", op.layer, selection)
+        return self._results(op, selection, cache)
 
     @impl(dialect.BlockSparseAttentionOp)
     def _block_sparse_attention(

@@ -34,6 +34,13 @@ from sala_compile.sala_ir.reference.gates import (
     squared_relu,
     swiglu,
 )
+from sala_compile.sala_ir.reference.indexer import (
+    IndexerKeys,
+    choose_pools,
+    pool_scores,
+    select_pools,
+    selected_tokens,
+)
 from sala_compile.sala_ir.reference.latent import (
     LatentCache,
     attend_latents,
@@ -54,7 +61,7 @@ from sala_compile.sala_ir.reference.ngrams import (
     ngram_rows,
     score_streams,
 )
-from sala_compile.sala_ir.reference.norms import rms_norm
+from sala_compile.sala_ir.reference.norms import layer_norm, rms_norm
 from sala_compile.sala_ir.reference.pooling import OpenPool, pool_tokens
 from sala_compile.sala_ir.reference.recurrence import delta_recurrence, gated_delta, state_space
 from sala_compile.sala_ir.reference.rope import rope, rope_table
@@ -81,6 +88,7 @@ __all__ = [
     "BlockSelection",
     "CompressedKeys",
     "ConvolutionWindow",
+    "IndexerKeys",
     "KVCache",
     "LatentCache",
     "LightningForm",
@@ -102,6 +110,7 @@ __all__ = [
     "block_scores",
     "block_sparse_attention",
     "cast_weight",
+    "choose_pools",
     "compress_keys",
     "compress_new_keys",
     "compress_unrounded_keys",
@@ -118,6 +127,7 @@ __all__ = [
     "interleaved_part",
     "join_streams",
     "latent_attention",
+    "layer_norm",
     "lightning_attention",
     "lightning_chunked",
     "lightning_recurrence",
@@ -128,6 +138,7 @@ __all__ = [
     "ngram_rows",
     "offset_weight",
     "output_gate",
+    "pool_scores",
     "pool_tokens",
     "quantize_weight",
     "residual_add",
@@ -142,7 +153,9 @@ __all__ = [
     "scaled_sigmoid",
     "score_streams",
     "select_blocks",
+    "select_pools",
     "selected_attention",
+    "selected_tokens",
     "short_convolution",
     "silu",
     "slice_columns",

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from sala_compile.sala_ir.attention_sizes import LatentHeads
-from sala_compile.sala_ir.reference.arrays import Array, indices_like, merge_heads, split_heads
+from sala_compile.sala_ir.reference.arrays import Array, mask_like, merge_heads, split_heads
 from sala_compile.sala_ir.reference.attention import ROWS_PER_TILE
 from sala_compile.sala_ir.reference.batch import Batch
+from sala_compile.sala_ir.reference.indexer import selected_tokens
 from sala_compile.sala_ir.reference.rounding import Round, exact
 
 LatentCache = Mapping[int, Array]
@@ -22,8 +24,10 @@ def latent_attention(
     batch: Batch,
     key_weight: Array,
     value_weight: Array,
+    selection: Array | None = None,
     *,
     heads: LatentHeads,
+    pool: int = 1,
     cache_rounding: Round = exact,
     operand_rounding: Round = exact,
 ) -> tuple[Array, LatentCache]:
@@ -40,7 +44,9 @@ def latent_attention(
         rotary,
         cache,
         batch,
+        selection,
         heads=heads,
+        pool=pool,
         cache_rounding=cache_rounding,
         operand_rounding=operand_rounding,
     )
@@ -67,16 +73,18 @@ def attend_latents(
     rotary: Array,
     cache: LatentCache,
     batch: Batch,
+    selection: Array | None = None,
     *,
     heads: LatentHeads,
+    pool: int = 1,
     cache_rounding: Round = exact,
     operand_rounding: Round = exact,
 ) -> tuple[Array, LatentCache]:
     """Append rows and attend to them; the operands are those of `AttendLatentsOp`.
 
     absorbed [tokens, heads * C], q [tokens, heads * (K + R)], latent [tokens, C], rotary [tokens,
-    R] -> out [tokens, heads * C]. `operand_rounding` is what queries and the unnormalised
-    probabilities are rounded to before their products.
+    R], selection int [tokens, count] -> out [tokens, heads * C]. `operand_rounding` is what queries
+    and the unnormalised probabilities are rounded to before their products.
     """
     xp = array_namespace(absorbed)
     rows = cache_rounding(xp.concat([latent, rotary], axis=1))
@@ -90,11 +98,15 @@ def attend_latents(
         updated[part.slot] = known
         for start in range(part.start, part.stop, ROWS_PER_TILE):
             stop = min(start + ROWS_PER_TILE, part.stop)
-            positions = indices_like(part.positions[start - part.start : stop - part.start], rows)
             read = known[: part.history + stop - part.start, :]
+            positions = part.positions[start - part.start : stop - part.start]
+            keys = np.arange(int(read.shape[0]))[None, :]
+            allowed = mask_like(np.less_equal(keys, positions[:, None]), rows)
+            if selection is not None:
+                chosen = selection[start:stop, :]
+                allowed = selected_tokens(chosen, positions, read.shape[0], pool=pool) & allowed
             scores = heads.scale * xp.matmul(queries[:, start:stop, :], xp.matrix_transpose(read))
-            keys = indices_like(range(read.shape[0]), rows)
-            scores = xp.where(keys[None, :] <= positions[:, None], scores, -xp.inf)
+            scores = xp.where(allowed, scores, -xp.inf)
             weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
             mixed = xp.matmul(operand_rounding(weights), read[:, : heads.latent_dim])
             mixed = mixed / xp.sum(weights, axis=-1, keepdims=True)

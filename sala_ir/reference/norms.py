@@ -1,4 +1,4 @@
-"""Root-mean-square norms (sections 4 and 7)."""
+"""Root-mean-square norms (sections 4 and 7), and the layer norm."""
 
 from array_api_compat import array_namespace
 
@@ -31,3 +31,11 @@ def rms_norm(
     normal = xp.reshape(normal, (x.shape[0], x.shape[1] // weight.shape[0], weight.shape[0]))
     y = xp.reshape(normal * weight, x.shape)
     return y if gate is None else output_gate(y, gate)
+
+
+def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Array:
+    """Return (x - mean) / sqrt(variance + eps) * weight + bias of every row [tokens, columns]."""
+    xp = array_namespace(x, weight)
+    centred = x - xp.mean(x, axis=-1, keepdims=True)
+    variance = xp.mean(xp.square(centred), axis=-1, keepdims=True)
+    return centred * (1.0 / xp.sqrt(variance + eps)) * weight + bias

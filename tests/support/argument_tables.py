@@ -23,6 +23,7 @@ from sala_compile.codegen.kernels.gated_recurrence import spec as gated_recurren
 from sala_compile.codegen.kernels.head_linear import spec as head_linear
 from sala_compile.codegen.kernels.join_streams import spec as join_streams
 from sala_compile.codegen.kernels.keep_recent import spec as keep_recent
+from sala_compile.codegen.kernels.layer_norm import spec as layer_norm
 from sala_compile.codegen.kernels.ngram_embedding import spec as ngram_embedding
 from sala_compile.codegen.kernels.pool_tokens import spec as pool_tokens
 from sala_compile.codegen.kernels.registry import NAMES, family
@@ -30,6 +31,7 @@ from sala_compile.codegen.kernels.rope import spec as rope
 from sala_compile.codegen.kernels.round_pages import spec as round_pages
 from sala_compile.codegen.kernels.route import spec as route
 from sala_compile.codegen.kernels.score_streams import spec as score_streams
+from sala_compile.codegen.kernels.select_pools import spec as select_pools
 from sala_compile.codegen.kernels.short_convolution import spec as short_convolution
 from sala_compile.codegen.kernels.spread_streams import spec as spread_streams
 from sala_compile.codegen.kernels.tir.element import Element
@@ -64,6 +66,10 @@ DELTA = gated_recurrence.Spec(
     *(0, 2048, 0, 2048, 0, 4096, 8192, 8256, F32, 8224, 8256, 1e-6),
 )
 """Of the shape of Qwen3-Next-80B-A3B."""
+INDEXER = select_pools.Spec(
+    *(64, 128, 128**-0.5, 2048, 1, 64, Element.BF16, 0, 8192, 0, 128, 0, 64),
+)
+"""Of the shape of DeepSeek-V3.2."""
 LATENTS = attend_latents.Spec(
     *(40, 64, 32, 256, 96**-0.5, 64, 1, Element.BF16),
     *(0, 10240, 0, 3840, 0, 256, 256, 288),
@@ -99,12 +105,14 @@ UNCALLED: Mapping[str, Mapping[str, Any]] = {
     "head_linear": ABSORB.values,
     "join_streams": JOIN.values,
     "keep_recent": RECENT.values,
+    "layer_norm": layer_norm.Spec(128, 1e-6, 0, 128, F32, F32).values,
     "pool_tokens": POOLS.values,
     "ngram_embedding": NGRAMS.values,
     "rope": rope.Spec(4096, 128, 128, 0, 6144, F32, F32, norm=True, eps=1e-6).values,
     "round_pages": ROUNDED.values,
     "route": ROUTE.values,
     "score_streams": STREAMS.values,
+    "select_pools": INDEXER.values,
     "short_convolution": CONVOLUTION.values,
     "spread_streams": SPREAD.values,
 }

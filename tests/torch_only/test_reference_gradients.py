@@ -24,6 +24,8 @@ SELECTION = BlockSelection(4, 2, 4, 1, 0, 2, 0)
 LATENT = LatentHeads(2, 3, 2, 4, 3, 0.5)
 LATER, POOLS = reference.make_batch([0, 4], [3], [7], [1]), [[0, -1], [0, 1], [1, -1], [0, 2]]
 """Four tokens after three, and the pools that each reads."""
+OWN_POOLS = [[-1], [0], [0], [1], [0], [1], [-1], [0], [2]]
+"""A pool of two tokens for each token of the batch; two read their tail alone."""
 CHOSEN = [[0, 2], [1, 2], [0, 1]]
 """Experts of three tokens."""
 SLOPES = lightning_slopes(2)
@@ -90,6 +92,12 @@ CASES: dict[str, Case] = {
     "attend_blocks": (_attend, ((22, 8), (22, 4), (22, 4), (22, 8))),
     "attend_latents": (
         lambda a, q, c, r, s: reference.attend_latents(a, q, c, r, {1: s}, BATCH, heads=LATENT),
+        ((9, 8), (9, 10), (9, 4), (9, 2), (3, 6)),
+    ),
+    "attend_latents, selected": (
+        lambda a, q, c, r, s: reference.attend_latents(
+            a, q, c, r, {1: s}, BATCH, torch.tensor(OWN_POOLS), heads=LATENT, pool=2
+        ),
         ((9, 8), (9, 10), (9, 4), (9, 2), (3, 6)),
     ),
     "attend_pools": (
@@ -178,6 +186,9 @@ CASES: dict[str, Case] = {
         ),
         ((9, 10), (9, 4), (9, 2), (3, 6), (6, 4), (8, 6)),
     ),
+    "layer_norm": (
+        lambda x, w, b: reference.layer_norm(x, w, b, eps=1e-3), ((3, 4), (4,), (4,)),
+    ),
     "lightning_attention, chunked": (_lightning(LightningForm.CHUNKED), _LIGHTNING),
     "lightning_attention, recurrent": (_lightning(LightningForm.RECURRENT), _LIGHTNING),
     "lightning_chunked": (
@@ -209,6 +220,9 @@ CASES: dict[str, Case] = {
     "offset_weight": (lambda w: reference.offset_weight(w, offset=1.0), ((3, 4),)),
     "output_gate": (reference.output_gate, ((3, 4), (3, 4))),
     "output_gate of neighbours": (reference.output_gate, ((3, 8), (3, 2))),
+    "pool_scores": (
+        lambda q, k, w: reference.pool_scores(q, k, w, scale=0.5), ((3, 2, 4), (5, 4), (3, 2)),
+    ),
     "pool_tokens": (
         lambda x, s: reference.pool_tokens(x, {1: s}, BATCH, pool=3), ((9, 3), (2, 3)),
     ),
@@ -242,6 +256,12 @@ CASES: dict[str, Case] = {
         ((5, 6), (6,)),
     ),
     "scale_weight": (lambda w: reference.scale_weight(w, factor=0.3), ((3, 4),)),
+    "select_pools": (
+        lambda q, k, w: reference.select_pools(
+            q, k, {}, NEW, w, heads=2, scale=0.5, count=3, pool=4
+        ),
+        ((22, 8), (22, 4), (22, 2)),
+    ),
     "short_convolution": (
         lambda x, s, w, b: reference.short_convolution(x, {1: s}, BATCH, w, b),
         ((9, 3), (2, 3), (3, 3), (3,)),
@@ -294,7 +314,10 @@ ROUNDS = {
 }
 """Functions that round: their differences are steps. Gradients pass straight through roundings to
 bfloat16 (`test_reference_torch`); nothing trains through integers."""
-OF_NO_REALS = {"make_batch", "ngram_rows", "rope_table", "select_blocks", "zero_rows"}
+OF_NO_REALS = {
+    *("choose_pools", "make_batch", "ngram_rows", "rope_table", "select_blocks", "selected_tokens"),
+    "zero_rows",
+}
 """Functions of positions or sizes alone, or whose results are whole numbers."""
 
 

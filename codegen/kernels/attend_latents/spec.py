@@ -6,6 +6,7 @@ from sala_compile.codegen.kernels.arguments import (
     Arguments,
     activation,
     batch,
+    given,
     result,
     state,
 )
@@ -13,6 +14,7 @@ from sala_compile.codegen.kernels.operands import column_views, element, refuse_
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
+from sala_compile.sala_ir.dialect.indexer import selected_pools
 from sala_compile.sala_ir.dialect.latent import AttendLatentsOp, latent_type
 
 
@@ -22,7 +24,8 @@ class Spec(KernelSpec):
 
     `element` is the type of the cache, of `absorbed` and of the output. q, absorbed, latent and
     rotary are columns from `*_start` on of rows `*_pitch` elements apart. A page holds
-    `page_blocks` blocks of `block_size` tokens.
+    `page_blocks` blocks of `block_size` tokens. With a `count` a token reads so many pools of
+    `pool` tokens and the tail, not all of the past.
     """
 
     num_heads: int
@@ -41,12 +44,20 @@ class Spec(KernelSpec):
     latent_pitch: int
     rotary_start: int
     rotary_pitch: int
+    count: int = 0
+    pool: int = 0
 
     @property
     def label(self) -> str:
         """The family and the main sizes, for names."""
         sizes = f"h{self.num_heads}_c{self.latent_dim}_r{self.rotary_dim}_b{self.block_size}"
-        return f"attend_latents_{self.element}_{sizes}"
+        selected = f"_n{self.count}_p{self.pool}" if self.is_selected else ""
+        return f"attend_latents_{self.element}_{sizes}{selected}"
+
+    @property
+    def is_selected(self) -> bool:
+        """Whether a token reads chosen pools."""
+        return self.count > 0
 
     @property
     def columns(self) -> int:
@@ -83,6 +94,8 @@ def describe(op: AttendLatentsOp, target: object) -> Spec | str:
         block_size=op.block,
         page_blocks=latent_type(op.cache).page_tokens.data // op.block,
         element=kept,
+        count=0 if op.selection is None else selected_pools(op.selection),
+        pool=0 if op.pool is None else op.pool.value.data,
         **column_views(absorbed=op.absorbed, q=op.q, latent=op.latent, rotary=op.rotary),
     )
 
@@ -97,6 +110,7 @@ def arguments(spec: Spec, workspaces: Arguments) -> Arguments:
         activation("latent", "f32", spec.latent_pitch),
         activation("rotary", "f32", spec.rotary_pitch),
         state("pool", spec.element, "pages", *page, operand="cache"),
+        given("selection", "i32", "selection_rows", spec.count, when=spec.is_selected),
         result("out", spec.element, padded(spec.num_heads * spec.latent_dim)),
         *workspaces,
     )

@@ -56,6 +56,17 @@ def sum_of_squares(columns: int, load: Callable[[Expr, int], Expr]) -> Expr:
 
     Vector i of the row joins partial sum i mod 4, in order; lanes that are not live must be 0.
     """
+    return _sum(columns, load, lambda value, total: vector.fma(value, value, total))
+
+
+def sum_of_values(columns: int, load: Callable[[Expr, int], Expr]) -> Expr:
+    """Emit the sum of `load(column, live lanes)` in the order of `sum_of_squares`, a scalar."""
+    return _sum(columns, load, lambda value, total: total + value)
+
+
+def _sum(
+    columns: int, load: Callable[[Expr, int], Expr], joined: Callable[[Expr, Expr], Expr]
+) -> Expr:
     together = 4
     sums = registers(together).fill(together)
     place = iter(range(columns))
@@ -63,7 +74,7 @@ def sum_of_squares(columns: int, load: Callable[[Expr, int], Expr]) -> Expr:
     def add(column: Expr, count: int) -> None:
         value = let(load(column, count))
         index = next(place) % together
-        sums[index] = vector.fma(value, value, sums[index])
+        sums[index] = joined(value, sums[index])
 
     for_vectors(columns, add, together=together)
     return let(vector.total((sums[0] + sums[1]) + (sums[2] + sums[3])))

@@ -58,5 +58,5 @@ def segments(entries: Expr, least: int, most: int) -> tuple[Expr, Expr]:
 
 
 def segments_at_most(entries: Expr, least: int, most: int) -> Expr:
-    """What no row of up to `entries` entries has more segments than: a shorter one may have more."""
+    """The most segments of a row of up to `entries` entries: shorter rows may have more of them."""
     return held(T.min((entries + (least - 1)) // least, T.int32(most)))

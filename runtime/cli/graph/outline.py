@@ -12,6 +12,7 @@ from sala_compile.runtime.common.units import format_bytes
 
 MIXERS: Mapping[str, str] = {
     "select_blocks": "sparse attention",
+    "select_pools": "selected attention",
     "lightning_attention": "lightning attention",
     "gated_recurrence": "gated recurrence",
     "attend_blocks": "softmax attention",

@@ -14,6 +14,7 @@ from sala_compile.codegen.kernels.elementwise import cpu as elementwise
 from sala_compile.codegen.kernels.elementwise.spec import OPERANDS
 from sala_compile.codegen.kernels.embedding import cpu as embedding
 from sala_compile.codegen.kernels.embedding_integers import cpu as embedding_integers
+from sala_compile.codegen.kernels.layer_norm import cpu as layer_norm
 from sala_compile.codegen.kernels.rms_norm import cpu as rms_norm
 from sala_compile.codegen.kernels.rope import cpu as rope
 from sala_compile.codegen.kernels.rope_table import cpu as rope_table
@@ -47,6 +48,17 @@ def norm_specs() -> list[rms_norm.Spec]:
         make(60, 20, 1e-6, False, 0, 64, BF16, F32, BF16, 1, 64),
         make(96, 48, 1e-6, False, 0, 96, F32, BF16, weights=2),
         make(60, 10, 1e-6, False, 3, 64, F32, F32, weights=3),
+    ]
+
+
+def layer_norm_specs() -> list[layer_norm.Spec]:
+    """Below, at and above a vector; views, both element types."""
+    make = layer_norm.Spec
+    return [
+        make(16, 1e-6, 0, 16, F32, F32),
+        make(7, 1e-6, 3, 16, F32, BF16),
+        make(130, 1e-5, 5, 144, BF16, F32),
+        make(128, 1e-6, 2, 144, F32, F32),
     ]
 
 
@@ -136,6 +148,7 @@ def library(target: CpuTarget) -> Library:
     """All kernels of this file."""
     parts = (
         functions(target, rms_norm, norm_specs()),
+        functions(target, layer_norm, layer_norm_specs()),
         functions(target, rope, rope_specs()),
         functions(target, rope_table, list(TABLES)),
         functions(target, embedding, embedding_specs()),
@@ -193,6 +206,22 @@ def test_rms_norm(spec: rms_norm.Spec, rows: int, target: CpuTarget) -> None:
     close(
         run(target, spec, rows, spec.columns, spec.output, x, weight, *extra), expected, spec.output
     )
+
+
+@both_targets
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("spec", layer_norm_specs(), ids=lambda s: s.symbol)
+def test_layer_norm(spec: layer_norm.Spec, rows: int, target: CpuTarget) -> None:
+    """Of rows far from zero: squares are of what differs from the mean."""
+    x, columns = activation(rows, spec.x_pitch, spec.x), spec.columns
+    if spec.x is F32:
+        x[:rows] += 100.0
+    weight, bias = vector_weight(columns), vector_weight(columns, seed=8)
+    live = exact(x[:rows, spec.x_start : spec.x_start + columns])
+    expected = reference.layer_norm(live, weight[:columns], bias[:columns], eps=spec.eps)
+    found = run(target, spec, rows, columns, spec.output, x, weight, bias)
+    tolerance = 1e-2 if spec.output is BF16 else 1e-4
+    np.testing.assert_allclose(exact(found), expected, rtol=tolerance, atol=tolerance)
 
 
 @both_targets

@@ -45,3 +45,21 @@ func.func @f(%x: tensor<?x64xf32>, %w: !sala.weights<[64], f32>) {
   %y = sala.rms_norm %x, %w {eps = 1.000000e-06 : f64, groups = 0 : i64} : tensor<?x64xf32>, !sala.weights<[64], f32> -> tensor<?x64xf32>
   return
 }
+// -----
+// REFUSE: weight must have shape [64], not [16]
+func.func @f(%x: tensor<?x64xf32>, %w: !sala.weights<[16], f32>, %b: !sala.weights<[64], f32>) {
+  %y = sala.layer_norm %x, %w, %b {eps = 1.000000e-06 : f64} : tensor<?x64xf32>, !sala.weights<[16], f32>, !sala.weights<[64], f32> -> tensor<?x64xf32>
+  return
+}
+// -----
+// REFUSE: bias must have shape [64], not [32]
+func.func @f(%x: tensor<?x64xf32>, %w: !sala.weights<[64], f32>, %b: !sala.weights<[32], f32>) {
+  %y = sala.layer_norm %x, %w, %b {eps = 1.000000e-06 : f64} : tensor<?x64xf32>, !sala.weights<[64], f32>, !sala.weights<[32], f32> -> tensor<?x64xf32>
+  return
+}
+// -----
+// REFUSE: eps must not be negative
+func.func @f(%x: tensor<?x64xf32>, %w: !sala.weights<[64], f32>, %b: !sala.weights<[64], f32>) {
+  %y = sala.layer_norm %x, %w, %b {eps = -1.000000e-06 : f64} : tensor<?x64xf32>, !sala.weights<[64], f32>, !sala.weights<[64], f32> -> tensor<?x64xf32>
+  return
+}

@@ -1,5 +1,5 @@
 // Types and attributes in all their forms.
-func.func @types(%a: !sala.batch, %b: !sala.kv_cache<2, 64, 128, bf16>, %c: !sala.compressed_keys<2, 32, 16, 64, 128, f32>, %d: !sala.recurrent_state<4, 16, 16, f32>, %recent: !sala.recent_keys<2, 128, 128, bf16>, %window: !sala.convolution_window<3, 64, f32>, %open: !sala.open_pool<7, 64, f32>, %ids: !sala.token_window<2, f32>, %latents: !sala.latent_cache<64, 512, 64, bf16>, %e: !sala.weights<[64], f32>, %f: !sala.weights<[64, 32], bf16, #sala.layout<panel, 64>>) {
+func.func @types(%a: !sala.batch, %b: !sala.kv_cache<2, 64, 128, bf16>, %c: !sala.compressed_keys<2, 32, 16, 64, 128, f32>, %d: !sala.recurrent_state<4, 16, 16, f32>, %recent: !sala.recent_keys<2, 128, 128, bf16>, %window: !sala.convolution_window<3, 64, f32>, %open: !sala.open_pool<7, 64, f32>, %ids: !sala.token_window<2, f32>, %latents: !sala.latent_cache<64, 512, 64, bf16>, %indexer: !sala.indexer_keys<4, 128, 64, bf16>, %e: !sala.weights<[64], f32>, %f: !sala.weights<[64, 32], bf16, #sala.layout<panel, 64>>) {
   return
 }
 // -----

@@ -81,6 +81,7 @@ def test_a_place_that_is_not_there_is_refused_before_the_work(artifact: Path):
         ({"append_kv", "attend_blocks"}, "Softmax attention"),
         ({"linear", "lightning_attention"}, "Lightning attention"),
         ({"head_linear", "attend_latents"}, "Latent attention"),
+        ({"select_pools", "attend_latents"}, "Selected attention and latent attention"),
         ({"gated_recurrence", "attend_blocks"}, "Gated recurrence and softmax attention"),
         ({"linear"}, "Layer"),
     ],

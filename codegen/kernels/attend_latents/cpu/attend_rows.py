@@ -4,11 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from sala_compile.codegen.kernels.attend_latents.cpu.past_rows import SelectedTokens, TokenTile
 from sala_compile.codegen.kernels.attend_latents.cpu.products import (
-    TokenTile,
     add_values,
     finish,
     score,
+    scored,
 )
 from sala_compile.codegen.kernels.attend_latents.cpu.query_rows import LatentQueries, Record
 from sala_compile.codegen.kernels.attend_latents.cpu.running_softmax import (
@@ -27,15 +28,17 @@ from sala_compile.codegen.kernels.tir.builder import (
     Expr,
     choose,
     held,
-    let,
     loop,
     scalar,
     scratch,
     when,
 )
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.page_access import page_of
-from sala_compile.codegen.kernels.tir.sequence_tiles import SequenceTiles, segments
+from sala_compile.codegen.kernels.tir.sequence_tiles import (
+    SequenceTiles,
+    segments,
+    segments_at_most,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,11 @@ class AttendTiles:
         with loop(control.sequences) as sequence:
             first, position, tokens = tiles.extent(sequence)
             total[0] = total[0] + tiles.number(position, tokens, tiles.width(first))
-            entries = (position + tokens - 1) // spec.block_size + 1
-            parts = segments(entries, tiles.schedule.segment(spec), MOST_SEGMENTS)[1]
+            last = position + tokens - 1
+            if spec.is_selected:
+                last = T.min(last, T.int32(spec.count * spec.pool + spec.pool - 1))
+            entries = last // spec.block_size + 1
+            parts = segments_at_most(entries, tiles.schedule.segment(spec), MOST_SEGMENTS)
             most[0] = T.max(most[0], parts)
         several = T.And(control.workers > 1, most[0] > 1)
         few = T.And(several, total[0] < 4 * control.workers)
@@ -119,7 +125,11 @@ class AttendTiles:
     def _rows(self, worker: Expr, rank: Expr) -> LatentQueries:
         tiles, tensors = self.tiles, self.tiles.tensors
         token, count = tiles.find(rank)
-        position = held(tensors.token_position[token])
+        position, past = held(tensors.token_position[token]), None
+        if tiles.spec.is_selected:
+            own = (tiles.spec, tiles.schedule, tensors, worker)
+            past = SelectedTokens(*own, token, position)
+            position = held(past.length - 1)
         return LatentQueries(
             tiles.spec,
             tiles.schedule,
@@ -130,6 +140,7 @@ class AttendTiles:
             position,
             table_row=held(tensors.slots[tensors.token_sequence[token]]),
             entries=held((position + count - 1) // tiles.spec.block_size + 1),
+            past=past,
         )
 
     def _partial(self, work: LatentQueries, rank: Expr, part: Expr) -> Record:
@@ -144,13 +155,12 @@ class AttendTiles:
 def _read(work: LatentQueries, begin: Expr, end: Expr) -> None:
     """Emit the work on the blocks of a segment, a tile of scores after the other."""
     spec, most = work.spec, work.schedule.blocks(work.spec)
-    pages = scratch((most,), "int64")
+    pages = None if spec.is_selected else scratch((most,), "int64")
     with loop((end - begin + (most - 1)) // most) as turn:
         first = held(begin + turn * most)
-        tokens = TokenTile(first, held(T.min(end - first, T.int32(most))), pages)
-        with loop(tokens.live) as b:
-            index = let((first + b) // spec.page_blocks)
-            pages[b] = page_of(work.tensors.page_table, work.table_row, index)
+        live = held(T.min(end - first, T.int32(most)))
+        tokens = TokenTile(spec, first, live, work.last, work.past, pages)
+        tokens.find(work.tensors.page_table, work.table_row)
         score(work, tokens, spec.scale / math.log(2))
-        softmax(work, held(tokens.scored(work)))
+        softmax(work, held(scored(work, tokens)))
         add_values(work, tokens)

@@ -51,6 +51,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
         workspace("scores", "f32", schedule.scores(spec)),
         workspace("operands", element, schedule.operands(spec)),
         workspace("staged", element, schedule.staged(spec), when=is_packed),
+        workspace("places", "i32", schedule.places(spec), when=spec.is_selected),
         workspace("partials", "f32", PARTIAL_RECORDS * schedule.record(spec)),
     )
     return attend.arguments(spec, workspaces)

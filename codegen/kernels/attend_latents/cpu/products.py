@@ -1,14 +1,13 @@
 """The two products of a tile of tokens: queries by rows of the cache, probabilities by latents."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from sala_compile.codegen.kernels.attend_latents.cpu.past_rows import TokenTile
 from sala_compile.codegen.kernels.attend_latents.cpu.query_rows import MASKED, LatentQueries
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
     Expr,
-    Tensor,
     held,
     lanes,
     let,
@@ -24,34 +23,10 @@ from sala_compile.codegen.kernels.tir.tile import cover_columns, even_width, til
 BITS = f"uint32x{LANES}"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenTile:
-    """`live` blocks whose scores are kept together, from block `first` of the past on."""
-
-    first: Expr
-    live: Expr
-    pages: Tensor
-    """The page of each block (int64)."""
-
-    def position(self, work: LatentQueries, block: Expr) -> Expr:
-        """The position of the first token of a block of the tile."""
-        return (self.first + block) * work.spec.block_size
-
-    def written(self, work: LatentQueries) -> Expr:
-        """Tokens of the tile up to the last one of the queries."""
-        most = self.live * work.spec.block_size
-        return T.min(work.last + 1 - self.position(work, 0), most)
-
-    def scored(self, work: LatentQueries) -> Expr:
-        """Those that have scores: whole register tiles, of which the last tokens are masked."""
-        height = work.schedule.token_tile
-        return (self.written(work) + (height - 1)) // height * height
-
-    def place(self, work: LatentQueries, block: Expr) -> Expr:
-        """The token of its page at which a block of the tile begins."""
-        if work.spec.page_blocks == 1:
-            return T.int32(0)
-        return (self.first + block) % work.spec.page_blocks * work.spec.block_size
+def scored(work: LatentQueries, tokens: TokenTile) -> Expr:
+    """Tokens that have scores: whole register tiles, of which the last tokens are masked."""
+    height = work.schedule.token_tile
+    return (tokens.written + (height - 1)) // height * height
 
 
 def score(work: LatentQueries, tokens: TokenTile, scale: float) -> None:
@@ -59,12 +34,13 @@ def score(work: LatentQueries, tokens: TokenTile, scale: float) -> None:
     spec, height = work.spec, work.schedule.token_tile
     width = even_width(work.width, work.schedule.row_vectors)
     with loop(tokens.live) as b:
-        page, begin = held(tokens.pages[b], "int64"), held(tokens.place(work, b))
-        position = held(tokens.position(work, b))
-        count = T.min(tokens.scored(work) - b * spec.block_size, T.int32(spec.block_size))
+        rows_of, position = tokens.rows(b), held(tokens.position(b))
+        left_over = held(tokens.written - b * spec.block_size)
+        count = T.min(scored(work, tokens) - b * spec.block_size, T.int32(spec.block_size))
         with loop(count // height) as turn, loop(work.count) as query:
             first, rows = held(turn * height), held(query * work.width)
             own = held(work.position + query - position - first)
+            places = [rows_of(_known(work, first + i, left_over)) for i in range(height)]
 
             def vectors(index: Expr, live: Sequence[int]) -> None:
                 left = held(rows + index * LANES)
@@ -73,7 +49,7 @@ def score(work: LatentQueries, tokens: TokenTile, scale: float) -> None:
                     spec.element,
                     spec.columns // spec.element.pack,
                     lambda i, k: spec.element.spread(
-                        work.tensors.pool, page, begin + first + i, k * spec.element.pack
+                        work.tensors.pool, *places[i], k * spec.element.pack
                     ),
                     lambda j, k: spec.element.operand(
                         work.tensors.operands, work.worker, work.query(k, left + j * LANES)
@@ -89,6 +65,11 @@ def score(work: LatentQueries, tokens: TokenTile, scale: float) -> None:
             cover_columns(work.width, width, vectors)
 
 
+def _known(work: LatentQueries, row: Expr, count: Expr) -> Expr:
+    """A row of a block that may be read: places in lists are known for `count` rows alone."""
+    return row if work.past is None else T.min(row, count - 1)
+
+
 def add_values(work: LatentQueries, tokens: TokenTile) -> None:
     """Emit output = factor * output + probabilities * latents of the tile.
 
@@ -96,7 +77,7 @@ def add_values(work: LatentQueries, tokens: TokenTile) -> None:
     staged: of 32 columns those of even places, then those of odd ones.
     """
     spec, schedule = work.spec, work.schedule
-    written = held(tokens.written(work))
+    written = held(tokens.written)
     if spec.element is Element.F32:
         most = even_width(spec.latent_dim, schedule.row_vectors)
 
@@ -116,11 +97,11 @@ def _stage(work: LatentQueries, tokens: TokenTile, written: Expr, left: Expr) ->
     spec, pool, staged = work.spec, work.tensors.pool, work.tensors.staged
     size = spec.block_size
     with loop(tokens.live) as b:
-        page, begin = held(tokens.pages[b], "int64"), held(tokens.place(work, b))
+        rows = tokens.rows(b)
         count = held(T.min(written - b * size, T.int32(size)))
         with loop((count + 1) // 2) as pair:
             one, other = (
-                let(T.reinterpret(pool[page, begin + row, lanes(left, 2 * LANES)], dtype=BITS))
+                let(T.reinterpret(pool[(*rows(row), lanes(left, 2 * LANES))], dtype=BITS))
                 for row in (2 * pair, T.min(2 * pair + 1, count - 1))
             )
             other = let(T.Select(splat(2 * pair + 1) < splat(count), other, _words(0)))
@@ -152,12 +133,11 @@ def _add_rows(
         with loop(tokens.live) as b:
             count = held(T.min(written - b * spec.block_size, T.int32(spec.block_size)))
             first = held(b * (spec.block_size // spec.element.pack))
-            page, begin = held(tokens.pages[b], "int64"), held(tokens.place(work, b))
+            rows = tokens.rows(b)
 
             def right(j: int, k: Expr) -> Expr:
                 if spec.element is Element.F32:
-                    row = (page, begin + k, left + j * LANES)
-                    return spec.element.operand(work.tensors.pool, *row)
+                    return spec.element.operand(work.tensors.pool, *rows(k), left + j * LANES)
                 place = ((first + k) * 2 + j) * (2 * LANES)
                 return spec.element.operand(work.tensors.staged, work.worker, place)
 

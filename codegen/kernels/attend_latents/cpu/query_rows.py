@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sala_compile.codegen.kernels.attend_latents.cpu.past_rows import SelectedTokens
 from sala_compile.codegen.kernels.attend_latents.cpu.schedule import Schedule
 from sala_compile.codegen.kernels.attend_latents.spec import Spec
 from sala_compile.codegen.kernels.tir.builder import (
@@ -64,6 +65,9 @@ class Record:
 class LatentQueries:
     """The rows (token, head) of `count` tokens from `token` on, the first at `position`.
 
+    Of a selection, `past` lists the tokens that the one query reads, and positions are places in
+    that list.
+
     A token has whole vectors of rows, `width` in all; those after the last head are zeros. In the
     memory of a worker, with R rows and S tokens of a tile: scores [S, R], a record of the segment,
     one of all segments so far, factors [R]; queries [columns / p, R, p] and probabilities [S / p,
@@ -79,6 +83,7 @@ class LatentQueries:
     position: Expr
     table_row: Expr
     entries: Expr
+    past: SelectedTokens | None
 
     @property
     def width(self) -> int:

@@ -32,7 +32,9 @@ class Schedule:
         return padded(spec.num_heads) // LANES
 
     def queries(self, spec: Spec) -> int:
-        """Tokens that are taken at a time: a power of two, none more than a block."""
+        """Tokens that are taken at a time: a power of two, at most a block; one with a list."""
+        if spec.is_selected:
+            return 1
         most = max(1, self.query_vectors // self.head_vectors(spec))
         block = spec.block_size
         return min(1 << most.bit_length() - 1, block & -block)
@@ -52,6 +54,10 @@ class Schedule:
     def segment(self, spec: Spec) -> int:
         """Blocks of a segment of a past that has no more than `MOST_SEGMENTS` of them."""
         return self.segment_tiles * self.blocks(spec)
+
+    def places(self, spec: Spec) -> int:
+        """Integers of a worker: page and place of each token of a tile of a list."""
+        return 2 * self.tokens(spec)
 
     def out_columns(self, spec: Spec) -> int:
         """Columns of an output in memory of a worker: whole vectors of packs."""

@@ -1,30 +1,31 @@
 """The choice of blocks: their scores, the threshold that enough of them reach, the list."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.select_blocks.spec import Spec
-from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
-    LANES,
     Expr,
     Tensor,
     lanes,
     let,
     loop,
-    registers,
     scalar,
     splat,
     when,
 )
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.threshold import (
+    MAGNITUDE_BITS,
+    count_where,
+    integers,
+    read_from,
+    threshold,
+)
 
-SCORE_BITS = 31
-"""Bits of a float that is not negative; as integers such floats keep their order."""
-
-MAGNITUDE = 2**SCORE_BITS - 1
-"""Clears the sign, which only a NaN can have. It is also the largest rank, that of a NaN with all
-bits set: nothing may be added to a rank, or it becomes negative and no list is complete."""
+MAGNITUDE = 2**MAGNITUDE_BITS - 1
+"""Clears the sign, which only a NaN can have: floats that are not negative keep their order as
+integers. It is also the largest rank, that of a NaN with all bits set: nothing may be added to a
+rank, or it becomes negative and no list is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class Choice:
         competing = let(self.first_local - self.first_competing)
         if self.spec.chosen:
             self._score_blocks(competing)
-            self._list_chosen(competing, let(self._threshold(competing)))
+            reached = threshold(read_from(self.ranks, self.worker, 0), competing, self.spec.chosen)
+            self._list_chosen(competing, let(reached))
         self._list_forced()
 
     def _list_block(self, place: Expr, block: Expr) -> None:
@@ -70,35 +72,12 @@ class Choice:
             for offset in range(1, ratio + 1):
                 best = T.max(best, self._rank(start + offset))
             self.ranks[self.worker, index] = best
-        self.ranks[self.worker, lanes(competing)] = _integers(-1)
+        self.ranks[self.worker, lanes(competing)] = integers(-1)
 
     def _rank(self, place: Expr) -> Expr:
         """The score at a place of the workspace as an integer; a NaN is above all numbers."""
         bits = T.reinterpret(self.scores[self.worker, place], dtype="int32")
         return T.bitwise_and(bits, T.int32(MAGNITUDE))
-
-    def _threshold(self, competing: Expr) -> Expr:
-        """Emit the search for the largest rank that at least `chosen` blocks reach.
-
-        One bit a step from the highest down, counting the blocks at or above the candidate.
-        """
-        found = scalar(T.int32(0), "int32")
-        with loop(SCORE_BITS) as step:
-            # Binary search over bits: keep a bit if enough blocks still reach the candidate.
-            candidate = let(found[0] + T.shift_left(T.int32(1), SCORE_BITS - 1 - step))
-            count = self._count(competing, lambda ranks: ranks >= splat(candidate))
-            with when(count >= T.float32(self.spec.chosen)):
-                found[0] = candidate
-        return found[0]
-
-    def _count(self, competing: Expr, counts: Callable[[Expr], Expr]) -> Expr:
-        """Emit how many blocks have a rank that counts, as a float."""
-        hits = registers(1, "int32")
-        hits[0] = _integers(0)
-        with loop((competing + (LANES - 1)) // LANES) as v:
-            ranks = self.ranks[self.worker, lanes(v * LANES)]
-            hits[0] = hits[0] + T.Select(counts(ranks), _integers(1), _integers(0))
-        return let(vector.total(T.Cast(f"float32x{LANES}", hits[0])))
 
     def _list_forced(self) -> None:
         """Emit the initial blocks and the local ones."""
@@ -108,9 +87,10 @@ class Choice:
         with loop(spec.window_blocks + 1) as index:
             self._list_block(spec.init_blocks + spec.chosen + index, self.first_local + index)
 
-    def _list_chosen(self, competing: Expr, threshold: Expr) -> None:
+    def _list_chosen(self, competing: Expr, reached: Expr) -> None:
         """Emit the blocks above the threshold, and of those at it the first ones, ascending."""
-        above = self._count(competing, lambda ranks: ranks > splat(threshold))
+        ranks = read_from(self.ranks, self.worker, 0)
+        above = count_where(ranks, competing, lambda ranks: ranks > splat(reached))
         ties = scalar(T.int32(self.spec.chosen) - T.Cast("int32", above), "int32")
         place = scalar(T.int32(self.spec.init_blocks), "int32")
         with loop(competing) as index:
@@ -120,12 +100,8 @@ class Choice:
                 self._list_block(place[0], self.first_competing + index)
                 place[0] = place[0] + 1
 
-            with when(rank > threshold):
+            with when(rank > reached):
                 take()
-            with when(T.And(rank == threshold, ties[0] > 0)):
+            with when(T.And(rank == reached, ties[0] > 0)):
                 take()
                 ties[0] = ties[0] - 1
-
-
-def _integers(value: int) -> Expr:
-    return splat(T.int32(value))

@@ -20,11 +20,18 @@ from tests.support.steps import EXTRA, Library, Step, padded, poisoned, step
 
 HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
-CONTEXT = 4096
+CONTEXT = 17000
 
 
 def spec_of(
-    heads: int, latent: int, rotary: int, element: Element, block: int = 64, blocks: int = 1
+    heads: int,
+    latent: int,
+    rotary: int,
+    element: Element,
+    block: int = 64,
+    blocks: int = 1,
+    count: int = 0,
+    pool: int = 0,
 ) -> Spec:
     """A spec whose float32 operands stand side by side in one buffer."""
     key_dim = 5
@@ -32,7 +39,7 @@ def spec_of(
     views, _ = column_starts(sizes)
     absorbed = {"absorbed_start": 0, "absorbed_pitch": padded(heads * latent)}
     shape = (heads, key_dim, rotary, latent, (key_dim + rotary) ** -0.5, block, blocks)
-    return Spec(*shape, element, **absorbed, **views)
+    return Spec(*shape, element, **absorbed, **views, count=count, pool=pool)
 
 
 SPECS = (
@@ -44,8 +51,17 @@ SPECS = (
     spec_of(1, 2, 2, Element.BF16),
     spec_of(64, 32, 16, Element.F32, block=48),
     spec_of(130, 64, 6, Element.BF16),
+    spec_of(4, 24, 8, Element.F32, count=48, pool=1),
+    spec_of(4, 24, 8, Element.BF16, count=48, pool=1),
+    spec_of(128, 512, 64, Element.BF16, count=2048, pool=1),
+    spec_of(17, 46, 2, Element.BF16, block=16, count=9, pool=2),
+    spec_of(17, 46, 2, Element.F32, blocks=2, count=300, pool=4),
+    spec_of(1, 2, 2, Element.BF16, count=1, pool=1),
+    spec_of(20, 32, 16, Element.F32, block=48, count=5, pool=3),
+    spec_of(33, 64, 6, Element.BF16, count=8, pool=8),
+    spec_of(5, 30, 4, Element.BF16, count=20, pool=64),
 )
-PORTABLE_SPECS = (SPECS[0], SPECS[1], SPECS[3])
+PORTABLE_SPECS = (SPECS[0], SPECS[1], SPECS[3], SPECS[9], SPECS[12])
 
 
 @cache
@@ -81,12 +97,17 @@ class Inputs:
             for t, row in enumerate(rows):
                 page = batch.pages[slot, t // spec.page_tokens]
                 self.pool[page, t % spec.page_tokens, : spec.columns] = row
+        self.selection = None
+        if spec.is_selected:
+            self.selection = poisoned(tokens + EXTRA, spec.count, dtype=np.int32)
+            self.selection[:tokens] = drawn_selection(spec, batch, random)
 
     def rows(self, rows: slice) -> "Inputs":
         """The same inputs for a part of the tokens; the pool is shared."""
         part = object.__new__(Inputs)
         part.spec, part.sizes, part.pool, part.past = self.spec, self.sizes, self.pool, self.past
         part.merged, part.absorbed = (_cut(x, rows) for x in (self.merged, self.absorbed))
+        part.selection = None if self.selection is None else _cut(self.selection, rows)
         return part
 
     def run(self, batch: Step, target: CpuTarget = HOST) -> np.ndarray:
@@ -102,6 +123,7 @@ class Inputs:
             for space in workspaces_of(declared)
         ]
         inputs = [self.absorbed, self.merged, self.merged, self.merged, self.pool]
+        inputs += [] if self.selection is None else [self.selection]
         library(target).call(spec.symbol, *fields.values(), *inputs, out, *spaces)
         assert out[batch.tokens :].tobytes() == before.tobytes()
         assert (out[: batch.tokens, used:] == 0).all()
@@ -122,11 +144,22 @@ class Inputs:
         heads = LatentHeads(
             spec.num_heads, spec.key_dim, spec.rotary_dim, spec.latent_dim, 1, spec.scale
         )
-        operands = (absorbed, q, latent, rotary, self.past, batch.reference)
-        out, cache = attend_latents(
-            *operands, heads=heads, cache_rounding=rounding, operand_rounding=rounding
-        )
+        selection = None if self.selection is None else self.selection[:tokens]
+        operands = (absorbed, q, latent, rotary, self.past, batch.reference, selection)
+        roundings = {"cache_rounding": rounding, "operand_rounding": rounding}
+        out, cache = attend_latents(*operands, heads=heads, pool=spec.pool, **roundings)
         return out, dict(cache)
+
+
+def drawn_selection(spec: Spec, batch: Step, random: np.random.Generator) -> np.ndarray:
+    """Pools for each token: all where they are few, else any, ascending."""
+    found = np.full((batch.tokens, spec.count), -1, np.int32)
+    for part in batch.reference:
+        for row, position in zip(range(part.start, part.stop), part.positions, strict=True):
+            complete = (position + 1) // spec.pool
+            used = min(complete, spec.count)
+            found[row, :used] = np.sort(random.permutation(complete)[:used])
+    return found
 
 
 def _cut(x: np.ndarray, rows: slice) -> np.ndarray:
@@ -140,7 +173,13 @@ def batch_of(spec: Spec, counts: Sequence[int], history: Sequence[int], workers:
     return step(counts, history, block_size=spec.page_tokens, context=CONTEXT, workers=workers)
 
 
-BATCHES = (((1, 70, 9, 1), (0, 0, 5, 1)), ((1, 3, 66), (1500, 63, 200)), ((1,), (3000,)))
+BATCHES = (
+    ((1, 70, 9, 1), (0, 0, 5, 1)),
+    ((1, 3, 66), (1500, 63, 200)),
+    ((1,), (3000,)),
+    ((3,), (16382,)),
+)
+BATCH_IDS = ("short", "long", "split", "longer segments")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +187,7 @@ BATCHES = (((1, 70, 9, 1), (0, 0, 5, 1)), ((1, 3, 66), (1500, 63, 200)), ((1,), 
     [(spec, HOST) for spec in SPECS] + [(spec, PORTABLE) for spec in PORTABLE_SPECS],
     ids=lambda x: x.symbol if isinstance(x, Spec) else x.name,
 )
-@pytest.mark.parametrize(("counts", "history"), BATCHES, ids=("short", "long", "split"))
+@pytest.mark.parametrize(("counts", "history"), BATCHES, ids=BATCH_IDS)
 def test_equals_reference(
     spec: Spec, target: CpuTarget, counts: tuple[int, ...], history: tuple[int, ...]
 ) -> None:

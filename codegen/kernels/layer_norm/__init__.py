@@ -1,0 +1,1 @@
+"""Layer norms: over whole rows, with weight and bias."""

@@ -1,0 +1,1 @@
+"""Choosing pools of tokens by indexer keys."""

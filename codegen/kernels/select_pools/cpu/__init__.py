@@ -1,0 +1,1 @@
+"""Choosing pools of tokens, on the CPU."""
