@@ -28,7 +28,7 @@ MAGNITUDE = 2**MAGNITUDE_BITS - 1
 
 
 @dataclass(frozen=True, slots=True)
-class QueryRows:
+class IndexerQueries:
     """The rows (token, head) of the `count` tokens from `token` on, in the memory of a worker."""
 
     spec: Spec

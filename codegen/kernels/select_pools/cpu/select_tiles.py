@@ -10,7 +10,7 @@ from sala_compile.codegen.kernels.select_pools.cpu.schedule import (
     TILES_PER_WORKER,
     Schedule,
 )
-from sala_compile.codegen.kernels.select_pools.cpu.score_pools import QueryRows, masked
+from sala_compile.codegen.kernels.select_pools.cpu.score_pools import IndexerQueries, masked
 from sala_compile.codegen.kernels.select_pools.spec import Spec
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
@@ -119,14 +119,16 @@ class SelectTiles:
         own = (tiles.spec, tiles.schedule, tiles.tensors, worker)
         table_row = held(tiles.tensors.slots[tiles.tensors.token_sequence[token]])
         position = held(tiles.tensors.token_position[token])
-        return TileWork(QueryRows(*own, token, count), candidates_of(*own), position, table_row)
+        return TileWork(
+            IndexerQueries(*own, token, count), candidates_of(*own), position, table_row
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class TileWork:
     """The choice of the queries of a tile, the first at `position`."""
 
-    rows: QueryRows
+    rows: IndexerQueries
     candidates: Candidates
     position: Expr
     table_row: Expr
