@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,14 +30,14 @@ from sala_compile.codegen.compiler import compile_model
 from sala_compile.codegen.options import CompileOptions, WeightOrigin
 from sala_compile.codegen.progress import Silent
 from sala_compile.passes.support.quantization import Quantization
-from sala_compile.runtime.artifact import PhaseName, Program, Value, ValueKind
+from sala_compile.runtime.artifact import PhaseName
 from sala_compile.runtime.artifact.reader import open_artifact
 from sala_compile.runtime.devices.cpu.program import CpuProgram
 from sala_compile.runtime.devices.device import Hooks, StepSizes
+from sala_compile.runtime.plan.weight_reads import weight_bytes
 
 CONFIGS = Path(__file__).parents[1] / "examples" / "configs"
 VOCABULARY = 4096
-PHASES = (PhaseName.DECODE, PhaseName.LOGITS)
 IDS = 2
 """Argument of a kernel of experts that has their numbers."""
 
@@ -70,28 +69,6 @@ class Watched:
     def close(self) -> None:
         """Close the program."""
         self.program.close()
-
-
-def weight_bytes(program: Program) -> tuple[int, dict[int, int]]:
-    """Bytes of the weights that every token reads, and of one expert by its step of decoding."""
-    (target,) = program.targets.values()
-    others: dict[str, int] = {}
-    experts: dict[int, int] = {}
-    for phase in PHASES:
-        for index, step in enumerate(target.phases[phase].steps):
-            values = {name: program.values[name] for name in step.arguments}
-            weights = {n: _bytes(v) for n, v in values.items() if v.kind is ValueKind.WEIGHT}
-            if step.family == "experts":
-                experts[index] = sum(weights.values())
-            elif not step.family.startswith("embedding"):
-                others |= weights
-    return sum(others.values()), experts
-
-
-def _bytes(value: Value) -> int:
-    return prod(int(size) for size in value.shape if isinstance(size, int)) * (
-        value.dtype.numpy.itemsize
-    )
 
 
 @click.command()
@@ -151,7 +128,7 @@ def compile_random(config: str, layers: int, quantize: str, folder: Path, path: 
 def measure(path: Path, batches: list[int], threads: int, seconds: float) -> dict[str, Any]:
     """Seconds of a step, experts and bytes, for each batch, in turns."""
     program = open_artifact(path).program
-    others, stacks = weight_bytes(program)
+    others, stacks = weight_bytes(program, next(iter(program.targets)))
     probe = BandwidthProbe(threads)
     count = _experts(path)
     rows: dict[int, list[dict[str, float]]] = {batch: [] for batch in batches}

@@ -30,7 +30,7 @@ from sala_compile.runtime.generation.generation import (
 )
 from sala_compile.runtime.generation.generation_config import Defaults, GenerationDefaults
 from sala_compile.runtime.generation.model_drafts import ModelDrafts
-from sala_compile.runtime.plan import MemoryPlan
+from sala_compile.runtime.plan import MemoryPlan, length_note
 from sala_compile.runtime.sequence import TokenSequence
 from sala_compile.runtime.state.pages import PagePool
 from sala_compile.runtime.state.prefix_cache import PrefixOptions
@@ -65,6 +65,7 @@ class Model:
         with ExitStack() as undo:
             undo.callback(device.close)
             device.open()
+            self.notes = self._notes(plan)
             self._memory = device.memory(plan, poison=poison, advance=advance)
             undo.callback(self._memory.close)
             self._engine: Engine | None = Engine(artifact, self._memory, device, prefix)
@@ -72,6 +73,11 @@ class Model:
         self._tokenizer: Tokenizer | None = None
         self._answers: AnswerOptions | None = None
         self.draft = draft
+
+    def _notes(self, plan: MemoryPlan) -> tuple[str, ...]:
+        trained = self.artifact.manifest.model.trained_length
+        too_long = length_note(plan.sizes.context, trained)
+        return (*([too_long] if too_long else []), *self._device.notes(plan))
 
     @property
     def engine(self) -> Engine:

@@ -78,12 +78,14 @@ def _weight_table(weights: dict[str, Any]) -> Table:
 
 def _context_line(memory: dict[str, Any]) -> str:
     """The longest context of one sequence for usual budgets, rounded down to 1K."""
+    budgets = memory["largest_context"]
     fitting = ", ".join(
         f"{entry['context'] >> 10}K tokens in {entry['memory_bytes'] >> 30} GiB"
-        for entry in memory["largest_context"]
+        for entry in budgets
         if entry["context"]
     )
-    return f"longest context: {fitting or 'none fits 80 GiB'}"
+    none = f"none fits {budgets[-1]['memory_bytes'] >> 30} GiB"
+    return f"longest context: {fitting or none}"
 
 
 def _memory_line(summary: dict[str, Any], memory: dict[str, Any], place: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sala_compile.runtime.artifact.dims import Symbol
 from sala_compile.runtime.common.units import format_bytes, format_tokens
 from sala_compile.runtime.model import Model
-from sala_compile.runtime.plan import length_note, memory_sentence
+from sala_compile.runtime.plan import memory_sentence
 
 _LENGTHS = (1 << 12, 1 << 15, 1 << 18, 1 << 20)
 
@@ -38,10 +38,8 @@ def screen(model: Model, name: str, shown: Shown) -> str:
         "API": f"{address}/v1",
         "page": f"{address}/   Ctrl-C ends",
     }
-    note = length_note(model.context, manifest.model.trained_length)
-    if note is not None:
-        rows["note"] = note
     lines = [f"{label:<9} {text}" for label, text in rows.items() if text]
+    lines += [f"{'note':<9} {note}" for note in model.notes]
     return "\n".join([f"sala-serve {version('sala-compile')}", *lines])
 
 

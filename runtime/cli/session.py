@@ -18,7 +18,6 @@ from sala_compile.runtime.cli.reuse import SNAPSHOTS, ReusedSequence
 from sala_compile.runtime.cli.summary import describe, describe_saved, saved_summary, summary
 from sala_compile.runtime.generation.generation import Finish, Generation
 from sala_compile.runtime.generation.generation_config import Defaults
-from sala_compile.runtime.plan import length_note
 from sala_compile.runtime.sequence import TokenSequence
 from sala_compile.runtime.text.templates.chat import Message
 from sala_compile.runtime.text.tokenizer import TOKENIZER_FILE
@@ -62,8 +61,7 @@ class Session:
         if manifest.seeded is not None:
             self._console.print(f"warning: {WARNING}", soft_wrap=True)
         notes = list(self._model.generation_defaults.notes) if defaults != Defaults.NONE else []
-        too_long = length_note(self._model.context, manifest.model.trained_length)
-        for note in [*notes, *([too_long] if too_long else [])]:
+        for note in [*notes, *self._model.notes]:
             self._console.print(f"note: {note}", markup=False, soft_wrap=True)
 
     def answer(self) -> int:

@@ -131,6 +131,10 @@ class Device(Protocol):
         """Bytes that a model may take here now, its weights included."""
         ...
 
+    def notes(self, plan: MemoryPlan) -> tuple[str, ...]:
+        """Sentences on what a plan costs here, before its memory is taken."""
+        ...
+
     def open(self) -> None:
         """Load the kernels; ArtifactError if they do not fit the device."""
         ...

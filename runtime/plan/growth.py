@@ -8,7 +8,7 @@ from sala_compile.runtime.plan.fit import largest_context
 from sala_compile.runtime.plan.least import LeastMemory
 from sala_compile.runtime.plan.sizes import Sizes
 
-USUAL_BUDGETS = tuple(size << 30 for size in (8, 16, 24, 32, 80))
+USUAL_BUDGETS = tuple(size << 30 for size in (8, 16, 24, 32, 80, 141))
 """Memory of usual machines and accelerators, in bytes."""
 
 

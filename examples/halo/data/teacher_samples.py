@@ -54,6 +54,7 @@ def write_samples(
 ) -> np.ndarray:
     """At least `size` tokens of whole texts, uint32 [tokens], drawn at temperature 1.
 
+    The largest logit minus the logarithm of an exponential variable of its own is such a token.
     A text begins with the first token of the model (any token, where it has none, and where
     texts begin with their end); it ends with an end token or the context of the model.
     """
@@ -63,7 +64,8 @@ def write_samples(
     while sum(map(len, finished)) < size:
         tokens = [writer.last for writer in writers]
         logits = model.decode([writer.sequence for writer in writers], tokens)
-        drawn = (logits + generator.gumbel(size=logits.shape)).argmax(axis=1)
+        chances = generator.standard_exponential(logits.shape).astype(np.float32)
+        drawn = (logits - np.log(chances, out=chances)).argmax(axis=1)
         for index, (writer, token) in enumerate(zip(writers, drawn, strict=True)):
             if writer.take(int(token)):
                 finished.append(np.array(writer.ids, np.uint32))

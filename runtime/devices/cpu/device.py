@@ -16,6 +16,7 @@ from sala_compile.runtime.artifact.contract import (
 )
 from sala_compile.runtime.artifact.opened import OpenFile
 from sala_compile.runtime.artifact.processor import TILES, permit_tiles
+from sala_compile.runtime.devices.cpu.disk_speed import read_speed
 from sala_compile.runtime.devices.cpu.kernel_runtime import KernelRuntime
 from sala_compile.runtime.devices.cpu.memory import CpuMemory, available_memory
 from sala_compile.runtime.devices.cpu.program import RUN_CALLS, CpuProgram
@@ -23,6 +24,7 @@ from sala_compile.runtime.devices.cpu.thread_team import OPEN, LibraryThreads
 from sala_compile.runtime.devices.device import Advance
 from sala_compile.runtime.errors import ArtifactError
 from sala_compile.runtime.plan import MemoryPlan
+from sala_compile.runtime.plan.weight_reads import disk_note, weight_reads
 
 FFI_PACKAGE = "apache-tvm-ffi"
 Kernel = Callable[..., Any]
@@ -67,6 +69,17 @@ class CpuDevice:
         is_mapped = self._artifact.manifest.seeded is None
         mapped = self._artifact.weight_bytes_of(self.target) if is_mapped else 0
         return available_memory() + mapped
+
+    def notes(self, plan: MemoryPlan) -> tuple[str, ...]:
+        """What it costs if free memory does not hold the weights that are mapped."""
+        artifact = self._artifact
+        weights = artifact.weight_bytes_of(self.target)
+        held = available_memory() - (plan.total_bytes - weights)
+        if artifact.manifest.seeded is not None or held >= weights:
+            return ()
+        files = [artifact.file(path) for path in artifact.weight_files_of(self.target)]
+        speed = read_speed(max(files, key=lambda file: file.size))
+        return (disk_note(weight_reads(artifact, self.target), weights, held, speed),)
 
     def open(self) -> None:
         """Open the library, whose hash was checked; ArtifactError if it does not fit."""

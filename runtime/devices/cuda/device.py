@@ -42,6 +42,10 @@ class CudaDevice:
         """The GPU's free memory without a reserve."""
         return max(0, self._driver.memory_info()[0] - RESERVE_BYTES)
 
+    def notes(self, plan: MemoryPlan) -> tuple[str, ...]:
+        """None: weights lie in the GPU's memory."""
+        return ()
+
     def open(self) -> None:
         """Read the cubins and make the stream."""
         self._library.open()

@@ -208,7 +208,7 @@ def test_memory_tells_what_a_token_costs_and_what_fits(artifact: Path):
     assert memory["token_bytes"]["kv_pages"] == 16 * 4 / tiny.PAGE
     machine, *usual = memory["largest_context"]
     assert machine["memory_bytes"] == memory["machine_bytes"]
-    assert [entry["memory_bytes"] >> 30 for entry in usual] == [8, 16, 24, 32, 80]
+    assert [entry["memory_bytes"] >> 30 for entry in usual] == [8, 16, 24, 32, 80, 141]
     fitting = _document(artifact, "--context", usual[0]["context"], "--batch", 2, "--threads", 1)
     assert fitting["memory"]["total_bytes"] <= 8 << 30
     shown = _inspect(*options).stdout
