@@ -137,9 +137,9 @@ class LatentHeadsAttr(RecordAttr[LatentHeads]):
     record = LatentHeads
 
     def verify(self) -> None:
-        """Positive counts and sizes, an even rotary part, an even width of what is kept."""
+        """Positive counts and sizes, an even rotary part or none, an even width of what is kept."""
         heads = self.data
-        sizes = (heads.num_heads, heads.key_dim, heads.rotary_dim)
+        sizes = (heads.num_heads, heads.key_dim, heads.rotary_dim + 1)
         if min(*sizes, heads.latent_dim, heads.value_dim) <= 0:
             raise VerifyException("num_heads and the sizes of latent heads must be positive")
         if heads.rotary_dim % 2 or heads.latent_dim % 2:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import (
+    AttrSizedOperandSegments,
     ParsePropInAttrDict,
     irdl_op_definition,
     operand_def,
@@ -39,7 +40,8 @@ class LatentAttentionOp(SalaOp):
     scores = scale (q_h^a . (K_h c_s) + q_h^r . r_s), out_h = sum_s softmax(scores)_s V_h c_s.
 
     q [T, H*(K+R)], for each head q^a [K] and q^r [R]; latent c [T, C]; rotary r [T, R], one for all
-    heads; key_weight [H*K, C], K_h by K_h; value_weight [H*C, V], V_h transposed. out [T, H*V].
+    heads, absent if R is 0; key_weight [H*K, C], K_h by K_h; value_weight [H*C, V], V_h transposed.
+    out [T, H*V].
     With a `selection` [T, B] of pools of `pool` tokens (`SelectPoolsOp`), token t attends to those
     of its row and to the tail, s >= (t + 1) // pool * pool; -1 is no pool.
     Multi-head latent attention: DeepSeek-V2, arXiv 2405.04434, equations 9 to 19.
@@ -50,7 +52,7 @@ class LatentAttentionOp(SalaOp):
 
     q = operand_def(RowsActivation)
     latent = operand_def(RowsActivation)
-    rotary = operand_def(RowsActivation)
+    rotary = opt_operand_def(RowsActivation)
     cache = operand_def(LatentCacheType)
     batch = operand_def(BatchType())
     key_weight = operand_def(WeightType)
@@ -61,11 +63,13 @@ class LatentAttentionOp(SalaOp):
     out = result_def(RowsActivation)
     cache_out = result_def(LatentCacheType)
 
-    irdl_options = (ParsePropInAttrDict(),)
+    irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
     assembly_format = (
-        "$q `,` $latent `,` $rotary `,` $cache `,` $batch `,` $key_weight `,` $value_weight"
-        " (`selection` $selection^)? `heads` $heads attr-dict"
-        " `:` functional-type(operands, results)"
+        "$q `,` $latent (`rotary` `(` $rotary^ `:` type($rotary) `)`)? `,` $cache `,` $batch"
+        " `,` $key_weight `,` $value_weight"
+        " (`selection` `(` $selection^ `:` type($selection) `)`)? `heads` $heads attr-dict"
+        " `:` type($q) `,` type($latent) `,` type($cache) `,` type($key_weight)"
+        " `,` type($value_weight) `->` type($out) `,` type($cache_out)"
     )
 
     def infer(self, element: Attribute) -> Sequence[Attribute]:
@@ -146,7 +150,7 @@ class AttendLatentsOp(SalaOp):
     absorbed = operand_def(RowsActivation)
     q = operand_def(RowsActivation)
     latent = operand_def(RowsActivation)
-    rotary = operand_def(RowsActivation)
+    rotary = opt_operand_def(RowsActivation)
     cache = operand_def(LatentCacheType)
     batch = operand_def(BatchType())
     selection = opt_operand_def(Selection)
@@ -155,11 +159,12 @@ class AttendLatentsOp(SalaOp):
     out = result_def(RowsActivation)
     cache_out = result_def(LatentCacheType)
 
-    irdl_options = (ParsePropInAttrDict(),)
+    irdl_options = (AttrSizedOperandSegments(as_property=True), ParsePropInAttrDict())
     assembly_format = (
-        "$absorbed `,` $q `,` $latent `,` $rotary `,` $cache `,` $batch"
-        " (`selection` $selection^)? `heads` $heads"
-        " attr-dict `:` functional-type(operands, results)"
+        "$absorbed `,` $q `,` $latent (`rotary` `(` $rotary^ `:` type($rotary) `)`)? `,` $cache"
+        " `,` $batch (`selection` `(` $selection^ `:` type($selection) `)`)? `heads` $heads"
+        " attr-dict `:` type($absorbed) `,` type($q) `,` type($latent) `,` type($cache)"
+        " `->` type($out) `,` type($cache_out)"
     )
 
     @property
@@ -184,12 +189,14 @@ def latent_type(value: SSAValue) -> LatentCacheType:
 
 
 def _require_new(
-    q: SSAValue, latent: SSAValue, rotary: SSAValue, cache: SSAValue, heads: LatentHeads
+    q: SSAValue, latent: SSAValue, rotary: SSAValue | None, cache: SSAValue, heads: LatentHeads
 ) -> None:
     """Raise `VerifyException` unless queries, new rows and the cache fit the heads."""
     require_columns(q, heads.num_heads * heads.query_dim, "q")
     require_columns(latent, heads.latent_dim, "latent")
-    require_columns(rotary, heads.rotary_dim, "rotary")
+    require((rotary is None) == (heads.rotary_dim == 0), "rotary is absent if rotary_dim is 0")
+    if rotary is not None:
+        require_columns(rotary, heads.rotary_dim, "rotary")
     kind = latent_type(cache)
     fits = kind.sizes[1:] == (heads.latent_dim, heads.rotary_dim)
     require(fits, "{} does not fit the heads", kind)

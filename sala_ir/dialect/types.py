@@ -265,7 +265,7 @@ class KvCacheType(StateType):
 class LatentCacheType(StateType):
     """`!sala.latent_cache<page_tokens, latent_dim, rotary_dim, element>`: pages of latents.
 
-    A token has one row, which all heads read: the normalised latent, then its rotary part.
+    A token has one row, which all heads read: the normalised latent, then its rotary part, if any.
     """
 
     name = "sala.latent_cache"
@@ -294,6 +294,13 @@ class LatentCacheType(StateType):
         """The same cache in pages of `tokens` tokens."""
         _, latent, rotary = self.sizes
         return LatentCacheType(tokens, latent, rotary, self.element_type)
+
+    def verify(self) -> None:
+        """Refuse sizes that are not positive, but for a rotary part without columns."""
+        tokens, latent, rotary = self.sizes
+        if tokens <= 0 or latent <= 0 or rotary < 0:
+            raise VerifyException(f"sizes of {self.name} must be positive, not {self.sizes}")
+        check_element(self.element_type)
 
     def __init__(self, page_tokens: int, latent_dim: int, rotary_dim: int, element_type: Attribute):
         super().__init__(element_type, *map(IntAttr, (page_tokens, latent_dim, rotary_dim)))

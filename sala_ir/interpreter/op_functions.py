@@ -340,8 +340,9 @@ class SalaFunctions(InterpreterFunctions):
         self, _: Interpreter, op: dialect.LatentAttentionOp, args: PythonValues
     ) -> PythonValues:
         value = _Operands(op, args, self._numerics)
+        new = (op.q, op.latent, op.rotary, op.cache, op.batch)
         out, cache = reference.latent_attention(
-            *(value(operand) for operand in op.operands),
+            *map(value, (*new, op.key_weight, op.value_weight, op.selection)),
             heads=op.heads.data,
             pool=op.parameters.get("pool", 1),
             cache_rounding=self._state_rounder(op.cache),
@@ -361,8 +362,10 @@ class SalaFunctions(InterpreterFunctions):
     def _attend_latents(
         self, _: Interpreter, op: dialect.AttendLatentsOp, args: PythonValues
     ) -> PythonValues:
+        value = _Operands(op, args, self._numerics)
+        operands = (op.absorbed, op.q, op.latent, op.rotary, op.cache, op.batch, op.selection)
         out, cache = reference.attend_latents(
-            *args,
+            *map(value, operands),
             heads=op.heads.data,
             pool=op.parameters.get("pool", 1),
             cache_rounding=self._state_rounder(op.cache),

@@ -19,7 +19,7 @@ LatentCache = Mapping[int, Array]
 def latent_attention(
     q: Array,
     latent: Array,
-    rotary: Array,
+    rotary: Array | None,
     cache: LatentCache,
     batch: Batch,
     key_weight: Array,
@@ -70,7 +70,7 @@ def attend_latents(
     absorbed: Array,
     q: Array,
     latent: Array,
-    rotary: Array,
+    rotary: Array | None,
     cache: LatentCache,
     batch: Batch,
     selection: Array | None = None,
@@ -83,11 +83,13 @@ def attend_latents(
     """Append rows and attend to them; the operands are those of `AttendLatentsOp`.
 
     absorbed [tokens, heads * C], q [tokens, heads * (K + R)], latent [tokens, C], rotary [tokens,
-    R], selection int [tokens, count] -> out [tokens, heads * C]. `operand_rounding` is what queries
-    and the unnormalised probabilities are rounded to before their products.
+    R] or None if R is 0, selection int [tokens, count] -> out [tokens, heads * C].
+    `operand_rounding` is what queries and the unnormalised probabilities are rounded to before
+    their products.
     """
     xp = array_namespace(absorbed)
-    rows = cache_rounding(xp.concat([latent, rotary], axis=1))
+    kept = latent if rotary is None else xp.concat([latent, rotary], axis=1)
+    rows = cache_rounding(kept)
     rotated = split_heads(q, heads.num_heads)[:, :, heads.key_dim :]
     parts = [split_heads(absorbed, heads.num_heads), rotated]
     queries = xp.permute_dims(operand_rounding(xp.concat(parts, axis=2)), (1, 0, 2))

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -188,6 +189,12 @@ CASES: dict[str, Case] = {
     ),
     "layer_norm": (
         lambda x, w, b: reference.layer_norm(x, w, b, eps=1e-3), ((3, 4), (4,), (4,)),
+    ),
+    "latent_attention without a rotary part": (
+        lambda q, c, s, k, v: reference.latent_attention(
+            q, c, None, {1: s}, BATCH, k, v, heads=replace(LATENT, rotary_dim=0)
+        ),
+        ((9, 6), (9, 4), (3, 4), (6, 4), (8, 6)),
     ),
     "lightning_attention, chunked": (_lightning(LightningForm.CHUNKED), _LIGHTNING),
     "lightning_attention, recurrent": (_lightning(LightningForm.RECURRENT), _LIGHTNING),

@@ -84,7 +84,7 @@ def describe(op: AttendLatentsOp, target: object) -> Spec | str:
     for name, value in (("absorbed", op.absorbed), ("out", op.out)):
         if element(value) is not kept:
             return f"{name} must be {kept}, the type of the cache, not {element(value)}"
-    heads = op.heads.data
+    heads, absent = op.heads.data, {"rotary_start": 0, "rotary_pitch": 0}
     return Spec(
         num_heads=heads.num_heads,
         key_dim=heads.key_dim,
@@ -96,7 +96,8 @@ def describe(op: AttendLatentsOp, target: object) -> Spec | str:
         element=kept,
         count=0 if op.selection is None else selected_pools(op.selection),
         pool=0 if op.pool is None else op.pool.value.data,
-        **column_views(absorbed=op.absorbed, q=op.q, latent=op.latent, rotary=op.rotary),
+        **column_views(absorbed=op.absorbed, q=op.q, latent=op.latent),
+        **(absent if op.rotary is None else column_views(rotary=op.rotary)),
     )
 
 
@@ -106,9 +107,9 @@ def arguments(spec: Spec, workspaces: Arguments) -> Arguments:
     return (
         *batch("control", "token_sequence", "token_position", "offsets", "slots", "page_table"),
         activation("absorbed", spec.element, spec.absorbed_pitch),
-        activation("q", "f32", spec.q_pitch),
+        activation("q", "f32", spec.q_pitch, when=spec.rotary_dim > 0),
         activation("latent", "f32", spec.latent_pitch),
-        activation("rotary", "f32", spec.rotary_pitch),
+        activation("rotary", "f32", spec.rotary_pitch, when=spec.rotary_dim > 0),
         state("pool", spec.element, "pages", *page, operand="cache"),
         given("selection", "i32", "selection_rows", spec.count, when=spec.is_selected),
         result("out", spec.element, padded(spec.num_heads * spec.latent_dim)),

@@ -1,10 +1,10 @@
 func.func @attention(%q: tensor<?x36xf32>, %c: tensor<?x20xf32>, %r: tensor<?x6xf32>, %cache: !sala.latent_cache<64, 20, 6, f32>, %batch: !sala.batch, %k: !sala.weights<[18, 20], f32>, %v: !sala.weights<[60, 7], f32>) -> (tensor<?x21xf32>, !sala.latent_cache<64, 20, 6, f32>) {
-  %out, %cache_1 = sala.latent_attention %q, %c, %r, %cache, %batch, %k, %v heads <num_heads = 3, key_dim = 6, rotary_dim = 6, latent_dim = 20, value_dim = 7, scale = 2.500000e-01> {layer = 0 : i64} : (tensor<?x36xf32>, tensor<?x20xf32>, tensor<?x6xf32>, !sala.latent_cache<64, 20, 6, f32>, !sala.batch, !sala.weights<[18, 20], f32>, !sala.weights<[60, 7], f32>) -> (tensor<?x21xf32>, !sala.latent_cache<64, 20, 6, f32>)
+  %out, %cache_1 = sala.latent_attention %q, %c rotary(%r : tensor<?x6xf32>), %cache, %batch, %k, %v heads <num_heads = 3, key_dim = 6, rotary_dim = 6, latent_dim = 20, value_dim = 7, scale = 2.500000e-01> {layer = 0 : i64} : tensor<?x36xf32>, tensor<?x20xf32>, !sala.latent_cache<64, 20, 6, f32>, !sala.weights<[18, 20], f32>, !sala.weights<[60, 7], f32> -> tensor<?x21xf32>, !sala.latent_cache<64, 20, 6, f32>
   return %out, %cache_1 : tensor<?x21xf32>, !sala.latent_cache<64, 20, 6, f32>
 }
 // -----
 func.func @attend(%a: tensor<?x60xbf16>, %q: tensor<?x36xf32>, %c: tensor<?x20xf32>, %r: tensor<?x6xf32>, %cache: !sala.latent_cache<64, 20, 6, bf16>, %batch: !sala.batch) -> (tensor<?x60xbf16>, !sala.latent_cache<64, 20, 6, bf16>) {
-  %out, %cache_1 = sala.attend_latents %a, %q, %c, %r, %cache, %batch heads <num_heads = 3, key_dim = 6, rotary_dim = 6, latent_dim = 20, value_dim = 7, scale = 2.500000e-01> {layer = 1 : i64} : (tensor<?x60xbf16>, tensor<?x36xf32>, tensor<?x20xf32>, tensor<?x6xf32>, !sala.latent_cache<64, 20, 6, bf16>, !sala.batch) -> (tensor<?x60xbf16>, !sala.latent_cache<64, 20, 6, bf16>)
+  %out, %cache_1 = sala.attend_latents %a, %q, %c rotary(%r : tensor<?x6xf32>), %cache, %batch heads <num_heads = 3, key_dim = 6, rotary_dim = 6, latent_dim = 20, value_dim = 7, scale = 2.500000e-01> {layer = 1 : i64} : tensor<?x60xbf16>, tensor<?x36xf32>, tensor<?x20xf32>, !sala.latent_cache<64, 20, 6, bf16> -> tensor<?x60xbf16>, !sala.latent_cache<64, 20, 6, bf16>
   return %out, %cache_1 : tensor<?x60xbf16>, !sala.latent_cache<64, 20, 6, bf16>
 }
 // -----
@@ -29,11 +29,16 @@ func.func @rows(%w: !sala.weights<[39, 20], f32>) -> !sala.weights<[60, 7], f32>
 }
 // -----
 func.func @attention(%q: tensor<?x36xf32>, %c: tensor<?x20xf32>, %r: tensor<?x6xf32>, %cache: !sala.latent_cache<64, 20, 6, f32>, %batch: !sala.batch, %s: tensor<?x5xi32>, %k: !sala.weights<[18, 20], f32>, %v: !sala.weights<[60, 7], f32>) -> (tensor<?x21xf32>, !sala.latent_cache<64, 20, 6, f32>) {
-  %out, %cache_1 = sala.latent_attention %q, %c, %r, %cache, %batch, %k, %v selection %s heads <num_heads = 3, key_dim = 6, rotary_dim = 6, latent_dim = 20, value_dim = 7, scale = 2.500000e-01> {layer = 0 : i64, pool = 4 : i64} : (tensor<?x36xf32>, tensor<?x20xf32>, tensor<?x6xf32>, !sala.latent_cache<64, 20, 6, f32>, !sala.batch, !sala.weights<[18, 20], f32>, !sala.weights<[60, 7], f32>, tensor<?x5xi32>) -> (tensor<?x21xf32>, !sala.latent_cache<64, 20, 6, f32>)
+  %out, %cache_1 = sala.latent_attention %q, %c rotary(%r : tensor<?x6xf32>), %cache, %batch, %k, %v selection(%s : tensor<?x5xi32>) heads <num_heads = 3, key_dim = 6, rotary_dim = 6, latent_dim = 20, value_dim = 7, scale = 2.500000e-01> {layer = 0 : i64, pool = 4 : i64} : tensor<?x36xf32>, tensor<?x20xf32>, !sala.latent_cache<64, 20, 6, f32>, !sala.weights<[18, 20], f32>, !sala.weights<[60, 7], f32> -> tensor<?x21xf32>, !sala.latent_cache<64, 20, 6, f32>
   return %out, %cache_1 : tensor<?x21xf32>, !sala.latent_cache<64, 20, 6, f32>
 }
 // -----
 func.func @attend(%a: tensor<?x60xbf16>, %q: tensor<?x36xf32>, %c: tensor<?x20xf32>, %r: tensor<?x6xf32>, %cache: !sala.latent_cache<64, 20, 6, bf16>, %batch: !sala.batch, %s: tensor<?x5xi32>) -> (tensor<?x60xbf16>, !sala.latent_cache<64, 20, 6, bf16>) {
-  %out, %cache_1 = sala.attend_latents %a, %q, %c, %r, %cache, %batch selection %s heads <num_heads = 3, key_dim = 6, rotary_dim = 6, latent_dim = 20, value_dim = 7, scale = 2.500000e-01> {layer = 1 : i64, pool = 4 : i64} : (tensor<?x60xbf16>, tensor<?x36xf32>, tensor<?x20xf32>, tensor<?x6xf32>, !sala.latent_cache<64, 20, 6, bf16>, !sala.batch, tensor<?x5xi32>) -> (tensor<?x60xbf16>, !sala.latent_cache<64, 20, 6, bf16>)
+  %out, %cache_1 = sala.attend_latents %a, %q, %c rotary(%r : tensor<?x6xf32>), %cache, %batch selection(%s : tensor<?x5xi32>) heads <num_heads = 3, key_dim = 6, rotary_dim = 6, latent_dim = 20, value_dim = 7, scale = 2.500000e-01> {layer = 1 : i64, pool = 4 : i64} : tensor<?x60xbf16>, tensor<?x36xf32>, tensor<?x20xf32>, !sala.latent_cache<64, 20, 6, bf16> -> tensor<?x60xbf16>, !sala.latent_cache<64, 20, 6, bf16>
   return %out, %cache_1 : tensor<?x60xbf16>, !sala.latent_cache<64, 20, 6, bf16>
+}
+// -----
+func.func @unrotated(%q: tensor<?x18xf32>, %c: tensor<?x20xf32>, %cache: !sala.latent_cache<64, 20, 0, f32>, %batch: !sala.batch, %k: !sala.weights<[18, 20], f32>, %v: !sala.weights<[60, 7], f32>) -> (tensor<?x21xf32>, !sala.latent_cache<64, 20, 0, f32>) {
+  %out, %cache_1 = sala.latent_attention %q, %c, %cache, %batch, %k, %v heads <num_heads = 3, key_dim = 6, rotary_dim = 0, latent_dim = 20, value_dim = 7, scale = 2.500000e-01> {layer = 0 : i64} : tensor<?x18xf32>, tensor<?x20xf32>, !sala.latent_cache<64, 20, 0, f32>, !sala.weights<[18, 20], f32>, !sala.weights<[60, 7], f32> -> tensor<?x21xf32>, !sala.latent_cache<64, 20, 0, f32>
+  return %out, %cache_1 : tensor<?x21xf32>, !sala.latent_cache<64, 20, 0, f32>
 }

@@ -15,10 +15,9 @@ def append(spec: Spec, tensors: Tensors, token: Expr) -> None:
     row = held(tensors.slots[tensors.token_sequence[token]])
     page = page_of(tensors.page_table, row, position // spec.page_tokens)
     place = held(position % spec.page_tokens)
-    parts = (
-        (tensors.latent, spec.latent_start, 0, spec.latent_dim),
-        (tensors.rotary, spec.rotary_start, spec.latent_dim, spec.rotary_dim),
-    )
+    parts = [(tensors.latent, spec.latent_start, 0, spec.latent_dim)]
+    if spec.rotary_dim:
+        parts.append((tensors.rotary, spec.rotary_start, spec.latent_dim, spec.rotary_dim))
     for source, start, first, columns in parts:
         for column, live in live_lanes(columns):
             value = F32.load(source, token, start + column, count=live)

@@ -137,7 +137,9 @@ class LatentQueries:
         """Emit the queries as packs, those of a pack side by side; the rotary part is rounded."""
         spec, tensors = self.spec, self.tensors
         pack, latent = spec.element.pack, spec.latent_dim
-        turned = scratch((padded(spec.rotary_dim),), spec.element.dtype)
+        turned = None
+        if spec.rotary_dim:
+            turned = scratch((padded(spec.rotary_dim),), spec.element.dtype)
         with loop(self.count) as query:
             token = let(self.token + query)
             with loop(self.width - spec.num_heads) as beyond, loop(spec.columns) as k:
@@ -147,14 +149,19 @@ class LatentQueries:
             with loop(latent // pack) as k, loop(spec.num_heads) as head:
                 row, start = let(query * self.width + head), spec.absorbed_start + head * latent
                 self._set_pack(k, row, tensors.absorbed, let(start + k * pack), token)
-            with loop(spec.num_heads) as head:
-                row = let(query * self.width + head)
-                begin = spec.q_start + head * (spec.key_dim + spec.rotary_dim) + spec.key_dim
-                for column, live in live_lanes(spec.rotary_dim):
-                    value = Element.F32.load(tensors.q, token, begin + column, count=live)
-                    spec.element.store(turned, column, value=value)
-                with loop(spec.rotary_dim // pack) as k:
-                    self._set_pack(let(latent // pack + k), row, turned, k * pack)
+            if turned is not None:
+                with loop(spec.num_heads) as head:
+                    self._load_rotary(turned, token, head, let(query * self.width + head))
+
+    def _load_rotary(self, turned: Tensor, token: Expr, head: Expr, row: Expr) -> None:
+        """Emit the packs of the rotary part of a head, rounded in `turned`."""
+        spec, pack = self.spec, self.spec.element.pack
+        begin = spec.q_start + head * (spec.key_dim + spec.rotary_dim) + spec.key_dim
+        for column, live in live_lanes(spec.rotary_dim):
+            value = Element.F32.load(self.tensors.q, token, begin + column, count=live)
+            spec.element.store(turned, column, value=value)
+        with loop(spec.rotary_dim // pack) as k:
+            self._set_pack(let(spec.latent_dim // pack + k), row, turned, k * pack)
 
     def _set_pack(self, pack: Expr, row: Expr, source: Tensor, column: Expr, *outer: Expr) -> None:
         """Emit the copy of a pack of a row from its place in `source`: `outer`, then `column`."""

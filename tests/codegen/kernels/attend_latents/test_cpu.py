@@ -37,6 +37,8 @@ def spec_of(
     key_dim = 5
     sizes = {"q": heads * (key_dim + rotary), "latent": latent, "rotary": rotary}
     views, _ = column_starts(sizes)
+    if not rotary:
+        views |= {"rotary_start": 0, "rotary_pitch": 0}
     absorbed = {"absorbed_start": 0, "absorbed_pitch": padded(heads * latent)}
     shape = (heads, key_dim, rotary, latent, (key_dim + rotary) ** -0.5, block, blocks)
     return Spec(*shape, element, **absorbed, **views, count=count, pool=pool)
@@ -51,6 +53,8 @@ SPECS = (
     spec_of(1, 2, 2, Element.BF16),
     spec_of(64, 32, 16, Element.F32, block=48),
     spec_of(130, 64, 6, Element.BF16),
+    spec_of(5, 22, 0, Element.BF16),
+    spec_of(3, 24, 0, Element.F32, count=4, pool=8),
     spec_of(4, 24, 8, Element.F32, count=48, pool=1),
     spec_of(4, 24, 8, Element.BF16, count=48, pool=1),
     spec_of(128, 512, 64, Element.BF16, count=2048, pool=1),
@@ -61,7 +65,7 @@ SPECS = (
     spec_of(33, 64, 6, Element.BF16, count=8, pool=8),
     spec_of(5, 30, 4, Element.BF16, count=20, pool=64),
 )
-PORTABLE_SPECS = (SPECS[0], SPECS[1], SPECS[3], SPECS[9], SPECS[12])
+PORTABLE_SPECS = (SPECS[0], SPECS[1], SPECS[3], SPECS[8], SPECS[11], SPECS[14])
 
 
 @cache
@@ -122,7 +126,8 @@ class Inputs:
             poisoned(batch.workers, space.elements, dtype=space.dtype)
             for space in workspaces_of(declared)
         ]
-        inputs = [self.absorbed, self.merged, self.merged, self.merged, self.pool]
+        merged = [self.merged] * (3 if spec.rotary_dim else 1)  # q is read for its rotary part
+        inputs = [self.absorbed, *merged, self.pool]
         inputs += [] if self.selection is None else [self.selection]
         library(target).call(spec.symbol, *fields.values(), *inputs, out, *spaces)
         assert out[batch.tokens :].tobytes() == before.tobytes()
@@ -145,7 +150,8 @@ class Inputs:
             spec.num_heads, spec.key_dim, spec.rotary_dim, spec.latent_dim, 1, spec.scale
         )
         selection = None if self.selection is None else self.selection[:tokens]
-        operands = (absorbed, q, latent, rotary, self.past, batch.reference, selection)
+        rotated = rotary if spec.rotary_dim else None
+        operands = (absorbed, q, latent, rotated, self.past, batch.reference, selection)
         roundings = {"cache_rounding": rounding, "operand_rounding": rounding}
         out, cache = attend_latents(*operands, heads=heads, pool=spec.pool, **roundings)
         return out, dict(cache)
