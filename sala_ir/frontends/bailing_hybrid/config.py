@@ -10,7 +10,14 @@ from pydantic import Field
 from sala_compile.runtime.common.json_text import is_list
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import fill_from
-from sala_compile.sala_ir.frontends.kit.fields import Count, HeadDim, Heads, Positive, Refuse
+from sala_compile.sala_ir.frontends.kit.fields import (
+    Count,
+    HeadDim,
+    Heads,
+    Positive,
+    Refuse,
+    layer_count,
+)
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 from sala_compile.sala_ir.frontends.kit.latent import fill_latent
 from sala_compile.sala_ir.frontends.kit.routed_latent import (
@@ -75,10 +82,10 @@ class BailingHybridConfig(RoutedConfig):
         fill_latent(fields)
         fill_routed(fields, file, dense=2)
         fill_from(fields, num_key_value_heads="num_attention_heads")
-        layers, group = fields.get("num_hidden_layers"), fields.get("layer_group_size")
+        layers, group = layer_count(fields), fields.get("layer_group_size")
         if is_list(kinds := fields.get("layer_types")):
             fields["layer_types"] = tuple(map(BailingMixer, kinds))
-        elif type(layers) is int and type(group) is int and group > 0:
+        elif layers is not None and type(group) is int and group > 0:
             fields["layer_types"] = tuple(
                 BailingMixer.DELTA if (layer + 1) % group else BailingMixer.ATTENTION
                 for layer in range(layers)

@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 from sala_compile.runtime.common.json_text import is_list, is_object
 from sala_compile.sala_ir.field_rules import USED, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import fill_from
-from sala_compile.sala_ir.frontends.kit.fields import Count, HeadDim, Heads, Positive, Refuse
+from sala_compile.sala_ir.frontends.kit.fields import (
+    Count,
+    HeadDim,
+    Heads,
+    Positive,
+    Refuse,
+    layer_count,
+)
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 from sala_compile.sala_ir.frontends.kit.latent import fill_latent
 from sala_compile.sala_ir.frontends.kit.routed_latent import (
@@ -62,13 +69,13 @@ class KimiLinearConfig(RoutedConfig):
         fill_latent(fields)
         fill_routed(fields, file, dense=1)
         fill_from(fields, num_key_value_heads="num_attention_heads")
-        table, layers = fields.get("linear_attn_config"), fields.get("num_hidden_layers")
+        table, layers = fields.get("linear_attn_config"), layer_count(fields)
         if is_object(table):
             for name, inner in _LINEAR.items():
                 if inner in table:
                     fields.setdefault(name, table[inner])
             full = table.get("full_attn_layers")
-            if is_list(full) and type(layers) is int:
+            if is_list(full) and layers is not None:
                 full = {number for number in full if type(number) is int}
                 kinds = [
                     KimiMixer.ATTENTION if layer + 1 in full else KimiMixer.DELTA  # from 1

@@ -54,6 +54,12 @@ _EXPECTED: Mapping[str, str] = {
 _MISSING_FIX = "add the value that the model was trained with: it is not guessed"
 
 
+def layer_count(fields: Mapping[str, Any]) -> int | None:
+    """`num_hidden_layers`, if a list of so many layers can be made; None is left to validation."""
+    layers = fields.get("num_hidden_layers")
+    return layers if type(layers) is int and 0 < layers <= MAX_LAYERS else None
+
+
 def config_error(file: str, field: str, found: Any, expected: str, fix: str) -> ConfigError:
     """A `ConfigError` on one field; `found` None means that the field is missing."""
     text = f"{field} is missing" if found is None else f"{field} is {quoted(found)}"

@@ -19,6 +19,7 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     Positive,
     Refuse,
     config_error,
+    layer_count,
 )
 from sala_compile.sala_ir.frontends.kit.latent import LATENT_FIELDS, LatentConfig
 from sala_compile.sala_ir.frontends.kit.step import StepWriter
@@ -100,10 +101,10 @@ def fill_routed(fields: dict[str, Any], file: str, *, dense: int) -> None:
             if fields.setdefault(name, fields[other]) != fields[other]:
                 expected = f"the same as {name}, {quoted(fields[name])}"
                 raise config_error(file, other, fields[other], expected, "keep one of the two")
-    layers, first = fields.get("num_hidden_layers"), fields.get("first_k_dense_replace", dense)
+    layers, first = layer_count(fields), fields.get("first_k_dense_replace", dense)
     if is_list(kinds := fields.get("mlp_layer_types")):
         fields["mlp_layer_types"] = tuple(kinds)
-    elif type(layers) is int and type(first) is int:
+    elif layers is not None and type(first) is int:
         fields["mlp_layer_types"] = tuple(DENSE if n < first else SPARSE for n in range(layers))
 
 
@@ -111,8 +112,8 @@ def fill_routed(fields: dict[str, Any], file: str, *, dense: int) -> None:
 class RoutedMlp:
     """Emits the MLPs of a model: a gated one under `mlp.`, experts under `folder`.
 
-    `names` are the matrices of an expert; `bias` is what only decides who is chosen. A `limit` above 0
-    is that of the gates of all.
+    `names` are the matrices of an expert; `bias` is what only decides who is chosen. A `limit` is
+    that of all gates, 0 if there is none.
     """
 
     config: RoutedConfig

@@ -9,7 +9,7 @@ from sala_compile.runtime.common.json_text import is_list
 from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRule, FieldRules, only
 from sala_compile.sala_ir.frontends.kit.config import DecoderConfig
 from sala_compile.sala_ir.frontends.kit.experts import check_router
-from sala_compile.sala_ir.frontends.kit.fields import Count, Positive, Real, Refuse
+from sala_compile.sala_ir.frontends.kit.fields import Count, Positive, Real, Refuse, layer_count
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 from sala_compile.sala_ir.frontends.kit.layer_kinds import check_kinds, fill_kinds, kinds_rule
 
@@ -81,14 +81,14 @@ class MiniMaxConfig(DecoderConfig):
         for old, new in _OLD_FACTORS.items():
             if old in fields:
                 fields.setdefault(new, fields[old])
-        layers, types = fields.get("num_hidden_layers"), fields.get("attn_type_list")
+        layers, types = layer_count(fields), fields.get("attn_type_list")
         fill_kinds(fields, MiniMaxMixer)
         if "layer_types" in fields:
             return
         if isinstance(types, list):
             kinds = (MiniMaxMixer.LIGHTNING, MiniMaxMixer.ATTENTION)
             fields["layer_types"] = tuple(kinds[item] for item in cast(list[int], types))
-        elif type(layers) is int:
+        elif layers is not None:
             fields["layer_types"] = tuple(
                 MiniMaxMixer.LIGHTNING if layer % 2 else MiniMaxMixer.ATTENTION
                 for layer in range(layers)

@@ -15,6 +15,7 @@ from sala_compile.sala_ir.frontends.kit.fields import (
     Heads,
     Positive,
     Refuse,
+    layer_count,
 )
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 from sala_compile.sala_ir.frontends.kit.layer_kinds import check_kinds, fill_kinds, kinds_rule
@@ -73,10 +74,10 @@ class Qwen3NextConfig(DecoderConfig):
     def fill(cls, fields: dict[str, Any], file: str) -> None:
         """Kinds of layers as values of their type, from the interval where they are not listed."""
         fill_from(fields, num_key_value_heads="num_attention_heads")
-        layers, interval = fields.get("num_hidden_layers"), fields.get("full_attention_interval", 4)
+        layers, interval = layer_count(fields), fields.get("full_attention_interval", 4)
         fill_kinds(fields, QwenMixer)
         is_open = "layer_types" not in fields and type(interval) is int and interval > 0
-        if is_open and type(layers) is int:
+        if is_open and layers is not None:
             fields["layer_types"] = tuple(
                 QwenMixer.DELTA if (layer + 1) % interval else QwenMixer.ATTENTION
                 for layer in range(layers)
