@@ -31,6 +31,7 @@ FRONTENDS: Mapping[str, str] = {
         "bailing_hybrid",
         "minimax",
         "nemotron_h",
+        "glm5_next",
     )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""

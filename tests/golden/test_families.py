@@ -31,13 +31,14 @@ PROMPTS = {
     "bailing_hybrid-a": ("p0", "p1", "p2"),
     "minimax-a": ("p0", "p1", "p2"),
     "nemotron_h-a": ("p0", "p1", "p2"),
+    "glm5_next-a": ("p0", "p1", "p2"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
 SHORT = [(name, prompt) for name, prompt in EVERY if prompt != "p3"]
 ON_CPUS = (
     *("olmo_hybrid-a", "falcon_h1-a", "minicpm3-a", "qwen3_next-a", "kimi_linear-a"),
-    *("bailing_hybrid-a", "minimax-a", "nemotron_h-a"),
+    *("bailing_hybrid-a", "minimax-a", "nemotron_h-a", "glm5_next-a"),
 )
 """Those with gated recurrences, latent attention or experts, which have no kernels for GPUs."""
 ON_A_GPU = [
@@ -46,6 +47,8 @@ ON_A_GPU = [
 ]
 """The bfloat16 kernels of llama are those of qwen3."""
 LIMIT = 2e-4
+CHOOSING = [("glm5_next-a", "p2")]
+"""Of these a value that is rounded the other way may choose other tokens to read."""
 NEAR = 0.05
 """Largest difference of a bfloat16 logit from the rounded reference, in standard deviations."""
 FAR_ROWS = 0.01
@@ -126,6 +129,11 @@ def test_bfloat16_is_the_reference_rounded_at_the_same_points(
     module = kernel_level_module(GOLDEN / name, Precision.BFLOAT16)
     with open_renamed(GOLDEN / name) as weights:
         wanted = ReferenceModel(module, weights, Rounding.ROUNDED).prefill(ids.tolist())
+    if (name, prompt) in CHOOSING:
+        exact = expected(name)[f"{prompt}.prefill_logits"]
+        errors = [np.sqrt(np.mean((logits - exact) ** 2)) for logits in (found, wanted)]
+        assert errors[0] < 1.2 * errors[1]
+        return
     far = np.abs(found - wanted).max(axis=1) > NEAR * wanted.std()
     assert far.mean() <= FAR_ROWS
     assert np.sqrt(np.mean((found - wanted) ** 2)) < 0.02 * wanted.std()

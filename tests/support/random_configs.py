@@ -356,6 +356,37 @@ def _nemotron_h(draw: Draw, config: Config) -> None:
     }
 
 
+def _glm5_next(draw: Draw, config: Config) -> None:
+    _routed(draw, config)
+    _latent(draw, config, ())
+    kinds = _mixers(draw, config, ("linear_attention", "indexed_attention"))
+    full = [True] * len(kinds)
+    for layer in range(1, len(kinds)):  # an indexer is for the next layer too, where both attend
+        both = kinds[layer - 1] == kinds[layer] == "indexed_attention"
+        full[layer] = not (both and full[layer - 1] and _is(draw))
+    pool = int(draw.choice([1, 2, 4, 8, 16, 64]))
+    bound = draw.choice([None, -1.0, -5.0])
+    config |= {
+        "layer_types": kinds,
+        "indexer_types": ["full" if each else "shared" for each in full],
+        "head_dim": 0,
+        "qk_rope_head_dim": 0,
+        "q_lora_rank": _up_to(draw, 70),
+        "n_shared_experts": _up_to(draw, 2),
+        "linear_lower_bound": bound if bound is None else float(bound),
+        "swiglu_limit": float(draw.choice([0.05, 0.5, 10.0])),
+        "hc_mult": _up_to(draw, 5),
+        "hc_sinkhorn_iters": int(draw.choice([1, 2, 20])),
+        "index_kpool": pool,
+        "index_topk": pool * _up_to(draw, 80 // pool + 1),
+        "index_head_dim": 2 * _up_to(draw, 30),
+        "index_n_heads": _up_to(draw, 9),
+    }
+    if _is(draw):
+        text = {name: config.pop(name) for name in list(config) if name != "model_type"}
+        config["text_config"] = text | {"model_type": "glm5_next_text"}
+
+
 _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "llama": _llama,
     "qwen2": _qwen2,
@@ -371,6 +402,7 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "bailing_hybrid": _bailing_hybrid,
     "minimax": _minimax,
     "nemotron_h": _nemotron_h,
+    "glm5_next": _glm5_next,
 }
 FAMILIES = tuple(_FIELDS)
 PEERS = ("llama", "qwen2", "qwen3", "minicpm3")
@@ -391,7 +423,7 @@ def check(config: Config, seed: int, directory: Path, *, peer: bool = False) -> 
         element=str(draw.choice(["BF16", "F16", "F32"])),
         shards=int(draw.integers(1, 4)),
     )
-    ids = draw.integers(0, config["vocab_size"], LENGTH)
+    ids = draw.integers(0, config.get("text_config", config)["vocab_size"], LENGTH)
     reference = reference_model(checkpoint)
     wanted = reference.prefill(ids.tolist())
     if peer:

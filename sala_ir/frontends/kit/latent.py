@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import f32
@@ -92,10 +92,22 @@ def score_factor(rope: Rope) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which pools of `pool` tokens are read: `choose` makes a selection of the latents of queries.
+
+    It may be that of another layer.
+    """
+
+    choose: Callable[[SSAValue], SSAValue]
+    pool: int
+
+
+@dataclass(frozen=True, slots=True)
 class LatentAttention:
     """Parameters of the latent attention of a model; tensors begin with `prefix`.
 
-    `query_role` is what the projections of queries and latents are for.
+    `query_role` is what the projections of queries and latents are for, `norm_eps` is that of
+    their norms.
     """
 
     heads: LatentHeads
@@ -104,6 +116,7 @@ class LatentAttention:
     interleaved: bool = False
     prefix: str = "self_attn."
     query_role: WeightRole = WeightRole.PROJECTION
+    norm_eps: float = LATENT_NORM_EPS
 
     @property
     def states(self) -> Mapping[str, StateType]:
@@ -113,42 +126,61 @@ class LatentAttention:
         return {"latent_cache": cache}
 
     def emit(
-        self, step: StepWriter, batch: SSAValue, x: SSAValue, table: SSAValue | None
+        self,
+        step: StepWriter,
+        batch: SSAValue,
+        x: SSAValue,
+        table: SSAValue | None,
+        chosen: Chosen | None = None,
     ) -> SSAValue:
-        """From normalised rows to the values of all heads; nothing is rotated without a table."""
+        """From normalised rows to the values of all heads; nothing is rotated without a table.
+
+        Of the past all is read, or the pools that are `chosen`.
+        """
         heads, prefix, layer = self.heads, self.prefix, step.layer
         pair = {"interleaved": self.interleaved}
-        q = step.rotate(self._queries(step, x), table, heads.query_dim, start=heads.key_dim, **pair)
+        low = self._query_latents(step, x)
+        pools = None if chosen is None else chosen.choose(low)
+        q = self._queries(step, low)
+        q = step.rotate(q, table, heads.query_dim, start=heads.key_dim, **pair)
         name, role = f"{prefix}kv_a_proj_with_mqa", self.query_role
         kept = step.linear(x, name, heads.cached_dim, bias=self.bias, role=role, hint="kept")
-        latent, rotary = (
-            step.emit(SliceOp(kept, start=start, size=size, layer=layer), hint)
-            for start, size, hint in (
-                (0, heads.latent_dim, "latent"),
-                (heads.latent_dim, heads.rotary_dim, "rotary"),
+        latent, rotary = kept, None
+        if heads.rotary_dim:
+            latent, rotary = (
+                step.emit(SliceOp(kept, start=start, size=size, layer=layer), hint)
+                for start, size, hint in (
+                    (0, heads.latent_dim, "latent"),
+                    (heads.latent_dim, heads.rotary_dim, "rotary"),
+                )
             )
-        )
-        latent = step.norm(latent, f"{prefix}kv_a_layernorm", LATENT_NORM_EPS, hint="latent")
-        rotary = step.rotate(rotary, table, heads.rotary_dim, **pair)
+            rotary = step.rotate(rotary, table, heads.rotary_dim, **pair)
+        latent = step.norm(latent, f"{prefix}kv_a_layernorm", self.norm_eps, hint="latent")
         op = LatentAttentionOp(
             *(q, latent, rotary, step.state("latent_cache"), batch),
             *self._key_value_weights(step),
+            pools,
+            pool=None if chosen is None else chosen.pool,
             heads=heads,
             layer=layer,
         )
         step.update(latent_cache=op.cache_out)
         return step.emit(op, "mixed", "latent_cache")
 
-    def _queries(self, step: StepWriter, x: SSAValue) -> SSAValue:
-        """By one matrix, or by two with a norm between them."""
-        heads, prefix, role = self.heads, self.prefix, self.query_role
-        columns = heads.num_heads * heads.query_dim
+    def _query_latents(self, step: StepWriter, x: SSAValue) -> SSAValue:
+        """What one more matrix makes queries of: x, or a normalised latent of a lower rank."""
         if self.query_rank is None:
-            return step.linear(x, f"{prefix}q_proj", columns, role=role, hint="q")
-        rank, bias = self.query_rank, self.bias
-        low = step.linear(x, f"{prefix}q_a_proj", rank, bias=bias, role=role, hint="q_latent")
-        low = step.norm(low, f"{prefix}q_a_layernorm", LATENT_NORM_EPS, hint="q_latent")
-        return step.linear(low, f"{prefix}q_b_proj", columns, role=role, hint="q")
+            return x
+        place, rank = f"{self.prefix}q_a_", self.query_rank
+        role, hint = self.query_role, "q_latent"
+        low = step.linear(x, f"{place}proj", rank, bias=self.bias, role=role, hint=hint)
+        return step.norm(low, f"{place}layernorm", self.norm_eps, hint="q_latent")
+
+    def _queries(self, step: StepWriter, low: SSAValue) -> SSAValue:
+        """The queries of all heads."""
+        name = "q_proj" if self.query_rank is None else "q_b_proj"
+        columns = self.heads.num_heads * self.heads.query_dim
+        return step.linear(low, self.prefix + name, columns, role=self.query_role, hint="q")
 
     def _key_value_weights(self, step: StepWriter) -> tuple[SSAValue, SSAValue]:
         """What makes keys of a latent, and transposed what makes values of it, head by head."""

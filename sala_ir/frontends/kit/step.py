@@ -101,7 +101,9 @@ class StepWriter:
         """The tensor of that whole name, the same value whenever it is asked for."""
         if name not in self._weights:
             op = WeightOp(name, WeightType(tuple(shape), f32), role=role, layer=self.layer)
-            self._weights[name] = self.emit(op, *name.split(".")[-2:-1])
+            folder, _, own = name.rpartition(".")
+            hint = folder.rpartition(".")[2]
+            self._weights[name] = self.emit(op, own if hint.isdecimal() else hint)
         return self._weights[name]
 
     def rows(self, weight: SSAValue, start: int, size: int, period: int = 0) -> SSAValue:

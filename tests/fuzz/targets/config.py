@@ -56,6 +56,7 @@ OTHERS = (
     "bailing_hybrid-a",
     "minimax-a",
     "nemotron_h-a",
+    "glm5_next-a",
 )
 """Golden checkpoints of other families, whose configs are small."""
 WITH_BLOCKS = ("tiny", "checkpoint", "released", "minicpm-a")
