@@ -160,6 +160,7 @@ def test_limits_streams_and_pools() -> None:
         ({"index_kpool": 12}, "index_kpool"),
         ({"index_kpool": 0}, "index_kpool"),
         ({"index_topk": 20}, "index_topk"),
+        ({"index_head_dim": 15}, "index_head_dim"),
         ({"indexer_types": ["full", "shared", "full", "full"]}, "indexer_types[1]"),
         ({"indexer_types": ["full"] * 3}, "indexer_types"),
         ({"indexer_types": None, "index_topk_pattern": "FFXF"}, "indexer_types[2]"),

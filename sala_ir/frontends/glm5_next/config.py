@@ -152,6 +152,9 @@ class Glm5NextConfig(RoutedConfig):
         if self.linear_conv_kernel_dim < 2:
             expected, fix = "at least 2", "a convolution of one tap keeps no state"
             raise refuse("linear_conv_kernel_dim", self.linear_conv_kernel_dim, expected, fix)
+        if self.index_head_dim % 2:
+            fix = "odd keys of indexers are not supported"
+            raise refuse("index_head_dim", self.index_head_dim, "an even number", fix)
         if PAGE_TOKENS % self.index_kpool:
             expected, fix = f"a divisor of {PAGE_TOKENS}", "other pools are not supported"
             raise refuse("index_kpool", self.index_kpool, expected, fix)
