@@ -9,7 +9,11 @@ from xdsl.passes import ModulePass
 
 from sala_compile.passes.support.state_types import retype_states
 from sala_compile.runtime.errors import CompileError
-from sala_compile.sala_ir.dialect import BlockSparseAttentionOp, SelectedAttentionOp
+from sala_compile.sala_ir.dialect import (
+    BlockSparseAttentionOp,
+    SelectedAttentionOp,
+    SelectPoolsOp,
+)
 
 PAGE_MULTIPLE = 16
 """Tokens: pages of other sizes than the frontend's are multiples of it."""
@@ -33,9 +37,11 @@ class SetPageSize(ModulePass):
         selecting = (each for each in op.walk() if isinstance(each, BlockSparseAttentionOp))
         for block in {each.selection.data.block_size for each in selecting}:
             _check(self.tokens, block)
-        pools = (each for each in op.walk() if isinstance(each, SelectedAttentionOp))
-        for pool in {each.pool.value.data for each in pools}:
-            _check(self.tokens, pool)
+        for each in op.walk():
+            if isinstance(each, SelectedAttentionOp):
+                _check(self.tokens, each.pool.value.data)
+            elif isinstance(each, SelectPoolsOp):
+                _check(self.tokens, each.pool)
         _check(self.tokens, PAGE_MULTIPLE)
         tokens = self.tokens
         retype_states(op, lambda kind: kind.with_page(tokens))

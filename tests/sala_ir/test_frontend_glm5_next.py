@@ -242,6 +242,18 @@ def test_states_hold_pools_that_are_open(checkpoint: Path, tmp_path: Path) -> No
             each.close()
 
 
+def test_pages_hold_whole_pools(tmp_path: Path) -> None:
+    """Other sizes give the same logits; sizes that cut a pool are refused by name."""
+    raw, ids = flat(index_kpool=64, index_topk=64), np.arange(150) % 131
+    checkpoint = write_checkpoint(tmp_path / "a", raw)
+    with pytest.raises(CompileError, match="pages of 96 tokens are no whole blocks of 64"):
+        compile_checkpoint(checkpoint, tmp_path / "a.sala", page_size=96)
+    wanted = reference_model(checkpoint).prefill(ids.tolist())
+    compile_checkpoint(checkpoint, tmp_path / "a.sala", page_size=128)
+    with sala_compile.load(tmp_path / "a.sala", context=256) as model:
+        np.testing.assert_allclose(model.logits(ids), wanted, rtol=0, atol=1e-3)
+
+
 def test_integers(tmp_path: Path) -> None:
     """What is left are errors of rounding; every expert and every pool is chosen."""
     every = {"num_experts_per_tok": 6, "index_topk": 128, "hidden_size": 128}
