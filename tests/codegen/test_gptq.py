@@ -126,6 +126,24 @@ def test_a_store_gives_back_any_rows(tmp_path, encoding):
     assert "v" not in store
 
 
+def test_tensors_share_files(tmp_path):
+    """A model with experts has more of them than a system maps files."""
+    store, kept = IntegerStore(tmp_path), {}
+    random = np.random.default_rng(1)
+    for number in range(200):
+        rows, encoding = 1 + number % 7, INT4 if number % 3 else EncodingAttr("int8", 128, "stored")
+        kept[f"w{number}"] = Integers.rounded(random.standard_normal((rows, 130)), encoding)
+        store.create(f"w{number}", (rows, 130), encoding)
+    for name in reversed(kept):
+        store.write(name, 0, kept[name])
+    assert len(list(tmp_path.iterdir())) == 3
+    for name, wanted in kept.items():
+        found = store.read(name, 0, len(wanted) + 5)  # no rows of the next tensor
+        assert len(found) == len(wanted)
+        for part in ("codes", "scales", "zeros"):
+            np.testing.assert_array_equal(getattr(found, part), getattr(wanted, part))
+
+
 def test_errors_of_large_values_are_numbers():
     sums, values = ErrorSums(), np.full((3, 5), 4e30, np.float32)
     sums.add_weight("w", values, values / 4)
