@@ -32,6 +32,8 @@ FRONTENDS: Mapping[str, str] = {
         "minimax",
         "nemotron_h",
         "glm5_next",
+        "deepseek_v32",
+        "glm_moe_dsa",
     )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""
