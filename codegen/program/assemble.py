@@ -79,6 +79,10 @@ class Assembly:
             computes = _computes(call)
             if computes == "select_blocks":
                 self._note("selected_blocks", builder, call, {"blocks": 0, "counts": 1})
+            elif computes == "select_pools":
+                self._note("selected_pools", builder, call, {"value": 0})
+            elif computes == "route":
+                self._note("experts", builder, call, {"value": 0})
             elif computes == "attend_blocks":
                 self._note("blocks_read", builder, call, {"value": 1})
         if builder.phase is not PhaseName.LOGITS:

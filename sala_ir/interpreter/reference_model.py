@@ -30,7 +30,7 @@ from sala_compile.sala_ir.reference.arrays import Array
 Observed = dict[str, dict[int | None, Any]]
 """Kind -> layer -> value over all new tokens; the residual stream before layer 0 is under None."""
 
-OBSERVABLE = ("selected_blocks", "blocks_read", "hidden")
+OBSERVABLE = ("selected_blocks", "blocks_read", "selected_pools", "experts", "hidden")
 """The inner values that can be observed."""
 
 Rows = Literal["all", "last"]

@@ -32,13 +32,22 @@ PROMPTS = {
     "minimax-a": ("p0", "p1", "p2"),
     "nemotron_h-a": ("p0", "p1", "p2"),
     "glm5_next-a": ("p0", "p1", "p2"),
+    "deepseek_v32-a": ("p0", "p1", "p2"),
+    "glm_moe_dsa-a": ("p0", "p1", "p2"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
-SHORT = [(name, prompt) for name, prompt in EVERY if prompt != "p3"]
+CHOOSES_TOKENS = ("deepseek_v32-a", "glm_moe_dsa-a")
+"""Those whose near ties bfloat16 decides otherwise: `test_bfloat16_selection` looks at these."""
+SHORT = [
+    (name, prompt)
+    for name, prompt in EVERY
+    if prompt != "p3" and (prompt == "p0" or name not in CHOOSES_TOKENS)
+]
 ON_CPUS = (
     *("olmo_hybrid-a", "falcon_h1-a", "minicpm3-a", "qwen3_next-a", "kimi_linear-a"),
     *("bailing_hybrid-a", "minimax-a", "nemotron_h-a", "glm5_next-a"),
+    *("deepseek_v32-a", "glm_moe_dsa-a"),
 )
 """Those with gated recurrences, latent attention or experts, which have no kernels for GPUs."""
 ON_A_GPU = [
@@ -105,6 +114,23 @@ def test_selected_blocks(
         np.put_along_axis(mask, np.where(rows < 0, wanted.shape[-1], rows), 1, axis=-1)
         expected_mask = wanted[layer, :, : len(ids)].transpose(1, 0, 2)
         np.testing.assert_array_equal(mask[..., :-1], expected_mask)
+
+
+@pytest.mark.parametrize("chunk", [7, None])
+@pytest.mark.parametrize("prompt", ["p0", "p1", "p2"])
+@pytest.mark.parametrize("name", CHOOSES_TOKENS)
+def test_selected_tokens(
+    load_golden: Any, expected: Any, name: str, prompt: str, chunk: int | None
+) -> None:
+    """Of every indexer, at the last positions of the prompt; every token where there are few."""
+    golden = expected(name)
+    ids, wanted = golden[f"{prompt}.input_ids"], golden[f"{prompt}.selected_last8"]
+    _, observed = load_golden(name).logits(ids, chunk=chunk, observe=("selected_pools",))
+    for mask, (_, rows) in zip(wanted, sorted(observed["selected_pools"].items()), strict=True):
+        last = np.asarray(rows)[-8:]
+        found = np.zeros((len(last), len(ids) + 1), np.uint8)
+        np.put_along_axis(found, np.where(last < 0, len(ids), last), 1, axis=-1)
+        np.testing.assert_array_equal(found[:, :-1], mask)
 
 
 @every_prompt

