@@ -14,7 +14,7 @@ from sala_compile.sala_ir.field_rules import NO_EFFECT, USED, FieldRules, only
 from sala_compile.sala_ir.frontends.attention_mode import AttentionMode
 from sala_compile.sala_ir.frontends.kit.config import fill_from
 from sala_compile.sala_ir.frontends.kit.decoder import Decoder
-from sala_compile.sala_ir.frontends.kit.fields import Count, HeadDim, Heads, Positive, Refuse
+from sala_compile.sala_ir.frontends.kit.fields import HeadDim, Heads, Positive, Refuse
 from sala_compile.sala_ir.frontends.kit.frontend import Frontend, is_after_layers
 from sala_compile.sala_ir.frontends.kit.known_fields import COMMON
 from sala_compile.sala_ir.frontends.kit.latent import Chosen, LatentAttention, fill_latent
@@ -53,7 +53,6 @@ class IndexedLatentConfig(RoutedConfig):
     """Whether an indexer rotates neighbours."""
     ROPE_KINDS: ClassVar[tuple[str, ...]] = ("linear", "llama3", "yarn")
 
-    q_lora_rank: Count
     index_topk: Annotated[int, Field(gt=0, le=2**20)] = 2048
     index_head_dim: HeadDim = 128
     index_n_heads: Heads
@@ -74,6 +73,9 @@ class IndexedLatentConfig(RoutedConfig):
         """Raise `ConfigError` for the first constraint between fields that is broken."""
         self.check_layers("indexer_types", self.indexer_types, refuse)
         super().check(refuse)
+        if self.q_lora_rank is None:
+            fix = "queries without a latent leave an indexer nothing to read"
+            raise refuse("q_lora_rank", None, "a value", fix)
         if self.indexer_types[0] != FULL:
             expected, fix = f'"{FULL}": there is no layer before it', "correct the list"
             raise refuse("indexer_types[0]", self.indexer_types[0], expected, fix)
