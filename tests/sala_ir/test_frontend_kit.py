@@ -307,5 +307,5 @@ def test_a_family_is_a_module_and_a_line(
 def test_a_family_is_small(family: str) -> None:
     """As CONTRIBUTING says: a dense family within 300 lines, one with mixers of its own in 400."""
     lines = sum(len(path.read_text().splitlines()) for path in (FAMILIES / family).glob("*.py"))
-    limit = {"kit": 3200, "minicpm_sala": 400, "hypenet": 400}.get(family, 300)
+    limit = {"kit": 3100, "minicpm_sala": 400, "hypenet": 400}.get(family, 300)
     assert lines <= limit

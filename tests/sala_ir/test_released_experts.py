@@ -10,10 +10,13 @@ import pytest
 from sala_compile.sala_ir.frontends import frontend_for
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
+INDEXERS = 61 * (1536 * 8192 + 7168 * (128 + 64)) / 1e9
+"""Billions of parameters that DeepSeek-V3.2 has more than V3, of which the numbers are."""
 MODELS = {
     "qwen3-next-80b-a3b": (79.7, 3.9, "num_experts"),
     "minimax-text-01": (456.0, 45.9 + 2.46, "num_local_experts"),
     "nemotron-3-nano-30b-a3b": (31.6, 3.6, "n_routed_experts"),
+    "deepseek-v3.2": (671 + INDEXERS, 37 + INDEXERS, "n_routed_experts"),
 }
 """Billions of parameters, those that a token reads with embedding and head (which MiniMax's own
 45.9 leave out), and the field that counts the experts."""
