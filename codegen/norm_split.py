@@ -7,11 +7,11 @@ from typing import Any
 from sala_compile.codegen.kernels.arguments import operands_of
 from sala_compile.codegen.kernels.family import KernelFamily
 from sala_compile.codegen.kernels.lightning_attention.gpu import kernel as lightning
-from sala_compile.codegen.kernels.lightning_attention.gpu.spec import TokenForm
 from sala_compile.codegen.kernels.linear.gpu import kernel as linear
 from sala_compile.codegen.kernels.linear.gpu.spec import LinearForm, Spec
 from sala_compile.codegen.kernels.registry import family
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.phase import TokenForm
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.passes.fuse_norm_calls import NormSplit

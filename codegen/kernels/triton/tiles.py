@@ -33,6 +33,28 @@ def query_tile(offsets, sequences, begin, end, index, ROWS: tl.constexpr):
 
 
 @triton.jit
+def segment_rows(offsets, history, sequences, index, SEGMENT: tl.constexpr):
+    """First row of segment `index`, and the row after its last one; equal where there is none.
+
+    A segment ends at a position that is a multiple of SEGMENT, or with the last new token of its
+    sequence. Sequence i has the indices from offsets[i] // SEGMENT + 2 i on: at least as many as
+    it has segments, with any history.
+    """
+    begun = index * 0
+    for start in range(0, sequences, 64):
+        candidate = start + tl.arange(0, 64)
+        live = candidate < sequences
+        first = tl.load(offsets + candidate, mask=live, other=0) // SEGMENT + 2 * candidate
+        begun += tl.sum((live & (first <= index)).to(tl.int32), 0)
+    sequence = begun - 1
+    begin = tl.load(offsets + sequence)
+    end = tl.load(offsets + sequence + 1)
+    before = tl.load(history + sequence) % SEGMENT
+    row = begin - before + (index - begin // SEGMENT - 2 * sequence) * SEGMENT
+    return tl.minimum(tl.maximum(row, begin), end), tl.minimum(row + SEGMENT, end)
+
+
+@triton.jit
 def load_queries(q, pool, first, stop, head, C):
     """The queries of a tile [rows, COLUMNS], rounded to the element type of a pool of keys.
 

@@ -26,13 +26,12 @@ from sala_compile.codegen.kernels.lightning_attention.gpu.spec import (
     Products,
     Schedule,
     Spec,
-    TokenForm,
     default_tiles,
 )
 from sala_compile.codegen.kernels.triton.family import GpuFamily
 from sala_compile.codegen.kernels.triton.kernel import ONE, Constant, Grid, Launch
 from sala_compile.codegen.kernels.triton.launches import constants_of, launch
-from sala_compile.codegen.kernels.triton.phase import is_decode
+from sala_compile.codegen.kernels.triton.phase import TokenForm, form_of
 from sala_compile.codegen.kernels.triton.rows import power_of_two
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
@@ -49,7 +48,7 @@ def describe(op: LightningAttentionOp, target: CudaTarget) -> Spec | str:
         return fields
     return Spec(
         **fields,
-        form=TokenForm.STEP if is_decode(op) else TokenForm.CHUNKS,
+        form=form_of(op),
         products=Products.TF32 if _comes_from_bf16(op.q) else Products.IEEE,
     )
 

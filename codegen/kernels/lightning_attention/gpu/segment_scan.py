@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from sala_compile.codegen.kernels.lightning_attention.gpu.constants import Constants
-from sala_compile.codegen.kernels.lightning_attention.gpu.prepare_heads import segment_rows
+from sala_compile.codegen.kernels.triton.tiles import segment_rows
 from sala_compile.codegen.kernels.triton.values import entry
 
 

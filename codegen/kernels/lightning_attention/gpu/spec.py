@@ -7,20 +7,12 @@ from enum import StrEnum
 import numpy as np
 
 from sala_compile.codegen.kernels.lightning_attention import spec as lightning
+from sala_compile.codegen.kernels.triton.phase import TokenForm
 from sala_compile.codegen.kernels.triton.rows import power_of_two
 from sala_compile.codegen.targets.cuda import CudaTarget
 
 LEAST = 16
 """Rows or columns of the smallest matrix product."""
-
-
-class TokenForm(StrEnum):
-    """How the tokens of a sequence are taken."""
-
-    CHUNKS = "chunks"
-    """Tokens that are read: segments of each sequence in parallel, chunks within a segment."""
-    STEP = "step"
-    """Tokens that were generated: one after the other."""
 
 
 class Products(StrEnum):

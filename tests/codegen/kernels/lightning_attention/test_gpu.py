@@ -11,9 +11,9 @@ from sala_compile.codegen.kernels.lightning_attention.gpu.spec import (
     Products,
     Schedule,
     Spec,
-    TokenForm,
 )
 from sala_compile.codegen.kernels.tir.element import Element
+from sala_compile.codegen.kernels.triton.phase import TokenForm
 from sala_compile.codegen.targets.cuda import CudaTarget
 from tests.support.interpreted import run
 from tests.support.lightning import LightningInputs, spec_of

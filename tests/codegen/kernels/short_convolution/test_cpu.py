@@ -9,32 +9,24 @@ import pytest
 
 from sala_compile.codegen.kernels.short_convolution.cpu import FAMILY
 from sala_compile.codegen.kernels.short_convolution.spec import Spec
-from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.targets.cpu import CpuTarget
-from sala_compile.sala_ir.reference import short_convolution
-from tests.support.columns import column_starts, side_by_side
-from tests.support.steps import EXTRA, Library, Step, aligned, padded, poisoned, step
+from tests.support.convolution import ConvolutionInputs, spec_of
+from tests.support.steps import EXTRA, Library, Step, padded, poisoned, step
 
 FIELDS = ("control", "offsets", "history", "slots", "checkpoints")
 HOST = CpuTarget.host()
 PORTABLE = CpuTarget("x86-64-v3")
 
 
-def spec_of(columns: int, taps: int, *, bias: bool, dilation: int = 1) -> Spec:
-    """A spec whose x are columns of a wider buffer."""
-    views, _ = column_starts({"x": columns})
-    return Spec(columns, taps, bias, **views, out_element=Element.F32, dilation=dilation)
-
-
 SPECS = (
-    spec_of(48, 4, bias=False),
-    spec_of(100, 4, bias=True),
-    spec_of(7, 2, bias=True),
-    spec_of(64, 3, bias=False),
-    spec_of(33, 5, bias=False),
-    spec_of(96, 4, bias=False, dilation=3),
-    spec_of(21, 3, bias=True, dilation=2),
-    spec_of(40, 5, bias=False, dilation=5),
+    spec_of(Spec, 48, 4, bias=False),
+    spec_of(Spec, 100, 4, bias=True),
+    spec_of(Spec, 7, 2, bias=True),
+    spec_of(Spec, 64, 3, bias=False),
+    spec_of(Spec, 33, 5, bias=False),
+    spec_of(Spec, 96, 4, bias=False, dilation=3),
+    spec_of(Spec, 21, 3, bias=True, dilation=2),
+    spec_of(Spec, 40, 5, bias=False, dilation=5),
 )
 
 
@@ -44,46 +36,19 @@ def library(target: CpuTarget) -> Library:
     return Library([FAMILY.build(spec, target) for spec in SPECS], target)
 
 
-class Inputs:
-    """Random inputs of a spec for `tokens` rows, poisoned wherever nobody may read."""
-
-    def __init__(self, spec: Spec, tokens: int, slots: int, seed: int = 0):
-        random = np.random.default_rng(seed)
-        self.spec, columns = spec, spec.columns
-        self.x = side_by_side(tokens, {"x": columns}, random)
-        shape = (slots, spec.kept, columns)
-        self.window = aligned(random.standard_normal(shape).astype(np.float32))
-        self.weight = aligned(np.zeros((spec.taps, padded(columns)), np.float32))
-        self.weight[:, :columns] = random.standard_normal((spec.taps, columns))
-        self.bias = aligned(np.zeros(padded(columns), np.float32))
-        self.bias[:columns] = random.standard_normal(columns)
+class Inputs(ConvolutionInputs):
+    """Inputs that the kernel runs on."""
 
     def run(self, batch: Step, target: CpuTarget, first: int = 0) -> np.ndarray:
         """The kernel's output for the rows from `first` on; the window changes in place."""
         spec = self.spec
         out = poisoned(batch.tokens + EXTRA, padded(spec.columns))
         fields = [batch.field(name) for name in FIELDS]
-        bias = [self.bias] if spec.bias else []
-        x = aligned(self.x[first : first + batch.tokens + EXTRA])
-        library(target).call(spec.symbol, *fields, x, self.window, self.weight, *bias, out)
+        operands = self.operands(first, batch.tokens).values()
+        library(target).call(spec.symbol, *fields, *operands, out)
         assert np.isnan(out[batch.tokens :]).all()
         assert (out[: batch.tokens, spec.columns :] == 0).all()
         return out[: batch.tokens, : spec.columns]
-
-    def expected(self, batch: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-        """The reference's output and windows."""
-        spec, columns = self.spec, self.spec.columns
-        x = self.x[: batch.tokens, spec.x_start : spec.x_start + columns].astype(np.float64)
-        window = {slot: each.astype(np.float64) for slot, each in enumerate(self.window)}
-        out, windows = short_convolution(
-            x,
-            window,
-            batch.reference,
-            self.weight[:, :columns].astype(np.float64),
-            self.bias[:columns].astype(np.float64) if spec.bias else None,
-            dilation=spec.dilation,
-        )
-        return out, dict(windows)
 
 
 def close(actual: np.ndarray, expected: np.ndarray) -> bool:
