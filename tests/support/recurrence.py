@@ -19,21 +19,25 @@ def delta_of(
     key_dim: int,
     value_dim: int,
     rate_scale: float = 1.0,
+    *,
+    kind: Any = Spec,
     **channels: Any,
-) -> Spec:
-    """A spec of the delta rule whose operands stand side by side in one buffer."""
+) -> Any:
+    """A spec of the class `kind`: the delta rule, operands side by side in one buffer."""
     sizes = (heads, key_heads, key_dim, value_dim)
     decays = key_dim if channels.get("channel_decay") else 1
     views, _ = column_starts(_columns(Rule.DELTA, *sizes, decays))
     own = {"eps": 1e-6, "rate_scale": rate_scale, **channels}
-    return Spec(Rule.DELTA, *sizes, key_dim**-0.5, **views, out_element=Element.F32, **own)
+    return kind(Rule.DELTA, *sizes, key_dim**-0.5, **views, out_element=Element.F32, **own)
 
 
-def sum_of(heads: int, key_heads: int, key_dim: int, value_dim: int, **limits: float) -> Spec:
-    """A spec of Mamba-2's rule whose operands stand side by side in one buffer."""
+def sum_of(
+    heads: int, key_heads: int, key_dim: int, value_dim: int, kind: Any = Spec, **limits: float
+) -> Any:
+    """A spec of the class `kind`: Mamba-2's rule, operands side by side in one buffer."""
     sizes = (heads, key_heads, key_dim, value_dim)
     views, _ = column_starts(_columns(Rule.SUM, *sizes))
-    return Spec(Rule.SUM, *sizes, 0.7, **views, out_element=Element.F32, skip=True, **limits)
+    return kind(Rule.SUM, *sizes, 0.7, **views, out_element=Element.F32, skip=True, **limits)
 
 
 def _columns(
@@ -73,6 +77,11 @@ class RecurrenceInputs:
         part.weight_sizes = self.weight_sizes
         part.merged = aligned(self.merged[rows])
         return part
+
+    @property
+    def named_weights(self) -> dict[str, np.ndarray]:
+        """The weights by name."""
+        return dict(zip(("decay_rate", "decay_bias", "skip"), self.weights, strict=False))
 
     def expected(self, batch: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         """The reference's output and new states, in float64."""

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-from xdsl.dialects.builtin import BFloat16Type, TensorType
-from xdsl.ir import Operation, SSAValue
-
 from sala_compile.codegen.kernels.arguments import (
     Arguments,
     activation,
@@ -23,7 +20,6 @@ from sala_compile.codegen.kernels.lightning_attention.gpu.segment_scan import (
 )
 from sala_compile.codegen.kernels.lightning_attention.gpu.spec import (
     LEAST,
-    Products,
     Schedule,
     Spec,
     default_tiles,
@@ -32,6 +28,7 @@ from sala_compile.codegen.kernels.triton.family import GpuFamily
 from sala_compile.codegen.kernels.triton.kernel import ONE, Constant, Grid, Launch
 from sala_compile.codegen.kernels.triton.launches import constants_of, launch
 from sala_compile.codegen.kernels.triton.phase import TokenForm, form_of
+from sala_compile.codegen.kernels.triton.products import Products, comes_from_bf16
 from sala_compile.codegen.kernels.triton.rows import power_of_two
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
@@ -49,20 +46,8 @@ def describe(op: LightningAttentionOp, target: CudaTarget) -> Spec | str:
     return Spec(
         **fields,
         form=form_of(op),
-        products=Products.TF32 if _comes_from_bf16(op.q) else Products.IEEE,
+        products=Products.TF32 if comes_from_bf16(op.q) else Products.IEEE,
     )
-
-
-def _comes_from_bf16(value: SSAValue) -> bool:
-    """Whether an activation was computed from values of bf16, by the first operands back."""
-    while isinstance(value.owner, Operation):
-        kinds = [operand.type for operand in value.owner.operands]
-        if any(isinstance(getattr(kind, "element_type", None), BFloat16Type) for kind in kinds):
-            return True
-        if not kinds or not isinstance(kinds[0], TensorType):
-            return False
-        value = value.owner.operands[0]
-    return False
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from sala_compile.codegen.kernels.lightning_attention import spec as lightning
 from sala_compile.codegen.kernels.triton.phase import TokenForm
+from sala_compile.codegen.kernels.triton.products import Products
 from sala_compile.codegen.kernels.triton.rows import power_of_two
 from sala_compile.codegen.targets.cuda import CudaTarget
 
@@ -15,22 +15,12 @@ LEAST = 16
 """Rows or columns of the smallest matrix product."""
 
 
-class Products(StrEnum):
-    """The arithmetic of matrix products, as Triton spells it; sums are float32 in both."""
-
-    IEEE = "ieee"
-    TF32 = "tf32"
-    """Factors cut to 11 bits, not rounded: if they come from products of bf16, which has 8.
-
-    Cutting makes a product smaller by up to 2^-9; outputs shrink by 1.4e-3 on average, the state by
-    7e-4, and the norm after the layer removes a factor that is common to a row.
-    """
-
-
 @dataclass(frozen=True, slots=True)
 class Spec(lightning.Spec):
-    """What the kernel is compiled for: as on the CPU, the form, and the norm after it.
+    """What the kernel is compiled for: as on the CPU, the form, products, and the norm after it.
 
+    Factors cut for TF32 shrink outputs by 1.4e-3 on average, the state by 7e-4; the norm after the
+    layer removes a factor that is common to a row.
     `scaled`: out is multiplied by a weight and by the sigmoid of a gate (with a `gate_pitch`), and
     its sums of squares are written next to it, as `linear/gpu/split_norm.py` has it.
     """

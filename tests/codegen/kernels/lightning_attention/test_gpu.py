@@ -8,12 +8,12 @@ import pytest
 
 from sala_compile.codegen.kernels.lightning_attention.gpu.kernel import FAMILY
 from sala_compile.codegen.kernels.lightning_attention.gpu.spec import (
-    Products,
     Schedule,
     Spec,
 )
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.triton.phase import TokenForm
+from sala_compile.codegen.kernels.triton.products import Products
 from sala_compile.codegen.targets.cuda import CudaTarget
 from tests.support.interpreted import run
 from tests.support.lightning import LightningInputs, spec_of

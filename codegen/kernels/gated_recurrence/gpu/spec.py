@@ -1,0 +1,74 @@
+"""Constants and tiles of the kernels of a gated recurrence on a GPU."""
+
+from dataclasses import dataclass
+
+from sala_compile.codegen.kernels.gated_recurrence import spec as recurrence
+from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK
+from sala_compile.codegen.kernels.triton.phase import TokenForm
+from sala_compile.codegen.kernels.triton.products import Products
+from sala_compile.codegen.kernels.triton.rows import power_of_two
+from sala_compile.codegen.targets.cuda import CudaTarget
+
+LEAST = 16
+"""Rows or columns of the smallest matrix product."""
+BLOCK = 16
+"""Tokens between which decays by row are multiplied one by one."""
+LARGEST_KEY = 256
+"""Rows of a state that a program holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(recurrence.Spec):
+    """What the kernel is compiled for: as on the CPU, the form and the products."""
+
+    form: TokenForm = TokenForm.CHUNKS
+    products: Products = Products.IEEE
+
+    @property
+    def label(self) -> str:
+        """The family, the main sizes and the form, for names."""
+        heads = f"h{self.num_heads}_kh{self.key_heads}"
+        kind = "channels" if self.channel_decay else self.rule
+        return f"gated_{kind}_{heads}_k{self.key_dim}_v{self.value_dim}_{self.form}"
+
+    @property
+    def lanes(self) -> int:
+        """Lanes that hold a key."""
+        return power_of_two(self.key_dim, LEAST)
+
+    @property
+    def planes(self) -> int:
+        """Prepared rows of a head and token: queries and keys, by decays of rows three."""
+        return 3 if self.channel_decay else 2
+
+    @property
+    def prepared_heads(self) -> int:
+        """Heads whose rows are prepared: those of the keys, unless each has decays of its own."""
+        return self.num_heads if self.channel_decay else self.key_heads
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Tokens of a chunk; programs take `columns` of the values with `warps`.
+
+    Those that find the matrices of a chunk have `matrix_warps`.
+    """
+
+    chunk: int
+    columns: int
+    warps: int
+    matrix_warps: int = 4
+
+
+def place_of(spec: Spec, schedule: Schedule) -> int:
+    """Floats of a chunk of a head: two matrices, then vectors of tokens, or of rows of a state."""
+    vectors = schedule.chunk + spec.key_dim if spec.channel_decay else 3 * schedule.chunk
+    return 2 * schedule.chunk**2 + -(-vectors // LEAST) * LEAST
+
+
+def default_tiles(spec: Spec, target: CudaTarget) -> Schedule:
+    """Tiles that leave states in registers, and cut chunks at multiples of 64 whatever they are."""
+    width = power_of_two(spec.value_dim, LEAST)
+    if spec.form is TokenForm.STEP:
+        return Schedule(1, min(width, 32 if spec.lanes <= 128 else 16), warps=4)
+    return Schedule(CHUNK, min(width, 32), warps=4)
