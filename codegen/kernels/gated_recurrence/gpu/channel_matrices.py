@@ -7,12 +7,7 @@ of BLOCK tokens, keys to its end, so that nothing overflows and what is forgotte
 import triton
 import triton.language as tl
 
-from sala_compile.codegen.kernels.gated_recurrence.gpu.chunk_matrices import (
-    load_prepared,
-    prepared_rows,
-    solve,
-    store_prepared,
-)
+from sala_compile.codegen.kernels.gated_recurrence.gpu.chunk_matrices import solve
 from sala_compile.codegen.kernels.gated_recurrence.gpu.constants import Constants
 from sala_compile.codegen.kernels.gated_recurrence.gpu.token_values import (
     head_rates,
@@ -83,7 +78,7 @@ def _decays(prepared, begin, first, count, head, C: Constants):
     at = prepared_rows(prepared, (begin + first + r).to(tl.int64), head, 2, C)
     own = tl.load(at, mask=here, other=1.0)
     after = (first + r + 1 < count)[:, None] & (r + 1 < C.BLOCK)[:, None] & inside
-    return own, tl.load(at + C.PREPARED * C.PLANES * C.KEY_DIM, mask=after, other=1.0)
+    return own, tl.load(at + C.NUM_HEADS * 3 * C.KEY_DIM, mask=after, other=1.0)
 
 
 @triton.jit
@@ -180,3 +175,26 @@ def _decay_rows(prepared, place, begin, count, head, C: Constants):
         store_prepared(prepared, keys * since, row, live, head, 1, C)
         store_prepared(prepared, ending, row, live, head, 2, C)
     tl.store(place + C.VECTORS + C.CHUNK + lane, before, mask=lane < C.KEY_DIM)
+
+
+@triton.jit
+def store_prepared(prepared, rows, row, live, head, PLANE: tl.constexpr, C: Constants):
+    """Plane PLANE of a head's `prepared` rows [rows, LANES]."""
+    lane = tl.arange(0, C.LANES)
+    at = prepared_rows(prepared, row, head, PLANE, C)
+    tl.store(at, rows, mask=live[:, None] & (lane < C.KEY_DIM)[None, :])
+
+
+@triton.jit
+def load_prepared(prepared, row, live, head, PLANE: tl.constexpr, C: Constants):
+    """The same rows [rows, LANES]; 0 where not live and beyond the keys."""
+    lane = tl.arange(0, C.LANES)
+    at = prepared_rows(prepared, row, head, PLANE, C)
+    return tl.load(at, mask=live[:, None] & (lane < C.KEY_DIM)[None, :], other=0.0)
+
+
+@triton.jit
+def prepared_rows(prepared, row, head, PLANE: tl.constexpr, C: Constants):
+    """Where they are."""
+    at = (row * C.NUM_HEADS + head) * 3 + PLANE
+    return prepared + at[:, None] * C.KEY_DIM + tl.arange(0, C.LANES)[None, :]

@@ -5,11 +5,12 @@ import triton.language as tl
 
 from sala_compile.codegen.kernels.gated_recurrence.gpu.constants import Constants
 from sala_compile.codegen.kernels.gated_recurrence.gpu.token_values import (
+    given_rows,
     head_decays,
-    keys_of,
-    queries_of,
+    inverse_length,
 )
 from sala_compile.codegen.kernels.triton.tiles import segment_rows
+from sala_compile.codegen.kernels.triton.values import squared
 
 
 @triton.jit
@@ -23,12 +24,11 @@ def chunk_matrices(
     rate,
     decay_rate,
     decay_bias,
-    prepared,
     chunks,
     C: Constants,
 ):
-    """`prepared` queries and keys, and of each chunk in `chunks`: the solution of its triangular
-    system in a delta rule, its scores, the decays since its beginning and to its end, the rates.
+    """Of each chunk in `chunks`: the solution of its triangular system in a delta rule, its scores,
+    and of its tokens the rates and the factors of queries and keys.
 
     Programs (heads, chunks). The decay of token i since token j < i is the product of those of
     j + 1 to i, so that no exponent is a difference of long sums.
@@ -46,24 +46,36 @@ def chunk_matrices(
     live, row = i < count, (begin + i).to(tl.int64)
     place = chunks + (tl.program_id(1).to(tl.int64) * C.NUM_HEADS + head) * C.PLACE
     own, rates = head_decays(decay, rate, decay_rate, decay_bias, row, live, head, C)
-    # [token i, token j]: the decays of j + 1 to i.
+    scores = tl.zeros((C.CHUNK, C.CHUNK), tl.float32)
+    products = tl.zeros((C.CHUNK, C.CHUNK), tl.float32)
+    q_squares = tl.zeros((C.CHUNK,), tl.float32)
+    k_squares = tl.zeros((C.CHUNK,), tl.float32)
+    for first in range(0, C.KEY_DIM, C.PART):
+        query = given_rows(q, row, live, C.Q_START + shared * C.KEY_DIM, C.Q_PITCH, first, C)
+        keys = given_rows(k, row, live, C.K_START + shared * C.KEY_DIM, C.K_PITCH, first, C)
+        scores = tl.dot(query, tl.trans(keys), scores, input_precision=C.PRECISION)
+        if C.DELTA:
+            products = tl.dot(keys, tl.trans(keys), products, input_precision=C.PRECISION)
+            q_squares += tl.sum(squared(query), 1)
+            k_squares += tl.sum(squared(keys), 1)
+    of_query = inverse_length(q_squares, C.SCALE, C)
+    of_key = inverse_length(k_squares, 1.0, C)
+    # [token i, token j]: the decays of j + 1 to i, and the length of j.
     factors = tl.where(i[:, None] > i[None, :], own[:, None], 1.0)
     between = tl.where(i[:, None] >= i[None, :], tl.cumprod(factors, 0), 0.0)
-    tl.store(place + C.VECTORS + i, tl.cumprod(own, 0))
     to_end = tl.sum(tl.where(i[:, None] == count - 1, between, 0.0), 0)
-    tl.store(place + C.VECTORS + C.CHUNK + i, to_end)
-    tl.store(place + C.VECTORS + 2 * C.CHUNK + i, rates)
-    query = queries_of(q, row, live, shared, C)
-    keys = keys_of(k, row, live, shared, C)
-    if head % (C.NUM_HEADS // C.KEY_HEADS) == 0:
-        store_prepared(prepared, query, row, live, shared, 0, C)
-        store_prepared(prepared, keys, row, live, shared, 1, C)
+    between = between * of_key[None, :]
+    since = tl.cumprod(own, 0)
+    vectors = place + C.VECTORS + i
+    tl.store(vectors, rates)
+    tl.store(vectors + C.CHUNK, since * of_query)
+    tl.store(vectors + 2 * C.CHUNK, since * of_key)
+    tl.store(vectors + 3 * C.CHUNK, to_end * of_key)
+    tl.store(vectors + 4 * C.CHUNK, since)
     cell = i[:, None] * C.CHUNK + i[None, :]
-    scores = tl.dot(query, tl.trans(keys), input_precision=C.PRECISION)
-    tl.store(place + C.CHUNK * C.CHUNK + cell, scores * between)
+    tl.store(place + C.CHUNK * C.CHUNK + cell, scores * between * of_query[:, None])
     if C.DELTA:
-        products = tl.dot(keys, tl.trans(keys), input_precision=C.PRECISION)
-        tl.store(place + cell, -rates[:, None] * products * between)
+        tl.store(place + cell, products * between * (-rates * of_key)[:, None])
         tl.debug_barrier()  # all of the system is there
         solve(place, count, C)
 
@@ -72,7 +84,7 @@ def chunk_matrices(
 def solve(place, count, C: Constants):
     """u = solution r of u = r + N u, in place of N [CHUNK, CHUNK], whose rows see earlier tokens.
 
-    Row by row: what a row lacks of the earlier ones' rows is added.
+    Row by row: what a row takes of the earlier ones is added to it.
     """
     i = tl.arange(0, C.CHUNK)
     solution = tl.where(i[:, None] == i[None, :], 1.0, 0.0)
@@ -82,26 +94,3 @@ def solve(place, count, C: Constants):
         solution += tl.where(i[:, None] == r, more[None, :], 0.0)
     tl.debug_barrier()  # all have read the system
     tl.store(place + i[:, None] * C.CHUNK + i[None, :], solution)
-
-
-@triton.jit
-def store_prepared(prepared, rows, row, live, head, PLANE: tl.constexpr, C: Constants):
-    """Plane PLANE of a head's `prepared` rows [rows, LANES]."""
-    lane = tl.arange(0, C.LANES)
-    at = prepared_rows(prepared, row, head, PLANE, C)
-    tl.store(at, rows, mask=live[:, None] & (lane < C.KEY_DIM)[None, :])
-
-
-@triton.jit
-def load_prepared(prepared, row, live, head, PLANE: tl.constexpr, C: Constants):
-    """The same rows [rows, LANES]; 0 where not live and beyond the keys."""
-    lane = tl.arange(0, C.LANES)
-    at = prepared_rows(prepared, row, head, PLANE, C)
-    return tl.load(at, mask=live[:, None] & (lane < C.KEY_DIM)[None, :], other=0.0)
-
-
-@triton.jit
-def prepared_rows(prepared, row, head, PLANE: tl.constexpr, C: Constants):
-    """Where they are."""
-    at = (row * C.PREPARED + head) * C.PLANES + PLANE
-    return prepared + at[:, None] * C.KEY_DIM + tl.arange(0, C.LANES)[None, :]

@@ -7,9 +7,9 @@ class Constants(NamedTuple):
     """Fields of the spec, and the sizes of tiles that follow from it and from the schedule.
 
     A chunk has up to CHUNK tokens, taken in blocks of BLOCK where decays are vectors. LANES hold a
-    key, programs have COLUMNS columns of a state. A chunk of a head has PLACE floats in `chunks`:
-    two matrices [CHUNK, CHUNK], then from VECTORS on vectors; DELTA and LIMITED say what the rule
-    and the limits are. `prepared` has PLANES rows of keys for each of PREPARED heads of a token.
+    key, of which products take PART rows at a time; programs have COLUMNS columns of a state. A
+    chunk of a head has PLACE floats in `chunks`: two matrices [CHUNK, CHUNK], then from VECTORS on
+    vectors. DELTA and LIMITED say what the rule and the limits are.
     """
 
     DELTA: Any
@@ -41,8 +41,7 @@ class Constants(NamedTuple):
     CHUNK: Any
     BLOCK: Any
     LANES: Any
+    PART: Any
     COLUMNS: Any
     PLACE: Any
     VECTORS: Any
-    PREPARED: Any
-    PLANES: Any

@@ -11,6 +11,7 @@ from sala_compile.codegen.kernels.gated_recurrence.gpu.recurrent_step import ste
 from sala_compile.codegen.kernels.gated_recurrence.gpu.spec import (
     BLOCK,
     LARGEST_KEY,
+    PLANES,
     Schedule,
     Spec,
     default_tiles,
@@ -43,13 +44,13 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
     """The arguments of a call; a step takes tokens one by one and needs no chunks."""
     is_step = spec.form is TokenForm.STEP
     place = spec.num_heads * place_of(spec, schedule)
-    rows = spec.prepared_heads * spec.planes * spec.key_dim
+    rows = PLANES * spec.num_heads * spec.key_dim
     return (
         *batch("control", "offsets", "history", "slots"),
         *batch("checkpoints", when=is_step),
         *recurrence.inputs(spec),
         result("out", spec.out_element, padded(spec.num_heads * spec.value_dim)),
-        workspace("prepared", "f32", 0, per_token=rows, when=not is_step),
+        workspace("prepared", "f32", 0, per_token=rows, when=spec.channel_decay and not is_step),
         workspace(
             "chunks",
             "f32",
@@ -99,11 +100,10 @@ def _constants(spec: Spec, schedule: Schedule) -> dict[str, Constant]:
         CHUNK=schedule.chunk,
         BLOCK=BLOCK,
         LANES=spec.lanes,
+        PART=min(schedule.part, spec.lanes),
         COLUMNS=schedule.columns,
         PLACE=place_of(spec, schedule),
         VECTORS=2 * schedule.chunk**2,
-        PREPARED=spec.prepared_heads,
-        PLANES=spec.planes,
     )
 
 

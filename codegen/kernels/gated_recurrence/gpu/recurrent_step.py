@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from sala_compile.codegen.kernels.gated_recurrence.gpu.chunk_scan import clear_padding, state_of
+from sala_compile.codegen.kernels.gated_recurrence.gpu.chunk_scan import clear_padding
 from sala_compile.codegen.kernels.gated_recurrence.gpu.constants import Constants
 from sala_compile.codegen.kernels.gated_recurrence.gpu.token_values import (
     head_decays,
@@ -86,3 +86,10 @@ def step(
             kept = state_of(state, checkpoint + number - begin, head, lane, column, C)
             tl.store(kept, current, mask=inside)
     tl.store(pool, current, mask=inside)
+
+
+@triton.jit
+def state_of(state, slot, head, lane, column, C: Constants):
+    """Where a head's state [lanes, columns] is in row `slot` of the pool."""
+    at = (slot.to(tl.int64) * C.NUM_HEADS + head) * (C.KEY_DIM * C.VALUE_DIM)
+    return state + at + lane[:, None] * C.VALUE_DIM + column[None, :]

@@ -13,6 +13,8 @@ LEAST = 16
 """Rows or columns of the smallest matrix product."""
 BLOCK = 16
 """Tokens between which decays by row are multiplied one by one."""
+PLANES = 3
+"""Prepared rows of a token and head where decays are vectors: queries, keys, keys to the end."""
 LARGEST_KEY = 256
 """Rows of a state that a program holds."""
 
@@ -36,39 +38,32 @@ class Spec(recurrence.Spec):
         """Lanes that hold a key."""
         return power_of_two(self.key_dim, LEAST)
 
-    @property
-    def planes(self) -> int:
-        """Prepared rows of a head and token: queries and keys, by decays of rows three."""
-        return 3 if self.channel_decay else 2
-
-    @property
-    def prepared_heads(self) -> int:
-        """Heads whose rows are prepared: those of the keys, unless each has decays of its own."""
-        return self.num_heads if self.channel_decay else self.key_heads
-
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Tokens of a chunk; programs take `columns` of the values with `warps`.
+    """Tokens of a chunk; programs take `columns` of the values, `part` rows of a state at a time.
 
     Those that find the matrices of a chunk have `matrix_warps`.
     """
 
     chunk: int
     columns: int
-    warps: int
+    part: int
+    warps: int = 4
     matrix_warps: int = 4
 
 
 def place_of(spec: Spec, schedule: Schedule) -> int:
     """Floats of a chunk of a head: two matrices, then vectors of tokens, or of rows of a state."""
-    vectors = schedule.chunk + spec.key_dim if spec.channel_decay else 3 * schedule.chunk
+    vectors = schedule.chunk + spec.key_dim if spec.channel_decay else 5 * schedule.chunk
     return 2 * schedule.chunk**2 + -(-vectors // LEAST) * LEAST
 
 
 def default_tiles(spec: Spec, target: CudaTarget) -> Schedule:
-    """Tiles that leave states in registers, and cut chunks at multiples of 64 whatever they are."""
+    """Tiles that leave values in registers; whatever they are, chunks end at multiples of 64."""
     width = power_of_two(spec.value_dim, LEAST)
     if spec.form is TokenForm.STEP:
-        return Schedule(1, min(width, 32 if spec.lanes <= 128 else 16), warps=4)
-    return Schedule(CHUNK, min(width, 32), warps=4)
+        return Schedule(1, min(width, 32 if spec.lanes <= 128 else 16), 0)
+    if spec.products is Products.IEEE:
+        return Schedule(16, min(width, 32), 16)
+    return Schedule(CHUNK, min(width, 32), 64)

@@ -96,10 +96,26 @@ def _prepared(x, row, live, start, PITCH: tl.constexpr, SCALE: tl.constexpr, C: 
     lane = tl.arange(0, C.LANES)
     inside = live[:, None] & (lane < C.KEY_DIM)[None, :]
     found = tl.load(x + row[:, None] * PITCH + start + lane[None, :], mask=inside, other=0.0)
+    squares = tl.sum(squared(found), 1)
+    return found * inverse_length(squares, SCALE, C)[:, None]
+
+
+@triton.jit
+def inverse_length(squares, SCALE: tl.constexpr, C: Constants):
+    """SCALE over the length of vectors with these sums of squares; SCALE itself in a sum."""
     if C.DELTA:
-        squares = tl.sum(squared(found), 1)
-        return found * tl.div_rn(SCALE, tl.sqrt_rn(squares + C.EPS))[:, None]
-    return found * SCALE
+        factor = tl.div_rn(SCALE, tl.sqrt_rn(squares + C.EPS))
+    else:
+        factor = tl.full(squares.shape, SCALE, tl.float32)
+    return factor
+
+
+@triton.jit
+def given_rows(x, row, live, start, PITCH: tl.constexpr, first, C: Constants):
+    """Rows [rows, PART] of a key from column `first` on, as they are; 0 beyond it."""
+    lane = first + tl.arange(0, C.PART)
+    inside = live[:, None] & (lane < C.KEY_DIM)[None, :]
+    return tl.load(x + row[:, None] * PITCH + start + lane[None, :], mask=inside, other=0.0)
 
 
 @triton.jit

@@ -21,9 +21,9 @@ from tests.support.steps import EXTRA, Step, padded, poisoned, step
 
 TARGET = CudaTarget(90)
 PART = 32
-CHUNKS = Schedule(PART, 16, warps=4)
+CHUNKS = Schedule(PART, 16, 16)
 """Chunks of 32: cut at multiples of 64 too, and quicker to interpret."""
-STEP = Schedule(1, 16, warps=4)
+STEP = Schedule(1, 16, 0)
 SPECS: tuple[Spec, ...] = (
     delta_of(3, 3, 10, 18, rate_scale=2.0, kind=Spec),
     delta_of(4, 2, 16, 32, kind=Spec),
@@ -212,7 +212,7 @@ def test_a_token_that_forgets_everything_costs_no_digit_of_those_after_it(spec: 
 def test_products_of_three_are_as_close() -> None:
     """Where the compiled code is executed it multiplies with TF32, three times."""
     spec = replace(SPECS[1], products=Products.TF32X3)
-    check(spec, step((PART + 3, 2), (0, 9)), replace(CHUNKS, warps=4))
+    check(spec, step((PART + 3, 2), (0, 9)), replace(CHUNKS, part=32))
 
 
 def test_nothing_to_do_touches_nothing() -> None:
