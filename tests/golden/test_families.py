@@ -45,14 +45,14 @@ SHORT = [
     if prompt != "p3" and (prompt == "p0" or name not in CHOOSES_TOKENS)
 ]
 ON_CPUS = (
-    *("olmo_hybrid-a", "falcon_h1-a", "minicpm3-a", "qwen3_next-a", "kimi_linear-a"),
-    *("bailing_hybrid-a", "minimax-a", "nemotron_h-a", "glm5_next-a"),
-    *("deepseek_v32-a", "glm_moe_dsa-a"),
+    *("minicpm3-a", "qwen3_next-a", "kimi_linear-a", "bailing_hybrid-a", "minimax-a"),
+    *("nemotron_h-a", "glm5_next-a", "deepseek_v32-a", "glm_moe_dsa-a"),
 )
-"""Those with gated recurrences, latent attention or experts, which have no kernels for GPUs."""
+"""Those with latent attention or experts, which have no kernels for GPUs."""
 ON_A_GPU = [
     *((name, Precision.FLOAT32) for name in PROMPTS if name not in ("minicpm-a", *ON_CPUS)),
     *((name, Precision.BFLOAT16) for name in ("qwen3-a", "minicpm-nope", "hypenet-a")),
+    *((name, Precision.BFLOAT16) for name in ("olmo_hybrid-a", "falcon_h1-a")),
 ]
 """The bfloat16 kernels of llama are those of qwen3."""
 LIMIT = 2e-4

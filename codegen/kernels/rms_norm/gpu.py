@@ -30,8 +30,6 @@ class Schedule:
 
 def describe(op: RmsNormOp, target: CudaTarget) -> Spec | str:
     """Take every norm whose weight is float32 and whose groups fit registers."""
-    if op.groups.value.data > 1:
-        return "the weight is that of several groups"
     if op.group > LONGEST:
         return f"a group has {op.group} columns, more than {LONGEST}"
     return norm.describe(op, target)
@@ -56,13 +54,14 @@ def norm_groups(
     GATE_START: tl.constexpr,
     GATE_PITCH: tl.constexpr,
     Y_PITCH: tl.constexpr,
+    WEIGHTS: tl.constexpr,
     GROUPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Norm of GROUPS groups of GROUP columns; programs (rows, parts of a row).
 
-    BLOCK is a power of two that holds GROUP. With GATHER, row i is made of x[rows[i]].
-    With GATE, row i is multiplied by the sigmoid of gate[i].
+    BLOCK is a power of two that holds GROUP; group i has the weights i % WEIGHTS. With GATHER,
+    row i is made of x[rows[i]]. With GATE, row i is multiplied by the sigmoid of gate[i].
     """
     row = tl.program_id(0)
     if row >= tl.load(control + LIVE):
@@ -76,7 +75,10 @@ def norm_groups(
     at = x + source.to(tl.int64) * X_PITCH + X_START + first + lane
     value = tl.load(at, mask=live, other=0.0).to(tl.float32)
     factor = inverse_root(tl.sum(squared(value), 1), GROUP, EPS)
-    scale = tl.load(weight + lane, mask=lane < GROUP, other=0.0)
+    if WEIGHTS > 1:
+        scale = tl.load(weight + first % (WEIGHTS * GROUP) + lane, mask=live, other=0.0)
+    else:
+        scale = tl.load(weight + lane, mask=lane < GROUP, other=0.0)
     value = value * factor[:, None] * scale
     if GATE:
         gates = gate + row.to(tl.int64) * GATE_PITCH + GATE_START

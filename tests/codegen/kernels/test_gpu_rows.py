@@ -1,10 +1,12 @@
 """GPU kernels that go row by row, interpreted, against the reference in float64."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sala_compile.codegen.kernels.cast import gpu as cast
 from sala_compile.codegen.kernels.elementwise import gpu as elementwise
 from sala_compile.codegen.kernels.elementwise.cpu import Function
 from sala_compile.codegen.kernels.embedding import gpu as embedding
@@ -32,8 +34,9 @@ NORMS = (
     rms_norm.Spec(7, 7, 1e-6, True, 0, 16, F32, F32),
     rms_norm.Spec(131, 131, 1e-6, False, 2, 144, F32, BF16, F32, 9, 160),
     rms_norm.Spec(60, 20, 1e-6, False, 0, 64, BF16, F32, BF16, 1, 64),
+    rms_norm.Spec(130, 13, 1e-6, False, 2, 144, F32, F32, weights=5),
 )
-"""The fifth one has a gate over whole rows, the sixth over heads."""
+"""The fifth one has a gate over whole rows, the sixth over heads, the last five groups' weights."""
 ROPES = tuple(
     rope.Spec(heads * size, size, rotated, 5, padded(heads * size + 5), x, out, *norm)
     for heads, size, rotated, x, out, *norm in (
@@ -79,7 +82,10 @@ def same_bits_alone(found: np.ndarray, kernel: Any, *operands: Any) -> None:
 @pytest.mark.parametrize("spec", NORMS, ids=lambda s: s.symbol)
 def test_rms_norm(spec: rms_norm.Spec, rows: int) -> None:
     kernel = rms_norm.FAMILY.build(spec, TARGET, rms_norm.Schedule(tile=32))
-    x, weight = activation(rows, spec.x_pitch, spec.x, seed=rows), vector_weight(spec.group)
+    x, weight = (
+        activation(rows, spec.x_pitch, spec.x, seed=rows),
+        vector_weight(spec.group * spec.weights),
+    )
     order = np.random.default_rng(1).integers(0, max(rows, 1), rows + EXTRA).astype(np.int32)
     operands = [x, weight, *([aligned(order)] if spec.gather else [])]
     gate = None
@@ -89,10 +95,21 @@ def test_rms_norm(spec: rms_norm.Spec, rows: int) -> None:
     found = run_rows(kernel, rows, spec.columns, spec.output, *operands)
     source = live(x, rows, spec.x_start, spec.columns)
     chosen = order[:rows] if spec.gather else None
-    scale = weight[: spec.group].astype(np.float64)
-    expected = reference.rms_norm(source, scale, chosen, gate, eps=spec.eps)
+    scale = weight[: spec.group * spec.weights].astype(np.float64)
+    expected = reference.rms_norm(source, scale, chosen, gate, eps=spec.eps, groups=spec.weights)
     close(found, expected, spec.output)
     same_bits_alone(found, kernel, *operands)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize(("kind", "output"), list(product((F32, BF16), repeat=2)))
+def test_cast(kind: Element, output: Element, rows: int) -> None:
+    spec = cast.Spec(70, 3, 80, kind, output)
+    kernel = cast.FAMILY.build(spec, TARGET, cast.Schedule(block=32))
+    x = activation(rows, spec.x_pitch, kind)
+    found = run_rows(kernel, rows, spec.columns, output, x)
+    expected = stored(live(x, rows, spec.x_start, spec.columns), output)
+    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("rows", ROWS)

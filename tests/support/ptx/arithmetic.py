@@ -321,8 +321,19 @@ def _convert(block: Block, instruction: Instruction, mask: Mask) -> None:
         return block.write(target, narrowed(block.read(sources[0], np.float32)), mask)
     if kind == "bf16":
         return block.write(target, widened(block.read(sources[0], np.uint16)), mask)
+    if into == "tf32":
+        if options != ["rna"] or kind != "f32":
+            raise UnsupportedError(instruction.text)
+        return block.write(target, _nearest_tf32(block.read(sources[0], np.uint32)), mask)
     value = block.read(sources[0], TYPES[kind])
     return block.write(target, _converted(value, np.dtype(TYPES[into]), options), mask)
+
+
+def _nearest_tf32(words: np.ndarray) -> np.ndarray:
+    """The bits of float32 values rounded to 11 bits, ties away from 0; what is not finite stays."""
+    finite = (words & np.uint32(0x7F800000)) != 0x7F800000
+    rounded = (words + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
+    return np.where(finite, rounded, words)
 
 
 def _converted(value: np.ndarray, into: np.dtype, options: list[str]) -> np.ndarray:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.gated_recurrence import spec as recurrence
-from sala_compile.codegen.kernels.gated_recurrence.spec import CHUNK
 from sala_compile.codegen.kernels.triton.phase import TokenForm
 from sala_compile.codegen.kernels.triton.products import Products
 from sala_compile.codegen.kernels.triton.rows import power_of_two
@@ -66,4 +65,4 @@ def default_tiles(spec: Spec, target: CudaTarget) -> Schedule:
         return Schedule(1, min(width, 32 if spec.lanes <= 128 else 16), 0)
     if spec.products is Products.IEEE:
         return Schedule(16, min(width, 32), 16)
-    return Schedule(CHUNK, min(width, 32), 64)
+    return Schedule(32, min(width, 32), 32)
