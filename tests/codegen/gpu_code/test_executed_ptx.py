@@ -14,14 +14,19 @@ from tests.codegen.kernels import test_gpu_rows as rows
 from tests.codegen.kernels.append_kv import test_gpu as pools
 from tests.codegen.kernels.attend_blocks import test_gpu as attend
 from tests.codegen.kernels.compress_new_keys import test_gpu as new_keys
+from tests.codegen.kernels.gated_recurrence import test_gpu as recurrence
 from tests.codegen.kernels.lightning_attention import test_gpu as lightning
 from tests.codegen.kernels.linear import test_gpu as linear
 from tests.codegen.kernels.sample import test_gpu as sample
 from tests.codegen.kernels.select_blocks import test_gpu as select
+from tests.codegen.kernels.short_convolution import test_gpu as convolution
 from tests.support import gpu_rows
 from tests.support.ptx.runner import Executor
 
-MODULES = (gpu_rows, pools, new_keys, select, attend, lightning, linear, sample)
+MODULES = (
+    *(gpu_rows, pools, new_keys, select, attend, lightning, linear, sample),
+    *(convolution, recurrence),
+)
 """Those that run kernels."""
 SELECT = select.test_prefill_selects_what_the_reference_scores_highest
 SELECT_ONE = select.test_decode_selects_what_the_reference_scores_highest
@@ -37,6 +42,21 @@ CASES: dict[str, tuple[int, Callable[[], Any]]] = {
     "attend, decode": (89, partial(ATTEND_ONE, attend.CASES[1])),
     "lightning": (89, partial(lightning.test_chunks_equal_the_reference, lightning.SPECS[1])),
     "lightning step": (89, partial(lightning.test_a_step_equals_the_reference, lightning.SPECS[1])),
+    "convolution": (89, partial(convolution.test_tiles_equal_the_reference, convolution.SPECS[1])),
+    "convolution, decode": (
+        89,
+        partial(convolution.test_steps_equal_the_reference, convolution.SPECS[1]),
+    ),
+    "recurrence": (89, partial(recurrence.test_chunks_equal_the_reference, recurrence.SPECS[1])),
+    "recurrence of rows": (
+        89,
+        partial(recurrence.test_chunks_equal_the_reference, recurrence.SPECS[6]),
+    ),
+    "recurrence step": (
+        89,
+        partial(recurrence.test_a_step_equals_the_reference, recurrence.SPECS[1]),
+    ),
+    "recurrence, three products": (90, recurrence.test_products_of_three_are_as_close),
     "sample": (89, sample.test_draws_are_those_of_the_runtime),
     **{
         f"linear {form}": (89, partial(linear.test_plain_weights, "odd", form))
