@@ -11,10 +11,10 @@ from tests.support.columns import column_starts, side_by_side
 from tests.support.steps import EXTRA, Step, aligned, padded
 
 
-def spec_of(kind: Any, columns: int, taps: int, *, bias: bool) -> Any:
+def spec_of(kind: Any, columns: int, taps: int, *, bias: bool, dilation: int = 1) -> Any:
     """A spec of the class `kind` whose x are columns of a wider buffer."""
     views, _ = column_starts({"x": columns})
-    return kind(columns, taps, bias, **views, out_element=Element.F32)
+    return kind(columns, taps, bias, **views, out_element=Element.F32, dilation=dilation)
 
 
 class ConvolutionInputs:
@@ -24,7 +24,7 @@ class ConvolutionInputs:
         random = np.random.default_rng(seed)
         self.spec, columns = spec, spec.columns
         self.x = side_by_side(tokens, {"x": columns}, random)
-        shape = (slots, spec.taps - 1, columns)
+        shape = (slots, spec.kept, columns)
         self.window = aligned(random.standard_normal(shape).astype(np.float32))
         self.weight = aligned(np.zeros((spec.taps, padded(columns)), np.float32))
         self.weight[:, :columns] = random.standard_normal((spec.taps, columns))
@@ -48,5 +48,6 @@ class ConvolutionInputs:
             batch.reference,
             self.weight[:, :columns].astype(np.float64),
             self.bias[:columns].astype(np.float64) if spec.bias else None,
+            dilation=spec.dilation,
         )
         return out, dict(windows)

@@ -12,12 +12,15 @@ from sala_compile.codegen.kernels.triton.family import GpuFamily
 from sala_compile.codegen.kernels.triton.kernel import ONE, Grid, Launch
 from sala_compile.codegen.kernels.triton.launches import constants_of, launch
 from sala_compile.codegen.kernels.triton.phase import TokenForm, form_of
-from sala_compile.codegen.kernels.triton.rows import power_of_two
+from sala_compile.codegen.kernels.triton.rows import power_of_two, warps_for
 from sala_compile.codegen.kernels.triton.tiles import query_tile
 from sala_compile.codegen.kernels.triton.values import silu
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets.cuda import CudaTarget
 from sala_compile.sala_ir.dialect.recurrence import ShortConvolutionOp
+
+LARGEST_WINDOW = 128
+"""Tokens of a window that a program holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class Spec(convolution.Spec):
     @property
     def label(self) -> str:
         """The family, the main sizes and the form, for names."""
-        sizes = f"{self.columns}_t{self.taps}_{self.form}"
-        return f"short_convolution_{sizes}" + "_bias" * self.bias
+        options = f"x{self.dilation}" * (self.dilation > 1) + "_bias" * self.bias
+        return f"short_convolution_{self.columns}_t{self.taps}{options}_{self.form}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Constants(NamedTuple):
 
     COLUMNS: Any
     TAPS: Any
+    DILATION: Any
     BIAS: Any
     X_START: Any
     X_PITCH: Any
@@ -122,7 +126,7 @@ def convolve(x, window, weight, bias, out, begin, place, count, known, slot, C: 
     if C.BIAS:
         value += tl.load(bias + column, mask=column < C.OUT_PITCH, other=0.0)[None, :]
     for tap in tl.static_range(C.TAPS):  # type: ignore
-        given = inputs_of(x, window, begin, place - C.KEPT + tap, live, known, slot, C)
+        given = inputs_of(x, window, begin, place - C.KEPT + tap * C.DILATION, live, known, slot, C)
         factor = tl.load(weight + tap * C.OUT_PITCH + column, mask=column < C.OUT_PITCH, other=0.0)
         factor = tl.broadcast_to(factor[None, :], (place.shape[0], C.BLOCK))
         value = tl.fma(factor, given, value)
@@ -164,8 +168,13 @@ def columns_of(C: Constants):
 
 def describe(op: ShortConvolutionOp, target: CudaTarget) -> Spec | str:
     """Take every op whose input, window and weights are float32."""
-    spec = convolution.describe(op, target)
-    return spec if isinstance(spec, str) else Spec(**spec.values, form=form_of(op))
+    fields = convolution.fields_of(op)
+    if isinstance(fields, str):
+        return fields
+    spec = Spec(**fields, form=form_of(op))
+    if spec.kept > LARGEST_WINDOW:
+        return f"windows of {spec.kept} tokens pass {LARGEST_WINDOW}"
+    return spec
 
 
 def arguments(spec: Spec, schedule: Schedule) -> Arguments:
@@ -184,16 +193,17 @@ def launches(spec: Spec, schedule: Schedule, arguments: Arguments) -> tuple[Laun
         OUT_PITCH=pitch,
         ROWS=schedule.rows,
         BLOCK=block,
-        KEPT=spec.taps - 1,
-        POWER=power_of_two(spec.taps - 1),
+        KEPT=spec.kept,
+        POWER=power_of_two(spec.kept),
     )
+    warps = warps_for(power_of_two(spec.kept) * block)
     parts, sequences = Grid(-(-pitch // block)), Grid(0, (("sequences", 1, 1),))
     if spec.form is TokenForm.STEP:
-        return (launch(convolve_steps, (parts, sequences, ONE), arguments, constants, warps=1),)
+        return (launch(convolve_steps, (parts, sequences, ONE), arguments, constants, warps=warps),)
     tiles = Grid(0, (("tokens", schedule.rows, 1), ("sequences", 1, 1)))
     return (
         launch(convolve_tiles, (parts, tiles, ONE), arguments, constants, warps=4),
-        launch(keep_windows, (parts, sequences, ONE), arguments, constants, warps=1),
+        launch(keep_windows, (parts, sequences, ONE), arguments, constants, warps=warps),
     )
 
 

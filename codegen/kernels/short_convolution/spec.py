@@ -1,6 +1,7 @@
 """What a short convolution kernel is compiled for, and what it is called with."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sala_compile.codegen.kernels.arguments import (
     Arguments,
@@ -45,19 +46,25 @@ class Spec(KernelSpec):
         return f"short_convolution_{self.columns}_t{self.taps}{options}"
 
 
-def describe(op: ShortConvolutionOp, target: object) -> Spec | str:
-    """Take every op whose input, window and weights are float32."""
+def fields_of(op: ShortConvolutionOp) -> dict[str, Any] | str:
+    """The fields of a Spec; the reason of a refusal unless all is float32, the window too."""
     refusal = refuse_unless_float32(x=op.x, window=op.window, weight=op.weight, bias=op.bias)
     if refusal:
         return refusal
-    return Spec(
-        columns=columns_of(op.x),
-        taps=weight_shape(op.weight)[0],
-        bias=op.bias is not None,
-        out_element=element(op.out),
-        dilation=op.dilation.value.data,
+    return {
+        "columns": columns_of(op.x),
+        "taps": weight_shape(op.weight)[0],
+        "bias": op.bias is not None,
+        "out_element": element(op.out),
+        "dilation": op.dilation.value.data,
         **column_views(x=op.x),
-    )
+    }
+
+
+def describe(op: ShortConvolutionOp, target: object) -> Spec | str:
+    """Take every op whose input, window and weights are float32."""
+    fields = fields_of(op)
+    return fields if isinstance(fields, str) else Spec(**fields)
 
 
 def arguments(spec: Spec, schedule: object) -> Arguments:

@@ -34,7 +34,7 @@ OTHERS: tuple[tuple[str, KernelSpec], ...] = (
     ("embedding_integers", embedding_integers.Spec(128, 256, 1.0, F32, 4, 32)),
     ("rope", rope.Spec(512, 128, 128, 0, 512, F32, F32)),
     *(
-        ("short_convolution", short_convolution.Spec(2048, 4, True, 0, 8192, F32, form))
+        ("short_convolution", short_convolution.Spec(2048, 4, True, 0, 8192, F32, form=form))
         for form in TokenForm
     ),
     *(

@@ -106,16 +106,15 @@ def _own_block(prepared, place, begin, first, count, head, C: Constants):
     for turn in range(0, stop):
         j = stop - 1 - turn
         line = (begin + first + j + one).to(tl.int64)
-        exists = one < C.BLOCK
-        key = load_prepared(prepared, line, exists, head, 1, C)
+        key = load_prepared(prepared, line, one == 0, head, 1, C)
         next_at = prepared_rows(prepared, line + 1, head, 2, C)
         there = (one + turn > 0)[:, None] & (lane < C.KEY_DIM)[None, :]
         since = since * tl.load(next_at, mask=there, other=1.0)
         since = tl.where((r == j)[:, None], 1.0, since)
         faded = since * key
         here = (r == j)[None, :]
-        scores += tl.where(here, tl.sum(query * faded, 1)[:, None], 0.0)
-        system += tl.where(here, tl.sum(keys * faded, 1)[:, None], 0.0)
+        scores += tl.where(here, tl.expand_dims(tl.sum(query * faded, 1), 1), 0.0)
+        system += tl.where(here, tl.expand_dims(tl.sum(keys * faded, 1), 1), 0.0)
     _store_block(place, scores, -rates[:, None] * system, first, first, C)
 
 
@@ -178,7 +177,7 @@ def _decay_rows(prepared, place, begin, count, head, C: Constants):
 
 
 @triton.jit
-def store_prepared(prepared, rows, row, live, head, PLANE: tl.constexpr, C: Constants):
+def store_prepared(prepared, rows, row, live, head, PLANE, C: Constants):
     """Plane PLANE of a head's `prepared` rows [rows, LANES]."""
     lane = tl.arange(0, C.LANES)
     at = prepared_rows(prepared, row, head, PLANE, C)
@@ -186,7 +185,7 @@ def store_prepared(prepared, rows, row, live, head, PLANE: tl.constexpr, C: Cons
 
 
 @triton.jit
-def load_prepared(prepared, row, live, head, PLANE: tl.constexpr, C: Constants):
+def load_prepared(prepared, row, live, head, PLANE, C: Constants):
     """The same rows [rows, LANES]; 0 where not live and beyond the keys."""
     lane = tl.arange(0, C.LANES)
     at = prepared_rows(prepared, row, head, PLANE, C)
@@ -194,7 +193,7 @@ def load_prepared(prepared, row, live, head, PLANE: tl.constexpr, C: Constants):
 
 
 @triton.jit
-def prepared_rows(prepared, row, head, PLANE: tl.constexpr, C: Constants):
+def prepared_rows(prepared, row, head, PLANE, C: Constants):
     """Where they are."""
     at = (row * C.NUM_HEADS + head) * 3 + PLANE
     return prepared + at[:, None] * C.KEY_DIM + tl.arange(0, C.LANES)[None, :]

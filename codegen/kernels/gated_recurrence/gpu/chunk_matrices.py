@@ -91,6 +91,6 @@ def solve(place, count, C: Constants):
     for r in range(1, count):
         known = tl.load(place + r * C.CHUNK + i, mask=i < r, other=0.0)
         more = tl.sum(known[:, None] * solution, 0)
-        solution += tl.where(i[:, None] == r, more[None, :], 0.0)
+        solution += tl.where(i[:, None] == r, tl.expand_dims(more, 0), 0.0)
     tl.debug_barrier()  # all have read the system
     tl.store(place + i[:, None] * C.CHUNK + i[None, :], solution)

@@ -72,9 +72,9 @@ def step(
         current = current * own
         lacking = values
         if C.DELTA:
-            lacking = values - tl.sum(key * current, 0)[None, :]
+            lacking = values - tl.expand_dims(tl.sum(key * current, 0), 0)
         current += key * (rates[:, None] * lacking)
-        total = tl.sum(query * current, 0)[None, :]
+        total = tl.expand_dims(tl.sum(query * current, 0), 0)
         if C.SKIP:
             total += tl.load(skip + head) * values
         feature = head * C.VALUE_DIM + column

@@ -91,7 +91,7 @@ def keys_of(k, row, live, head, C: Constants):
 
 
 @triton.jit
-def _prepared(x, row, live, start, PITCH: tl.constexpr, SCALE: tl.constexpr, C: Constants):
+def _prepared(x, row, live, start, PITCH: tl.constexpr, SCALE, C: Constants):
     """Rows [rows, LANES] times SCALE, of unit length before that in a delta rule; 0 beyond."""
     lane = tl.arange(0, C.LANES)
     inside = live[:, None] & (lane < C.KEY_DIM)[None, :]
@@ -101,12 +101,12 @@ def _prepared(x, row, live, start, PITCH: tl.constexpr, SCALE: tl.constexpr, C: 
 
 
 @triton.jit
-def inverse_length(squares, SCALE: tl.constexpr, C: Constants):
+def inverse_length(squares, SCALE, C: Constants):
     """SCALE over the length of vectors with these sums of squares; SCALE itself in a sum."""
     if C.DELTA:
         factor = tl.div_rn(SCALE, tl.sqrt_rn(squares + C.EPS))
     else:
-        factor = tl.full(squares.shape, SCALE, tl.float32)
+        factor = tl.zeros_like(squares) + SCALE
     return factor
 
 

@@ -24,6 +24,7 @@ SPECS: tuple[Spec, ...] = (
     spec_of(Spec, 100, 4, bias=True),
     replace(spec_of(Spec, 7, 2, bias=True), out_element=Element.BF16),
     spec_of(Spec, 33, 5, bias=False),
+    spec_of(Spec, 21, 3, bias=True, dilation=2),
 )
 
 every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.symbol)
