@@ -12,6 +12,7 @@ from tvm_ffi import from_dlpack
 from benchmarks.kernels.linear_cases import aligned
 from sala_compile.codegen.kernels.arguments import Argument, Role, present
 from sala_compile.codegen.kernels.attend_latents import spec as latents
+from sala_compile.codegen.kernels.attend_pools import spec as pools
 from sala_compile.codegen.kernels.family import KernelFamily
 from sala_compile.codegen.kernels.gated_recurrence import spec as recurrence
 from sala_compile.codegen.kernels.gated_recurrence.spec import Rule
@@ -36,7 +37,8 @@ class Mixer:
 
     `state` are the bytes that a call reads and writes of it, `columns` the floats that it reads and
     writes of a token; `per_token` the operations of a token that is read, `per_past` those for each
-    token of the past; `row` the bytes of one of the past. `shape` has the sizes for torch's form.
+    token of the past, of which a token reads `most` if that is not 0; `row` the bytes of one of the
+    past. `shape` has the sizes for torch's form.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Mixer:
     per_past: int = 0
     row: int = 0
     element: Element = F32
+    most: int = 0
 
     @property
     def family(self) -> KernelFamily:
@@ -81,14 +84,17 @@ class Case:
     @property
     def operations(self) -> int:
         """Of all tokens and what each of them reads of the past."""
-        pairs = self.tokens * self.history + self.tokens * (self.tokens + 1) // 2
+        lengths = range(self.history + 1, self.history + self.tokens + 1)
+        pairs = sum(min(length, self.mixer.most or length) for length in lengths)
         return self.tokens * self.mixer.per_token + pairs * self.mixer.per_past
 
     @property
     def bytes(self) -> int:
         """Of the state, once, of the new tokens, and of the rows of the past."""
         new = 4 * self.tokens * self.mixer.columns
-        return self.mixer.state + new + (self.history + self.tokens) * self.mixer.row
+        length = self.history + self.tokens
+        rows = min(length, self.tokens * (self.mixer.most or length))
+        return self.mixer.state + new + rows * self.mixer.row
 
 
 def _delta(name: str, heads: int, key_heads: int, size: int, **own: Any) -> Mixer:
@@ -171,6 +177,18 @@ def _latent(name: str, heads: int, latent: int, rotary: int, key: int, value: in
     return Mixer(name, "attend_latents", spec, 0, 0, shape, new, per_past, row, BF16)
 
 
+def _selected(name: str, heads: int, kv_heads: int, size: int, pool: int, budget: int) -> Mixer:
+    columns = heads * size
+    spec = pools.Spec(
+        *(heads, kv_heads, size, size**-0.5, pool, budget // pool, PAGE, BF16, BF16),
+        *(0, columns, 0, columns),
+    )
+    shape = {"heads": heads, "kv_heads": kv_heads, "size": size, "budget": budget, "pool": pool}
+    row, per_past = 2 * kv_heads * size * BF16.bytes, 4 * heads * size
+    new = 5 * columns // 2  # queries and gates, and the output of 16 bits
+    return Mixer(name, "attend_pools", spec, 0, 0, shape, new, per_past, row, BF16, budget)
+
+
 def _convolution(name: str, columns: int, taps: int) -> Mixer:
     spec = convolution.Spec(columns, taps, False, 0, columns, F32)
     state, shape = 2 * 4 * (taps - 1) * columns, {"columns": columns, "taps": taps}
@@ -186,6 +204,7 @@ def mixers() -> tuple[Mixer, ...]:
         _space("Mamba-2 (Nemotron-H-8B)", 128, 8, 128, 64),
         _latent("latent attention (MiniCPM3-4B)", 40, 256, 32, 64, 64),
         _latent("latent attention (Kimi-Linear-48B-A3B)", 32, 512, 64, 128, 128),
+        _selected("indexed attention (Qwen3.8-Flash-Next)", 24, 2, 256, 4, 2048),
         _convolution("convolution (Qwen3-Next-80B-A3B)", 8192, 4),
     )
 
@@ -225,8 +244,19 @@ def _arrays(case: Case, declared: tuple[Argument, ...], threads: int) -> Iterato
         states = max(1, STATES // case.mixer.state) if case.mixer.state else pages
         rows = {Role.WORKSPACE: threads, Role.STATE: states}
         count = rows.get(each.role, case.tokens)
-        array = aligned([count if isinstance(d, str) else d for d in each.shape], each.dtype)
-        if each.role in (Role.INPUT, Role.STATE):
+        shape = [pages if d == "pages" else count if isinstance(d, str) else d for d in each.shape]
+        array = aligned(shape, each.dtype)
+        if each.name == "selection":
+            _choose(case, array, random)
+        elif each.role in (Role.INPUT, Role.STATE):
             drawn = random.standard_normal(array.shape[1:], np.float32)
             array[...] = (drawn.view(np.uint32) >> 16) if each.dtype == "uint16" else drawn
         yield array
+
+
+def _choose(case: Case, selection: np.ndarray, random: np.random.Generator) -> None:
+    """Random pools for every token: as many as the budget has, or all that are complete."""
+    selection[...] = -1
+    for row, length in enumerate(range(case.history + 1, case.history + case.tokens + 1)):
+        chosen = random.permutation(length // case.mixer.shape["pool"])[: selection.shape[1]]
+        selection[row, : len(chosen)] = np.sort(chosen)

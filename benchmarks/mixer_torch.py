@@ -12,6 +12,7 @@ from transformers.models.falcon_h1 import modeling_falcon_h1 as falcon
 from transformers.models.kimi_linear import modeling_kimi_linear as kimi
 from transformers.models.minimax import modeling_minimax as minimax
 from transformers.models.qwen3_next import modeling_qwen3_next as qwen
+from transformers.models.qwen4_exp import modeling_qwen4_exp as indexed
 
 from benchmarks.mixer_cases import Case
 
@@ -25,6 +26,7 @@ def torch_form(case: Case) -> Work:
         "lightning_attention": _lightning,
         "short_convolution": _convolution,
         "attend_latents": _latent,
+        "attend_pools": _selected,
     }
     form = forms.get(case.mixer.kernel)
     if form is None:
@@ -135,6 +137,27 @@ def _latent(case: Case) -> Work:
         both = torch.cat([keys, turned], dim=-1)
         scale = (key + rotary) ** -0.5
         return kimi.eager_attention_forward(module, query, both, values, mask, scale)
+
+    return work
+
+
+def _selected(case: Case) -> Work:
+    """Eager attention to all of the past, under a mask of what an indexer has chosen."""
+    shape, length = case.mixer.shape, case.history + case.tokens
+    heads, kv_heads, size = (shape[n] for n in ("heads", "kv_heads", "size"))
+    kind = torch.bfloat16
+    query, gate = (torch.randn(1, heads, case.tokens, size, dtype=kind) for _ in range(2))
+    keys, values = (torch.randn(1, kv_heads, length, size, dtype=kind) for _ in range(2))
+    chosen = torch.randperm(length)[: shape["budget"]]
+    mask = torch.full((case.tokens, length), torch.finfo(kind).min, dtype=kind)
+    mask[:, chosen] = 0
+    mask = mask.masked_fill(torch.ones_like(mask).triu(case.history + 1) > 0, mask.min())
+    module = SimpleNamespace(num_key_value_groups=heads // kv_heads, training=False)
+
+    def work() -> object:
+        scale = size**-0.5
+        out, _ = indexed.eager_attention_forward(module, query, keys, values, mask, scale)
+        return out * torch.sigmoid(gate.transpose(1, 2))
 
     return work
 

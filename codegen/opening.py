@@ -70,6 +70,8 @@ def open_source(
         unread = set() if graph is None else set(frontend.expected_tensors(config)) - set(tensors)
         unread |= {name for name in checkpoint.tensors if frontend.is_unread(name, config)}
         _check_tensors(checkpoint, tensors, published, tied, unread)
+        for name, numbers in frontend.implied_numbers(config).items():
+            checkpoint.check_numbers(name, numbers)
         notes = (*checkpoint.notes, *texts, *stored, *generation_notes(folder))
     else:
         config = frontend.parse_config(raw, file=str(place))

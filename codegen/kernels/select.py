@@ -7,18 +7,19 @@ from xdsl.ir import Operation
 
 from sala_compile.codegen.kernels.registry import families
 from sala_compile.codegen.kernels.schedules import Schedules
+from sala_compile.passes.sink_row_selection import BY_ROWS
 from sala_compile.passes.support.kernel_choice import (
     KernelChoice,
     NoKernel,
     Selector,
     first_fitting,
 )
-from sala_compile.sala_ir.dialect import LinearOp, RmsNormOp, Rows, rows_of
+from sala_compile.sala_ir.dialect import RmsNormOp, Rows, rows_of
 
 
 def _has_other_rows(op: Operation) -> bool:
     """Whether an operation works on rows of the logits and has no kernel that counts them."""
-    counts = isinstance(op, LinearOp) or (isinstance(op, RmsNormOp) and op.rows is not None)
+    counts = isinstance(op, BY_ROWS) or (isinstance(op, RmsNormOp) and op.rows is not None)
     return not counts and any(rows_of(each) is Rows.LOGIT_ROWS for each in op.results)
 
 

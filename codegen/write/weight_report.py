@@ -109,9 +109,9 @@ def _kind(call: KernelCallOp, kind: WeightType) -> str:
     """What a weight is for."""
     if len(kind.get_shape()) == 1:
         return VECTOR
-    if call.layer is None:
-        return EMBEDDING if call.family.data.startswith("embedding") else HEAD
-    return LINEAR
+    if EMBEDDING in call.family.data:
+        return EMBEDDING
+    return HEAD if call.layer is None else LINEAR
 
 
 def _bits(kind: WeightType) -> int:

@@ -52,7 +52,7 @@ def weight_bytes(program: Program, target: str) -> tuple[int, dict[int, int]]:
             weights = {n: _bytes(v) for n, v in values.items() if v.kind is ValueKind.WEIGHT}
             if step.family == EXPERTS:
                 experts[index] = sum(weights.values())
-            elif not step.family.startswith(EMBEDDING):
+            elif EMBEDDING not in step.family:
                 always |= weights
     return sum(always.values()), experts
 

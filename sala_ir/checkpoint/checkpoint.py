@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -158,6 +158,18 @@ class Checkpoint:
             ours, theirs = (self.read(each, rows).astype(np.float32) for each in (name, other))
             if not np.array_equal(ours, theirs, equal_nan=True):
                 raise self._differs(name, other, "other values")
+
+    def check_numbers(self, name: str, wanted: Sequence[int]) -> None:
+        """Refuse a tensor, if it is there, of other numbers than the configuration implies."""
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            return
+        is_like = tensor.shape == (len(wanted),) and tensor.dtype.kind in "iu"
+        if not is_like or self.read(name).tolist() != list(wanted):
+            raise tensor.error(
+                "the tensor has other numbers than the configuration implies",
+                expected=f"{list(wanted[:3])}{' and so on' * (len(wanted) > 3)}, whole numbers",
+            )
 
     @property
     def parameters(self) -> int:

@@ -35,6 +35,7 @@ from sala_compile.sala_ir.dialect.types import BatchType, WeightType, activation
 class RopeTableOp(SalaOp):
     """Per new token [cos(R/2) | sin(R/2)] of position * frequency, times `factor`, in float32.
 
+    Positions are those of the tokens plus `position_offset`, which is not above 0.
     With a `log_offset` above 0 the factor is `factor` * ln(position + log_offset); frequencies of 0
     scale without rotation.
     frequencies [P, R/2]: float32, one row for each of P ranges of call lengths. Row p is for a
@@ -48,6 +49,7 @@ class RopeTableOp(SalaOp):
     factor = prop_def(FloatProperty, default_value=floating(1.0))
     starts = prop_def(DenseIntOrFPElementsAttr, default_value=dense_i64([0]))
     log_offset = prop_def(FloatProperty, default_value=floating(0.0))
+    position_offset = opt_prop_def(IntegerProperty, default_value=integer(0))
     result = result_def(Activation)
 
     irdl_options = (ParsePropInAttrDict(),)
@@ -61,6 +63,7 @@ class RopeTableOp(SalaOp):
         factor: float = 1.0,
         starts: Sequence[int] = (0,),
         log_offset: float = 0.0,
+        position_offset: int = 0,
     ):
         shape = TensorType(f32, [len(starts), len(frequencies) // len(starts)])
         super().__init__(
@@ -69,6 +72,7 @@ class RopeTableOp(SalaOp):
             factor=factor,
             starts=dense_i64(starts),
             log_offset=log_offset,
+            position_offset=position_offset,
         )
 
     def infer(self, element: Attribute) -> Sequence[Attribute]:
@@ -99,6 +103,9 @@ class RopeTableOp(SalaOp):
         require(self.factor.value.data > 0, "factor must be positive")
         offset = self.log_offset.value.data
         require(offset == 0 or offset > 1, f"log_offset must be 0 or above 1, not {offset}")
+        moved = self.position_offset.value.data
+        require(moved <= 0, f"position_offset must not be above 0, not {moved}")
+        require(moved == 0 or offset == 0, "position_offset and log_offset exclude each other")
         expected = activation_type(2 * half, f32)
         require(self.result.type == expected, "result must be {}", expected)
 

@@ -34,6 +34,8 @@ FRONTENDS: Mapping[str, str] = {
         "glm5_next",
         "deepseek_v32",
         "glm_moe_dsa",
+        "qwen4_exp",
+        "qwen4_exp_text",
     )
 }
 """model_type of config.json -> module with its `FRONTEND`, imported when requested."""

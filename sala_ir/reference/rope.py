@@ -17,9 +17,11 @@ def rope_table(
     factor: float = 1.0,
     starts: Sequence[int] = (0,),
     log_offset: float = 0.0,
+    position_offset: int = 0,
 ) -> np.ndarray:
     """Return [cos | sin] of every token's angles times `factor`, float32 [tokens, R].
 
+    Positions are those of the tokens plus `position_offset`.
     frequencies [P * R/2]: a row for each of P ranges of call lengths, which begin at `starts`. An
     angle is the float32 product of position and frequency; cosine and sine are those of that
     angle, rounded to float32, and their product with the factor is rounded again. With a
@@ -30,12 +32,13 @@ def rope_table(
     rows = np.asarray(frequencies, np.float32).reshape(len(starts), -1)
     lengths = [part.call_length for part in batch for _ in range(part.count)]
     chosen = np.searchsorted(starts, np.array(lengths, np.int64), "right") - 1
-    angles = batch.positions.astype(np.float32)[:, None] * rows[chosen]
+    positions = (batch.positions + position_offset).astype(np.float32)
+    angles = positions[:, None] * rows[chosen]
     angles = angles.astype(np.float64)
     table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     if not log_offset:
         return table * np.float32(factor)
-    moved = batch.positions.astype(np.float32) + np.float32(log_offset)
+    moved = positions + np.float32(log_offset)
     growth = np.log(moved.astype(np.float64)).astype(np.float32) * np.float32(factor)
     return table * growth[:, None]
 

@@ -67,3 +67,15 @@ def test_a_kernel_is_called_with_one_state_after_the_other(monkeypatch: pytest.M
     for _ in range(4):
         work()
     assert used == [1, 2, 0, 1]
+
+
+def test_costs_of_indexed_attention_and_its_kernel() -> None:
+    """A generated token reads its budget whatever its past is, a chunk no more than it has."""
+    chosen = Case(mixer("indexed attention"), 1)
+    assert chosen.operations == 2048 * 4 * 24 * 256
+    assert chosen.bytes == 2048 * 2 * 2 * 256 * 2 + 4 * (5 * 24 * 256 // 2)
+    read = Case(mixer("indexed attention"), 512)
+    assert read.operations == 512 * 513 // 2 * 4 * 24 * 256
+    target, spec = CpuTarget.host(), chosen.mixer.spec
+    module = compile_functions({spec.symbol: chosen.mixer.family.build(spec, target)}, target)
+    call(Case(chosen.mixer, 3), module, target, 1)()

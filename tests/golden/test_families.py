@@ -34,6 +34,8 @@ PROMPTS = {
     "glm5_next-a": ("p0", "p1", "p2"),
     "deepseek_v32-a": ("p0", "p1", "p2"),
     "glm_moe_dsa-a": ("p0", "p1", "p2"),
+    "qwen4_exp-a": ("p0", "p1", "p2"),
+    "qwen4_exp-text-a": ("p0", "p1", "p2"),
 }
 """Golden checkpoint -> its prompts: the dense ones of transformers, others of a float64 program."""
 EVERY = [(name, prompt) for name, prompts in PROMPTS.items() for prompt in prompts]
@@ -47,6 +49,7 @@ SHORT = [
 ON_CPUS = (
     *("minicpm3-a", "qwen3_next-a", "kimi_linear-a", "bailing_hybrid-a", "minimax-a"),
     *("nemotron_h-a", "glm5_next-a", "deepseek_v32-a", "glm_moe_dsa-a"),
+    *("qwen4_exp-a", "qwen4_exp-text-a"),
 )
 """Those with latent attention or experts, which have no kernels for GPUs."""
 ON_A_GPU = [

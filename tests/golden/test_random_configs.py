@@ -15,6 +15,7 @@ SEEDS = {
     **{"olmo_hybrid": 1, "falcon_h1": 1, "minicpm3": 1, "qwen3_next": 1},
     **{"kimi_linear": 1, "bailing_hybrid": 1, "minimax": 1, "nemotron_h": 1, "glm5_next": 1},
     **{"deepseek_v32": 1, "glm_moe_dsa": 1},
+    **{"qwen4_exp": 1, "qwen4_exp_text": 1},
 }
 """Heads and hidden sizes that do not fit each other, scaled and tied, of each family."""
 

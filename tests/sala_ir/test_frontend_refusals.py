@@ -209,6 +209,7 @@ def test_unknown_model_types(model_type: object) -> None:
         caught.value.expected
         == '"minicpm_sala", "minicpm", "hypenet", "llama", "qwen2", "qwen3", "olmo_hybrid", '
         '"falcon_h1", "minicpm3", "qwen3_next", "kimi_linear", "bailing_hybrid", '
-        '"minimax", "nemotron_h", "glm5_next", "deepseek_v32", "glm_moe_dsa"'
+        '"minimax", "nemotron_h", "glm5_next", "deepseek_v32", "glm_moe_dsa", '
+        '"qwen4_exp", "qwen4_exp_text"'
     )
     assert caught.value.where == "config.json: model_type"

@@ -414,6 +414,46 @@ def _glm5_next(draw: Draw, config: Config) -> None:
         config["text_config"] = text | {"model_type": "glm5_next_text"}
 
 
+def _qwen4_exp_text(draw: Draw, config: Config) -> None:
+    _qwen3_next(draw, config)
+    del config["decoder_sparse_step"], config["mlp_only_layers"], config["intermediate_size"]
+    kinds = ["linear_attention", "indexed_attention", "full_attention"]
+    layers = draw.choice(kinds, config["num_hidden_layers"], p=[0.5, 0.25, 0.25]).tolist()
+    deltas = [index + 1 for index, kind in enumerate(layers) if kind == "linear_attention"]
+    order, heads, pool = int(draw.integers(2, 5)), _up_to(draw, 3), 1 << int(draw.integers(0, 7))
+    rotated = int(config["head_dim"] * config["partial_rotary_factor"])
+    config |= {
+        "layer_types": layers,
+        "output_gate_type": draw.choice(["sigmoid", "silu"]).item() if _is(draw) else None,
+        "hc_count": int(draw.integers(2, 6)),
+        "hc_lowrank": _up_to(draw, 40),
+        "ple_layer_ids": [layer for layer in deltas if _is(draw, 0.8)],
+        "ple_embed_dim": (order - 1) * heads * _up_to(draw, 20),
+        "ple_conv_kernel_size": int(draw.integers(2, 6)),
+        "ngram_size": order,
+        "heads_per_ngram": heads,
+        "ngram_vocab_size_base": _up_to(draw, 60),
+        "make_ngram_vocab_size_divisible_by": _up_to(draw, 20),
+        "split_ngram_parts": _up_to(draw, 5),
+        "seed": int(draw.integers(0, 5000)),
+        "eos_token_id": int(draw.integers(0, config["vocab_size"])),
+        "indexer_n_heads": _up_to(draw, 5),
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": rotated + 2 * int(draw.integers(0, 20)),
+        "indexer_budget": pool * _up_to(draw, max(1, 64 // pool)),
+        "indexer_compress_ratio": pool,
+    }
+
+
+def _qwen4_exp(draw: Draw, config: Config) -> None:
+    """The text has a table of its own, and the head may be tied inside or outside of it."""
+    text = dict(config) | {"model_type": "qwen4_exp_text"}
+    _qwen4_exp_text(draw, text)
+    tied = text.pop("tie_word_embeddings") if _is(draw) else text["tie_word_embeddings"]
+    config.clear()
+    config |= {"model_type": "qwen4_exp", "tie_word_embeddings": tied, "text_config": text}
+
+
 _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "llama": _llama,
     "qwen2": _qwen2,
@@ -432,6 +472,8 @@ _FIELDS: dict[str, Callable[[Draw, Config], None]] = {
     "glm5_next": _glm5_next,
     "deepseek_v32": _indexed,
     "glm_moe_dsa": _glm_moe_dsa,
+    "qwen4_exp": _qwen4_exp,
+    "qwen4_exp_text": _qwen4_exp_text,
 }
 FAMILIES = tuple(_FIELDS)
 PEERS = ("llama", "qwen2", "qwen3", "minicpm3")

@@ -42,6 +42,7 @@ def vector_weight(columns: int, seed: int = 7) -> np.ndarray:
 
 TABLES = (
     *(rope_table.Spec(tuple(inverse_frequencies(1e4, n).tolist())) for n in (8, 10, 64, 128, 90)),
+    rope_table.Spec(tuple(inverse_frequencies(1e4, 20).tolist()), position_offset=-7),
     rope_table.Spec(tuple(inverse_frequencies(5e5, 24).tolist()), 1.25, (0, 5, 256)),
     rope_table.Spec(tuple(inverse_frequencies(5e5, 72).tolist()), 0.8125, (0, 300)),
     rope_table.Spec((0.0,) * 12, 1 / math.log(50), log_offset=50.0),

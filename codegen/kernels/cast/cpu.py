@@ -3,7 +3,7 @@
 from sala_compile.codegen.kernels.cast.spec import Spec, arguments, describe
 from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder
 from sala_compile.codegen.kernels.tir.family import CpuFamily
-from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
+from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors, live_rows
 
 
 def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
@@ -18,7 +18,8 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
         for_vectors(spec.columns, write)
         clear_padding(spec.output, tensors.y, row, spec.columns)
 
-    for_rows(builder, tensors.control, tensors.control.tokens, spec.columns, body)
+    live = live_rows(tensors.control, spec.extent)
+    for_rows(builder, tensors.control, live, spec.columns, body)
 
 
 FAMILY = CpuFamily(name="cast", spec=Spec, describe=describe, arguments=arguments, emit=emit)

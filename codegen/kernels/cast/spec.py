@@ -7,19 +7,21 @@ from sala_compile.codegen.kernels.operands import column_views, element
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
-from sala_compile.sala_ir.dialect.base import columns_of
+from sala_compile.sala_ir.dialect.attributes import Rows
+from sala_compile.sala_ir.dialect.base import columns_of, rows_of
 from sala_compile.sala_ir.dialect.elementwise import CastOp
 
 
 @dataclass(frozen=True, slots=True)
 class Spec(KernelSpec):
-    """Columns from `x_start` on of rows `x_pitch` elements apart."""
+    """Columns from `x_start` on of rows `x_pitch` elements apart, as many as the live `extent`."""
 
     columns: int
     x_start: int
     x_pitch: int
     x: Element
     output: Element
+    extent: str = Rows.TOKENS.value
 
     @property
     def label(self) -> str:
@@ -30,7 +32,11 @@ class Spec(KernelSpec):
 def describe(op: CastOp, target: object) -> Spec | str:
     """Take every cast."""
     return Spec(
-        columns=columns_of(op.x), x=element(op.x), output=element(op.result), **column_views(x=op.x)
+        columns=columns_of(op.x),
+        x=element(op.x),
+        output=element(op.result),
+        extent=rows_of(op.x).value,
+        **column_views(x=op.x),
     )
 
 

@@ -12,7 +12,7 @@ from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, held, 
 from sala_compile.codegen.kernels.tir.family import CpuFamily
 from sala_compile.codegen.kernels.tir.gated import swiglu
 from sala_compile.codegen.kernels.tir.ir import T
-from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
+from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors, live_rows
 
 
 def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
@@ -46,7 +46,8 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
         clear_padding(spec.output, tensors.y, row, spec.columns)
 
     work = runs if spec.run > 1 else body
-    for_rows(builder, tensors.control, tensors.control.tokens, spec.columns, work)
+    live = live_rows(tensors.control, spec.extent)
+    for_rows(builder, tensors.control, live, spec.columns, work)
 
 
 def _value(spec: Spec, a: Expr, b: Expr) -> Expr:

@@ -9,7 +9,8 @@ from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
 from sala_compile.codegen.targets import Target
-from sala_compile.sala_ir.dialect.base import columns_of
+from sala_compile.sala_ir.dialect.attributes import Rows
+from sala_compile.sala_ir.dialect.base import columns_of, rows_of
 from sala_compile.sala_ir.dialect.elementwise import (
     OutputGateOp,
     ResidualAddOp,
@@ -59,6 +60,8 @@ class Spec(KernelSpec):
     output: Element
     run: int = 1
     """Neighbours of a that one value of b is for."""
+    extent: str = Rows.TOKENS.value
+    """The live count that gives the rows."""
     limit: float = 0.0
     """Of SwiGLU; 0: none."""
 
@@ -84,6 +87,8 @@ def describe(op: Elementwise, target: Target) -> Spec | str:
     if target.kind != "cpu" and (run > 1 or not rest):
         found = "a gate for several columns" if rest else "a function of one operand"
         return f"{found} has no kernel on GPUs"
+    if target.kind != "cpu" and rows_of(a) is not Rows.TOKENS:
+        return "rows of the logits have no kernel on GPUs"
     return Spec(
         function=Function(op.name.removeprefix("sala.")),
         columns=columns_of(a),
@@ -92,6 +97,7 @@ def describe(op: Elementwise, target: Target) -> Spec | str:
         b=element(b),
         output=element(op.result),
         run=run,
+        extent=rows_of(a).value,
         limit=limit,
         **column_views(a=a, b=b),
     )

@@ -5,7 +5,7 @@ from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, held, let, splat
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.family import CpuFamily
-from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors
+from sala_compile.codegen.kernels.tir.rows import clear_padding, for_rows, for_vectors, live_rows
 
 F32 = Element.F32
 
@@ -31,7 +31,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
         clear_padding(spec.out_element, tensors.result, row, spec.columns)
 
     columns = spec.streams * spec.columns
-    for_rows(builder, tensors.control, tensors.control.tokens, columns, body)
+    for_rows(builder, tensors.control, live_rows(tensors.control, spec.extent), columns, body)
 
 
 FAMILY = CpuFamily(

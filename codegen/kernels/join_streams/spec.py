@@ -7,13 +7,17 @@ from sala_compile.codegen.kernels.operands import column_views, element, refuse_
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.layouts.padding import padded
-from sala_compile.sala_ir.dialect.base import columns_of
+from sala_compile.sala_ir.dialect.attributes import Rows
+from sala_compile.sala_ir.dialect.base import columns_of, rows_of
 from sala_compile.sala_ir.dialect.streams import JoinStreamsOp
 
 
 @dataclass(frozen=True, slots=True)
 class Spec(KernelSpec):
-    """Streams of `columns` each; x and shares are views of columns, a mean has no shares."""
+    """Streams of `columns` each; x and shares are views of columns, a mean has no shares.
+
+    The live count `extent` gives the rows.
+    """
 
     streams: int
     columns: int
@@ -23,6 +27,7 @@ class Spec(KernelSpec):
     shares_start: int
     shares_pitch: int
     out_element: Element
+    extent: str = Rows.TOKENS.value
 
     @property
     def label(self) -> str:
@@ -43,6 +48,7 @@ def describe(op: JoinStreamsOp, target: object) -> Spec | str:
         columns=columns_of(op.result),
         shared=op.shares is not None,
         out_element=element(op.result),
+        extent=rows_of(op.x).value,
         **column_views(x=op.x),
         **shares,
     )

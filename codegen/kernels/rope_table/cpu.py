@@ -39,7 +39,8 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: None) -> None:
 
             def token(row: Expr) -> None:
                 table = tensors.table
-                position = let(splat(T.Cast("float32", tensors.token_position[row])))
+                place = tensors.token_position[row] + T.int32(spec.position_offset)
+                position = let(splat(T.Cast("float32", place)))
                 begin = first_frequency(row)
                 scale = _factor(spec, position)
                 for first, live in live_lanes(half):

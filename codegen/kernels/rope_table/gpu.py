@@ -9,13 +9,16 @@ import triton
 import triton.language as tl
 
 from sala_compile.codegen.kernels.arguments import Arguments
-from sala_compile.codegen.kernels.rope_table.spec import Spec, arguments, describe
+from sala_compile.codegen.kernels.rope_table import spec as rope_table
+from sala_compile.codegen.kernels.rope_table.spec import Spec, arguments
 from sala_compile.codegen.kernels.triton.family import GpuFamily
 from sala_compile.codegen.kernels.triton.kernel import ONE, Grid, Launch
 from sala_compile.codegen.kernels.triton.launches import constants_of, launch
 from sala_compile.codegen.kernels.triton.rows import power_of_two
 from sala_compile.codegen.kernels.triton.values import entry
 from sala_compile.codegen.layouts.padding import padded
+from sala_compile.codegen.targets.cuda import CudaTarget
+from sala_compile.sala_ir.dialect.rope import RopeTableOp
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,13 @@ class Schedule:
     """Tokens that a program takes."""
 
     tokens: int = 8
+
+
+def describe(op: RopeTableOp, target: CudaTarget) -> Spec | str:
+    """Take every table of the tokens' own positions."""
+    if op.position_offset.value.data:
+        return "a table of other positions than the tokens' own has no kernel on GPUs"
+    return rope_table.describe(op, target)
 
 
 @triton.jit

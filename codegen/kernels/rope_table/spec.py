@@ -12,13 +12,14 @@ from sala_compile.sala_ir.dialect.rope import RopeTableOp
 class Spec(KernelSpec):
     """Constants of one rotary table: `frequencies` for each range of call lengths, which begin at
     `starts`, and the `factor` of all cosines and sines, times ln(position + log_offset) if that is
-    above 0.
+    above 0. Positions are those of the tokens plus `position_offset`.
     """
 
     frequencies: tuple[float, ...]
     factor: float = 1.0
     starts: tuple[int, ...] = (0,)
     log_offset: float = 0.0
+    position_offset: int = 0
 
     @property
     def half(self) -> int:

@@ -17,6 +17,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.team import workers
 from sala_compile.codegen.layouts.padding import padded
+from sala_compile.sala_ir.dialect.attributes import Rows
 
 ALONE_ELEMENTS = 1 << 14
 """Elements that one thread handles sooner than it wakes the others."""
@@ -32,6 +33,12 @@ def for_rows(
     """Emit `body(row)` for the live rows, shared between the workers unless they are few."""
     alone = rows <= max(1, ALONE_ELEMENTS // columns)
     workers(builder, control, lambda team: team.static(rows, body), alone=alone)
+
+
+def live_rows(control: Control, extent: str) -> Expr:
+    """The live count that gives the rows of an activation, by its name in a spec."""
+    sizes = {Rows.TOKENS: control.tokens, Rows.LOGIT_ROWS: control.logit_rows}
+    return sizes[Rows(extent)]
 
 
 def for_vectors(columns: int, body: Callable[[Expr, int], None], *, together: int = 4) -> None:

@@ -42,6 +42,9 @@ def _rms_norm(op: RmsNormOp, step: StepGraph) -> None:
 def _rope_table(op: RopeTableOp, step: StepGraph) -> None:
     """Cosines and sines in float32, [batch, sequence, half] each."""
     add, constant = step.writer.add, step.writer.constant
+    if op.position_offset.value.data:
+        found = "a table is of other positions than the tokens' own"
+        raise refused(op, found, "a table of the tokens' positions")
     positions = add("Cast", step.batch.positions, to=TensorProto.FLOAT, hint="position")
     positions = add("Unsqueeze", positions, constant([2]), hint="position")
     angles = add("Mul", positions, _frequencies(op, step), hint="angles")

@@ -13,6 +13,7 @@ from sala_compile.sala_ir.dialect import (
     EmbeddingOp,
     LogitsOp,
     ResidualAddOp,
+    SelectedAttentionOp,
     SoftmaxAttentionOp,
     SquaredReluOp,
     SwigluOp,
@@ -41,7 +42,7 @@ class LayerNorms:
 
     They are of what mixer and MLP read, or with `after` of what they add to the stream. With
     `factors`, of the mixer and of the MLP, the stream goes on from its norm: norm * first +
-    branch * second. Without an `mlp` the layer is a mixer alone.
+    branch * second. Without an `mlp` the layer is a mixer alone. An empty name: there is no norm.
     """
 
     mixer: str = "input_layernorm"
@@ -139,6 +140,8 @@ class Decoder:
         return step.emit(op, "hidden")
 
     def _norm(self, x: SSAValue, name: str, scale: float = 1.0) -> SSAValue:
+        if not name:
+            return x
         eps, offset = self.config.rms_norm_eps, self.norm_offset
         return self.step.norm(x, name, eps, offset=offset, scale=scale)
 
@@ -178,6 +181,28 @@ def softmax_attention(
         step.state("kv_cache"),
         batch,
         heads=heads,
+        layer=step.layer,
+    )
+    step.update(kv_cache=op.kv_out)
+    return step.emit(op, "mixed", "kv_cache")
+
+
+def selected_attention(
+    step: StepWriter,
+    batch: SSAValue,
+    qkv: tuple[SSAValue, SSAValue, SSAValue],
+    heads: Heads,
+    selection: SSAValue,
+    pool: int,
+) -> SSAValue:
+    """Causal attention to the chosen pools of `pool` tokens, and to the one that is open."""
+    op = SelectedAttentionOp(
+        *qkv,
+        step.state("kv_cache"),
+        batch,
+        selection,
+        heads=heads,
+        pool=pool,
         layer=step.layer,
     )
     step.update(kv_cache=op.kv_out)

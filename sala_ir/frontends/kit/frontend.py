@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from xdsl.dialects.builtin import ModuleOp
@@ -88,6 +88,10 @@ class Frontend(ABC, Generic[Config]):
     def is_unread(self, name: str, config: Config) -> bool:
         """Whether a tensor of a checkpoint is for something else than the model: for drafting."""
         return False
+
+    def implied_numbers(self, config: Config) -> Mapping[str, Sequence[int]]:
+        """Tensors of whole numbers that a checkpoint may hold and the config implies."""
+        return {}
 
     def build_module(
         self, config: Config, attention: AttentionMode = AttentionMode.CONFIG

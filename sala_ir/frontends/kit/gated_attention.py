@@ -8,7 +8,7 @@ from xdsl.ir import SSAValue
 
 from sala_compile.sala_ir.attention_sizes import Heads
 from sala_compile.sala_ir.dialect import OutputGateOp, WeightRole, columns_of
-from sala_compile.sala_ir.frontends.kit.decoder import softmax_attention
+from sala_compile.sala_ir.frontends.kit.decoder import Mixer, selected_attention, softmax_attention
 from sala_compile.sala_ir.frontends.kit.step import StepWriter
 
 
@@ -18,7 +18,8 @@ class GatedAttention:
 
     The rows of `q_proj` are for each head its queries, then its gates. Every head of queries and
     keys is normalised with a weight that is stored less `norm_offset`, and rotated by the `table`,
-    in its first dimensions if that is narrower than the head.
+    in its first dimensions if that is narrower than the head. With `choose`, from what the layer
+    reads to a selection, a token attends to the pools of `pool` tokens that are chosen.
     """
 
     heads: Heads
@@ -26,6 +27,8 @@ class GatedAttention:
     norm_offset: float
     table: SSAValue
     bias: bool = False
+    choose: Mixer | None = None
+    pool: int = 1
 
     def emit(self, step: StepWriter, batch: SSAValue, x: SSAValue) -> SSAValue:
         """Projections, norms, rotation, attention, gates and the output projection."""
@@ -37,7 +40,10 @@ class GatedAttention:
         v = step.linear(x, "self_attn.v_proj", heads.kv_columns, bias=self.bias)
         q, k = (self.normal(step, part, name) for name, part in (("q", q), ("k", k)))
         qkv = step.rotate(q, self.table, size), step.rotate(k, self.table, size), v
-        mixed = softmax_attention(step, batch, qkv, heads)
+        if self.choose is None:
+            mixed = softmax_attention(step, batch, qkv, heads)
+        else:
+            mixed = selected_attention(step, batch, qkv, heads, self.choose(x), self.pool)
         gated = step.emit(OutputGateOp(mixed, gate, layer=step.layer), "gated")
         return step.linear(gated, "self_attn.o_proj", columns, bias=self.bias, hint="mixed")
 

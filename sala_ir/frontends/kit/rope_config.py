@@ -46,6 +46,9 @@ _WITHOUT_EFFECT: FieldRules = {
     _ORIGINAL: NO_EFFECT,  # of scalings that begin there
 }
 
+_OF_PICTURES = ("mrope_section", "mrope_interleaved")
+"""Which of three positions of a token turns what: of text all three are equal."""
+
 
 class Rope(BaseModel):
     """A scaling of rotary frequencies, by the names of `rope_scaling`; `default` is none."""
@@ -89,7 +92,7 @@ def read_rope(
         if not isinstance(value, dict):
             raise config_error(file, place, value, "null or an object", "correct the field")
         items = cast(dict[str, Any], value).items()
-        given = {name: item for name, item in items if item is not None}
+        given = {n: item for n, item in items if item is not None and n not in _OF_PICTURES}
         for name in names:
             own = given.pop(name, None)
             if None not in (own, found[name]) and own != found[name]:

@@ -17,13 +17,15 @@ class Rotary:
     """Parameters of `sala.rope_table`: inverse frequencies, and what multiplies the table.
 
     There are R/2 frequencies for each range of call lengths that begins at one of `starts`. With a
-    `log_offset` the factor is multiplied by ln(position + log_offset).
+    `log_offset` the factor is multiplied by ln(position + log_offset). Positions are those of the
+    tokens plus `position_offset`.
     """
 
     frequencies: tuple[float, ...]
     factor: float = 1.0
     starts: tuple[int, ...] = (0,)
     log_offset: float = 0.0
+    position_offset: int = 0
 
 
 def rotary(rope: Rope, theta: float, dimensions: int) -> Rotary:

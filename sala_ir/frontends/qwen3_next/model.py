@@ -42,7 +42,7 @@ class Qwen3NextFrontend(Frontend[Qwen3NextConfig]):
         """A recurrent state and a window, or keys and values."""
         cache = KvCacheType(config.num_key_value_heads, PAGE_TOKENS, config.head_dim, f32)
         kinds: dict[QwenMixer, Mapping[str, StateType]] = {
-            QwenMixer.DELTA: _delta(config).packed_states,
+            QwenMixer.DELTA: delta_of(config).packed_states,
             QwenMixer.ATTENTION: {"kv_cache": cache},
         }
         return states_by_layer(kinds[mixer] for mixer in config.layer_types)
@@ -59,24 +59,12 @@ class Qwen3NextFrontend(Frontend[Qwen3NextConfig]):
         attention: AttentionMode,
     ) -> SSAValue:
         """The decoder with norms stored less 1, each layer with the parts that the config names."""
-        attend = None
-        if QwenMixer.ATTENTION in config.layer_types:
-            size = config.head_dim
-            heads = Heads(config.num_attention_heads, config.num_key_value_heads, size, size**-0.5)
-            frequencies = rotary(config.rope, config.rope_theta, config.rotated)
-            attend = GatedAttention(
-                heads,
-                config.rms_norm_eps,
-                STORED_LESS,
-                step.rope_table(batch, frequencies),
-                bias=config.attention_bias,
-            )
-        parts = _Parts(step, batch, config, attend)
+        parts = QwenParts(step, batch, config, attention_of(step, batch, config))
         return Decoder(step, config, mlp=parts.mlp, norm_offset=STORED_LESS).emit(parts.mixer)
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class QwenParts:
     """Emits mixer and MLP of the layer that is being written."""
 
     step: StepWriter
@@ -92,7 +80,7 @@ class _Parts:
     def mixer(self, x: SSAValue) -> SSAValue:
         """From the normalised rows of the stream to what the layer adds."""
         if self.config.layer_types[self._layer] is QwenMixer.DELTA:
-            return self._delta(x)
+            return self.delta(x)
         assert self.attend is not None, "some layer attends"
         return self.attend.emit(self.step, self.batch, x)
 
@@ -101,16 +89,11 @@ class _Parts:
         step, config = self.step, self.config
         if not config.has_experts(self._layer):
             return gated_mlp(step, x, "mlp.", config.intermediate_size)
-        routed = _experts(config).emit(step, x)
-        shared = gated_mlp(step, x, "mlp.shared_expert.", config.shared_expert_intermediate_size)
-        name, role = "mlp.shared_expert_gate", WeightRole.ROUTING
-        gate = step.linear(x, name, 1, role=role, hint="gate")
-        gated = step.emit(OutputGateOp(shared, gate, layer=step.layer), "shared")
-        return together(step, gated, routed)
+        return routed_mlp(step, config, x)
 
-    def _delta(self, x: SSAValue) -> SSAValue:
+    def delta(self, x: SSAValue) -> SSAValue:
         """The delta rule, its output normalised head by head with a plain weight, and gated."""
-        step, delta, columns = self.step, _delta(self.config), columns_of(x)
+        step, delta, columns = self.step, delta_of(self.config), columns_of(x)
         heads = delta.heads
         share = heads.num_heads // heads.key_heads
         keys, values = heads.key_dim, share * heads.value_dim
@@ -146,17 +129,37 @@ class _Parts:
         return step.product(x, joined, "mixed"), step.product(x, parts[first], "z")
 
 
-def _experts(config: Qwen3NextConfig) -> Experts:
+def routed_mlp(step: StepWriter, config: Qwen3NextConfig, x: SSAValue) -> SSAValue:
+    """The experts that the config names, and the one that every token takes, gated."""
     router = Router(
         ScoreFunction.SOFTMAX,
         config.num_experts_per_tok,
         "mlp.gate",
         normalised=config.norm_topk_prob,
     )
-    return Experts(config.num_experts, config.moe_intermediate_size, router, "mlp")
+    inner, own = config.moe_intermediate_size, config.shared_expert_intermediate_size
+    routed = Experts(config.num_experts, inner, router, "mlp").emit(step, x)
+    shared = gated_mlp(step, x, "mlp.shared_expert.", own)
+    gate = step.linear(x, "mlp.shared_expert_gate", 1, role=WeightRole.ROUTING, hint="gate")
+    gated = step.emit(OutputGateOp(shared, gate, layer=step.layer), "shared")
+    return together(step, gated, routed)
 
 
-def _delta(config: Qwen3NextConfig) -> GatedDelta:
+def attention_of(
+    step: StepWriter, batch: SSAValue, config: Qwen3NextConfig
+) -> GatedAttention | None:
+    """The attention of the layers that have it; None if none has."""
+    if QwenMixer.ATTENTION not in config.layer_types:
+        return None
+    size = config.head_dim
+    heads = Heads(config.num_attention_heads, config.num_key_value_heads, size, size**-0.5)
+    table = step.rope_table(batch, rotary(config.rope, config.rope_theta, config.rotated))
+    eps = config.rms_norm_eps
+    return GatedAttention(heads, eps, STORED_LESS, table, bias=config.attention_bias)
+
+
+def delta_of(config: Qwen3NextConfig) -> GatedDelta:
+    """The delta layers that the config names."""
     key_dim = config.linear_key_head_dim
     return GatedDelta(
         heads=StateHeads(

@@ -17,3 +17,8 @@ func.func @neighbours(%x: tensor<?x48xf32>, %table: tensor<?x8xf32>) -> tensor<?
   %y = sala.rope %x, %table {head_dim = 16 : i64, start = 8 : i64, interleaved = 1 : i64} : tensor<?x48xf32>, tensor<?x8xf32> -> tensor<?x48xf32>
   return %y : tensor<?x48xf32>
 }
+// -----
+func.func @earlier(%batch: !sala.batch) -> tensor<?x4xf32> {
+  %table = sala.rope_table %batch {frequencies = dense<[[1.000000e+00, 5.000000e-01]]> : tensor<1x2xf32>, position_offset = -7 : i64} -> tensor<?x4xf32>
+  return %table : tensor<?x4xf32>
+}

@@ -99,3 +99,15 @@ func.func @neighbours(%x: tensor<?x48xf32>, %table: tensor<?x8xf32>) -> tensor<?
   %y = sala.rope %x, %table {head_dim = 16 : i64, start = 8 : i64, interleaved = 2 : i64} : tensor<?x48xf32>, tensor<?x8xf32> -> tensor<?x48xf32>
   return %y : tensor<?x48xf32>
 }
+// -----
+// REFUSE: position_offset must not be above 0, not 7
+func.func @later(%batch: !sala.batch) -> tensor<?x4xf32> {
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0, 0.5]]> : tensor<1x2xf32>, position_offset = 7 : i64} -> tensor<?x4xf32>
+  return %table : tensor<?x4xf32>
+}
+// -----
+// REFUSE: position_offset and log_offset exclude each other
+func.func @both(%batch: !sala.batch) -> tensor<?x4xf32> {
+  %table = sala.rope_table %batch {frequencies = dense<[[1.0, 0.5]]> : tensor<1x2xf32>, log_offset = 50.0 : f64, position_offset = -7 : i64} -> tensor<?x4xf32>
+  return %table : tensor<?x4xf32>
+}

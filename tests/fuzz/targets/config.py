@@ -59,9 +59,14 @@ OTHERS = (
     "glm5_next-a",
     "deepseek_v32-a",
     "glm_moe_dsa-a",
+    "qwen4_exp-a",
+    "qwen4_exp-text-a",
 )
 """Golden checkpoints of other families, whose configs are small."""
-WITH_BLOCKS = ("tiny", "checkpoint", "released", "minicpm-a")
+WITH_BLOCKS = (
+    *("tiny", "checkpoint", "released", "minicpm-a"),
+    *("qwen4_exp-a", "qwen4_exp-text-a"),
+)
 """Those of which sparse attention can be requested."""
 OPTIONS = {
     "dtype": ("bfloat16", "float32"),

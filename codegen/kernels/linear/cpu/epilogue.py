@@ -7,7 +7,6 @@ from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.tir import vector
 from sala_compile.codegen.kernels.tir.builder import (
     LANES,
-    Control,
     Expr,
     Tensors,
     lanes,
@@ -16,7 +15,6 @@ from sala_compile.codegen.kernels.tir.builder import (
     when,
 )
 from sala_compile.codegen.kernels.tir.gated import swiglu
-from sala_compile.sala_ir.dialect.attributes import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +60,3 @@ class LinearEpilogue:
             residual = residual[row, lanes(column + self.spec.residual_start)]
             return vector.fma(value, splat(self.spec.scale), residual)
         return value * splat(self.spec.scale) if self.spec.scale != 1.0 else value
-
-
-def live_rows(control: Control, spec: Spec) -> Expr:
-    """Live rows of a linear."""
-    sizes = {Rows.TOKENS: control.tokens, Rows.LOGIT_ROWS: control.logit_rows}
-    return sizes[Rows(spec.extent)]

@@ -7,7 +7,7 @@ from sala_compile.codegen.kernels.linear.cpu import spec as linear
 from sala_compile.codegen.kernels.linear.cpu.amx_tiles import AmxTiles
 from sala_compile.codegen.kernels.linear.cpu.axes import axes
 from sala_compile.codegen.kernels.linear.cpu.block_division import Division
-from sala_compile.codegen.kernels.linear.cpu.epilogue import LinearEpilogue, live_rows
+from sala_compile.codegen.kernels.linear.cpu.epilogue import LinearEpilogue
 from sala_compile.codegen.kernels.linear.cpu.panel_vectors import PanelVectors
 from sala_compile.codegen.kernels.linear.cpu.schedule import (
     Blocks,
@@ -20,6 +20,7 @@ from sala_compile.codegen.kernels.linear.cpu.spec import Spec
 from sala_compile.codegen.kernels.linear.cpu.widened_blocks import WidenedOperands
 from sala_compile.codegen.kernels.tir.builder import Expr, KernelBuilder, let
 from sala_compile.codegen.kernels.tir.family import CpuFamily
+from sala_compile.codegen.kernels.tir.rows import live_rows
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.kernels.tir.tiles import INSTRUCTIONS
 from sala_compile.codegen.layouts.panels import PANEL_ROWS, panel_shape
@@ -56,7 +57,7 @@ def arguments(spec: Spec, schedule: Schedule) -> Arguments:
 def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
     """Emit the outputs of all live rows by the way that the schedule names."""
     control = builder.tensors.control
-    live = let(live_rows(control, spec))
+    live = let(live_rows(control, spec.extent))
     small_rows = SMALL // (spec.depth * spec.rows)
     alone = live <= small_rows if small_rows else None
     workers(builder, control, _work(builder, spec, schedule, live), alone=alone)

@@ -3,7 +3,7 @@
 from sala_compile.codegen.kernels.arguments import Arguments, workspace
 from sala_compile.codegen.kernels.linear.cpu import spec as linear
 from sala_compile.codegen.kernels.linear.cpu.block_division import Division
-from sala_compile.codegen.kernels.linear.cpu.epilogue import LinearEpilogue, live_rows
+from sala_compile.codegen.kernels.linear.cpu.epilogue import LinearEpilogue
 from sala_compile.codegen.kernels.linear.cpu.kernel import SMALL
 from sala_compile.codegen.kernels.linear_integers.cpu.axes import axes
 from sala_compile.codegen.kernels.linear_integers.cpu.integer_operands import IntegerOperands
@@ -20,6 +20,7 @@ from sala_compile.codegen.kernels.linear_integers.cpu.spec import Spec
 from sala_compile.codegen.kernels.linear_integers.cpu.split_products import SplitOperands
 from sala_compile.codegen.kernels.tir.builder import KernelBuilder, Tensors, let
 from sala_compile.codegen.kernels.tir.family import CpuFamily
+from sala_compile.codegen.kernels.tir.rows import live_rows
 from sala_compile.codegen.kernels.tir.team import Team, workers
 from sala_compile.codegen.layouts.panels import PANEL_ROWS
 from sala_compile.codegen.targets.cpu import CpuTarget
@@ -76,7 +77,7 @@ def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
     epilogue = LinearEpilogue(spec, tensors)
     operands = integer_operands(tensors, spec, schedule)
     division = Division(spec, schedule, epilogue, tensors.sums, operands)
-    live = let(live_rows(tensors.control, spec))
+    live = let(live_rows(tensors.control, spec.extent))
 
     def work(team: Team) -> None:
         division.work(team, live)
