@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from sala_compile.codegen.kernels.gated_recurrence import spec as recurrence
 from sala_compile.codegen.kernels.gated_recurrence.spec import Rule
 from sala_compile.codegen.kernels.lightning_attention import spec as lightning
 from sala_compile.codegen.kernels.registry import family
+from sala_compile.codegen.kernels.select_pools import spec as indexer
 from sala_compile.codegen.kernels.short_convolution import spec as convolution
 from sala_compile.codegen.kernels.spec import KernelSpec
 from sala_compile.codegen.kernels.tir.element import Element
@@ -27,6 +28,8 @@ from sala_compile.runtime.artifact.batch_fields import PlainChunk, batch_arrays
 
 F32, BF16 = Element.F32, Element.BF16
 PAST, CHUNK, PAGE = 32 << 10, 512, 64
+SELECTING = 16
+"""Tokens that are read at a time where they choose from a long past: torch keeps all scores."""
 STATES = 512 << 20
 """Bytes of the states that generated tokens take in turn, so that none is in a cache."""
 
@@ -39,6 +42,7 @@ class Mixer:
     writes of a token; `per_token` the operations of a token that is read, `per_past` those for each
     token of the past, of which a token reads `most` if that is not 0; `row` the bytes of one of the
     past. `shape` has the sizes for torch's form.
+    One with a `chunk` reads so many tokens at a time, after a long past.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Mixer:
     row: int = 0
     element: Element = F32
     most: int = 0
+    chunk: int = 0
 
     @property
     def family(self) -> KernelFamily:
@@ -73,8 +78,8 @@ class Case:
 
     @property
     def history(self) -> int:
-        """Tokens before them: a long past for a generated one, none for a chunk."""
-        return PAST if self.generated else 0
+        """Tokens before them: a long past for a generated one, none for most chunks."""
+        return PAST if self.generated or self.mixer.chunk else 0
 
     @property
     def name(self) -> str:
@@ -189,6 +194,25 @@ def _selected(name: str, heads: int, kv_heads: int, size: int, pool: int, budget
     return Mixer(name, "attend_pools", spec, 0, 0, shape, new, per_past, row, BF16, budget)
 
 
+def _indexer(name: str, heads: int, size: int, count: int) -> Mixer:
+    """The choice of tokens by the keys of an indexer."""
+    columns = heads * size
+    views = (0, padded(columns), 0, padded(size), 0, padded(heads))
+    spec = indexer.Spec(heads, size, size**-0.5, count, 1, PAGE, BF16, *views)
+    new, shape = columns + size + heads + count, {"heads": heads, "size": size, "count": count}
+    costs = (new, 2 * heads * size, BF16.bytes * size)
+    return Mixer(name, "select_pools", spec, 0, 0, shape, *costs, BF16, chunk=SELECTING)
+
+
+def _selected_latent(name: str, count: int, *sizes: int) -> Mixer:
+    """Latent attention to `count` tokens."""
+    plain = _latent(name, *sizes)
+    assert isinstance(plain.spec, latents.Spec), "what it is made of"
+    shape = {**plain.shape, "pool": 1}
+    spec = replace(plain.spec, count=count, pool=1)
+    return replace(plain, spec=spec, shape=shape, chunk=SELECTING, most=count)
+
+
 def _convolution(name: str, columns: int, taps: int) -> Mixer:
     spec = convolution.Spec(columns, taps, False, 0, columns, F32)
     state, shape = 2 * 4 * (taps - 1) * columns, {"columns": columns, "taps": taps}
@@ -205,6 +229,8 @@ def mixers() -> tuple[Mixer, ...]:
         _latent("latent attention (MiniCPM3-4B)", 40, 256, 32, 64, 64),
         _latent("latent attention (Kimi-Linear-48B-A3B)", 32, 512, 64, 128, 128),
         _selected("indexed attention (Qwen3.8-Flash-Next)", 24, 2, 256, 4, 2048),
+        _indexer("indexer (DeepSeek-V3.2)", 64, 128, 2048),
+        _selected_latent("selected latent attention (DeepSeek-V3.2)", 2048, 128, 512, 64, 128, 128),
         _convolution("convolution (Qwen3-Next-80B-A3B)", 8192, 4),
     )
 

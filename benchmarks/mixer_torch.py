@@ -27,6 +27,7 @@ def torch_form(case: Case) -> Work:
         "short_convolution": _convolution,
         "attend_latents": _latent,
         "attend_pools": _selected,
+        "select_pools": _indexer,
     }
     form = forms.get(case.mixer.kernel)
     if form is None:
@@ -129,6 +130,9 @@ def _latent(case: Case) -> Work:
     query = torch.randn(1, heads, case.tokens, key + rotary, dtype=kind)
     turned = turned.to(kind).expand(1, heads, length, rotary)
     mask = torch.full((case.tokens, length), float("-inf"), dtype=kind).triu(case.history + 1)
+    if most := case.mixer.most:
+        left_out = torch.rand(case.tokens, length).topk(length - most).indices
+        mask = torch.zeros(case.tokens, length, dtype=kind).scatter(1, left_out, float("-inf"))
     module = SimpleNamespace(num_key_value_groups=1, training=False)
 
     def work() -> object:
@@ -158,6 +162,24 @@ def _selected(case: Case) -> Work:
         scale = size**-0.5
         out, _ = indexed.eager_attention_forward(module, query, keys, values, mask, scale)
         return out * torch.sigmoid(gate.transpose(1, 2))
+
+    return work
+
+
+def _indexer(case: Case) -> Work:
+    """Scores of all tokens as `DeepseekV32Indexer` computes them, and the best of each row."""
+    shape, length = case.mixer.shape, case.history + case.tokens
+    heads, size, count = (shape[n] for n in ("heads", "size", "count"))
+    q = torch.randn(1, case.tokens, heads, size, dtype=torch.bfloat16)
+    keys = torch.randn(1, length, size, dtype=torch.bfloat16)
+    weights = torch.randn(1, case.tokens, heads)
+    mask = torch.full((case.tokens, length), float("-inf")).triu(case.history + 1)
+
+    def work() -> object:
+        scores = torch.matmul(q.float(), keys.transpose(-1, -2).float().unsqueeze(1))
+        scores = nn.functional.relu(scores * size**-0.5)
+        found = torch.matmul(weights.unsqueeze(-2), scores).squeeze(-2) + mask
+        return found.topk(count, dim=-1).indices.to(torch.int32)
 
     return work
 

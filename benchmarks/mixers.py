@@ -115,7 +115,9 @@ def main() -> None:
     options = parser.parse_args()
     use_threads(options.threads)
     chosen = [mixer for mixer in mixers() if options.only in mixer.name]
-    cases = [Case(mixer, tokens) for mixer in chosen for tokens in (1, options.chunk)]
+    cases = [
+        Case(mixer, tokens) for mixer in chosen for tokens in (1, mixer.chunk or options.chunk)
+    ]
     ceilings = CeilingWorks(options.target, options.threads)
     kinds = [kind for kind in (Ceiling.READ, Ceiling.FLOAT32, Ceiling.BFLOAT16)]
     scales = {kind: ceilings.scales[kind] for kind in kinds if kind in ceilings.scales}

@@ -35,6 +35,17 @@ def test_costs_of_a_generated_token() -> None:
     assert read.operations == 512 * 513 // 2 * 40 * (4 * 256 + 2 * 32)
 
 
+def test_costs_of_what_is_chosen() -> None:
+    indexer, latent = mixer("indexer"), mixer("selected latent")
+    assert Case(indexer, 1).operations == (PAST + 1) * 2 * 64 * 128
+    assert Case(indexer, 1).bytes == 4 * indexer.columns + (PAST + 1) * 128 * 2
+    for tokens in (1, latent.chunk):
+        case = Case(latent, tokens)
+        assert case.operations == tokens * 2048 * 128 * (4 * 512 + 2 * 64)
+        rows = min(PAST + tokens, tokens * 2048)
+        assert case.bytes == 4 * tokens * latent.columns + rows * 576 * 2
+
+
 def test_the_limit_is_the_larger_time() -> None:
     found = row(Case(mixer("gated delta"), 1))
     assert found["limit"] == "bytes"
