@@ -208,8 +208,7 @@ def _selected_latent(name: str, count: int, *sizes: int) -> Mixer:
     """Latent attention to `count` tokens."""
     plain = _latent(name, *sizes)
     assert isinstance(plain.spec, latents.Spec), "what it is made of"
-    shape = {**plain.shape, "pool": 1}
-    spec = replace(plain.spec, count=count, pool=1)
+    spec, shape = replace(plain.spec, count=count, pool=1), {**plain.shape, "pool": 1}
     return replace(plain, spec=spec, shape=shape, chunk=SELECTING, most=count)
 
 

@@ -90,3 +90,16 @@ def test_costs_of_indexed_attention_and_its_kernel() -> None:
     target, spec = CpuTarget.host(), chosen.mixer.spec
     module = compile_functions({spec.symbol: chosen.mixer.family.build(spec, target)}, target)
     call(Case(chosen.mixer, 3), module, target, 1)()
+
+
+def test_what_is_chosen_for_a_kernel_is_of_the_past() -> None:
+    latent = mixer("selected latent")
+    seen: list[np.ndarray] = []
+
+    def kernel(*arrays: Any) -> None:
+        seen.extend(np.from_dlpack(each) for each in arrays)
+
+    call(Case(latent, 3), {latent.spec.symbol: kernel}, CpuTarget.host(), 1)()
+    (chosen,) = (each for each in seen if each.shape == (3, 2048))
+    assert (np.diff(chosen) > 0).all()
+    assert ((chosen >= 0) & (chosen <= PAST + np.arange(3)[:, None])).all()
