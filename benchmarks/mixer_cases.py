@@ -271,7 +271,7 @@ def _arrays(case: Case, declared: tuple[Argument, ...], threads: int) -> Iterato
         count = rows.get(each.role, case.tokens)
         shape = [pages if d == "pages" else count if isinstance(d, str) else d for d in each.shape]
         array = aligned(shape, each.dtype)
-        if each.name == "selection":
+        if each.name == "selection" and each.role is Role.INPUT:
             _choose(case, array, random)
         elif each.role in (Role.INPUT, Role.STATE):
             drawn = random.standard_normal(array.shape[1:], np.float32)

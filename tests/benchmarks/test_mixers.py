@@ -101,5 +101,7 @@ def test_what_is_chosen_for_a_kernel_is_of_the_past() -> None:
 
     call(Case(latent, 3), {latent.spec.symbol: kernel}, CpuTarget.host(), 1)()
     (chosen,) = (each for each in seen if each.shape == (3, 2048))
+    own = mixer("indexer")
+    call(Case(own, 3), {own.spec.symbol: lambda *arrays: None}, CpuTarget.host(), 1)()
     assert (np.diff(chosen) > 0).all()
     assert ((chosen >= 0) & (chosen <= PAST + np.arange(3)[:, None])).all()
