@@ -11,7 +11,7 @@ def test_every_config_has_its_row_in_order() -> None:
     assert list(ROWS) == list(plans.configs())
 
 
-@pytest.mark.parametrize("name", ["minicpm-sala", "falcon-h1-0.5b"])
+@pytest.mark.parametrize("name", ["minicpm-sala"])
 def test_a_row_is_what_is_planned(name: str) -> None:
     found = plans.row(name, plans.configs()[name])
     sizes = slice(0, 4)  # what threads need is in the others, and machines differ in them

@@ -58,8 +58,9 @@ class GrammarChecker:
         try:
             process.stdin.write(line)
             process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], _PATIENCE)
-            answer = process.stdout.readline() if ready else b""
+            waiting = select.poll()  # select() knows no descriptor from 1024 on
+            waiting.register(process.stdout, select.POLLIN)
+            answer = process.stdout.readline() if waiting.poll(1000 * _PATIENCE) else b""
         except OSError:
             answer = b""
         if answer:
