@@ -10,9 +10,7 @@ from sala_compile.codegen.kernels.tir.builder import (
     Expr,
     KernelBuilder,
     Registers,
-    Tensors,
     choose,
-    held,
     lanes,
     let,
     long,
@@ -23,8 +21,7 @@ from sala_compile.codegen.kernels.tir.builder import (
 )
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.family import CpuFamily
-from sala_compile.codegen.kernels.tir.rows import ALONE_ELEMENTS
-from sala_compile.codegen.kernels.tir.team import Team, workers
+from sala_compile.codegen.kernels.tir.sequence_columns import SequenceColumns, emit_columns
 
 F32 = Element.F32
 
@@ -38,58 +35,12 @@ class Schedule:
 
 def emit(builder: KernelBuilder, spec: Spec, schedule: Schedule) -> None:
     """Emit the work on all columns of all sequences."""
-    tensors, width = builder.tensors, LANES * schedule.vectors
-    whole, rest = divmod(spec.columns, width)
-    last = [min(LANES, rest - first) for first in range(0, rest, LANES)]
-    blocks = whole + bool(rest)
-
-    def item(index: Expr) -> None:
-        sequence, block = let(index // blocks), let(index % blocks)
-        work = _Columns.of(spec, tensors, sequence, let(block * width))
-
-        def full() -> None:
-            work.emit([LANES] * schedule.vectors)
-
-        if not rest:
-            full()
-        elif not whole:
-            work.emit(last)
-        else:
-            choose(block < whole, full, lambda: work.emit(last))
-
-    def work(team: Team) -> None:
-        team.static(tensors.control.sequences * blocks, item)
-
-    alone = tensors.control.tokens <= max(1, ALONE_ELEMENTS // spec.columns)
-    workers(builder, tensors.control, work, alone=alone)
+    emit_columns(builder, spec, schedule.vectors, _Columns)
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
-    """Columns from `first` on of one sequence, whose rows are those from `start` on."""
-
-    spec: Spec
-    tensors: Tensors
-    first: Expr
-    start: Expr
-    count: Expr
-    history: Expr
-    slot: Expr
-    checkpoint: Expr
-
-    @classmethod
-    def of(cls, spec: Spec, tensors: Tensors, sequence: Expr, first: Expr) -> "_Columns":
-        start = held(tensors.offsets[sequence])
-        return cls(
-            spec,
-            tensors,
-            first,
-            start,
-            held(tensors.offsets[sequence + 1] - start),
-            held(tensors.history[sequence]),
-            held(long(tensors.slots[sequence]), "int64"),
-            held(long(tensors.checkpoints[sequence]), "int64"),
-        )
+class _Columns(SequenceColumns[Spec]):
+    """The outputs of some columns of a sequence, and its window."""
 
     def emit(self, live: Sequence[int]) -> None:
         """Emit so many vectors of columns."""

@@ -21,6 +21,7 @@ from sala_compile.codegen.kernels.attend_blocks.cpu.running_softmax import (
 )
 from sala_compile.codegen.kernels.attend_blocks.cpu.schedule import MOST_SEGMENTS, PARTIAL_ROWS
 from sala_compile.codegen.kernels.tir.builder import (
+    LANES,
     Expr,
     choose,
     held,
@@ -159,8 +160,9 @@ def _read(work: QueryRows, heads: Expr, begin: Expr, end: Expr) -> None:
             values = values_of(work, pages[0], firsts[0])
             following = _following(work, blocks, b, h, heads, keys_of, values)
             products.score_keys(work.of(h), blocks, b, following)
+        count = blocks.live * (padded(work.spec.block_size) // LANES)
         with loop(heads) as h, loop(work.rows) as row:
-            softmax(work.of(h), row, blocks.live)
+            softmax(work.of(h), row, count)
         several = T.And(heads == 1, work.count > 1)
         each = held(T.if_then_else(several, T.int32(work.schedule.value_blocks), T.int32(1)))
         keys = let(keys_of(work, *_place(work, entry + most)))

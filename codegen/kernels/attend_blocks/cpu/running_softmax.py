@@ -1,6 +1,7 @@
 """The running softmax of the rows: how it starts, what tiles and segments add, how it ends."""
 
 import math
+from typing import Protocol
 
 from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import MASKED, PartialRow, QueryRows
 from sala_compile.codegen.kernels.attend_blocks.spec import Spec
@@ -18,10 +19,28 @@ from sala_compile.codegen.kernels.tir.builder import (
 )
 from sala_compile.codegen.kernels.tir.element import Element
 from sala_compile.codegen.kernels.tir.ir import T
+from sala_compile.codegen.kernels.tir.product import Product
 from sala_compile.codegen.kernels.tir.tile import live_lanes
 from sala_compile.codegen.layouts.padding import padded
 
 F32 = Element.F32
+
+
+class ScoredRows(Protocol):
+    """Rows of queries with their places in the workspaces, as `QueryRows` has them."""
+
+    @property
+    def tensors(self) -> Tensors: ...
+    @property
+    def worker(self) -> Expr: ...
+    @property
+    def product(self) -> Product: ...
+    def scores(self, row: Expr) -> Expr: ...
+    def probabilities(self, row: Expr) -> Expr: ...
+    def factor(self, row: Expr) -> Expr: ...
+    def current(self, row: Expr) -> PartialRow: ...
+    def floats(self, place: Expr) -> Expr: ...
+    def keep(self, place: Expr, value: Expr) -> None: ...
 
 
 def score_scale(spec: Spec) -> float:
@@ -49,9 +68,8 @@ def clear(record: PartialRow) -> None:
     record.put(record.visited, splat(0.0))
 
 
-def softmax(work: QueryRows, row: Expr, blocks: Expr) -> None:
-    """Emit the running maximum and sum of a row, and the probabilities of the tile."""
-    count = blocks * (padded(work.spec.block_size) // LANES)
+def softmax(work: ScoredRows, row: Expr, count: Expr) -> None:
+    """Emit the running maximum and sum of a row, and the probabilities of `count` vectors."""
     scores, record = let(work.scores(row)), work.current(row)
     cells = registers(2)
     # All 16 lanes hold the row's maximum; sums stay lane by lane until the end.

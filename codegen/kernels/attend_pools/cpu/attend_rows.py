@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sala_compile.codegen.kernels.attend_blocks.cpu.query_rows import PartialRow
-from sala_compile.codegen.kernels.attend_blocks.cpu.running_softmax import clear, join
-from sala_compile.codegen.kernels.attend_pools.cpu.pool_rows import PoolRows, PoolTile
+from sala_compile.codegen.kernels.attend_blocks.cpu.running_softmax import clear, join, softmax
+from sala_compile.codegen.kernels.attend_pools.cpu.pool_rows import PoolRows
 from sala_compile.codegen.kernels.attend_pools.cpu.products import add_values, score_keys
 from sala_compile.codegen.kernels.attend_pools.cpu.schedule import SHARED, Schedule
 from sala_compile.codegen.kernels.attend_pools.spec import Spec
@@ -18,7 +18,6 @@ from sala_compile.codegen.kernels.tir.builder import (
     held,
     let,
     loop,
-    registers,
     splat,
     when,
 )
@@ -87,7 +86,8 @@ class AttendPools:
         with loop(end - begin) as turn:
             tile = work.tile(held(begin + turn))
             score_keys(work, tile, self.spec.scale / math.log(2))
-            _each(work, lambda row: _softmax(work, tile, row))
+            count = held((tile.readable + (LANES - 1)) // LANES)
+            _each(work, lambda row: softmax(work, row, count))
             add_values(work, tile)
 
     def _partial(self, index: Expr, part: Expr, row: Expr) -> PartialRow:
@@ -134,28 +134,6 @@ def _load_queries(work: PoolRows) -> None:
             query = F32.load(work.tensors.q, work.token, start + column, count=live)
             place = work.query(row) + column
             work.product.keep(work.tensors.operands, work.worker, place, value=query)
-
-
-def _softmax(work: PoolRows, tile: PoolTile, row: Expr) -> None:
-    """Emit the running maximum and sum of a row, and the probabilities of the tile."""
-    count = held((tile.readable + (LANES - 1)) // LANES)
-    scores, record = let(work.scores(row)), work.current(row)
-    cells = registers(2)
-    # All 16 lanes hold the row's maximum; sums stay lane by lane until the end.
-    cells[0] = record.get(record.maximum)
-    with loop(count) as v:
-        cells[0] = vector.maximum(cells[0], work.floats(scores + v * LANES))
-    largest = let(splat(vector.largest(cells[0])))
-    factor = let(vector.exp2(record.get(record.maximum) - largest))
-    cells[1] = record.get(record.total) * factor
-    with loop(count) as v:
-        weight = let(vector.exp2(work.floats(scores + v * LANES) - largest))
-        cells[1] = cells[1] + weight
-        place = work.probabilities(row) + v * LANES
-        work.product.keep(work.tensors.operands, work.worker, place, value=weight)
-    record.put(record.maximum, largest)
-    record.put(record.total, cells[1])
-    work.keep(work.factor(row), factor)
 
 
 def _copy(source: PartialRow, target: PartialRow) -> None:
