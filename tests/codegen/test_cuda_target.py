@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import triton
@@ -14,7 +16,7 @@ from click.testing import CliRunner
 
 from sala_compile.codegen.cli.compile import command
 from sala_compile.codegen.gpu_code import assembler, cubin
-from sala_compile.codegen.gpu_code.cubin import source_of
+from sala_compile.codegen.gpu_code.cubin import KernelSource, source_of
 from sala_compile.codegen.kernels.triton.kernel import (
     ONE,
     Extent,
@@ -31,6 +33,7 @@ from sala_compile.runtime.artifact.architectures import ARCHITECTURES
 from sala_compile.runtime.artifact.occupancy import MULTIPROCESSORS, blocks_by_limit
 from sala_compile.runtime.errors import CompileError
 from tests.support.interpreted import run
+from tests.support.shared_objects import SharedCode, SharedPtx
 from tests.support.toy_kernel import toy_kernel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +100,14 @@ def test_arguments_stand_in_the_order_of_the_abi():
     assert [each.divisible for each in next(odd.launches()).arguments[3:5]] == [1, 1]
 
 
+@pytest.fixture
+def unshared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled here is compiled indeed, whatever other tests have compiled."""
+    for name in ("_ptx", "assemble"):
+        monkeypatch.setattr(cubin, name, getattr(cubin, name).alone)
+
+
+@pytest.mark.usefixtures("unshared")
 def test_the_same_bytes_twice_and_no_paths_in_them(monkeypatch: pytest.MonkeyPatch):
     once = _build(toy_kernel())
     monkeypatch.setattr(gpu_library, "_cubins", {})
@@ -135,6 +146,37 @@ def test_equal_launches_are_compiled_and_stored_once(monkeypatch: pytest.MonkeyP
     assert set(both.table.kernels) == {"toy", "twin"}
     monkeypatch.setattr(gpu_library, "compile_source", None)
     _build(twin)
+
+
+def test_processes_of_a_test_run_share_what_they_compiled(
+    tmp_path: Path, unshared: None, monkeypatch: pytest.MonkeyPatch
+):
+    """One that equals it in all that the code depends on; nothing else."""
+    written, assembled, plain = [], [], cubin._ptx
+
+    def write(source: KernelSource, target: CudaTarget) -> tuple[str, dict[str, Any]]:
+        written.append(target.name)
+        return plain(source, target)
+
+    def assemble(text: str, target: CudaTarget, *, fusion: bool) -> assembler.Assembled:
+        assembled.append(fusion)
+        return assembler.Assembled(text.encode(), 8, 0, ())
+
+    kernels = toy_kernel(), toy_kernel(), _product_kernel()
+    sources = [cubin.source_of(next(each.each_launch()), each) for each in kernels]
+    sources.append(replace(sources[0], warps=2))
+    for target in (CudaTarget(90), CudaTarget(80)):
+        for source in sources:
+            for _ in range(2):
+                text, facts = SharedPtx(tmp_path, write)(source, target)
+                expected = plain(source, target)
+                assert text == expected[0]
+                assert facts.items() <= expected[1].items()
+                for fusion in (True, False):
+                    found = SharedCode(tmp_path, assemble)(text, target, fusion=fusion)
+                    assert found.code == text.encode()
+    assert written == ["cuda:sm_90"] * 3 + ["cuda:sm_80"] * 3
+    assert assembled == [True, False] * 6
 
 
 def test_another_process_gives_the_same_bytes_and_leaves_no_cache(tmp_path: Path):
@@ -302,6 +344,7 @@ def test_tensor_memory_is_counted_and_limited(monkeypatch: pytest.MonkeyPatch):
     assert "product for cuda:sm_100" in str(caught.value)
 
 
+@pytest.mark.usefixtures("unshared")
 @pytest.mark.parametrize("architecture", [100, 120])
 def test_code_of_a_family_has_the_instructions_of_its_member(
     architecture: int, monkeypatch: pytest.MonkeyPatch
