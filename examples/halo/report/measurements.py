@@ -15,6 +15,7 @@ from examples.halo.artifacts import loaded
 from examples.halo.data.token_texts import TokenTexts
 from examples.halo.files import write_json
 from examples.halo.recall_texts import VALUE, recall_texts
+from examples.halo.report.samples import sample_rows
 
 TASKS = {"needle": 1, "multi-key": 8}
 """Pairs of a key and a value in a text; one of them is asked for."""
@@ -70,10 +71,11 @@ def measure(
     contexts: Sequence[int],
     seed: int,
 ) -> dict[str, list[Row]]:
-    """Both tables, written to `path`."""
+    """Recall, rates and samples, written to `path`."""
     found = {
         "recall": recall_rows(models, prose, lengths, seed),
         "rates": rate_rows(models, contexts),
+        "samples": sample_rows(models, prose, seed),
     }
     write_json(path, found)
     return found

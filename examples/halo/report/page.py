@@ -1,12 +1,15 @@
 """Writes the page of a conversion: what it cost, what it gave, and what the student can do."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from examples.halo.data.token_texts import TokenTexts
 from examples.halo.files import read_json, write_whole
-from examples.halo.report.stage_results import WHAT, StageResults, read_results
+from examples.halo.report.extrapolation import GOALS, power_law
+from examples.halo.report.samples import samples_section
+from examples.halo.report.stage_results import WHAT, StageResults, curve_values, read_results
 
 PAGE, MEASURED = "README.md", "measured.json"
 LENGTHS = (512, 1024, 2048, 4096, 8192)
@@ -34,7 +37,10 @@ def write_report(
         from examples.halo.report.pictures import draw_curves
 
         draw_curves(results, folder / "curves.png")
-        parts.append("![What each stage trained on, over its tokens](curves.png)")
+        parts += [
+            "![What each stage trained on, over its tokens](curves.png)",
+            *_extrapolated(results),
+        ]
     if results.choice:
         from examples.halo.report.pictures import draw_layers
 
@@ -45,7 +51,11 @@ def write_report(
         from examples.halo.report.pictures import draw_recall
 
         draw_recall(found["recall"], folder / "recall.png")
-        parts += [_recall(found["recall"]), _rates(found["rates"])]
+        parts += [
+            _recall(found["recall"]),
+            _rates(found["rates"]),
+            *samples_section(found["samples"]),
+        ]
     with write_whole(folder / PAGE) as file:
         file.write(("\n\n".join(parts) + "\n").encode())
     return folder / PAGE
@@ -65,8 +75,9 @@ def _head(results: StageResults) -> str:
 
 def _stages(results: StageResults) -> str:
     lines = [
-        "| stage | tokens | hours | divergence | perplexity (teacher) | same likeliest token |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| stage | tokens | hours | divergence | perplexity (teacher) | same likeliest token | "
+        "error of a layer (median) |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for stage, found in results.evaluations.items():
         curve = results.curves.get(stage)
@@ -74,7 +85,7 @@ def _stages(results: StageResults) -> str:
         perplexity = f"{found['perplexity']:.2f} ({found['teacher_perplexity']:.2f})"
         lines.append(
             f"| {stage}: {WHAT[stage]} | {cost} | {found['divergence']:.3f} | {perplexity} | "
-            f"{100 * found['agreement']:.1f} % |"
+            f"{100 * found['agreement']:.1f} % | {_middle(found)} |"
         )
     return "\n".join(lines)
 
@@ -86,13 +97,36 @@ def _layers(results: StageResults) -> str:
         "divergence": "put back alone, they bring the all-linear student nearest to the teacher",
         "given": "they were given",
     }
-    found = [x["layer_errors"] for x in results.evaluations.values() if "layer_errors" in x]
-    middle = f"{sorted(found[-1])[len(found[-1]) // 2]:.3f}" if found else "unknown"
     return (
-        f"Layers {kept} stay attention: {reasons[results.choice['score']]}. Of half "
-        f"of all layers the linear form is within {middle} of the variance of the attention.\n\n"
-        "![Scores and errors of layers](layers.png)"
+        f"Layers {kept} stay attention: {reasons[results.choice['score']]}. The error of a layer "
+        "is that of its linear form on the teacher's own input, squared, in the variance of the "
+        "attention in its place, on held-out texts.\n\n![Scores and errors of layers](layers.png)"
     )
+
+
+def _middle(evaluation: Mapping[str, Any]) -> str:
+    errors = evaluation.get("layer_errors")
+    return f"{statistics.median(errors):.3f}" if errors else ""
+
+
+def _extrapolated(results: StageResults) -> list[str]:
+    """A sentence for each curve that falls, kept apart from what was measured."""
+    found: list[str] = []
+    for stage, lines in results.curves.items():
+        name, tokens, values = curve_values(lines)
+        law = power_law(tokens, values)
+        goals = [goal for goal in GOALS if goal > tokens[-1]]
+        if law is not None and goals:
+            ahead = " and ".join(
+                f"{law.at(goal):.3f} after {goal // 10**6} million" for goal in goals
+            )
+            found.append(f"{stage}: {name} {law.at(tokens[-1]):.3f} now, {ahead}")
+    if not found:
+        return []
+    return [
+        "Extrapolated, not measured (power laws through the curves without their first tenth, "
+        "which know nothing of the rates' fall): " + "; ".join(found) + "."
+    ]
 
 
 def _recall(rows: Rows) -> str:

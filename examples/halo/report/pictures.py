@@ -7,29 +7,34 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from examples.halo.report.stage_results import StageResults
+from examples.halo.report.extrapolation import GOALS, power_law
+from examples.halo.report.stage_results import StageResults, curve_values
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-VALUES = {"error": "error of layers", "divergence": "divergence (nats)", "loss": "loss (nats)"}
+LABELS = {"error": "error of layers", "divergence": "divergence (nats)", "loss": "loss (nats)"}
 COLOURS = {"teacher": "0.45", "student": "tab:blue"}
 
 
 def draw_curves(results: StageResults, path: Path) -> None:
-    """Draw what each stage trained on, over its tokens, and the means of a fortieth of it."""
+    """Draw what each stage trained on, over its tokens, and the means of a fortieth of it.
+
+    Dashed, and not measured: the power law of the curve, as far as 20 million tokens.
+    """
     stages = list(results.curves)
     figure, axes = pyplot.subplots(
         1, len(stages), squeeze=False, figsize=(4 * len(stages), 3.2), layout="constrained"
     )
     for axis, stage in zip(axes[0], stages, strict=True):
-        lines = results.curves[stage]
-        name = next(value for value in VALUES if value in lines[0])
-        tokens = [line["tokens"] for line in lines]
-        values = np.array([line[name] for line in lines])
+        name, tokens, values = curve_values(results.curves[stage])
         axis.plot(tokens, values, color="0.8", linewidth=0.6)
-        axis.plot(tokens, _smooth(values, max(1, len(values) // 40)), linewidth=1.4)
-        axis.set(title=stage, xlabel="tokens", ylabel=VALUES[name], yscale="log")
+        axis.plot(tokens, _smooth(np.array(values), max(1, len(values) // 40)), linewidth=1.4)
+        law = power_law(tokens, values)
+        if law is not None and tokens[-1] < GOALS[0]:
+            ahead = np.geomspace(tokens[-1], GOALS[0], 20)
+            axis.plot(ahead, law.at(ahead), linestyle="--", color="tab:orange", linewidth=1)
+        axis.set(title=stage, xlabel="tokens", ylabel=LABELS[name], xscale="log", yscale="log")
     _save(figure, path)
 
 

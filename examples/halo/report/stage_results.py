@@ -1,5 +1,6 @@
 """What the stages of a conversion left in its work folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ WHAT = {
     TUNED: "all weights trained on long texts",
 }
 Line = dict[str, Any]
+VALUES = ("error", "divergence", "loss")
+"""What stages train on."""
+
+
+def curve_values(lines: Sequence[Line]) -> tuple[str, list[float], list[float]]:
+    """What a stage trained on: its name, the tokens of each step, and the values."""
+    name = next(value for value in VALUES if value in lines[0])
+    return name, [line["tokens"] for line in lines], [line[name] for line in lines]
 
 
 @dataclass(frozen=True, slots=True)
