@@ -141,6 +141,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     add("long_length", "tokens of a text of stage 4", type=count)
     add("batch", "texts that are computed at once", type=int)
     add("parts", "batches of which a step adds the gradients", type=int)
+    add("passes", "how often stage 1 reads each of its texts", type=int)
     add("split", "shares of tokens of stages 1, 3 and 4", type=_numbers(float, 3))
     add("rates", "first learning rates of stages 1, 3 and 4", type=_numbers(float, 3))
     add("sample_tokens", "tokens that the teacher writes without --data", type=count)

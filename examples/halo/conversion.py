@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from examples.halo.teacher import Teacher
 from examples.halo.torch_decoder import TorchDecoder
 from examples.halo.training.stage_training import Clock
 from sala_compile.sala_ir.frontends import AttentionMode
-from sala_compile.sala_ir.reference import LightningForm
-from sala_compile.sala_ir.reference.lightning import Recurrence
+from sala_compile.sala_ir.reference.lightning import Recurrence, lightning_chunked
 
 EVALUATED_TEXTS = 16
 CALIBRATED_BATCHES = 16
+CHUNK = 128
+"""Tokens of a chunk of the recurrence on a CPU: longer than the reference's, fewer operations."""
 Weights = dict[str, torch.Tensor]
 Report = Callable[[str, dict[str, Any], int, float], None]
 """Progress of a stage: its name, the line of its curve, its steps, and the seconds left."""
@@ -86,9 +88,9 @@ class Conversion:
         return list(found.to(self.options.device).split(1))
 
     @property
-    def _lightning(self) -> LightningForm | Recurrence:
+    def _lightning(self) -> Recurrence:
         if torch.device(self.options.device).type == "cpu":
-            return LightningForm.CHUNKED
+            return partial(lightning_chunked, chunk=CHUNK)
         from examples.halo.triton_lightning.recurrence import lightning_triton
 
         return lightning_triton

@@ -11,6 +11,8 @@ from examples.halo.training.schedule import Schedule
 from sala_compile.runtime.errors import RequestError
 
 OPTIONS = "options.json"
+CLIP, LAYER_CLIP = 1.0, 0.2
+"""Largest norms of gradients: of the whole student; of a layer's relative error, at alignment."""
 
 
 class Precision(StrEnum):
@@ -36,6 +38,7 @@ class Score(StrEnum):
 class ConvertOptions:
     """One conversion. `tokens` is shared out to alignment, distillation and fine-tuning by `split`.
 
+    Alignment reads each of its texts `passes` times, and counts all of them as tokens.
     A step has `parts` batches of `batch` texts of `length` tokens; in the last stage as many
     tokens, in texts of `long_length`. `rates` are the first learning rates of the three stages.
     `data` is empty for the teacher's own samples (`sample_tokens`) and Debian's texts.
@@ -54,6 +57,7 @@ class ConvertOptions:
     long_length: int = 4096
     batch: int = 8
     parts: int = 4
+    passes: int = 1
     split: tuple[float, float, float] = (0.32, 1.0, 1.0)
     rates: tuple[float, float, float] = (1e-3, 1e-4, 1e-5)
     sample_tokens: int = 1_000_000
@@ -66,7 +70,7 @@ class ConvertOptions:
 
     def check(self) -> None:
         """Raise RequestError for values out of their range."""
-        sizes = ("tokens", "length", "long_length", "batch", "parts", "sample_tokens")
+        sizes = ("tokens", "length", "long_length", "batch", "parts", "passes", "sample_tokens")
         for name in sizes:
             if getattr(self, name) < 1:
                 raise _refusal(name, getattr(self, name), "1 or more")
@@ -80,7 +84,7 @@ class ConvertOptions:
     @property
     def alignment(self) -> Schedule:
         """Of stage 1."""
-        return self._schedule(0, last_rate=1e-5)
+        return self._schedule(0, last_rate=1e-5, clip=LAYER_CLIP)
 
     @property
     def distillation(self) -> Schedule:
@@ -92,7 +96,9 @@ class ConvertOptions:
         """Of stage 4: texts of `long_length`, a constant rate."""
         return self._schedule(2, last_rate=self.rates[2], length=self.long_length)
 
-    def _schedule(self, stage: int, last_rate: float, length: int | None = None) -> Schedule:
+    def _schedule(
+        self, stage: int, last_rate: float, length: int | None = None, clip: float = CLIP
+    ) -> Schedule:
         tokens = int(self.tokens * self.split[stage] / sum(self.split))
         batch, parts = self.batch, self.parts
         if length is not None:
@@ -106,6 +112,7 @@ class ConvertOptions:
             length=self.length if length is None else length,
             rate=rate,
             last_rate=min(rate, last_rate),
+            clip=clip,
         )
 
     def keep(self) -> None:

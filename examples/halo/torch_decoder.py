@@ -43,7 +43,7 @@ class TorchDecoder:
         lightning: LightningForm | Recurrence = LightningForm.CHUNKED,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.config, self.weights = config, weights
+        self.config, self.weights, self.lightning = config, weights, lightning
         self.parts = DecoderParts.of(config, attention)
         device = next(iter(weights.values())).device
         numerics = Numerics(namespace=namespace, dtype=dtype, device=device, lightning=lightning)

@@ -6,6 +6,7 @@ from examples.halo.conversion import CALIBRATED_BATCHES, Conversion, Weights, sa
 from examples.halo.decoder_parts import DecoderParts
 from examples.halo.evaluation import evaluate, layer_errors
 from examples.halo.files import write_json, write_whole
+from examples.halo.head_order import head_orders, in_order
 from examples.halo.output_fit import fit_outputs
 from examples.halo.torch_decoder import TorchDecoder
 from examples.halo.transfer import Measured, measure, transfer
@@ -35,8 +36,10 @@ def transfer_weights(conversion: Conversion, teacher: TorchDecoder) -> None:
             },
             file,
         )
-    student = conversion.decoder(config, conversion.placed(weights))
     with conversion.products():
+        student = conversion.decoder(config, conversion.placed(weights))
+        weights = in_order(weights, head_orders(teacher, student, batches))
+        student = conversion.decoder(config, conversion.placed(weights))
         weights |= fit_outputs(teacher, student, batches)
     save_weights(folder / WEIGHTS, weights)
     judge_linear(conversion, teacher, weights, STAGE)

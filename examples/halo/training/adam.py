@@ -1,7 +1,7 @@
 """AdamW without weight decay, whose memory can be halved: weights and moments in bfloat16."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,13 @@ BETAS = (0.9, 0.95)
 EPSILON = 1e-8
 SLICE = 1 << 24
 """Values whose step is computed at once: a float32 copy of a large matrix is large."""
+Group = Callable[[str], str]
+"""Of a parameter's name, which others its gradient is clipped with."""
+
+
+def together(_: str) -> str:
+    """All parameters are clipped together."""
+    return ""
 
 
 @dataclass
@@ -19,11 +26,12 @@ class Adam:
 
     Moments have the element type of their parameter. Steps are computed in float32; a bfloat16
     parameter is rounded up or down by chance, with `seed` and the number of the step, so that
-    steps below its spacing count on average.
+    steps below its spacing count on average. Each `group` of parameters is clipped by itself.
     """
 
     parameters: Mapping[str, torch.Tensor]
     seed: int
+    group: Group = together
     taken: int = 0
     moments: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
@@ -34,7 +42,9 @@ class Adam:
 
     @torch.no_grad()
     def step(self, rate: float, clip: float) -> float:
-        """Take one step, gradients scaled to at most the norm `clip`; their norm before that.
+        """Take one step, the gradients of a group scaled to at most the norm `clip`.
+
+        Returns the norm of all before that.
 
         Raises FloatingPointError for a gradient that is no number: nothing has changed then.
         """
@@ -43,15 +53,19 @@ class Adam:
             for name, parameter in self.parameters.items()
             if parameter.grad is not None
         }
+        groups: dict[str, list[torch.Tensor]] = {}
         norms = torch._foreach_norm(list(gradients.values()))
-        total = float(torch.stack([norm.float() for norm in norms]).norm())
+        for name, norm in zip(gradients, norms, strict=True):
+            groups.setdefault(self.group(name), []).append(norm.float())
+        sizes = {group: float(torch.stack(found).norm()) for group, found in groups.items()}
+        total = math.hypot(*sizes.values())
         if not math.isfinite(total):
             raise FloatingPointError(f"the norm of the gradients is {total}")
-        factor = min(1.0, clip / (total + 1e-6))
         self.taken += 1
         device = next(iter(gradients.values())).device
         chance = torch.Generator(device).manual_seed(self.seed << 32 | self.taken)
         for name, gradient in gradients.items():
+            factor = min(1.0, clip / (sizes[self.group(name)] + 1e-6))
             whole = (self.parameters[name], *self.moments[name], gradient.contiguous())
             for part in zip(*(x.view(-1).split(SLICE) for x in whole), strict=True):
                 self._update(*part[:3], part[3].float() * factor, rate, chance)

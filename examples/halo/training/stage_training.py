@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from examples.halo.files import read_lines, write_whole
-from examples.halo.training.adam import Adam
+from examples.halo.training.adam import Adam, Group, together
 from examples.halo.training.schedule import Schedule
 
 Loss = Callable[[int, int], Mapping[str, float]]
@@ -59,10 +59,11 @@ class StageTraining:
     clock: Clock
     save_seconds: float = 120.0
     report: Callable[[dict[str, Any], int, float], None] | None = None
+    group: Group = together
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.optimiser = Adam(self.parameters, self.seed)
+        self.optimiser = Adam(self.parameters, self.seed, self.group)
         self.step, self.seconds = 0, 0.0
         self._lines: list[dict[str, Any]] = []
         self._resume()
