@@ -29,7 +29,10 @@ CASES = {
     "hypenet": {"student": StudentFamily.HYPENET},
     "minicpm_sala": {"student": StudentFamily.MINICPM_SALA, "score": Score.DIVERGENCE},
     "of qwen3": {"teacher": GOLDEN / "qwen3-a", "layers": (2, 0)},
-    "of minicpm": {"teacher": GOLDEN / "minicpm-a", "student": StudentFamily.MINICPM_SALA},
+    "of minicpm": {
+        **{"teacher": GOLDEN / "minicpm-a", "student": StudentFamily.MINICPM_SALA},
+        "rates": (3e-4, 1e-3, 1e-4),  # few steps from an order of heads that is near already
+    },
 }
 
 
