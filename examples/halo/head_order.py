@@ -5,6 +5,7 @@ other way round; training by gradients does not move heads to other places.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -44,7 +45,8 @@ def head_orders(
         for layer, total in enumerate(sums):
             normal = teacher.normal(values, layer, stream)
             wanted = [*inner_values(teacher.parts, layer)[:1], teacher.parts.layers[layer].branch]
-            targets, branch = teacher.inner(values, layer, normal, wanted)
+            read_out, branch = teacher.inner(values, layer, normal, wanted)
+            targets = total.add_targets(read_out)
             for turn in range(heads):
                 order = [(place + turn) % heads for place in range(heads)]
                 tried.update(_layer_in_order(student.weights, layer, order, heads))
@@ -103,27 +105,26 @@ class _Sums:
         self.heads = heads
         self.inputs: dict[tuple[int, int], torch.Tensor] = {}
         self.mixed: dict[tuple[int, int], torch.Tensor] = {}
-        self.targets: list[torch.Tensor] = []
+        self.targets: Any = 0.0
+
+    def add_targets(self, targets: torch.Tensor) -> torch.Tensor:
+        """Take in the teacher's rows [rows, heads * size]; float64 by head [heads, rows, size]."""
+        y = self._by_head(targets)
+        self.targets = self.targets + y.mT @ y
+        return y
 
     def add(self, found: torch.Tensor, targets: torch.Tensor, order: Sequence[int]) -> None:
         """Take in rows [rows, heads * size] of the student, head `order[p]` at place p."""
-        x, y = (
-            each.double().unflatten(1, (self.heads, -1)).movedim(1, 0) for each in (found, targets)
-        )
-        y = y[list(order)]
-        own, mixed = x.mT @ x, x.mT @ y
+        x = self._by_head(found)
+        own, mixed = x.mT @ x, x.mT @ targets[list(order)]
         for place, head in enumerate(order):
             key = head, place
             self.inputs[key] = self.inputs.get(key, 0.0) + own[place]
             self.mixed[key] = self.mixed.get(key, 0.0) + mixed[place]
-        if order[0] == 0:
-            squares = (y.mT @ y).unbind(0)
-            before = self.targets or [torch.zeros_like(each) for each in squares]
-            self.targets = [a + b for a, b in zip(before, squares, strict=True)]
 
     def order(self, projection: torch.Tensor) -> Order:
         """The cheapest order; errors are those that the projection [hidden, heads * size] sees."""
-        weights = projection.double().unflatten(1, (self.heads, -1)).movedim(1, 0)
+        weights = self._by_head(projection)
         costs = torch.zeros(self.heads, self.heads, dtype=torch.float64)
         for (head, place), own in self.inputs.items():
             mixed = self.mixed[head, place]
@@ -132,3 +133,6 @@ class _Sums:
             error = self.targets[head] - 2 * fit.mT @ mixed + fit.mT @ own @ fit
             costs[place, head] = ((weights[head] @ error) * weights[head]).sum()
         return tuple(int(head) for head in linear_sum_assignment(costs.numpy())[1])
+
+    def _by_head(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.double().unflatten(1, (self.heads, -1)).movedim(1, 0)
